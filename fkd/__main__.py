@@ -1,0 +1,5 @@
+"""`python -m fkd`: the command line."""
+
+from fkd.cli import main
+
+main()

@@ -1,0 +1,249 @@
+"""What a user may choose, as frozen dataclasses that are checked once, when they are built.
+
+Nothing here imports torch, so that the command line can parse and refuse at once.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fkd.errors import ConfigError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Interpolation = Literal["bilinear", "bicubic"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
+
+SchemeKind = Literal["full", "hard", "smoothing", "topk"]
+Tail = Literal["renorm", "smooth"]
+
+Triple = tuple[float, float, float]
+
+# A seed is part of the key of a Philox generator, whose words have 64 bits.
+MAX_SEED = 2**63 - 1
+MAX_CROPS = 65_536
+MAX_SIZE = 4096
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise `ConfigError` unless `low <= value <= high`; `name` is the flag as the user typed it."""
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ConfigError(f"{name} is {value:g}; it must lie between {low:g} and {high:g}")
+
+
+def check_pair(name: str, pair: tuple[float, float], low: float, high: float) -> None:
+    """Raise `ConfigError` unless both numbers lie in `[low, high]` and stand in rising order."""
+    for value in pair:
+        check_range(name, value, low, high)
+    if pair[0] > pair[1]:
+        raise ConfigError(f"{name} is {pair[0]:g} {pair[1]:g}; the smaller number comes first")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How soft labels are kept (`fkd label --compress`) or read (`fkd train --compress`).
+
+    The kinds are the four quantizers of FKD §3.3: `full`, `hard`, `smoothing` and `topk`. The two
+    top-K forms of the paper store the same bytes and differ in `tail`, which is a choice of the
+    reader: "renorm" is marginal re-norm, "smooth" is marginal smoothing.
+    """
+
+    kind: SchemeKind
+    k: int = 0
+    tail: Tail = "renorm"
+
+    @classmethod
+    def parse(cls, text: str) -> "Scheme":
+        """Read `full`, `hard`, `smooth`, `topkK` or `topkK-smooth`; anything else is refused."""
+        if text in ("full", "hard"):
+            return cls(text)  # type: ignore[arg-type]
+        if text in ("smooth", "smoothing"):
+            return cls("smoothing", 1, "smooth")
+        match = re.fullmatch(r"topk([0-9]{1,5})(-smooth)?", text)
+        if match is None or int(match[1]) == 0:
+            raise ConfigError(
+                f"--compress {text!r} is unknown; choose full, hard, smooth, topkK or topkK-smooth "
+                "with K a number above 0 (topk5)"
+            )
+        return cls("topk", int(match[1]), "smooth" if match[2] else "renorm")
+
+    def __str__(self) -> str:
+        if self.kind == "topk":
+            return f"topk{self.k}" + ("-smooth" if self.tail == "smooth" else "")
+        return "smooth" if self.kind == "smoothing" else self.kind
+
+    def kept(self, num_classes: int) -> int:
+        """Classes kept per crop: K, but never more than there are."""
+        return min(1 if self.kind in ("hard", "smoothing") else self.k, num_classes)
+
+    def readings(self) -> str:
+        """Name, for a message, every scheme that a store of this one can be read as."""
+        if self.kind == "full":
+            return "full, hard, smooth, topkK and topkK-smooth for any K"
+        if self.kind == "hard":
+            return "hard"
+        if self.k == 1:
+            return "hard, smooth, topk1 and topk1-smooth"
+        return f"hard, smooth, topkK and topkK-smooth for K = 1 to {self.k}"
+
+    def can_be_read_as(self, wanted: "Scheme") -> bool:
+        """Say whether `wanted` follows from what this scheme keeps, without the teacher."""
+        if self.kind == "full":
+            return True
+        if wanted.kind == "full" or self.kind == "hard":
+            return wanted.kind == "hard"
+        return wanted.kind == "hard" or wanted.k <= self.k
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What stands between a decoded image and a network: input size, normalisation, resampling.
+
+    `mean` and `std` are per channel (R, G, B), for pixels scaled to [0, 1]. `size` is the side of
+    the square input in pixels.
+    """
+
+    size: int = 224
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_range("--size", self.size, 1, MAX_SIZE)
+        for value in self.mean:
+            check_range("--mean", value, -10, 10)
+        for value in self.std:
+            check_range("--std", value, 1e-6, 100)
+        if self.interpolation not in INTERPOLATIONS:
+            raise ConfigError(
+                f"--interpolation {self.interpolation!r} is unknown; choose bilinear or bicubic"
+            )
+
+
+@dataclass(frozen=True)
+class ViewPolicy:
+    """The rule by which views are drawn: a view is a pure function of (seed, image index, crop index).
+
+    `scale` bounds the share of the image's area that a crop covers, `ratio` its width over height;
+    both have the meaning of torchvision's RandomResizedCrop.
+    """
+
+    seed: int = 0
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self) -> None:
+        check_range("--seed", self.seed, 0, MAX_SEED)
+        check_pair("--scale", self.scale, 1e-6, 1.0)
+        check_pair("--ratio", self.ratio, 1e-3, 1e3)
+
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """Which teacher labels, and how its outputs meet the folder's classes.
+
+    `weights` is "default" (torchvision's download), "none" (random) or a state-dict file. The four
+    optional fields override what the weights' own metadata says of their preprocessing.
+    """
+
+    name: str
+    weights: str = "default"
+    classes_file: Path | None = None
+    all_classes: bool = False
+    size: int | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    interpolation: Interpolation | None = None
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """One labelling run: `fkd label`. `num_crops` is M, `batch_size` counts views."""
+
+    images: Path
+    teacher: TeacherChoice
+    out: Path = Path("labels.zarr")
+    num_crops: int = 200
+    views: ViewPolicy = field(default_factory=ViewPolicy)
+    scheme: Scheme = Scheme("topk", 10)
+    temperature: float = 1.0
+    batch_size: int = 256
+    workers: int = 2
+    device: str = "auto"
+    block_images: int | None = None
+    max_bad: float = 0.01
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("--crops", self.num_crops, 1, MAX_CROPS)
+        check_range("--temperature", self.temperature, 1e-3, 1e3)
+        check_range("--batch-size", self.batch_size, 1, 1_000_000)
+        check_range("--workers", self.workers, 1, 1024)
+        check_range("--max-bad", self.max_bad, 0, 1)
+        if self.block_images is not None:
+            check_range("--block", self.block_images, 1, 65_536)
+        if self.scheme.kind == "topk" and self.scheme.tail == "smooth":
+            raise ConfigError(
+                f"--compress {self.scheme}: a store keeps the same bytes for topk{self.scheme.k} and "
+                f"{self.scheme}; store topk{self.scheme.k} and choose -smooth in `fkd train`"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: `fkd train`. `batch_size` counts views, `crops_per_image` is m.
+
+    `lr` is the rate at 1024 views a step and is scaled linearly with the batch (Goyal et al. 2017).
+    `hard_weight` is the share of the loss that looks at the folder's class instead of the teacher's
+    soft label; 1.0 is plain supervised training on the stored crops. `micro_batch` views go through
+    the student at a time and their gradients are added up; None chooses by the device.
+    """
+
+    store: Path = Path("labels.zarr")
+    images: Path | None = None
+    val: Path | None = None
+    out: Path | None = None
+    student: str = "resnet50"
+    crops_per_image: int = 4
+    scheme: Scheme = Scheme("topk", 5)
+    label_temperature: float = 1.0
+    epochs: float = 300
+    batch_size: int = 1024
+    micro_batch: int | None = None
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup_epochs: float = 0.0
+    hard_weight: float = 0.0
+    eval_every: float | None = None
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    seed: int = 0
+    workers: int = 2
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_range("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
+        check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
+        check_range("--epochs", self.epochs, 1e-6, 1e6)
+        check_range("--batch-size", self.batch_size, 1, 1_000_000)
+        check_range("--lr", self.lr, 0, 1e3)
+        check_range("--momentum", self.momentum, 0, 1)
+        check_range("--weight-decay", self.weight_decay, 0, 10)
+        check_range("--warmup-epochs", self.warmup_epochs, 0, self.epochs)
+        check_range("--hard-weight", self.hard_weight, 0, 1)
+        check_range("--seed", self.seed, 0, MAX_SEED)
+        check_range("--workers", self.workers, 1, 1024)
+        if self.micro_batch is not None:
+            check_range("--micro-batch", self.micro_batch, 1, 1_000_000)
+        if self.eval_every is not None:
+            check_range("--eval-every", self.eval_every, 1e-6, 1e6)
+        if self.batch_size % self.crops_per_image:
+            raise ConfigError(
+                f"--batch-size {self.batch_size} is not divisible by --crops-per-image "
+                f"{self.crops_per_image}; batch size counts views, so choose a multiple such as "
+                f"{max(1, self.batch_size // self.crops_per_image) * self.crops_per_image}"
+            )

@@ -1,0 +1,37 @@
+"""What can go wrong on the user's side, as one small tree that the command line catches in one place.
+
+Every message names the thing, says what is wrong with it and what to do. A bug of ours is never an
+``FkdError``: it keeps its traceback.
+"""
+
+
+class FkdError(Exception):
+    """The base of every error that a user can mend; `fkd` prints it as one line and exits with 2."""
+
+
+class ConfigError(FkdError):
+    """A setting that is out of range, or two settings that do not go together."""
+
+
+class ImagesError(FkdError):
+    """An image folder that is missing, empty, without classes, or not the one that was labelled."""
+
+
+class DecodeError(ImagesError):
+    """One image file that cannot be used; `reason` is a short word from `fkd.images.REASONS`."""
+
+    def __init__(self, path: str, reason: str, detail: str) -> None:
+        super().__init__(f"{path}: {reason} ({detail})")
+        self.reason = reason
+
+
+class ModelError(FkdError):
+    """A teacher or student that is unknown, does not load, or does not fit the classes."""
+
+
+class StoreError(FkdError):
+    """A label store that is missing, unfinished, damaged, of another version or of other settings."""
+
+
+class SoftLabelError(FkdError):
+    """Probabilities that are no distribution, or a reading that the stored scheme cannot give."""

@@ -1,0 +1,90 @@
+"""Top-1 and top-5 of a student on an image folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fkd.config import Preprocessing
+from fkd.crops import normalize
+from fkd.errors import ImagesError
+from fkd.images import ImageList, list_images
+from fkd.progress import progress
+from fkd.renderer import Renderer
+from fkd.students import load_student
+from fkd.views import evaluation_batches
+from fkd.zoo import place, resolve_device
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares in [0, 1] and the mean cross-entropy in nats over `num_images` centre crops."""
+
+    top1: float
+    top5: float
+    loss: float
+    num_images: int
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, folder: Path, *, batch_size: int = 128, workers: int = 2, device: str = "auto"
+) -> Accuracy:
+    """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it."""
+    card, model = load_student(checkpoint)
+    root = folder / "val" if (folder / "val").is_dir() and "val" not in card.classes else folder
+    images = list_images(root)
+    target = resolve_device(device)
+    return evaluate(
+        place(model, target), card.preprocessing, card.classes, images, batch_size, workers
+    )
+
+
+def evaluate(
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...],
+    images: ImageList,
+    batch_size: int,
+    workers: int,
+) -> Accuracy:
+    """Evaluate `model`, whose outputs are `classes` in order; folders are matched to them by name."""
+    output_of = torch.from_numpy(match_classes(images, classes))
+    device = next(model.parameters()).device
+    was_training, in_top1, in_top5, loss = model.training, 0, 0, 0.0
+    model.eval()
+    with (
+        Renderer(
+            preprocessing.size, preprocessing.interpolation, workers, pin=device.type == "cuda"
+        ) as renderer,
+        progress(None, "evaluate", unit="image", total=len(images)) as bar,
+    ):
+        for batch in evaluation_batches(renderer, images, batch_size):
+            pixels = normalize(
+                batch.views.to(device, non_blocking=True), preprocessing.mean, preprocessing.std
+            )
+            with torch.inference_mode():
+                logits = model(pixels.contiguous(memory_format=torch.channels_last)).float()
+            targets = output_of[batch.targets].to(device)
+            loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
+            best = logits.topk(min(5, len(classes)), dim=1).indices == targets[:, None]
+            in_top1 += int(best[:, 0].sum())
+            in_top5 += int(best.sum())
+            bar.update(len(targets))
+    model.train(was_training)
+    count = len(images)
+    return Accuracy(in_top1 / count, in_top5 / count, loss / count, count)
+
+
+def match_classes(images: ImageList, classes: tuple[str, ...]) -> np.ndarray:
+    """Return the output, int64 [folder classes], of each class folder; refuse unknown folders."""
+    position = {name: output for output, name in enumerate(classes)}
+    unknown = [name for name in images.classes if name not in position]
+    if unknown:
+        raise ImagesError(
+            f"{images.root}: {len(unknown)} of {len(images.classes)} class folders are not among the "
+            f"student's classes: {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}"
+        )
+    return np.array([position[name] for name in images.classes])

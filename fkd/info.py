@@ -1,0 +1,88 @@
+"""`fkd info`: what a store holds, on one screen."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fkd.images import REASONS
+from fkd.store import LabelStore
+
+# Which part of a crop's label an array holds; everything else is counted as "rest".
+_PARTS = {
+    "box": "box",
+    "flip": "flip",
+    "palette": "ids",
+    "slot": "ids",
+    "code": "values",
+    "log_prob": "values",
+}
+
+
+def bytes_per_crop(store: LabelStore) -> dict[str, float]:
+    """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total."""
+    crops = max(1, num_labelled(store)[0]) * store.spec.num_crops
+    parts = dict.fromkeys(("box", "flip", "ids", "values", "rest"), 0.0)
+    for array, size in store.stored_bytes().items():
+        parts[_PARTS.get(array, "rest")] += size / crops
+    return parts | {"total": sum(parts.values())}
+
+
+def num_labelled(store: LabelStore) -> tuple[int, int]:
+    """Return how many images have been reached by the labeler, and how many of them are unusable."""
+    pending = store.pending_blocks()
+    reached = store.spec.num_images - sum(len(store.spec.block_range(b)) for b in pending)
+    return reached, store.num_bad()
+
+
+def bad_images(store: LabelStore) -> list[tuple[str, str]]:
+    """Return (path, reason) of every image that has no labels."""
+    status, paths = store.status(), store.image_paths()
+    return [(paths[i], REASONS[status[i]]) for i in np.flatnonzero(status)]
+
+
+def describe(path: Path) -> list[tuple[str, str]]:
+    """Return the lines of `fkd info`: a name and a text each."""
+    store = LabelStore.open(path)
+    spec, views = store.spec, store.spec.views
+    reached, num_bad = num_labelled(store)
+    sizes, parts = store.stored_bytes(), bytes_per_crop(store)
+    blocks = spec.num_blocks - len(store.pending_blocks())
+    lines = [
+        ("store", str(path)),
+        ("images", f"{spec.num_images:,} in {spec.images_root}"),
+        ("classes", f"{spec.num_classes:,}"),
+        ("crops", f"{spec.num_crops} per image, {spec.num_images * spec.num_crops:,} in all"),
+        (
+            "labelled",
+            f"{reached / spec.num_images:.1%} ({blocks} of {spec.num_blocks} blocks), "
+            f"{num_bad} images unusable",
+        ),
+    ]
+    for teacher in spec.teachers:
+        how = teacher.preprocessing
+        lines += [
+            ("teacher", f"{teacher.name}, weights {teacher.weights_hash[:19]}…"),
+            ("", f"size {how.size}, mean {_numbers(how.mean)}, std {_numbers(how.std)}"),
+        ]
+    lines += [
+        (
+            "views",
+            f"{spec.size} px, {spec.interpolation}, scale {_numbers(views.scale)}, "
+            f"ratio {_numbers(views.ratio)}, seed {views.seed}",
+        ),
+        ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
+        ("reads as", spec.scheme.readings()),
+        ("on disk", f"{sum(sizes.values()):,} bytes"),
+        (
+            "per crop",
+            f"{parts['total']:.2f} bytes ("
+            + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if name != "total")
+            + ")",
+        ),
+        ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
+    ]
+    return lines
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

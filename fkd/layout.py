@@ -1,0 +1,282 @@
+"""The store's schema, version 1: what its attributes say and which arrays they imply.
+
+Writer and reader share this file. `docs/store-format.md` tells the same to other implementations.
+Legend: N images, M stored crops, K kept classes, C classes; a block is a run of images that is
+labelled and committed together, one shard per array.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+from fkd.config import Interpolation, Preprocessing, Scheme, ViewPolicy
+from fkd.errors import ConfigError, StoreError
+
+FORMAT_VERSION = 1
+
+# Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
+# a full-sized block to read nothing else.
+_CHUNK_VIEWS = 16_384
+_MIN_CHUNK_CROPS = 4
+_MAX_BLOCK = 4096
+_MIN_BLOCK = 256
+_MAX_BLOCK_BYTES = 256 * 2**20
+_FULL_CHUNK_BYTES = 4 * 2**20
+
+SEAL_BYTES = 32  # SHA-256 over the block's shards
+
+Coding = Literal["box", "bits", "ids", "slots", "codes", "floats", "text", "plain"]
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array of the store; `shards` is None where each chunk is an object of its own.
+
+    `by_block` arrays have one object per block, written when the block is done.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+    coding: Coding
+    by_block: bool = True
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """Who labelled: name, hash of the weights, and the teacher's own preprocessing."""
+
+    name: str
+    weights_hash: str
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """The attributes of a store: everything needed to read it and to refuse it."""
+
+    num_images: int
+    num_crops: int
+    num_classes: int
+    block_images: int
+    chunk_crops: int
+    scheme: Scheme
+    views: ViewPolicy
+    sampler: str
+    renderer: str
+    size: int
+    interpolation: Interpolation
+    temperature: float
+    teachers: tuple[TeacherRecord, ...]
+    images_root: str
+    fingerprint: str
+    versions: Mapping[str, str]
+    created: str
+    path_bytes: int = 0
+    class_name_bytes: int = 0
+
+    @classmethod
+    def plan(cls, *, block_images: int | None, **fields: Any) -> "StoreSpec":
+        """Choose block and chunk sizes for the other fields.
+
+        A block has 4096 images, fewer where the data set is small (so that a stop loses little) or
+        the labels are dense (so that a block fits in memory).
+        """
+        n, m, scheme = fields["num_images"], fields["num_crops"], fields["scheme"]
+        if block_images is None:
+            even = _MIN_BLOCK
+            while even < _MAX_BLOCK and even * 64 < n:
+                even *= 2
+            block_images = even
+            if scheme.kind == "full":
+                image_bytes = m * (2 * fields["num_classes"] + 9)
+                block_images = max(1, min(even, _MAX_BLOCK_BYTES // image_bytes))
+        block_images = min(block_images, n)
+        chunk_crops = -(-_CHUNK_VIEWS // block_images)
+        chunk_crops = -(-chunk_crops // _MIN_CHUNK_CROPS) * _MIN_CHUNK_CROPS
+        if scheme.kind == "full":
+            chunk_crops = _MIN_CHUNK_CROPS
+        return cls(block_images=block_images, chunk_crops=min(chunk_crops, m), **fields)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks; the last may be shorter."""
+        return -(-self.num_images // self.block_images)
+
+    @property
+    def kept(self) -> int:
+        """Number K of kept classes per crop; 0 for the full scheme, which keeps them all."""
+        return 0 if self.scheme.kind == "full" else self.scheme.kept(self.num_classes)
+
+    def block_range(self, block: int) -> range:
+        """Return the image indices of a block."""
+        start = block * self.block_images
+        return range(start, min(start + self.block_images, self.num_images))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attributes as plain JSON values."""
+        content = asdict(self)
+        content["scheme"] = {"kind": self.scheme.kind, "k": self.scheme.k}
+        return {"format_version": FORMAT_VERSION, **content}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> "StoreSpec":
+        """Check the attributes of the store at `where` and build the spec; raises `StoreError`."""
+        found = content.get("format_version")
+        if found != FORMAT_VERSION:
+            raise StoreError(
+                f"{where} has format version {found}, this fkd reads version {FORMAT_VERSION}; "
+                "use the fkd that made it, or label anew"
+            )
+        fields = {key: value for key, value in content.items() if key != "format_version"}
+        try:
+            fields["scheme"] = Scheme(fields["scheme"]["kind"], int(fields["scheme"]["k"]))
+            views = fields["views"]
+            fields["views"] = ViewPolicy(
+                int(views["seed"]), _floats(views["scale"], 2), _floats(views["ratio"], 2)
+            )
+            fields["teachers"] = tuple(
+                TeacherRecord(
+                    str(t["name"]), str(t["weights_hash"]), _preprocessing(t["preprocessing"])
+                )
+                for t in fields["teachers"]
+            )
+            spec = cls(**fields)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise StoreError(
+                f"{where} has damaged attributes ({error}); restore it or label anew"
+            ) from error
+        spec._check(where)
+        return spec
+
+    def _check(self, where: str) -> None:
+        """Refuse sizes that no labeller writes, before anything of that size is allocated."""
+        bounds = {
+            "num_images": (1, 2**40),
+            "num_crops": (1, 65_536),
+            "num_classes": (1, 2**31),
+            "block_images": (1, 65_536),
+            "chunk_crops": (1, 65_536),
+            "size": (1, 4096),
+            "path_bytes": (1, 2**40),
+            "class_name_bytes": (1, 2**40),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise StoreError(f"{where} has damaged attributes ({name} is {value!r})")
+
+    def first_difference(self, other: "StoreSpec") -> str | None:
+        """Name the first setting in which a run differs from this store, for a user, or None."""
+        mine, theirs = self._settings(), other._settings()
+        for name, value in mine.items():
+            if theirs[name] != value:
+                return f"{name} is {theirs[name]}, the store has {value}"
+        return None
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "--teacher": ", ".join(t.name for t in self.teachers),
+            "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
+            "--crops": self.num_crops,
+            "--compress": str(self.scheme),
+            "--seed": self.views.seed,
+            "--scale": self.views.scale,
+            "--ratio": self.views.ratio,
+            "--size": self.size,
+            "--interpolation": self.interpolation,
+            "--mean": [t.preprocessing.mean for t in self.teachers],
+            "--std": [t.preprocessing.std for t in self.teachers],
+            "--temperature": self.temperature,
+            "the number of classes": self.num_classes,
+            "--block": self.block_images,
+            "the sampler of views": self.sampler,
+            "the renderer of views": self.renderer,
+        }
+
+
+def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return every array that a store of this spec has, in the order in which a block is sealed."""
+    layouts = _crop_layouts(spec)
+    n, block = spec.num_images, spec.block_images
+    layouts["size"] = ArrayLayout("uint16", (n, 2), (block, 2), None, "plain")
+    layouts["status"] = ArrayLayout("uint8", (n,), (block,), None, "plain")
+    layouts["target"] = ArrayLayout(_id_dtype(spec.num_classes), (n,), (n,), None, "plain", False)
+    layouts["num_bytes"] = ArrayLayout("uint32", (n,), (n,), None, "plain", False)
+    layouts["path"] = ArrayLayout(
+        "uint8", (spec.path_bytes,), (spec.path_bytes,), None, "text", False
+    )
+    names = (spec.class_name_bytes,)
+    layouts["class_name"] = ArrayLayout("uint8", names, names, None, "text", False)
+    seals = (spec.num_blocks, SEAL_BYTES)
+    layouts["done"] = ArrayLayout("uint8", seals, (1, SEAL_BYTES), None, "plain", False)
+    return layouts
+
+
+def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays with one row per crop, sharded by block."""
+    n, m, k = spec.num_images, spec.num_crops, spec.kept
+    block, chunk = spec.block_images, spec.chunk_crops
+    padded = -(-m // chunk) * chunk
+    ids = _id_dtype(spec.num_classes)
+
+    def per_crop(dtype: str, coding: Coding, *last: int) -> ArrayLayout:
+        return ArrayLayout(
+            dtype, (n, m, *last), (block, chunk, *last), (block, padded, *last), coding
+        )
+
+    layouts = {"box": per_crop("uint16", "box", 4), "flip": per_crop("bool", "bits")}
+    if spec.scheme.kind == "full":
+        images = max(1, min(block, _FULL_CHUNK_BYTES // (2 * chunk * spec.num_classes)))
+        while block % images:
+            images -= 1
+        layouts["log_prob"] = ArrayLayout(
+            "float16",
+            (n, m, spec.num_classes),
+            (images, chunk, spec.num_classes),
+            (block, padded, spec.num_classes),
+            "floats",
+        )
+        return layouts
+    width = min(spec.num_classes, m * k)
+    layouts["palette"] = ArrayLayout(ids, (n, width), (block, width), (block, width), "ids")
+    layouts["slot"] = per_crop(_id_dtype(width), "slots", k)
+    if spec.scheme.kind != "hard":
+        layouts["code"] = per_crop("uint8", "codes", k)
+    return layouts
+
+
+def _id_dtype(count: int) -> str:
+    """Return the narrowest of u8, u16 and u32 that numbers `count` things from 0."""
+    return "uint8" if count <= 2**8 else "uint16" if count <= 2**16 else "uint32"
+
+
+def _floats(values: Any, count: int) -> Any:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count:
+        raise ValueError(f"{values!r} should be {count} numbers")
+    return numbers
+
+
+def _preprocessing(content: Mapping[str, Any]) -> Preprocessing:
+    return Preprocessing(
+        int(content["size"]),
+        _floats(content["mean"], 3),
+        _floats(content["std"], 3),
+        content["interpolation"],
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that the pixels and the bytes depend on."""
+    return {
+        name: version(name) for name in ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")
+    }
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,39 @@
+"""Progress of long work, on stderr: a bar with rate and ETA."""
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(
+    items: Iterable[T] | None,
+    what: str,
+    *,
+    unit: str,
+    total: float | None = None,
+    initial: float = 0,
+    delay: float = 0,
+) -> "tqdm[T]":
+    """Wrap `items` in a progress bar; with None, the caller reports through `update`.
+
+    `initial` is work done by an earlier run, `delay` seconds pass before the bar appears.
+    A terminal is redrawn twice a second. A log file gets a line every half minute instead.
+    """
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(
+        items,
+        desc=what,
+        unit=unit,
+        total=total,
+        initial=initial,
+        delay=delay,
+        mininterval=interval,
+        maxinterval=interval,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        unit_scale=unit in ("view", "crop"),
+    )

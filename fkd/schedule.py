@@ -1,0 +1,82 @@
+"""Epochs, passes and steps; which crops a pass uses; the learning rate at a step.
+
+Users speak of epochs, the trainer of steps; the conversion is here alone. An epoch is N views seen.
+One pass visits every image once with m crops, so it counts m epochs. Passes follow one another
+without a gap: a batch may take its last images from one pass and its first from the next, so no view
+is dropped and the step budget is exact for any N, m and batch size.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The arithmetic of one training run; all counts are exact integers.
+
+    `num_images` is N (images that have labels), `num_crops` M, `crops_per_image` m, `batch_size` B in
+    views, a multiple of m.
+    """
+
+    num_images: int
+    num_crops: int
+    crops_per_image: int
+    batch_size: int
+    epochs: float
+    seed: int
+
+    @property
+    def images_per_batch(self) -> int:
+        """Images decoded for one step, B / m."""
+        return self.batch_size // self.crops_per_image
+
+    @property
+    def total_steps(self) -> int:
+        """The step budget: epochs · N / B, rounded to the nearest step, at least one."""
+        return max(1, round(self.epochs * self.num_images / self.batch_size))
+
+    def epoch_at(self, step: int) -> float:
+        """Return the epochs seen after `step` steps: views / N."""
+        return step * self.batch_size / self.num_images
+
+    def step_at(self, epoch: float) -> int:
+        """Return the first step after which `epoch` epochs have been seen."""
+        return math.ceil(epoch * self.num_images / self.batch_size - 1e-9)
+
+    def crop_slots(self, pass_index: int) -> NDArray[np.int64]:
+        """Return the crop indices, int64 [m], that a pass takes of every image.
+
+        Consecutive passes take consecutive crops, so each is used once before any is used twice.
+        """
+        start = pass_index * self.crops_per_image
+        return (start + np.arange(self.crops_per_image)) % self.num_crops
+
+    def visit_order(self, pass_index: int) -> NDArray[np.int64]:
+        """Return the order, int64 [N], in which a pass visits the images: f(seed, pass) alone."""
+        key = np.random.SeedSequence((self.seed, pass_index))
+        return np.random.Generator(np.random.Philox(key)).permutation(self.num_images)
+
+    def batches(self) -> Iterator[list[tuple[int, NDArray[np.int64]]]]:
+        """Yield, per step, which images of which passes it takes: [(pass, positions int64 [n]), …]."""
+        pass_index, order = 0, self.visit_order(0)
+        for _ in range(self.total_steps):
+            parts, missing = [], self.images_per_batch
+            while missing:
+                if not len(order):
+                    pass_index += 1
+                    order = self.visit_order(pass_index)
+                parts.append((pass_index, order[:missing]))
+                order, missing = order[missing:], missing - len(parts[-1][1])
+            yield parts
+
+
+def learning_rate(step: int, *, peak: float, total_steps: int, warmup_steps: int = 0) -> float:
+    """Return the rate of step 0 … total_steps - 1: a linear warm-up, then half a cosine down to 0."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return peak * 0.5 * (1 + math.cos(math.pi * done))

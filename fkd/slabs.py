@@ -1,0 +1,90 @@
+"""What goes into a store and what comes out: a block of images with all crops, a slab of some crops."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.layout import StoreSpec
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Block:
+    """All that is stored of a run of n images: filled by the labeler, committed whole.
+
+    `box` u16 [n, M, 4], `flip` bool [n, M], `size` u16 [n, 2] (height, width), `status` u8 [n] (0 is
+    labelled, else a position in `fkd.images.REASONS`), `kept` the quantized labels [n, M, …].
+    """
+
+    box: Array
+    flip: Array
+    size: Array
+    status: Array
+    kept: dict[str, Array]
+
+    @classmethod
+    def empty(cls, spec: StoreSpec, number: int) -> "Block":
+        """Return a block of zeros, ready to be filled."""
+        n, m = len(spec.block_range(number)), spec.num_crops
+        kept: dict[str, Array] = {}
+        if spec.scheme.kind == "full":
+            kept["log_prob"] = np.zeros((n, m, spec.num_classes), np.float16)
+        else:
+            kept["index"] = np.zeros((n, m, spec.kept), np.uint32)
+            if spec.scheme.kind != "hard":
+                kept["code"] = np.zeros((n, m, spec.kept), np.uint8)
+        return cls(
+            np.zeros((n, m, 4), np.uint16),
+            np.zeros((n, m), np.bool_),
+            np.zeros((n, 2), np.uint16),
+            np.zeros(n, np.uint8),
+            kept,
+        )
+
+
+@dataclass(frozen=True)
+class Slab:
+    """m crops of n images, as one pass reads them.
+
+    `box` u16 [n, m, 4], `flip` bool [n, m], `size` u16 [n, 2], `target` int64 [n], `kept` the
+    quantized labels [n, m, …].
+    """
+
+    box: Array
+    flip: Array
+    size: Array
+    target: Array
+    kept: dict[str, Array]
+
+    def rows(self, rows: NDArray[np.int64]) -> "Slab":
+        """Return the slab of some of the images, in the given order."""
+        return self._map(lambda array: array[rows])
+
+    def _map(self, change: Callable[[Array], Array]) -> "Slab":
+        kept = {name: change(array) for name, array in self.kept.items()}
+        return Slab(
+            change(self.box), change(self.flip), change(self.size), change(self.target), kept
+        )
+
+    @staticmethod
+    def concatenate(slabs: Sequence["Slab"], axis: int = 0) -> "Slab":
+        """Join slabs along the images (axis 0) or the crops of the same images (axis 1)."""
+        first = slabs[0]
+        if len(slabs) == 1:
+            return first
+        per_image = 0 if axis == 0 else None
+
+        def join(arrays: list[Array], along: int | None) -> Array:
+            return arrays[0] if along is None else np.concatenate(arrays, along)
+
+        return Slab(
+            join([s.box for s in slabs], axis),
+            join([s.flip for s in slabs], axis),
+            join([s.size for s in slabs], per_image),
+            join([s.target for s in slabs], per_image),
+            {name: join([s.kept[name] for s in slabs], axis) for name in first.kept},
+        )

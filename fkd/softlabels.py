@@ -1,0 +1,161 @@
+"""Soft labels: quantize what the teacher said, restore it for the loss, measure what was lost.
+
+The four quantizers of FKD §3.3, one branch per scheme. With p the teacher's probabilities over C
+classes and K the kept classes of a crop, in falling order:
+
+- full: log p of every class, float16.
+- hard: the id of the largest p.
+- smoothing: as top-K with K = 1.
+- top-K: the ids, and for ranks 2 … K and for the tail a code; the tail counts as one more entry, the
+  mean of the classes that are not kept, (1 - Σ kept) / (C - K), which is never above the smallest
+  kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, uint8, so
+  codes never fall with rank. The largest value follows from the sum being 1.
+
+Legend: B crops, C classes, K kept classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fkd.config import Scheme
+from fkd.errors import SoftLabelError
+
+# Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "index"
+# int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K, then the tail) for top-K.
+Quantized = Mapping[str, Tensor]
+
+CODES_PER_NAT = 8
+ZERO_CODE = 255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest
+
+_FLOOR = -100.0  # log of a probability that float32 could not hold; float16 holds it well
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """Restored soft labels of B crops, in the sparse form or, for the full scheme, dense.
+
+    Sparse: `index` int64 [B, K], `value` f32 [B, K] and `tail` f32 [B], the probability of each of the
+    C - K other classes. Dense: `index` is None and `value` is f32 [B, C]. Each crop sums to 1.
+    """
+
+    index: Tensor | None
+    value: Tensor
+    tail: Tensor
+
+    def dense(self, num_classes: int) -> Tensor:
+        """Return f32 [B, C]."""
+        if self.index is None:
+            return self.value
+        spread = self.tail[:, None].expand(-1, num_classes)
+        return spread.scatter(1, self.index, self.value)
+
+
+def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
+    """Quantize teacher probabilities, f32 [B, C], on their own device.
+
+    Raises `SoftLabelError`, naming the row, where probabilities are not finite, negative, or do not
+    sum to 1.
+    """
+    _check_distribution(probs)
+    if scheme.kind == "full":
+        return {"log_prob": probs.log().clamp_(min=_FLOOR).half()}
+    num_classes = probs.shape[1]
+    value, index = probs.topk(scheme.kept(num_classes), dim=1)
+    if scheme.kind == "hard":
+        return {"index": index}
+    # Summing what is left is exact where one minus the kept sum would cancel.
+    others = max(1, num_classes - index.shape[1])
+    tail = probs.scatter(1, index, 0.0).sum(dim=1, keepdim=True) / others
+    entries = torch.cat([value[:, 1:], torch.minimum(tail, value[:, -1:])], dim=1)
+    log_ratio = value[:, :1].log() - entries.log()
+    code = (log_ratio * CODES_PER_NAT).round().clamp(0, ZERO_CODE - 1)
+    code[entries == 0] = ZERO_CODE
+    return {"index": index, "code": code.to(torch.uint8)}
+
+
+def _check_distribution(probs: Tensor) -> None:
+    total = probs.sum(dim=1)
+    wrong = ~((total - 1).abs() <= _SUM_TOLERANCE) | (probs < 0).any(dim=1)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        low, high = float(probs[row].min()), float(probs[row].max())
+        raise SoftLabelError(
+            f"crop {row} of the batch has no probability distribution: "
+            f"its values lie in [{low:g}, {high:g}] and sum to {float(total[row]):g}"
+        )
+
+
+def restore(
+    kept: Quantized, stored: Scheme, wanted: Scheme, num_classes: int, temperature: float = 1.0
+) -> SoftLabels:
+    """Read quantized labels as `wanted`; raises `SoftLabelError` where `stored` cannot give that.
+
+    `temperature` re-tempers what is stored, p^(1/T) normalised anew, before it is narrowed to the
+    wanted K. That is exact for full; for top-K the tail's classes share their residual evenly.
+    """
+    check_reading(stored, wanted)
+    if stored.kind == "full":
+        probs = (kept["log_prob"].float() / temperature).softmax(dim=1)
+        if wanted.kind == "full":
+            return SoftLabels(None, probs, probs.new_zeros(len(probs)))
+        value, index = probs.topk(wanted.kept(num_classes), dim=1)
+        others = probs.scatter(1, index, 0.0).sum(dim=1)
+        tail = others / max(1, num_classes - index.shape[1])
+    else:
+        index = kept["index"].long()
+        if stored.kind == "hard":
+            return _hard(index)
+        value, tail = _decode(kept["code"], index.shape[1], num_classes, temperature)
+    if wanted.kind == "hard":
+        return _hard(index)
+    return _keep(index, value, tail, wanted, num_classes)
+
+
+def check_reading(stored: Scheme, wanted: Scheme) -> None:
+    """Raise `SoftLabelError`, with the list of what is possible, unless `stored` reads as `wanted`."""
+    if not stored.can_be_read_as(wanted):
+        raise SoftLabelError(
+            f"--compress {wanted} asks for more than the store keeps: it holds {stored}, "
+            f"which reads as {stored.readings()}"
+        )
+
+
+def _hard(index: Tensor) -> SoftLabels:
+    ones = torch.ones((len(index), 1), device=index.device)
+    return SoftLabels(index[:, :1], ones, ones.new_zeros(len(index)))
+
+
+def _decode(code: Tensor, k: int, num_classes: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """Turn codes u8 [B, K] into values f32 [B, K] and the tail f32 [B] of each other class."""
+    ratio = torch.exp(code.float() / (-CODES_PER_NAT * temperature))
+    ratio = ratio.masked_fill(code == ZERO_CODE, 0.0)
+    value = torch.cat([ratio.new_ones((len(ratio), 1)), ratio[:, :-1]], dim=1)
+    tail = ratio[:, -1] if num_classes > k else ratio.new_zeros(len(ratio))
+    total = value.sum(dim=1) + tail * (num_classes - k)
+    return value / total[:, None], tail / total
+
+
+def _keep(
+    index: Tensor, value: Tensor, tail: Tensor, wanted: Scheme, num_classes: int
+) -> SoftLabels:
+    """Narrow K kept values and their tail to the wanted K and apply its tail rule (FKD §3.3)."""
+    had, k = value.shape[1], wanted.kept(num_classes)
+    top = value[:, :k]
+    if wanted.kind == "topk" and wanted.tail == "renorm":
+        return SoftLabels(index[:, :k], top / top.sum(dim=1, keepdim=True), torch.zeros_like(tail))
+    residual = value[:, k:].sum(dim=1) + tail * (num_classes - had)
+    return SoftLabels(index[:, :k], top, residual / max(1, num_classes - k))
+
+
+def divergence(probs: Tensor, restored: SoftLabels) -> Tensor:
+    """Return KL(probs ‖ restored) in nats, f32 [B]: the information that a scheme gave up.
+
+    Infinite where the restored label is zero on a class that the teacher gave weight.
+    """
+    ratio = probs / restored.dense(probs.shape[1])
+    nats: Tensor = torch.special.xlogy(probs, ratio).sum(dim=1)
+    return nats

@@ -1,0 +1,366 @@
+"""The label store on disk (zarr v3): create, open, commit a block, read a slab of crops.
+
+A block is absent or whole: its shards are written, synced and then sealed by a line in `done`, which
+holds a hash over them. What is not sealed is never read, and what is read has passed a checksum.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
+
+from fkd.errors import StoreError
+from fkd.images import ImageList
+from fkd.layout import ArrayLayout, Coding, StoreSpec, array_layouts
+from fkd.palette import apply_palette, build_palette
+from fkd.slabs import Block, Slab
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Codecs:
+    """How the chunks of one kind of array become bytes: an order of axes, then compressors."""
+
+    order: tuple[int, ...] | None
+    compressors: tuple[Any, ...]
+
+
+_ZSTD = (ZstdCodec(level=9),)
+
+_CODECS: dict[Coding, _Codecs] = {
+    "box": _Codecs((2, 1, 0), (BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),)),
+    "bits": _Codecs(None, (BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=1),)),
+    "ids": _Codecs((1, 0), (BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),)),
+    "slots": _Codecs((2, 1, 0), (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"),)),
+    "codes": _Codecs((2, 1, 0), _ZSTD),
+    "floats": _Codecs(None, (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"),)),
+    "text": _Codecs(None, _ZSTD),
+    "plain": _Codecs(None, _ZSTD),
+}
+
+
+class LabelStore:
+    """An open label store. Build one with `LabelStore.open`, or `create` to label into it."""
+
+    def __init__(self, path: Path, spec: StoreSpec, group: zarr.Group) -> None:
+        """Use `open` or `create`."""
+        self.path = path
+        self.spec = spec
+        self._layouts = array_layouts(spec)
+        self._arrays = _open_arrays(path, group, self._layouts)
+        self._sealed = self._read_seals()
+
+    # -- creating and opening -------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        spec: StoreSpec,
+        images: ImageList,
+        targets: NDArray[np.int64],
+        class_names: Sequence[str],
+    ) -> "LabelStore":
+        """Create an empty store beside `path` and rename it into place, so it is there whole or not.
+
+        `targets` int64 [N] are class ids of the store, `class_names` their C names.
+        """
+        aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        texts = {"path": _to_text(images.paths), "class_name": _to_text(class_names)}
+        spec = replace(
+            spec, path_bytes=len(texts["path"]), class_name_bytes=len(texts["class_name"])
+        )
+        layouts = array_layouts(spec)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            group = zarr.create_group(aside, zarr_format=3, attributes=_signed(spec))
+            arrays = {name: _create_array(group, name, layout) for name, layout in layouts.items()}
+            num_bytes = np.minimum(images.num_bytes, 2**32 - 1)
+            known: dict[str, Array] = {**texts, "target": targets, "num_bytes": num_bytes}
+            for name, values in known.items():
+                arrays[name][:] = values.astype(layouts[name].dtype)
+            _sync(aside.rglob("*"))
+            os.rename(aside, path)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise StoreError(f"{path} cannot be created ({error})") from error
+        return cls.open(path, writable=True)
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = False) -> "LabelStore":
+        """Open a store; raises `StoreError` where there is none or this fkd cannot read it."""
+        if not os.path.lexists(path):
+            raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
+        try:
+            group = zarr.open_group(path, mode="r+" if writable else "r", zarr_format=3)
+            content, signature = group.attrs["fkd"], group.attrs["sha256"]
+        except Exception as error:  # whatever zarr meets in a folder that is no store
+            raise StoreError(f"{path} is not a label store of fkd ({_brief(error)})") from error
+        if not isinstance(content, dict) or signature != _digest(content):
+            raise StoreError(
+                f"{path} has damaged attributes in zarr.json; restore it or label anew"
+            )
+        return cls(path, StoreSpec.from_json(content, str(path)), group)
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Remove a store; a folder that is no store is left alone and refused."""
+        if not os.path.lexists(path):
+            return
+        try:
+            group = zarr.open_group(path, mode="r", zarr_format=3)
+            ours = "fkd" in group.attrs
+        except Exception:  # whatever zarr meets in a folder that is no store
+            ours = False
+        if not ours:
+            raise StoreError(f"--overwrite: {path} is not a label store, so it is left alone")
+        shutil.rmtree(path)
+
+    # -- what it holds --------------------------------------------------------------------------
+
+    def pending_blocks(self) -> list[int]:
+        """Return the numbers of the blocks that are not labelled yet."""
+        return np.flatnonzero(~self._sealed).tolist()
+
+    def require_complete(self) -> None:
+        """Raise `StoreError` unless every block is labelled."""
+        pending = self.pending_blocks()
+        if pending:
+            raise StoreError(
+                f"{self.path} is unfinished: {len(pending)} of {self.spec.num_blocks} blocks are not "
+                "labelled; run the same `fkd label` command again to finish it"
+            )
+
+    def status(self) -> NDArray[np.uint8]:
+        """Return the status of every image, u8 [N]; 0 is labelled (or not reached yet)."""
+        return self._whole("status")
+
+    def num_bad(self) -> int:
+        """Return how many images were found unusable so far."""
+        return int(np.count_nonzero(self.status()))
+
+    def labelled_images(self) -> NDArray[np.int64]:
+        """Return the indices, int64, of all images of a complete store that have labels."""
+        self.require_complete()
+        return np.flatnonzero(self.status() == 0)
+
+    def image_paths(self) -> list[str]:
+        """Return the path of every image below the image folder, in index order."""
+        return _from_text(self._whole("path"))
+
+    def num_bytes(self) -> NDArray[np.int64]:
+        """Return the file size of every image when it was listed, int64 [N]."""
+        return self._whole("num_bytes").astype(np.int64)
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the C class names, in the order of the labels."""
+        return tuple(_from_text(self._whole("class_name")))
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Return the bytes on disk by array, and of all other files as "metadata"."""
+        sizes = dict.fromkeys([*self._arrays, "metadata"], 0)
+        for file in self.path.rglob("*"):
+            if file.is_file():
+                array = file.relative_to(self.path).parts[0]
+                is_data = array in sizes and file.name != "zarr.json"
+                sizes[array if is_data else "metadata"] += file.stat().st_size
+        return sizes
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def commit_block(self, number: int, block: Block) -> None:
+        """Write a block's shards, sync them, and only then seal it as done."""
+        where = self.spec.block_range(number)
+        arrays = {"box": block.box, "flip": block.flip, "size": block.size, "status": block.status}
+        for name, values in block.kept.items():
+            if name != "index":
+                arrays[name] = values
+                continue
+            palette = self._arrays["palette"]
+            index = values.astype(palette.dtype)
+            arrays["palette"], arrays["slot"] = build_palette(index, palette.shape[1])
+        try:
+            for name, values in arrays.items():
+                self._arrays[name][where.start : where.stop] = values
+            _sync(self._shards(number).values())
+            self._arrays["done"][number] = np.frombuffer(self._seal(number), np.uint8)
+            _sync([self.path / "done" / "c" / str(number) / "0"])
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: block {number} could not be written ({error}); finished blocks are "
+                "kept, run the same command again to go on"
+            ) from error
+        self._sealed[number] = True
+
+    def _seal(self, number: int) -> bytes:
+        digest = hashlib.sha256()
+        for shard in self._shards(number).values():
+            digest.update(shard.read_bytes())
+        return digest.digest()
+
+    def _shards(self, number: int) -> dict[str, Path]:
+        """Return the file of every array that has one object per block."""
+        return {
+            name: self.path.joinpath(name, "c", str(number), *["0"] * (len(layout.shape) - 1))
+            for name, layout in self._layouts.items()
+            if layout.by_block
+        }
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def read_crops(self, slots: Sequence[int]) -> Slab:
+        """Read the crops `slots` (rising by one, wrapping at M) of all images: a pass's slab."""
+        self.require_complete()
+        wraps = [n for n in range(1, len(slots)) if slots[n] < slots[n - 1]]
+        bounds = zip([0, *wraps], [*wraps, len(slots)], strict=True)
+        runs = [slice(slots[a], slots[b - 1] + 1) for a, b in bounds]
+        return Slab.concatenate([self._read_run(slice(None), run) for run in runs], axis=1)
+
+    def read_block(self, number: int) -> Slab:
+        """Read all crops of one block."""
+        if not self._sealed[number]:
+            raise StoreError(
+                f"{self.path}: block {number} is not labelled; run `fkd label` to go on"
+            )
+        where = self.spec.block_range(number)
+        return self._read_run(slice(where.start, where.stop), slice(None))
+
+    def _read_run(self, images: slice, crops: slice) -> Slab:
+        kept: dict[str, Array] = {}
+        if self.spec.scheme.kind == "full":
+            kept["log_prob"] = self._read("log_prob", images, crops)
+        else:
+            palette, slot = self._read("palette", images), self._read("slot", images, crops)
+            kept["index"] = apply_palette(palette, slot)
+            if self.spec.scheme.kind != "hard":
+                kept["code"] = self._read("code", images, crops)
+        return Slab(
+            self._read("box", images, crops),
+            self._read("flip", images, crops),
+            self._read("size", images),
+            self._read("target", images).astype(np.int64),
+            kept,
+        )
+
+    def _whole(self, name: str) -> Array:
+        return self._read(name, slice(None))
+
+    def _read(self, name: str, *selection: slice) -> Array:
+        """Read part of an array; a damaged or missing object is an error that names its block."""
+        self._require_shards(name, selection[0])
+        try:
+            return np.asarray(self._arrays[name][selection])
+        except Exception as error:  # codecs raise whatever they like on damaged bytes
+            raise StoreError(self._name_damage(name, selection, error)) from error
+
+    def _require_shards(self, name: str, images: slice) -> None:
+        """Refuse to read absent objects, which zarr would fill with zeros."""
+        if not self._layouts[name].by_block:
+            return
+        first, stop, _ = images.indices(self.spec.num_images)
+        for number in range(first // self.spec.block_images, -(-stop // self.spec.block_images)):
+            shard = self._shards(number)[name]
+            if self._sealed[number] and not shard.is_file():
+                raise StoreError(
+                    f"{self.path}: block {number} has lost its '{name}' ({shard} is missing); "
+                    "restore the file or label anew"
+                )
+
+    def _name_damage(self, name: str, selection: tuple[slice, ...], error: Exception) -> str:
+        """Find the block that cannot be read, for the message."""
+        where = f"array '{name}'"
+        for number in range(self.spec.num_blocks) if self._layouts[name].by_block else ():
+            block = self.spec.block_range(number)
+            try:
+                self._arrays[name][(slice(block.start, block.stop), *selection[1:])]
+            except Exception:  # as above
+                where = f"block {number}, array '{name}'"
+                break
+        return f"{self.path}: {where} is damaged ({_brief(error)}); restore the file or label anew"
+
+    def _read_seals(self) -> NDArray[np.bool_]:
+        return np.asarray(self._whole("done").any(axis=1))
+
+
+def _open_arrays(
+    path: Path, group: zarr.Group, layouts: Mapping[str, ArrayLayout]
+) -> dict[str, zarr.Array[Any]]:
+    """Open every array, and refuse one whose metadata is not what the attributes imply."""
+    model = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3)
+    arrays = {}
+    for name, layout in layouts.items():
+        try:
+            array = group[name]
+            found = array.metadata.to_dict()
+        except Exception as error:  # whatever zarr meets in damaged metadata
+            raise StoreError(
+                f"{path}: {name}/zarr.json cannot be read ({_brief(error)}); restore it or label anew"
+            ) from error
+        expected = _create_array(model, name, layout).metadata.to_dict()
+        if not isinstance(array, zarr.Array) or found != expected:
+            raise StoreError(f"{path}: {name}/zarr.json is damaged; restore it or label anew")
+        # zarr keeps this setting in no metadata; without it, a chunk of zeros would not be written,
+        # and an absent chunk could not be told from a lost one.
+        arrays[name] = array.with_config({"write_empty_chunks": True})
+    return arrays
+
+
+def _create_array(group: zarr.Group, name: str, layout: ArrayLayout) -> zarr.Array[Any]:
+    codecs = _CODECS[layout.coding]
+    order = [TransposeCodec(order=codecs.order)] if codecs.order else []
+    return group.create_array(
+        name,
+        shape=layout.shape,
+        dtype=layout.dtype,
+        chunks=layout.chunks,
+        shards=layout.shards,
+        filters=order,
+        compressors=[*codecs.compressors, Crc32cCodec()],
+        fill_value=0,
+        config={"write_empty_chunks": True},
+    )
+
+
+def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
+    """Encode names as UTF-8, each ended by a zero byte."""
+    text = "".join(f"{name}\0" for name in names)
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def _from_text(text: NDArray[np.uint8]) -> list[str]:
+    return text.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+
+
+def _signed(spec: StoreSpec) -> dict[str, Any]:
+    content = json.loads(json.dumps(spec.to_json()))
+    return {"fkd": content, "sha256": _digest(content)}
+
+
+def _digest(content: Any) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _sync(files: Iterable[Path]) -> None:
+    """Force files and the folders that name them to disk."""
+    files = list(files)
+    for path in [*files, *{file.parent for file in files}]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,123 @@
+"""torchvision's models by name, weight files and devices: what teachers and students share."""
+
+import difflib
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fkd.errors import ModelError
+
+# Where checkpoints of common trainers, ours included, keep the weights.
+_WRAPPERS = ("state_dict", "model", "student")
+
+
+def check_name(name: str, role: str) -> None:
+    """Refuse a name that torchvision does not have, and offer the nearest ones."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "see torchvision.models.list_models()"
+    raise ModelError(f"{role} {name!r} is not a torchvision classification model; {hint}")
+
+
+def build(name: str, num_classes: int) -> nn.Module:
+    """Build an untrained torchvision model with `num_classes` outputs."""
+    settings: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if name in ("googlenet", "inception_v3"):
+        # Auxiliary heads return a tuple in training and are no part of what is evaluated.
+        settings |= {"aux_logits": False, "init_weights": True}
+    model: nn.Module = torchvision.models.get_model(name, **settings)
+    return model
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a weight file with `weights_only=True`, without wrappers and DDP's `module.` prefix."""
+    if not path.is_file():
+        raise ModelError(f"weights {path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ModelError(
+            f"weights {path}: not a state dict that loads with weights_only=True "
+            f"({_first_line(error)}); save one with torch.save(model.state_dict(), path)"
+        ) from error
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(value, Tensor) for value in content.values())
+    ):
+        raise ModelError(f"weights {path}: holds no state dict (names to tensors)")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Load strictly, or name the first tensor that does not fit."""
+    expected = model.state_dict()
+    for name in [*expected, *state]:
+        if name not in state or name not in expected:
+            problem = "misses" if name not in state else "has an unknown tensor"
+            raise ModelError(f"{what} {problem} {name!r}; is it of another architecture?")
+        if state[name].shape != expected[name].shape:
+            raise ModelError(
+                f"{what}: tensor {name!r} has shape {tuple(state[name].shape)}, "
+                f"the model needs {tuple(expected[name].shape)}"
+            )
+    model.load_state_dict(state)
+
+
+def num_outputs(name: str, state: Mapping[str, Tensor]) -> int:
+    """Read from a weight file how many outputs its head has.
+
+    The head is found by building the model with 2 and with 3 outputs: its bias is what changes.
+    """
+    with torch.device("meta"):
+        few, many = (build(name, n).state_dict() for n in (2, 3))
+    heads = [key for key in few if few[key].shape != many[key].shape and few[key].dim() == 1]
+    for key in heads:
+        if key in state:
+            return int(state[key].shape[0])
+    raise ModelError(f"the weights have no tensor {heads[0]!r}, so they are not of {name}")
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return a SHA-256 over names and values of all tensors: the identity of a model's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return "sha256:" + digest.hexdigest()
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to a device, in the channels-last memory that convolutions are fastest on."""
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a `--device` value; "auto" takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"--device {name}: {_first_line(error)}") from error
+    if device.type == "meta":
+        raise ModelError("--device meta holds no data; choose auto, cpu, cuda or mps")
+    return device
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
