@@ -25,9 +25,12 @@ _MIN_BLOCK = 256
 _MAX_BLOCK_BYTES = 256 * 2**20
 _FULL_CHUNK_BYTES = 4 * 2**20
 
+# Columns of the palettes that are read together: most images have fewer classes than this.
+_PALETTE_TIER = 256
+
 SEAL_BYTES = 32  # SHA-256 over the block's shards
 
-Coding = Literal["box", "bits", "ids", "slots", "codes", "floats", "text", "plain"]
+Coding = Literal["box", "flip", "palette", "slot", "code", "log_prob", "text", "plain"]
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,8 @@ class StoreSpec:
                 image_bytes = m * (2 * fields["num_classes"] + 9)
                 block_images = max(1, min(even, _MAX_BLOCK_BYTES // image_bytes))
         block_images = min(block_images, n)
-        chunk_crops = -(-_CHUNK_VIEWS // block_images)
-        chunk_crops = -(-chunk_crops // _MIN_CHUNK_CROPS) * _MIN_CHUNK_CROPS
-        if scheme.kind == "full":
-            chunk_crops = _MIN_CHUNK_CROPS
+        at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block_images)
+        chunk_crops = _MIN_CHUNK_CROPS if scheme.kind == "full" else _even_part(m, at_most)
         return cls(block_images=block_images, chunk_crops=min(chunk_crops, m), **fields)
 
     @property
@@ -198,6 +199,13 @@ class StoreSpec:
         }
 
 
+def _even_part(num_crops: int, at_most: int) -> int:
+    """Cut M crops into equal chunks of at most about `at_most`, a multiple of 4."""
+    parts = -(-num_crops // at_most)
+    each = -(-num_crops // parts)
+    return -(-each // _MIN_CHUNK_CROPS) * _MIN_CHUNK_CROPS
+
+
 def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     """Return every array that a store of this spec has, in the order in which a block is sealed."""
     layouts = _crop_layouts(spec)
@@ -228,7 +236,7 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
             dtype, (n, m, *last), (block, chunk, *last), (block, padded, *last), coding
         )
 
-    layouts = {"box": per_crop("uint16", "box", 4), "flip": per_crop("bool", "bits")}
+    layouts = {"box": per_crop("uint16", "box", 4), "flip": per_crop("bool", "flip")}
     if spec.scheme.kind == "full":
         images = max(1, min(block, _FULL_CHUNK_BYTES // (2 * chunk * spec.num_classes)))
         while block % images:
@@ -238,14 +246,18 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
             (n, m, spec.num_classes),
             (images, chunk, spec.num_classes),
             (block, padded, spec.num_classes),
-            "floats",
+            "log_prob",
         )
         return layouts
     width = min(spec.num_classes, m * k)
-    layouts["palette"] = ArrayLayout(ids, (n, width), (block, width), (block, width), "ids")
-    layouts["slot"] = per_crop(_id_dtype(width), "slots", k)
+    tier = min(width, _PALETTE_TIER)
+    padded_width = -(-width // tier) * tier
+    layouts["palette"] = ArrayLayout(
+        ids, (n, width), (block, tier), (block, padded_width), "palette"
+    )
+    layouts["slot"] = per_crop(_id_dtype(width), "slot", k)
     if spec.scheme.kind != "hard":
-        layouts["code"] = per_crop("uint8", "codes", k)
+        layouts["code"] = per_crop("uint8", "code", k)
     return layouts
 
 

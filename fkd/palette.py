@@ -28,6 +28,7 @@ def build_palette(index: Ids, width: int) -> tuple[Ids, Ids]:
 def apply_palette(palette: Ids, slot: Ids) -> Ids:
     """Return the class ids [n, m, K] of palette positions [n, m, K]."""
     rows, width = palette.shape
-    start = np.arange(rows, dtype=np.int64)[:, None, None] * width
-    ids: Ids = palette.reshape(-1).take(start + slot)
+    # Half the memory traffic of int64, and palettes are far smaller than 2^31 entries a read.
+    start = np.arange(0, rows * width, width, dtype=np.int32 if rows * width < 2**31 else np.int64)
+    ids: Ids = palette.reshape(-1).take(start[:, None, None] + slot)
     return ids
