@@ -55,6 +55,12 @@ class Scheme:
     k: int = 0
     tail: Tail = "renorm"
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("full", "hard", "smoothing", "topk"):
+            raise ConfigError(f"scheme {self.kind!r} is unknown")
+        if self.kind == "topk":
+            check_range("the K of topkK", self.k, 1, 65_536)
+
     @classmethod
     def parse(cls, text: str) -> "Scheme":
         """Read `full`, `hard`, `smooth`, `topkK` or `topkK-smooth`; anything else is refused."""

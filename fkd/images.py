@@ -96,7 +96,7 @@ def list_images(root: Path) -> ImageList:
 
 
 def _holds_images(root: Path) -> bool:
-    return any(entry.name.lower().endswith(EXTENSIONS) for entry in os.scandir(root))
+    return any(name.lower().endswith(EXTENSIONS) for name in os.listdir(root))
 
 
 def _walk(folder: Path, prefix: str) -> list[tuple[str, int]]:

@@ -108,6 +108,8 @@ def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: Teacher
     """Map folder names to teacher outputs, or refuse where neither count nor names fit."""
     folder = tuple(folder_classes)
     if choice.classes_file is None:
+        if choice.all_classes:
+            raise ModelError("--all-classes needs --teacher-classes FILE to name the outputs")
         if len(folder) != num_outputs:
             raise ModelError(
                 f"the folder has {len(folder)} classes, teacher {choice.name} has {num_outputs} "

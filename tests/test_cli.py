@@ -1,0 +1,178 @@
+"""The command line: one clear line for bad input, a frozen list of options, and the main path."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import label_config, make_image_folder
+
+from fkd import label_images
+from fkd.cli import main
+from fkd.store import _digest
+
+OPTIONS = {
+    "label": (
+        "--all-classes --batch-size --block --compress --crops --device --interpolation --max-bad "
+        "--mean --out --overwrite --ratio --scale --seed --size --std --teacher --teacher-classes "
+        "--teacher-weights --temperature --workers"
+    ),
+    "train": (
+        "--batch-size --compress --crops-per-image --device --epochs --eval-every --hard-weight "
+        "--images --label-temperature --lr --mean --micro-batch --momentum --out --seed --std "
+        "--student --val --warmup-epochs --weight-decay --workers"
+    ),
+    "eval": "--batch-size --device --workers",
+    "info": "",
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_the_options_are_these(command):
+    options = {opt for param in main.commands[command].params for opt in param.opts}
+    assert sorted(o for o in options if o.startswith("-")) == OPTIONS[command].split()
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_every_command_has_help_with_an_example(command):
+    text = CliRunner().invoke(main, [command, "--help"]).output
+    assert f"Example: fkd {command}" in text
+
+
+def refused(*args):
+    """Run in process; return the message of an expected error."""
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("fkd: error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def label_args(folder, tmp_path, *more):
+    base = ["label", "--teacher", "resnet18", "--teacher-weights", "none", "--size", "32"]
+    return [*base, "--crops", "2", "--device", "cpu", "--out", tmp_path / "x.zarr", folder, *more]
+
+
+def test_folders_that_are_no_image_folders(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.jpg").write_bytes(b"x")
+    (tmp_path / "hollow" / "class").mkdir(parents=True)
+    for name, words in {
+        "missing": "does not exist",
+        "empty": "no classes",
+        "flat": "no class folders",
+        "flat/a.jpg": "is not a folder",
+        "hollow": "holds no image",
+    }.items():
+        message = refused(*label_args(tmp_path / name, tmp_path))
+        assert words in message
+        assert str(tmp_path / name) in message
+    assert not (tmp_path / "x.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--teacher", "resnet125"], "did you mean resnet152"),
+        (["--compress", "topk"], "--compress 'topk' is unknown"),
+        (["--compress", "topk5-smooth"], "store topk5"),
+        (["--crops", "0"], "--crops is 0"),
+        (["--crops", "2147483648"], "--crops is"),
+        (["--size", "-1"], "--size is -1"),
+        (["--scale", "0.5", "0.1"], "--scale is 0.5 0.1"),
+        (["--ratio", "0", "1"], "--ratio is 0"),
+        (["--temperature", "nan"], "--temperature is nan"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--std", "0", "1", "1"], "--std is 0"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--device", "toaster"], "--device toaster"),
+        (["--teacher-weights", "missing.pt"], "missing.pt: no such file"),
+        (["--all-classes"], "--all-classes"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_options_of_label(shared_folder, tmp_path, more, words):
+    assert words in refused(*label_args(shared_folder, tmp_path, *more))
+    assert not (tmp_path / "x.zarr").exists()
+
+
+def test_a_damaged_weights_file(shared_folder, tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"not weights")
+    message = refused(*label_args(shared_folder, tmp_path, "--teacher-weights", tmp_path / "w.pt"))
+    assert "w.pt" in message
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--student", "resnet17"], "student 'resnet17'"),
+        (["--crops-per-image", "7", "--batch-size", "14"], "more than the 6 crops"),
+        (["--crops-per-image", "3"], "not divisible by --crops-per-image 3"),
+        (["--compress", "topk9"], "it holds topk3"),
+        (["--compress", "full"], "reads as hard, smooth, topkK"),
+        (["--epochs", "0"], "--epochs is 0"),
+        (["--lr", "inf"], "--lr is inf"),
+        (["--hard-weight", "2"], "--hard-weight is 2"),
+        (["--images", "elsewhere"], "--images"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_options_of_train(shared_store, tmp_path, more, words):
+    args = ["train", shared_store.path, "--compress", "topk3", "--device", "cpu"]
+    assert words in refused(*args, "--out", tmp_path / "run", *more)
+    assert not (tmp_path / "run").exists()
+
+
+def test_stores_that_cannot_be_trained_on(shared_folder, tmp_path):
+    assert "does not exist" in refused("train", tmp_path / "none.zarr")
+    assert "not a label store" in refused("train", tmp_path)
+    store = label_images(label_config(shared_folder, tmp_path / "s.zarr", block_images=9))
+    (store.path / "done" / "c" / "1" / "0").unlink()
+    assert "1 of 2 blocks" in refused("train", store.path)
+    content = json.loads((store.path / "zarr.json").read_text())
+    content["attributes"]["fkd"]["format_version"] = 2
+    content["attributes"]["sha256"] = _digest(content["attributes"]["fkd"])
+    (store.path / "zarr.json").write_text(json.dumps(content))
+    for command in ("train", "info"):
+        assert "version 2, this fkd reads version 1" in refused(command, store.path)
+
+
+def test_other_images_are_named(tmp_path):
+    folder = make_image_folder(tmp_path / "data")
+    store = label_images(label_config(folder, tmp_path / "s.zarr"))
+    other = make_image_folder(tmp_path / "other", seed=1)
+    message = refused("train", store.path, "--images", other, "--compress", "topk3")
+    assert "circle/000.jpg has" in message
+    (folder / "train" / "square" / "002.jpg").rename(folder / "train" / "square" / "z.jpg")
+    message = refused("train", store.path, "--compress", "topk3")
+    assert "square/002.jpg is missing" in message
+
+
+def test_checkpoints_that_are_none(shared_folder, tmp_path):
+    assert "no such file" in refused("eval", tmp_path / "x.pt", shared_folder)
+    torch.save({"weights": 1}, tmp_path / "y.pt")
+    assert "not a checkpoint" in refused("eval", tmp_path / "y.pt", shared_folder)
+
+
+def test_the_main_path_in_processes(tmp_path, run_fkd):
+    make_image_folder(tmp_path / "data")
+    words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 4 data/"
+    done = run_fkd(*words.split())
+    assert done.code == 0, done.err
+    assert "18 images × 4 crops, topk10" in done.out
+    words = (
+        "train --crops-per-image 4 --compress topk3 --student resnet18 --epochs 8 --batch-size 16"
+    )
+    done = run_fkd(*words.split())
+    assert done.code == 0, done.err
+    run = tmp_path / "runs" / "resnet18-topk3-m4-1"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["kind"] == "eval"
+    done = run_fkd("eval", run / "last.pt", "data/val")
+    assert f"top-1 {lines[-1]['top1']:.2%}" in done.out
+    done = run_fkd("info")
+    for words in ("18 in", "4 per image, 72 in all", "100.0%", "resnet18", "topk10", "bytes (box"):
+        assert words in done.out
+    assert run_fkd("label", "nowhere", "--teacher", "resnet18").error_line()
