@@ -9,7 +9,7 @@ import torch
 from fkd.config import LabelConfig
 from fkd.crops import RENDERER, SAMPLER
 from fkd.errors import ImagesError, SoftLabelError, StoreError
-from fkd.images import REASONS, ImageList, dataset_root, fingerprint, list_images
+from fkd.images import REASONS, ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.progress import progress
 from fkd.renderer import Renderer
@@ -70,7 +70,15 @@ def _open_or_create(
         targets = class_map.target_of[images.targets]
         return LabelStore.create(config.out, spec, images, targets, class_map.names)
     store = LabelStore.open(config.out, writable=True)
+    if store.spec.fingerprint != spec.fingerprint:
+        changed = first_difference(store.image_paths(), store.num_bytes(), images)
+        raise ImagesError(
+            f"{config.out} was made from other images than {images.root} holds now: {changed}; "
+            "restore them, or use --out for another store or --overwrite to start anew"
+        )
     difference = store.spec.first_difference(spec)
+    if difference is None and store.class_names() != class_map.names:
+        difference = "the mapping of classes is another one"
     if difference:
         raise StoreError(
             f"{config.out} was made with other settings: {difference}; "

@@ -1,0 +1,138 @@
+"""The ordered list of images, its identity, and decoding."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fkd.errors import DecodeError, ImagesError
+from fkd.images import (
+    dataset_root,
+    decode,
+    fingerprint,
+    first_difference,
+    inspect,
+    list_images,
+    val_folder,
+)
+
+
+def tree(root, *files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(file.encode())
+    return root
+
+
+def test_the_list_is_sorted_and_knows_classes(tmp_path):
+    root = tree(
+        tmp_path, "b/2.jpg", "b/10.PNG", "a/deep/x.webp", "a/z.jpeg", "b/notes.txt", ".git/x.jpg",
+        "a/.hidden.jpg",
+    )  # fmt: skip
+    images = list_images(root)
+    assert images.classes == ("a", "b")
+    assert images.paths == ["a/deep/x.webp", "a/z.jpeg", "b/10.PNG", "b/2.jpg"]
+    assert images.targets.tolist() == [0, 0, 1, 1]
+    assert images.num_bytes.tolist() == [len(p) for p in images.paths]
+
+
+def test_train_and_val_are_found(tmp_path):
+    tree(tmp_path, "d/train/a/1.jpg", "d/val/a/1.jpg", "e/a/1.jpg")
+    assert dataset_root(tmp_path / "d") == tmp_path / "d" / "train"
+    assert dataset_root(tmp_path / "e") == tmp_path / "e"
+    assert val_folder(tmp_path / "d" / "train") == tmp_path / "d" / "val"
+    assert val_folder(tmp_path / "e") is None
+
+
+def test_a_change_of_the_images_is_named(tmp_path):
+    images = list_images(tree(tmp_path, "a/1.jpg", "a/2.jpg", "b/3.jpg"))
+    mark = fingerprint(images.paths, images.num_bytes)
+    changes = {
+        "a/0.jpg is new": lambda: tree(tmp_path, "a/0.jpg"),
+        "b/3.jpg has 1 bytes, 7 when": lambda: (tmp_path / "b/3.jpg").write_bytes(b"x"),
+        "a/2.jpg is missing": lambda: (tmp_path / "a/2.jpg").unlink(),
+        "b/4.jpg is new": lambda: tree(tmp_path, "b/4.jpg"),
+    }
+    assert first_difference(images.paths, images.num_bytes, list_images(tmp_path)) is None
+    for words, change in changes.items():
+        change()
+        now = list_images(tmp_path)
+        assert words in first_difference(images.paths, images.num_bytes, now)
+        assert fingerprint(now.paths, now.num_bytes) != mark
+        for file in tmp_path.rglob("*.jpg"):
+            file.unlink()
+        tree(tmp_path, "a/1.jpg", "a/2.jpg", "b/3.jpg")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P", "RGBA", "LA", "1"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "bmp", "tiff"])
+def test_every_kind_decodes_as_pillow_does(tmp_path, mode, suffix):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8))
+    path = tmp_path / f"x.{suffix}"
+    try:
+        image.convert(mode).save(path)
+    except (OSError, ValueError):
+        pytest.skip("the format has no such mode")
+    pixels = decode(str(path))
+    assert pixels.shape == (3, 20, 31)
+    with Image.open(path) as reopened:
+        expected = np.array(reopened.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(pixels.numpy(), expected)
+
+
+def test_sixteen_bits_are_scaled(tmp_path):
+    values = np.array([[0, 255, 256, 65_535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    assert decode(str(tmp_path / "x.png"))[0].tolist() == [[0, 0, 1, 255]]
+
+
+def bomb(path, width, height):
+    """Write a tiny PNG that claims to be huge."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_unusable_files_have_a_reason(tmp_path):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8))
+    image.save(tmp_path / "half.jpg")
+    image.save(tmp_path / "half.png")
+    for name in ("half.jpg", "half.png"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no image")
+    bomb(tmp_path / "bomb.png", 60_000, 60_000)
+    bomb(tmp_path / "wide.png", 70_000, 10)
+    for name, reason in {
+        "half.jpg": "damaged",
+        "half.png": "damaged",
+        "empty.jpg": "empty",
+        "text.jpg": "damaged",
+        "none.jpg": "missing",
+        "bomb.png": "too large",
+        "wide.png": "too large",
+    }.items():
+        with pytest.raises(DecodeError, match=reason) as caught:
+            look(str(tmp_path / name))
+        assert caught.value.reason == reason
+
+
+def look(path):
+    inspect(path)
+    decode(path)
+
+
+def test_an_unreadable_folder_is_no_image_folder(tmp_path):
+    with pytest.raises(ImagesError, match="does not exist"):
+        list_images(tmp_path / "none")

@@ -1,0 +1,175 @@
+"""Training: the run folder, the exact budget, and what it refuses."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import label_config, make_image_folder
+from PIL import Image
+
+from fkd import (
+    FkdError,
+    LabelStore,
+    Scheme,
+    TeacherChoice,
+    TrainConfig,
+    evaluate_checkpoint,
+    label_images,
+    load_student,
+    train_student,
+)
+
+TOP3 = Scheme("topk", 3)
+
+
+def train(store, out, **changes):
+    settings = {
+        "student": "resnet18",
+        "crops_per_image": 2,
+        "scheme": TOP3,
+        "epochs": 4,
+        "batch_size": 8,
+        "lr": 1.0,
+        "device": "cpu",
+    }
+    return train_student(TrainConfig(store=store.path, out=out, **(settings | changes)))
+
+
+def metrics(run, kind):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_a_run_folder_has_everything(shared_store, shared_folder, tmp_path):
+    run = train(shared_store, tmp_path / "run", epochs=8)
+    assert sorted(p.name for p in run.iterdir()) == [
+        "best.pt", "config.json", "last.pt", "metrics.jsonl",
+    ]  # fmt: skip
+    config = json.loads((run / "config.json").read_text())
+    assert config["total_steps"] == 18  # 8 epochs of 18 images, 8 views a step
+    assert config["scheme"] == "topk3"
+    assert config["store_spec"]["num_crops"] == 6
+    assert metrics(run, "train")[-1]["step"] == 18
+    evals = metrics(run, "eval")
+    assert [line["step"] for line in evals] == [5, 9, 14, 18]
+    best = max(line["top1"] for line in evals)
+    assert evaluate_checkpoint(run / "best.pt", shared_folder, device="cpu").top1 == best
+    last = evaluate_checkpoint(run / "last.pt", shared_folder / "val", device="cpu")
+    assert last.top1 == evals[-1]["top1"]
+    assert last.num_images == 6
+    assert last.top5 == 1.0
+
+
+def test_the_checkpoint_is_plain_and_whole(shared_store, tmp_path):
+    run = train(shared_store, tmp_path / "run")
+    content = torch.load(run / "last.pt", weights_only=True)
+    assert content["step"] == 9
+    assert "momentum_buffer" in content["optimizer"]["state"][0]
+    card, model = load_student(run / "last.pt")
+    assert card.classes == ("circle", "square", "triangle")
+    assert card.preprocessing.size == 32
+    assert not model.training
+
+
+def test_the_same_seed_gives_the_same_run(shared_store, tmp_path):
+    a, b, c = (
+        train(shared_store, tmp_path / name, seed=seed)
+        for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
+    losses = [metrics(run, "train")[-1]["loss"] for run in (a, b, c)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-4)
+
+
+def test_hard_weight_one_does_not_look_at_the_teacher(shared_store, tmp_path):
+    losses = [
+        metrics(train(shared_store, tmp_path / str(scheme), hard_weight=w, scheme=scheme), "train")
+        for w, scheme in ((1.0, TOP3), (1.0, Scheme("hard")), (0.0, TOP3))
+    ]
+    assert losses[0][-1]["loss"] == pytest.approx(losses[1][-1]["loss"], rel=1e-4)
+
+
+def test_a_student_learns_what_the_store_says(tmp_path):
+    """A teacher that always says the same is soon imitated."""
+    folder = make_image_folder(tmp_path / "data")
+    choice = TeacherChoice("resnet18", "none", size=32)
+    config = label_config(folder, tmp_path / "s.zarr", teacher=choice, temperature=0.05)
+    run = train(label_images(config), tmp_path / "run", epochs=60, lr=2.0)
+    losses = [line["loss"] for line in metrics(run, "train")]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_micro_batches_add_up_to_the_batch(shared_store, tmp_path):
+    """The loss of the first step, before any weights differ, is the batch's mean either way."""
+    runs = [
+        train(
+            shared_store, tmp_path / str(size), student="squeezenet1_1", epochs=1e-6, lr=0.0,
+            micro_batch=size, batch_size=24,
+        )
+        for size in (24, 10)
+    ]  # fmt: skip
+    losses = [metrics(run, "train")[0]["loss"] for run in runs]
+    assert losses[0] == pytest.approx(losses[1], rel=0.25)
+
+
+def test_without_val_the_loss_decides_which_is_best(tmp_path):
+    folder = make_image_folder(tmp_path / "data", val_per_class=0)
+    shutil.rmtree(folder / "val")
+    store = label_images(label_config(folder, tmp_path / "s.zarr"))
+    run = train(store, tmp_path / "run")
+    assert (run / "best.pt").exists()
+    assert metrics(run, "eval") == []
+
+
+def test_another_val_folder_is_matched_by_name(shared_store, tmp_path):
+    other = make_image_folder(tmp_path / "other", seed=9)
+    shutil.rmtree(other / "val" / "circle")
+    run = train(shared_store, tmp_path / "run", val=other / "val")
+    assert metrics(run, "eval")[-1]["num_images"] == 4
+    (other / "val" / "square").rename(other / "val" / "cube")
+    with pytest.raises(FkdError, match="among the student's classes: cube"):
+        train(shared_store, tmp_path / "run2", val=other / "val")
+    assert not (tmp_path / "run2").exists()
+
+
+def test_an_image_that_changed_its_dimensions_is_found(tmp_path):
+    folder = make_image_folder(tmp_path / "data")
+    store = label_images(label_config(folder, tmp_path / "s.zarr"))
+    file = folder / "train" / "circle" / "003.jpg"
+    size = file.stat().st_size
+    Image.new("RGB", (20, 20)).save(file)
+    with file.open("ab") as tail:
+        tail.write(b"\0" * (size - file.stat().st_size))
+    with pytest.raises(FkdError, match=r"003\.jpg has 20×20 pixels"):
+        train(store, tmp_path / "run")
+
+
+def test_moved_images_are_found_where_the_user_says(tmp_path):
+    folder = make_image_folder(tmp_path / "data")
+    store = label_images(label_config(folder, tmp_path / "s.zarr"))
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(FkdError, match="say where they are with --images"):
+        train(store, tmp_path / "run")
+    train(store, tmp_path / "run", images=tmp_path / "moved")
+
+
+def test_a_run_folder_in_use_is_left_alone(shared_store, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(FkdError, match="not empty"):
+        train(shared_store, tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(shared_store, tmp_path):
+    with pytest.raises(FkdError, match=r"the loss is (nan|inf) at step \d+ \(lr"):
+        train(shared_store, tmp_path / "run", lr=1e3, momentum=1.0, weight_decay=10.0, epochs=300)
+    assert LabelStore.open(shared_store.path).pending_blocks() == []
+
+
+def test_a_finished_student_can_teach(shared_store, shared_folder, tmp_path):
+    run = train(shared_store, tmp_path / "run")
+    choice = TeacherChoice("resnet18", str(run / "last.pt"), size=32)
+    store = label_images(label_config(shared_folder, tmp_path / "next.zarr", teacher=choice))
+    assert store.spec.teachers[0].weights_hash.startswith("sha256:")
