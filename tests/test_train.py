@@ -84,8 +84,10 @@ def test_the_same_seed_gives_the_same_run(shared_store, tmp_path):
 
 def test_hard_weight_one_does_not_look_at_the_teacher(shared_store, tmp_path):
     losses = [
-        metrics(train(shared_store, tmp_path / str(scheme), hard_weight=w, scheme=scheme), "train")
-        for w, scheme in ((1.0, TOP3), (1.0, Scheme("hard")), (0.0, TOP3))
+        metrics(
+            train(shared_store, tmp_path / str(scheme), hard_weight=1.0, scheme=scheme), "train"
+        )
+        for scheme in (TOP3, Scheme("hard"))
     ]
     assert losses[0][-1]["loss"] == pytest.approx(losses[1][-1]["loss"], rel=1e-4)
 
@@ -95,9 +97,9 @@ def test_a_student_learns_what_the_store_says(tmp_path):
     folder = make_image_folder(tmp_path / "data")
     choice = TeacherChoice("resnet18", "none", size=32)
     config = label_config(folder, tmp_path / "s.zarr", teacher=choice, temperature=0.05)
-    run = train(label_images(config), tmp_path / "run", epochs=60, lr=2.0)
+    run = train(label_images(config), tmp_path / "run", epochs=60, eval_every=60, lr=2.0)
     losses = [line["loss"] for line in metrics(run, "train")]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_micro_batches_add_up_to_the_batch(shared_store, tmp_path):
