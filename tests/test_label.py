@@ -32,21 +32,9 @@ def same_labels(one, other):
 
 
 def test_a_killed_run_goes_on_and_keeps_what_was_done(image_folder, tmp_path):
-    words = [
-        "label",
-        "--teacher",
-        "resnet18",
-        "--teacher-weights",
-        "none",
-        "--size",
-        "32",
-        "--block",
-        "3",
-        "--crops",
-        "120",
-    ]
-    command = [sys.executable, "-m", "fkd", *words, "--compress", "topk3", "--workers", "1"]
-    command += ["--device", "cpu", "--batch-size", "16", str(image_folder)]
+    command = [sys.executable, "-m", "fkd", "label", "--teacher", "resnet18", "--size", "32"]
+    command += ["--teacher-weights", "none", "--block", "3", "--crops", "120", "--device", "cpu"]
+    command += ["--compress", "topk3", "--workers", "1", "--batch-size", "16", str(image_folder)]
     process = subprocess.Popen(
         [*command, "--out", "killed.zarr"], cwd=tmp_path, env=fkd_environment(),
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
