@@ -39,11 +39,15 @@ class _Errors(click.Group):
             click.echo("fkd: error: " + " ".join(str(error).split("\n")), err=True)
             sys.exit(2)
         except KeyboardInterrupt:
-            click.echo(f"fkd: {ctx.invoked_subcommand} was stopped. {_GO_ON}", err=True)
+            go_on = _GO_ON.get(ctx.invoked_subcommand or "", "")
+            click.echo(f"fkd: {ctx.invoked_subcommand} was stopped.{go_on}", err=True)
             sys.exit(130)
 
 
-_GO_ON = "What was finished is kept: `fkd label` goes on where it was when the same command is run again."
+_GO_ON = {
+    "label": " Finished blocks are kept; it goes on where it was when the same command is run again.",
+    "train": " Its run folder keeps the checkpoints of the evaluations so far.",
+}
 
 
 @click.group(cls=_Errors, context_settings={"max_content_width": 100, "show_default": True})

@@ -58,8 +58,13 @@ class Scheme:
     def __post_init__(self) -> None:
         if self.kind not in ("full", "hard", "smoothing", "topk"):
             raise ConfigError(f"scheme {self.kind!r} is unknown")
+        if self.tail not in ("renorm", "smooth"):
+            raise ConfigError(f"tail {self.tail!r} is unknown; choose renorm or smooth")
         if self.kind == "topk":
             check_range("the K of topkK", self.k, 1, 65_536)
+        if self.kind == "smoothing":
+            object.__setattr__(self, "k", 1)
+            object.__setattr__(self, "tail", "smooth")
 
     @classmethod
     def parse(cls, text: str) -> "Scheme":

@@ -24,10 +24,11 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", 
 # Why an image has no labels. The position is the code in a store's `status`; 0 is a labelled image.
 REASONS = ("labelled", "missing", "unreadable", "empty", "damaged", "too large")
 
-# torchvision's operators, without its Python wrappers: those warn at each call since 0.29, because
-# the operators will move to another package. Where there are none Pillow decodes everything, to the
-# same pixels (both are libjpeg-turbo inside), up to a third slower.
-_NATIVE = hasattr(torch.ops.image, "decode_image") and hasattr(torch.ops.image, "read_file")
+# JPEG goes to torchvision's operators, without their Python wrappers: those warn at each call since
+# 0.29, because the operators will move to another package. Where there are none Pillow decodes JPEG
+# too, to the same pixels (both are libjpeg-turbo inside), up to a third slower. All other formats go to
+# Pillow: torchvision's PNG decoder ends the process on a damaged file.
+_NATIVE = hasattr(torch.ops.image, "decode_jpeg") and hasattr(torch.ops.image, "read_file")
 _RGB = 3
 
 # Above this a decoded image alone takes half a gigabyte; Pillow calls such files decompression bombs.
@@ -73,7 +74,11 @@ def list_images(root: Path) -> ImageList:
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         raise ImagesError(f"image folder {root} {what}; give a folder with one subfolder per class")
-    classes = sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
+    try:
+        names = os.listdir(root)
+    except OSError as error:
+        raise ImagesError(f"image folder {root} cannot be read ({error})") from error
+    classes = sorted(n for n in names if not n.startswith(".") and (root / n).is_dir())
     if not classes:
         hint = "it holds images but no class folders" if _holds_images(root) else "it is empty"
         raise ImagesError(
@@ -83,7 +88,10 @@ def list_images(root: Path) -> ImageList:
     num_bytes: list[int] = []
     targets: list[int] = []
     for target, name in enumerate(progress(classes, "list images", unit="class", delay=1)):
-        found = sorted(_walk(root / name, name))
+        try:
+            found = sorted(_walk(root / name, name))
+        except OSError as error:
+            raise ImagesError(f"class folder {root / name} cannot be read ({error})") from error
         if not found:
             raise ImagesError(
                 f"class folder {root / name} holds no image ({', '.join(EXTENSIONS)}); "
@@ -137,7 +145,7 @@ def first_difference(
     found = zip(images.paths, images.num_bytes.tolist(), strict=True)
     for (path, size), (now_path, now_size) in zip(stored, found, strict=False):
         if path != now_path:
-            missing = path < now_path
+            missing = _order(path) < _order(now_path)
             return f"{path} is missing" if missing else f"{now_path} is new"
         if size != now_size:
             return f"{path} has {now_size} bytes, {size} when it was labelled"
@@ -148,29 +156,45 @@ def first_difference(
     return None
 
 
+def _order(path: str) -> tuple[str, str]:
+    """Return the key by which a list is sorted: the class first, then the whole path."""
+    return path.split("/", 1)[0], path
+
+
 def decode(path: str) -> Tensor:
     """Decode one file to RGB, uint8 [3, H, W]; greyscale, palette, CMYK and alpha are converted.
 
     EXIF orientation is left alone, as torchvision's ImageFolder does. Raises `DecodeError`.
     """
-    if not _NATIVE:
+    if not (_NATIVE and _is_jpeg(path)):
         return _decode_with_pillow(path)
     try:
         encoded = torch.ops.image.read_file(path)
-        pixels: Tensor = torch.ops.image.decode_image(encoded, _RGB, False)
+        pixels: Tensor = torch.ops.image.decode_jpeg(encoded, _RGB, False)
     except RuntimeError:
-        # torchvision has no decoder for some formats, and its messages name C++ files, not reasons.
+        # Pillow says in words what is wrong with the file; torchvision's messages name C++ files.
         return _decode_with_pillow(path)
-    if pixels.dtype == torch.uint16:
-        pixels = (pixels.to(torch.int32) >> 8).to(torch.uint8)
     return pixels
+
+
+def _is_jpeg(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(3) == b"\xff\xd8\xff"
+    except OSError:
+        return False
 
 
 def _decode_with_pillow(path: str) -> Tensor:
     try:
         with Image.open(path) as file:
             check_dimensions(path, *file.size)
-            array = np.array(file.convert("RGB"))
+            if file.mode.startswith("I;16"):
+                # Pillow would clip 16-bit grey at 255 instead of scaling it.
+                grey = (np.array(file).astype(np.uint16) >> 8).astype(np.uint8)
+                array = np.repeat(grey[..., None], 3, axis=2)
+            else:
+                array = np.array(file.convert("RGB"))
     except DecodeError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -53,7 +53,14 @@ def _describe(
         size=teacher.preprocessing.size,
         interpolation=teacher.preprocessing.interpolation,
         temperature=config.temperature,
-        teachers=(TeacherRecord(config.teacher.name, teacher.weights_hash, teacher.preprocessing),),
+        teachers=(
+            TeacherRecord(
+                config.teacher.name,
+                teacher.weights_hash,
+                class_map.outputs_hash(),
+                teacher.preprocessing,
+            ),
+        ),
         images_root=str(images.root),
         fingerprint=fingerprint(images.paths, images.num_bytes),
         versions=library_versions(),
@@ -77,8 +84,6 @@ def _open_or_create(
             "restore them, or use --out for another store or --overwrite to start anew"
         )
     difference = store.spec.first_difference(spec)
-    if difference is None and store.class_names() != class_map.names:
-        difference = "the mapping of classes is another one"
     if difference:
         raise StoreError(
             f"{config.out} was made with other settings: {difference}; "

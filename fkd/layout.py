@@ -1,6 +1,6 @@
 """The store's schema, version 1: what its attributes say and which arrays they imply.
 
-Writer and reader share this file. `docs/store-format.md` tells the same to other implementations.
+Writer and reader share this file.
 Legend: N images, M stored crops, K kept classes, C classes; a block is a run of images that is
 labelled and committed together, one shard per array.
 """
@@ -50,10 +50,11 @@ class ArrayLayout:
 
 @dataclass(frozen=True)
 class TeacherRecord:
-    """Who labelled: name, hash of the weights, and the teacher's own preprocessing."""
+    """Who labelled: name, hash of the weights, hash of which outputs are which class, preprocessing."""
 
     name: str
     weights_hash: str
+    outputs_hash: str
     preprocessing: Preprocessing
 
 
@@ -141,7 +142,10 @@ class StoreSpec:
             )
             fields["teachers"] = tuple(
                 TeacherRecord(
-                    str(t["name"]), str(t["weights_hash"]), _preprocessing(t["preprocessing"])
+                    str(t["name"]),
+                    str(t["weights_hash"]),
+                    str(t["outputs_hash"]),
+                    _preprocessing(t["preprocessing"]),
                 )
                 for t in fields["teachers"]
             )
@@ -182,6 +186,7 @@ class StoreSpec:
         return {
             "--teacher": ", ".join(t.name for t in self.teachers),
             "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
+            "--teacher-classes": ", ".join(t.outputs_hash for t in self.teachers),
             "--crops": self.num_crops,
             "--compress": str(self.scheme),
             "--seed": self.views.seed,

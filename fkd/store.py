@@ -81,6 +81,7 @@ class LabelStore:
                 arrays[name][:] = values.astype(layouts[name].dtype)
             _sync(aside.rglob("*"))
             os.rename(aside, path)
+            _sync([path])
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise StoreError(f"{path} cannot be created ({error})") from error
@@ -133,7 +134,12 @@ class LabelStore:
 
     def status(self) -> NDArray[np.uint8]:
         """Return the status of every image, u8 [N]; 0 is labelled (or not reached yet)."""
-        return self._whole("status")
+        status = np.zeros(self.spec.num_images, np.uint8)
+        for number in np.flatnonzero(self._sealed).tolist():
+            block = self.spec.block_range(number)
+            where = slice(block.start, block.stop)
+            status[where] = self._read("status", where)
+        return status
 
     def num_bad(self) -> int:
         """Return how many images were found unusable so far."""
@@ -180,6 +186,9 @@ class LabelStore:
             else:
                 arrays[name] = _steps(values) if name == "code" else values
         try:
+            # What a power cut left of an earlier try may be torn, and zarr would read it first.
+            for shard in self._shards(number).values():
+                shard.unlink(missing_ok=True)
             for name, values in arrays.items():
                 self._arrays[name][where.start : where.stop] = values
             _sync(self._shards(number).values())
@@ -262,15 +271,15 @@ class LabelStore:
             raise StoreError(self._name_damage(name, selection, error)) from error
 
     def _require_shards(self, name: str, images: slice) -> None:
-        """Refuse to read absent objects, which zarr would fill with zeros."""
+        """Refuse to read absent or empty objects, which zarr would fill with zeros."""
         if not self._layouts[name].by_block:
             return
         first, stop, _ = images.indices(self.spec.num_images)
         for number in range(first // self.spec.block_images, -(-stop // self.spec.block_images)):
             shard = self._shards(number)[name]
-            if self._sealed[number] and not shard.is_file():
+            if self._sealed[number] and not (shard.is_file() and shard.stat().st_size):
                 raise StoreError(
-                    f"{self.path}: block {number} has lost its '{name}' ({shard} is missing); "
+                    f"{self.path}: block {number} has lost its '{name}' ({shard} is missing or empty); "
                     "restore the file or label anew"
                 )
 
@@ -287,7 +296,14 @@ class LabelStore:
         return f"{self.path}: {where} is damaged ({_brief(error)}); restore the file or label anew"
 
     def _read_seals(self) -> NDArray[np.bool_]:
-        return np.asarray(self._whole("done").any(axis=1))
+        """Return which blocks are done, bool; a seal that a power cut tore is none."""
+        return np.array([self._is_sealed(number) for number in range(self.spec.num_blocks)])
+
+    def _is_sealed(self, number: int) -> bool:
+        file = self.path / "done" / "c" / str(number) / "0"
+        if not file.is_file() or file.stat().st_size == 0:
+            return False
+        return bool(self._read("done", slice(number, number + 1)).any())
 
 
 def _open_arrays(
@@ -398,7 +414,8 @@ def _digest(content: Any) -> str:
 def _sync(files: Iterable[Path]) -> None:
     """Force files and the folders that name them to disk."""
     files = list(files)
-    for path in [*files, *{file.parent for file in files}]:
+    folders = {folder for file in files for folder in list(file.parents)[:4]}
+    for path in [*files, *folders]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -55,7 +55,9 @@ def load_student(path: Path) -> tuple[StudentCard, nn.Module]:
         raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        version, card = content["checkpoint_version"], content["student_card"]
+        version, said = content["checkpoint_version"], content["student_card"]
+        preprocessing = Preprocessing(**said["preprocessing"])
+        card = StudentCard(said["name"], tuple(said["classes"]), preprocessing)
     except (
         Exception
     ) as error:  # torch.load fails in a dozen ways on a file that is not a checkpoint
@@ -64,8 +66,6 @@ def load_student(path: Path) -> tuple[StudentCard, nn.Module]:
         raise ModelError(
             f"checkpoint {path} has version {version}, this fkd reads version {CHECKPOINT_VERSION}"
         )
-    preprocessing = Preprocessing(**card["preprocessing"])
-    card = StudentCard(card["name"], tuple(card["classes"]), preprocessing)
     model = build_student(card)
     zoo.load_weights(model, content["student"], f"checkpoint {path}")
     return card, model.eval()

@@ -1,5 +1,7 @@
 """Teachers: load one, know its preprocessing, and map its outputs to the folder's classes."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,12 @@ class ClassMap:
     columns: NDArray[np.int64] | None
     names: tuple[str, ...]
     target_of: NDArray[np.int64]
+
+    def outputs_hash(self) -> str:
+        """Return a SHA-256 over the mapping: which output is which class of the store."""
+        columns = None if self.columns is None else self.columns.tolist()
+        content = json.dumps([columns, self.names, self.target_of.tolist()])
+        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
 
 class Teacher:
@@ -73,6 +81,11 @@ def load_teacher(choice: TeacherChoice, num_folder_classes: int, device: torch.d
             model, outputs = zoo.build(choice.name, num_folder_classes), num_folder_classes
     elif choice.weights == "default":
         model, outputs = _download(choice.name)
+    elif choice.name in ("googlenet", "inception_v3"):
+        raise ModelError(
+            f"teacher {choice.name} cannot be read from a state-dict file, which does not say how its "
+            "input is transformed; use --teacher-weights default, or another teacher"
+        )
     else:
         state = zoo.read_state_dict(Path(choice.weights))
         outputs = zoo.num_outputs(choice.name, state)
@@ -97,7 +110,7 @@ def _preprocessing(choice: TeacherChoice) -> Preprocessing:
     """Take size, normalisation and interpolation from the weights' metadata unless overridden."""
     said = torchvision.models.get_model_weights(choice.name).DEFAULT.transforms()
     return Preprocessing(
-        size=choice.size or said.crop_size[0],
+        size=said.crop_size[0] if choice.size is None else choice.size,
         mean=choice.mean or tuple(said.mean),
         std=choice.std or tuple(said.std),
         interpolation=choice.interpolation or cast("Interpolation", said.interpolation.value),

@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -190,8 +191,10 @@ def _step(
 
 
 def _micro_batches(views: Tensor, at_a_time: int) -> list[tuple[Tensor, slice]]:
-    starts = range(0, len(views), at_a_time)
-    return [(views[s : s + at_a_time], slice(s, s + at_a_time)) for s in starts]
+    """Cut a batch into near-equal parts: a last part of one view has no batch statistics."""
+    parts = -(-len(views) // at_a_time)
+    bounds = [part * len(views) // parts for part in range(parts + 1)]
+    return [(views[a:b], slice(a, b)) for a, b in pairwise(bounds)]
 
 
 def _refuse_non_finite(

@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"weights {path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # torch.load fails in a dozen ways on other files
         raise ModelError(
             f"weights {path}: not a state dict that loads with weights_only=True "
             f"({_first_line(error)}); save one with torch.save(model.state_dict(), path)"
@@ -63,6 +62,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Load strictly, or name the first tensor that does not fit."""
     expected = model.state_dict()
+    # Files from before 2018 have no batch counters; they count training steps and change no output.
+    counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
+    state = {**counters, **state}
     for name in [*expected, *state]:
         if name not in state or name not in expected:
             problem = "misses" if name not in state else "has an unknown tensor"
@@ -112,7 +114,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ModelError(f"--device {name}: {_first_line(error)}") from error
     if device.type == "meta":
         raise ModelError("--device meta holds no data; choose auto, cpu, cuda or mps")

@@ -81,6 +81,7 @@ def main(out: Path, seed: int, quick: bool) -> None:
 
     data = out / "images"
     scenes = Scenes(seed, train_per_class=demo.train_per_class, val_per_class=demo.val_per_class)
+    shutil.rmtree(data, ignore_errors=True)
     render_dataset(data, scenes, workers=2)
     images, val = list_images(data / "train"), list_images(data / "val")
     lap("render")

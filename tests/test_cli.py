@@ -43,9 +43,10 @@ def refused(*args):
     """Run in process; return the message of an expected error."""
     result = CliRunner().invoke(main, [str(a) for a in args])
     assert result.exit_code == 2, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("fkd: error: ")]
-    assert len(lines) == 1, result.stderr
-    return lines[0]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("fkd: error: ")
+    assert result.stdout == ""
+    return line
 
 
 def label_args(folder, tmp_path, *more):
@@ -82,7 +83,20 @@ def test_folders_that_are_no_image_folders(tmp_path):
         (["--size", "-1"], "--size is -1"),
         (["--scale", "0.5", "0.1"], "--scale is 0.5 0.1"),
         (["--ratio", "0", "1"], "--ratio is 0"),
+        (["--size", "2147483648"], "--size is"),
         (["--temperature", "nan"], "--temperature is nan"),
+        (["--temperature", "0"], "--temperature is 0"),
+        (["--scale", "nan", "1"], "--scale is nan"),
+        (["--mean", "nan", "0", "0"], "--mean is nan"),
+        (["--max-bad", "nan"], "--max-bad is nan"),
+        (["--max-bad", "-0.1"], "--max-bad is -0.1"),
+        (["--block", "0"], "--block is 0"),
+        (["--block", "2147483648"], "--block is"),
+        (["--compress", "topk0"], "--compress 'topk0' is unknown"),
+        (["--batch-size", "2147483648"], "--batch-size is"),
+        (["--seed", "9223372036854775808"], "--seed is"),
+        (["--device", "meta"], "--device meta"),
+        (["--device", "cuda:99"], "--device cuda:99"),
         (["--batch-size", "0"], "--batch-size is 0"),
         (["--std", "0", "1", "1"], "--std is 0"),
         (["--seed", "-1"], "--seed is -1"),
@@ -91,15 +105,18 @@ def test_folders_that_are_no_image_folders(tmp_path):
         (["--teacher-weights", "missing.pt"], "missing.pt: no such file"),
         (["--all-classes"], "--all-classes"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_options_of_label(shared_folder, tmp_path, more, words):
     assert words in refused(*label_args(shared_folder, tmp_path, *more))
     assert not (tmp_path / "x.zarr").exists()
 
 
-def test_a_damaged_weights_file(shared_folder, tmp_path):
-    (tmp_path / "w.pt").write_bytes(b"not weights")
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights", b"\x80\x02}q\x00.", b"PK\x03\x04cut", b"(lp0\n"], ids=repr
+)
+def test_a_damaged_weights_file(shared_folder, tmp_path, content):
+    (tmp_path / "w.pt").write_bytes(content)
     message = refused(*label_args(shared_folder, tmp_path, "--teacher-weights", tmp_path / "w.pt"))
     assert "w.pt" in message
 
@@ -112,12 +129,29 @@ def test_a_damaged_weights_file(shared_folder, tmp_path):
         (["--crops-per-image", "3"], "not divisible by --crops-per-image 3"),
         (["--compress", "topk9"], "it holds topk3"),
         (["--compress", "full"], "reads as hard, smooth, topkK"),
+        (["--student", "squeezenet"], "did you mean squeezenet1_"),
+        (["--crops-per-image", "0"], "--crops-per-image is 0"),
+        (["--crops-per-image", "-1"], "--crops-per-image is -1"),
+        (["--compress", "best"], "--compress 'best' is unknown"),
+        (["--label-temperature", "nan"], "--label-temperature is nan"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--batch-size", "2147483648"], "--batch-size is"),
+        (["--micro-batch", "0"], "--micro-batch is 0"),
+        (["--momentum", "nan"], "--momentum is nan"),
+        (["--weight-decay", "-1"], "--weight-decay is -1"),
+        (["--warmup-epochs", "301"], "--warmup-epochs is 301"),
+        (["--eval-every", "0"], "--eval-every is 0"),
+        (["--std", "0", "1", "1"], "--std is 0"),
+        (["--seed", "9223372036854775808"], "--seed is"),
+        (["--workers", "2147483648"], "--workers is"),
+        (["--device", "toaster"], "--device toaster"),
+        (["--epochs", "nan"], "--epochs is nan"),
         (["--epochs", "0"], "--epochs is 0"),
         (["--lr", "inf"], "--lr is inf"),
         (["--hard-weight", "2"], "--hard-weight is 2"),
         (["--images", "elsewhere"], "--images"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_options_of_train(shared_store, tmp_path, more, words):
     args = ["train", shared_store.path, "--compress", "topk3", "--device", "cpu"]
@@ -128,6 +162,8 @@ def test_bad_options_of_train(shared_store, tmp_path, more, words):
 def test_stores_that_cannot_be_trained_on(shared_folder, tmp_path):
     assert "does not exist" in refused("train", tmp_path / "none.zarr")
     assert "not a label store" in refused("train", tmp_path)
+    (tmp_path / "file.zarr").write_text("text")
+    assert "not a label store" in refused("info", tmp_path / "file.zarr")
     store = label_images(label_config(shared_folder, tmp_path / "s.zarr", block_images=9))
     (store.path / "done" / "c" / "1" / "0").unlink()
     assert "1 of 2 blocks" in refused("train", store.path)
@@ -156,23 +192,41 @@ def test_checkpoints_that_are_none(shared_folder, tmp_path):
     assert "not a checkpoint" in refused("eval", tmp_path / "y.pt", shared_folder)
 
 
-def test_the_main_path_in_processes(tmp_path, run_fkd):
+def test_a_checkpoint_that_was_cut_short(shared_folder, tmp_path):
+    torch.save({"student": torch.zeros(9999)}, tmp_path / "z.pt")
+    (tmp_path / "z.pt").write_bytes((tmp_path / "z.pt").read_bytes()[:9999])
+    assert "not a checkpoint" in refused("eval", tmp_path / "z.pt", shared_folder)
+
+
+def test_the_main_path_in_processes(tmp_path, run_fkd, monkeypatch):
     make_image_folder(tmp_path / "data")
-    words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 4 data/"
+    words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 4 data"
     done = run_fkd(*words.split())
     assert done.code == 0, done.err
     assert "18 images × 4 crops, topk10" in done.out
     words = (
-        "train --crops-per-image 4 --compress topk3 --student resnet18 --epochs 8 --batch-size 16"
+        "train --crops-per-image 4 --compress topk3 --student squeezenet1_1 --epochs 4 "
+        "--batch-size 16"
     )
     done = run_fkd(*words.split())
     assert done.code == 0, done.err
-    run = tmp_path / "runs" / "resnet18-topk3-m4-1"
+    run = tmp_path / "runs" / "squeezenet1_1-topk3-m4-1"
+    assert str(run.relative_to(tmp_path)) in done.out
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["kind"] == "eval"
-    done = run_fkd("eval", run / "last.pt", "data/val")
-    assert f"top-1 {lines[-1]['top1']:.2%}" in done.out
-    done = run_fkd("info")
+    monkeypatch.chdir(tmp_path)
+    printed = CliRunner().invoke(main, ["eval", str(run / "last.pt"), "data/val"]).stdout
+    assert f"top-1 {lines[-1]['top1']:.2%}  top-5 {lines[-1]['top5']:.2%}" in printed
+    printed = CliRunner().invoke(main, ["info"]).stdout
     for words in ("18 in", "4 per image, 72 in all", "100.0%", "resnet18", "topk10", "bytes (box"):
-        assert words in done.out
-    assert run_fkd("label", "nowhere", "--teacher", "resnet18").error_line()
+        assert words in printed
+    size = sum(f.stat().st_size for f in (tmp_path / "labels.zarr").rglob("*") if f.is_file())
+    assert f"{size:,} bytes" in printed
+    assert f"{size / 72:.2f} bytes (box" in printed
+
+
+def test_an_error_in_a_process_is_one_line(run_fkd):
+    done = run_fkd("train", "nowhere.zarr")
+    assert "nowhere.zarr does not exist" in done.error_line()
+    assert len(done.err.splitlines()) == 1
+    assert done.out == ""

@@ -102,7 +102,7 @@ def loaded_modules(code, cwd):
 def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
     modules = loaded_modules(
         "from pathlib import Path; from fkd import Scheme, TrainConfig, train_student\n"
-        f"train_student(TrainConfig(store=Path({str(shared_store.path)!r}), student='resnet18', "
+        f"train_student(TrainConfig(store=Path({str(shared_store.path)!r}), student='squeezenet1_1', "
         "scheme=Scheme('topk', 3), epochs=2, batch_size=8, crops_per_image=2, device='cpu'))",
         tmp_path,
     )

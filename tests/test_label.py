@@ -1,6 +1,5 @@
 """Labelling: classes are mapped, bad images are skipped, and a run that is stopped goes on."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+import zarr
 from conftest import fkd_environment, label_config, make_image_folder
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
@@ -32,32 +32,40 @@ def same_labels(one, other):
 
 
 def test_a_killed_run_goes_on_and_keeps_what_was_done(image_folder, tmp_path):
-    command = [sys.executable, "-m", "fkd", "label", "--teacher", "resnet18", "--size", "32"]
-    command += ["--teacher-weights", "none", "--block", "3", "--crops", "120", "--device", "cpu"]
-    command += ["--compress", "topk3", "--workers", "1", "--batch-size", "16", str(image_folder)]
+    words = "label --teacher resnet18 --teacher-weights none --size 32 --block 4 --crops 80"
+    words += " --compress topk3 --workers 1 --device cpu --batch-size 16 --out killed.zarr"
     process = subprocess.Popen(
-        [*command, "--out", "killed.zarr"], cwd=tmp_path, env=fkd_environment(),
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "fkd", *words.split(), str(image_folder)], cwd=tmp_path,
+        env=fkd_environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     seals, deadline = tmp_path / "killed.zarr" / "done" / "c", time.monotonic() + 120
-    while not (seals.is_dir() and len(os.listdir(seals)) >= 2):
+    while not any(seals.glob("*/0")):
         assert time.monotonic() < deadline
         assert process.poll() is None, "finished before it could be killed"
-        time.sleep(0.01)
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     store = LabelStore.open(tmp_path / "killed.zarr")
-    done = sorted(set(range(6)) - set(store.pending_blocks()))
+    done = sorted(set(range(5)) - set(store.pending_blocks()))
     assert done
     assert store.pending_blocks()
     written = {file: file.stat().st_mtime_ns for b in done for file in store._shards(b).values()}
-    for name in ("killed.zarr", "whole.zarr"):
-        subprocess.run(
-            [*command, "--out", name], cwd=tmp_path, env=fkd_environment(), check=True,
-            capture_output=True,
-        )  # fmt: skip
+    settings = {"num_crops": 80, "block_images": 4, "batch_size": 16, "workers": 1}
+    resumed, whole = (
+        label_images(label_config(image_folder, tmp_path / name, **settings))
+        for name in ("killed.zarr", "whole.zarr")
+    )
     assert {file: file.stat().st_mtime_ns for file in written} == written
-    same_labels(*(LabelStore.open(tmp_path / n) for n in ("killed.zarr", "whole.zarr")))
+    assert resumed.pending_blocks() == []
+    same_labels(resumed, whole)
+
+
+def test_a_finished_store_is_not_labelled_again(shared_folder, tmp_path):
+    config = label_config(shared_folder, tmp_path / "s.zarr", block_images=4)
+    files = [f for f in label_images(config).path.rglob("*") if f.is_file()]
+    before = [f.stat().st_mtime_ns for f in files]
+    label_images(config)
+    assert [f.stat().st_mtime_ns for f in files] == before
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
@@ -97,6 +105,21 @@ def test_a_store_of_other_settings_is_refused(shared_folder, shared_store, chang
         label_images(label_config(shared_folder, shared_store.path, **changes))
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "other zarr group"])
+def test_overwrite_leaves_alone_what_is_no_store(shared_folder, tmp_path, kind):
+    out = tmp_path / "thesis"
+    if kind == "file":
+        out.write_text("mine")
+    elif kind == "folder":
+        (out / "chapter").mkdir(parents=True)
+    else:
+        zarr.create_group(out, zarr_format=3, attributes={"mine": 1})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FkdError, match=r"--overwrite: .*thesis is not a label store"):
+        label_images(label_config(shared_folder, out, overwrite=True))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_store_of_other_images_is_refused(image_folder, tmp_path):
     label_images(label_config(image_folder, tmp_path / "s.zarr"))
     (image_folder / "train" / "circle" / "001.jpg").unlink()
@@ -106,24 +129,57 @@ def test_a_store_of_other_images_is_refused(image_folder, tmp_path):
     assert store.spec.num_images == 17
 
 
-def test_bad_images_are_recorded_and_skipped(image_folder, tmp_path):
-    circle = image_folder / "train" / "circle"
+def spoil(circle):
+    """Make images 1, 3 and 5 a text, an empty and a truncated file."""
     (circle / "001.jpg").write_bytes(b"no image")
     (circle / "003.jpg").write_bytes(b"")
     content = (circle / "005.jpg").read_bytes()
     (circle / "005.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(FkdError, match=r"--max-bad 0\.1"):
-        label_images(label_config(image_folder, tmp_path / "a.zarr", max_bad=0.1))
+
+
+def test_bad_images_are_recorded_and_skipped(image_folder, tmp_path):
+    good = label_images(label_config(image_folder, tmp_path / "good.zarr")).read_block(0)
+    spoil(image_folder / "train" / "circle")
     store = label_images(label_config(image_folder, tmp_path / "s.zarr", max_bad=0.2))
     assert bad_images(store) == [
         ("circle/001.jpg", "damaged"),
         ("circle/003.jpg", "empty"),
         ("circle/005.jpg", "damaged"),
     ]
-    assert store.labelled_images().tolist() == [0, 2, 4, *range(6, 18)]
+    left = [0, 2, 4, *range(6, 18)]
+    assert store.labelled_images().tolist() == left
     block = store.read_block(0)
-    assert block.box[[0, 2, 4], :, 2:].all()
     assert not block.box[[1, 3, 5]].any()
+    assert np.array_equal(block.box[left], good.box[left])
+    assert np.array_equal(block.flip[left], good.flip[left])
+    assert np.array_equal(block.kept["index"][left], good.kept["index"][left])
+    codes = [b.kept["code"][left].astype(int) for b in (block, good)]
+    assert np.abs(codes[0] - codes[1]).max() <= 1
+
+
+@pytest.mark.parametrize("block_images", [None, 2])
+def test_too_many_bad_images_stop_the_run(image_folder, tmp_path, block_images):
+    spoil(image_folder / "train" / "circle")
+    config = label_config(
+        image_folder, tmp_path / "s.zarr", max_bad=2.5 / 18, block_images=block_images
+    )
+    with pytest.raises(FkdError, match=r"3 of 18 images .*--max-bad 0\.13.*circle/005\.jpg"):
+        label_images(config)
+    with pytest.raises(FkdError, match=r"3 of 18 images .*--max-bad 0\.13"):
+        label_images(config)  # what was found before the stop still counts
+
+
+def test_the_batch_size_changes_no_label(shared_folder, shared_store, tmp_path):
+    store = label_images(label_config(shared_folder, tmp_path / "s.zarr", batch_size=5, workers=1))
+    same_labels(store, shared_store)
+
+
+def test_a_random_teacher_is_the_same_in_every_run(shared_folder, shared_store, tmp_path):
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    store = label_images(label_config(shared_folder, tmp_path / "s.zarr"))
+    assert store.spec.teachers[0].weights_hash == shared_store.spec.teachers[0].weights_hash
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 NAMES = ["square", "fish", "circle", "bird", "triangle"]

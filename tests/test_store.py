@@ -31,7 +31,7 @@ def make_spec(n, m, scheme, block=None, classes=CLASSES):
         size=32,
         interpolation="bilinear",
         temperature=1.0,
-        teachers=(TeacherRecord("resnet18", "sha256:0", Preprocessing(32)),),
+        teachers=(TeacherRecord("resnet18", "sha256:0", "sha256:0", Preprocessing(32)),),
         images_root="/images",
         fingerprint="sha256:0",
         versions=library_versions(),
@@ -274,3 +274,23 @@ def test_blocks_committed_by_one_writer_are_seen_by_another(image_folder, tmp_pa
     store = label_images(label_config(image_folder, tmp_path / "a.zarr", block_images=5))
     assert LabelStore.open(tmp_path / "a.zarr").pending_blocks() == []
     assert store.spec.num_blocks == 4
+
+
+@pytest.mark.parametrize("name", ["box", "flip", "palette", "slot", "code"])
+def test_an_empty_shard_is_never_read_as_zeros(tmp_path, name):
+    make_store(tmp_path / "s.zarr")
+    block_files(tmp_path / "s.zarr")[name].write_bytes(b"")
+    with pytest.raises(StoreError, match=f"block 1.*'{name}'"):
+        read_all(LabelStore.open(tmp_path / "s.zarr"))
+
+
+def test_what_a_power_cut_left_of_a_block_is_written_anew(tmp_path):
+    _, blocks = make_store(tmp_path / "s.zarr")
+    for file in [*block_files(tmp_path / "s.zarr").values()]:
+        file.write_bytes(b"torn")
+    (tmp_path / "s.zarr" / "done" / "c" / "1" / "0").write_bytes(b"")
+    store = LabelStore.open(tmp_path / "s.zarr", writable=True)
+    assert store.pending_blocks() == [1]
+    assert store.num_bad() == 0
+    store.commit_block(1, blocks[1])
+    assert np.array_equal(LabelStore.open(tmp_path / "s.zarr").read_block(1).box, blocks[1].box)

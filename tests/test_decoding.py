@@ -1,0 +1,97 @@
+"""Decoding at the edges: animations, EXIF, deep grey, files cut short, and files that are no image."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fkd import images
+from fkd.crops import render
+from fkd.errors import DecodeError
+from fkd.images import decode, inspect, list_images
+
+
+def noise(height=20, width=30, seed=0):
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def look(path):
+    inspect(path)
+    return decode(path)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+def test_of_an_animation_the_first_frame_is_taken(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    noise(seed=0).save(path, save_all=True, append_images=[noise(seed=1), noise(seed=2)])
+    with Image.open(path) as first:
+        expected = np.array(first.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(decode(str(path)).numpy(), expected)
+
+
+def test_exif_orientation_is_left_alone(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise(20, 30).save(tmp_path / "x.jpg", exif=exif)
+    assert decode(str(tmp_path / "x.jpg")).shape == (3, 20, 30)
+
+
+@pytest.mark.parametrize("suffix", ["ppm", "pgm"])
+def test_netpbm_files_decode(tmp_path, suffix):
+    image = noise() if suffix == "ppm" else noise().convert("L")
+    image.save(tmp_path / f"x.{suffix}")
+    expected = np.array(image.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(decode(str(tmp_path / f"x.{suffix}")).numpy(), expected)
+
+
+@pytest.mark.parametrize("kind", ["RGB.jpg", "L.jpg", "CMYK.jpg", "RGB.png", "P.png", "deep.png"])
+def test_without_torchvisions_operators_the_pixels_are_the_same(tmp_path, monkeypatch, kind):
+    mode, path = kind.split(".")[0], tmp_path / kind
+    if mode == "deep":
+        Image.fromarray(np.arange(0, 65_536, 64, dtype=np.uint16).reshape(32, 32)).save(path)
+    else:
+        noise(45, 61).convert(mode).save(path)
+    native = decode(str(path))
+    monkeypatch.setattr(images, "_NATIVE", False)
+    assert torch.equal(decode(str(path)), native)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8, 0.95])
+def test_a_file_cut_anywhere_is_damaged(tmp_path, suffix, share):
+    path = tmp_path / f"x.{suffix}"
+    noise(64, 64).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DecodeError) as caught:
+        look(str(path))
+    assert caught.value.reason == "damaged"
+    assert str(path) in str(caught.value)
+
+
+def test_the_content_counts_and_not_the_suffix(tmp_path):
+    noise().save(tmp_path / "real.png")
+    (tmp_path / "real.png").rename(tmp_path / "named.jpg")
+    expected = np.array(noise()).transpose(2, 0, 1)
+    assert np.array_equal(decode(str(tmp_path / "named.jpg")).numpy(), expected)
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_image(tmp_path):
+    (tmp_path / "a").mkdir()
+    os.symlink(tmp_path / "gone.jpg", tmp_path / "a" / "x.jpg")
+    found = list_images(tmp_path)
+    assert found.num_bytes.tolist() == [0]
+    with pytest.raises(DecodeError) as caught:
+        inspect(found.file(0))
+    assert caught.value.reason == "missing"
+
+
+def test_the_bytes_of_the_image_do_not_change_by_rendering(tmp_path):
+    noise().save(tmp_path / "x.png")
+    pixels = decode(str(tmp_path / "x.png"))
+    before, out = pixels.clone(), torch.empty(3, 16, 16, dtype=torch.uint8)
+    render(pixels, np.array([2, 3, 10, 12], np.uint16), True, out, "bicubic")
+    assert torch.equal(pixels, before)
