@@ -273,6 +273,12 @@ class LabelStore:
     def _require_shards(self, name: str, images: slice) -> None:
         """Refuse to read absent or empty objects, which zarr would fill with zeros."""
         if not self._layouts[name].by_block:
+            whole = self.path / name / "c" / "0"
+            if name != "done" and not (whole.is_file() and whole.stat().st_size):
+                raise StoreError(
+                    f"{self.path} has lost its '{name}' ({whole} is missing or empty); "
+                    "restore the file or label anew"
+                )
             return
         first, stop, _ = images.indices(self.spec.num_images)
         for number in range(first // self.spec.block_images, -(-stop // self.spec.block_images)):

@@ -294,3 +294,13 @@ def test_what_a_power_cut_left_of_a_block_is_written_anew(tmp_path):
     assert store.num_bad() == 0
     store.commit_block(1, blocks[1])
     assert np.array_equal(LabelStore.open(tmp_path / "s.zarr").read_block(1).box, blocks[1].box)
+
+
+@pytest.mark.parametrize("name", ["path", "class_name", "target", "num_bytes"])
+@pytest.mark.parametrize("damage", ["delete", "empty"])
+def test_lost_lists_are_never_read_as_zeros(tmp_path, name, damage):
+    make_store(tmp_path / "s.zarr")
+    file = tmp_path / "s.zarr" / name / "c" / "0"
+    file.unlink() if damage == "delete" else file.write_bytes(b"")
+    with pytest.raises(StoreError, match=f"lost its '{name}'"):
+        read_everything(tmp_path / "s.zarr")
