@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -29,19 +29,38 @@ _TRAIN = {f.name: f.default for f in fields(TrainConfig)}
 
 
 class _Errors(click.Group):
-    """Turns every `FkdError` into one line on stderr and exit code 2; the only place that does."""
+    """Turns whatever a user can mend into one line on stderr and exit code 2; nothing else does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            _refuse_usage(error)
 
     def invoke(self, ctx: click.Context) -> Any:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            _refuse_usage(error)
         except FkdError as error:
-            click.echo("fkd: error: " + " ".join(str(error).split("\n")), err=True)
-            sys.exit(2)
+            _refuse(str(error))
         except KeyboardInterrupt:
             go_on = _GO_ON.get(ctx.invoked_subcommand or "", "")
             click.echo(f"fkd: {ctx.invoked_subcommand} was stopped.{go_on}", err=True)
             sys.exit(130)
+
+
+def _refuse_usage(error: click.UsageError) -> NoReturn:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        raise error
+    command = f"fkd {error.ctx.info_name}" if error.ctx and error.ctx.parent else "fkd"
+    _refuse(f"{error.format_message().rstrip('.')}; see `{command} --help`")
+
+
+def _refuse(message: str) -> NoReturn:
+    click.echo("fkd: error: " + " ".join(message.split("\n")), err=True)
+    sys.exit(2)
 
 
 _GO_ON = {
@@ -222,7 +241,7 @@ def train(**options: Any) -> None:
 @main.command(name="eval")
 @click.argument("checkpoint", type=_PATH)
 @click.argument("folder", type=_PATH)
-@click.option("--batch-size", default=128, type=click.IntRange(1), help="Images at a time.")
+@click.option("--batch-size", default=128, help="Images at a time.")
 @_machine
 def evaluate(checkpoint: Path, folder: Path, batch_size: int, workers: int, device: str) -> None:
     """Print top-1 and top-5 of CHECKPOINT on FOLDER, an image folder (or on FOLDER/val).
@@ -233,11 +252,11 @@ def evaluate(checkpoint: Path, folder: Path, batch_size: int, workers: int, devi
     from fkd.evaluate import evaluate_checkpoint
 
     accuracy = evaluate_checkpoint(
-        checkpoint, folder, batch_size=batch_size, workers=max(1, workers), device=device
+        checkpoint, folder, batch_size=batch_size, workers=workers, device=device
     )
     click.echo(
         f"top-1 {accuracy.top1:.2%}  top-5 {accuracy.top5:.2%}  loss {accuracy.loss:.4f}  "
-        f"({accuracy.num_images:,} images)"
+        f"({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
     )
 
 

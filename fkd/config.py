@@ -26,6 +26,8 @@ Triple = tuple[float, float, float]
 MAX_SEED = 2**63 - 1
 MAX_CROPS = 65_536
 MAX_SIZE = 4096
+MAX_BATCH = 1_000_000
+MAX_WORKERS = 1024
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
@@ -191,8 +193,8 @@ class LabelConfig:
     def __post_init__(self) -> None:
         check_range("--crops", self.num_crops, 1, MAX_CROPS)
         check_range("--temperature", self.temperature, 1e-3, 1e3)
-        check_range("--batch-size", self.batch_size, 1, 1_000_000)
-        check_range("--workers", self.workers, 1, 1024)
+        check_range("--batch-size", self.batch_size, 1, MAX_BATCH)
+        check_range("--workers", self.workers, 1, MAX_WORKERS)
         check_range("--max-bad", self.max_bad, 0, 1)
         if self.block_images is not None:
             check_range("--block", self.block_images, 1, 65_536)
@@ -240,21 +242,15 @@ class TrainConfig:
         check_range("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
         check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
         check_range("--epochs", self.epochs, 1e-6, 1e6)
-        check_range("--batch-size", self.batch_size, 1, 1_000_000)
+        check_range("--batch-size", self.batch_size, 1, MAX_BATCH)
         check_range("--lr", self.lr, 0, 1e3)
         check_range("--momentum", self.momentum, 0, 1)
         check_range("--weight-decay", self.weight_decay, 0, 10)
         check_range("--warmup-epochs", self.warmup_epochs, 0, self.epochs)
         check_range("--hard-weight", self.hard_weight, 0, 1)
         check_range("--seed", self.seed, 0, MAX_SEED)
-        check_range("--workers", self.workers, 1, 1024)
+        check_range("--workers", self.workers, 1, MAX_WORKERS)
         if self.micro_batch is not None:
-            check_range("--micro-batch", self.micro_batch, 1, 1_000_000)
+            check_range("--micro-batch", self.micro_batch, 1, MAX_BATCH)
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)
-        if self.batch_size % self.crops_per_image:
-            raise ConfigError(
-                f"--batch-size {self.batch_size} is not divisible by --crops-per-image "
-                f"{self.crops_per_image}; batch size counts views, so choose a multiple such as "
-                f"{max(1, self.batch_size // self.crops_per_image) * self.crops_per_image}"
-            )

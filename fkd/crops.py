@@ -21,6 +21,7 @@ SAMPLER = "random-resized-crop-1"
 RENDERER = "torch-antialias-uint8-1"
 
 MAX_SIDE = 65_535  # boxes are u16
+_MAX_ASPECT = 64  # of what is resized to be evaluated
 
 _ATTEMPTS = 10
 _DRAWS = 4 * _ATTEMPTS + 1  # per crop: area, ratio, top, left for each attempt, then the flip
@@ -108,6 +109,10 @@ def render_center(image: Tensor, out: Tensor, interpolation: Interpolation) -> N
     The shorter side is resized to S · 256 / 224 and the centre is cut out, as ImageNet is evaluated.
     """
     size = out.shape[-1]
+    # Of a strip thousands of times longer than wide, the resized image would not fit in memory.
+    most = _MAX_ASPECT * min(image.shape[-2:])
+    top, left = (max(0, (side - most) // 2) for side in image.shape[-2:])
+    image = image[:, top : top + most, left : left + most]
     height, width = image.shape[-2:]
     short = max(size, round(size * 256 / 224))
     if height <= width:

@@ -1,5 +1,6 @@
 """Top-1 and top-5 of a student on an image folder."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fkd.config import Preprocessing
+from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_range
 from fkd.crops import normalize
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
@@ -21,18 +22,24 @@ from fkd.zoo import place, resolve_device
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares in [0, 1] and the mean cross-entropy in nats over `num_images` centre crops."""
+    """Shares in [0, 1] of `num_images` centre crops, and the mean cross-entropy in nats.
+
+    The `num_unusable` images that cannot be decoded count as missed, and not in the loss.
+    """
 
     top1: float
     top5: float
     loss: float
     num_images: int
+    num_unusable: int
 
 
 def evaluate_checkpoint(
     checkpoint: Path, folder: Path, *, batch_size: int = 128, workers: int = 2, device: str = "auto"
 ) -> Accuracy:
     """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it."""
+    check_range("--batch-size", batch_size, 1, MAX_BATCH)
+    check_range("--workers", workers, 1, MAX_WORKERS)
     card, model = load_student(checkpoint)
     root = folder / "val" if (folder / "val").is_dir() and "val" not in card.classes else folder
     images = list_images(root)
@@ -50,10 +57,13 @@ def evaluate(
     batch_size: int,
     workers: int,
 ) -> Accuracy:
-    """Evaluate `model`, whose outputs are `classes` in order; folders are matched to them by name."""
+    """Evaluate `model`, whose outputs are `classes` in order; folders are matched to them by name.
+
+    Images that cannot be decoded are named on stderr and count as missed.
+    """
     output_of = torch.from_numpy(match_classes(images, classes))
     device = next(model.parameters()).device
-    was_training, in_top1, in_top5, loss = model.training, 0, 0, 0.0
+    was_training, in_top1, in_top5, loss, unusable = model.training, 0, 0, 0.0, 0
     model.eval()
     with (
         Renderer(
@@ -67,15 +77,20 @@ def evaluate(
             )
             with torch.inference_mode():
                 logits = model(pixels.contiguous(memory_format=torch.channels_last)).float()
-            targets = output_of[batch.targets].to(device)
+            for error in batch.errors:
+                bar.write(f"counted as missed: {error}", file=sys.stderr)
+            unusable += len(batch.errors)
+            usable = batch.usable.to(device)
+            logits, targets = logits[usable], output_of[batch.targets].to(device)[usable]
             loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
             best = logits.topk(min(5, len(classes)), dim=1).indices == targets[:, None]
             in_top1 += int(best[:, 0].sum())
             in_top5 += int(best.sum())
-            bar.update(len(targets))
+            bar.update(len(batch.targets))
     model.train(was_training)
     count = len(images)
-    return Accuracy(in_top1 / count, in_top5 / count, loss / count, count)
+    mean_loss = loss / max(1, count - unusable)
+    return Accuracy(in_top1 / count, in_top5 / count, mean_loss, count, unusable)
 
 
 def match_classes(images: ImageList, classes: tuple[str, ...]) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fkd import zoo
 from fkd.config import Preprocessing
@@ -27,7 +27,7 @@ class StudentCard:
 def build_student(card: StudentCard) -> nn.Module:
     """Build an untrained student with one output per class."""
     zoo.check_name(card.name, "student")
-    return zoo.build(card.name, len(card.classes))
+    return zoo.build(card.name, len(card.classes), card.preprocessing.size)
 
 
 def save_checkpoint(path: Path, card: StudentCard, model: nn.Module, state: dict[str, Any]) -> None:
@@ -54,18 +54,19 @@ def load_student(path: Path) -> tuple[StudentCard, nn.Module]:
     if not path.is_file():
         raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = zoo.read_file(path)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
         version, said = content["checkpoint_version"], content["student_card"]
         preprocessing = Preprocessing(**said["preprocessing"])
         card = StudentCard(said["name"], tuple(said["classes"]), preprocessing)
-    except (
-        Exception
-    ) as error:  # torch.load fails in a dozen ways on a file that is not a checkpoint
+        weights: dict[str, Tensor] = dict(content["student"])
+    except Exception as error:  # reading fails in a dozen ways on a file that is not a checkpoint
         raise ModelError(f"checkpoint {path}: not a checkpoint of fkd train") from error
     if version != CHECKPOINT_VERSION:
         raise ModelError(
             f"checkpoint {path} has version {version}, this fkd reads version {CHECKPOINT_VERSION}"
         )
     model = build_student(card)
-    zoo.load_weights(model, content["student"], f"checkpoint {path}")
+    zoo.load_weights(model, weights, f"checkpoint {path}")
     return card, model.eval()

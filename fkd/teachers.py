@@ -78,7 +78,8 @@ def load_teacher(choice: TeacherChoice, num_folder_classes: int, device: torch.d
         # The same random weights in every run, so that a run can be continued.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model, outputs = zoo.build(choice.name, num_folder_classes), num_folder_classes
+            model = zoo.build(choice.name, num_folder_classes, preprocessing.size)
+        outputs = num_folder_classes
     elif choice.weights == "default":
         model, outputs = _download(choice.name)
     elif choice.name in ("googlenet", "inception_v3"):
@@ -89,8 +90,10 @@ def load_teacher(choice: TeacherChoice, num_folder_classes: int, device: torch.d
     else:
         state = zoo.read_state_dict(Path(choice.weights))
         outputs = zoo.num_outputs(choice.name, state)
-        model = zoo.build(choice.name, outputs)
+        model = zoo.build(choice.name, outputs, preprocessing.size)
         zoo.load_weights(model, state, f"weights {choice.weights}")
+    remedy = "choose another --size, or leave it to the weights"
+    zoo.check_fit(model.eval(), 2, preprocessing.size, f"teacher {choice.name}", remedy)
     return Teacher(model, preprocessing, outputs, device)
 
 

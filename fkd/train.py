@@ -22,7 +22,7 @@ from fkd.softlabels import check_reading, restore
 from fkd.store import LabelStore
 from fkd.students import StudentCard, build_student
 from fkd.views import StudentBatch, student_batches
-from fkd.zoo import place, resolve_device
+from fkd.zoo import check_fit, place, resolve_device
 
 # Views that go through the student at a time where the user does not say: what fits comfortably.
 _MICRO_BATCH = {"cpu": 64, "mps": 64}
@@ -53,10 +53,20 @@ def train_student(config: TrainConfig) -> Path:
     )
     torch.manual_seed(config.seed)
     student = place(build_student(card), device)
+    _check_fit(config, card, student)
     about = {"total_steps": schedule.total_steps, "store_spec": store.spec.to_json()}
     run = Run(config, schedule, about)
     _fit(config, store, images, val, schedule, card, student, run)
     return run.folder
+
+
+def _check_fit(config: TrainConfig, card: StudentCard, student: nn.Module) -> None:
+    """Refuse, before anything is written, a student that cannot take the views as they will come."""
+    at_a_time = _views_at_a_time(config, next(student.parameters()).device)
+    parts = -(-config.batch_size // at_a_time)
+    remedy = "choose another --student or a larger --batch-size, or label at another --size"
+    fewest, size = config.batch_size // parts, card.preprocessing.size
+    check_fit(student.train(), fewest, size, f"student {card.name}", remedy)
 
 
 def _open_store(config: TrainConfig) -> LabelStore:
@@ -67,6 +77,12 @@ def _open_store(config: TrainConfig) -> LabelStore:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
             f"per image in {config.store}; choose at most {store.spec.num_crops}"
+        )
+    if config.batch_size % config.crops_per_image:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is not divisible by --crops-per-image "
+            f"{config.crops_per_image}; batch size counts views, so choose a multiple such as "
+            f"{max(1, config.batch_size // config.crops_per_image) * config.crops_per_image}"
         )
     if not len(store.labelled_images()):
         raise StoreError(f"{config.store} holds no labelled image")
@@ -150,7 +166,8 @@ def _fit(
 
 def _evaluation_steps(config: TrainConfig, schedule: Schedule) -> set[int]:
     """Steps after which to evaluate and save: every `eval_every` epochs, and at the very end."""
-    every = config.eval_every or float(config.crops_per_image)
+    one_step = config.batch_size / schedule.num_images
+    every = max(config.eval_every or float(config.crops_per_image), one_step)
     last = schedule.total_steps
     count = math.floor(config.epochs / every)
     return {min(last, max(1, schedule.step_at(n * every))) for n in range(1, count + 1)} | {last}
@@ -167,7 +184,7 @@ def _step(
 ) -> float:
     """Take one optimizer step on a batch, in micro-batches whose gradients add up; return the loss."""
     device = next(student.parameters()).device
-    at_a_time = config.micro_batch or _MICRO_BATCH.get(device.type, _MICRO_BATCH_GPU)
+    at_a_time = _views_at_a_time(config, device)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
@@ -188,6 +205,10 @@ def _step(
         total += loss.detach() * share
     optimizer.step()
     return float(total)
+
+
+def _views_at_a_time(config: TrainConfig, device: torch.device) -> int:
+    return config.micro_batch or _MICRO_BATCH.get(device.type, _MICRO_BATCH_GPU)
 
 
 def _micro_batches(views: Tensor, at_a_time: int) -> list[tuple[Tensor, slice]]:

@@ -196,9 +196,14 @@ class _Slabs:
 
 @dataclass
 class EvaluationBatch(RenderedBatch):
-    """Centre views of consecutive images, and their class ids in the folder's own list, int64 [B]."""
+    """Centre views of consecutive images, and their class ids in the folder's own list, int64 [B].
+
+    `usable`, bool [B], is false where an image could not be decoded; `errors` says why.
+    """
 
     targets: Tensor
+    usable: Tensor
+    errors: list[DecodeError]
 
 
 def evaluation_batches(
@@ -206,16 +211,24 @@ def evaluation_batches(
 ) -> Iterator[EvaluationBatch]:
     """Yield the centre view of every image of a folder, in order."""
 
-    def render_image(image_index: int, out: Tensor) -> None:
-        render_center(decode(images.file(image_index)), out, renderer.interpolation)
+    def render_image(batch: EvaluationBatch, row: int, image_index: int) -> None:
+        try:
+            pixels = decode(images.file(image_index))
+        except DecodeError as error:
+            batch.views[row], batch.usable[row] = 0, False
+            batch.errors.append(error)
+        else:
+            render_center(pixels, batch.views[row], renderer.interpolation)
 
     def submitted() -> Iterator[EvaluationBatch]:
         for start in range(0, len(images), batch_size):
             targets = torch.from_numpy(images.targets[start : start + batch_size])
-            views = renderer.buffer(len(targets))
-            pending = [
-                renderer.pool.submit(render_image, start + n, row) for n, row in enumerate(views)
+            usable = torch.ones(len(targets), dtype=torch.bool)
+            batch = EvaluationBatch(renderer.buffer(len(targets)), targets, usable, [])
+            batch.pending += [
+                renderer.pool.submit(render_image, batch, row, start + row)
+                for row in range(len(targets))
             ]
-            yield EvaluationBatch(views, targets, pending=pending)
+            yield batch
 
     return ahead(submitted())

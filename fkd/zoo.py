@@ -1,7 +1,9 @@
 """torchvision's models by name, weight files and devices: what teachers and students share."""
 
+import copy
 import difflib
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,14 +28,49 @@ def check_name(name: str, role: str) -> None:
     raise ModelError(f"{role} {name!r} is not a torchvision classification model; {hint}")
 
 
-def build(name: str, num_classes: int) -> nn.Module:
-    """Build an untrained torchvision model with `num_classes` outputs."""
+def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
+    """Build an untrained torchvision model with `num_classes` outputs.
+
+    `size` is the side of its views in pixels; only architectures that are built for one size ask.
+    """
     settings: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if size is not None and name.startswith("vit_"):
+        settings["image_size"] = size
+    if size is not None and name.startswith("maxvit_"):
+        settings["input_size"] = (size, size)
     if name in ("googlenet", "inception_v3"):
         # Auxiliary heads return a tuple in training and are no part of what is evaluated.
         settings |= {"aux_logits": False, "init_weights": True}
-    model: nn.Module = torchvision.models.get_model(name, **settings)
+    try:
+        model: nn.Module = torchvision.models.get_model(name, **settings)
+    except (ValueError, AssertionError) as error:
+        raise ModelError(
+            f"{name} cannot be built for views of {size} px ({_first_line(error)}); "
+            "choose another model or another --size"
+        ) from error
     return model
+
+
+def check_fit(model: nn.Module, num_views: int, size: int, what: str, remedy: str) -> None:
+    """Refuse a model that cannot take `num_views` views of `size` pixels in the mode it is in.
+
+    The forward pass runs on shapes alone, on a copy that holds no data.
+    """
+    shapes = copy.deepcopy(model).to("meta")
+    try:
+        with torch.inference_mode():
+            shapes(torch.empty(num_views, 3, size, size, device="meta"))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ModelError(
+            f"{what} cannot take {num_views} views of {size} px ({_first_line(error)}); {remedy}"
+        ) from error
+
+
+def read_file(path: Path) -> Any:
+    """Unpickle a file of torch with `weights_only=True`, on the CPU; raises whatever torch does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about old or odd pickles, which the caller judges
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -41,7 +78,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"weights {path}: no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_file(path)
     except Exception as error:  # torch.load fails in a dozen ways on other files
         raise ModelError(
             f"weights {path}: not a state dict that loads with weights_only=True "
