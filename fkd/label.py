@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from fkd.arrays import remove
 from fkd.config import LabelConfig
 from fkd.crops import RENDERER, SAMPLER
 from fkd.errors import ImagesError, SoftLabelError, StoreError
@@ -72,7 +73,7 @@ def _open_or_create(
     config: LabelConfig, spec: StoreSpec, images: ImageList, class_map: ClassMap
 ) -> LabelStore:
     if config.overwrite:
-        LabelStore.remove(config.out)
+        remove(config.out)
     if not os.path.lexists(config.out):
         targets = class_map.target_of[images.targets]
         return LabelStore.create(config.out, spec, images, targets, class_map.names)

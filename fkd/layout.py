@@ -5,6 +5,8 @@ Legend: N images, M stored crops, K kept classes, C classes; a block is a run of
 labelled and committed together, one shard per array.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -124,6 +126,23 @@ class StoreSpec:
         content["scheme"] = {"kind": self.scheme.kind, "k": self.scheme.k}
         return {"format_version": FORMAT_VERSION, **content}
 
+    def signed(self) -> dict[str, Any]:
+        """Return the attributes of the store's group: the spec, and a SHA-256 over it."""
+        content = json.loads(json.dumps(self.to_json()))
+        return {"fkd": content, "sha256": digest(content)}
+
+    @classmethod
+    def from_signed(cls, attributes: Mapping[str, Any], where: str) -> "StoreSpec":
+        """Verify the attributes of the group at `where` and build the spec; raises `StoreError`."""
+        content = attributes.get("fkd")
+        if not isinstance(content, dict) or "sha256" not in attributes:
+            raise StoreError(f"{where} is not a label store of fkd (its attributes are others)")
+        if attributes["sha256"] != digest(content):
+            raise StoreError(
+                f"{where} has damaged attributes in zarr.json; restore it or label anew"
+            )
+        return cls.from_json(content, where)
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> "StoreSpec":
         """Check the attributes of the store at `where` and build the spec; raises `StoreError`."""
@@ -202,6 +221,12 @@ class StoreSpec:
             "the sampler of views": self.sampler,
             "the renderer of views": self.renderer,
         }
+
+
+def digest(content: Any) -> str:
+    """Return a SHA-256 over JSON values, whatever their spacing and the order of their keys."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _even_part(num_crops: int, at_most: int) -> int:

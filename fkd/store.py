@@ -5,34 +5,25 @@ holds a hash over them. What is not sealed is never read, and what is read has p
 """
 
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import (
-    BloscCname,
-    BloscCodec,
-    BloscShuffle,
-    Crc32cCodec,
-    TransposeCodec,
-    ZstdCodec,
-)
 
+from fkd import arrays as zarr_arrays
+from fkd.arrays import brief, sync
 from fkd.errors import StoreError
 from fkd.images import ImageList
-from fkd.layout import ArrayLayout, StoreSpec, array_layouts
-from fkd.palette import apply_palette, build_palette
+from fkd.layout import StoreSpec, array_layouts
+from fkd.packing import pack_boxes, pack_codes, pack_ids, unpack_boxes, unpack_codes, unpack_ids
 from fkd.slabs import Block, Slab
 
 Array = NDArray[Any]
-
 
 # Blocks that are read by one call: enough to spread zarr's fixed cost a call, few enough that what
 # is decoded on the way to a slab (palettes above all) stays below 100 MB.
@@ -42,12 +33,12 @@ _BLOCKS_AT_ONCE = 8
 class LabelStore:
     """An open label store. Build one with `LabelStore.open`, or `create` to label into it."""
 
-    def __init__(self, path: Path, spec: StoreSpec, group: zarr.Group) -> None:
+    def __init__(self, path: Path, spec: StoreSpec, *, writable: bool) -> None:
         """Use `open` or `create`."""
         self.path = path
         self.spec = spec
         self._layouts = array_layouts(spec)
-        self._arrays = _open_arrays(path, group, self._layouts)
+        self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
         self._sealed = self._read_seals()
 
     # -- creating and opening -------------------------------------------------------------------
@@ -73,15 +64,14 @@ class LabelStore:
         layouts = array_layouts(spec)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            group = zarr.create_group(aside, zarr_format=3, attributes=_signed(spec))
-            arrays = {name: _create_array(group, name, layout) for name, layout in layouts.items()}
+            arrays = zarr_arrays.create(aside, layouts, spec.signed())
             num_bytes = np.minimum(images.num_bytes, 2**32 - 1)
             known: dict[str, Array] = {**texts, "target": targets, "num_bytes": num_bytes}
             for name, values in known.items():
                 arrays[name][:] = values.astype(layouts[name].dtype)
-            _sync(aside.rglob("*"))
+            sync(aside.rglob("*"))
             os.rename(aside, path)
-            _sync([path])
+            sync([path])
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise StoreError(f"{path} cannot be created ({error})") from error
@@ -92,30 +82,8 @@ class LabelStore:
         """Open a store; raises `StoreError` where there is none or this fkd cannot read it."""
         if not os.path.lexists(path):
             raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
-        try:
-            group = zarr.open_group(path, mode="r+" if writable else "r", zarr_format=3)
-            content, signature = group.attrs["fkd"], group.attrs["sha256"]
-        except Exception as error:  # whatever zarr meets in a folder that is no store
-            raise StoreError(f"{path} is not a label store of fkd ({_brief(error)})") from error
-        if not isinstance(content, dict) or signature != _digest(content):
-            raise StoreError(
-                f"{path} has damaged attributes in zarr.json; restore it or label anew"
-            )
-        return cls(path, StoreSpec.from_json(content, str(path)), group)
-
-    @staticmethod
-    def remove(path: Path) -> None:
-        """Remove a store; a folder that is no store is left alone and refused."""
-        if not os.path.lexists(path):
-            return
-        try:
-            group = zarr.open_group(path, mode="r", zarr_format=3)
-            ours = "fkd" in group.attrs
-        except Exception:  # whatever zarr meets in a folder that is no store
-            ours = False
-        if not ours:
-            raise StoreError(f"--overwrite: {path} is not a label store, so it is left alone")
-        shutil.rmtree(path)
+        spec = StoreSpec.from_signed(zarr_arrays.read_attributes(path), str(path))
+        return cls(path, spec, writable=writable)
 
     # -- what it holds --------------------------------------------------------------------------
 
@@ -177,29 +145,39 @@ class LabelStore:
     def commit_block(self, number: int, block: Block) -> None:
         """Write a block's shards, sync them, and only then seal it as done."""
         where = self.spec.block_range(number)
-        arrays = {"box": block.box, "flip": block.flip, "size": block.size, "status": block.status}
-        for name, values in block.kept.items():
-            if name == "index":
-                palette = self._arrays["palette"]
-                index = values.astype(palette.dtype)
-                arrays["palette"], arrays["slot"] = build_palette(index, palette.shape[1])
-            else:
-                arrays[name] = _steps(values) if name == "code" else values
+        arrays = self._pack(block)
         try:
             # What a power cut left of an earlier try may be torn, and zarr would read it first.
             for shard in self._shards(number).values():
                 shard.unlink(missing_ok=True)
             for name, values in arrays.items():
                 self._arrays[name][where.start : where.stop] = values
-            _sync(self._shards(number).values())
+            sync(self._shards(number).values())
             self._arrays["done"][number] = np.frombuffer(self._seal(number), np.uint8)
-            _sync([self.path / "done" / "c" / str(number) / "0"])
+            sync([self.path / "done" / "c" / str(number) / "0"])
         except OSError as error:
             raise StoreError(
                 f"{self.path}: block {number} could not be written ({error}); finished blocks are "
                 "kept, run the same command again to go on"
             ) from error
         self._sealed[number] = True
+
+    def _pack(self, block: Block) -> dict[str, Array]:
+        """Return what is written of a block, by array."""
+        arrays = {
+            "box": pack_boxes(block.box, block.size),
+            "flip": block.flip,
+            "size": block.size,
+            "status": block.status,
+        }
+        for name, values in block.kept.items():
+            if name == "index":
+                palette = self._arrays["palette"]
+                index = values.astype(palette.dtype)
+                arrays["palette"], arrays["slot"] = pack_ids(index, palette.shape[1])
+            else:
+                arrays[name] = pack_codes(values) if name == "code" else values
+        return arrays
 
     def _seal(self, number: int) -> bytes:
         digest = hashlib.sha256()
@@ -248,13 +226,14 @@ class LabelStore:
         else:
             slot = self._read("slot", images, crops)
             used = slice(0, int(slot.max()) + 1)
-            kept["index"] = apply_palette(self._read("palette", images, used), slot)
+            kept["index"] = unpack_ids(self._read("palette", images, used), slot)
         if "code" in self._arrays:
-            kept["code"] = _add_up(self._read("code", images, crops))
+            kept["code"] = unpack_codes(self._read("code", images, crops))
+        size = self._read("size", images)
         return Slab(
-            self._read("box", images, crops),
+            unpack_boxes(self._read("box", images, crops), size),
             self._read("flip", images, crops),
-            self._read("size", images),
+            size,
             self._read("target", images).astype(np.int64),
             kept,
         )
@@ -299,102 +278,23 @@ class LabelStore:
             except Exception:  # as above
                 where = f"block {number}, array '{name}'"
                 break
-        return f"{self.path}: {where} is damaged ({_brief(error)}); restore the file or label anew"
+        return f"{self.path}: {where} is damaged ({brief(error)}); restore the file or label anew"
 
     def _read_seals(self) -> NDArray[np.bool_]:
         """Return which blocks are done, bool; a seal that a power cut tore is none."""
-        return np.array([self._is_sealed(number) for number in range(self.spec.num_blocks)])
-
-    def _is_sealed(self, number: int) -> bool:
-        file = self.path / "done" / "c" / str(number) / "0"
-        if not file.is_file() or file.stat().st_size == 0:
-            return False
-        return bool(self._read("done", slice(number, number + 1)).any())
-
-
-def _open_arrays(
-    path: Path, group: zarr.Group, layouts: Mapping[str, ArrayLayout]
-) -> dict[str, zarr.Array[Any]]:
-    """Open every array, and refuse one whose metadata is not what the attributes imply."""
-    model = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3)
-    arrays = {}
-    for name, layout in layouts.items():
-        try:
-            array = group[name]
-            found = array.metadata.to_dict()
-        except Exception as error:  # whatever zarr meets in damaged metadata
-            raise StoreError(
-                f"{path}: {name}/zarr.json cannot be read ({_brief(error)}); restore it or label anew"
-            ) from error
-        expected = _create_array(model, name, layout).metadata.to_dict()
-        if not isinstance(array, zarr.Array) or found != expected:
-            raise StoreError(f"{path}: {name}/zarr.json is damaged; restore it or label anew")
-        # zarr keeps this setting in no metadata; without it, a chunk of zeros would not be written,
-        # and an absent chunk could not be told from a lost one.
-        arrays[name] = array.with_config({"write_empty_chunks": True})
-    return arrays
-
-
-def _create_array(group: zarr.Group, name: str, layout: ArrayLayout) -> zarr.Array[Any]:
-    order, compressor = _codecs(layout)
-    return group.create_array(
-        name,
-        shape=layout.shape,
-        dtype=layout.dtype,
-        chunks=layout.chunks,
-        shards=layout.shards,
-        filters=[TransposeCodec(order=order)] if order else [],
-        compressors=[compressor, Crc32cCodec()],
-        fill_value=0,
-        config={"write_empty_chunks": True},
-    )
-
-
-def _codecs(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, BloscCodec | ZstdCodec]:
-    """Return the order of axes and the compressor of an array's chunks.
-
-    Measured on labels of a real teacher over ImageNet photos: ranks and box edges pack best as planes
-    of their own; for ids and values one blosc block a plane gives each rank its own Huffman table.
-    """
-    itemsize = np.dtype(layout.dtype).itemsize
-    plane = layout.chunks[0] * layout.chunks[1] * itemsize if len(layout.chunks) > 1 else 0
-
-    def blosc(level: int, shuffle: BloscShuffle, blocksize: int = 0) -> BloscCodec:
-        return BloscCodec(
-            typesize=itemsize,
-            cname=BloscCname.zstd,
-            clevel=level,
-            shuffle=shuffle,
-            blocksize=blocksize,
-        )
-
-    match layout.coding:
-        case "box":
-            return (2, 0, 1), blosc(9, BloscShuffle.bitshuffle)
-        case "flip":
-            return None, blosc(9, BloscShuffle.bitshuffle)
-        case "palette":
-            return None, blosc(5, BloscShuffle.shuffle)
-        case "slot":
-            return (2, 0, 1), blosc(9, BloscShuffle.shuffle, plane)
-        case "code":
-            return (2, 0, 1), blosc(9, BloscShuffle.noshuffle, plane)
-        case "log_prob":
-            return None, blosc(5, BloscShuffle.shuffle)
-        case "text" | "plain":
-            return None, ZstdCodec(level=9)
-
-
-def _steps(code: Array) -> Array:
-    """Turn codes u8 [n, M, K], which never fall with rank, into their steps from rank to rank."""
-    return np.diff(code, axis=2, prepend=np.uint8(0))
-
-
-def _add_up(steps: Array) -> Array:
-    """Undo `_steps`, plane by plane, in place."""
-    for rank in range(1, steps.shape[2]):
-        steps[:, :, rank] += steps[:, :, rank - 1]
-    return steps
+        torn = [
+            number
+            for number in range(self.spec.num_blocks)
+            if (file := self.path / "done" / "c" / str(number) / "0").is_file()
+            and file.stat().st_size == 0
+        ]
+        if not torn:
+            return np.asarray(self._read("done", slice(None)).any(axis=1))
+        whole = [number for number in range(self.spec.num_blocks) if number not in torn]
+        done = np.zeros(self.spec.num_blocks, np.bool_)
+        for number in whole:
+            done[number] = self._read("done", slice(number, number + 1)).any()
+        return done
 
 
 def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
@@ -405,29 +305,3 @@ def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
 
 def _from_text(text: NDArray[np.uint8]) -> list[str]:
     return text.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
-
-
-def _signed(spec: StoreSpec) -> dict[str, Any]:
-    content = json.loads(json.dumps(spec.to_json()))
-    return {"fkd": content, "sha256": _digest(content)}
-
-
-def _digest(content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _sync(files: Iterable[Path]) -> None:
-    """Force files and the folders that name them to disk."""
-    files = list(files)
-    folders = {folder for file in files for folder in list(file.parents)[:4]}
-    for path in [*files, *folders]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from conftest import label_config, make_image_folder
 
 from fkd import label_images
 from fkd.cli import main
-from fkd.store import _digest
+from fkd.layout import digest
 
 OPTIONS = {
     "label": (
@@ -169,7 +169,7 @@ def test_stores_that_cannot_be_trained_on(shared_folder, tmp_path):
     assert "1 of 2 blocks" in refused("train", store.path)
     content = json.loads((store.path / "zarr.json").read_text())
     content["attributes"]["fkd"]["format_version"] = 2
-    content["attributes"]["sha256"] = _digest(content["attributes"]["fkd"])
+    content["attributes"]["sha256"] = digest(content["attributes"]["fkd"])
     (store.path / "zarr.json").write_text(json.dumps(content))
     for command in ("train", "info"):
         assert "version 2, this fkd reads version 1" in refused(command, store.path)

@@ -8,11 +8,11 @@ import pytest
 from conftest import label_config
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy, label_images
+from fkd.arrays import remove
 from fkd.errors import StoreError
 from fkd.images import ImageList
-from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
+from fkd.layout import StoreSpec, TeacherRecord, digest, library_versions, now
 from fkd.slabs import Block
-from fkd.store import _digest
 
 CLASSES = 40
 TOP3 = Scheme("topk", 3)
@@ -208,7 +208,7 @@ def change_attributes(path, *, sign, **changes):
     content = json.loads(file.read_text())
     content["attributes"]["fkd"].update(changes)
     if sign:
-        content["attributes"]["sha256"] = _digest(content["attributes"]["fkd"])
+        content["attributes"]["sha256"] = digest(content["attributes"]["fkd"])
     file.write_text(json.dumps(content))
 
 
@@ -257,10 +257,10 @@ def test_opening_nothing_or_another_folder(tmp_path):
 def test_overwrite_leaves_other_folders_alone(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(StoreError, match="left alone"):
-        LabelStore.remove(tmp_path / "photos")
+        remove(tmp_path / "photos")
     assert (tmp_path / "photos").is_dir()
     make_store(tmp_path / "s.zarr")
-    LabelStore.remove(tmp_path / "s.zarr")
+    remove(tmp_path / "s.zarr")
     assert not (tmp_path / "s.zarr").exists()
 
 
