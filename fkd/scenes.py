@@ -28,7 +28,7 @@ Shape = tuple[Outline, Outline]  # body, hole (empty where there is none)
 TAU = 2 * math.pi
 SPLITS = ("train", "val")
 GREY_SHARE = 0.06  # files written with one channel, as in photo collections
-HUE_SPREAD = 0.1  # each class favours a hue, ten per circle: colour alone cannot tell it
+HUE_SPREAD = 0.06  # each class favours a hue, ten per circle: neighbours overlap
 OVERSAMPLE = 2  # shapes are drawn this much larger, then averaged: smooth edges
 
 
