@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fkd.config import (
+    Engine,
     LabelConfig,
     Preprocessing,
     Scheme,
@@ -22,6 +23,7 @@ from fkd.config import (
 from fkd.errors import FkdError
 
 if TYPE_CHECKING:
+    from fkd.dryrun import estimate_run
     from fkd.evaluate import Accuracy, evaluate_checkpoint
     from fkd.label import label_images
     from fkd.store import LabelStore
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Accuracy": "fkd.evaluate",
     "LabelStore": "fkd.store",
+    "estimate_run": "fkd.dryrun",
     "evaluate_checkpoint": "fkd.evaluate",
     "label_images": "fkd.label",
     "load_student": "fkd.students",
@@ -39,6 +42,7 @@ _HOME = {
 
 __all__ = [
     "Accuracy",
+    "Engine",
     "FkdError",
     "LabelConfig",
     "LabelStore",
@@ -47,6 +51,7 @@ __all__ = [
     "TeacherChoice",
     "TrainConfig",
     "ViewPolicy",
+    "estimate_run",
     "evaluate_checkpoint",
     "label_images",
     "load_student",

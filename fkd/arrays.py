@@ -18,7 +18,7 @@ from zarr.codecs import (
     ZstdCodec,
 )
 
-from fkd.errors import StoreError
+from fkd.errors import StoreError, first_line
 from fkd.layout import ArrayLayout
 
 Array = NDArray[Any]
@@ -38,7 +38,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     try:
         return dict(zarr.open_group(path, mode="r", zarr_format=3).attrs)
     except Exception as error:  # whatever zarr meets in a folder that is no store
-        raise StoreError(f"{path} is not a label store of fkd ({brief(error)})") from error
+        raise StoreError(f"{path} is not a label store of fkd ({first_line(error)})") from error
 
 
 def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: bool) -> Arrays:
@@ -52,7 +52,7 @@ def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: boo
             found = array.metadata.to_dict()
         except Exception as error:  # whatever zarr meets in damaged metadata
             raise StoreError(
-                f"{path}: {name}/zarr.json cannot be read ({brief(error)}); restore it or label anew"
+                f"{path}: {name}/zarr.json cannot be read ({first_line(error)}); restore it or label anew"
             ) from error
         expected = _create_array(model, name, layout).metadata.to_dict()
         if not isinstance(array, zarr.Array) or found != expected:
@@ -86,11 +86,6 @@ def sync(files: Iterable[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def brief(error: Exception) -> str:
-    """Return the first line of what a library says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _create_array(group: zarr.Group, name: str, layout: ArrayLayout) -> zarr.Array[Any]:

@@ -11,19 +11,22 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from fkd.config import (
+    AMPS,
     INTERPOLATIONS,
+    Engine,
     LabelConfig,
     Scheme,
     TeacherChoice,
     TrainConfig,
     ViewPolicy,
 )
-from fkd.errors import FkdError
+from fkd.errors import ConfigError, FkdError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PATH = click.Path(path_type=Path)
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 _TRAIN = {f.name: f.default for f in fields(TrainConfig)}
 
@@ -47,6 +50,8 @@ class _Errors(click.Group):
             _refuse(str(error))
         except KeyboardInterrupt:
             go_on = _GO_ON.get(ctx.invoked_subcommand or "", "")
+            if _RANK != "0":
+                sys.exit(130)
             click.echo(f"fkd: {ctx.invoked_subcommand} was stopped.{go_on}", err=True)
             sys.exit(130)
 
@@ -88,16 +93,35 @@ def _machine(command: F) -> F:
     return click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")(command)
 
 
+def _engine(command: F) -> F:
+    """Add the options that say how a model is run."""
+    command = click.option("--compile", is_flag=True, help="Run the model through torch.compile.")(
+        command
+    )
+    return click.option(
+        "--amp", type=click.Choice(AMPS), default="off", help="Autocast precision of the model."
+    )(command)
+
+
 @main.command()
 @click.argument("images", type=_PATH)
-@click.option("--teacher", required=True, help="A torchvision classification model, by name.")
+@click.option(
+    "--teacher",
+    multiple=True,
+    required=True,
+    help="A torchvision model, timm:NAME, a .pt2 or TorchScript file, or package.module:function. Given "
+    "several times, the probabilities are averaged; the options of teachers are then given once for "
+    "all, or once for each.",
+)
 @click.option(
     "--teacher-weights",
-    default="default",
-    help="default (torchvision's download), none (random), or a state-dict file.",
+    multiple=True,
+    default=["default"],
+    help="default (the library's download), none (random), or a state-dict file.",
 )
 @click.option(
     "--teacher-classes",
+    multiple=True,
     type=_PATH,
     help="File with one class name per teacher output, in order; maps folder names to outputs.",
 )
@@ -110,7 +134,9 @@ def _machine(command: F) -> F:
 @click.option("--out", default=_LABEL["out"], type=_PATH, help="The label store to make.")
 @click.option("--compress", default="topk10", help="What is stored: full, hard, smooth or topkK.")
 @click.option("--seed", default=0, help="Seed of boxes and flips.")
-@click.option("--size", type=int, help="Side of a crop in pixels  [default: the weights' own]")
+@click.option(
+    "--size", multiple=True, type=int, help="Side of a crop in pixels  [default: the weights' own]"
+)
 @click.option(
     "--scale", nargs=2, type=float, default=(0.08, 1.0), help="Crop area, share of the image."
 )
@@ -118,13 +144,22 @@ def _machine(command: F) -> F:
     "--ratio", nargs=2, type=float, default=(3 / 4, 4 / 3), help="Crop width over height."
 )
 @click.option(
-    "--mean", nargs=3, type=float, help="Normalisation, R G B  [default: the weights' own]"
+    "--mean",
+    nargs=3,
+    multiple=True,
+    type=float,
+    help="Normalisation, R G B  [default: the weights' own]",
 )
 @click.option(
-    "--std", nargs=3, type=float, help="Normalisation, R G B  [default: the weights' own]"
+    "--std",
+    nargs=3,
+    multiple=True,
+    type=float,
+    help="Normalisation, R G B  [default: the weights' own]",
 )
 @click.option(
     "--interpolation",
+    multiple=True,
     type=click.Choice(INTERPOLATIONS),
     help="Resampling  [default: the weights' own]",
 )
@@ -135,6 +170,10 @@ def _machine(command: F) -> F:
 )
 @click.option("--max-bad", default=0.01, help="Share of unusable images above which to stop.")
 @click.option("--overwrite", is_flag=True, help="Start anew instead of continuing a store.")
+@click.option(
+    "--dry-run", is_flag=True, help="Measure on a few images what the run would take, and stop."
+)
+@_engine
 @_machine
 def label(images: Path, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
@@ -144,20 +183,11 @@ def label(images: Path, **options: Any) -> None:
 
     \b
     Example: fkd label --teacher resnet152 --crops 200 imagenet/
+    On 8 GPUs: torchrun --nproc-per-node 8 -m fkd label --teacher resnet152 --crops 200 imagenet/
     """
-    choice = TeacherChoice(
-        options["teacher"],
-        options["teacher_weights"],
-        options["teacher_classes"],
-        options["all_classes"],
-        options["size"],
-        options["mean"],
-        options["std"],
-        options["interpolation"],
-    )
     config = LabelConfig(
         images=images,
-        teacher=choice,
+        teacher=_teachers(options),
         out=options["out"],
         num_crops=options["crops"],
         views=ViewPolicy(options["seed"], options["scale"], options["ratio"]),
@@ -169,17 +199,59 @@ def label(images: Path, **options: Any) -> None:
         block_images=options["block"],
         max_bad=options["max_bad"],
         overwrite=options["overwrite"],
+        engine=Engine(options["amp"], options["compile"]),
     )
+    if options["dry_run"]:
+        from fkd.dryrun import estimate_run
+
+        for name, text in estimate_run(config).lines():
+            click.echo(f"{name:<9} {text}")
+        return
     from fkd.info import bad_images, bytes_per_crop
     from fkd.label import label_images
 
     store = label_images(config)
+    if _RANK != "0":
+        return
     for path, reason in bad_images(store):
         click.echo(f"no labels for {path}: {reason}", err=True)
     spec = store.spec
     click.echo(
         f"{config.out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
         f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
+    )
+
+
+def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
+    """Pair each --teacher with its options, which are given once for all or once for each."""
+    count = len(options["teacher"])
+
+    def each(name: str) -> list[Any]:
+        given = options[name]
+        if count == 1:
+            return [given[-1] if given else None]  # of an option that is repeated, the last counts
+        if len(given) not in (0, 1, count):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is given {len(given)} times for {count} teachers; give it "
+                "once, or once for each --teacher in order"
+            )
+        return list(given) if len(given) == count else [*given, None][:1] * count
+
+    own = zip(
+        options["teacher"],
+        each("teacher_weights"),
+        each("teacher_classes"),
+        each("size"),
+        each("mean"),
+        each("std"),
+        each("interpolation"),
+        strict=True,
+    )
+    return tuple(
+        TeacherChoice(
+            name, weights, classes, options["all_classes"], size, mean, std, interpolation
+        )
+        for name, weights, classes, size, mean, std, interpolation in own
     )
 
 

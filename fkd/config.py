@@ -17,6 +17,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 
+Amp = Literal["off", "bf16", "fp16"]
+AMPS: tuple[Amp, ...] = ("off", "bf16", "fp16")
+
 SchemeKind = Literal["full", "hard", "smoothing", "topk"]
 Tail = Literal["renorm", "smooth"]
 
@@ -112,6 +115,14 @@ class Scheme:
 
 
 @dataclass(frozen=True)
+class Rendering:
+    """How a crop becomes a square view: its side in pixels, and the resampling."""
+
+    size: int
+    interpolation: Interpolation
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """What stands between a decoded image and a network: input size, normalisation, resampling.
 
@@ -134,6 +145,11 @@ class Preprocessing:
             raise ConfigError(
                 f"--interpolation {self.interpolation!r} is unknown; choose bilinear or bicubic"
             )
+
+    @property
+    def rendering(self) -> Rendering:
+        """The part that makes pixels; the rest is arithmetic on the device."""
+        return Rendering(self.size, self.interpolation)
 
 
 @dataclass(frozen=True)
@@ -158,6 +174,7 @@ class ViewPolicy:
 class TeacherChoice:
     """Which teacher labels, and how its outputs meet the folder's classes.
 
+    `name` is a torchvision model, `timm:NAME`, a .pt2 or TorchScript file, or `package.module:function`.
     `weights` is "default" (torchvision's download), "none" (random) or a state-dict file. The four
     optional fields override what the weights' own metadata says of their preprocessing.
     """
@@ -173,11 +190,26 @@ class TeacherChoice:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """How a model is run: autocast precision and `torch.compile`."""
+
+    amp: Amp = "off"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.amp not in AMPS:
+            raise ConfigError(f"--amp {self.amp!r} is unknown; choose {', '.join(AMPS)}")
+
+
+@dataclass(frozen=True)
 class LabelConfig:
-    """One labelling run: `fkd label`. `num_crops` is M, `batch_size` counts views."""
+    """One labelling run: `fkd label`. `num_crops` is M, `batch_size` counts views.
+
+    The probabilities of several teachers are averaged; the student sees what the first one saw.
+    """
 
     images: Path
-    teacher: TeacherChoice
+    teacher: TeacherChoice | tuple[TeacherChoice, ...]
     out: Path = Path("labels.zarr")
     num_crops: int = 200
     views: ViewPolicy = field(default_factory=ViewPolicy)
@@ -189,8 +221,16 @@ class LabelConfig:
     block_images: int | None = None
     max_bad: float = 0.01
     overwrite: bool = False
+    engine: Engine = Engine()
+
+    @property
+    def teachers(self) -> tuple[TeacherChoice, ...]:
+        """The teachers, of which there may be one."""
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
 
     def __post_init__(self) -> None:
+        if not self.teachers:
+            raise ConfigError("--teacher is missing; name at least one")
         check_range("--crops", self.num_crops, 1, MAX_CROPS)
         check_range("--temperature", self.temperature, 1e-3, 1e3)
         check_range("--batch-size", self.batch_size, 1, MAX_BATCH)

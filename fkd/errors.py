@@ -35,3 +35,8 @@ class StoreError(FkdError):
 
 class SoftLabelError(FkdError):
     """Probabilities that are no distribution, or a reading that the stored scheme cannot give."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library says, to quote it in a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

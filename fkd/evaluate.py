@@ -1,6 +1,5 @@
 """Top-1 and top-5 of a student on an image folder."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_range
 from fkd.crops import normalize
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
-from fkd.progress import progress
+from fkd.progress import note, progress
 from fkd.renderer import Renderer
 from fkd.students import load_student
 from fkd.views import evaluation_batches
@@ -66,19 +65,19 @@ def evaluate(
     was_training, in_top1, in_top5, loss, unusable = model.training, 0, 0, 0.0, 0
     model.eval()
     with (
-        Renderer(
-            preprocessing.size, preprocessing.interpolation, workers, pin=device.type == "cuda"
-        ) as renderer,
+        Renderer(workers, pin=device.type == "cuda") as renderer,
         progress(None, "evaluate", unit="image", total=len(images)) as bar,
     ):
-        for batch in evaluation_batches(renderer, images, batch_size):
+        for batch in evaluation_batches(
+            renderer, images, range(len(images)), batch_size, preprocessing
+        ):
             pixels = normalize(
                 batch.views.to(device, non_blocking=True), preprocessing.mean, preprocessing.std
             )
             with torch.inference_mode():
                 logits = model(pixels.contiguous(memory_format=torch.channels_last)).float()
             for error in batch.errors:
-                bar.write(f"counted as missed: {error}", file=sys.stderr)
+                note(f"counted as missed: {error}")
             unusable += len(batch.errors)
             usable = batch.usable.to(device)
             logits, targets = logits[usable], output_of[batch.targets].to(device)[usable]

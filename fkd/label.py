@@ -1,23 +1,30 @@
-"""`fkd label`: run the teacher once over M views of every image and store what it said."""
+"""`fkd label`: run the teachers once over M views of every image and store what they said."""
 
+import fcntl
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
+from tqdm import tqdm
 
 from fkd.arrays import remove
+from fkd.assembler import Assembler
 from fkd.config import LabelConfig
 from fkd.crops import RENDERER, SAMPLER
-from fkd.errors import ImagesError, SoftLabelError, StoreError
-from fkd.images import REASONS, ImageList, dataset_root, fingerprint, first_difference, list_images
+from fkd.errors import DecodeError, FkdError, ImagesError, SoftLabelError, StoreError
+from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
+from fkd.preflight import check_teachers
 from fkd.progress import progress
+from fkd.ranks import Ranks
 from fkd.renderer import Renderer
-from fkd.slabs import Block
 from fkd.softlabels import Quantized, quantize
 from fkd.store import LabelStore
-from fkd.teachers import ClassMap, Teacher, load_teacher, map_classes
+from fkd.teachers import Ensemble, load_teachers
 from fkd.views import TeacherBatch, teacher_batches
 from fkd.zoo import resolve_device
 
@@ -25,42 +32,46 @@ from fkd.zoo import resolve_device
 def label_images(config: LabelConfig) -> LabelStore:
     """Label an image folder into a store and return it; a store that is there is continued.
 
-    Finished blocks are neither decoded nor labelled again. Raises `FkdError` for bad input, before
-    the first image is decoded wherever that can be known.
+    Finished blocks are neither decoded nor labelled again. Under torchrun the processes share the
+    blocks out, and each returns when all are done. Raises `FkdError` for bad input, before the first
+    image is decoded wherever that can be known.
     """
-    device = resolve_device(config.device)
+    ranks = Ranks.join()
+    device = resolve_device(ranks.device(config.device))
     images = list_images(dataset_root(config.images))
-    teacher = load_teacher(config.teacher, len(images.classes), device)
-    class_map = map_classes(images.classes, teacher.num_outputs, config.teacher)
-    spec = _describe(config, images, teacher, class_map)
-    store = _open_or_create(config, spec, images, class_map)
-    _label_blocks(config, images, teacher, class_map, store)
+    teachers = load_teachers(config.teachers, images.classes, device, config.engine)
+    spec = describe(config, images, teachers)
+    config = replace(config, overwrite=config.overwrite and not ranks.restarted)
+    with _hold(config, ranks, spec, images, teachers) as store:
+        pending = ranks.once("pending", store.pending_blocks)
+        if pending and ranks.leads:
+            check_teachers(teachers, images, config)
+        label_blocks(config, images, teachers, store, ranks, pending)
+    store = LabelStore.open(config.out)
+    if ranks.leads:
+        store.require_complete()
     return store
 
 
-def _describe(
-    config: LabelConfig, images: ImageList, teacher: Teacher, class_map: ClassMap
-) -> StoreSpec:
+def describe(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
     """Put into the store's attributes all that a reader needs to read, and to refuse."""
+    first = teachers.teachers[0].preprocessing
     return StoreSpec.plan(
         num_images=len(images),
         num_crops=config.num_crops,
-        num_classes=len(class_map.names),
+        num_classes=len(teachers.classes.names),
         block_images=config.block_images,
         scheme=config.scheme,
         views=config.views,
         sampler=SAMPLER,
         renderer=RENDERER,
-        size=teacher.preprocessing.size,
-        interpolation=teacher.preprocessing.interpolation,
+        size=first.size,
+        interpolation=first.interpolation,
         temperature=config.temperature,
-        teachers=(
-            TeacherRecord(
-                config.teacher.name,
-                teacher.weights_hash,
-                class_map.outputs_hash(),
-                teacher.preprocessing,
-            ),
+        amp=config.engine.amp,
+        teachers=tuple(
+            TeacherRecord(t.name, t.weights_hash, t.class_map.outputs_hash(), t.preprocessing)
+            for t in teachers.teachers
         ),
         images_root=str(images.root),
         fingerprint=fingerprint(images.paths, images.num_bytes),
@@ -69,15 +80,37 @@ def _describe(
     )
 
 
-def _open_or_create(
-    config: LabelConfig, spec: StoreSpec, images: ImageList, class_map: ClassMap
-) -> LabelStore:
+@contextmanager
+def _hold(
+    config: LabelConfig, ranks: Ranks, spec: StoreSpec, images: ImageList, teachers: Ensemble
+) -> Iterator[LabelStore]:
+    """Create or open the store on the leading rank and keep other labelers away from it."""
+    if not ranks.leads:
+        ranks.once("created", lambda: None)
+        yield LabelStore.open(config.out, writable=True)
+        return
     if config.overwrite:
         remove(config.out)
     if not os.path.lexists(config.out):
-        targets = class_map.target_of[images.targets]
-        return LabelStore.create(config.out, spec, images, targets, class_map.names)
+        targets = teachers.classes.target_of[images.targets]
+        LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
     store = LabelStore.open(config.out, writable=True)
+    _refuse_other_settings(config, store, spec, images)
+    with (config.out / "zarr.json").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"another `fkd label` is at work on {config.out}; wait for it or stop it, or start all "
+                "processes of one run with torchrun"
+            ) from error
+        ranks.once("created", lambda: None)
+        yield LabelStore.open(config.out, writable=True)
+
+
+def _refuse_other_settings(
+    config: LabelConfig, store: LabelStore, spec: StoreSpec, images: ImageList
+) -> None:
     if store.spec.fingerprint != spec.fingerprint:
         changed = first_difference(store.image_paths(), store.num_bytes(), images)
         raise ImagesError(
@@ -90,64 +123,102 @@ def _open_or_create(
             f"{config.out} was made with other settings: {difference}; "
             "use the same settings to continue it, --out for another store or --overwrite to start anew"
         )
-    return store
 
 
-def _label_blocks(
-    config: LabelConfig, images: ImageList, teacher: Teacher, class_map: ClassMap, store: LabelStore
+def label_blocks(
+    config: LabelConfig,
+    images: ImageList,
+    teachers: Ensemble,
+    store: LabelStore,
+    ranks: Ranks,
+    pending: list[int],
 ) -> None:
-    """Label what is missing: views → teacher → quantize → block → store, each a step ahead."""
-    spec, blocks = store.spec, store.pending_blocks()
-    indices = [i for block in blocks for i in spec.block_range(block)]
-    columns = None
-    if class_map.columns is not None:
-        columns = torch.from_numpy(class_map.columns).to(teacher.device)
-    assembler = _Assembler(spec, blocks, images, store.num_bad(), config.max_bad)
+    """Label what is missing: views → teachers → quantize → block → store, each a step ahead."""
+    spec = store.spec
+    todo = sum(len(spec.block_range(b)) for b in pending) * spec.num_crops
+    indices = (i for block in ranks.claim(pending) for i in spec.block_range(block))
+    assembler = Assembler(spec, _BadImages(config, spec, ranks, store.num_bad()))
     with (
-        Renderer(
-            spec.size, spec.interpolation, config.workers, pin=teacher.device.type == "cuda"
-        ) as renderer,
+        Renderer(config.workers, pin=torch.cuda.is_available()) as renderer,
+        ThreadPoolExecutor(1, thread_name_prefix="fkd-teacher") as teacher_thread,
         ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer,
         progress(
             None,
             "label",
             unit="view",
             total=spec.num_images * spec.num_crops,
-            initial=(spec.num_images - len(indices)) * spec.num_crops,
+            initial=spec.num_images * spec.num_crops - todo,
+            disable=not ranks.leads,
         ) as bar,
     ):
+        batches = teacher_batches(
+            renderer,
+            images,
+            indices,
+            config.views,
+            spec.num_crops,
+            config.batch_size,
+            teachers.renderings,
+        )
         written: Future[None] | None = None
-        for batch in teacher_batches(
-            renderer, images, indices, config.views, spec.num_crops, config.batch_size
-        ):
-            for number, block in assembler.add(
-                batch, _ask(teacher, batch, columns, config, images)
-            ):
+        for batch, kept in _answers(teacher_thread, teachers, batches, config, images):
+            for number, block in assembler.add(batch, kept):
                 if written is not None:
                     written.result()
                 written = writer.submit(store.commit_block, number, block)
-            bar.update(batch.num_views)
+            views = sum(spec.num_crops for image in batch.begun if image.error) + batch.num_views
+            _show(bar, ranks.add("views", views))
         if written is not None:
             written.result()
+        ranks.finish()
+        while ranks.leads and not ranks.all_finished():
+            time.sleep(0.5)
+            _show(bar, ranks.add("views", 0))
+
+
+def _show(bar: "tqdm[object]", views: int) -> None:
+    if not bar.disable:
+        bar.update(bar.initial + views - bar.n)
+
+
+def _answers(
+    thread: ThreadPoolExecutor,
+    teachers: Ensemble,
+    batches: Iterator[TeacherBatch],
+    config: LabelConfig,
+    images: ImageList,
+) -> Iterator[tuple[TeacherBatch, Quantized]]:
+    """Yield batches with their labels; the teachers have the next one before this one is used."""
+    waiting: tuple[TeacherBatch, Future[Quantized]] | None = None
+    for batch in batches:
+        asked = batch, thread.submit(_ask, teachers, batch, config, images)
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+        waiting = asked
+    if waiting is not None:
+        yield waiting[0], waiting[1].result()
 
 
 def _ask(
-    teacher: Teacher,
-    batch: TeacherBatch,
-    columns: torch.Tensor | None,
-    config: LabelConfig,
-    images: ImageList,
+    teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: ImageList
 ) -> Quantized:
-    """Return the teacher's quantized labels of a batch, on the CPU."""
+    """Return the teachers' quantized labels of a batch, on the CPU."""
     if not batch.num_views:
         return {}
-    probs = teacher.probs(batch.views[: batch.num_views], columns, config.temperature)
+    try:
+        probs = teachers.probs(batch.views, batch.num_views, config.temperature)
+    except torch.OutOfMemoryError as error:
+        raise FkdError(
+            f"the device is out of memory at --batch-size {config.batch_size}; choose a smaller one "
+            "or --amp bf16, and run the same command again to go on"
+        ) from error
     try:
         kept = quantize(probs, config.scheme)
     except SoftLabelError as error:
+        names = ", ".join(t.name for t in config.teachers)
         raise SoftLabelError(
-            f"teacher {config.teacher.name}, {_culprit(probs, batch, images)}: {error}; "
-            "check --teacher-weights, --mean, --std and --temperature"
+            f"teacher {names}, {_culprit(probs, batch, images)}: {error}; "
+            "check --teacher-weights, --mean, --std, --amp and --temperature"
         ) from error
     return {name: values.cpu() for name, values in kept.items()}
 
@@ -160,52 +231,19 @@ def _culprit(probs: torch.Tensor, batch: TeacherBatch, images: ImageList) -> str
     return f"image {images.file(strip.image_index)}, crop {crop}"
 
 
-class _Assembler:
-    """Collects labelled views, which come in order, into blocks."""
+class _BadImages:
+    """Counts images that cannot be used, over all ranks, and stops the run where there are too many."""
 
-    def __init__(
-        self, spec: StoreSpec, blocks: list[int], images: ImageList, num_bad: int, max_bad: float
-    ) -> None:
-        self._spec = spec
-        self._images = images
-        self._missing = {b: len(spec.block_range(b)) * spec.num_crops for b in blocks}
-        self._open: dict[int, Block] = {}
-        self._num_bad = num_bad
-        self._max_bad = max_bad
+    def __init__(self, config: LabelConfig, spec: StoreSpec, ranks: Ranks, known: int) -> None:
+        self._share = config.max_bad
+        self._num_images = spec.num_images
+        self._ranks = ranks
+        self._known = int(ranks.once("bad before", lambda: known))
 
-    def add(self, batch: TeacherBatch, kept: Quantized) -> Iterator[tuple[int, Block]]:
-        """Take a batch and its labels; yield the blocks that it completes, with their numbers."""
-        spec = self._spec
-        for image in batch.begun:
-            block, row = self._place(image.image_index)
-            block.box[row], block.flip[row] = image.boxes, image.flips
-            if image.pixels is not None:
-                block.size[row] = image.pixels.shape[-2:]
-            if image.error is not None:
-                block.status[row] = REASONS.index(image.error.reason)
-                self._missing[image.image_index // spec.block_images] -= spec.num_crops
-                self._count_bad(image.error)
-        for strip in batch.strips:
-            block, row = self._place(strip.image_index)
-            crops = slice(strip.first_crop, strip.first_crop + strip.count)
-            rows = slice(strip.first_row, strip.first_row + strip.count)
-            for name, values in kept.items():
-                block.kept[name][row, crops] = values[rows].numpy()
-            self._missing[strip.image_index // spec.block_images] -= strip.count
-        for number in [b for b in self._open if self._missing[b] == 0]:
-            yield number, self._open.pop(number)
-
-    def _place(self, image_index: int) -> tuple[Block, int]:
-        number, row = divmod(image_index, self._spec.block_images)
-        if number not in self._open:
-            self._open[number] = Block.empty(self._spec, number)
-        return self._open[number], row
-
-    def _count_bad(self, error: Exception) -> None:
-        self._num_bad += 1
-        limit = self._max_bad * self._spec.num_images
-        if self._num_bad > limit:
+    def __call__(self, error: DecodeError) -> None:
+        count = self._known + self._ranks.add("bad", 1)
+        if count > self._share * self._num_images:
             raise ImagesError(
-                f"{self._num_bad} of {self._spec.num_images} images cannot be used, more than "
-                f"--max-bad {self._max_bad:g} allows; the last one is {error}"
+                f"{count} of {self._num_images} images cannot be used, more than "
+                f"--max-bad {self._share:g} allows; the last one is {error}"
             )

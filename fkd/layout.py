@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
 
-from fkd.config import Interpolation, Preprocessing, Scheme, ViewPolicy
+from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
 from fkd.errors import ConfigError, StoreError
 
 FORMAT_VERSION = 1
@@ -83,6 +83,7 @@ class StoreSpec:
     created: str
     path_bytes: int = 0
     class_name_bytes: int = 0
+    amp: Amp = "off"
 
     @classmethod
     def plan(cls, *, block_images: int | None, **fields: Any) -> "StoreSpec":
@@ -216,6 +217,7 @@ class StoreSpec:
             "--mean": [t.preprocessing.mean for t in self.teachers],
             "--std": [t.preprocessing.std for t in self.teachers],
             "--temperature": self.temperature,
+            "--amp": self.amp,
             "the number of classes": self.num_classes,
             "--block": self.block_images,
             "the sampler of views": self.sampler,

@@ -17,6 +17,7 @@ def progress(
     total: float | None = None,
     initial: float = 0,
     delay: float = 0,
+    disable: bool = False,
 ) -> "tqdm[T]":
     """Wrap `items` in a progress bar; with None, the caller reports through `update`.
 
@@ -31,9 +32,15 @@ def progress(
         total=total,
         initial=initial,
         delay=delay,
+        disable=disable,
         mininterval=interval,
         maxinterval=interval,
         dynamic_ncols=True,
         smoothing=0.1,
         unit_scale=unit in ("view", "crop"),
     )
+
+
+def note(message: str) -> None:
+    """Say something on stderr, above the bar if there is one."""
+    tqdm.write(message, file=sys.stderr)

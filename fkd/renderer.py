@@ -21,9 +21,8 @@ _AHEAD = 2
 
 @dataclass
 class RenderedBatch:
-    """A batch of views, uint8 [B, 3, S, S], and the work that still fills it."""
+    """The work that still fills a batch of views."""
 
-    views: Tensor
     pending: list["Future[None]"] = field(default_factory=list, kw_only=True)
 
 
@@ -52,12 +51,10 @@ def _filled(batch: Batch) -> Batch:
 
 
 class Renderer:
-    """The threads, the size and the resampling of one run; use it in a `with` block."""
+    """The threads of one run; use it in a `with` block."""
 
-    def __init__(self, size: int, interpolation: Interpolation, workers: int, *, pin: bool) -> None:
-        """Render square views of side `size`; `pin` puts batches in page-locked memory for CUDA."""
-        self.size = size
-        self.interpolation = interpolation
+    def __init__(self, workers: int, *, pin: bool) -> None:
+        """Start `workers` threads; `pin` puts batches in page-locked memory for CUDA."""
         self.workers = workers
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="fkd-render")
         self._pin = pin
@@ -68,12 +65,15 @@ class Renderer:
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def buffer(self, count: int) -> Tensor:
-        """Return an uninitialised uint8 [count, 3, S, S] in channels-last memory."""
-        views = empty_views(count, self.size)
+    def buffer(self, count: int, size: int) -> Tensor:
+        """Return an uninitialised uint8 [count, 3, size, size] in channels-last memory."""
+        views = empty_views(count, size)
         return views.pin_memory() if self._pin else views
 
-    def render_views(self, pixels: Tensor, boxes: Boxes, flips: Flips, out: Tensor) -> None:
-        """Render views of a decoded image, boxes [n, 4] and flips [n], into `out` [n, 3, S, S]."""
-        for box, flip, row in zip(boxes, flips, out, strict=True):
-            render(pixels, box, bool(flip), row, self.interpolation)
+
+def render_views(
+    pixels: Tensor, boxes: Boxes, flips: Flips, out: Tensor, interpolation: Interpolation
+) -> None:
+    """Render views of a decoded image, boxes [n, 4] and flips [n], into `out` [n, 3, S, S]."""
+    for box, flip, row in zip(boxes, flips, out, strict=True):
+        render(pixels, box, bool(flip), row, interpolation)

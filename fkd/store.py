@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd import arrays as zarr_arrays
-from fkd.arrays import brief, sync
-from fkd.errors import StoreError
+from fkd.arrays import sync
+from fkd.errors import StoreError, first_line
 from fkd.images import ImageList
 from fkd.layout import StoreSpec, array_layouts
 from fkd.packing import pack_boxes, pack_codes, pack_ids, unpack_boxes, unpack_codes, unpack_ids
@@ -278,7 +278,9 @@ class LabelStore:
             except Exception:  # as above
                 where = f"block {number}, array '{name}'"
                 break
-        return f"{self.path}: {where} is damaged ({brief(error)}); restore the file or label anew"
+        return (
+            f"{self.path}: {where} is damaged ({first_line(error)}); restore the file or label anew"
+        )
 
     def _read_seals(self) -> NDArray[np.bool_]:
         """Return which blocks are done, bool; a seal that a power cut tore is none."""

@@ -136,12 +136,7 @@ def _fit(
     peak = config.lr * config.batch_size / 1024
     student.train()
     with (
-        Renderer(
-            card.preprocessing.size,
-            card.preprocessing.interpolation,
-            config.workers,
-            pin=device.type == "cuda",
-        ) as renderer,
+        Renderer(config.workers, pin=device.type == "cuda") as renderer,
         progress(None, "train", unit="view", total=schedule.total_steps * config.batch_size) as bar,
     ):
         batches = student_batches(renderer, store, images, schedule)

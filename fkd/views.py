@@ -1,7 +1,7 @@
 """What each stage sees, in batches: all stored views for the teacher, m a visit for the student."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import ViewPolicy
+from fkd.config import Preprocessing, Rendering, ViewPolicy
 from fkd.crops import Boxes, Flips, render_center, sample_views
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList, decode, inspect
-from fkd.renderer import RenderedBatch, Renderer, ahead
+from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
 from fkd.schedule import Schedule
 from fkd.slabs import Slab
 from fkd.softlabels import Quantized
@@ -47,8 +47,12 @@ class Strip:
 
 @dataclass
 class TeacherBatch(RenderedBatch):
-    """Views for the teacher: whose they are, and the images that begin in this batch."""
+    """Views for the teachers: whose they are, and the images that begin in this batch.
 
+    `views` are uint8 [B, 3, S, S], once for each rendering that was asked for.
+    """
+
+    views: list[Tensor]
     strips: list[Strip] = field(default_factory=list)
     begun: list[DrawnImage] = field(default_factory=list)
 
@@ -61,20 +65,21 @@ class TeacherBatch(RenderedBatch):
 def teacher_batches(
     renderer: Renderer,
     images: ImageList,
-    indices: Sequence[int],
+    indices: Iterable[int],
     policy: ViewPolicy,
     num_crops: int,
     batch_size: int,
+    renderings: Sequence[Rendering],
 ) -> Iterator[TeacherBatch]:
     """Yield stage 1's input: all M views of the images, in order, in batches filled across images."""
     drawn = _draw(renderer, images, indices, policy, num_crops)
-    return ahead(_fill(renderer, drawn, num_crops, batch_size))
+    return ahead(_fill(renderer, drawn, num_crops, batch_size, renderings))
 
 
 def _draw(
     renderer: Renderer,
     images: ImageList,
-    indices: Sequence[int],
+    indices: Iterable[int],
     policy: ViewPolicy,
     num_crops: int,
 ) -> Iterator[DrawnImage]:
@@ -102,9 +107,16 @@ def _draw(
 
 
 def _fill(
-    renderer: Renderer, drawn: Iterator[DrawnImage], num_crops: int, batch_size: int
+    renderer: Renderer,
+    drawn: Iterator[DrawnImage],
+    num_crops: int,
+    batch_size: int,
+    renderings: Sequence[Rendering],
 ) -> Iterator[TeacherBatch]:
-    batch, row = TeacherBatch(renderer.buffer(batch_size)), 0
+    def empty() -> TeacherBatch:
+        return TeacherBatch([renderer.buffer(batch_size, how.size) for how in renderings])
+
+    batch, row = empty(), 0
     for image in drawn:
         batch.begun.append(image)
         crop = 0
@@ -112,23 +124,27 @@ def _fill(
             count = min(_STRIP, num_crops - crop, batch_size - row)
             crops, rows = slice(crop, crop + count), slice(row, row + count)
             batch.strips.append(Strip(image.image_index, crop, row, count))
-            arguments = image.pixels, image.boxes[crops], image.flips[crops], batch.views[rows]
-            batch.pending.append(renderer.pool.submit(renderer.render_views, *arguments))
+            drawing = image.pixels, image.boxes[crops], image.flips[crops]
+            batch.pending += [
+                renderer.pool.submit(render_views, *drawing, views[rows], how.interpolation)
+                for how, views in zip(renderings, batch.views, strict=True)
+            ]
             row, crop = row + count, crop + count
             if row == batch_size:
                 yield batch
-                batch, row = TeacherBatch(renderer.buffer(batch_size)), 0
+                batch, row = empty(), 0
     if batch.begun or batch.strips:
         yield batch
 
 
 @dataclass
 class StudentBatch(RenderedBatch):
-    """Views for the student with their quantized labels and class ids (int64 [B]), B rows each.
+    """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
 
     The m views of an image stand in a row; `image_index` int64 [B / m] names the images.
     """
 
+    views: Tensor
     kept: Quantized
     targets: Tensor
     image_index: NDArray[np.int64]
@@ -139,22 +155,27 @@ def student_batches(
 ) -> Iterator[StudentBatch]:
     """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image."""
     labelled, slabs = store.labelled_images(), _Slabs(renderer, store, schedule)
+    how = Rendering(store.spec.size, store.spec.interpolation)
 
     def submitted() -> Iterator[StudentBatch]:
         for parts in schedule.batches():
             rows = [slabs.at(index).rows(labelled[positions]) for index, positions in parts]
             visited = np.concatenate([labelled[positions] for _, positions in parts])
-            yield _visit(renderer, images, visited, Slab.concatenate(rows))
+            yield _visit(renderer, images, visited, Slab.concatenate(rows), how)
 
     return ahead(submitted())
 
 
 def _visit(
-    renderer: Renderer, images: ImageList, visited: NDArray[np.int64], slab: Slab
+    renderer: Renderer,
+    images: ImageList,
+    visited: NDArray[np.int64],
+    slab: Slab,
+    how: Rendering,
 ) -> StudentBatch:
     """Submit the rendering of one batch: visited int64 [n] and their rows of a slab, [n, m, …]."""
     num_images, m = slab.flip.shape
-    views = renderer.buffer(num_images * m)
+    views = renderer.buffer(num_images * m, how.size)
 
     def render_image(n: int) -> None:
         path = images.file(int(visited[n]))
@@ -165,7 +186,8 @@ def _visit(
                 f"{path} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, {width}×{height} when it "
                 "was labelled; restore the image or label the folder anew"
             )
-        renderer.render_views(pixels, slab.box[n], slab.flip[n], views[n * m : (n + 1) * m])
+        rows = views[n * m : (n + 1) * m]
+        render_views(pixels, slab.box[n], slab.flip[n], rows, how.interpolation)
 
     kept = {
         name: torch.from_numpy(values.reshape(num_images * m, -1))
@@ -196,20 +218,25 @@ class _Slabs:
 
 @dataclass
 class EvaluationBatch(RenderedBatch):
-    """Centre views of consecutive images, and their class ids in the folder's own list, int64 [B].
+    """Centre views, uint8 [B, 3, S, S], and their class ids in the folder's own list, int64 [B].
 
     `usable`, bool [B], is false where an image could not be decoded; `errors` says why.
     """
 
+    views: Tensor
     targets: Tensor
     usable: Tensor
     errors: list[DecodeError]
 
 
 def evaluation_batches(
-    renderer: Renderer, images: ImageList, batch_size: int
+    renderer: Renderer,
+    images: ImageList,
+    indices: Sequence[int],
+    batch_size: int,
+    how: Preprocessing,
 ) -> Iterator[EvaluationBatch]:
-    """Yield the centre view of every image of a folder, in order."""
+    """Yield the centre views of some images of a folder, in the given order."""
 
     def render_image(batch: EvaluationBatch, row: int, image_index: int) -> None:
         try:
@@ -218,16 +245,18 @@ def evaluation_batches(
             batch.views[row], batch.usable[row] = 0, False
             batch.errors.append(error)
         else:
-            render_center(pixels, batch.views[row], renderer.interpolation)
+            render_center(pixels, batch.views[row], how.interpolation)
 
     def submitted() -> Iterator[EvaluationBatch]:
-        for start in range(0, len(images), batch_size):
-            targets = torch.from_numpy(images.targets[start : start + batch_size])
-            usable = torch.ones(len(targets), dtype=torch.bool)
-            batch = EvaluationBatch(renderer.buffer(len(targets)), targets, usable, [])
+        for start in range(0, len(indices), batch_size):
+            chosen = indices[start : start + batch_size]
+            targets = torch.from_numpy(images.targets[np.asarray(chosen)])
+            usable = torch.ones(len(chosen), dtype=torch.bool)
+            views = renderer.buffer(len(chosen), how.size)
+            batch = EvaluationBatch(views, targets, usable, [])
             batch.pending += [
-                renderer.pool.submit(render_image, batch, row, start + row)
-                for row in range(len(targets))
+                renderer.pool.submit(render_image, batch, row, image_index)
+                for row, image_index in enumerate(chosen)
             ]
             yield batch
 

@@ -1,10 +1,11 @@
-"""torchvision's models by name, weight files and devices: what teachers and students share."""
+"""Models by name (torchvision, `timm:NAME`), weight files and devices: what both roles share."""
 
 import copy
 import difflib
 import hashlib
+import importlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fkd.errors import ModelError
+from fkd.errors import ModelError, first_line
 
 # Where checkpoints of common trainers, ours included, keep the weights.
 _WRAPPERS = ("state_dict", "model", "student")
@@ -21,18 +22,40 @@ _WRAPPERS = ("state_dict", "model", "student")
 def check_name(name: str, role: str) -> None:
     """Refuse a name that torchvision does not have, and offer the nearest ones."""
     known = torchvision.models.list_models(module=torchvision.models)
-    if name in known:
-        return
+    if name not in known:
+        hint = _near(name, known) or "see torchvision.models.list_models()"
+        raise ModelError(f"{role} {name!r} is not a torchvision classification model; {hint}")
+
+
+def _near(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "see torchvision.models.list_models()"
-    raise ModelError(f"{role} {name!r} is not a torchvision classification model; {hint}")
+    return f"did you mean {', '.join(near)}?" if near else ""
+
+
+def import_timm(name: str) -> Any:
+    """Import timm, an extra, for the model `name`."""
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ModelError(f"{name} needs timm; install it with `pip install 'fkd[timm]'`") from error
+
+
+def timm_name(name: str, role: str) -> str:
+    """Return NAME of `timm:NAME`; refuse a name that timm does not have, and offer the nearest."""
+    timm, bare = import_timm(name), name.removeprefix("timm:")
+    if not timm.is_model(bare):
+        hint = _near(bare, timm.list_models()) or "see timm.list_models()"
+        raise ModelError(f"{role} {name!r} is not a model of timm; {hint}")
+    return bare
 
 
 def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
-    """Build an untrained torchvision model with `num_classes` outputs.
+    """Build an untrained model of torchvision or timm with `num_classes` outputs.
 
     `size` is the side of its views in pixels; only architectures that are built for one size ask.
     """
+    if name.startswith("timm:"):
+        return _build_timm(name, num_classes, size)
     settings: dict[str, Any] = {"weights": None, "num_classes": num_classes}
     if size is not None and name.startswith("vit_"):
         settings["image_size"] = size
@@ -45,25 +68,49 @@ def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
         model: nn.Module = torchvision.models.get_model(name, **settings)
     except (ValueError, AssertionError) as error:
         raise ModelError(
-            f"{name} cannot be built for views of {size} px ({_first_line(error)}); "
+            f"{name} cannot be built for views of {size} px ({first_line(error)}); "
             "choose another model or another --size"
         ) from error
     return model
 
 
-def check_fit(model: nn.Module, num_views: int, size: int, what: str, remedy: str) -> None:
+def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
+    create, bare = import_timm(name).create_model, timm_name(name, "model")
+    if size is not None:
+        try:  # transformers are built for one size; others do not know the word
+            model: nn.Module = create(bare, num_classes=num_classes, img_size=size)
+            return model
+        except TypeError:
+            pass
+        except (ValueError, AssertionError) as error:
+            raise ModelError(
+                f"{name} cannot be built for views of {size} px ({first_line(error)}); "
+                "choose another model or another --size"
+            ) from error
+    plain: nn.Module = create(bare, num_classes=num_classes)
+    return plain
+
+
+def check_fit(model: nn.Module, num_views: int, size: int, what: str, remedy: str) -> int:
     """Refuse a model that cannot take `num_views` views of `size` pixels in the mode it is in.
 
-    The forward pass runs on shapes alone, on a copy that holds no data.
+    The forward pass runs on shapes alone, on a copy that holds no data. Returns the number of outputs.
     """
     shapes = copy.deepcopy(model).to("meta")
     try:
         with torch.inference_mode():
-            shapes(torch.empty(num_views, 3, size, size, device="meta"))
+            return count_outputs(shapes(torch.empty(num_views, 3, size, size, device="meta")), what)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ModelError(
-            f"{what} cannot take {num_views} views of {size} px ({_first_line(error)}); {remedy}"
+            f"{what} cannot take {num_views} views of {size} px ({first_line(error)}); {remedy}"
         ) from error
+
+
+def count_outputs(logits: Any, what: str) -> int:
+    """Return C of logits [B, C]; refuse anything else that a model may return."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ModelError(f"{what} returns no logits of shape [batch, classes]")
+    return logits.shape[1]
 
 
 def read_file(path: Path) -> Any:
@@ -82,7 +129,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch.load fails in a dozen ways on other files
         raise ModelError(
             f"weights {path}: not a state dict that loads with weights_only=True "
-            f"({_first_line(error)}); save one with torch.save(model.state_dict(), path)"
+            f"({first_line(error)}); save one with torch.save(model.state_dict(), path)"
         ) from error
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -114,13 +161,15 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> No
     model.load_state_dict(state)
 
 
-def num_outputs(name: str, state: Mapping[str, Tensor]) -> int:
+def num_outputs(
+    name: str, state: Mapping[str, Tensor], build_with: Callable[[int], nn.Module]
+) -> int:
     """Read from a weight file how many outputs its head has.
 
     The head is found by building the model with 2 and with 3 outputs: its bias is what changes.
     """
     with torch.device("meta"):
-        few, many = (build(name, n).state_dict() for n in (2, 3))
+        few, many = (build_with(n).state_dict() for n in (2, 3))
     heads = [key for key in few if few[key].shape != many[key].shape and few[key].dim() == 1]
     for key in heads:
         if key in state:
@@ -152,11 +201,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise ModelError(f"--device {name}: {_first_line(error)}") from error
+        raise ModelError(f"--device {name}: {first_line(error)}") from error
     if device.type == "meta":
         raise ModelError("--device meta holds no data; choose auto, cpu, cuda or mps")
     return device
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

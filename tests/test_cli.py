@@ -13,9 +13,9 @@ from fkd.layout import digest
 
 OPTIONS = {
     "label": (
-        "--all-classes --batch-size --block --compress --crops --device --interpolation --max-bad "
-        "--mean --out --overwrite --ratio --scale --seed --size --std --teacher --teacher-classes "
-        "--teacher-weights --temperature --workers"
+        "--all-classes --amp --batch-size --block --compile --compress --crops --device --dry-run "
+        "--interpolation --max-bad --mean --out --overwrite --ratio --scale --seed --size "
+        "--std --teacher --teacher-classes --teacher-weights --temperature --workers"
     ),
     "train": (
         "--batch-size --compress --crops-per-image --device --epochs --eval-every --hard-weight "

@@ -1,0 +1,219 @@
+"""Labelling against the teacher's pure forward pass, and the memory that labelling needs beside it.
+
+    python benchmarks/label_speed.py
+    python benchmarks/label_speed.py --teacher resnet50 --device cuda --amp bf16 --batch-size 512
+
+Speed: rounds of both kinds take turns in one process, on the same views. "forward" is the model alone on
+batches that lie in memory as uint8; "fkd label" is everything: decode, draw, render, forward,
+quantize, write, sync. Memory: peak resident memory of a process that labels at M = 500 with a teacher of
+no weight, above what it held before.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+from torch import nn
+
+from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
+from fkd.config import AMPS, Amp
+from fkd.images import ImageList, list_images
+from fkd.label import describe, label_blocks
+from fkd.progress import progress
+from fkd.ranks import Ranks
+from fkd.renderer import Renderer
+from fkd.scenes import Scenes, render_dataset
+from fkd.teachers import Ensemble, load_teachers
+from fkd.views import teacher_batches
+from fkd.zoo import resolve_device
+
+CROPS = 8
+
+
+@click.command()
+@click.option("--teacher", multiple=True, default=["resnet50", "resnet152"], show_default=True)
+@click.option("--views", default=256, show_default=True, help="Views a round.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--workers", default=2, show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--amp", type=click.Choice(AMPS), default="off", show_default=True)
+@click.option("--compile", "compiled", is_flag=True)
+@click.option("--memory-images", default=4096, show_default=True, help="0 leaves memory out.")
+def main(  # noqa: PLR0913  one argument an option
+    teacher: tuple[str, ...],
+    views: int,
+    rounds: int,
+    batch_size: int,
+    workers: int,
+    device: str,
+    amp: Amp,
+    compiled: bool,
+    memory_images: int,
+) -> None:
+    """Print, for each teacher, views/s of the model alone and of `fkd label`, and their ratio."""
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, device {device}, amp {amp}"
+    )
+    print(f"batches of {batch_size} views, {rounds} rounds of {views} views each, medians\n")
+    print("| teacher | forward, views/s | fkd label, views/s | ratio (lowest … highest) |")
+    print("|---|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Scenes(
+            classes=1,
+            train_per_class=views // CROPS,
+            val_per_class=0,
+            short_side=(375, 375),
+            aspect=(4 / 3, 4 / 3),
+        )
+        render_dataset(Path(folder) / "photos", photos, workers=2)
+        for name in teacher:
+            config = LabelConfig(
+                images=Path(folder) / "photos",
+                teacher=TeacherChoice(name, "none"),
+                out=Path(folder) / "labels.zarr",
+                num_crops=CROPS,
+                batch_size=batch_size,
+                workers=workers,
+                device=device,
+                engine=Engine(amp, compiled),
+            )
+            measure(config, rounds)
+    if memory_images:
+        measure_memory(memory_images)
+
+
+def measure(config: LabelConfig, rounds: int) -> None:
+    """Take turns between the two kinds of rounds and print one line of the table."""
+    device = resolve_device(config.device)
+    images = list_images(config.images / "train")
+    teachers = load_teachers(config.teachers, images.classes, device, config.engine)
+    batches = batches_in_memory(config, images, teachers)
+    forward_seconds(batches, teachers, device)  # warms up caches, kernels and compilation
+    pure, whole = [], []
+    for _ in progress(range(rounds), config.teachers[0].name, unit="round"):
+        pure.append(forward_seconds(batches, teachers, device))
+        whole.append(label_seconds(config, images, teachers))
+    views = len(images) * config.num_crops
+    ratios = [a / b for a, b in zip(pure, whole, strict=True)]
+    print(
+        f"| {config.teachers[0].name} | {views / statistics.median(pure):.1f} "
+        f"| {views / statistics.median(whole):.1f} "
+        f"| {statistics.median(ratios):.3f} ({min(ratios):.3f} … {max(ratios):.3f}) |",
+        flush=True,
+    )
+
+
+def batches_in_memory(
+    config: LabelConfig, images: ImageList, teachers: Ensemble
+) -> list[tuple[torch.Tensor, int]]:
+    """Return the views that `fkd label` renders, uint8 [B, 3, S, S], with the count that is used."""
+    with Renderer(config.workers, pin=torch.cuda.is_available()) as renderer:
+        return [
+            (batch.views[0], batch.num_views)
+            for batch in teacher_batches(
+                renderer,
+                images,
+                range(len(images)),
+                config.views,
+                config.num_crops,
+                config.batch_size,
+                teachers.renderings,
+            )
+        ]
+
+
+def forward_seconds(
+    batches: list[tuple[torch.Tensor, int]], teachers: Ensemble, device: torch.device
+) -> float:
+    """Time the teacher on views in memory, results fetched at the end."""
+    began = time.perf_counter()
+    for views, count in batches:
+        teachers.probs([views], count, 1.0)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def label_seconds(config: LabelConfig, images: ImageList, teachers: Ensemble) -> float:
+    """Time `fkd label` from the first image read to the last block sealed."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = replace(config, out=Path(folder) / "labels.zarr")
+        spec = describe(config, images, teachers)
+        targets = teachers.classes.target_of[images.targets]
+        store = LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
+        began = time.perf_counter()
+        label_blocks(config, images, teachers, store, Ranks.alone(), store.pending_blocks())
+        return time.perf_counter() - began
+
+
+class Weightless(nn.Module):
+    """A teacher of next to no cost: what is left is ours."""
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        """Return logits [B, 1000] that depend on the views."""
+        ramp = torch.linspace(-3, 3, 1000)
+        return views.mean((1, 2, 3))[:, None] * ramp + ramp.flip(0)
+
+
+def measure_memory(num_images: int) -> None:
+    """Label at M = 500 in a fresh process and print its peak above the start."""
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = Scenes(classes=1, train_per_class=num_images, val_per_class=0, short_side=(48, 64))
+        render_dataset(Path(folder), scenes, workers=2)
+        names = "\n".join(["arrow", *(f"class {n}" for n in range(999))])
+        (Path(folder) / "names.txt").write_text(names)
+        command = [sys.executable, __file__, "--label-for-memory", folder]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    said = json.loads(done.stdout)
+    print(
+        f"\nmemory: {num_images:,} images × 500 crops, 1000 classes, top-10, a block of "
+        f"{said['block']:,} images: {said['peak'] - said['before']:.0f} MiB at most above the "
+        f"{said['before']:.0f} MiB that the process held before"
+    )
+
+
+def label_for_memory(folder: Path) -> None:
+    """The process that `measure_memory` starts: label, and print MiB before and at the peak."""
+    torch.set_num_threads(1)
+    teacher = TeacherChoice(
+        "label_speed:Weightless", classes_file=folder / "names.txt", all_classes=True, size=16
+    )
+    config = LabelConfig(
+        images=folder,
+        teacher=teacher,
+        out=folder / "s.zarr",
+        num_crops=500,
+        block_images=4096,
+        device="cpu",
+    )
+    images = list_images(folder / "train")
+    teachers = load_teachers(config.teachers, images.classes, torch.device("cpu"))
+    spec = describe(config, images, teachers)
+    store = LabelStore.create(
+        config.out, spec, images, teachers.classes.target_of[images.targets], teachers.classes.names
+    )
+    before = peak_mib()
+    label_blocks(config, images, teachers, store, Ranks.alone(), store.pending_blocks())
+    print(json.dumps({"before": before, "peak": peak_mib(), "block": spec.block_images}))
+
+
+def peak_mib() -> float:
+    """Return this process's peak resident memory so far."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--label-for-memory"]:
+        label_for_memory(Path(sys.argv[2]))
+    else:
+        main()

@@ -1,0 +1,75 @@
+"""Classes: how a teacher's outputs meet the class folders of an image data set."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.config import TeacherChoice
+from fkd.errors import ModelError
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """How teacher outputs become the store's classes.
+
+    `columns` int64 [C] picks and orders outputs, None keeps all of them as they are; `names` are the
+    C classes of the store; `target_of` int64 [folder classes] is each folder's class in the store.
+    """
+
+    columns: NDArray[np.int64] | None
+    names: tuple[str, ...]
+    target_of: NDArray[np.int64]
+
+    def outputs_hash(self) -> str:
+        """Return a SHA-256 over the mapping: which output is which class of the store."""
+        columns = None if self.columns is None else self.columns.tolist()
+        content = json.dumps([columns, self.names, self.target_of.tolist()])
+        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+
+
+def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: TeacherChoice) -> ClassMap:
+    """Map folder names to teacher outputs, or refuse where neither count nor names fit."""
+    folder = tuple(folder_classes)
+    if choice.classes_file is None:
+        if choice.all_classes:
+            raise ModelError("--all-classes needs --teacher-classes FILE to name the outputs")
+        if len(folder) != num_outputs:
+            raise ModelError(
+                f"the folder has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
+                "outputs; give --teacher-classes FILE with one class name per output, in order"
+            )
+        return ClassMap(None, folder, np.arange(len(folder)))
+    names = _read_names(choice.classes_file, num_outputs)
+    position = {name: output for output, name in enumerate(names)}
+    unknown = [name for name in folder if name not in position]
+    if unknown:
+        raise ModelError(
+            f"{len(unknown)} of {len(folder)} class folders are not in {choice.classes_file}: "
+            f"{', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}; "
+            "folder names and lines must be spelled alike"
+        )
+    columns = np.array([position[name] for name in folder])
+    if choice.all_classes:
+        return ClassMap(None, names, columns)
+    return ClassMap(columns, folder, np.arange(len(folder)))
+
+
+def _read_names(path: Path, num_outputs: int) -> tuple[str, ...]:
+    try:
+        names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"--teacher-classes {path}: cannot be read ({error})") from error
+    if len(names) != num_outputs:
+        raise ModelError(
+            f"--teacher-classes {path} has {len(names)} names, the teacher has {num_outputs} outputs; "
+            "give one name per output, in order"
+        )
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"--teacher-classes {path} names {twice!r} twice; names must be unique")
+    return names

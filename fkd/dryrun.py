@@ -1,0 +1,115 @@
+"""`fkd label --dry-run`: what a labelling run would take, measured on a few of its images."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fkd.config import LabelConfig
+from fkd.images import ImageList, dataset_root, list_images
+from fkd.info import bytes_per_crop
+from fkd.label import describe, label_blocks
+from fkd.preflight import SampleAccuracy, sample_accuracy
+from fkd.ranks import Ranks
+from fkd.store import LabelStore
+from fkd.teachers import Ensemble, load_teachers
+from fkd.zoo import resolve_device
+
+_SECONDS = 10.0  # of labelling, about
+_MOST_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take on this machine, with one process.
+
+    `views_per_s` and `bytes_per_crop` were measured on `num_sampled` images; small samples compress a
+    little worse than whole blocks.
+    """
+
+    num_images: int
+    num_crops: int
+    num_sampled: int
+    views_per_s: float
+    bytes_per_crop: float
+    teachers: tuple[SampleAccuracy, ...]
+
+    @property
+    def num_views(self) -> int:
+        """N · M."""
+        return self.num_images * self.num_crops
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole run."""
+        return self.num_views / self.views_per_s
+
+    @property
+    def store_bytes(self) -> float:
+        """Size of the whole store."""
+        return self.num_views * self.bytes_per_crop
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return what `fkd label --dry-run` prints: a name and a text each."""
+        hours = self.seconds / 3600
+        duration = f"{hours:.1f} hours" if hours >= 1 else f"{self.seconds / 60:.1f} minutes"
+        return [
+            ("images", f"{self.num_images:,}"),
+            ("views", f"{self.num_views:,} ({self.num_crops} per image)"),
+            *[("teacher", str(teacher)) for teacher in self.teachers],
+            ("speed", f"{self.views_per_s:,.0f} views/s, measured on {self.num_sampled} images"),
+            ("time", f"{duration} on one process like this one"),
+            (
+                "store",
+                f"{_size(self.store_bytes)} at {self.bytes_per_crop:.1f} bytes per crop",
+            ),
+        ]
+
+
+def estimate_run(config: LabelConfig) -> Estimate:
+    """Label a few images into a temporary store and extrapolate; `config.out` is not touched."""
+    device = resolve_device(config.device)
+    images = list_images(dataset_root(config.images))
+    teachers = load_teachers(config.teachers, images.classes, device, config.engine)
+    accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
+    seconds, _ = _label_sample(config, images, teachers, 1)
+    count = min(_MOST_IMAGES, len(images), max(1, int(_SECONDS / seconds)))
+    seconds, per_crop = _label_sample(config, images, teachers, count)
+    rate = count * config.num_crops / seconds
+    return Estimate(len(images), config.num_crops, count, rate, per_crop, accuracies)
+
+
+def _label_sample(
+    config: LabelConfig, images: ImageList, teachers: Ensemble, count: int
+) -> tuple[float, float]:
+    """Label `count` images from all over the folder; return the seconds and the bytes per crop."""
+    chosen = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+    sample = _choose(images, chosen.tolist())
+    with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
+        small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
+        spec = describe(small, sample, teachers)
+        targets = teachers.classes.target_of[sample.targets]
+        store = LabelStore.create(small.out, spec, sample, targets, teachers.classes.names)
+        began = time.perf_counter()
+        label_blocks(small, sample, teachers, store, Ranks.alone(), store.pending_blocks())
+        seconds = time.perf_counter() - began
+        parts = bytes_per_crop(LabelStore.open(small.out))
+    return seconds, parts["total"] - parts["rest"]
+
+
+def _choose(images: ImageList, chosen: Sequence[int]) -> ImageList:
+    paths = [images.paths[i] for i in chosen]
+    return replace(
+        images, paths=paths, targets=images.targets[chosen], num_bytes=images.num_bytes[chosen]
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"

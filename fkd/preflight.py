@@ -1,0 +1,79 @@
+"""Look before you leap: does the teacher know the images that it is about to label?
+
+A wrong normalisation, a wrong order of classes or a wrong file still gives labels, and a GPU-week later
+a useless store. A few centre crops tell at once.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from fkd.config import LabelConfig
+from fkd.images import ImageList
+from fkd.progress import note
+from fkd.renderer import Renderer
+from fkd.teachers import Ensemble, Teacher
+from fkd.views import evaluation_batches
+
+_SAMPLE = 256
+_SECONDS = 5.0  # of a slow machine's time; a fast one is through before
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class SampleAccuracy:
+    """How many of `count` centre crops a teacher assigns to their folder's class."""
+
+    teacher: str
+    hits: int
+    count: int
+    num_classes: int
+
+    @property
+    def top1(self) -> float:
+        """Share of hits, in [0, 1]."""
+        return self.hits / max(1, self.count)
+
+    @property
+    def near_chance(self) -> bool:
+        """Whether guessing would do as well, within three standard deviations."""
+        chance = 1 / self.num_classes
+        return self.top1 <= chance + 3 * math.sqrt(chance * (1 - chance) / max(1, self.count))
+
+    def __str__(self) -> str:
+        text = f"teacher {self.teacher}: top-1 {self.top1:.1%} on {self.count} centre crops"
+        if not self.near_chance:
+            return text
+        return (
+            f"warning: {text}, no better than guessing among {self.num_classes} classes; "
+            "check --teacher-weights, --teacher-classes, --mean, --std and --size"
+        )
+
+
+def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -> None:
+    """Say on stderr how well each teacher knows the folder's classes, and warn where it does not."""
+    for choice, teacher in zip(config.teachers, teachers.teachers, strict=True):
+        if choice.weights == "none":
+            note(f"teacher {teacher.name} has random weights: its labels mean nothing")
+        else:
+            note(str(sample_accuracy(teacher, images, config)))
+
+
+def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) -> SampleAccuracy:
+    """Measure a teacher's top-1 on centre crops of images drawn from all over the folder."""
+    count = min(_SAMPLE, len(images))
+    chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
+    hits = seen = 0
+    began = time.monotonic()
+    with Renderer(config.workers, pin=False) as renderer:
+        for batch in evaluation_batches(renderer, images, chosen, _BATCH, teacher.preprocessing):
+            said = teacher.probs(batch.views, len(batch.views), config.temperature).argmax(1).cpu()
+            wanted = teacher.class_map.target_of[batch.targets.numpy()]
+            usable = batch.usable.numpy()
+            hits += int((said.numpy() == wanted)[usable].sum())
+            seen += int(usable.sum())
+            if time.monotonic() - began > _SECONDS:
+                break
+    return SampleAccuracy(teacher.name, hits, seen, len(teacher.class_map.names))

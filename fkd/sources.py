@@ -1,0 +1,209 @@
+"""Where a teacher's model comes from: torchvision, timm, an exported program, or a function of yours.
+
+A teacher's name says which: `resnet152`, `timm:NAME`, `model.pt2` (torch.export), `model.pt`
+(TorchScript), or `package.module:function`, a function that returns a model with its weights.
+"""
+
+import hashlib
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.error import URLError
+
+import torch
+import torchvision
+from torch import nn
+
+from fkd import zoo
+from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice
+from fkd.errors import ModelError, first_line
+
+PROGRAMS = {".pt2": "an exported program", ".pt": "TorchScript", ".ts": "TorchScript"}
+
+Model = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it was found: what it wants to see, and a hash that identifies its weights."""
+
+    model: Model
+    preprocessing: Preprocessing
+    weights_hash: str
+    num_outputs: int
+
+
+def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -> Source:
+    """Load what a `TeacherChoice` names; random weights get `num_classes` outputs."""
+    if Path(choice.name).suffix in PROGRAMS:
+        return _open_program(choice, device)
+    if choice.name.startswith("timm:"):
+        model, said = _open_timm(choice, num_classes)
+    elif ":" in choice.name:
+        model, said = _call_function(choice), Preprocessing()
+    else:
+        model, said = _open_torchvision(choice, num_classes)
+    preprocessing = _override(said, choice)
+    model = model.eval().requires_grad_(False)
+    weights_hash = zoo.weights_hash(model)
+    remedy = "choose another --size, or leave it to the weights"
+    outputs = zoo.check_fit(model, 2, preprocessing.size, f"teacher {choice.name}", remedy)
+    return Source(zoo.place(model, device), preprocessing, weights_hash, outputs)
+
+
+def _override(said: Preprocessing, choice: TeacherChoice) -> Preprocessing:
+    """Take what the user says before what the weights' metadata say."""
+    return Preprocessing(
+        said.size if choice.size is None else choice.size,
+        choice.mean or said.mean,
+        choice.std or said.std,
+        choice.interpolation or said.interpolation,
+    )
+
+
+# -- torchvision ----------------------------------------------------------------------------------
+
+
+def _open_torchvision(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Preprocessing]:
+    zoo.check_name(choice.name, "teacher")
+    weights = torchvision.models.get_model_weights(choice.name).DEFAULT
+    transforms = weights.transforms()
+    said = Preprocessing(
+        transforms.crop_size[0],
+        tuple(transforms.mean),
+        tuple(transforms.std),
+        cast("Interpolation", transforms.interpolation.value),
+    )
+    size = choice.size or said.size
+    if choice.weights == "default":
+        try:
+            return torchvision.models.get_model(choice.name, weights=weights), said
+        except (URLError, OSError, RuntimeError) as error:
+            raise _no_download(choice, weights.url, error) from error
+    if choice.weights != "none" and choice.name in ("googlenet", "inception_v3"):
+        raise ModelError(
+            f"teacher {choice.name} cannot be read from a state-dict file, which does not say how its "
+            "input is transformed; use --teacher-weights default, or another teacher"
+        )
+    return _build(choice, num_classes, lambda n: zoo.build(choice.name, n, size)), said
+
+
+def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Module]) -> nn.Module:
+    """Build a model with random weights, or with those of a state-dict file."""
+    if choice.weights == "none":
+        # The same random weights in every run, so that a run can be continued.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return build(num_classes)
+    state = zoo.read_state_dict(Path(choice.weights))
+    model = build(zoo.num_outputs(choice.name, state, build))
+    zoo.load_weights(model, state, f"weights {choice.weights}")
+    return model
+
+
+def _no_download(choice: TeacherChoice, url: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"teacher {choice.name}: its weights could not be downloaded from {url} ({error}); "
+        "give a state-dict file with --teacher-weights FILE"
+    )
+
+
+# -- timm -----------------------------------------------------------------------------------------
+
+
+def _open_timm(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Preprocessing]:
+    timm = zoo.import_timm(choice.name)
+    name = zoo.timm_name(choice.name, "teacher")
+    if choice.weights == "default":
+        try:
+            model: nn.Module = timm.create_model(name, pretrained=True)
+        except Exception as error:  # the hub's client raises a dozen kinds
+            raise _no_download(choice, "the model hub of timm", error) from error
+    else:
+        model = _build(choice, num_classes, lambda n: zoo.build(choice.name, n, choice.size))
+    config: dict[str, Any] = timm.data.resolve_model_data_config(model)
+    resampling = config["interpolation"]
+    said = Preprocessing(
+        config["input_size"][-1],
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        resampling if resampling in INTERPOLATIONS else "bicubic",
+    )
+    return model, said
+
+
+# -- files and functions --------------------------------------------------------------------------
+
+
+def _open_program(choice: TeacherChoice, device: torch.device) -> Source:
+    """Open an exported program or a TorchScript file; neither says how its input is prepared."""
+    path, kind = Path(choice.name), PROGRAMS[Path(choice.name).suffix]
+    _refuse_weights(choice)
+    if not path.is_file():
+        raise ModelError(f"teacher {path}: no such file")
+    try:
+        model = _load_program(path).to(device)
+    except Exception as error:  # both loaders fail in a dozen ways on other files
+        raise ModelError(
+            f"teacher {path}: cannot be loaded as {kind} ({first_line(error)}); a state dict goes to "
+            "--teacher-weights, beside its model's name as --teacher"
+        ) from error
+    with path.open("rb") as file:
+        identity = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    preprocessing = _override(Preprocessing(), choice)
+    outputs = _try_program(model, path, preprocessing.size, device)
+    return Source(model, preprocessing, identity, outputs)
+
+
+def _load_program(path: Path) -> Any:
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and yet what people have
+        script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    return script.eval()
+
+
+def _try_program(model: Model, path: Path, size: int, device: torch.device) -> int:
+    """Run one small batch: a program does not say which shapes it takes."""
+    try:
+        with torch.inference_mode():
+            said = model(torch.zeros(3, 3, size, size, device=device))
+    except Exception as error:  # a program raises whatever it likes
+        raise ModelError(
+            f"teacher {path} cannot take 3 views of {size} px ({first_line(error)}); give its --size, "
+            "and export it with a batch dimension that is dynamic"
+        ) from error
+    return zoo.count_outputs(said, f"teacher {path}")
+
+
+def _call_function(choice: TeacherChoice) -> nn.Module:
+    _refuse_weights(choice)
+    module, _, function = choice.name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # `fkd` finds what `python -m fkd` finds
+    try:
+        model = getattr(importlib.import_module(module), function)()
+    except Exception as error:  # it is the user's own code that runs here
+        raise ModelError(
+            f"teacher {choice.name}: {type(error).__name__}: {first_line(error)}; "
+            "package.module:function must name a function without arguments that returns a model"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"teacher {choice.name} returned a {type(model).__name__}, not a torch.nn.Module"
+        )
+    return model
+
+
+def _refuse_weights(choice: TeacherChoice) -> None:
+    if choice.weights != "default":
+        raise ModelError(
+            f"--teacher-weights {choice.weights}: teacher {choice.name} brings its own weights; "
+            "leave the option out"
+        )
