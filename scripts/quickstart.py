@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -72,8 +72,8 @@ def main(out: Path, seed: int, quick: bool) -> None:
     """Render images, train a teacher, label, train two students, print one table."""
     demo = Demo()
     if quick:
-        few = {"train_per_class": 20, "val_per_class": 5, "num_crops": 2}
-        demo = Demo(teacher_epochs=0.2, student_epochs=1, **few)
+        demo = Demo(teacher_epochs=0.2, student_epochs=1, num_crops=2)
+        demo = replace(demo, train_per_class=20, val_per_class=5)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
