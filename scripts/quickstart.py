@@ -72,7 +72,7 @@ def main(out: Path, seed: int, quick: bool) -> None:
     """Render images, train a teacher, label, train two students, print one table."""
     demo = Demo()
     if quick:
-        demo = Demo(teacher_epochs=0.2, student_epochs=1, num_crops=2)
+        demo = Demo(teacher_epochs=0.2, student_epochs=1, num_crops=4)
         demo = replace(demo, train_per_class=20, val_per_class=5)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
