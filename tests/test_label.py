@@ -1,5 +1,6 @@
 """Labelling: classes are mapped, bad images are skipped, and a run that is stopped goes on."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -155,6 +156,29 @@ def test_bad_images_are_recorded_and_skipped(image_folder, tmp_path):
     assert np.array_equal(block.kept["index"][left], good.kept["index"][left])
     codes = [b.kept["code"][left].astype(int) for b in (block, good)]
     assert np.abs(codes[0] - codes[1]).max() <= 1
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on(image_folder, tmp_path):
+    """A limit on the size of files stops the first shard of boxes, as a full disk would."""
+    words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 200 --block 9"
+    words += " --compress topk3 --device cpu --workers 1 --batch-size 32 --out s.zarr"
+    command = [sys.executable, "-m", "fkd", *words.split(), str(image_folder)]
+    limit = 4096
+    done = subprocess.run(
+        command, cwd=tmp_path, env=fkd_environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "s.zarr: block 0 could not be written" in done.stderr
+    assert LabelStore.open(tmp_path / "s.zarr").pending_blocks() == [0, 1]
+    settings = {"num_crops": 200, "block_images": 9, "workers": 1}
+    resumed, whole = (
+        label_images(label_config(image_folder, tmp_path / name, **settings))
+        for name in ("s.zarr", "whole.zarr")
+    )
+    same_labels(resumed, whole)
 
 
 @pytest.mark.parametrize("block_images", [None, 2])

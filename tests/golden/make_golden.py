@@ -1,0 +1,118 @@
+"""Wrote the golden stores of format version 1 and expected.json: `python tests/golden/make_golden.py`.
+
+Not run again while the format stays: the stores are old on purpose.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
+from fkd.crops import RENDERER, SAMPLER, sample_views
+from fkd.images import REASONS, ImageList, fingerprint
+from fkd.layout import StoreSpec, TeacherRecord
+from fkd.slabs import Block
+from fkd.softlabels import quantize, restore
+
+HERE = Path(__file__).parent
+CROPS, CLASSES, BLOCK = 6, 12, 3
+SIZES = [(375, 500), (64, 48), (65_535, 2700), (0, 0), (1, 1)]
+DAMAGED = 3
+PATHS = ["ant/1.jpg", "ant/ü 2.png", "bee/\udcff.jpg", "bee/deep/4.jpg", "cat/5.webp"]
+TARGETS = np.array([0, 0, 1, 1, 11])
+CLASS_NAMES = ["ant", "bee", *(f"class {n}" for n in range(2, 10)), "größe", "cat"]
+
+
+def make_images():
+    num_bytes = np.array([48_211, 7010, 2**31 + 5, 17, 70])
+    return ImageList(Path("/images/train"), PATHS, TARGETS, num_bytes, ("ant", "bee", "cat"))
+
+
+def make_spec(scheme, views, images):
+    return StoreSpec.plan(
+        num_images=len(PATHS),
+        num_crops=CROPS,
+        num_classes=CLASSES,
+        block_images=BLOCK,
+        scheme=scheme,
+        views=views,
+        sampler=SAMPLER,
+        renderer=RENDERER,
+        size=224,
+        interpolation="bilinear",
+        temperature=1.0,
+        teachers=(
+            TeacherRecord("resnet18", f"sha256:{'a' * 64}", f"sha256:{'b' * 64}", Preprocessing()),
+        ),
+        images_root=str(images.root),
+        fingerprint=fingerprint(images.paths, images.num_bytes),
+        versions={"fkd": "0.1.0", "torch": "2.15.0", "torchvision": "0.29.2"}
+        | {"pillow": "13.0.0", "numpy": "2.4.6", "zarr": "3.1.6"},
+        created="2026-11-21T00:00:00+00:00",
+    )
+
+
+def make_probs(rng):
+    """Return teacher probabilities f32 [N, M, C], from flat to sharp; the first crop is one-hot."""
+    logits = rng.normal(size=(len(PATHS), CROPS, CLASSES)) * np.linspace(0, 6, CROPS)[:, None]
+    probs = np.exp(logits - logits.max(axis=2, keepdims=True))
+    probs /= probs.sum(axis=2, keepdims=True)
+    probs[0, 0] = np.eye(CLASSES)[7]
+    return torch.from_numpy(probs.astype(np.float32))
+
+
+def make_block(spec, number, probs):
+    block = Block.empty(spec, number)
+    for row, image in enumerate(spec.block_range(number)):
+        if image == DAMAGED:
+            block.status[row] = REASONS.index("damaged")
+            continue
+        block.size[row] = SIZES[image]
+        block.box[row], block.flip[row] = sample_views(spec.views, image, CROPS, *SIZES[image])
+        for name, values in quantize(probs[image], spec.scheme).items():
+            block.kept[name][row] = values.numpy()
+    return block
+
+
+def make_store(path, scheme, views, rng):
+    """Write a store and return what it holds, as JSON values; labels as fkd restores them."""
+    images, probs = make_images(), make_probs(rng)
+    spec = make_spec(scheme, views, images)
+    shutil.rmtree(path, ignore_errors=True)
+    store = LabelStore.create(path, spec, images, TARGETS, CLASS_NAMES)
+    blocks = [make_block(spec, number, probs) for number in range(spec.num_blocks)]
+    for number, block in enumerate(blocks):
+        store.commit_block(number, block)
+    expected = {"path": PATHS, "class_name": CLASS_NAMES, "target": TARGETS.tolist()}
+    expected["num_bytes"] = images.num_bytes.tolist()
+    for name in ("size", "status", "box", "flip"):
+        expected[name] = np.concatenate([getattr(b, name) for b in blocks]).tolist()
+    kept = {name: np.concatenate([b.kept[name] for b in blocks]) for name in blocks[0].kept}
+    expected |= {name: values.tolist() for name, values in kept.items()}
+    rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in kept.items()}
+    for reading in (str(scheme), "topk3-smooth", "topk2", "smooth"):
+        labels = restore(rows, scheme, Scheme.parse(reading), CLASSES)
+        dense = labels.dense(CLASSES).reshape(len(PATHS), CROPS, CLASSES)
+        expected[f"dense {reading}"] = np.round(dense.double().numpy(), 9).tolist()
+    return expected
+
+
+def main():
+    wide, narrow = ViewPolicy(ratio=(0.5, 2.0)), ViewPolicy(seed=7, ratio=(0.02, 2.0))
+    rng = np.random.default_rng(0)
+    expected = {
+        "topk3-v1.zarr": make_store(HERE / "topk3-v1.zarr", Scheme("topk", 3), wide, rng),
+        "full-v1.zarr": make_store(HERE / "full-v1.zarr", Scheme("full"), narrow, rng),
+    }
+    stores = []
+    for store, values in expected.items():
+        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items())
+        stores.append(f"{json.dumps(store)}: {{\n{lines}\n}}")
+    (HERE / "expected.json").write_text("{\n" + ",\n".join(stores) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
