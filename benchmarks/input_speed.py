@@ -1,0 +1,235 @@
+"""The student's input: our views/s beside torchvision's pipeline and the sum of the bare kernels.
+
+    python benchmarks/input_speed.py
+    python benchmarks/input_speed.py --images imagenet/train --limit 2000
+
+All contestants take turns in one process, round after round, on the same files, warm in the page cache:
+- torchvision, PIL: ImageFolder, RandomResizedCrop, flip, ToTensor, Normalize, through a DataLoader;
+- torchvision, v2: the same with tensors (decode_jpeg, v2 transforms, antialias), normalised in float;
+- fkd at m = 1, 2, 4, 8: `student_batches` from a label store, as `fkd train` reads it (uint8 views; they
+  are normalised on the device);
+- kernels at each m: decoding plus m resizes straight into one buffer, in a plain loop, nothing else.
+"""
+
+import csv
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+import torchvision
+from torch.utils.data import DataLoader, Subset
+from torchvision.transforms import v2
+from weightless import class_names
+
+from fkd import LabelConfig, LabelStore, TeacherChoice, label_images
+from fkd.config import IMAGENET_MEAN, IMAGENET_STD
+from fkd.crops import empty_views, render
+from fkd.images import decode, list_images
+from fkd.progress import progress
+from fkd.renderer import Renderer
+from fkd.scenes import Scenes, render_dataset
+from fkd.schedule import Schedule
+from fkd.views import student_batches
+
+BATCH = 64
+CROPS = 8
+VISITS = (1, 2, 4, 8)
+
+Contest = dict[str, Callable[[], int]]  # name → one round, which returns the views that it made
+
+
+@click.command()
+@click.option("--images", type=click.Path(path_type=Path), help="An image folder instead of ours.")
+@click.option("--limit", default=400, show_default=True, help="Images of a round, at most.")
+@click.option("--size", default=224, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option(
+    "--out", default="benchmarks/results", type=click.Path(path_type=Path), show_default=True
+)
+def main(images: Path | None, limit: int, size: int, rounds: int, out: Path) -> None:
+    """Print a table of views/s for one and for two workers; write it as CSV and as a plot."""
+    torch.set_num_threads(1)
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = images or rendered(folder, limit)
+        store = label(root, folder, size)
+        for workers in (1, 2):
+            rows += run(contestants(store, root, size, limit, workers), rounds, workers)
+    report(rows, out)
+
+
+def rendered(folder: Path, limit: int) -> Path:
+    """Render photos of ImageNet's usual 500 × 375 pixels."""
+    scenes = Scenes(
+        train_per_class=-(-limit // 10),
+        val_per_class=0,
+        short_side=(375, 375),
+        aspect=(4 / 3, 4 / 3),
+    )
+    render_dataset(folder / "photos", scenes, workers=2)
+    return folder / "photos" / "train"
+
+
+def label(root: Path, folder: Path, size: int) -> LabelStore:
+    """Label with a teacher of no cost: only boxes and the shape of labels matter here."""
+    (folder / "names.txt").write_text(class_names(list(list_images(root).classes)))
+    teacher = TeacherChoice("weightless:make", "default", folder / "names.txt", True, size)
+    config = LabelConfig(images=root, teacher=teacher, out=folder / "labels.zarr", num_crops=CROPS)
+    return label_images(config)
+
+
+def contestants(store: LabelStore, root: Path, size: int, limit: int, workers: int) -> Contest:
+    """Return one round of every contestant."""
+    images = list_images(root)
+    count = min(limit, len(images))
+    contest: Contest = {
+        "torchvision, PIL": loader_round(pil_dataset(root, size), count, workers),
+        "torchvision, v2": loader_round(tensor_dataset(root, size), count, workers),
+    }
+    for m in VISITS:
+        contest[f"fkd, m = {m}"] = fkd_round(store, count, m, workers)
+    if workers == 1:
+        for m in VISITS:
+            contest[f"kernels, m = {m}"] = kernel_round(store, count, m, size)
+    return contest
+
+
+def pil_dataset(root: Path, size: int) -> torchvision.datasets.ImageFolder:
+    """What most training scripts do."""
+    transforms = torchvision.transforms
+    steps = [
+        transforms.RandomResizedCrop(size),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+    ]
+    return torchvision.datasets.ImageFolder(str(root), transforms.Compose(steps))
+
+
+def tensor_dataset(root: Path, size: int) -> torchvision.datasets.ImageFolder:
+    """What torchvision recommends: tensors from the decoder on."""
+    steps = [
+        v2.RandomResizedCrop(size, antialias=True),
+        v2.RandomHorizontalFlip(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+    ]
+    return torchvision.datasets.ImageFolder(str(root), v2.Compose(steps), loader=decode)
+
+
+def loader_round(
+    dataset: torchvision.datasets.ImageFolder, count: int, workers: int
+) -> Callable[[], int]:
+    """One view per image through a DataLoader; one worker means this process, as for us."""
+    chosen = np.random.default_rng(0).permutation(len(dataset))[:count].tolist()
+    loader = DataLoader(
+        Subset(dataset, chosen),
+        BATCH,
+        num_workers=0 if workers == 1 else workers,
+        persistent_workers=workers > 1,
+    )
+
+    def one_round() -> int:
+        return sum(len(views) for views, _ in loader)
+
+    return one_round
+
+
+def fkd_round(store: LabelStore, count: int, m: int, workers: int) -> Callable[[], int]:
+    """As many images as the others decode, m views of each, as `fkd train` gets them."""
+    images = list_images(Path(store.spec.images_root))
+    batches = max(1, count * m // BATCH)
+
+    def one_round() -> int:
+        epochs = batches * BATCH / len(images)
+        schedule = Schedule(len(images), CROPS, m, BATCH, epochs, seed=0)
+        with Renderer(workers, pin=False) as renderer:
+            return sum(len(b.views) for b in student_batches(renderer, store, images, schedule))
+
+    return one_round
+
+
+def kernel_round(store: LabelStore, count: int, m: int, size: int) -> Callable[[], int]:
+    """Decode, and render m views into one buffer: the limit that nothing can pass on these kernels."""
+    images, slab = list_images(Path(store.spec.images_root)), store.read_crops(range(m))
+    buffer = empty_views(m, size)
+    chosen = np.random.default_rng(0).permutation(len(images))[:count].tolist()
+
+    def one_round() -> int:
+        for index in chosen:
+            pixels = decode(images.file(index))
+            for crop in range(m):
+                render(pixels, slab.box[index, crop], False, buffer[crop], "bilinear")
+        return len(chosen) * m
+
+    return one_round
+
+
+def run(contest: Contest, rounds: int, workers: int) -> list[dict[str, object]]:
+    """Let all take turns; the first round warms up and does not count."""
+    rates: dict[str, list[float]] = {name: [] for name in contest}
+    for number in progress(range(rounds + 1), f"{workers} worker(s)", unit="round"):
+        for name, one_round in contest.items():
+            began = time.perf_counter()
+            views = one_round()
+            if number:
+                rates[name].append(views / (time.perf_counter() - began))
+    base = statistics.median(rates["torchvision, PIL"])
+    return [
+        {
+            "pipeline": name,
+            "workers": workers,
+            "views/s": round(statistics.median(values)),
+            "against PIL": round(statistics.median(values) / base, 2),
+            "lowest": round(min(values)),
+            "highest": round(max(values)),
+        }
+        for name, values in rates.items()
+    ]
+
+
+def report(rows: list[dict[str, object]], out: Path) -> None:
+    """Print Markdown; write the CSV and, where matplotlib is installed, the plot."""
+    header = list(rows[0])
+    print(
+        f"\ntorch {torch.__version__}, torchvision {torchvision.__version__}, one core a worker\n"
+    )
+    print("| " + " | ".join(header) + " |\n|---" + "|--:" * (len(header) - 1) + "|")
+    for row in rows:
+        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "input_speed.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, header)
+        writer.writeheader()
+        writer.writerows(rows)
+    plot(rows, out / "input_speed.png")
+
+
+def plot(rows: list[dict[str, object]], path: Path) -> None:
+    """Draw views/s of every pipeline as bars, one worker beside two."""
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        print("no plot: `pip install matplotlib` for one")
+        return
+    names = list(dict.fromkeys(str(row["pipeline"]) for row in rows))
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for shift, workers in ((0.2, 1), (-0.2, 2)):
+        of = {str(r["pipeline"]): float(str(r["views/s"])) for r in rows if r["workers"] == workers}
+        places = [place + shift for place, name in enumerate(names) if name in of]
+        axes.barh(places, list(of.values()), 0.38, label=f"{workers} worker{'s'[: workers - 1]}")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("views per second")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main()
