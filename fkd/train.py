@@ -2,7 +2,6 @@
 
 import math
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -212,10 +211,13 @@ def _views_at_a_time(config: TrainConfig, device: torch.device) -> int:
 
 
 def _micro_batches(views: Tensor, at_a_time: int) -> list[tuple[Tensor, slice]]:
-    """Cut a batch into near-equal parts: a last part of one view has no batch statistics."""
+    """Deal a batch out into near-equal parts.
+
+    Dealt like cards, the m views of an image go to different parts, so batch norm sees as many different
+    images as it can; and no part is left with one view, which has no batch statistics.
+    """
     parts = -(-len(views) // at_a_time)
-    bounds = [part * len(views) // parts for part in range(parts + 1)]
-    return [(views[a:b], slice(a, b)) for a, b in pairwise(bounds)]
+    return [(views[part::parts], slice(part, None, parts)) for part in range(parts)]
 
 
 def _refuse_non_finite(

@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fkd.errors import ModelError, first_line
+from fkd.memory import keep_freed_memory
 
 # Where checkpoints of common trainers, ours included, keep the weights.
 _WRAPPERS = ("state_dict", "model", "student")
@@ -192,7 +193,17 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of a `--device` value; "auto" takes CUDA, then MPS, then the CPU."""
+    """Return the device of a `--device` value; "auto" takes CUDA, then MPS, then the CPU.
+
+    A run on the CPU keeps the memory that it frees; see `fkd.memory`.
+    """
+    device = _find_device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def _find_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

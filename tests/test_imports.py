@@ -16,7 +16,7 @@ ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
 ROWS = [
     ["errors"],
-    ["config"],
+    ["config", "memory"],
     ["crops", "softlabels", "schedule", "layout", "packing", "progress", "zoo", "scenes", "ranks"],
     ["losses", "images", "slabs", "renderer", "sources", "classes", "students", "arrays"],
     ["store", "teachers"],

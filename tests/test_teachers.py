@@ -1,6 +1,7 @@
 """Teachers of every kind label alike, alone or averaged, and are looked at before they begin."""
 
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -206,3 +207,30 @@ def test_a_dry_run_estimates_and_leaves_nothing(coloured, tmp_path, monkeypatch,
     arrays = sum(size for name, size in store.stored_bytes().items() if name != "metadata")
     per_crop = float(lines["store"].split(" at ")[1].split()[0])
     assert per_crop == pytest.approx(arrays / 2400, rel=0.25, abs=1.0)
+
+
+def test_a_network_that_frees_memory_gets_it_back_without_the_system():
+    """Page faults of a second pass over large activations, with and without the setting."""
+    code = (
+        "import resource, sys, torch\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "if sys.argv[1] == 'keep':\n"
+        "    from fkd.memory import keep_freed_memory\n"
+        "    if not keep_freed_memory(): print(-1); sys.exit()\n"
+        "def step(): return sum(float(torch.ones(2**24).sum()) for _ in range(8))\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "with ThreadPoolExecutor(1) as pool:\n"
+        "    pool.submit(step).result(); before = faults(); pool.submit(step).result()\n"
+        "print(faults() - before)\n"
+    )
+    faults = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", code, how], capture_output=True, check=True
+            ).stdout
+        )
+        for how in ("default", "keep")
+    ]
+    if faults[1] == -1:
+        pytest.skip("the C library is not glibc")
+    assert faults[1] < faults[0] / 10

@@ -1,0 +1,23 @@
+"""The C library's allocator, told to keep what a network frees until the next batch wants it.
+
+By default glibc gives every large block back to the system at once and asks for it anew a moment
+later, and the system clears each page again: on two virtual cores that was three quarters of a
+MobileNetV2's forward pass (190 against 750 views/s at 128 px, batches of 256).
+"""
+
+import ctypes
+
+# From glibc's malloc.h. Several arenas would each have their own, small limit.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_NEVER_TRIM, _ONE_GIB = 2**31 - 1, 2**30
+
+
+def keep_freed_memory() -> bool:
+    """Make freed memory stay with this process; returns False where the C library is not glibc."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = ((_MMAP_THRESHOLD, _ONE_GIB), (_TRIM_THRESHOLD, _NEVER_TRIM), (_ARENA_MAX, 1))
+    accepted = [mallopt(name, value) == 1 for name, value in settings]
+    return all(accepted)
