@@ -10,7 +10,6 @@ no weight, above what it held before.
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import click
 import torch
+from peak import peak_mib
 from weightless import class_names
 
 from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
@@ -194,12 +194,6 @@ def label_for_memory(folder: Path) -> None:
     before = peak_mib()
     label_blocks(config, images, teachers, store, Ranks.alone(), store.pending_blocks())
     print(json.dumps({"before": before, "peak": peak_mib(), "block": spec.block_images}))
-
-
-def peak_mib() -> float:
-    """Return this process's peak resident memory so far."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 if __name__ == "__main__":
