@@ -118,24 +118,34 @@ def machine() -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Draw size against what is lost: the information that a student no longer gets."""
+    """Draw size against the probability that is kept, the paper's size beside ours."""
     try:
         from matplotlib import pyplot
     except ImportError:
         print("no plot: `pip install matplotlib` for one")
         return
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    axes.scatter([], [], c="tab:blue", label="this store, on disk")
+    axes.scatter([], [], facecolors="none", edgecolors="tab:red", label="FKD paper, by formula")
     for row in rows:
-        lost = max(1 - row.mass, 1e-4)
-        marker = "s" if row.name.startswith("MR") else "o"
-        axes.scatter(row.size["total"], lost, marker=marker, s=40)
-        above = 9 if row.name.startswith("MS") else -14
+        if row.name.startswith("MR"):
+            continue  # the same bytes as MS
+        size = row.size["total"]
+        axes.scatter(size, row.mass, c="tab:blue", s=36)
+        if row.name in PAPER:
+            theirs = (PAPER[row.name] + 5) * 4
+            axes.plot([size, theirs], [row.mass] * 2, c="0.8", zorder=0)
+            axes.scatter(theirs, row.mass, facecolors="none", edgecolors="tab:red", s=36)
+        below = -14 if row.name in ("hard", "full") else 8
+        label = row.name.replace("MS, ", "")
         axes.annotate(
-            row.name, (row.size["total"], lost), (6, above), textcoords="offset points", fontsize=8
+            label, (size, row.mass), (0, below), textcoords="offset points", fontsize=9, ha="center"
         )
-    axes.set(xscale="log", yscale="log")
-    axes.set_xlabel("bytes per crop on disk, everything counted")
-    axes.set_ylabel("probability that is not kept, 1 − Σ kept")
+    axes.set(xscale="log")
+    axes.margins(0.08, 0.12)
+    axes.set_xlabel("bytes per crop")
+    axes.set_ylabel("kept probability")
     axes.grid(visible=True, alpha=0.3)
+    axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
