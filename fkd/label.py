@@ -19,7 +19,7 @@ from fkd.errors import DecodeError, FkdError, ImagesError, SoftLabelError, Store
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.preflight import check_teachers
-from fkd.progress import progress
+from fkd.progress import note, progress
 from fkd.ranks import Ranks
 from fkd.renderer import Renderer
 from fkd.softlabels import Quantized, quantize
@@ -99,11 +99,15 @@ def _hold(
     with (config.out / "zarr.json").open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise StoreError(
                 f"another `fkd label` is at work on {config.out}; wait for it or stop it, or start all "
                 "processes of one run with torchrun"
             ) from error
+        except OSError:
+            note(
+                f"{config.out} is on a file system without locks: start no second `fkd label` on it"
+            )
         ranks.once("created", lambda: None)
         yield LabelStore.open(config.out, writable=True)
 
