@@ -137,14 +137,17 @@ def label_blocks(
     ranks: Ranks,
     pending: list[int],
 ) -> None:
-    """Label what is missing: views → teachers → quantize → block → store, each a step ahead."""
+    """Label what is missing: views → teachers → quantize → block → store.
+
+    Views are rendered and blocks are written by other threads while the teachers have a batch; the
+    teachers keep the main thread, whose allocator serves large blocks best.
+    """
     spec = store.spec
     todo = sum(len(spec.block_range(b)) for b in pending) * spec.num_crops
     indices = (i for block in ranks.claim(pending) for i in spec.block_range(block))
     assembler = Assembler(spec, _BadImages(config, spec, ranks, store.num_bad()))
     with (
         Renderer(config.workers, pin=torch.cuda.is_available()) as renderer,
-        ThreadPoolExecutor(1, thread_name_prefix="fkd-teacher") as teacher_thread,
         ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer,
         progress(
             None,
@@ -165,7 +168,8 @@ def label_blocks(
             teachers.renderings,
         )
         written: Future[None] | None = None
-        for batch, kept in _answers(teacher_thread, teachers, batches, config, images):
+        for batch in batches:
+            kept = _ask(teachers, batch, config, images)
             for number, block in assembler.add(batch, kept):
                 if written is not None:
                     written.result()
@@ -183,24 +187,6 @@ def label_blocks(
 def _show(bar: "tqdm[object]", views: int) -> None:
     if not bar.disable:
         bar.update(bar.initial + views - bar.n)
-
-
-def _answers(
-    thread: ThreadPoolExecutor,
-    teachers: Ensemble,
-    batches: Iterator[TeacherBatch],
-    config: LabelConfig,
-    images: ImageList,
-) -> Iterator[tuple[TeacherBatch, Quantized]]:
-    """Yield batches with their labels; the teachers have the next one before this one is used."""
-    waiting: tuple[TeacherBatch, Future[Quantized]] | None = None
-    for batch in batches:
-        asked = batch, thread.submit(_ask, teachers, batch, config, images)
-        if waiting is not None:
-            yield waiting[0], waiting[1].result()
-        waiting = asked
-    if waiting is not None:
-        yield waiting[0], waiting[1].result()
 
 
 def _ask(
