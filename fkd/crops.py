@@ -5,6 +5,7 @@ Legend: M stored crops of one image, H and W its height and width, S the side of
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -81,9 +82,13 @@ def _fallback_box(ratio: tuple[float, float], height: int, width: int) -> tuple[
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
-def empty_views(count: int, size: int) -> Tensor:
-    """Return an uninitialised uint8 [count, 3, S, S] buffer for `render`, in channels-last memory."""
-    return torch.empty((count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+def empty_views(count: int, size: int, *, pin: bool = False) -> Tensor:
+    """Return an uninitialised uint8 [count, 3, S, S] buffer for `render`, in channels-last memory.
+
+    With `pin` the memory is page-locked, so that CUDA copies from it while the CPU goes on.
+    """
+    shape = (count, size, size, 3)
+    return torch.empty(shape, dtype=torch.uint8, pin_memory=pin).permute(0, 3, 1, 2)
 
 
 def render(
@@ -128,6 +133,15 @@ def normalize(
     pixels: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Tensor:
     """Turn uint8 [B, 3, S, S] into float32 `(pixels / 255 - mean) / std` on the same device."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=pixels.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device)
-    return torch.addcmul(shift.view(3, 1, 1), pixels.float(), scale.view(3, 1, 1))
+    scale, shift = _scale_and_shift(mean, std, pixels.device)
+    return torch.addcmul(shift, pixels.float(), scale)
+
+
+@cache  # making a tensor on a GPU waits until the GPU has done all that it was asked before
+def _scale_and_shift(
+    mean: tuple[float, float, float], std: tuple[float, float, float], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        scale = torch.tensor([1 / (255 * s) for s in std], device=device)
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
+    return scale.view(3, 1, 1), shift.view(3, 1, 1)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from tqdm import tqdm
@@ -22,7 +22,7 @@ from fkd.preflight import check_teachers
 from fkd.progress import note, progress
 from fkd.ranks import Ranks
 from fkd.renderer import Renderer
-from fkd.softlabels import Quantized, quantize
+from fkd.softlabels import Quantized, faulty_rows, quantize
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import TeacherBatch, teacher_batches
@@ -168,8 +168,7 @@ def label_blocks(
             teachers.renderings,
         )
         written: Future[None] | None = None
-        for batch in batches:
-            kept = _ask(teachers, batch, config, images)
+        for batch, kept in _answers(teachers, batches, config, images):
             for number, block in assembler.add(batch, kept):
                 if written is not None:
                     written.result()
@@ -189,12 +188,35 @@ def _show(bar: "tqdm[object]", views: int) -> None:
         bar.update(bar.initial + views - bar.n)
 
 
-def _ask(
-    teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: ImageList
-) -> Quantized:
-    """Return the teachers' quantized labels of a batch, on the CPU."""
+def _answers(
+    teachers: Ensemble, batches: Iterator[TeacherBatch], config: LabelConfig, images: ImageList
+) -> Iterator[tuple[TeacherBatch, Quantized]]:
+    """Yield batches with their labels on the CPU; a GPU has the next batch before they are read."""
+    waiting: _Asked | None = None
+    for batch in batches:
+        asked = _ask(teachers, batch, config)
+        if waiting is not None:
+            yield waiting.batch, _answer(waiting, config, images)
+        waiting = asked
+    if waiting is not None:
+        yield waiting.batch, _answer(waiting, config, images)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A batch that the teachers have: its labels are on the way until `done`."""
+
+    batch: TeacherBatch
+    probs: torch.Tensor | None = None
+    faulty: torch.Tensor | None = None
+    kept: Quantized = field(default_factory=dict)
+    done: torch.Event | None = None
+
+
+def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig) -> _Asked:
+    """Put a batch to the teachers; on a GPU nothing here waits for it."""
     if not batch.num_views:
-        return {}
+        return _Asked(batch)
     try:
         probs = teachers.probs(batch.views, batch.num_views, config.temperature)
     except torch.OutOfMemoryError as error:
@@ -202,20 +224,36 @@ def _ask(
             f"the device is out of memory at --batch-size {config.batch_size}; choose a smaller one "
             "or --amp bf16, and run the same command again to go on"
         ) from error
-    try:
-        kept = quantize(probs, config.scheme)
-    except SoftLabelError as error:
+    faulty = faulty_rows(probs).to("cpu", non_blocking=True)
+    kept = {
+        name: values.to("cpu", non_blocking=True)
+        for name, values in quantize(probs, config.scheme).items()
+    }
+    done = None
+    if probs.device.type != "cpu":
+        done = torch.Event(probs.device)
+        done.record()
+    return _Asked(batch, probs, faulty, kept, done)
+
+
+def _answer(asked: _Asked, config: LabelConfig, images: ImageList) -> Quantized:
+    """Wait for a batch's quantized labels; refuse any that come from no distribution."""
+    if asked.done is not None:
+        asked.done.synchronize()
+    if asked.probs is not None and asked.faulty is not None and asked.faulty.any():
+        row = int(asked.faulty.int().argmax())
+        said = asked.probs[row]
         names = ", ".join(t.name for t in config.teachers)
         raise SoftLabelError(
-            f"teacher {names}, {_culprit(probs, batch, images)}: {error}; "
+            f"teacher {names}, {_culprit(row, asked.batch, images)}: its probabilities lie in "
+            f"[{float(said.min()):g}, {float(said.max()):g}] and sum to {float(said.sum()):g}; "
             "check --teacher-weights, --mean, --std, --amp and --temperature"
-        ) from error
-    return {name: values.cpu() for name, values in kept.items()}
+        )
+    return asked.kept
 
 
-def _culprit(probs: torch.Tensor, batch: TeacherBatch, images: ImageList) -> str:
-    """Name the first view whose probabilities are no distribution."""
-    row = int((~probs.isfinite().all(dim=1)).int().argmax())
+def _culprit(row: int, batch: TeacherBatch, images: ImageList) -> str:
+    """Name the view in a row of a batch."""
     strip = next(s for s in batch.strips if s.first_row <= row < s.first_row + s.count)
     crop = strip.first_crop + row - strip.first_row
     return f"image {images.file(strip.image_index)}, crop {crop}"

@@ -67,8 +67,7 @@ class Renderer:
 
     def buffer(self, count: int, size: int) -> Tensor:
         """Return an uninitialised uint8 [count, 3, size, size] in channels-last memory."""
-        views = empty_views(count, size)
-        return views.pin_memory() if self._pin else views
+        return empty_views(count, size, pin=self._pin)
 
 
 def render_views(
