@@ -1,7 +1,7 @@
 """The student's input: our views/s beside torchvision's pipeline and the sum of the bare kernels.
 
     python benchmarks/input_speed.py
-    python benchmarks/input_speed.py --images imagenet/train --limit 2000
+    python benchmarks/input_speed.py --images imagenet
 
 All contestants take turns in one process, round after round, on the same files, warm in the page cache:
 - torchvision, PIL: ImageFolder, RandomResizedCrop, flip, ToTensor, Normalize, through a DataLoader;
@@ -29,7 +29,7 @@ from weightless import class_names
 from fkd import LabelConfig, LabelStore, TeacherChoice, label_images
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.crops import empty_views, render
-from fkd.images import decode, list_images
+from fkd.images import dataset_root, decode, list_images
 from fkd.progress import progress
 from fkd.renderer import Renderer
 from fkd.scenes import Scenes, render_dataset
@@ -45,22 +45,23 @@ Contest = dict[str, Callable[[], int]]  # name → one round, which returns the 
 
 @click.command()
 @click.option("--images", type=click.Path(path_type=Path), help="An image folder instead of ours.")
-@click.option("--limit", default=400, show_default=True, help="Images of a round, at most.")
+@click.option("--limit", default=400, show_default=True, help="Different images, at most.")
+@click.option("--visits", default=1600, show_default=True, help="Images decoded in a round.")
 @click.option("--size", default=224, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option(
     "--out", default="benchmarks/results", type=click.Path(path_type=Path), show_default=True
 )
-def main(images: Path | None, limit: int, size: int, rounds: int, out: Path) -> None:
+def main(images: Path | None, limit: int, visits: int, size: int, rounds: int, out: Path) -> None:
     """Print a table of views/s for one and for two workers; write it as CSV and as a plot."""
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        root = images or rendered(folder, limit)
+        root = rendered(folder, limit) if images is None else some_of(images, folder, limit)
         store = label(root, folder, size)
         for workers in (1, 2):
-            rows += run(contestants(store, root, size, limit, workers), rounds, workers)
+            rows += run(contestants(store, root, size, visits, workers), rounds, workers)
     report(rows, out)
 
 
@@ -76,6 +77,16 @@ def rendered(folder: Path, limit: int) -> Path:
     return folder / "photos" / "train"
 
 
+def some_of(images: Path, folder: Path, limit: int) -> Path:
+    """Link to some images of a folder, chosen at random, class by class."""
+    whole = list_images(dataset_root(images))
+    for index in np.random.default_rng(0).permutation(len(whole))[:limit].tolist():
+        link = folder / "photos" / whole.paths[index]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(Path(whole.file(index)).absolute())
+    return folder / "photos"
+
+
 def label(root: Path, folder: Path, size: int) -> LabelStore:
     """Label with a teacher of no cost: only boxes and the shape of labels matter here."""
     (folder / "names.txt").write_text(class_names(list(list_images(root).classes)))
@@ -84,19 +95,18 @@ def label(root: Path, folder: Path, size: int) -> LabelStore:
     return label_images(config)
 
 
-def contestants(store: LabelStore, root: Path, size: int, limit: int, workers: int) -> Contest:
-    """Return one round of every contestant."""
-    images = list_images(root)
-    count = min(limit, len(images))
+def contestants(store: LabelStore, root: Path, size: int, visits: int, workers: int) -> Contest:
+    """Return one round of every contestant; all visit the same images as often."""
+    order = np.resize(np.random.default_rng(0).permutation(store.spec.num_images), visits).tolist()
     contest: Contest = {
-        "torchvision, PIL": loader_round(pil_dataset(root, size), count, workers),
-        "torchvision, v2": loader_round(tensor_dataset(root, size), count, workers),
+        "torchvision, PIL": loader_round(pil_dataset(root, size), order, workers),
+        "torchvision, v2": loader_round(tensor_dataset(root, size), order, workers),
     }
     for m in VISITS:
-        contest[f"fkd, m = {m}"] = fkd_round(store, count, m, workers)
+        contest[f"fkd, m = {m}"] = fkd_round(store, visits, m, workers)
     if workers == 1:
         for m in VISITS:
-            contest[f"kernels, m = {m}"] = kernel_round(store, count, m, size)
+            contest[f"kernels, m = {m}"] = kernel_round(store, order, m, size)
     return contest
 
 
@@ -124,12 +134,11 @@ def tensor_dataset(root: Path, size: int) -> torchvision.datasets.ImageFolder:
 
 
 def loader_round(
-    dataset: torchvision.datasets.ImageFolder, count: int, workers: int
+    dataset: torchvision.datasets.ImageFolder, order: list[int], workers: int
 ) -> Callable[[], int]:
     """One view per image through a DataLoader; one worker means this process, as for us."""
-    chosen = np.random.default_rng(0).permutation(len(dataset))[:count].tolist()
     loader = DataLoader(
-        Subset(dataset, chosen),
+        Subset(dataset, order),
         BATCH,
         num_workers=0 if workers == 1 else workers,
         persistent_workers=workers > 1,
@@ -141,10 +150,10 @@ def loader_round(
     return one_round
 
 
-def fkd_round(store: LabelStore, count: int, m: int, workers: int) -> Callable[[], int]:
+def fkd_round(store: LabelStore, visits: int, m: int, workers: int) -> Callable[[], int]:
     """As many images as the others decode, m views of each, as `fkd train` gets them."""
     images = list_images(Path(store.spec.images_root))
-    batches = max(1, count * m // BATCH)
+    batches = max(1, visits * m // BATCH)
 
     def one_round() -> int:
         epochs = batches * BATCH / len(images)
@@ -155,18 +164,17 @@ def fkd_round(store: LabelStore, count: int, m: int, workers: int) -> Callable[[
     return one_round
 
 
-def kernel_round(store: LabelStore, count: int, m: int, size: int) -> Callable[[], int]:
+def kernel_round(store: LabelStore, order: list[int], m: int, size: int) -> Callable[[], int]:
     """Decode, and render m views into one buffer: the limit that nothing can pass on these kernels."""
     images, slab = list_images(Path(store.spec.images_root)), store.read_crops(range(m))
     buffer = empty_views(m, size)
-    chosen = np.random.default_rng(0).permutation(len(images))[:count].tolist()
 
     def one_round() -> int:
-        for index in chosen:
+        for index in order:
             pixels = decode(images.file(index))
             for crop in range(m):
                 render(pixels, slab.box[index, crop], False, buffer[crop], "bilinear")
-        return len(chosen) * m
+        return len(order) * m
 
     return one_round
 

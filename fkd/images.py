@@ -166,10 +166,10 @@ def decode(path: str) -> Tensor:
 
     EXIF orientation is left alone, as torchvision's ImageFolder does. Raises `DecodeError`.
     """
-    if not (_NATIVE and _is_jpeg(path)):
+    encoded = _read_jpeg(path) if _NATIVE else None
+    if encoded is None:
         return _decode_with_pillow(path)
     try:
-        encoded = torch.ops.image.read_file(path)
         pixels: Tensor = torch.ops.image.decode_jpeg(encoded, _RGB, False)
     except RuntimeError:
         # Pillow says in words what is wrong with the file; torchvision's messages name C++ files.
@@ -177,12 +177,19 @@ def decode(path: str) -> Tensor:
     return pixels
 
 
-def _is_jpeg(path: str) -> bool:
+def _read_jpeg(path: str) -> Tensor | None:
+    """Return a JPEG file's bytes, or None where it is no JPEG or cannot be read.
+
+    torchvision's own reader maps the file into memory, and each unmapping stops all threads.
+    """
     try:
-        with open(path, "rb") as file:
-            return file.read(3) == b"\xff\xd8\xff"
+        with open(path, "rb", buffering=0) as file:
+            if file.read(3) != b"\xff\xd8\xff":
+                return None
+            file.seek(0)
+            return torch.frombuffer(bytearray(file.readall()), dtype=torch.uint8)
     except OSError:
-        return False
+        return None
 
 
 def _decode_with_pillow(path: str) -> Tensor:

@@ -3,12 +3,15 @@
 By default glibc gives every large block back to the system at once and asks for it anew a moment
 later, and the system clears each page again: on two virtual cores that was three quarters of a
 MobileNetV2's forward pass (190 against 750 views/s at 128 px, batches of 256).
+
+It serves the main thread, where the network runs: other threads have arenas, which hold no block above
+64 MiB. One arena for all would make threads that render wait for each other at every small block.
 """
 
 import ctypes
 
-# From glibc's malloc.h. Several arenas would each have their own, small limit.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+# From glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER_TRIM, _ONE_GIB = 2**31 - 1, 2**30
 
 
@@ -18,6 +21,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_MMAP_THRESHOLD, _ONE_GIB), (_TRIM_THRESHOLD, _NEVER_TRIM), (_ARENA_MAX, 1))
+    settings = ((_MMAP_THRESHOLD, _ONE_GIB), (_TRIM_THRESHOLD, _NEVER_TRIM))
     accepted = [mallopt(name, value) == 1 for name, value in settings]
     return all(accepted)

@@ -6,7 +6,7 @@ pickling, copies through shared memory or a start-up per worker.
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -44,6 +44,8 @@ def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _filled(batch: Batch) -> Batch:
+    # Waiting for one after another would wake this thread, and stop a worker, once an image.
+    wait(batch.pending, return_when=FIRST_EXCEPTION)
     for future in batch.pending:
         future.result()
     batch.pending.clear()
@@ -64,6 +66,11 @@ class Renderer:
 
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def share_out(self, count: int) -> list[range]:
+        """Cut a batch's images into a few runs per worker: handing over each image would cost more."""
+        parts = min(count, 4 * self.workers)
+        return [range(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
 
     def buffer(self, count: int, size: int) -> Tensor:
         """Return an uninitialised uint8 [count, 3, size, size] in channels-last memory."""

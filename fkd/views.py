@@ -177,6 +177,10 @@ def _visit(
     num_images, m = slab.flip.shape
     views = renderer.buffer(num_images * m, how.size)
 
+    def render_images(few: range) -> None:
+        for n in few:
+            render_image(n)
+
     def render_image(n: int) -> None:
         path = images.file(int(visited[n]))
         pixels = decode(path)
@@ -193,8 +197,10 @@ def _visit(
         name: torch.from_numpy(values.reshape(num_images * m, -1))
         for name, values in slab.kept.items()
     }
-    targets = torch.from_numpy(slab.target).repeat_interleave(m)
-    pending = [renderer.pool.submit(render_image, n) for n in range(num_images)]
+    targets = torch.from_numpy(np.repeat(slab.target, m))
+    pending = [
+        renderer.pool.submit(render_images, few) for few in renderer.share_out(num_images)
+    ]
     return StudentBatch(views, kept, targets, visited, pending=pending)
 
 
