@@ -158,7 +158,7 @@ def fkd_round(store: LabelStore, visits: int, m: int, workers: int) -> Callable[
     def one_round() -> int:
         epochs = batches * BATCH / len(images)
         schedule = Schedule(len(images), CROPS, m, BATCH, epochs, seed=0)
-        with Renderer(workers, pin=False) as renderer:
+        with Renderer(workers) as renderer:
             return sum(len(b.views) for b in student_batches(renderer, store, images, schedule))
 
     return one_round

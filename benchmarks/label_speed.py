@@ -31,8 +31,8 @@ from fkd.progress import progress
 from fkd.ranks import Ranks
 from fkd.renderer import Renderer
 from fkd.scenes import Scenes, render_dataset
+from fkd.teacher_views import teacher_batches
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import teacher_batches
 from fkd.zoo import resolve_device
 
 CROPS = 8
@@ -116,7 +116,7 @@ def batches_in_memory(
     config: LabelConfig, images: ImageList, teachers: Ensemble
 ) -> list[tuple[torch.Tensor, int]]:
     """Return the views that `fkd label` renders, uint8 [B, 3, S, S], with the count that is used."""
-    with Renderer(config.workers, pin=torch.cuda.is_available()) as renderer:
+    with Renderer(config.workers, teachers.device) as renderer:
         return [
             (batch.views[0], batch.num_views)
             for batch in teacher_batches(

@@ -88,7 +88,7 @@ def stored(path: Path, images: int) -> Labels:
     store.require_complete()
     slab = store.read_block(0)
     status = store.status()[: len(slab.flip)]
-    views = slab.rows(np.flatnonzero(status == 0)[:images])
+    views = slab.take(np.flatnonzero(status == 0)[:images], np.arange(slab.flip.shape[1]))
     spec = store.spec
     kept = {name: flat(values) for name, values in views.kept.items()}
     whole = (
@@ -141,7 +141,7 @@ def write(labels: Labels, scheme: Scheme, path: Path) -> None:
     spec = store.spec
     for number in range(spec.num_blocks):
         block, rows = Block.empty(spec, number), np.array(spec.block_range(number))
-        views = labels.views.rows(rows)
+        views = labels.views.take(rows, np.arange(labels.views.flip.shape[1]))
         block.box[:], block.flip[:], block.size[:] = views.box, views.flip, views.size
         for row, image in enumerate(rows):
             probs = labels.probs[image * num_crops : (image + 1) * num_crops]

@@ -7,7 +7,7 @@ from fkd.images import REASONS
 from fkd.layout import StoreSpec
 from fkd.slabs import Block
 from fkd.softlabels import Quantized
-from fkd.views import TeacherBatch
+from fkd.teacher_views import TeacherBatch
 
 
 class Assembler:

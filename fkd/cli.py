@@ -13,6 +13,7 @@ import click
 from fkd.config import (
     AMPS,
     INTERPOLATIONS,
+    RENDERS,
     Engine,
     LabelConfig,
     Scheme,
@@ -91,6 +92,17 @@ def _machine(command: F) -> F:
         command
     )
     return click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")(command)
+
+
+def _input(command: F) -> F:
+    """Add the options that say how views come about."""
+    return click.option(
+        "--render",
+        type=click.Choice(RENDERS),
+        default="auto",
+        help="Who renders crops, to the same pixels: CPU threads or the device. auto is the device only "
+        "for a CUDA GPU with fewer than 3 workers.",
+    )(command)
 
 
 def _engine(command: F) -> F:
@@ -174,6 +186,7 @@ def _engine(command: F) -> F:
     "--dry-run", is_flag=True, help="Measure on a few images what the run would take, and stop."
 )
 @_engine
+@_input
 @_machine
 def label(images: Path, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
@@ -200,6 +213,7 @@ def label(images: Path, **options: Any) -> None:
         max_bad=options["max_bad"],
         overwrite=options["overwrite"],
         engine=Engine(options["amp"], options["compile"]),
+        render=options["render"],
     )
     if options["dry_run"]:
         from fkd.dryrun import estimate_run
@@ -295,6 +309,7 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
 @click.option("--mean", nargs=3, type=float, default=_TRAIN["mean"], help="Student input, R G B.")
 @click.option("--std", nargs=3, type=float, default=_TRAIN["std"], help="Student input, R G B.")
 @click.option("--seed", default=0, help="Seed of initial weights and image order.")
+@_input
 @_machine
 def train(**options: Any) -> None:
     """Train a student on the crops and soft labels of STORE (default labels.zarr), without a teacher.

@@ -5,6 +5,7 @@ Nothing here imports torch, so that the command line can parse and refuse at onc
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
+
+Render = Literal["auto", "cpu", "device"]
+RENDERS: tuple[Render, ...] = ("auto", "cpu", "device")
 
 Amp = Literal["off", "bf16", "fp16"]
 AMPS: tuple[Amp, ...] = ("off", "bf16", "fp16")
@@ -37,6 +41,12 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise `ConfigError` unless `low <= value <= high`; `name` is the flag as the user typed it."""
     if not (math.isfinite(value) and low <= value <= high):
         raise ConfigError(f"{name} is {value:g}; it must lie between {low:g} and {high:g}")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise `ConfigError` unless `value` is one of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{name} {value!r} is unknown; choose {', '.join(choices)}")
 
 
 def check_pair(name: str, pair: tuple[float, float], low: float, high: float) -> None:
@@ -141,10 +151,7 @@ class Preprocessing:
             check_range("--mean", value, -10, 10)
         for value in self.std:
             check_range("--std", value, 1e-6, 100)
-        if self.interpolation not in INTERPOLATIONS:
-            raise ConfigError(
-                f"--interpolation {self.interpolation!r} is unknown; choose bilinear or bicubic"
-            )
+        check_choice("--interpolation", self.interpolation, INTERPOLATIONS)
 
     @property
     def rendering(self) -> Rendering:
@@ -197,8 +204,7 @@ class Engine:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.amp not in AMPS:
-            raise ConfigError(f"--amp {self.amp!r} is unknown; choose {', '.join(AMPS)}")
+        check_choice("--amp", self.amp, AMPS)
 
 
 @dataclass(frozen=True)
@@ -222,6 +228,7 @@ class LabelConfig:
     max_bad: float = 0.01
     overwrite: bool = False
     engine: Engine = Engine()
+    render: Render = "auto"
 
     @property
     def teachers(self) -> tuple[TeacherChoice, ...]:
@@ -236,6 +243,7 @@ class LabelConfig:
         check_range("--batch-size", self.batch_size, 1, MAX_BATCH)
         check_range("--workers", self.workers, 1, MAX_WORKERS)
         check_range("--max-bad", self.max_bad, 0, 1)
+        check_choice("--render", self.render, RENDERS)
         if self.block_images is not None:
             check_range("--block", self.block_images, 1, 65_536)
         if self.scheme.kind == "topk" and self.scheme.tail == "smooth":
@@ -277,6 +285,7 @@ class TrainConfig:
     seed: int = 0
     workers: int = 2
     device: str = "auto"
+    render: Render = "auto"
 
     def __post_init__(self) -> None:
         check_range("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
@@ -292,5 +301,6 @@ class TrainConfig:
         check_range("--workers", self.workers, 1, MAX_WORKERS)
         if self.micro_batch is not None:
             check_range("--micro-batch", self.micro_batch, 1, MAX_BATCH)
+        check_choice("--render", self.render, RENDERS)
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)

@@ -82,13 +82,16 @@ def _fallback_box(ratio: tuple[float, float], height: int, width: int) -> tuple[
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
-def empty_views(count: int, size: int, *, pin: bool = False) -> Tensor:
-    """Return an uninitialised uint8 [count, 3, S, S] buffer for `render`, in channels-last memory.
+def empty_views(
+    count: int, size: int, device: torch.device | None = None, *, pin: bool = False
+) -> Tensor:
+    """Return an uninitialised uint8 [count, 3, S, S] buffer for views, in channels-last memory.
 
-    With `pin` the memory is page-locked, so that CUDA copies from it while the CPU goes on.
+    On the CPU, `pin` makes the memory page-locked, so that CUDA copies from it while the CPU goes on.
     """
-    shape = (count, size, size, 3)
-    return torch.empty(shape, dtype=torch.uint8, pin_memory=pin).permute(0, 3, 1, 2)
+    pin = pin and device is None
+    views = torch.empty((count, size, size, 3), dtype=torch.uint8, device=device, pin_memory=pin)
+    return views.permute(0, 3, 1, 2)
 
 
 def render(

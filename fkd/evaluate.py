@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fkd.center_views import evaluation_batches
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_range
 from fkd.crops import normalize
 from fkd.errors import ImagesError
@@ -15,7 +16,6 @@ from fkd.images import ImageList, list_images
 from fkd.progress import note, progress
 from fkd.renderer import Renderer
 from fkd.students import load_student
-from fkd.views import evaluation_batches
 from fkd.zoo import place, resolve_device
 
 
@@ -65,7 +65,7 @@ def evaluate(
     was_training, in_top1, in_top5, loss, unusable = model.training, 0, 0, 0.0, 0
     model.eval()
     with (
-        Renderer(workers, pin=device.type == "cuda") as renderer,
+        Renderer(workers, device) as renderer,
         progress(None, "evaluate", unit="image", total=len(images)) as bar,
     ):
         for batch in evaluation_batches(

@@ -24,8 +24,8 @@ from fkd.ranks import Ranks
 from fkd.renderer import Renderer
 from fkd.softlabels import Quantized, faulty_rows, quantize
 from fkd.store import LabelStore
+from fkd.teacher_views import TeacherBatch, teacher_batches
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import TeacherBatch, teacher_batches
 from fkd.zoo import resolve_device
 
 
@@ -147,7 +147,7 @@ def label_blocks(
     indices = (i for block in ranks.claim(pending) for i in spec.block_range(block))
     assembler = Assembler(spec, _BadImages(config, spec, ranks, store.num_bad()))
     with (
-        Renderer(config.workers, pin=torch.cuda.is_available()) as renderer,
+        Renderer(config.workers, teachers.device, config.render) as renderer,
         ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer,
         progress(
             None,

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fkd.center_views import evaluation_batches
 from fkd.config import LabelConfig
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.renderer import Renderer
 from fkd.teachers import Ensemble, Teacher
-from fkd.views import evaluation_batches
 
 _SAMPLE = 256
 _SECONDS = 5.0  # of a slow machine's time; a fast one is through before
@@ -67,7 +67,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
     hits = seen = 0
     began = time.monotonic()
-    with Renderer(config.workers, pin=False) as renderer:
+    with Renderer(config.workers) as renderer:
         for batch in evaluation_batches(renderer, images, chosen, _BATCH, teacher.preprocessing):
             said = teacher.probs(batch.views, len(batch.views), config.temperature).argmax(1).cpu()
             wanted = teacher.class_map.target_of[batch.targets.numpy()]

@@ -5,25 +5,31 @@ pickling, copies through shared memory or a start-up per worker.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
-from fkd.config import Interpolation
+from fkd.config import Interpolation, Render
 from fkd.crops import Boxes, Flips, empty_views, render
 
 # Batches that wait, rendered or being rendered, behind the one in use.
 _AHEAD = 2
 
+# Threads that keep up with a GPU: each renders 13,000 crops of 224 px a second. Where there are fewer,
+# the GPU renders too; where there are enough, its time belongs to the network.
+_ENOUGH_WORKERS = 3
+
 
 @dataclass
 class RenderedBatch:
-    """The work that still fills a batch of views."""
+    """The work that still fills a batch of views: `pending` in threads, and then `finish`."""
 
     pending: list["Future[None]"] = field(default_factory=list, kw_only=True)
+    finish: Callable[[], None] | None = field(default=None, kw_only=True)
 
 
 Batch = TypeVar("Batch", bound=RenderedBatch)
@@ -49,17 +55,28 @@ def _filled(batch: Batch) -> Batch:
     for future in batch.pending:
         future.result()
     batch.pending.clear()
+    if batch.finish is not None:
+        batch.finish()
+        batch.finish = None
     return batch
 
 
 class Renderer:
-    """The threads of one run; use it in a `with` block."""
+    """The threads of one run, and where views are rendered; use it in a `with` block."""
 
-    def __init__(self, workers: int, *, pin: bool) -> None:
-        """Start `workers` threads; `pin` puts batches in page-locked memory for CUDA."""
+    def __init__(
+        self, workers: int, device: torch.device | None = None, render: Render = "cpu"
+    ) -> None:
+        """Start `workers` threads that fill batches for `device`.
+
+        With `render` "cpu" they decode and render, with "device" they decode and the device renders.
+        """
         self.workers = workers
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="fkd-render")
-        self._pin = pin
+        self.device = device or torch.device("cpu")
+        few = self.device.type == "cuda" and workers < _ENOUGH_WORKERS
+        self.on_device = render == "device" or (render == "auto" and few)
+        self._pin = self.device.type == "cuda"
 
     def __enter__(self) -> "Renderer":
         return self
@@ -72,9 +89,13 @@ class Renderer:
         parts = min(count, 4 * self.workers)
         return [range(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
 
-    def buffer(self, count: int, size: int) -> Tensor:
-        """Return an uninitialised uint8 [count, 3, size, size] in channels-last memory."""
-        return empty_views(count, size, pin=self._pin)
+    def views(self, count: int, size: int) -> Tensor:
+        """Return an uninitialised uint8 [count, 3, size, size] where views are rendered."""
+        return empty_views(count, size, self.device if self.on_device else None, pin=self._pin)
+
+    def pixels(self, count: int) -> Tensor:
+        """Return an uninitialised uint8 [count, 3] for threads to decode into."""
+        return torch.empty((count, 3), dtype=torch.uint8, pin_memory=self._pin)
 
 
 def render_views(

@@ -7,11 +7,13 @@ is dropped and the step budget is exact for any N, m and batch size.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+Visits = tuple[int, NDArray[np.int64]]  # a pass, and positions [n] in the list of labelled images
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,28 @@ class Schedule:
         key = np.random.SeedSequence((self.seed, pass_index))
         return np.random.Generator(np.random.Philox(key)).permutation(self.num_images)
 
-    def batches(self) -> Iterator[list[tuple[int, NDArray[np.int64]]]]:
-        """Yield, per step, which images of which passes it takes: [(pass, positions int64 [n]), …]."""
-        pass_index, order = 0, self.visit_order(0)
-        for _ in range(self.total_steps):
-            parts, missing = [], self.images_per_batch
-            while missing:
+    def batches(
+        self, first_step: int = 0, rank: int = 0, num_ranks: int = 1
+    ) -> Iterator[Sequence[Visits]]:
+        """Yield, for every step from `first_step` on, the images that it takes, pass by pass.
+
+        What a step takes does not depend on where one starts. Of several ranks each takes every
+        `num_ranks`-th image of a step, so that together they see what one rank would see alone.
+        """
+        pass_index, seen = divmod(first_step * self.images_per_batch, self.num_images)
+        order = self.visit_order(pass_index)[seen:]
+        for _ in range(first_step, self.total_steps):
+            parts: list[Visits] = []
+            taken = 0
+            while taken < self.images_per_batch:
                 if not len(order):
                     pass_index += 1
                     order = self.visit_order(pass_index)
-                parts.append((pass_index, order[:missing]))
-                order, missing = order[missing:], missing - len(parts[-1][1])
+                run = order[: self.images_per_batch - taken]
+                mine = run[(rank - taken) % num_ranks :: num_ranks]
+                if len(mine):
+                    parts.append((pass_index, mine))
+                order, taken = order[len(run) :], taken + len(run)
             yield parts
 
 

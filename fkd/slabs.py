@@ -1,6 +1,6 @@
 """What goes into a store and what comes out: a block of images with all crops, a slab of some crops."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,15 +60,11 @@ class Slab:
     target: Array
     kept: dict[str, Array]
 
-    def rows(self, rows: NDArray[np.int64]) -> "Slab":
-        """Return the slab of some of the images, in the given order."""
-        return self._map(lambda array: array[rows])
-
-    def _map(self, change: Callable[[Array], Array]) -> "Slab":
-        kept = {name: change(array) for name, array in self.kept.items()}
-        return Slab(
-            change(self.box), change(self.flip), change(self.size), change(self.target), kept
-        )
+    def take(self, rows: NDArray[np.int64], crops: NDArray[np.int64]) -> "Slab":
+        """Return the slab of some of the images and some of their crops, in the given orders."""
+        both = rows[:, None], crops
+        kept = {name: array[both] for name, array in self.kept.items()}
+        return Slab(self.box[both], self.flip[both], self.size[rows], self.target[rows], kept)
 
     @staticmethod
     def concatenate(slabs: Sequence["Slab"], axis: int = 0) -> "Slab":

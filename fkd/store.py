@@ -78,8 +78,9 @@ class LabelStore:
         return cls.open(path, writable=True)
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = False) -> "LabelStore":
+    def open(cls, path: str | Path, *, writable: bool = False) -> "LabelStore":
         """Open a store; raises `StoreError` where there is none or this fkd cannot read it."""
+        path = Path(path)
         if not os.path.lexists(path):
             raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
         spec = StoreSpec.from_signed(zarr_arrays.read_attributes(path), str(path))

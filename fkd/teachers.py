@@ -33,7 +33,7 @@ class Teacher:
         self.weights_hash = source.weights_hash
         self.class_map = class_map
         self._fixed_batch = engine.compile  # another batch size would be compiled anew
-        self._device = device
+        self.device = device
         self._amp = _AMP[engine.amp]
         self._model: Any = torch.compile(source.model) if engine.compile else source.model
         columns = class_map.columns
@@ -48,8 +48,8 @@ class Teacher:
         if not self._fixed_batch:
             views = views[:count]
         how = self.preprocessing
-        pixels = normalize(views.to(self._device, non_blocking=True), how.mean, how.std)
-        with torch.autocast(self._device.type, self._amp, enabled=self._amp is not None):
+        pixels = normalize(views.to(self.device, non_blocking=True), how.mean, how.std)
+        with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
             logits = self._model(pixels.contiguous(memory_format=torch.channels_last))
         logits = logits[:count].float()
         if self._columns is not None:
@@ -68,6 +68,11 @@ class Ensemble:
         """Gather teachers of the same classes."""
         self.teachers = tuple(teachers)
         self.renderings = tuple(dict.fromkeys(t.preprocessing.rendering for t in teachers))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the teachers are."""
+        return self.teachers[0].device
 
     @property
     def classes(self) -> ClassMap:

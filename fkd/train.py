@@ -140,7 +140,7 @@ def _fit(
     peak = config.lr * config.batch_size / 1024
     student.train()
     with (
-        Renderer(config.workers, pin=device.type == "cuda") as renderer,
+        Renderer(config.workers, device, config.render) as renderer,
         progress(None, "train", unit="view", total=schedule.total_steps * config.batch_size) as bar,
     ):
         batches = student_batches(renderer, store, images, schedule)

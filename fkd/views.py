@@ -1,140 +1,27 @@
-"""What each stage sees, in batches: all stored views for the teacher, m a visit for the student."""
+"""Stage 2's input: an image is decoded once, and m of its stored crops are rendered, in batches."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Preprocessing, Rendering, ViewPolicy
-from fkd.crops import Boxes, Flips, render_center, sample_views
-from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, decode, inspect
+from fkd.config import Rendering
+from fkd.errors import ImagesError
+from fkd.images import ImageList, decode
+from fkd.prefetch import SlabReader
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
+from fkd.resample import CropTable, render_table
 from fkd.schedule import Schedule
 from fkd.slabs import Slab
 from fkd.softlabels import Quantized
 from fkd.store import LabelStore
 
-# Views of one image that a worker renders in one go when an image fills many rows of a batch.
-_STRIP = 16
-
-
-@dataclass(frozen=True)
-class DrawnImage:
-    """A decoded image, uint8 [3, H, W], with its M views; `pixels` is None where it has an `error`."""
-
-    image_index: int
-    boxes: Boxes
-    flips: Flips
-    pixels: Tensor | None
-    error: DecodeError | None = None
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Rows of a batch: `count` views of one image from `first_crop` on, at `first_row`."""
-
-    image_index: int
-    first_crop: int
-    first_row: int
-    count: int
-
-
-@dataclass
-class TeacherBatch(RenderedBatch):
-    """Views for the teachers: whose they are, and the images that begin in this batch.
-
-    `views` are uint8 [B, 3, S, S], once for each rendering that was asked for.
-    """
-
-    views: list[Tensor]
-    strips: list[Strip] = field(default_factory=list)
-    begun: list[DrawnImage] = field(default_factory=list)
-
-    @property
-    def num_views(self) -> int:
-        """Rows that are filled; only the last batch may have others."""
-        return self.strips[-1].first_row + self.strips[-1].count if self.strips else 0
-
-
-def teacher_batches(
-    renderer: Renderer,
-    images: ImageList,
-    indices: Iterable[int],
-    policy: ViewPolicy,
-    num_crops: int,
-    batch_size: int,
-    renderings: Sequence[Rendering],
-) -> Iterator[TeacherBatch]:
-    """Yield stage 1's input: all M views of the images, in order, in batches filled across images."""
-    drawn = _draw(renderer, images, indices, policy, num_crops)
-    return ahead(_fill(renderer, drawn, num_crops, batch_size, renderings))
-
-
-def _draw(
-    renderer: Renderer,
-    images: ImageList,
-    indices: Iterable[int],
-    policy: ViewPolicy,
-    num_crops: int,
-) -> Iterator[DrawnImage]:
-    """Decode images in order, one per worker ahead of the one that is rendered."""
-
-    def draw(image_index: int) -> DrawnImage:
-        path = images.file(image_index)
-        try:
-            inspect(path)
-            pixels = decode(path)
-        except DecodeError as error:
-            boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
-            return DrawnImage(image_index, boxes, flips, None, error)
-        height, width = pixels.shape[-2:]
-        boxes, flips = sample_views(policy, image_index, num_crops, height, width)
-        return DrawnImage(image_index, boxes, flips, pixels)
-
-    queue: deque[Future[DrawnImage]] = deque()
-    for image_index in indices:
-        queue.append(renderer.pool.submit(draw, image_index))
-        if len(queue) > renderer.workers:
-            yield queue.popleft().result()
-    while queue:
-        yield queue.popleft().result()
-
-
-def _fill(
-    renderer: Renderer,
-    drawn: Iterator[DrawnImage],
-    num_crops: int,
-    batch_size: int,
-    renderings: Sequence[Rendering],
-) -> Iterator[TeacherBatch]:
-    def empty() -> TeacherBatch:
-        return TeacherBatch([renderer.buffer(batch_size, how.size) for how in renderings])
-
-    batch, row = empty(), 0
-    for image in drawn:
-        batch.begun.append(image)
-        crop = 0
-        while image.pixels is not None and crop < num_crops:
-            count = min(_STRIP, num_crops - crop, batch_size - row)
-            crops, rows = slice(crop, crop + count), slice(row, row + count)
-            batch.strips.append(Strip(image.image_index, crop, row, count))
-            drawing = image.pixels, image.boxes[crops], image.flips[crops]
-            batch.pending += [
-                renderer.pool.submit(render_views, *drawing, views[rows], how.interpolation)
-                for how, views in zip(renderings, batch.views, strict=True)
-            ]
-            row, crop = row + count, crop + count
-            if row == batch_size:
-                yield batch
-                batch, row = empty(), 0
-    if batch.begun or batch.strips:
-        yield batch
+# Decoded images of a batch, at most, that travel to the device; batches of larger photos are rendered by
+# threads, to the same pixels, and stay small.
+_PACKED_BYTES = 512 * 2**20
 
 
 @dataclass
@@ -151,15 +38,26 @@ class StudentBatch(RenderedBatch):
 
 
 def student_batches(
-    renderer: Renderer, store: LabelStore, images: ImageList, schedule: Schedule
+    renderer: Renderer,
+    store: LabelStore,
+    images: ImageList,
+    schedule: Schedule,
+    *,
+    first_step: int = 0,
+    rank: int = 0,
+    num_ranks: int = 1,
 ) -> Iterator[StudentBatch]:
-    """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image."""
-    labelled, slabs = store.labelled_images(), _Slabs(renderer, store, schedule)
+    """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image.
+
+    A rank gets its share of each step. What a step holds is a function of the schedule alone, so a run
+    may be continued from any step.
+    """
+    labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
     how = Rendering(store.spec.size, store.spec.interpolation)
 
     def submitted() -> Iterator[StudentBatch]:
-        for parts in schedule.batches():
-            rows = [slabs.at(index).rows(labelled[positions]) for index, positions in parts]
+        for parts in schedule.batches(first_step, rank, num_ranks):
+            rows = [slabs.rows(index, labelled[positions]) for index, positions in parts]
             visited = np.concatenate([labelled[positions] for _, positions in parts])
             yield _visit(renderer, images, visited, Slab.concatenate(rows), how)
 
@@ -174,96 +72,76 @@ def _visit(
     how: Rendering,
 ) -> StudentBatch:
     """Submit the rendering of one batch: visited int64 [n] and their rows of a slab, [n, m, …]."""
-    num_images, m = slab.flip.shape
-    views = renderer.buffer(num_images * m, how.size)
-
-    def render_images(few: range) -> None:
-        for n in few:
-            render_image(n)
-
-    def render_image(n: int) -> None:
-        path = images.file(int(visited[n]))
-        pixels = decode(path)
-        height, width = slab.size[n]
-        if pixels.shape[-2:] != (height, width):
-            raise ImagesError(
-                f"{path} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, {width}×{height} when it "
-                "was labelled; restore the image or label the folder anew"
-            )
-        rows = views[n * m : (n + 1) * m]
-        render_views(pixels, slab.box[n], slab.flip[n], rows, how.interpolation)
-
+    m = slab.flip.shape[1]
     kept = {
-        name: torch.from_numpy(values.reshape(num_images * m, -1))
+        name: torch.from_numpy(values.reshape(len(visited) * m, -1))
         for name, values in slab.kept.items()
     }
     targets = torch.from_numpy(np.repeat(slab.target, m))
-    pending = [
-        renderer.pool.submit(render_images, few) for few in renderer.share_out(num_images)
-    ]
-    return StudentBatch(views, kept, targets, visited, pending=pending)
+    paths = [images.file(image_index) for image_index in visited.tolist()]
+    batch = StudentBatch(torch.empty(0), kept, targets, visited)
+    if renderer.on_device and 3 * _num_pixels(slab).sum() <= _PACKED_BYTES:
+        _render_on_device(renderer, batch, paths, slab, how)
+    else:
+        _render_in_threads(renderer, batch, paths, slab, how)
+    return batch
 
 
-class _Slabs:
-    """The slab of the pass in use, with the next one on its way from disk."""
+def _render_in_threads(
+    renderer: Renderer, batch: StudentBatch, paths: list[str], slab: Slab, how: Rendering
+) -> None:
+    """Let threads decode, and render straight into the batch."""
+    num_images, m = slab.flip.shape
+    views = batch.views = renderer.views(num_images * m, how.size)
 
-    def __init__(self, renderer: Renderer, store: LabelStore, schedule: Schedule) -> None:
-        self._pool = renderer.pool
-        self._store = store
-        self._schedule = schedule
-        self._slabs: dict[tuple[int, ...], Future[Slab]] = {}
+    def fill(few: range) -> None:
+        for n in few:
+            pixels = _decode(paths[n], slab.size[n])
+            rows = views[n * m : (n + 1) * m]
+            render_views(pixels, slab.box[n], slab.flip[n], rows, how.interpolation)
 
-    def at(self, pass_index: int) -> Slab:
-        now, soon = (tuple(self._schedule.crop_slots(pass_index + n).tolist()) for n in (0, 1))
-        self._slabs = {
-            slots: self._slabs.get(slots) or self._pool.submit(self._store.read_crops, slots)
-            for slots in (now, soon)
-        }
-        return self._slabs[now].result()
+    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(num_images)]
 
 
-@dataclass
-class EvaluationBatch(RenderedBatch):
-    """Centre views, uint8 [B, 3, S, S], and their class ids in the folder's own list, int64 [B].
+def _render_on_device(
+    renderer: Renderer, batch: StudentBatch, paths: list[str], slab: Slab, how: Rendering
+) -> None:
+    """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
+    num_images, m = slab.flip.shape
+    stop = _num_pixels(slab).cumsum()
+    first = stop - _num_pixels(slab)
+    packed = renderer.pixels(int(stop[-1]))
 
-    `usable`, bool [B], is false where an image could not be decoded; `errors` says why.
-    """
+    def fill(few: range) -> None:
+        for n in few:
+            pixels = _decode(paths[n], slab.size[n])
+            packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
-    views: Tensor
-    targets: Tensor
-    usable: Tensor
-    errors: list[DecodeError]
+    def finish() -> None:
+        pixels = packed.to(renderer.device, non_blocking=True)
+        table = CropTable(
+            np.repeat(first, m),
+            np.repeat(slab.size[:, 1].astype(np.int64), m),
+            slab.box.reshape(-1, 4).astype(np.int64),
+            slab.flip.reshape(-1),
+        )
+        batch.views = render_table(pixels, table, how.size, how.interpolation)
+
+    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(num_images)]
+    batch.finish = finish
 
 
-def evaluation_batches(
-    renderer: Renderer,
-    images: ImageList,
-    indices: Sequence[int],
-    batch_size: int,
-    how: Preprocessing,
-) -> Iterator[EvaluationBatch]:
-    """Yield the centre views of some images of a folder, in the given order."""
+def _num_pixels(slab: Slab) -> NDArray[np.int64]:
+    size: NDArray[np.int64] = slab.size.astype(np.int64)
+    return size[:, 0] * size[:, 1]
 
-    def render_image(batch: EvaluationBatch, row: int, image_index: int) -> None:
-        try:
-            pixels = decode(images.file(image_index))
-        except DecodeError as error:
-            batch.views[row], batch.usable[row] = 0, False
-            batch.errors.append(error)
-        else:
-            render_center(pixels, batch.views[row], how.interpolation)
 
-    def submitted() -> Iterator[EvaluationBatch]:
-        for start in range(0, len(indices), batch_size):
-            chosen = indices[start : start + batch_size]
-            targets = torch.from_numpy(images.targets[np.asarray(chosen)])
-            usable = torch.ones(len(chosen), dtype=torch.bool)
-            views = renderer.buffer(len(chosen), how.size)
-            batch = EvaluationBatch(views, targets, usable, [])
-            batch.pending += [
-                renderer.pool.submit(render_image, batch, row, image_index)
-                for row, image_index in enumerate(chosen)
-            ]
-            yield batch
-
-    return ahead(submitted())
+def _decode(path: str, size: NDArray[np.uint16]) -> Tensor:
+    """Decode an image that must still have the (height, width) that it had when it was labelled."""
+    pixels, (height, width) = decode(path), size
+    if pixels.shape[-2:] != (height, width):
+        raise ImagesError(
+            f"{path} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, {width}×{height} when it "
+            "was labelled; restore the image or label the folder anew"
+        )
+    return pixels

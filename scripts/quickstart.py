@@ -213,7 +213,8 @@ def draw_picture(store: LabelStore, images: ImageList, path: Path) -> None:
     colours = ("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e")
     for row in range(rows):
         image_index = row * len(images) // rows + 3
-        pixels, one = decode(images.file(image_index)), slab.rows(np.array([image_index]))
+        pixels = decode(images.file(image_index))
+        one = slab.take(np.array([image_index]), np.arange(crops))
         kept = {name: torch.from_numpy(v[0].astype(np.int64)) for name, v in one.kept.items()}
         labels = restore(kept, store.spec.scheme, Scheme("topk", 2, "smooth"), len(names))
         photo = Image.fromarray(pixels.permute(1, 2, 0).numpy())

@@ -14,13 +14,13 @@ from fkd.layout import digest
 OPTIONS = {
     "label": (
         "--all-classes --amp --batch-size --block --compile --compress --crops --device --dry-run "
-        "--interpolation --max-bad --mean --out --overwrite --ratio --scale --seed --size "
+        "--interpolation --max-bad --mean --out --overwrite --ratio --render --scale --seed --size "
         "--std --teacher --teacher-classes --teacher-weights --temperature --workers"
     ),
     "train": (
         "--batch-size --compress --crops-per-image --device --epochs --eval-every --hard-weight "
-        "--images --label-temperature --lr --mean --micro-batch --momentum --out --seed --std "
-        "--student --val --warmup-epochs --weight-decay --workers"
+        "--images --label-temperature --lr --mean --micro-batch --momentum --out --render --seed "
+        "--std --student --val --warmup-epochs --weight-decay --workers"
     ),
     "eval": "--batch-size --device --workers",
     "info": "",

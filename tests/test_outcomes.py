@@ -49,7 +49,7 @@ def test_a_student_never_meets_an_unusable_image(image_folder, tmp_path):
     store = label_images(label_config(image_folder, tmp_path / "s.zarr", max_bad=0.1))
     images = list_images(image_folder / "train")
     schedule = Schedule(17, 6, crops_per_image=2, batch_size=34, epochs=4, seed=0)
-    with Renderer(2, pin=False) as renderer:
+    with Renderer(2) as renderer:
         batches = list(student_batches(renderer, store, images, schedule))
     unusable = images.paths.index("square/002.jpg")
     for batch in batches:

@@ -75,7 +75,7 @@ def test_student_sees_what_the_teacher_labelled(every_kind, tmp_path, interpolat
     schedule = Schedule(10, 5, crops_per_image=2, batch_size=8, epochs=8, seed=3)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (choice_mean(), choice_std()))
     seen, stream = set(), visits(schedule)
-    with Renderer(2, pin=False) as renderer:
+    with Renderer(2) as renderer:
         for batch in student_batches(renderer, store, images, schedule):
             probs = model((batch.views.float() / 255 - mean) / std).softmax(1)
             again = {name: v.numpy() for name, v in quantize(probs.detach(), scheme).items()}

@@ -43,6 +43,30 @@ def test_each_batch_takes_its_images_across_passes():
             assert len(set(positions.tolist())) == len(positions)
 
 
+@given(st.integers(1, 20), st.integers(1, 3), st.integers(1, 30), st.integers(1, 4), st.data())
+def test_a_step_takes_the_same_images_from_any_start_on_any_number_of_ranks(
+    n, m, images, num_ranks, data
+):
+    schedule = Schedule(n, 4, m, images * m, epochs=9, seed=2)
+    whole = [taken(parts) for parts in schedule.batches()]
+    first_step = data.draw(st.integers(0, schedule.total_steps))
+    assert [taken(parts) for parts in schedule.batches(first_step)] == whole[first_step:]
+    ranks = [
+        [taken(parts) for parts in schedule.batches(first_step, rank, num_ranks)]
+        for rank in range(num_ranks)
+    ]
+    for step, shares in enumerate(zip(*ranks, strict=True), first_step):
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        dealt = [share[row] for row in range(max(sizes)) for share in shares if row < len(share)]
+        assert dealt == whole[step]
+
+
+def taken(parts):
+    """One step's visits, (pass, image) in order."""
+    return [(pass_index, int(image)) for pass_index, positions in parts for image in positions]
+
+
 def test_crop_slots_wrap_when_m_does_not_divide_the_stored_crops():
     schedule = Schedule(1, 5, 2, 2, epochs=10, seed=0)
     slots = [schedule.crop_slots(p).tolist() for p in range(5)]

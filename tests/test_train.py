@@ -131,7 +131,7 @@ def test_micro_batches_add_up_to_the_batch(shared_store, shared_folder, size):
     )
     torch.manual_seed(0)
     start = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
-    with Renderer(1, pin=False) as renderer:
+    with Renderer(1) as renderer:
         batch = next(student_batches(renderer, shared_store, images, schedule))
         results = []
         for at_a_time in (None, size):

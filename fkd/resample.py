@@ -1,0 +1,175 @@
+"""The renderer's arithmetic in plain tensor operations: crops of many images in one batched call.
+
+`crops.render` gives one crop to a CPU thread; this gives a batch to a GPU. Both compute the same
+integers: antialiased resampling along the rows of a box, then along its columns, with weights rounded
+to int16 for each crop and samples rounded after each direction, as torch's uint8 kernel does.
+
+Legend: n crops, S the side of a rendered crop, H the height of the highest box, K taps, the source
+pixels under one output pixel.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.config import Interpolation
+
+_SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}  # half the kernel's width, in output pixels
+_CUBIC = -0.5
+_MOST_BITS = 22  # of a weight, behind the point
+
+# Working memory of one go; crops are rendered in as many goes as that takes.
+_WORKING_BYTES = 256 * 2**20
+_BYTES_PER_SAMPLE = 36  # an int64 index, three uint8 samples, three products and sums in int32
+
+
+@dataclass(frozen=True)
+class CropTable:
+    """Which crops to render, on the CPU; images lie behind one another in one run of pixels.
+
+    `first` int64 [n] numbers the first pixel of each crop's image, `width` int64 [n] is the image's
+    width, `box` int64 [n, 4] (top, left, height, width) and `flip` bool [n].
+    """
+
+    first: NDArray[np.int64]
+    width: NDArray[np.int64]
+    box: NDArray[np.int64]
+    flip: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[np.int64]) -> "CropTable":
+        """Return some of the crops."""
+        return CropTable(self.first[rows], self.width[rows], self.box[rows], self.flip[rows])
+
+
+def render_table(
+    pixels: Tensor, table: CropTable, size: int, interpolation: Interpolation
+) -> Tensor:
+    """Render crops on the device of `pixels`, uint8 [P, 3]: uint8 [n, 3, S, S], channels last."""
+    views = pixels.new_empty((len(table.first), size, size, 3))
+    for rows in _goes(table.box[:, 2], size):
+        where = torch.from_numpy(rows).to(pixels.device)
+        views[where] = _render(pixels, table.take(rows), size, interpolation)
+    return views.permute(0, 3, 1, 2)
+
+
+def render_image(
+    pixels: Tensor,
+    boxes: NDArray[np.uint16],
+    flips: NDArray[np.bool_],
+    out: Tensor,
+    interpolation: Interpolation,
+) -> None:
+    """Render crops of one image, uint8 [3, H, W], into `out`, uint8 [n, 3, S, S]."""
+    width, count = pixels.shape[-1], len(boxes)
+    table = CropTable(
+        np.zeros(count, np.int64), np.full(count, width), boxes.astype(np.int64), flips
+    )
+    flat = pixels.permute(1, 2, 0).reshape(-1, 3)
+    out.copy_(render_table(flat, table, out.shape[-1], interpolation))
+
+
+def _goes(height: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Share crops out to goes: similar heights together, since all are padded to the highest."""
+    order = np.argsort(height, kind="stable")
+    start = 0
+    for stop in range(1, len(order) + 1):
+        full = stop == len(order)
+        if not full:
+            samples = (stop + 1 - start) * size * int(height[order[stop]])
+            full = samples * _BYTES_PER_SAMPLE > _WORKING_BYTES
+        if full:
+            yield order[start:stop]
+            start = stop
+
+
+def _render(pixels: Tensor, table: CropTable, size: int, interpolation: Interpolation) -> Tensor:
+    """Render crops in one go, uint8 [n, S, S, 3]."""
+    device = pixels.device
+    first, row_length, flip = (
+        torch.from_numpy(values).to(device) for values in (table.first, table.width, table.flip)
+    )
+    top, left, height, width = torch.from_numpy(table.box).to(device).unbind(1)
+    highest, widest = (int(side) for side in table.box[:, 2:].max(axis=0))
+
+    across = _taps(width, widest, size, interpolation)
+    across = across.mirrored(flip)
+    row = torch.arange(highest, device=device).minimum(height[:, None] - 1)
+    corner = first[:, None] + (top[:, None] + row) * row_length[:, None] + left[:, None]
+    narrow = _resample(across, lambda x: pixels[corner[:, :, None] + x[:, None]], (-1, 1, size, 1))
+
+    down = _taps(height, highest, size, interpolation)
+    crop = torch.arange(len(height), device=device)[:, None]
+    return _resample(down, lambda y: narrow[crop, y], (-1, size, 1, 1))
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """What output pixels are made of: source positions int64 and weights int32, [n, S, K].
+
+    A weight counts 2^-bits; `bits` int32 [n].
+    """
+
+    position: Tensor
+    weight: Tensor
+    bits: Tensor
+
+    def mirrored(self, flip: Tensor) -> "_Taps":
+        """Reverse the output pixels of flipped crops."""
+        flip = flip[:, None, None]
+        position = torch.where(flip, self.position.flip(1), self.position)
+        weight = torch.where(flip, self.weight.flip(1), self.weight)
+        return _Taps(position, weight, self.bits)
+
+
+def _taps(length: Tensor, longest: int, size: int, interpolation: Interpolation) -> _Taps:
+    """Compute the taps of n sides of `length` int64 [n] that become S pixels each."""
+    device = length.device
+    # MPS has no float64; the few numbers cost the CPU nothing.
+    length = length.cpu() if device.type == "mps" else length
+    reach = _SUPPORT[interpolation]
+    scale = length.double()[:, None] / size
+    stretch = scale.clamp(min=1.0)
+    center = scale * (torch.arange(size, device=length.device) + 0.5)
+    begin = (center - reach * stretch + 0.5).long().clamp(min=0)
+    end = (center + reach * stretch + 0.5).long().minimum(length[:, None])
+    most = 2 * math.ceil(reach * max(1.0, longest / size)) + 1
+    position = begin[..., None] + torch.arange(most, device=length.device)
+    weight = _kernel(
+        (position - center[..., None] + 0.5) * (1.0 / stretch)[..., None], interpolation
+    )
+    weight = weight.masked_fill(position >= end[..., None], 0.0)
+    weight = weight / weight.sum(dim=2, keepdim=True)
+    heaviest = weight.amax(dim=(1, 2))
+    powers = 2.0 ** torch.arange(1, _MOST_BITS + 1, device=length.device)
+    bits = ((heaviest[:, None] * powers + 0.5).long() < 2**15).sum(dim=1)
+    rounded = weight * (2.0**bits)[:, None, None]
+    rounded = (rounded + torch.where(rounded < 0, -0.5, 0.5)).int()
+    position = position.minimum(length[:, None, None] - 1)
+    return _Taps(position.to(device), rounded.to(device), bits.int().to(device))
+
+
+def _kernel(x: Tensor, interpolation: Interpolation) -> Tensor:
+    """The resampling kernel at a distance of x output pixels."""
+    x = x.abs()
+    if interpolation == "bilinear":
+        return (1.0 - x).clamp(min=0.0)
+    near = ((_CUBIC + 2.0) * x - (_CUBIC + 3.0)) * x * x + 1.0
+    far = (((x - 5.0) * x + 8.0) * x - 4.0) * _CUBIC
+    return torch.where(x < 1.0, near, torch.where(x < 2.0, far, 0.0))
+
+
+def _resample(
+    taps: _Taps, sample: Callable[[Tensor], Tensor], along: tuple[int, int, int, int]
+) -> Tensor:
+    """Sum samples times weights and round to uint8; `sample` maps positions [n, S] to source samples."""
+    bits = taps.bits[:, None, None, None]
+    total = (1 << (bits - 1)).int()
+    for k in range(taps.position.shape[2]):
+        weight = taps.weight[:, :, k].reshape(along)
+        total = total + sample(taps.position[:, :, k]) * weight
+    return (total >> bits).clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,138 @@
+"""Stage 1's input: all M views of every image for the teacher, in batches filled across images."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from fkd.config import Rendering, ViewPolicy
+from fkd.crops import Boxes, Flips, sample_views
+from fkd.errors import DecodeError
+from fkd.images import ImageList, decode, inspect
+from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
+from fkd.resample import render_image
+
+# Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
+# takes as many as the batch has room for.
+_STRIP = 16
+
+
+@dataclass(frozen=True)
+class DrawnImage:
+    """A decoded image, uint8 [3, H, W], with its M views; `pixels` is None where it has an `error`."""
+
+    image_index: int
+    boxes: Boxes
+    flips: Flips
+    pixels: Tensor | None
+    error: DecodeError | None = None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows of a batch: `count` views of one image from `first_crop` on, at `first_row`."""
+
+    image_index: int
+    first_crop: int
+    first_row: int
+    count: int
+
+
+@dataclass
+class TeacherBatch(RenderedBatch):
+    """Views for the teachers: whose they are, and the images that begin in this batch.
+
+    `views` are uint8 [B, 3, S, S], once for each rendering that was asked for.
+    """
+
+    views: list[Tensor]
+    strips: list[Strip] = field(default_factory=list)
+    begun: list[DrawnImage] = field(default_factory=list)
+
+    @property
+    def num_views(self) -> int:
+        """Rows that are filled; only the last batch may have others."""
+        return self.strips[-1].first_row + self.strips[-1].count if self.strips else 0
+
+
+def teacher_batches(
+    renderer: Renderer,
+    images: ImageList,
+    indices: Iterable[int],
+    policy: ViewPolicy,
+    num_crops: int,
+    batch_size: int,
+    renderings: Sequence[Rendering],
+) -> Iterator[TeacherBatch]:
+    """Yield stage 1's input: all M views of the images, in order, in batches filled across images."""
+    drawn = _draw(renderer, images, indices, policy, num_crops)
+    return ahead(_fill(renderer, drawn, num_crops, batch_size, renderings))
+
+
+def _draw(
+    renderer: Renderer,
+    images: ImageList,
+    indices: Iterable[int],
+    policy: ViewPolicy,
+    num_crops: int,
+) -> Iterator[DrawnImage]:
+    """Decode images in order, one per worker ahead of the one that is rendered."""
+
+    def draw(image_index: int) -> DrawnImage:
+        path = images.file(image_index)
+        try:
+            inspect(path)
+            pixels = decode(path)
+        except DecodeError as error:
+            boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
+            return DrawnImage(image_index, boxes, flips, None, error)
+        height, width = pixels.shape[-2:]
+        boxes, flips = sample_views(policy, image_index, num_crops, height, width)
+        return DrawnImage(image_index, boxes, flips, pixels)
+
+    queue: deque[Future[DrawnImage]] = deque()
+    for image_index in indices:
+        queue.append(renderer.pool.submit(draw, image_index))
+        if len(queue) > renderer.workers:
+            yield queue.popleft().result()
+    while queue:
+        yield queue.popleft().result()
+
+
+def _fill(
+    renderer: Renderer,
+    drawn: Iterator[DrawnImage],
+    num_crops: int,
+    batch_size: int,
+    renderings: Sequence[Rendering],
+) -> Iterator[TeacherBatch]:
+    def empty() -> TeacherBatch:
+        return TeacherBatch([renderer.views(batch_size, how.size) for how in renderings])
+
+    longest = batch_size if renderer.on_device else _STRIP
+    batch, row = empty(), 0
+    for image in drawn:
+        batch.begun.append(image)
+        pixels, crop = image.pixels, 0
+        if pixels is not None and renderer.on_device:
+            pixels = pixels.to(renderer.device)
+        while pixels is not None and crop < num_crops:
+            count = min(longest, num_crops - crop, batch_size - row)
+            crops, rows = slice(crop, crop + count), slice(row, row + count)
+            batch.strips.append(Strip(image.image_index, crop, row, count))
+            for how, views in zip(renderings, batch.views, strict=True):
+                drawing = pixels, image.boxes[crops], image.flips[crops], views[rows]
+                if renderer.on_device:
+                    render_image(*drawing, how.interpolation)
+                else:
+                    todo = renderer.pool.submit(render_views, *drawing, how.interpolation)
+                    batch.pending.append(todo)
+            row, crop = row + count, crop + count
+            if row == batch_size:
+                yield batch
+                batch, row = empty(), 0
+    if batch.begun or batch.strips:
+        yield batch
