@@ -21,6 +21,7 @@ from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.crops import RENDERER, SAMPLER, sample_views
 from fkd.images import ImageList
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
+from fkd.probe import probe
 
 CLASSES = 1000
 
@@ -99,6 +100,7 @@ def create_store(
         views=ViewPolicy(),
         sampler=SAMPLER,
         renderer=RENDERER,
+        probe=probe("bilinear"),
         size=224,
         interpolation="bilinear",
         temperature=1.0,

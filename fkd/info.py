@@ -68,7 +68,7 @@ def describe(path: Path) -> list[tuple[str, str]]:
         (
             "views",
             f"{spec.size} px, {spec.interpolation}, scale {_numbers(views.scale)}, "
-            f"ratio {_numbers(views.ratio)}, seed {views.seed}",
+            f"ratio {_numbers(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
         ),
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),

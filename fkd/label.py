@@ -19,6 +19,7 @@ from fkd.errors import DecodeError, FkdError, ImagesError, SoftLabelError, Store
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.preflight import check_teachers
+from fkd.probe import drift, probe
 from fkd.progress import note, progress
 from fkd.ranks import Ranks
 from fkd.renderer import Renderer
@@ -65,6 +66,7 @@ def describe(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         views=config.views,
         sampler=SAMPLER,
         renderer=RENDERER,
+        probe=probe(first.interpolation),
         size=first.size,
         interpolation=first.interpolation,
         temperature=config.temperature,
@@ -96,6 +98,9 @@ def _hold(
         LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
     store = LabelStore.open(config.out, writable=True)
     _refuse_other_settings(config, store, spec, images)
+    changed = drift(store.spec, config.out)
+    if changed:
+        note(f"warning: {changed}; --overwrite labels all images anew")
     with (config.out / "zarr.json").open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

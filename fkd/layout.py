@@ -73,6 +73,7 @@ class StoreSpec:
     views: ViewPolicy
     sampler: str
     renderer: str
+    probe: str
     size: int
     interpolation: Interpolation
     temperature: float

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from fkd.config import Preprocessing, TrainConfig
-from fkd.crops import RENDERER, normalize
+from fkd.crops import normalize
 from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
 from fkd.evaluate import Accuracy, evaluate, match_classes
 from fkd.images import ImageList, dataset_root, first_difference, list_images, val_folder
 from fkd.losses import distillation_loss
-from fkd.progress import progress
+from fkd.probe import drift
+from fkd.progress import note, progress
 from fkd.renderer import Renderer
 from fkd.runs import Run
 from fkd.schedule import Schedule, learning_rate
@@ -72,11 +73,9 @@ def _open_store(config: TrainConfig) -> LabelStore:
     store = LabelStore.open(config.store)
     store.require_complete()
     check_reading(store.spec.scheme, config.scheme)
-    if store.spec.renderer != RENDERER:
-        raise StoreError(
-            f"{config.store} was labelled with the renderer {store.spec.renderer!r}, this fkd has "
-            f"{RENDERER!r}: its labels belong to other pixels; use the fkd that made it"
-        )
+    changed = drift(store.spec, config.store)
+    if changed:
+        note(f"warning: {changed}")
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "

@@ -30,7 +30,7 @@ ROWS = [
         "resample",
     ],
     ["losses", "images", "slabs", "renderer", "sources", "classes", "students", "arrays"],
-    ["store", "teachers"],
+    ["store", "teachers", "probe"],
     ["prefetch", "teacher_views", "center_views", "info"],
     ["views", "evaluate", "assembler", "preflight"],
     ["runs"],

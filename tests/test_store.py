@@ -12,6 +12,7 @@ from fkd.arrays import remove
 from fkd.errors import StoreError
 from fkd.images import ImageList
 from fkd.layout import StoreSpec, TeacherRecord, digest, library_versions, now
+from fkd.probe import probe
 from fkd.slabs import Block
 
 CLASSES = 40
@@ -28,6 +29,7 @@ def make_spec(n, m, scheme, block=None, classes=CLASSES):
         views=ViewPolicy(),
         sampler="random-resized-crop-1",
         renderer="torch-antialias-uint8-1",
+        probe=probe("bilinear"),
         size=32,
         interpolation="bilinear",
         temperature=1.0,

@@ -14,6 +14,7 @@ from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.crops import RENDERER, SAMPLER, sample_views
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.layout import StoreSpec, TeacherRecord
+from fkd.probe import probe
 from fkd.slabs import Block
 from fkd.softlabels import quantize, restore
 
@@ -41,6 +42,7 @@ def make_spec(scheme, views, images):
         views=views,
         sampler=SAMPLER,
         renderer=RENDERER,
+        probe=probe("bilinear"),
         size=224,
         interpolation="bilinear",
         temperature=1.0,
