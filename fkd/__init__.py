@@ -17,17 +17,17 @@ from fkd.config import (
     Preprocessing,
     Scheme,
     TeacherChoice,
-    TrainConfig,
     ViewPolicy,
 )
 from fkd.errors import FkdError
+from fkd.recipes import Augment, Objective, Optim, TrainConfig
 
 if TYPE_CHECKING:
+    from fkd.checkpoints import load_student
     from fkd.dryrun import estimate_run
     from fkd.evaluate import Accuracy, evaluate_checkpoint
     from fkd.label import label_images
     from fkd.store import LabelStore
-    from fkd.students import load_student
     from fkd.train import train_student
 
 _HOME = {
@@ -36,16 +36,19 @@ _HOME = {
     "estimate_run": "fkd.dryrun",
     "evaluate_checkpoint": "fkd.evaluate",
     "label_images": "fkd.label",
-    "load_student": "fkd.students",
+    "load_student": "fkd.checkpoints",
     "train_student": "fkd.train",
 }
 
 __all__ = [
     "Accuracy",
+    "Augment",
     "Engine",
     "FkdError",
     "LabelConfig",
     "LabelStore",
+    "Objective",
+    "Optim",
     "Preprocessing",
     "Scheme",
     "TeacherChoice",

@@ -37,6 +37,14 @@ class SoftLabelError(FkdError):
     """Probabilities that are no distribution, or a reading that the stored scheme cannot give."""
 
 
+class Stopped(FkdError):
+    """A run that a signal ended before its time, with all saved that it needs to go on."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of what a library says, to quote it in a message of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

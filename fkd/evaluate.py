@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn import functional
 
 from fkd.center_views import evaluation_batches
+from fkd.checkpoints import load_student
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_range
 from fkd.crops import normalize
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
 from fkd.progress import note, progress
 from fkd.renderer import Renderer
-from fkd.students import load_student
 from fkd.zoo import place, resolve_device
 
 

@@ -1,6 +1,5 @@
 """`fkd label`: run the teachers once over M views of every image and store what they said."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from fkd.crops import RENDERER, SAMPLER
 from fkd.errors import DecodeError, FkdError, ImagesError, SoftLabelError, StoreError
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
+from fkd.locks import held
 from fkd.preflight import check_teachers
 from fkd.probe import drift, probe
 from fkd.progress import note, progress
@@ -101,18 +101,11 @@ def _hold(
     changed = drift(store.spec, config.out)
     if changed:
         note(f"warning: {changed}; --overwrite labels all images anew")
-    with (config.out / "zarr.json").open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"another `fkd label` is at work on {config.out}; wait for it or stop it, or start all "
-                "processes of one run with torchrun"
-            ) from error
-        except OSError:
-            note(
-                f"{config.out} is on a file system without locks: start no second `fkd label` on it"
-            )
+    busy = StoreError(
+        f"another `fkd label` is at work on {config.out}; wait for it or stop it, or start all "
+        "processes of one run with torchrun"
+    )
+    with held(config.out / "zarr.json", busy, "fkd label"):
         ranks.once("created", lambda: None)
         yield LabelStore.open(config.out, writable=True)
 

@@ -56,11 +56,7 @@ class Ranks:
 
     def device(self, name: str) -> str:
         """Return the `--device` of this rank: its own GPU where the user did not number one."""
-        if self.world_size > 1 and (
-            name == "cuda" or (name == "auto" and torch.cuda.is_available())
-        ):
-            return f"cuda:{self.local_rank % max(1, torch.cuda.device_count())}"
-        return name
+        return own_device(name, self.local_rank) if self.world_size > 1 else name
 
     def once(self, key: str, work: Callable[[], Any]) -> Any:
         """Do `work` on the leading rank and return what it returned, a JSON value, on every rank."""
@@ -86,3 +82,10 @@ class Ranks:
     def all_finished(self) -> bool:
         """Say whether every rank has nothing left to do."""
         return bool(self.keys.check([f"finished/{rank}" for rank in range(self.world_size)]))
+
+
+def own_device(name: str, local_rank: int) -> str:
+    """Return the `--device` of one of several processes on a machine."""
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return f"cuda:{local_rank % max(1, torch.cuda.device_count())}"
+    return name

@@ -1,4 +1,4 @@
-"""A run folder: config.json, metrics.jsonl (one JSON object a line), last.pt and best.pt."""
+"""A run folder: config.json, metrics.jsonl (one JSON object a line), last.pt, previous.pt and best.pt."""
 
 import json
 import math
@@ -9,81 +9,95 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from fkd.config import TrainConfig
+from fkd.checkpoints import BEST, newest_checkpoint, save_checkpoint, save_last
 from fkd.errors import ConfigError
 from fkd.evaluate import Accuracy
+from fkd.locks import held
+from fkd.progress import note
+from fkd.recipes import TrainConfig
 from fkd.schedule import Schedule
-from fkd.students import StudentCard, save_checkpoint
+from fkd.students import StudentCard
+from fkd.tracking import open_tracker
+
+CONFIG, METRICS = "config.json", "metrics.jsonl"
 
 # A line of training metrics every so many steps.
 _LOG_EVERY = 10
 
+# What may differ when a run goes on: where things are and who does the work, not what is computed.
+_FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
+_FREE |= {"save_every", "eval_every", "eval_last", "micro_batch", "compile"}
+
 
 class Run:
-    """What a training run leaves behind, written while it goes."""
+    """What a training run leaves behind, written while it goes; use it in a `with` block.
 
-    def __init__(self, config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) -> None:
-        """Make the folder and write the whole configuration; a folder that is in use is refused."""
-        self.folder = config.out or _free_folder(config)
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise ConfigError(f"--out {self.folder} exists and is not empty; choose a new folder")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {self.folder} cannot be made ({error})") from error
-        content = {**asdict(config), "scheme": str(config.scheme), **about}
-        text = json.dumps(content, indent=2, default=str) + "\n"
-        (self.folder / "config.json").write_text(text, "utf-8")
+    `checkpoint` is what a run that goes on begins with, None for a new one.
+    """
+
+    def __init__(self, folder: Path, schedule: Schedule, checkpoint: dict[str, Any] | None) -> None:
+        """Use `open_run`, which makes the folder or finds it."""
+        self.folder = folder
+        self.checkpoint = checkpoint
         self._schedule = schedule
-        self._losses: list[float] = []
-        self._waited = 0.0
-        self._since = time.perf_counter()
-        self._best = -math.inf
-        self._loss = math.inf
+        self._losses: list[float] = [] if checkpoint is None else list(checkpoint["losses"])
+        self._best = -math.inf if checkpoint is None else float(checkpoint["best"])
+        self._loss = math.inf if checkpoint is None else float(checkpoint["loss"])
+        self._tracker = open_tracker(folder)
+        self._restart_clock()
+        self._saved = time.monotonic()
 
     def log_step(self, step: int, *, loss: float, lr: float, waited: float) -> None:
         """Note a step and the seconds it waited for data; write a line every few steps."""
         self._losses.append(loss)
         self._loss = sum(self._losses) / len(self._losses)
         self._waited += waited
+        self._steps += 1
         if step % _LOG_EVERY and step != self._schedule.total_steps:
             return
-        seconds, steps = time.perf_counter() - self._since, len(self._losses)
+        seconds = max(time.perf_counter() - self._since, 1e-9)
         self._write(
             kind="train",
             step=step,
             epoch=round(self._schedule.epoch_at(step), 4),
             loss=self._loss,
             lr=lr,
-            views_per_s=steps * self._schedule.batch_size / seconds,
-            images_per_s=steps * self._schedule.images_per_batch / seconds,
+            views_per_s=self._steps * self._schedule.batch_size / seconds,
+            images_per_s=self._steps * self._schedule.images_per_batch / seconds,
             data_wait=self._waited / seconds,
         )
-        self._losses, self._waited, self._since = [], 0.0, time.perf_counter()
+        self._losses = []
+        self._restart_clock()
 
-    def finish_evaluation(
-        self,
-        step: int,
-        accuracy: Accuracy | None,
-        card: StudentCard,
-        student: nn.Module,
-        state: dict[str, Any],
+    def log_evaluation(self, step: int, accuracy: Accuracy, ema: Accuracy | None) -> None:
+        """Write an evaluation, of the weights and of their moving average."""
+        average = {} if ema is None else {f"ema_{k}": v for k, v in asdict(ema).items()}
+        epoch = round(self._schedule.epoch_at(step), 4)
+        self._write(kind="eval", step=step, epoch=epoch, **asdict(accuracy), **average)
+
+    def due(self, minutes: float) -> bool:
+        """Say whether the last checkpoint is older than `minutes`; 0 turns that off."""
+        return minutes > 0 and time.monotonic() - self._saved > 60 * minutes
+
+    def save(self, step: int, card: StudentCard, state: Mapping[str, Any], **more: object) -> None:
+        """Write last.pt, so that the run can go on after `step`."""
+        save_last(self.folder, card, self._state(step, state, more))
+        self._saved = time.monotonic()
+
+    def save_if_best(
+        self, step: int, card: StudentCard, state: Mapping[str, Any], top1: float | None
     ) -> None:
-        """Write the evaluation and last.pt, and best.pt where it is the best yet.
-
-        Best is by top-1 or, where there is no val folder, by the training loss.
-        """
-        measured = {} if accuracy is None else asdict(accuracy)
-        if accuracy is not None:
-            self._write(kind="eval", step=step, epoch=self._schedule.epoch_at(step), **measured)
-        state = {"accuracy": measured, **state}
-        save_checkpoint(self.folder / "last.pt", card, student, state)
-        score = -self._loss if accuracy is None else accuracy.top1
+        """Write best.pt where this is the best yet: by top-1 or, without a val folder, by the loss."""
+        score = -self._loss if top1 is None else top1
         if score >= self._best:
             self._best = score
-            save_checkpoint(self.folder / "best.pt", card, student, state)
+            save_checkpoint(self.folder / BEST, card, self._state(step, state, {}))
+
+    def _state(
+        self, step: int, state: Mapping[str, Any], more: Mapping[str, object]
+    ) -> dict[str, Any]:
+        progress = {"losses": self._losses, "best": self._best, "loss": self._loss}
+        return {"step": step, **progress, **more, **state}
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -92,15 +106,112 @@ class Run:
         yield
         self._since += time.perf_counter() - began
 
-    def _write(self, **line: object) -> None:
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+    def _restart_clock(self) -> None:
+        self._waited, self._steps, self._since = 0.0, 0, time.perf_counter()
+
+    def _write(self, **line: Any) -> None:
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        self._tracker(line)
+
+
+@contextmanager
+def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) -> Iterator[Run]:
+    """Make the run's folder or, with `--resume`, find it; keep other processes out of it.
+
+    Refuses a folder that is in use, and one that holds a run of other settings.
+    """
+    folder = (
+        config.out or (_newest_folder(config) if config.resume else None) or _free_folder(config)
+    )
+    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    goes_on = config.resume and (folder / CONFIG).is_file()
+    if used and not goes_on:
+        raise ConfigError(
+            f"--out {folder} exists and is not empty; choose a new folder"
+            + ("" if config.resume else ", or add --resume to go on with the run in it")
+        )
+    if not goes_on:
+        if config.resume:
+            note(f"{folder} holds no run yet: training starts at the beginning")
+        _make(folder, {**config.settings(), **about})
+    busy = ConfigError(f"another `fkd train` is at work in {folder}; wait for it or stop it")
+    with held(folder / CONFIG, busy, "fkd train"):
+        checkpoint = None
+        if goes_on:
+            _refuse_other_settings(folder, {**config.settings(), **about})
+            checkpoint = newest_checkpoint(folder)
+            _forget_after(folder, checkpoint or {"step": 0, "evaluated": True})
+        yield Run(folder, schedule, checkpoint)
+
+
+def _make(folder: Path, content: Mapping[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {folder} cannot be made ({error})") from error
+
+
+def _refuse_other_settings(folder: Path, now: Mapping[str, Any]) -> None:
+    try:
+        before = json.loads((folder / CONFIG).read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{folder / CONFIG} is damaged ({error}); start a new run") from error
+    for name, value in json.loads(json.dumps(now)).items():
+        if name not in _FREE and before.get(name) != value:
+            what = (
+                f"--{name.replace('_', '-')}" if name in TRAIN_SETTINGS else name.replace("_", " ")
+            )
+            raise ConfigError(
+                f"{folder} was started with other settings: {what} is {_short(value)}, the run has "
+                f"{_short(before.get(name))}; use the same to go on with it, or another --out"
+            )
+
+
+TRAIN_SETTINGS = frozenset(TrainConfig().settings())
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+    return text if len(text) < 60 else text[:57] + "…"
+
+
+def _forget_after(folder: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Drop the lines of what the checkpoint does not know: it is done again."""
+    path = folder / METRICS
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+            again = entry["kind"] == "eval" and not checkpoint["evaluated"]
+            if entry["step"] < checkpoint["step"] + (0 if again else 1):
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue  # the end of a line that was being written when the process died
+    aside = path.with_name(METRICS + ".partial")
+    aside.write_text("".join(kept), "utf-8")
+    aside.replace(path)
+
+
+def _stem(config: TrainConfig) -> str:
+    student = config.student.replace(":", "-").replace("/", "-")
+    return f"{student}-{config.scheme}-m{config.crops_per_image}"
 
 
 def _free_folder(config: TrainConfig) -> Path:
     """Return the first of runs/STUDENT-SCHEME-mM-1, -2, … that does not exist."""
-    stem = f"{config.student}-{config.scheme}-m{config.crops_per_image}"
     number = 1
-    while (folder := Path("runs") / f"{stem}-{number}").exists():
+    while (folder := Path("runs") / f"{_stem(config)}-{number}").exists():
         number += 1
+    return folder
+
+
+def _newest_folder(config: TrainConfig) -> Path | None:
+    """Return the last of runs/STUDENT-SCHEME-mM-1, -2, …, or None where there is none."""
+    folder, number = None, 1
+    while (path := Path("runs") / f"{_stem(config)}-{number}").exists():
+        folder, number = path, number + 1
     return folder

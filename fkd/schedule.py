@@ -87,9 +87,22 @@ class Schedule:
             yield parts
 
 
-def learning_rate(step: int, *, peak: float, total_steps: int, warmup_steps: int = 0) -> float:
-    """Return the rate of step 0 … total_steps - 1: a linear warm-up, then half a cosine down to 0."""
+def learning_rate(
+    step: int,
+    *,
+    peak: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    floor: float = 0.0,
+    constant: bool = False,
+) -> float:
+    """Return the rate of step 0 … total_steps - 1.
+
+    A linear warm-up, then half a cosine from `peak` down to `floor`, or `peak` for ever.
+    """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
+    if constant:
+        return peak
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-    return peak * 0.5 * (1 + math.cos(math.pi * done))
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))

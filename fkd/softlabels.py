@@ -46,6 +46,11 @@ class SoftLabels:
     value: Tensor
     tail: Tensor
 
+    def take(self, rows: Tensor) -> "SoftLabels":
+        """Return the labels of some crops, int64 [b], in that order."""
+        index = None if self.index is None else self.index[rows]
+        return SoftLabels(index, self.value[rows], self.tail[rows])
+
     def dense(self, num_classes: int) -> Tensor:
         """Return f32 [B, C]."""
         if self.index is None:

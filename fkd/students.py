@@ -1,18 +1,17 @@
-"""Students: build one by name, save it with what is needed to use it again, load it."""
+"""Students: build one by name, give it weights to begin with."""
 
-import os
-from dataclasses import asdict, dataclass
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import torchvision
 from torch import Tensor, nn
 
 from fkd import zoo
 from fkd.config import Preprocessing
-from fkd.errors import ModelError
-
-CHECKPOINT_VERSION = 1
+from fkd.errors import ModelError, first_line
+from fkd.progress import note
 
 
 @dataclass(frozen=True)
@@ -25,48 +24,74 @@ class StudentCard:
 
 
 def build_student(card: StudentCard) -> nn.Module:
-    """Build an untrained student with one output per class."""
-    zoo.check_name(card.name, "student")
+    """Build an untrained student with one output per class.
+
+    Its name is a model of torchvision, `timm:NAME`, or `package.module:function`, which is called with
+    the number of classes and returns a model.
+    """
+    if card.name.startswith("timm:"):
+        zoo.timm_name(card.name, "student")
+    elif ":" in card.name:
+        return _call(card)
+    else:
+        zoo.check_name(card.name, "student")
     return zoo.build(card.name, len(card.classes), card.preprocessing.size)
 
 
-def save_checkpoint(path: Path, card: StudentCard, model: nn.Module, state: dict[str, Any]) -> None:
-    """Write a checkpoint aside, sync it and rename it: a reader sees the old one or the new one whole.
-
-    `state` is the trainer's own (step, metrics, optimizer) and holds plain values and tensors only.
-    """
-    content = {
-        "checkpoint_version": CHECKPOINT_VERSION,
-        "student_card": asdict(card),
-        "student": model.state_dict(),
-        **state,
-    }
-    aside = path.with_name(path.name + ".partial")
-    with aside.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def load_student(path: Path) -> tuple[StudentCard, nn.Module]:
-    """Rebuild the student of a checkpoint, with its weights, in eval mode on the CPU."""
-    if not path.is_file():
-        raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
+def _call(card: StudentCard) -> nn.Module:
+    module, _, function = card.name.partition(":")
     try:
-        content = zoo.read_file(path)
-        if not isinstance(content, dict):
-            raise TypeError(f"it holds a {type(content).__name__}")
-        version, said = content["checkpoint_version"], content["student_card"]
-        preprocessing = Preprocessing(**said["preprocessing"])
-        card = StudentCard(said["name"], tuple(said["classes"]), preprocessing)
-        weights: dict[str, Tensor] = dict(content["student"])
-    except Exception as error:  # reading fails in a dozen ways on a file that is not a checkpoint
-        raise ModelError(f"checkpoint {path}: not a checkpoint of fkd train") from error
-    if version != CHECKPOINT_VERSION:
+        model = getattr(importlib.import_module(module), function)(len(card.classes))
+    except Exception as error:  # a user's function may raise anything
         raise ModelError(
-            f"checkpoint {path} has version {version}, this fkd reads version {CHECKPOINT_VERSION}"
+            f"student {card.name}: {first_line(error)}; package.module:function must name a function "
+            "of the number of classes that returns a model"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"student {card.name}: it returned a {type(model).__name__}, not a model")
+    return model
+
+
+def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
+    """Load the weights to begin with: "default", the library's own, or a state-dict file.
+
+    A head with another number of outputs keeps its random weights, and that is said.
+    """
+    what = f"--init {init}"
+    state = _pretrained(card) if init == "default" else zoo.read_state_dict(Path(init))
+    own = model.state_dict()
+    head = [name for name in _head(card) if name in state and state[name].shape != own[name].shape]
+    if head:
+        note(
+            f"{what} was made for {len(state[head[-1]]):,} classes, the store has {len(card.classes):,}: "
+            f"{' and '.join(head)} begin at random"
         )
-    model = build_student(card)
-    zoo.load_weights(model, weights, f"checkpoint {path}")
-    return card, model.eval()
+    zoo.load_weights(model, {**state, **{name: own[name] for name in head}}, what)
+
+
+def _head(card: StudentCard) -> list[str]:
+    """Name the tensors that change with the number of classes; none of a user's own model."""
+    if ":" in card.name and not card.name.startswith("timm:"):
+        return []
+    return zoo.head_tensors(lambda n: zoo.build(card.name, n, card.preprocessing.size))
+
+
+def _pretrained(card: StudentCard) -> dict[str, Tensor]:
+    try:
+        if card.name.startswith("timm:"):
+            timm = zoo.import_timm(card.name)
+            model: Any = timm.create_model(zoo.timm_name(card.name, "student"), pretrained=True)
+        elif ":" in card.name:
+            raise ModelError(
+                f"--init default: {card.name} has no library that keeps weights for it"
+            )
+        else:
+            model = torchvision.models.get_model(card.name, weights="DEFAULT")
+    except ModelError:
+        raise
+    except Exception as error:  # the clients of both hubs raise a dozen kinds
+        raise ModelError(
+            f"--init default: the weights of {card.name} could not be downloaded ({first_line(error)}); "
+            "give a state-dict file with --init FILE"
+        ) from error
+    return dict(model.state_dict())

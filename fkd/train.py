@@ -1,43 +1,78 @@
 """`fkd train`: train a student on stored crops and their soft labels; no teacher is ever loaded."""
 
-import math
+import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fkd.config import Preprocessing, TrainConfig
-from fkd.crops import normalize
-from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
-from fkd.evaluate import Accuracy, evaluate, match_classes
-from fkd.images import ImageList, dataset_root, first_difference, list_images, val_folder
-from fkd.losses import distillation_loss
-from fkd.probe import drift
-from fkd.progress import note, progress
+from fkd.config import Preprocessing
+from fkd.errors import ConfigError, FkdError, Stopped
+from fkd.evaluate import Accuracy, evaluate
+from fkd.group import Group, joined
+from fkd.images import ImageList
+from fkd.learner import Learner, views_at_a_time
+from fkd.progress import progress
+from fkd.recipes import TrainConfig
 from fkd.renderer import Renderer
-from fkd.runs import Run
+from fkd.runs import Run, open_run
 from fkd.schedule import Schedule, learning_rate
-from fkd.softlabels import check_reading, restore
+from fkd.stopping import StopRequest, remembered_signals
 from fkd.store import LabelStore
-from fkd.students import StudentCard, build_student
+from fkd.students import StudentCard, build_student, give_weights
+from fkd.training_data import find_images, find_val, open_store
 from fkd.views import StudentBatch, student_batches
-from fkd.zoo import check_fit, place, resolve_device
+from fkd.zoo import check_fit, resolve_device
 
-# Views that go through the student at a time where the user does not say: what fits comfortably.
-_MICRO_BATCH = {"cpu": 64, "mps": 64}
-_MICRO_BATCH_GPU = 256
+
+@dataclass(frozen=True)
+class _Course:
+    """What a run works with: all that is settled before the first step."""
+
+    config: TrainConfig
+    store: LabelStore
+    images: ImageList
+    val: ImageList | None
+    schedule: Schedule
+    card: StudentCard
+    group: Group
 
 
 def train_student(config: TrainConfig) -> Path:
     """Train a student from a label store; return the run folder with its checkpoints and metrics.
 
-    Raises `FkdError` for bad input before the first step.
+    Under torchrun the processes share every batch. Raises `FkdError` for bad input, before the first
+    step wherever that can be known, and `Stopped` where a signal ended the run with all saved.
     """
-    device = resolve_device(config.device)
-    store = _open_store(config)
-    images = _find_images(config, store)
-    val = _find_val(config, images, store)
+    with joined(config.device) as group:
+        course = _prepare(config, group)
+        torch.manual_seed(config.seed)
+        device = resolve_device(group.device)
+        learner = _build_learner(course, device)
+        if not group.leads:
+            return _follow(course, learner)
+        about = {
+            "total_steps": course.schedule.total_steps,
+            "store_spec": course.store.spec.to_json(),
+        }
+        with open_run(config, course.schedule, about) as run:
+            checkpoint = group.share(run.checkpoint)
+            _fit(course, learner, run, checkpoint)
+            return run.folder
+
+
+def _follow(course: _Course, learner: Learner) -> Path:
+    """Take part in a run that another process leads."""
+    _fit(course, learner, None, course.group.share(None))
+    return course.config.out or Path("runs")
+
+
+def _prepare(config: TrainConfig, group: Group) -> _Course:
+    """Open and check all that a run reads."""
+    store = open_store(config)
+    images = find_images(config, store)
     schedule = Schedule(
         num_images=len(store.labelled_images()),
         num_crops=store.spec.num_crops,
@@ -46,194 +81,224 @@ def train_student(config: TrainConfig) -> Path:
         epochs=config.epochs,
         seed=config.seed,
     )
-    card = StudentCard(
-        config.student,
-        store.class_names(),
-        Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation),
-    )
-    torch.manual_seed(config.seed)
-    student = place(build_student(card), device)
-    _check_fit(config, card, student)
-    about = {"total_steps": schedule.total_steps, "store_spec": store.spec.to_json()}
-    run = Run(config, schedule, about)
-    _fit(config, store, images, val, schedule, card, student, run)
-    return run.folder
+    if schedule.images_per_batch % group.size:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is {schedule.images_per_batch} images, which "
+            f"{group.size} processes cannot share evenly; choose a multiple of "
+            f"{config.crops_per_image * group.size}"
+        )
+    how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
+    card = StudentCard(config.student, store.class_names(), how)
+    val = find_val(config, images, store)
+    return _Course(config, store, images, val, schedule, card, group)
 
 
-def _check_fit(config: TrainConfig, card: StudentCard, student: nn.Module) -> None:
-    """Refuse, before anything is written, a student that cannot take the views as they will come."""
-    at_a_time = _views_at_a_time(config, next(student.parameters()).device)
-    parts = -(-config.batch_size // at_a_time)
+def _build_learner(course: _Course, device: torch.device) -> Learner:
+    """Build the student, and refuse one that cannot take the views as they will come."""
+    config, card, size = course.config, course.card, course.card.preprocessing.size
+    student = build_student(card)
+    if config.init is not None:
+        give_weights(student, card, config.init)
+    views = config.batch_size // course.group.size
+    fewest = views // -(-views // views_at_a_time(config, device))
     remedy = "choose another --student or a larger --batch-size, or label at another --size"
-    fewest, size = config.batch_size // parts, card.preprocessing.size
-    check_fit(student.train(), fewest, size, f"student {card.name}", remedy)
-
-
-def _open_store(config: TrainConfig) -> LabelStore:
-    store = LabelStore.open(config.store)
-    store.require_complete()
-    check_reading(store.spec.scheme, config.scheme)
-    changed = drift(store.spec, config.store)
-    if changed:
-        note(f"warning: {changed}")
-    if config.crops_per_image > store.spec.num_crops:
+    outputs = check_fit(student.train(), fewest, size, f"student {card.name}", remedy)
+    if outputs != len(card.classes):
         raise ConfigError(
-            f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
-            f"per image in {config.store}; choose at most {store.spec.num_crops}"
+            f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
+            "its function gets the number of classes and must return a model with as many outputs"
         )
-    if config.batch_size % config.crops_per_image:
-        raise ConfigError(
-            f"--batch-size {config.batch_size} is not divisible by --crops-per-image "
-            f"{config.crops_per_image}; batch size counts views, so choose a multiple such as "
-            f"{max(1, config.batch_size // config.crops_per_image) * config.crops_per_image}"
-        )
-    if not len(store.labelled_images()):
-        raise StoreError(f"{config.store} holds no labelled image")
-    return store
-
-
-def _find_images(config: TrainConfig, store: LabelStore) -> ImageList:
-    """List the images where the store or `--images` says, and refuse others than those labelled."""
-    root = Path(store.spec.images_root) if config.images is None else dataset_root(config.images)
-    if not root.is_dir():
-        raise ImagesError(
-            f"the images of {config.store} are not at {root}; say where they are with --images"
-        )
-    images = list_images(root)
-    difference = first_difference(store.image_paths(), store.num_bytes(), images)
-    if difference:
-        raise ImagesError(
-            f"{root} does not hold the images that {config.store} was made from: {difference}; "
-            "give the right folder with --images or label this one anew"
-        )
-    return images
-
-
-def _find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:
-    folder = config.val or val_folder(images.root)
-    if folder is None:
-        return None
-    val = list_images(folder)
-    match_classes(val, store.class_names())
-    return val
+    return Learner(config, card, course.store.spec.scheme, student, device, course.group)
 
 
 def _fit(
-    config: TrainConfig,
-    store: LabelStore,
-    images: ImageList,
-    val: ImageList | None,
-    schedule: Schedule,
-    card: StudentCard,
-    student: nn.Module,
-    run: Run,
+    course: _Course, learner: Learner, run: Run | None, checkpoint: dict[str, object] | None
 ) -> None:
     """The training loop: one batch, one step, one line of the schedule after another."""
-    device = next(student.parameters()).device
-    # All parameters decay, biases and norms too, as in the ImageNet recipe that FKD follows.
-    optimizer = torch.optim.SGD(
-        student.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    evaluate_at = _evaluation_steps(config, schedule)
-    warmup_steps = schedule.step_at(config.warmup_epochs)
-    peak = config.lr * config.batch_size / 1024
-    student.train()
+    config, schedule, group = course.config, course.schedule, course.group
+    first = 0
+    if checkpoint is not None:
+        learner.load_state(checkpoint)
+        first = int(str(checkpoint["step"]))
+    size = schedule.batch_size
     with (
-        Renderer(config.workers, device, config.render) as renderer,
-        progress(None, "train", unit="view", total=schedule.total_steps * config.batch_size) as bar,
+        remembered_signals() as stop,
+        Renderer(config.workers, learner.device, config.render) as renderer,
+        progress(
+            None,
+            "train",
+            unit="view",
+            total=schedule.total_steps * size,
+            initial=first * size,
+            disable=run is None,
+        ) as bar,
     ):
-        batches = student_batches(renderer, store, images, schedule)
-        for step in range(schedule.total_steps):
+        record = _Record(course, learner, run, stop)
+        if checkpoint is not None and not checkpoint["evaluated"]:
+            record.evaluate(first)
+        batches = student_batches(
+            renderer,
+            course.store,
+            course.images,
+            schedule,
+            first_step=first,
+            rank=group.rank,
+            num_ranks=group.size,
+        )
+        for step in range(first, schedule.total_steps):
             waiting = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - waiting
-            lr = learning_rate(
-                step, peak=peak, total_steps=schedule.total_steps, warmup_steps=warmup_steps
-            )
-            loss = _step(config, store, card, student, optimizer, batch, lr)
-            _refuse_non_finite(loss, step, lr, batch, images)
-            bar.update(config.batch_size)
-            bar.set_postfix(loss=f"{loss:.3f}", lr=f"{lr:.2g}", refresh=False)
-            run.log_step(step + 1, loss=loss, lr=lr, waited=waited)
-            if step + 1 in evaluate_at:
-                with run.paused():
-                    accuracy = _evaluate(config, card, student, val)
-                    state = {"step": step + 1, "optimizer": optimizer.state_dict()}
-                    run.finish_evaluation(step + 1, accuracy, card, student, state)
+            lr = rate_at(config, schedule, step)
+            hard_weight = config.objective.hard_weight_at(step / schedule.total_steps)
+            loss = _step(learner, batch, step, lr, hard_weight)
+            record.note_step(_Step(step, lr, waited, batch, loss))
+            bar.update(size)
+            bar.set_postfix(loss=f"{record.loss:.3f}", lr=f"{lr:.2g}", refresh=False)
+            record.keep(step + 1)
 
 
-def _evaluation_steps(config: TrainConfig, schedule: Schedule) -> set[int]:
-    """Steps after which to evaluate and save: every `eval_every` epochs, and at the very end."""
-    one_step = config.batch_size / schedule.num_images
-    every = max(config.eval_every or float(config.crops_per_image), one_step)
-    last = schedule.total_steps
-    count = math.floor(config.epochs / every)
-    return {min(last, max(1, schedule.step_at(n * every))) for n in range(1, count + 1)} | {last}
+def rate_at(config: TrainConfig, schedule: Schedule, step: int) -> float:
+    """Return the learning rate of a step of a run."""
+    optim = config.optim
+    return learning_rate(
+        step,
+        peak=optim.lr * config.batch_size / 1024,
+        total_steps=schedule.total_steps,
+        warmup_steps=schedule.step_at(optim.warmup_epochs),
+        floor=optim.min_lr,
+        constant=optim.lr_schedule == "constant",
+    )
 
 
 def _step(
-    config: TrainConfig,
-    store: LabelStore,
-    card: StudentCard,
-    student: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: StudentBatch,
-    lr: float,
-) -> float:
-    """Take one optimizer step on a batch, in micro-batches whose gradients add up; return the loss."""
-    device = next(student.parameters()).device
-    at_a_time = _views_at_a_time(config, device)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=device)
-    for views, rows in _micro_batches(batch.views, at_a_time):
-        kept = {name: values[rows].to(device) for name, values in batch.kept.items()}
-        labels = restore(
-            kept, store.spec.scheme, config.scheme, len(card.classes), config.label_temperature
+    learner: Learner, batch: StudentBatch, step: int, lr: float, hard_weight: float
+) -> Tensor:
+    try:
+        return learner.step(batch, step, lr=lr, hard_weight=hard_weight)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise FkdError(
+                f"out of memory on {learner.device} at step {step + 1} with {len(batch.views)} views; "
+                "give fewer at a time with --micro-batch, or use --amp bf16"
+            ) from error
+        raise
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step that was asked of the device, whose loss has not been read yet."""
+
+    step: int
+    lr: float
+    waited: float
+    batch: StudentBatch
+    loss: Tensor
+
+
+class _Record:
+    """Reads losses a step late, so that the device never waits, and keeps what is worth keeping."""
+
+    def __init__(
+        self, course: _Course, learner: Learner, run: Run | None, stop: StopRequest
+    ) -> None:
+        self._course, self._learner, self._run, self._stop = course, learner, run, stop
+        self._evaluate_at = evaluation_steps(course.config, course.schedule)
+        self._unread: _Step | None = None
+        self._stopping = 0
+        self.loss = float("nan")
+
+    def note_step(self, step: _Step) -> None:
+        """Begin to sum up the loss of a step over all processes, and read that of the step before."""
+        asked = step.loss.new_full((), float(self._stop.number))
+        self._course.group.sum(report := torch.stack([step.loss / self._course.group.size, asked]))
+        self._read()
+        self._unread = _Step(step.step, step.lr, step.waited, step.batch, report)
+
+    def _read(self) -> None:
+        if self._unread is None:
+            return
+        unread, self._unread = self._unread, None
+        self.loss, asked = unread.loss.tolist()
+        self._stopping = max(self._stopping, int(asked))
+        if not abs(self.loss) < float("inf"):
+            first = self._course.images.paths[int(unread.batch.image_index[0])]
+            raise FkdError(
+                f"the loss is {self.loss} at step {unread.step + 1} (lr {unread.lr:g}, "
+                f"{len(unread.batch.views)} views, the first of {first}); the checkpoints of earlier "
+                "steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
+            )
+        if self._run is not None:
+            self._run.log_step(unread.step + 1, loss=self.loss, lr=unread.lr, waited=unread.waited)
+
+    def keep(self, done: int) -> None:
+        """Evaluate and save when it is time to; raises `Stopped` once a signal has come."""
+        run, config = self._run, self._course.config
+        if done in self._evaluate_at:
+            self._read()
+            self._save(done, evaluated=False)
+            self.evaluate(done)
+        elif run is not None and run.due(config.save_every):
+            self._read()
+            self._save(done)
+        if self._stopping and done < self._course.schedule.total_steps:
+            self._read()
+            self._save(done)
+            self._raise_stopped(done)
+
+    def _save(self, done: int, *, evaluated: bool = True) -> None:
+        if self._run is not None:
+            self._run.save(done, self._course.card, self._learner.state(), evaluated=evaluated)
+
+    def evaluate(self, done: int) -> None:
+        """Evaluate on the leading process, and keep the best."""
+        run, course, learner = self._run, self._course, self._learner
+        if run is None:
+            return
+        with run.paused():
+            try:
+                with self._stop.at_once(course.group.size == 1):
+                    own = _evaluate(course, learner.student)
+                    average = None if learner.ema is None else _evaluate(course, learner.ema.module)
+            except KeyboardInterrupt:
+                self._raise_stopped(done)
+            if own is not None:
+                run.log_evaluation(done, own, average)
+            judged = own if average is None else average
+            top1 = None if judged is None else judged.top1
+            run.save_if_best(done, course.card, learner.state(), top1)
+            self._save(done)
+
+    def _raise_stopped(self, done: int) -> None:
+        number = self._stop.number or signal.SIGTERM
+        folder = "" if self._run is None else self._run.folder
+        raise Stopped(
+            f"train was stopped after step {done:,} of {self._course.schedule.total_steps:,}; it goes on "
+            f"when the same command is run again with --resume --out {folder}",
+            number,
         )
-        pixels = normalize(
-            views.to(device, non_blocking=True), card.preprocessing.mean, card.preprocessing.std
-        )
-        logits = student(pixels.contiguous(memory_format=torch.channels_last))
-        targets = batch.targets[rows].to(device)
-        loss = distillation_loss(logits, labels, targets, config.hard_weight)
-        share = len(views) / len(batch.views)
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach() * share
-    optimizer.step()
-    return float(total)
 
 
-def _views_at_a_time(config: TrainConfig, device: torch.device) -> int:
-    return config.micro_batch or _MICRO_BATCH.get(device.type, _MICRO_BATCH_GPU)
+def evaluation_steps(config: TrainConfig, schedule: Schedule) -> set[int]:
+    """Return the steps after which to evaluate and save.
 
-
-def _micro_batches(views: Tensor, at_a_time: int) -> list[tuple[Tensor, slice]]:
-    """Deal a batch out into near-equal parts.
-
-    Dealt like cards, the m views of an image go to different parts, so batch norm sees as many different
-    images as it can; and no part is left with one view, which has no batch statistics.
+    They are every `eval_every` epochs, each of the last `eval_last`, and the very last step.
     """
-    parts = -(-len(views) // at_a_time)
-    return [(views[part::parts], slice(part, None, parts)) for part in range(parts)]
+    one_step = config.batch_size / schedule.num_images
+    every = max(config.eval_every or float(config.crops_per_image), one_step)
+    last, epochs = schedule.total_steps, config.epochs
+    at = [n * every for n in range(1, int(epochs / every + 1e-9) + 1)]
+    single = max(1.0, one_step)
+    count = int(config.eval_last / single + 1e-9)
+    at += [epochs - n * single for n in range(count) if epochs - n * single > 0]
+    return {min(last, max(1, schedule.step_at(epoch))) for epoch in at} | {last}
 
 
-def _refuse_non_finite(
-    loss: float, step: int, lr: float, batch: StudentBatch, images: ImageList
-) -> None:
-    if not math.isfinite(loss):
-        first = images.paths[int(batch.image_index[0])]
-        raise FkdError(
-            f"the loss is {loss} at step {step + 1} (lr {lr:g}, batch beginning with {first}); "
-            "the checkpoints of earlier steps are kept; try a smaller --lr"
-        )
-
-
-def _evaluate(
-    config: TrainConfig, card: StudentCard, student: nn.Module, val: ImageList | None
-) -> Accuracy | None:
-    if val is None:
+def _evaluate(course: _Course, student: torch.nn.Module) -> Accuracy | None:
+    if course.val is None:
         return None
+    config, card = course.config, course.card
     batch_size = min(128, config.batch_size)
-    return evaluate(student, card.preprocessing, card.classes, val, batch_size, config.workers)
+    return evaluate(
+        student, card.preprocessing, card.classes, course.val, batch_size, config.workers
+    )

@@ -167,15 +167,20 @@ def num_outputs(
 ) -> int:
     """Read from a weight file how many outputs its head has.
 
-    The head is found by building the model with 2 and with 3 outputs: its bias is what changes.
+    The head is what changes between the model with 2 and with 3 outputs.
     """
-    with torch.device("meta"):
-        few, many = (build_with(n).state_dict() for n in (2, 3))
-    heads = [key for key in few if few[key].shape != many[key].shape and few[key].dim() == 1]
+    heads = [key for key in head_tensors(build_with) if key.endswith("bias")]
     for key in heads:
         if key in state:
             return int(state[key].shape[0])
     raise ModelError(f"the weights have no tensor {heads[0]!r}, so they are not of {name}")
+
+
+def head_tensors(build_with: Callable[[int], nn.Module]) -> list[str]:
+    """Name the tensors of a model that change with its number of outputs."""
+    with torch.device("meta"):
+        few, many = (build_with(n).state_dict() for n in (2, 3))
+    return [key for key in few if few[key].shape != many[key].shape]
 
 
 def weights_hash(model: nn.Module) -> str:

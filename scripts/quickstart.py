@@ -126,7 +126,8 @@ def train_config(demo: Demo, data: Path, out: Path, seed: int) -> TrainConfig:
     run = out / "run"
     if (run / "config.json").exists():
         shutil.rmtree(run)
-    return TrainConfig(
+    return TrainConfig.from_recipe(
+        "fkd",
         store=out / "labels.zarr",
         out=run,
         student=demo.student,

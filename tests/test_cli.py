@@ -18,9 +18,12 @@ OPTIONS = {
         "--std --teacher --teacher-classes --teacher-weights --temperature --workers"
     ),
     "train": (
-        "--batch-size --compress --crops-per-image --device --epochs --eval-every --hard-weight "
-        "--images --label-temperature --lr --mean --micro-batch --momentum --out --render --seed "
-        "--std --student --val --warmup-epochs --weight-decay --workers"
+        "--amp --batch-size --clip-grad --color-jitter --compile --compress --crops-per-image --cutmix "
+        "--decay-norms --device --ema --epochs --eval-every --eval-last --hard-weight "
+        "--hard-weight-end --images --init --label-smoothing --label-temperature --loss --lr "
+        "--lr-schedule --mean --micro-batch --min-lr --mixup --momentum --no-decay-norms --optimizer "
+        "--out --recipe --render --resume --save-every --seed --std --student --student-temperature "
+        "--sync-bn --val --warmup-epochs --weight-decay --workers"
     ),
     "eval": "--batch-size --device --workers",
     "info": "",
@@ -29,7 +32,11 @@ OPTIONS = {
 
 @pytest.mark.parametrize("command", OPTIONS)
 def test_the_options_are_these(command):
-    options = {opt for param in main.commands[command].params for opt in param.opts}
+    options = {
+        opt
+        for param in main.commands[command].params
+        for opt in (*param.opts, *param.secondary_opts)
+    }
     assert sorted(o for o in options if o.startswith("-")) == OPTIONS[command].split()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fkd import Scheme
+from fkd import Objective, Scheme
 from fkd.losses import distillation_loss, soft_cross_entropy
 from fkd.softlabels import quantize, restore
 
@@ -24,12 +24,79 @@ def test_sparse_loss_and_gradient_equal_the_dense_ones(reading):
     assert torch.allclose(sparse, logits.grad, atol=1e-5)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_hard_weight_mixes_in_the_class(weight):
+READINGS = ["full", "hard", "smooth", "topk5", "topk5-smooth"]
+
+
+def some_labels(reading, crops=7, classes=100, sharpness=1.0):
+    full, wanted = Scheme("full"), Scheme.parse(reading)
+    probs = (sharpness * torch.randn(crops, classes)).softmax(1)
+    return restore(quantize(probs, full), full, wanted, classes)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_kl_is_cross_entropy_above_the_entropy_of_the_label(reading, temperature):
     torch.manual_seed(0)
-    top, targets = Scheme("topk", 3), torch.tensor([0, 1, 2, 3])
-    labels = restore(quantize(torch.randn(4, 9).softmax(1), top), top, top, 9)
+    labels, logits = some_labels(reading, sharpness=3.0), torch.randn(7, 100) * 4
+    how = Objective(loss="kl", student_temperature=temperature)
+    found = distillation_loss(logits, labels, torch.zeros(7, dtype=torch.long), how, 0.0)
+    log_q = (logits / temperature).log_softmax(1)
+    expected = functional.kl_div(log_q, labels.dense(100), reduction="none").sum(1)
+    assert torch.allclose(found, temperature**2 * expected, rtol=1e-4, atol=1e-4)
+    own = labels.dense(100).clamp_min(1e-30).log()
+    agreeing = distillation_loss(
+        own, labels, torch.zeros(7, dtype=torch.long), Objective("kl"), 0.0
+    )
+    assert agreeing.abs().max() < 1e-4
+
+
+def test_the_temperature_keeps_the_size_of_the_gradient():
+    """Hinton et al. 2015: gradients of the soft loss scale as 1/T², which T² makes up for."""
+    torch.manual_seed(0)
+    gradients = []
+    for t in (1.0, 20.0):
+        logits = (
+            0.1 * torch.randn(7, 100, generator=torch.Generator().manual_seed(1))
+        ).requires_grad_()
+        label = Scheme("full")
+        teacher = torch.randn(7, 100, generator=torch.Generator().manual_seed(2)) / t
+        labels = restore(quantize(teacher.softmax(1), label), label, label, 100)
+        how = Objective(student_temperature=t)
+        distillation_loss(
+            logits, labels, torch.zeros(7, dtype=torch.long), how, 0.0
+        ).sum().backward()
+        gradients.append(logits.grad.norm())
+    assert 0.5 < gradients[1] / gradients[0] < 2
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_hard_weight_mixes_in_the_class(weight, smoothing):
+    torch.manual_seed(0)
+    labels, targets = some_labels("topk5", 4, 9), torch.tensor([0, 1, 2, 3])
     logits = torch.randn(4, 9)
-    hard = functional.cross_entropy(logits, targets)
-    expected = (1 - weight) * soft_cross_entropy(logits, labels).mean() + weight * hard
-    assert torch.allclose(distillation_loss(logits, labels, targets, weight), expected)
+    hard = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    expected = (1 - weight) * soft_cross_entropy(logits, labels) + weight * hard
+    how = Objective(label_smoothing=smoothing)
+    assert torch.allclose(distillation_loss(logits, labels, targets, how, weight), expected)
+
+
+def test_the_hard_share_may_move_over_the_run():
+    annealed = Objective(hard_weight=0.2, hard_weight_end=1.0)
+    assert [annealed.hard_weight_at(done) for done in (0, 0.5, 1)] == pytest.approx([0.2, 0.6, 1.0])
+    assert Objective(hard_weight=0.2).hard_weight_at(0.7) == 0.2
+
+
+@pytest.mark.parametrize("reading", ["topk5", "topk5-smooth", "smooth"])
+def test_no_dense_target_is_built(reading):
+    """21,841 classes: what the loss keeps for its gradient is one tensor of the logits' size at most."""
+    labels, logits = some_labels(reading, 64, 21_841), torch.randn(64, 21_841, requires_grad=True)
+    kept = {}
+
+    def remember(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        soft_cross_entropy(logits, labels).sum()
+    assert sum(kept.values()) < 1.1 * logits.untyped_storage().nbytes()

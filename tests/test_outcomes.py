@@ -29,7 +29,8 @@ def train(store, out, **changes):
         "batch_size": 8,
         "device": "cpu",
     }
-    return train_student(TrainConfig(store=store.path, out=out, **(settings | changes)))
+    settings |= changes
+    return train_student(TrainConfig.from_recipe("fkd", store=store.path, out=out, **settings))
 
 
 def losses(run):

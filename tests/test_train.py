@@ -23,11 +23,12 @@ from fkd import (
     load_student,
     train_student,
 )
+from fkd.group import Group
 from fkd.images import list_images
+from fkd.learner import Learner
 from fkd.renderer import Renderer
 from fkd.schedule import Schedule
 from fkd.students import StudentCard
-from fkd.train import _step
 from fkd.views import student_batches
 from fkd.zoo import weights_hash
 
@@ -44,7 +45,8 @@ def train(store, out, **changes):
         "lr": 1.0,
         "device": "cpu",
     }
-    return train_student(TrainConfig(store=store.path, out=out, **(settings | changes)))
+    settings |= changes
+    return train_student(TrainConfig.from_recipe("fkd", store=store.path, out=out, **settings))
 
 
 def metrics(run, kind):
@@ -55,7 +57,7 @@ def metrics(run, kind):
 def test_a_run_folder_has_everything(shared_store, shared_folder, tmp_path):
     run = train(shared_store, tmp_path / "run", epochs=8)
     assert sorted(p.name for p in run.iterdir()) == [
-        "best.pt", "config.json", "last.pt", "metrics.jsonl",
+        "best.pt", "config.json", "last.pt", "metrics.jsonl", "previous.pt",
     ]  # fmt: skip
     config = json.loads((run / "config.json").read_text())
     assert config["total_steps"] == 18  # 8 epochs of 18 images, 8 views a step
@@ -137,8 +139,9 @@ def test_micro_batches_add_up_to_the_batch(shared_store, shared_folder, size):
         for at_a_time in (None, size):
             student = copy.deepcopy(start)
             config = TrainConfig(batch_size=24, scheme=TOP3, micro_batch=at_a_time)
-            sgd = torch.optim.SGD(student.parameters(), lr=0.0)
-            loss = _step(config, shared_store, card, student, sgd, batch, 0.1)
+            stored, cpu = shared_store.spec.scheme, torch.device("cpu")
+            learner = Learner(config, card, stored, student, cpu, Group())
+            loss = float(learner.step(batch, 0, lr=0.1, hard_weight=0.0))
             results.append((loss, student[1].weight.detach()))
     (loss, weight), (other_loss, other_weight) = results
     assert other_loss == pytest.approx(loss, rel=1e-4)

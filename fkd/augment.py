@@ -1,0 +1,78 @@
+"""What is done to a batch of views on the device: colour jitter, mixup and cutmix.
+
+Views are rendered and labelled before; what is drawn here is a function of the random generator alone,
+so a run that is continued draws what it would have drawn. Legend: B views of S × S pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fkd.recipes import Augment
+
+# Luma of Rec. 601, as image libraries turn colours into grey.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Which view each view was mixed with, int64 [B], and the share that it kept of itself."""
+
+    partner: Tensor
+    share: float
+
+    def loss(self, own: Tensor, partners: Tensor) -> Tensor:
+        """Mix losses per view, f32 [B], to a view's own label and to its partner's.
+
+        Cross-entropy is linear in the label, so this is the cross-entropy to the mixed label; KL has the
+        same gradient.
+        """
+        return self.share * own + (1 - self.share) * partners
+
+
+def jitter(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Change brightness, contrast and saturation, in this order, of views f32 [B, 3, S, S] in [0, 1].
+
+    Each view has factors of its own, uniform in [1 - strength, 1 + strength]; each step is clipped.
+    """
+    drawn = rng.uniform(1 - strength, 1 + strength, (3, len(pixels), 1, 1, 1))
+    brightness, contrast, saturation = torch.from_numpy(drawn).float().to(pixels.device)
+    pixels = (pixels * brightness).clamp(0, 1)
+    mean = _grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
+    pixels = torch.lerp(mean.expand_as(pixels), pixels, contrast).clamp(0, 1)
+    return torch.lerp(_grey(pixels).expand_as(pixels), pixels, saturation).clamp(0, 1)
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    luma = torch.tensor(_LUMA, device=pixels.device).view(3, 1, 1)
+    return (pixels * luma).sum(dim=1, keepdim=True)
+
+
+def mix(pixels: Tensor, how: Augment, rng: np.random.Generator) -> tuple[Tensor, Mix | None]:
+    """Mix views [B, 3, S, S] with each other by mixup or cutmix, whichever is on; with both, by either.
+
+    One share for the batch is drawn from Beta(alpha, alpha) (Zhang et al. 2018, Yun et al. 2019).
+    """
+    on = [kind for kind in ("mixup", "cutmix") if getattr(how, kind) > 0]
+    if not on:
+        return pixels, None
+    kind = on[rng.integers(len(on))]
+    partner = torch.from_numpy(rng.permutation(len(pixels))).to(pixels.device)
+    share = float(rng.beta(getattr(how, kind), getattr(how, kind)))
+    if kind == "mixup":
+        return torch.lerp(pixels[partner], pixels, share), Mix(partner, share)
+    top, left, height, width = _hole(1 - share, pixels.shape[-1], rng)
+    mixed = pixels.clone()
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    mixed[..., rows, columns] = pixels[partner][..., rows, columns]
+    return mixed, Mix(partner, 1 - height * width / pixels.shape[-1] ** 2)
+
+
+def _hole(area: float, size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw a square of a share of the view's area around any pixel; what hangs over is cut off."""
+    half = round(size * area**0.5) // 2
+    row, column = rng.integers(size, size=2).tolist()
+    top, left = max(0, row - half), max(0, column - half)
+    return top, left, min(size, row + half) - top, min(size, column + half) - left

@@ -1,0 +1,181 @@
+"""`fkd label` and `fkd info`."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fkd.cli_options import PATH, RANK, engine, machine, rendering
+from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
+from fkd.errors import ConfigError
+
+_LABEL = {f.name: f.default for f in fields(LabelConfig)}
+
+
+@click.command()
+@click.argument("images", type=PATH)
+@click.option(
+    "--teacher",
+    multiple=True,
+    required=True,
+    help="A torchvision model, timm:NAME, a .pt2 or TorchScript file, or package.module:function. Given "
+    "several times, the probabilities are averaged; the options of teachers are then given once for "
+    "all, or once for each.",
+)
+@click.option(
+    "--teacher-weights",
+    multiple=True,
+    default=["default"],
+    help="default (the library's download), none (random), or a state-dict file.",
+)
+@click.option(
+    "--teacher-classes",
+    multiple=True,
+    type=PATH,
+    help="File with one class name per teacher output, in order; maps folder names to outputs.",
+)
+@click.option(
+    "--all-classes",
+    is_flag=True,
+    help="Keep all outputs where the folder has fewer classes; default: restrict the logits.",
+)
+@click.option("--crops", default=_LABEL["num_crops"], help="Stored crops per image, M.")
+@click.option("--out", default=_LABEL["out"], type=PATH, help="The label store to make.")
+@click.option("--compress", default="topk10", help="What is stored: full, hard, smooth or topkK.")
+@click.option("--seed", default=0, help="Seed of boxes and flips.")
+@click.option(
+    "--size", multiple=True, type=int, help="Side of a crop in pixels  [default: the weights' own]"
+)
+@click.option(
+    "--scale", nargs=2, type=float, default=(0.08, 1.0), help="Crop area, share of the image."
+)
+@click.option(
+    "--ratio", nargs=2, type=float, default=(3 / 4, 4 / 3), help="Crop width over height."
+)
+@click.option(
+    "--mean",
+    nargs=3,
+    multiple=True,
+    type=float,
+    help="Normalisation, R G B  [default: the weights' own]",
+)
+@click.option(
+    "--std",
+    nargs=3,
+    multiple=True,
+    type=float,
+    help="Normalisation, R G B  [default: the weights' own]",
+)
+@click.option(
+    "--interpolation",
+    multiple=True,
+    type=click.Choice(INTERPOLATIONS),
+    help="Resampling  [default: the weights' own]",
+)
+@click.option("--temperature", default=1.0, help="Divides the teacher's logits before the softmax.")
+@click.option("--batch-size", default=_LABEL["batch_size"], help="Views a batch, whatever M is.")
+@click.option(
+    "--block", type=int, help="Images committed together  [default: 256 to 4096, by size]"
+)
+@click.option("--max-bad", default=0.01, help="Share of unusable images above which to stop.")
+@click.option("--overwrite", is_flag=True, help="Start anew instead of continuing a store.")
+@click.option(
+    "--dry-run", is_flag=True, help="Measure on a few images what the run would take, and stop."
+)
+@engine
+@rendering
+@machine
+def label(images: Path, **options: Any) -> None:
+    """Label M crops of every image in IMAGES with a teacher, once, into a store.
+
+    IMAGES is an image folder with one subfolder per class; IMAGES/train is used where it exists. A
+    store that is there already is continued: finished blocks are not labelled again.
+
+    \b
+    Example: fkd label --teacher resnet152 --crops 200 imagenet/
+    On 8 GPUs: torchrun --nproc-per-node 8 -m fkd label --teacher resnet152 --crops 200 imagenet/
+    """
+    config = LabelConfig(
+        images=images,
+        teacher=_teachers(options),
+        out=options["out"],
+        num_crops=options["crops"],
+        views=ViewPolicy(options["seed"], options["scale"], options["ratio"]),
+        scheme=Scheme.parse(options["compress"]),
+        temperature=options["temperature"],
+        batch_size=options["batch_size"],
+        workers=options["workers"],
+        device=options["device"],
+        block_images=options["block"],
+        max_bad=options["max_bad"],
+        overwrite=options["overwrite"],
+        engine=Engine(options["amp"], options["compile"]),
+        render=options["render"],
+    )
+    if options["dry_run"]:
+        from fkd.dryrun import estimate_run
+
+        for name, text in estimate_run(config).lines():
+            click.echo(f"{name:<9} {text}")
+        return
+    from fkd.info import bad_images, bytes_per_crop
+    from fkd.label import label_images
+
+    store = label_images(config)
+    if RANK != "0":
+        return
+    for path, reason in bad_images(store):
+        click.echo(f"no labels for {path}: {reason}", err=True)
+    spec = store.spec
+    click.echo(
+        f"{config.out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
+        f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
+    )
+
+
+def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
+    """Pair each --teacher with its options, which are given once for all or once for each."""
+    count = len(options["teacher"])
+
+    def each(name: str) -> list[Any]:
+        given = options[name]
+        if count == 1:
+            return [given[-1] if given else None]  # of an option that is repeated, the last counts
+        if len(given) not in (0, 1, count):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is given {len(given)} times for {count} teachers; give it "
+                "once, or once for each --teacher in order"
+            )
+        return list(given) if len(given) == count else [*given, None][:1] * count
+
+    own = zip(
+        options["teacher"],
+        each("teacher_weights"),
+        each("teacher_classes"),
+        each("size"),
+        each("mean"),
+        each("std"),
+        each("interpolation"),
+        strict=True,
+    )
+    return tuple(
+        TeacherChoice(
+            name, weights, classes, options["all_classes"], size, mean, std, interpolation
+        )
+        for name, weights, classes, size, mean, std, interpolation in own
+    )
+
+
+@click.command()
+@click.argument("store", type=PATH, default=_LABEL["out"])
+def info(store: Path) -> None:
+    """Say on one screen what STORE (default labels.zarr) holds.
+
+    \b
+    Example: fkd info labels.zarr
+    """
+    from fkd.info import describe
+
+    for name, text in describe(store):
+        click.echo(f"{name:<9} {text}")

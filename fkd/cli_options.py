@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fkd.config import AMPS, RENDERS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
+
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine(command: F) -> F:
+    """Add the options that say where the work is done."""
+    command = click.option("--workers", default=_CORES, help="Threads that decode and render.")(
+        command
+    )
+    return click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")(command)
+
+
+def rendering(command: F) -> F:
+    """Add the options that say how views come about."""
+    return click.option(
+        "--render",
+        type=click.Choice(RENDERS),
+        default="auto",
+        help="Who renders crops, to the same pixels: CPU threads or the device. auto is the device only "
+        "for a CUDA GPU with fewer than 3 workers.",
+    )(command)
+
+
+def engine(command: F) -> F:
+    """Add the options that say how a model is run."""
+    command = click.option("--compile", is_flag=True, help="Run the model through torch.compile.")(
+        command
+    )
+    return click.option(
+        "--amp", type=click.Choice(AMPS), default="off", help="Autocast precision of the model."
+    )(command)

@@ -1,0 +1,133 @@
+"""`fkd train` and `fkd eval`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fkd.cli_options import PATH, engine, machine, rendering
+from fkd.config import Scheme
+from fkd.recipes import LOSSES, LR_SCHEDULES, OPTIMIZERS, RECIPES, TrainConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DEFAULTS = TrainConfig().settings()
+
+
+def _setting(flag: str, text: str, kind: Any = None, **more: Any) -> Callable[[F], F]:
+    """Make an option of a setting that a recipe may hold: what the user does not say stays unsaid."""
+    default = _DEFAULTS[flag.split("/")[0].removeprefix("--").replace("-", "_")]
+    shown = more.pop("shown", default)
+    if kind is None and not isinstance(default, bool):
+        kind = type(default)
+    help_text = f"{text}  [default: {shown}]".lstrip()
+    return click.option(flag, type=kind, default=None, show_default=False, help=help_text, **more)
+
+
+def _choice(values: tuple[str, ...]) -> click.Choice[str]:
+    return click.Choice(values)
+
+
+@click.command()
+@click.argument("store", type=PATH, default=_DEFAULTS["store"])
+@click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
+@click.option("--val", type=PATH, help="Folder to evaluate on  [default: val beside train]")
+@click.option("--out", type=PATH, help="Run folder  [default: runs/STUDENT-SCHEME-mM-NUMBER]")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in --out, or with the newest of its name; a run that is not there begins.",
+)
+@click.option(
+    "--recipe",
+    type=_choice(tuple(RECIPES)),
+    default="fkd",
+    help="Settings of the field, see docs/recipes.md; the options below come before them.",
+)
+@_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
+@click.option("--init", help="Weights to begin with: default (the library's) or a state-dict file.")
+@_setting("--crops-per-image", "Stored crops used per decoded image, m; one pass counts m epochs.")
+@click.option(
+    "--compress",
+    default="topk5",
+    help="How labels are read: full, hard, smooth, topkK (re-norm) or topkK-smooth.",
+)
+@_setting(
+    "--label-temperature",
+    "Re-tempers the stored labels: exact for full; for topkK the classes that were not kept share the "
+    "residual evenly. 1 reads them as they are.",
+)
+@_setting("--epochs", "Length; an epoch is as many views as there are images.", float)
+@_setting("--batch-size", "Views a step, a multiple of m, on all processes together.")
+@_setting(
+    "--micro-batch", "Views at a time on the device; gradients add up.", int, shown="by device"
+)
+@_setting("--optimizer", "", _choice(OPTIMIZERS))
+@_setting("--lr", "Rate at 1024 views a step; linear in the batch.")
+@_setting("--min-lr", "Where the cosine ends.")
+@_setting("--lr-schedule", "", _choice(LR_SCHEDULES))
+@_setting("--warmup-epochs", "Linear warm-up before the schedule.")
+@_setting("--momentum", "Of SGD; the first beta of Adam.")
+@_setting("--weight-decay", "")
+@_setting("--decay-norms/--no-decay-norms", "Whether biases and norms decay too.")
+@_setting("--clip-grad", "Largest norm of the gradient.", float, shown="off")
+@_setting("--loss", "Soft cross-entropy, or KL, which has the same gradient.", _choice(LOSSES))
+@_setting("--student-temperature", "T: divides the student's logits; the soft loss is times T².")
+@_setting(
+    "--hard-weight", "Share of the loss on the folder's class; 1 is plain supervised training."
+)
+@_setting(
+    "--hard-weight-end", "Where that share ends, linearly over the run.", float, shown="as begun"
+)
+@_setting("--label-smoothing", "Of the hard part.")
+@_setting("--mixup", "Alpha of mixup; labels are mixed alike. 0 is off.")
+@_setting("--cutmix", "Alpha of cutmix; with both, each step takes one. 0 is off.")
+@_setting("--color-jitter", "Strength of brightness, contrast and saturation. 0 is off.")
+@_setting("--ema", "Decay of a moving average of the weights, such as 0.9999.", float, shown="off")
+@click.option("--sync-bn", is_flag=True, help="Batch norm over all processes (CUDA).")
+@_setting("--eval-every", "Epochs between evaluations.", float, shown="m")
+@_setting("--eval-last", "Evaluate each of so many last epochs.", float)
+@_setting("--save-every", "Minutes between checkpoints; evaluations save too. 0 is off.", float)
+@click.option("--mean", nargs=3, type=float, default=_DEFAULTS["mean"], help="Input, R G B.")
+@click.option("--std", nargs=3, type=float, default=_DEFAULTS["std"], help="Input, R G B.")
+@_setting("--seed", "Seed of initial weights and image order.")
+@engine
+@rendering
+@machine
+def train(recipe: str, compress: str, **options: Any) -> None:
+    """Train a student on the crops and soft labels of STORE (default labels.zarr), without a teacher.
+
+    \b
+    Example: fkd train --crops-per-image 4 --compress topk5
+    Go on after a stop: fkd train --resume
+    On 8 GPUs: torchrun --nproc-per-node 8 -m fkd train --out runs/r50 --resume
+    """
+    said = {name: value for name, value in options.items() if value is not None}
+    config = TrainConfig.from_recipe(recipe, scheme=Scheme.parse(compress), **said)
+    from fkd.train import train_student
+
+    run = train_student(config)
+    click.echo(f"{run}: config.json, metrics.jsonl, last.pt, best.pt")
+
+
+@click.command(name="eval")
+@click.argument("checkpoint", type=PATH)
+@click.argument("folder", type=PATH)
+@click.option("--batch-size", default=128, help="Images at a time.")
+@machine
+def evaluate(checkpoint: Path, folder: Path, batch_size: int, workers: int, device: str) -> None:
+    """Print top-1 and top-5 of CHECKPOINT on FOLDER, an image folder (or on FOLDER/val).
+
+    \b
+    Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
+    """
+    from fkd.evaluate import evaluate_checkpoint
+
+    accuracy = evaluate_checkpoint(
+        checkpoint, folder, batch_size=batch_size, workers=workers, device=device
+    )
+    click.echo(
+        f"top-1 {accuracy.top1:.2%}  top-5 {accuracy.top5:.2%}  loss {accuracy.loss:.4f}  "
+        f"({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
+    )

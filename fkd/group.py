@@ -1,0 +1,76 @@
+"""The processes that train one student together: one alone, or those that torchrun started.
+
+They do the same steps, each with its share of every batch, and differ in nothing but that share.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fkd.ranks import own_device
+
+# Longer than the leading process evaluates, while the others wait for it.
+_PATIENCE = timedelta(hours=4)
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process, `rank`, among `size`."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "auto"
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that evaluates, writes and reports."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """Return on every process what the leading one has: plain values."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Return the model with gradients averaged over all processes."""
+        if self.size == 1:
+            return model
+        numbered = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=numbered)
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Group]:
+    """Meet the other processes of torchrun and part at the end; without torchrun, be alone.
+
+    `device` is the value of `--device`; each process of a machine gets a GPU of its own.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield Group(device=device)
+        return
+    own = own_device(device, int(os.environ["LOCAL_RANK"]))
+    if own.startswith("cuda"):
+        torch.cuda.set_device(own)
+    backend = "nccl" if own.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size(), own)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,184 @@
+"""A student in training: its weights, their optimizer and average, and one step on a batch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fkd.augment import jitter, mix
+from fkd.config import Scheme
+from fkd.crops import normalize
+from fkd.errors import ConfigError, FkdError
+from fkd.group import Group
+from fkd.losses import distillation_loss
+from fkd.recipes import Optim, TrainConfig
+from fkd.softlabels import SoftLabels, restore
+from fkd.students import StudentCard
+from fkd.views import StudentBatch
+from fkd.zoo import place
+
+# Views that go through the student at a time where the user does not say: what fits comfortably.
+_MICRO_BATCH = {"cpu": 64, "mps": 64}
+_MICRO_BATCH_GPU = 256
+
+_AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Learner:
+    """What changes while a student learns. `student` has the weights, `ema` their moving average."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        card: StudentCard,
+        stored: Scheme,
+        student: nn.Module,
+        device: torch.device,
+        group: Group,
+    ) -> None:
+        """Put a student to work on `device`, on labels that are kept as `stored`."""
+        self._config, self._card, self._stored, self._group = config, card, stored, group
+        self.device = device
+        if config.sync_bn and device.type != "cuda":
+            raise ConfigError(f"--sync-bn needs CUDA; this run is on {device.type}")
+        if config.sync_bn:
+            student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
+        self.student = place(student, device).train()
+        self.ema = _average(self.student, config.ema)
+        self.optimizer = build_optimizer(config.optim, self.student)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=config.engine.amp == "fp16")
+        self._wrapped: Any = group.wrap(self.student, device)
+        self._model = torch.compile(self._wrapped) if config.engine.compile else self._wrapped
+
+    def step(self, batch: StudentBatch, step: int, *, lr: float, hard_weight: float) -> Tensor:
+        """Take one optimizer step on this process's share of a batch; return its loss, on the device.
+
+        The views go through the student in micro-batches whose gradients add up. All that is random is
+        a function of (seed, step, rank), so it does not matter where a run was interrupted.
+        """
+        key = np.random.SeedSequence((self._config.seed, step, self._group.rank))
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        rng = np.random.default_rng(key)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
+        for number, rows in enumerate(parts, start=1):
+            with self._gradients_sent(number == len(parts)):
+                losses = self._losses(batch, rows, hard_weight, rng)
+                loss = losses.sum() / len(batch.views)
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self._update()
+        return total
+
+    def _losses(
+        self, batch: StudentBatch, rows: slice, hard_weight: float, rng: np.random.Generator
+    ) -> Tensor:
+        """Return the loss of some of a batch's views, f32 [b]."""
+        config, how = self._config, self._card.preprocessing
+        views = batch.views[rows].to(self.device, non_blocking=True)
+        targets = batch.targets[rows].to(self.device, non_blocking=True)
+        labels = self._labels(batch, rows)
+        if config.augment.color_jitter:
+            views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
+        pixels, mixed = mix(normalize(views, how.mean, how.std), config.augment, rng)
+        amp = _AMP[config.engine.amp]
+        with torch.autocast(self.device.type, amp, enabled=amp is not None):
+            logits = self._model(pixels.contiguous(memory_format=torch.channels_last))
+        losses = distillation_loss(logits, labels, targets, config.objective, hard_weight)
+        if mixed is None:
+            return losses
+        partner = mixed.partner
+        others = distillation_loss(
+            logits, labels.take(partner), targets[partner], config.objective, hard_weight
+        )
+        return mixed.loss(losses, others)
+
+    def _labels(self, batch: StudentBatch, rows: slice) -> SoftLabels:
+        kept = {
+            name: values[rows].to(self.device, non_blocking=True)
+            for name, values in batch.kept.items()
+        }
+        classes, temperature = len(self._card.classes), self._config.label_temperature
+        return restore(kept, self._stored, self._config.scheme, classes, temperature)
+
+    def _gradients_sent(self, last: bool) -> Any:
+        """Let processes exchange gradients after the last micro-batch only."""
+        return nullcontext() if last or self._group.size == 1 else self._wrapped.no_sync()
+
+    def _update(self) -> None:
+        clip = self._config.optim.clip_grad
+        if clip is not None:
+            self._scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.student.parameters(), clip)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        if self.ema is not None:
+            self.ema.update_parameters(self.student)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a checkpoint needs for the next step to be the same: plain values, tensors."""
+        state: dict[str, Any] = {
+            "student": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        state["scaler"] = self._scaler.state_dict()
+        if self.ema is not None:
+            state["ema"] = self.ema.module.state_dict()
+            state["ema_updates"] = int(self.ema.n_averaged)
+        return state
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned; raises `FkdError` where it is of another run."""
+        try:
+            self.student.load_state_dict(state["student"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self._scaler.load_state_dict(state["scaler"])
+            if self.ema is not None:
+                self.ema.module.load_state_dict(state["ema"])
+                self.ema.n_averaged.fill_(state["ema_updates"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise FkdError(
+                f"the checkpoint is of another student or optimizer ({error})"
+            ) from error
+
+
+def views_at_a_time(config: TrainConfig, device: torch.device) -> int:
+    """Return how many views go through the student at a time."""
+    return config.micro_batch or _MICRO_BATCH.get(device.type, _MICRO_BATCH_GPU)
+
+
+def _deal(num_views: int, at_a_time: int) -> Iterator[slice]:
+    """Deal a batch out into near-equal parts.
+
+    Dealt like cards, the m views of an image go to different parts, so batch norm sees as many different
+    images as it can; and no part is left with one view, which has no batch statistics.
+    """
+    parts = -(-num_views // at_a_time)
+    return (slice(part, None, parts) for part in range(parts))
+
+
+def _average(student: nn.Module, decay: float | None) -> AveragedModel | None:
+    if decay is None:
+        return None
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(student, multi_avg_fn=average, use_buffers=True)
+
+
+def build_optimizer(how: Optim, student: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer; the learning rate is set at every step."""
+    parameters = [p for p in student.parameters() if p.requires_grad]
+    flat = [p for p in parameters if p.dim() < 2 and not how.decay_norms]
+    decayed = [p for p in parameters if p.dim() >= 2 or how.decay_norms]
+    groups = [{"params": decayed, "weight_decay": how.weight_decay}]
+    groups += [{"params": flat, "weight_decay": 0.0}] if flat else []
+    if how.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=how.momentum)
+    kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=0.0, betas=(how.momentum, 0.999))

@@ -1,0 +1,241 @@
+"""What a training run may choose, and the recipes of the field as presets of it.
+
+A preset is a handful of settings; what the user says comes before them. Sources and the reasons for each
+number are in docs/recipes.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from fkd.config import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    MAX_BATCH,
+    MAX_CROPS,
+    MAX_SEED,
+    MAX_WORKERS,
+    RENDERS,
+    Engine,
+    Render,
+    Scheme,
+    Triple,
+    check_choice,
+    check_range,
+)
+from fkd.errors import ConfigError
+
+OPTIMIZERS = ("sgd", "adamw", "adam")
+LR_SCHEDULES = ("cosine", "constant")
+LOSSES = ("ce", "kl")
+
+
+@dataclass(frozen=True)
+class Optim:
+    """The optimizer, its learning rate over time, and what holds the weights back.
+
+    `lr` is the rate at 1024 views a step and is scaled linearly with the batch (Goyal et al. 2017);
+    `min_lr` is where the cosine ends, as it is. `momentum` is Adam's first beta too. `decay_norms` says
+    whether biases and the weights of norms decay as well. `clip_grad` bounds the gradient's norm.
+    """
+
+    optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
+    lr: float = 0.1
+    min_lr: float = 0.0
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    decay_norms: bool = True
+    clip_grad: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("--lr-schedule", self.lr_schedule, LR_SCHEDULES)
+        check_range("--lr", self.lr, 0, 1e3)
+        check_range("--min-lr", self.min_lr, 0, 1e3)
+        check_range("--warmup-epochs", self.warmup_epochs, 0, 1e6)
+        check_range("--momentum", self.momentum, 0, 0.9999)
+        check_range("--weight-decay", self.weight_decay, 0, 10)
+        if self.clip_grad is not None:
+            check_range("--clip-grad", self.clip_grad, 1e-9, 1e9)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the student is asked for.
+
+    The soft loss is cross-entropy to the soft label, or KL, which has the same gradient and is zero
+    where they agree. `student_temperature` T divides the student's logits and multiplies the soft loss
+    by T², so that its gradient keeps its size (Hinton et al. 2015); the labels are re-tempered apart from
+    it. `hard_weight` is the share of the loss that looks at the folder's class; with `hard_weight_end`
+    it moves there linearly over the run (teacher annealing, Clark et al. 2019). `label_smoothing` is
+    of the hard part.
+    """
+
+    loss: Literal["ce", "kl"] = "ce"
+    student_temperature: float = 1.0
+    hard_weight: float = 0.0
+    hard_weight_end: float | None = None
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("--loss", self.loss, LOSSES)
+        check_range("--student-temperature", self.student_temperature, 1e-3, 1e3)
+        check_range("--hard-weight", self.hard_weight, 0, 1)
+        check_range("--label-smoothing", self.label_smoothing, 0, 1)
+        if self.hard_weight_end is not None:
+            check_range("--hard-weight-end", self.hard_weight_end, 0, 1)
+
+    def hard_weight_at(self, done: float) -> float:
+        """Return the share of the hard loss when `done` (0 to 1) of the run is over."""
+        if self.hard_weight_end is None:
+            return self.hard_weight
+        return self.hard_weight + (self.hard_weight_end - self.hard_weight) * done
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to a batch of views on the device.
+
+    `mixup` and `cutmix` are the alphas of their beta distributions, 0 for never; with both, each step
+    takes one of them. Labels are mixed in the same shares. `color_jitter` is the strength s: brightness,
+    contrast and saturation of each view are multiplied by factors from [1 - s, 1 + s].
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    color_jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("--mixup", self.mixup, 0, 100)
+        check_range("--cutmix", self.cutmix, 0, 100)
+        check_range("--color-jitter", self.color_jitter, 0, 1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: `fkd train`. `batch_size` counts views, `crops_per_image` is m.
+
+    `micro_batch` views go through the student at a time and their gradients are added up; None chooses
+    by the device. `init` is "default" (the library's own pretrained weights) or a state-dict file; None
+    starts from random weights. `ema` is the decay of a moving average of the weights. `eval_every` and
+    `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
+
+    `TrainConfig.from_recipe("fkd-vit", student="timm:deit_tiny_patch16_224", lr=1e-3)` builds one from a
+    preset and settings by name, whichever group they belong to.
+    """
+
+    store: Path = Path("labels.zarr")
+    images: Path | None = None
+    val: Path | None = None
+    out: Path | None = None
+    resume: bool = False
+    recipe: str = "fkd"
+    student: str = "resnet50"
+    init: str | None = None
+    crops_per_image: int = 4
+    scheme: Scheme = Scheme("topk", 5)
+    label_temperature: float = 1.0
+    epochs: float = 300
+    batch_size: int = 1024
+    micro_batch: int | None = None
+    optim: Optim = Optim()
+    objective: Objective = Objective()
+    augment: Augment = Augment()
+    engine: Engine = Engine()
+    ema: float | None = None
+    sync_bn: bool = False
+    eval_every: float | None = None
+    eval_last: float = 0
+    save_every: float = 15
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    seed: int = 0
+    workers: int = 2
+    device: str = "auto"
+    render: Render = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("--recipe", self.recipe, tuple(RECIPES))
+        check_range("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
+        check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
+        check_range("--epochs", self.epochs, 1e-6, 1e6)
+        check_range("--batch-size", self.batch_size, 1, MAX_BATCH)
+        check_range("--warmup-epochs", self.optim.warmup_epochs, 0, self.epochs)
+        check_range("--seed", self.seed, 0, MAX_SEED)
+        check_range("--workers", self.workers, 1, MAX_WORKERS)
+        check_range("--eval-last", self.eval_last, 0, 1e6)
+        check_range("--save-every", self.save_every, 0, 1e6)
+        check_choice("--render", self.render, RENDERS)
+        if self.micro_batch is not None:
+            check_range("--micro-batch", self.micro_batch, 1, MAX_BATCH)
+        if self.ema is not None:
+            check_range("--ema", self.ema, 0, 0.999999)
+        if self.eval_every is not None:
+            check_range("--eval-every", self.eval_every, 1e-6, 1e6)
+
+    @classmethod
+    def from_recipe(cls, recipe: str, **settings: Any) -> "TrainConfig":
+        """Build a configuration from a preset; `settings` by their names here or in a group.
+
+        Raises `ConfigError` for an unknown recipe, setting or value.
+        """
+        check_choice("--recipe", recipe, tuple(RECIPES))
+        chosen = {**RECIPES[recipe], **settings}
+        groups: dict[str, Any] = {}
+        for name, group in _GROUPS.items():
+            names = [f.name for f in fields(group) if f.name in chosen]
+            groups[name] = group(**{key: chosen.pop(key) for key in names})
+        unknown = set(chosen) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(f"{', '.join(sorted(unknown))} is no setting of a training run")
+        return cls(**chosen, **groups, recipe=recipe)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings by name as plain JSON values, groups unfolded."""
+        flat: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            flat |= value if name in _GROUPS else {name: value}
+        flat["scheme"] = str(self.scheme)
+        return {k: str(v) if isinstance(v, Path) else v for k, v in flat.items()}
+
+
+_GROUPS: Mapping[str, Any] = {
+    "optim": Optim,
+    "objective": Objective,
+    "augment": Augment,
+    "engine": Engine,
+}
+
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "fkd": {},
+    "fkd-warmup": {"warmup_epochs": 5.0, "color_jitter": 0.4},
+    "fkd-vit": {
+        "optimizer": "adamw",
+        "lr": 2e-3,
+        "min_lr": 1e-5,
+        "warmup_epochs": 5.0,
+        "weight_decay": 0.05,
+        "decay_norms": False,
+    },
+    "meal-v2": {
+        "init": "default",
+        "lr": 0.02,
+        "lr_schedule": "constant",
+        "weight_decay": 0.0,
+        "epochs": 100.0,
+        "loss": "kl",
+    },
+    "function-matching": {
+        "optimizer": "adamw",
+        "lr": 7.5e-3,
+        "warmup_epochs": 16.0,
+        "weight_decay": 0.01,
+        "clip_grad": 1.0,
+        "epochs": 1200.0,
+        "batch_size": 4096,
+        "loss": "kl",
+    },
+}

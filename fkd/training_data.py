@@ -1,0 +1,63 @@
+"""What a training run reads: the store, the images it was made from, and a folder to evaluate on."""
+
+from pathlib import Path
+
+from fkd.errors import ConfigError, ImagesError, StoreError
+from fkd.evaluate import match_classes
+from fkd.images import ImageList, dataset_root, first_difference, list_images, val_folder
+from fkd.probe import drift
+from fkd.progress import note
+from fkd.recipes import TrainConfig
+from fkd.softlabels import check_reading
+from fkd.store import LabelStore
+
+
+def open_store(config: TrainConfig) -> LabelStore:
+    """Open a whole store and refuse readings and numbers that it cannot give."""
+    store = LabelStore.open(config.store)
+    store.require_complete()
+    check_reading(store.spec.scheme, config.scheme)
+    changed = drift(store.spec, config.store)
+    if changed:
+        note(f"warning: {changed}")
+    if config.crops_per_image > store.spec.num_crops:
+        raise ConfigError(
+            f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
+            f"per image in {config.store}; choose at most {store.spec.num_crops}"
+        )
+    if config.batch_size % config.crops_per_image:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is not divisible by --crops-per-image "
+            f"{config.crops_per_image}; batch size counts views, so choose a multiple such as "
+            f"{max(1, config.batch_size // config.crops_per_image) * config.crops_per_image}"
+        )
+    if not len(store.labelled_images()):
+        raise StoreError(f"{config.store} holds no labelled image")
+    return store
+
+
+def find_images(config: TrainConfig, store: LabelStore) -> ImageList:
+    """List the images where the store or `--images` says, and refuse others than those labelled."""
+    root = Path(store.spec.images_root) if config.images is None else dataset_root(config.images)
+    if not root.is_dir():
+        raise ImagesError(
+            f"the images of {config.store} are not at {root}; say where they are with --images"
+        )
+    images = list_images(root)
+    difference = first_difference(store.image_paths(), store.num_bytes(), images)
+    if difference:
+        raise ImagesError(
+            f"{root} does not hold the images that {config.store} was made from: {difference}; "
+            "give the right folder with --images or label this one anew"
+        )
+    return images
+
+
+def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:
+    """List the folder to evaluate on, or return None where there is none."""
+    folder = config.val or val_folder(images.root)
+    if folder is None:
+        return None
+    val = list_images(folder)
+    match_classes(val, store.class_names())
+    return val
