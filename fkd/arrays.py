@@ -1,7 +1,6 @@
 """The zarr side of a store: create its arrays, open and verify them. The only room that knows zarr."""
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,24 +62,27 @@ def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: boo
     return arrays
 
 
-def remove(path: Path) -> None:
-    """Remove a store; a folder that is no store is left alone and refused."""
-    if not os.path.lexists(path):
-        return
+def check_replaceable(path: Path) -> None:
+    """Refuse what `--overwrite` must leave alone: a folder that is no store, or holds other files."""
     try:
         ours = "fkd" in read_attributes(path)
     except StoreError:
         ours = False
     if not ours:
         raise StoreError(f"--overwrite: {path} is not a label store, so it is left alone")
-    shutil.rmtree(path)
+    for entry in sorted(path.iterdir()):
+        if entry.name != "zarr.json" and not (entry / "zarr.json").is_file():
+            raise StoreError(
+                f"--overwrite: {path} holds {entry.name}, which is no part of a label store, so it is "
+                "left alone; move that file away first"
+            )
 
 
-def sync(files: Iterable[Path]) -> None:
-    """Force files and the folders that name them to disk."""
+def sync(files: Iterable[Path], root: Path) -> None:
+    """Force files of a store, and the folders from its root on that name them, to disk."""
     files = list(files)
-    folders = {folder for file in files for folder in list(file.parents)[:4]}
-    for path in [*files, *folders]:
+    folders = {folder for file in files for folder in file.parents if folder.is_relative_to(root)}
+    for path in [*files, *folders, root]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

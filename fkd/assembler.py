@@ -26,8 +26,7 @@ class Assembler:
         for image in batch.begun:
             block, row = self._place(image.image_index)
             block.box[row], block.flip[row] = image.boxes, image.flips
-            if image.pixels is not None:
-                block.size[row] = image.pixels.shape[-2:]
+            block.size[row] = image.size
             if image.error is not None:
                 block.status[row] = REASONS.index(image.error.reason)
                 self._missing[image.image_index // spec.block_images] -= spec.num_crops

@@ -10,7 +10,7 @@ from torch import Tensor
 from fkd.config import Preprocessing
 from fkd.crops import render_center
 from fkd.errors import DecodeError
-from fkd.images import ImageList, decode
+from fkd.images import ImageList, decode, inspect
 from fkd.renderer import RenderedBatch, Renderer, ahead
 
 
@@ -38,6 +38,7 @@ def evaluation_batches(
 
     def render_image(batch: EvaluationBatch, row: int, image_index: int) -> None:
         try:
+            inspect(images.file(image_index))
             pixels = decode(images.file(image_index))
         except DecodeError as error:
             batch.views[row], batch.usable[row] = 0, False

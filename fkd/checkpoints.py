@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fkd import zoo
 from fkd.config import Preprocessing
-from fkd.errors import ModelError
+from fkd.errors import FkdError, ModelError, first_line
 from fkd.students import StudentCard, build_student
 
 CHECKPOINT_VERSION = 1
@@ -30,10 +30,16 @@ def save_checkpoint(path: Path, card: StudentCard, state: Mapping[str, Any]) -> 
 def _write_aside(path: Path, card: StudentCard, state: Mapping[str, Any]) -> Path:
     content = {"checkpoint_version": CHECKPOINT_VERSION, "student_card": asdict(card), **state}
     aside = path.with_name(path.name + ".partial")
-    with aside.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with aside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError of a full disk
+        aside.unlink(missing_ok=True)
+        raise FkdError(
+            f"{path} cannot be written ({first_line(error)}); make room, and go on with --resume"
+        ) from error
     return aside
 
 
@@ -58,8 +64,13 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's content, "student_card" built; refuses other files."""
-    if not path.is_file():
+    """Return the content of a checkpoint, or of a run's best one, "student_card" built.
+
+    Raises `ModelError` for any other file.
+    """
+    if os.path.isdir(path):
+        path = path / BEST
+    if not os.path.isfile(path):
         raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
     try:
         content = zoo.read_file(path)

@@ -51,7 +51,7 @@ def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: Teacher
         raise ModelError(
             f"{len(unknown)} of {len(folder)} class folders are not in {choice.classes_file}: "
             f"{', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}; "
-            "folder names and lines must be spelled alike"
+            "folder names and lines must be spelled alike; is it the right folder?"
         )
     columns = np.array([position[name] for name in folder])
     if choice.all_classes:
@@ -63,7 +63,12 @@ def _read_names(path: Path, num_outputs: int) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"--teacher-classes {path}: cannot be read ({error})") from error
+        why = (
+            "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        )
+        raise ModelError(
+            f"--teacher-classes {path}: {why}; give a text file with one class name per output"
+        ) from error
     if len(names) != num_outputs:
         raise ModelError(
             f"--teacher-classes {path} has {len(names)} names, the teacher has {num_outputs} outputs; "

@@ -10,6 +10,7 @@ from fkd.cli_label import info, label
 from fkd.cli_options import RANK
 from fkd.cli_train import evaluate, train
 from fkd.errors import FkdError, Stopped
+from fkd.progress import printable
 
 
 class _Errors(click.Group):
@@ -50,7 +51,7 @@ def _refuse_usage(error: click.UsageError) -> NoReturn:
 
 
 def _refuse(message: str) -> NoReturn:
-    click.echo("fkd: error: " + " ".join(message.split("\n")), err=True)
+    click.echo("fkd: error: " + printable(" ".join(message.split("\n"))), err=True)
     sys.exit(2)
 
 

@@ -9,6 +9,7 @@ import click
 from fkd.cli_options import PATH, RANK, engine, machine, rendering
 from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
 from fkd.errors import ConfigError
+from fkd.progress import printable
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
@@ -48,24 +49,36 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
     "--size", multiple=True, type=int, help="Side of a crop in pixels  [default: the weights' own]"
 )
 @click.option(
-    "--scale", nargs=2, type=float, default=(0.08, 1.0), help="Crop area, share of the image."
+    "--scale",
+    nargs=2,
+    metavar="MIN MAX",
+    type=float,
+    default=(0.08, 1.0),
+    help="Crop area, share of the image.",
 )
 @click.option(
-    "--ratio", nargs=2, type=float, default=(3 / 4, 4 / 3), help="Crop width over height."
+    "--ratio",
+    nargs=2,
+    metavar="MIN MAX",
+    type=float,
+    default=(3 / 4, 4 / 3),
+    help="Crop width over height.",
 )
 @click.option(
     "--mean",
     nargs=3,
+    metavar="R G B",
     multiple=True,
     type=float,
-    help="Normalisation, R G B  [default: the weights' own]",
+    help="Normalisation  [default: the weights' own]",
 )
 @click.option(
     "--std",
     nargs=3,
+    metavar="R G B",
     multiple=True,
     type=float,
-    help="Normalisation, R G B  [default: the weights' own]",
+    help="Normalisation  [default: the weights' own]",
 )
 @click.option(
     "--interpolation",
@@ -126,7 +139,7 @@ def label(images: Path, **options: Any) -> None:
     if RANK != "0":
         return
     for path, reason in bad_images(store):
-        click.echo(f"no labels for {path}: {reason}", err=True)
+        click.echo(f"no labels for {printable(path)}: {reason}", err=True)
     spec = store.spec
     click.echo(
         f"{config.out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "

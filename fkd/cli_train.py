@@ -89,8 +89,12 @@ def _choice(values: tuple[str, ...]) -> click.Choice[str]:
 @_setting("--eval-every", "Epochs between evaluations.", float, shown="m")
 @_setting("--eval-last", "Evaluate each of so many last epochs.", float)
 @_setting("--save-every", "Minutes between checkpoints; evaluations save too. 0 is off.", float)
-@click.option("--mean", nargs=3, type=float, default=_DEFAULTS["mean"], help="Input, R G B.")
-@click.option("--std", nargs=3, type=float, default=_DEFAULTS["std"], help="Input, R G B.")
+@click.option(
+    "--mean", nargs=3, metavar="R G B", type=float, default=_DEFAULTS["mean"], help="Of its input."
+)
+@click.option(
+    "--std", nargs=3, metavar="R G B", type=float, default=_DEFAULTS["std"], help="Of its input."
+)
 @_setting("--seed", "Seed of initial weights and image order.")
 @engine
 @rendering

@@ -3,7 +3,6 @@
 Nothing here imports torch, so that the command line can parse and refuse at once.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,8 +38,11 @@ MAX_WORKERS = 1024
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise `ConfigError` unless `low <= value <= high`; `name` is the flag as the user typed it."""
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} is {value:g}; it must lie between {low:g} and {high:g}")
+    if not low <= value <= high:
+        shown = (
+            f"{value:g}" if abs(value) < 1e300 or not isinstance(value, int) else "far too large"
+        )
+        raise ConfigError(f"{name} is {shown}; it must lie between {low:g} and {high:g}")
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

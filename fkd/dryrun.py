@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fkd.config import LabelConfig
-from fkd.images import ImageList, dataset_root, list_images
+from fkd.errors import DecodeError, ImagesError
+from fkd.images import ImageList, dataset_root, decode, list_images
 from fkd.info import bytes_per_crop
 from fkd.label import describe, label_blocks
 from fkd.preflight import SampleAccuracy, sample_accuracy
@@ -75,19 +76,19 @@ def estimate_run(config: LabelConfig) -> Estimate:
     images = list_images(dataset_root(config.images))
     teachers = load_teachers(config.teachers, images.classes, device, config.engine)
     accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
-    seconds, _ = _label_sample(config, images, teachers, 1)
-    count = min(_MOST_IMAGES, len(images), max(1, int(_SECONDS / seconds)))
-    seconds, per_crop = _label_sample(config, images, teachers, count)
-    rate = count * config.num_crops / seconds
+    rate, _, _ = _label_sample(config, images, teachers, 1)
+    affordable = int(_SECONDS * rate / config.num_crops)
+    count = min(_MOST_IMAGES, len(images), max(1, affordable))
+    rate, per_crop, count = _label_sample(config, images, teachers, count)
     return Estimate(len(images), config.num_crops, count, rate, per_crop, accuracies)
 
 
 def _label_sample(
     config: LabelConfig, images: ImageList, teachers: Ensemble, count: int
-) -> tuple[float, float]:
-    """Label `count` images from all over the folder; return the seconds and the bytes per crop."""
-    chosen = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-    sample = _choose(images, chosen.tolist())
+) -> tuple[float, float, int]:
+    """Label `count` images from all over the folder; return views/s, bytes per crop, and how many."""
+    chosen = _usable(images, count)
+    sample = _choose(images, chosen)
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
         small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
         spec = describe(small, sample, teachers)
@@ -97,7 +98,24 @@ def _label_sample(
         label_blocks(small, sample, teachers, store, Ranks.alone(), store.pending_blocks())
         seconds = time.perf_counter() - began
         parts = bytes_per_crop(LabelStore.open(small.out))
-    return seconds, parts["total"] - parts["rest"]
+    return len(chosen) * config.num_crops / seconds, parts["total"] - parts["rest"], len(chosen)
+
+
+def _usable(images: ImageList, count: int) -> list[int]:
+    """Choose up to `count` images that decode, from all over the folder: bad ones take no time."""
+    spread = np.linspace(0, len(images) - 1, count).round().astype(np.int64).tolist()
+    found = []
+    for image_index in dict.fromkeys([*spread, *range(len(images))]):
+        try:
+            decode(images.file(image_index))
+        except DecodeError:
+            continue
+        found.append(image_index)
+        if len(found) == count:
+            return found
+    if not found:
+        raise ImagesError(f"none of the {len(images)} images in {images.root} can be decoded")
+    return found
 
 
 def _choose(images: ImageList, chosen: Sequence[int]) -> ImageList:

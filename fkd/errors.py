@@ -45,6 +45,6 @@ class Stopped(FkdError):
         self.signal_number = signal_number
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what a library says, to quote it in a message of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

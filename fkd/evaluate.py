@@ -55,10 +55,13 @@ def evaluate(
     images: ImageList,
     batch_size: int,
     workers: int,
+    *,
+    nested: bool = False,
 ) -> Accuracy:
     """Evaluate `model`, whose outputs are `classes` in order; folders are matched to them by name.
 
-    Images that cannot be decoded are named on stderr and count as missed.
+    Images that cannot be decoded are named on stderr and count as missed. `nested` is for a run that
+    shows a bar of its own.
     """
     output_of = torch.from_numpy(match_classes(images, classes))
     device = next(model.parameters()).device
@@ -66,7 +69,7 @@ def evaluate(
     model.eval()
     with (
         Renderer(workers, device) as renderer,
-        progress(None, "evaluate", unit="image", total=len(images)) as bar,
+        progress(None, "evaluate", unit="image", total=len(images), nested=nested) as bar,
     ):
         for batch in evaluation_batches(
             renderer, images, range(len(images)), batch_size, preprocessing
@@ -99,6 +102,7 @@ def match_classes(images: ImageList, classes: tuple[str, ...]) -> np.ndarray:
     if unknown:
         raise ImagesError(
             f"{images.root}: {len(unknown)} of {len(images.classes)} class folders are not among the "
-            f"student's classes: {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}"
+            f"student's classes: {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}; "
+            "give a folder whose class folders have the names that it was trained on"
         )
     return np.array([position[name] for name in images.classes])

@@ -16,10 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from fkd.crops import MAX_SIDE
-from fkd.errors import DecodeError, ImagesError
+from fkd.errors import DecodeError, ImagesError, first_line
 from fkd.progress import progress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
+
+# Pillow knows dozens of formats, some of which start other programs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 
 # Why an image has no labels. The position is the code in a store's `status`; 0 is a labelled image.
 REASONS = ("labelled", "missing", "unreadable", "empty", "damaged", "too large")
@@ -30,6 +33,9 @@ REASONS = ("labelled", "missing", "unreadable", "empty", "damaged", "too large")
 # Pillow: torchvision's PNG decoder ends the process on a damaged file.
 _NATIVE = hasattr(torch.ops.image, "decode_jpeg") and hasattr(torch.ops.image, "read_file")
 _RGB = 3
+
+# File sizes are kept in 32 bits, and larger ones as this.
+MAX_NUM_BYTES = 2**32 - 1
 
 # Above this a decoded image alone takes half a gigabyte; Pillow calls such files decompression bombs.
 MAX_PIXELS = 178_956_970
@@ -60,7 +66,7 @@ class ImageList:
 def dataset_root(folder: Path) -> Path:
     """Return the folder that holds the class folders: `folder/train` where it exists, else `folder`."""
     folder = Path(os.path.abspath(folder))
-    return folder / "train" if (folder / "train").is_dir() else folder
+    return folder / "train" if os.path.isdir(folder / "train") else folder
 
 
 def val_folder(root: Path) -> Path | None:
@@ -71,8 +77,8 @@ def val_folder(root: Path) -> Path | None:
 
 def list_images(root: Path) -> ImageList:
     """List an image folder (ImageFolder layout: one folder per class), sorted, with file sizes."""
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
+    if not os.path.isdir(root):
+        what = "is not a folder" if os.path.exists(root) else "does not exist or cannot be reached"
         raise ImagesError(f"image folder {root} {what}; give a folder with one subfolder per class")
     try:
         names = os.listdir(root)
@@ -107,18 +113,26 @@ def _holds_images(root: Path) -> bool:
     return any(name.lower().endswith(EXTENSIONS) for name in os.listdir(root))
 
 
-def _walk(folder: Path, prefix: str) -> list[tuple[str, int]]:
+def _walk(folder: Path, prefix: str, above: tuple[Path, ...] = ()) -> list[tuple[str, int]]:
     """Return (path relative to the root, bytes) of every image below a class folder."""
     found: list[tuple[str, int]] = []
+    real = folder.resolve()
+    if real in above:
+        raise OSError(f"the link {prefix} leads back to a folder that it lies in")
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                found += _walk(Path(entry.path), f"{prefix}/{entry.name}")
-            elif entry.name.lower().endswith(EXTENSIONS):
+                found += _walk(Path(entry.path), f"{prefix}/{entry.name}", (*above, real))
+            elif entry.name.lower().endswith(EXTENSIONS) and _is_file(entry):
                 found.append((f"{prefix}/{entry.name}", _size(entry)))
     return found
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a file, or a link that leads nowhere; a pipe would wait for ever."""
+    return entry.is_file() or entry.is_symlink()
 
 
 def _size(entry: os.DirEntry[str]) -> int:
@@ -142,7 +156,8 @@ def first_difference(
 ) -> str | None:
     """Say where a folder first differs from the list that was labelled, or None where it does not."""
     stored = zip(stored_paths, stored_bytes.tolist(), strict=True)
-    found = zip(images.paths, images.num_bytes.tolist(), strict=True)
+    sizes = np.minimum(images.num_bytes, MAX_NUM_BYTES).tolist()
+    found = zip(images.paths, sizes, strict=True)
     for (path, size), (now_path, now_size) in zip(stored, found, strict=False):
         if path != now_path:
             missing = _order(path) < _order(now_path)
@@ -194,7 +209,7 @@ def _read_jpeg(path: str) -> Tensor | None:
 
 def _decode_with_pillow(path: str) -> Tensor:
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=_FORMATS) as file:
             check_dimensions(path, *file.size)
             if file.mode.startswith("I;16"):
                 # Pillow would clip 16-bit grey at 255 instead of scaling it.
@@ -204,8 +219,8 @@ def _decode_with_pillow(path: str) -> Tensor:
                 array = np.array(file.convert("RGB"))
     except DecodeError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DecodeError(path, _reason(path, error), str(error)) from error
+    except Exception as error:  # a decoder raises whatever it likes on what a stranger wrote
+        raise DecodeError(path, _reason(path, error), first_line(error)) from error
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
@@ -218,18 +233,18 @@ def check_dimensions(path: str, width: int, height: int) -> None:
 def inspect(path: str) -> None:
     """Refuse, before it is decoded, a file that is missing, unreadable, empty or a decompression bomb."""
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=_FORMATS) as file:
             check_dimensions(path, *file.size)
-    except Image.DecompressionBombError as error:
-        raise DecodeError(path, "too large", str(error)) from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DecodeError(path, _reason(path, error), str(error)) from error
+    except DecodeError:
+        raise
+    except Exception as error:  # as above
+        raise DecodeError(path, _reason(path, error), first_line(error)) from error
 
 
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "missing"
-    if isinstance(error, Image.DecompressionBombError):
+    if isinstance(error, (Image.DecompressionBombError, MemoryError)):
         return "too large"
     try:
         with open(path, "rb") as file:

@@ -4,13 +4,14 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from fkd.arrays import remove
+from fkd.arrays import check_replaceable
 from fkd.assembler import Assembler
 from fkd.config import LabelConfig
 from fkd.crops import RENDERER, SAMPLER
@@ -33,13 +34,17 @@ from fkd.zoo import resolve_device
 def label_images(config: LabelConfig) -> LabelStore:
     """Label an image folder into a store and return it; a store that is there is continued.
 
-    Finished blocks are neither decoded nor labelled again. Under torchrun the processes share the
-    blocks out, and each returns when all are done. Raises `FkdError` for bad input, before the first
-    image is decoded wherever that can be known.
+    Finished blocks are neither decoded nor labelled again. Under torchrun the processes share the blocks
+    out; the leading one returns when all are done, the others when none is left to take. Raises
+    `FkdError` for bad input, before the first image is decoded wherever that can be known.
     """
     ranks = Ranks.join()
     device = resolve_device(ranks.device(config.device))
-    images = list_images(dataset_root(config.images))
+    root = dataset_root(config.images)
+    if config.out.is_symlink():
+        config = replace(config, out=config.out.resolve())
+    _refuse_nested(config.out, root)
+    images = list_images(root)
     teachers = load_teachers(config.teachers, images.classes, device, config.engine)
     spec = describe(config, images, teachers)
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
@@ -47,6 +52,9 @@ def label_images(config: LabelConfig) -> LabelStore:
         pending = ranks.once("pending", store.pending_blocks)
         if pending and ranks.leads:
             check_teachers(teachers, images, config)
+        elif ranks.leads:
+            note(f"{config.out} is complete: there is nothing to do")
+            return store
         label_blocks(config, images, teachers, store, ranks, pending)
     store = LabelStore.open(config.out)
     if ranks.leads:
@@ -91,23 +99,45 @@ def _hold(
         ranks.once("created", lambda: None)
         yield LabelStore.open(config.out, writable=True)
         return
-    if config.overwrite:
-        remove(config.out)
-    if not os.path.lexists(config.out):
-        targets = teachers.classes.target_of[images.targets]
-        LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
+    _create(config, spec, images, teachers)
     store = LabelStore.open(config.out, writable=True)
     _refuse_other_settings(config, store, spec, images)
     changed = drift(store.spec, config.out)
     if changed:
         note(f"warning: {changed}; --overwrite labels all images anew")
+    with _locked(config):
+        ranks.once("created", lambda: None)
+        yield LabelStore.open(config.out, writable=True)
+
+
+def _create(config: LabelConfig, spec: StoreSpec, images: ImageList, teachers: Ensemble) -> None:
+    """Make the store where there is none or, with `--overwrite`, in the place of one that is idle."""
+    there = os.path.lexists(config.out)
+    targets, names = teachers.classes.target_of[images.targets], teachers.classes.names
+    if not there:
+        LabelStore.create(config.out, spec, images, targets, names)
+    elif config.overwrite:
+        check_replaceable(config.out)
+        with _locked(config):
+            LabelStore.create(config.out, spec, images, targets, names, overwrite=True)
+
+
+def _locked(config: LabelConfig) -> AbstractContextManager[None]:
     busy = StoreError(
         f"another `fkd label` is at work on {config.out}; wait for it or stop it, or start all "
         "processes of one run with torchrun"
     )
-    with held(config.out / "zarr.json", busy, "fkd label"):
-        ranks.once("created", lambda: None)
-        yield LabelStore.open(config.out, writable=True)
+    return held(config.out / "zarr.json", busy, "fkd label")
+
+
+def _refuse_nested(out: Path, root: Path) -> None:
+    """Keep labels and images apart: a store among the class folders would be taken for one of them."""
+    real, images = out.resolve(), root.resolve()
+    if real.is_relative_to(images) or images.is_relative_to(real):
+        where = "inside" if real.is_relative_to(images) else "around"
+        raise StoreError(
+            f"--out {out} lies {where} the image folder {root}; name a place beside it with --out"
+        )
 
 
 def _refuse_other_settings(

@@ -5,20 +5,19 @@ a useless store. A few centre crops tell at once.
 """
 
 import math
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from fkd.center_views import evaluation_batches
-from fkd.config import LabelConfig
+from fkd.config import LabelConfig, Preprocessing
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.renderer import Renderer
 from fkd.teachers import Ensemble, Teacher
 
-_SAMPLE = 256
-_SECONDS = 5.0  # of a slow machine's time; a fast one is through before
+# Images that are looked at: a hundredth of the run's views, within these bounds.
+_LEAST, _MOST = 64, 256
 _BATCH = 32
 
 
@@ -30,6 +29,7 @@ class SampleAccuracy:
     hits: int
     count: int
     num_classes: int
+    preprocessing: Preprocessing
 
     @property
     def top1(self) -> float:
@@ -43,11 +43,15 @@ class SampleAccuracy:
         return self.top1 <= chance + 3 * math.sqrt(chance * (1 - chance) / max(1, self.count))
 
     def __str__(self) -> str:
-        text = f"teacher {self.teacher}: top-1 {self.top1:.1%} on {self.count} centre crops"
+        how = self.preprocessing
+        text = (
+            f"{self.teacher}: top-1 {self.top1:.1%} on {self.count} centre crops of {how.size} px, "
+            f"{how.interpolation}, mean {_numbers(how.mean)}, std {_numbers(how.std)}"
+        )
         if not self.near_chance:
             return text
         return (
-            f"warning: {text}, no better than guessing among {self.num_classes} classes; "
+            f"warning: {text}: no better than guessing among {self.num_classes} classes; "
             "check --teacher-weights, --teacher-classes, --mean, --std and --size"
         )
 
@@ -58,15 +62,18 @@ def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -
         if choice.weights == "none":
             note(f"teacher {teacher.name} has random weights: its labels mean nothing")
         else:
-            note(str(sample_accuracy(teacher, images, config)))
+            note(f"teacher {sample_accuracy(teacher, images, config)}")
 
 
 def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) -> SampleAccuracy:
-    """Measure a teacher's top-1 on centre crops of images drawn from all over the folder."""
-    count = min(_SAMPLE, len(images))
+    """Measure a teacher's top-1 on centre crops of images drawn from all over the folder.
+
+    The sample is the same in every run, so that settings can be compared.
+    """
+    hundredth = len(images) * config.num_crops // 100
+    count = min(_MOST, len(images), max(_LEAST, hundredth))
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
     hits = seen = 0
-    began = time.monotonic()
     with Renderer(config.workers) as renderer:
         for batch in evaluation_batches(renderer, images, chosen, _BATCH, teacher.preprocessing):
             said = teacher.probs(batch.views, len(batch.views), config.temperature).argmax(1).cpu()
@@ -74,6 +81,9 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
             usable = batch.usable.numpy()
             hits += int((said.numpy() == wanted)[usable].sum())
             seen += int(usable.sum())
-            if time.monotonic() - began > _SECONDS:
-                break
-    return SampleAccuracy(teacher.name, hits, seen, len(teacher.class_map.names))
+    num_classes = len(teacher.class_map.names)
+    return SampleAccuracy(teacher.name, hits, seen, num_classes, teacher.preprocessing)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

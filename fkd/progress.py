@@ -18,13 +18,16 @@ def progress(
     initial: float = 0,
     delay: float = 0,
     disable: bool = False,
+    nested: bool = False,
 ) -> "tqdm[T]":
     """Wrap `items` in a progress bar; with None, the caller reports through `update`.
 
     `initial` is work done by an earlier run, `delay` seconds pass before the bar appears.
-    A terminal is redrawn twice a second. A log file gets a line every half minute instead.
+    A terminal is redrawn twice a second. A log file gets a line every half minute instead. A bar that is
+    `nested` in another one goes away at its end, and is not there in a log file.
     """
-    interval = 0.5 if sys.stderr.isatty() else 30.0
+    terminal = sys.stderr.isatty()
+    interval = 0.5 if terminal else 30.0
     return tqdm(
         items,
         desc=what,
@@ -32,7 +35,8 @@ def progress(
         total=total,
         initial=initial,
         delay=delay,
-        disable=disable,
+        disable=disable or (nested and not terminal),
+        leave=not nested,
         mininterval=interval,
         maxinterval=interval,
         dynamic_ncols=True,
@@ -43,4 +47,9 @@ def progress(
 
 def note(message: str) -> None:
     """Say something on stderr, above the bar if there is one."""
-    tqdm.write(message, file=sys.stderr)
+    tqdm.write(printable(message), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return text in one line, control characters escaped: file names may hold any."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fkd.config import Interpolation, Render
 from fkd.crops import Boxes, Flips, empty_views, render
+from fkd.errors import FkdError
 
 # Batches that wait, rendered or being rendered, behind the one in use.
 _AHEAD = 2
@@ -91,7 +92,13 @@ class Renderer:
 
     def views(self, count: int, size: int) -> Tensor:
         """Return an uninitialised uint8 [count, 3, size, size] where views are rendered."""
-        return empty_views(count, size, self.device if self.on_device else None, pin=self._pin)
+        device = self.device if self.on_device else None
+        try:
+            return empty_views(count, size, device, pin=self._pin)
+        except RuntimeError as error:
+            raise FkdError(
+                f"no memory for batches of {count} views of {size} px; choose a smaller --batch-size"
+            ) from error
 
     def pixels(self, count: int) -> Tensor:
         """Return an uninitialised uint8 [count, 3] for threads to decode into."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fkd.checkpoints import BEST, newest_checkpoint, save_checkpoint, save_last
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, FkdError
 from fkd.evaluate import Accuracy
 from fkd.locks import held
 from fkd.progress import note
@@ -110,8 +110,13 @@ class Run:
         self._waited, self._steps, self._since = 0.0, 0, time.perf_counter()
 
     def _write(self, **line: Any) -> None:
-        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise FkdError(
+                f"{self.folder / METRICS} cannot be written ({error}); make room, and go on with --resume"
+            ) from error
         self._tracker(line)
 
 

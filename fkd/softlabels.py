@@ -152,6 +152,5 @@ def divergence(probs: Tensor, restored: SoftLabels) -> Tensor:
 
     Infinite where the restored label is zero on a class that the teacher gave weight.
     """
-    ratio = probs / restored.dense(probs.shape[1])
-    nats: Tensor = torch.special.xlogy(probs, ratio).sum(dim=1)
-    return nats
+    log_ratio = probs.log() - restored.dense(probs.shape[1]).log()
+    return torch.where(probs > 0, probs * log_ratio, 0.0).sum(dim=1)

@@ -45,7 +45,7 @@ def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -
     if choice.name.startswith("timm:"):
         model, said = _open_timm(choice, num_classes)
     elif ":" in choice.name:
-        model, said = _call_function(choice), Preprocessing()
+        return _open_function(choice, device)
     else:
         model, said = _open_torchvision(choice, num_classes)
     preprocessing = _override(said, choice)
@@ -101,8 +101,9 @@ def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Mo
             torch.manual_seed(0)
             return build(num_classes)
     state = zoo.read_state_dict(Path(choice.weights))
-    model = build(zoo.num_outputs(choice.name, state, build))
-    zoo.load_weights(model, state, f"weights {choice.weights}")
+    what = f"weights {choice.weights}"
+    model = build(zoo.num_outputs(choice.name, state, build, what))
+    zoo.load_weights(model, state, what)
     return model
 
 
@@ -156,7 +157,8 @@ def _open_program(choice: TeacherChoice, device: torch.device) -> Source:
     with path.open("rb") as file:
         identity = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
     preprocessing = _override(Preprocessing(), choice)
-    outputs = _try_program(model, path, preprocessing.size, device)
+    remedy = "give its --size, and export it with a batch dimension that is dynamic"
+    outputs = _try(model, choice, preprocessing.size, device, remedy)
     return Source(model, preprocessing, identity, outputs)
 
 
@@ -169,27 +171,36 @@ def _load_program(path: Path) -> Any:
     return script.eval()
 
 
-def _try_program(model: Model, path: Path, size: int, device: torch.device) -> int:
-    """Run one small batch: a program does not say which shapes it takes."""
+def _try(model: Model, choice: TeacherChoice, size: int, device: torch.device, remedy: str) -> int:
+    """Run one small batch: programs and users' models do not say which shapes they take."""
     try:
         with torch.inference_mode():
             said = model(torch.zeros(3, 3, size, size, device=device))
-    except Exception as error:  # a program raises whatever it likes
+    except Exception as error:  # others' code raises whatever it likes
         raise ModelError(
-            f"teacher {path} cannot take 3 views of {size} px ({first_line(error)}); give its --size, "
-            "and export it with a batch dimension that is dynamic"
+            f"teacher {choice.name} cannot take 3 views of {size} px ({type(error).__name__}: "
+            f"{first_line(error)}); {remedy}"
         ) from error
-    return zoo.count_outputs(said, f"teacher {path}")
+    return zoo.count_outputs(said, f"teacher {choice.name}")
+
+
+def _open_function(choice: TeacherChoice, device: torch.device) -> Source:
+    _refuse_weights(choice)
+    model = zoo.place(_call_function(choice).eval(), device)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    preprocessing = _override(Preprocessing(), choice)
+    outputs = _try(model, choice, preprocessing.size, device, "mend it, or give another --size")
+    return Source(model, preprocessing, zoo.weights_hash(model), outputs)
 
 
 def _call_function(choice: TeacherChoice) -> nn.Module:
-    _refuse_weights(choice)
     module, _, function = choice.name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # `fkd` finds what `python -m fkd` finds
     try:
         model = getattr(importlib.import_module(module), function)()
-    except Exception as error:  # it is the user's own code that runs here
+    except (Exception, SystemExit) as error:  # it is the user's own code that runs here
         raise ModelError(
             f"teacher {choice.name}: {type(error).__name__}: {first_line(error)}; "
             "package.module:function must name a function without arguments that returns a model"

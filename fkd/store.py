@@ -6,6 +6,7 @@ holds a hash over them. What is not sealed is never read, and what is read has p
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from fkd import arrays as zarr_arrays
 from fkd.arrays import sync
 from fkd.errors import StoreError, first_line
-from fkd.images import ImageList
+from fkd.images import MAX_NUM_BYTES, ImageList
 from fkd.layout import StoreSpec, array_layouts
 from fkd.packing import pack_boxes, pack_codes, pack_ids, unpack_boxes, unpack_codes, unpack_ids
 from fkd.slabs import Block, Slab
@@ -41,6 +42,13 @@ class LabelStore:
         self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
         self._sealed = self._read_seals()
 
+    def __repr__(self) -> str:
+        spec = self.spec
+        return (
+            f"LabelStore({str(self.path)!r}: {spec.num_images:,} images × {spec.num_crops} crops, "
+            f"{spec.scheme}, {spec.num_classes:,} classes)"
+        )
+
     # -- creating and opening -------------------------------------------------------------------
 
     @classmethod
@@ -51,12 +59,15 @@ class LabelStore:
         images: ImageList,
         targets: NDArray[np.int64],
         class_names: Sequence[str],
+        *,
+        overwrite: bool = False,
     ) -> "LabelStore":
         """Create an empty store beside `path` and rename it into place, so it is there whole or not.
 
-        `targets` int64 [N] are class ids of the store, `class_names` their C names.
+        `targets` int64 [N] are class ids of the store, `class_names` their C names. With `overwrite`, it
+        takes the place of the store that is there, which is removed after that.
         """
-        aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         texts = {"path": _to_text(images.paths), "class_name": _to_text(class_names)}
         spec = replace(
             spec, path_bytes=len(texts["path"]), class_name_bytes=len(texts["class_name"])
@@ -65,13 +76,16 @@ class LabelStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             arrays = zarr_arrays.create(aside, layouts, spec.signed())
-            num_bytes = np.minimum(images.num_bytes, 2**32 - 1)
+            num_bytes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
             known: dict[str, Array] = {**texts, "target": targets, "num_bytes": num_bytes}
             for name, values in known.items():
                 arrays[name][:] = values.astype(layouts[name].dtype)
-            sync(aside.rglob("*"))
-            os.rename(aside, path)
-            sync([path])
+            sync(aside.rglob("*"), aside)
+            if overwrite:
+                _swap(aside, path)
+            else:
+                os.rename(aside, path)
+            sync([], path.parent)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise StoreError(f"{path} cannot be created ({error})") from error
@@ -153,9 +167,9 @@ class LabelStore:
                 shard.unlink(missing_ok=True)
             for name, values in arrays.items():
                 self._arrays[name][where.start : where.stop] = values
-            sync(self._shards(number).values())
+            sync(self._shards(number).values(), self.path)
             self._arrays["done"][number] = np.frombuffer(self._seal(number), np.uint8)
-            sync([self.path / "done" / "c" / str(number) / "0"])
+            sync([self.path / "done" / "c" / str(number) / "0"], self.path)
         except OSError as error:
             raise StoreError(
                 f"{self.path}: block {number} could not be written ({error}); finished blocks are "
@@ -308,3 +322,15 @@ def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
 
 def _from_text(text: NDArray[np.uint8]) -> list[str]:
     return text.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+
+
+def _swap(aside: Path, path: Path) -> None:
+    """Put a new store in the place of an old one, and remove that; if it cannot be, nothing changes."""
+    old = aside.with_suffix(".old")
+    os.rename(path, old)
+    try:
+        os.rename(aside, path)
+    except OSError:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -22,12 +22,15 @@ _STRIP = 16
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """A decoded image, uint8 [3, H, W], with its M views; `pixels` is None where it has an `error`."""
+    """An image of `size` (height, width) with its M views, or the `error` that decoding it gave.
+
+    It outlives the pixels: of a small M and large photos those would fill the memory.
+    """
 
     image_index: int
     boxes: Boxes
     flips: Flips
-    pixels: Tensor | None
+    size: tuple[int, int] = (0, 0)
     error: DecodeError | None = None
 
 
@@ -78,22 +81,22 @@ def _draw(
     indices: Iterable[int],
     policy: ViewPolicy,
     num_crops: int,
-) -> Iterator[DrawnImage]:
-    """Decode images in order, one per worker ahead of the one that is rendered."""
+) -> Iterator[tuple[DrawnImage, Tensor | None]]:
+    """Decode images in order, uint8 [3, H, W], one per worker ahead of the one that is rendered."""
 
-    def draw(image_index: int) -> DrawnImage:
+    def draw(image_index: int) -> tuple[DrawnImage, Tensor | None]:
         path = images.file(image_index)
         try:
             inspect(path)
             pixels = decode(path)
         except DecodeError as error:
             boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
-            return DrawnImage(image_index, boxes, flips, None, error)
+            return DrawnImage(image_index, boxes, flips, error=error), None
         height, width = pixels.shape[-2:]
         boxes, flips = sample_views(policy, image_index, num_crops, height, width)
-        return DrawnImage(image_index, boxes, flips, pixels)
+        return DrawnImage(image_index, boxes, flips, (height, width)), pixels
 
-    queue: deque[Future[DrawnImage]] = deque()
+    queue: deque[Future[tuple[DrawnImage, Tensor | None]]] = deque()
     for image_index in indices:
         queue.append(renderer.pool.submit(draw, image_index))
         if len(queue) > renderer.workers:
@@ -104,7 +107,7 @@ def _draw(
 
 def _fill(
     renderer: Renderer,
-    drawn: Iterator[DrawnImage],
+    drawn: Iterator[tuple[DrawnImage, Tensor | None]],
     num_crops: int,
     batch_size: int,
     renderings: Sequence[Rendering],
@@ -114,9 +117,9 @@ def _fill(
 
     longest = batch_size if renderer.on_device else _STRIP
     batch, row = empty(), 0
-    for image in drawn:
+    for image, pixels in drawn:
         batch.begun.append(image)
-        pixels, crop = image.pixels, 0
+        crop = 0
         if pixels is not None and renderer.on_device:
             pixels = pixels.to(renderer.device)
         while pixels is not None and crop < num_crops:

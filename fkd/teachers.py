@@ -9,7 +9,7 @@ from torch import Tensor
 from fkd.classes import ClassMap, map_classes
 from fkd.config import Engine, TeacherChoice
 from fkd.crops import normalize
-from fkd.errors import ModelError
+from fkd.errors import ModelError, first_line
 from fkd.sources import Source, open_source
 
 _PLAIN = Engine()
@@ -49,13 +49,25 @@ class Teacher:
             views = views[:count]
         how = self.preprocessing
         pixels = normalize(views.to(self.device, non_blocking=True), how.mean, how.std)
-        with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
-            logits = self._model(pixels.contiguous(memory_format=torch.channels_last))
-        logits = logits[:count].float()
+        logits = self._ask(pixels.contiguous(memory_format=torch.channels_last))[:count].float()
         if self._columns is not None:
             logits = logits[:, self._columns]
         probs: Tensor = (logits / temperature).softmax(dim=1)
         return probs
+
+    def _ask(self, pixels: Tensor) -> Tensor:
+        try:
+            with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
+                logits: Tensor = self._model(pixels)
+                return logits
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # exported programs and users' models raise whatever they like
+            raise ModelError(
+                f"teacher {self.name} cannot take {len(pixels)} views of {pixels.shape[-1]} px "
+                f"({type(error).__name__}: {first_line(error)}); choose another --batch-size, or "
+                "export it with a batch dimension that is dynamic"
+            ) from error
 
 
 class Ensemble:

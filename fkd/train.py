@@ -14,7 +14,7 @@ from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
 from fkd.images import ImageList
 from fkd.learner import Learner, views_at_a_time
-from fkd.progress import progress
+from fkd.progress import note, progress
 from fkd.recipes import TrainConfig
 from fkd.renderer import Renderer
 from fkd.runs import Run, open_run
@@ -81,6 +81,11 @@ def _prepare(config: TrainConfig, group: Group) -> _Course:
         epochs=config.epochs,
         seed=config.seed,
     )
+    if round(config.epochs * schedule.num_images / config.batch_size) == 0:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is more than the whole run: {config.epochs:g} epochs of "
+            f"{schedule.num_images:,} images; choose a smaller batch or more --epochs"
+        )
     if schedule.images_per_batch % group.size:
         raise ConfigError(
             f"--batch-size {config.batch_size} is {schedule.images_per_batch} images, which "
@@ -264,6 +269,10 @@ class _Record:
                 self._raise_stopped(done)
             if own is not None:
                 run.log_evaluation(done, own, average)
+                epoch, also = course.schedule.epoch_at(done), ""
+                if average is not None:
+                    also = f", moving average {average.top1:.2%}"
+                note(f"epoch {epoch:.4g}: top-1 {own.top1:.2%}, top-5 {own.top5:.2%}{also}")
             judged = own if average is None else average
             top1 = None if judged is None else judged.top1
             run.save_if_best(done, course.card, learner.state(), top1)
@@ -300,5 +309,11 @@ def _evaluate(course: _Course, student: torch.nn.Module) -> Accuracy | None:
     config, card = course.config, course.card
     batch_size = min(128, config.batch_size)
     return evaluate(
-        student, card.preprocessing, card.classes, course.val, batch_size, config.workers
+        student,
+        card.preprocessing,
+        card.classes,
+        course.val,
+        batch_size,
+        config.workers,
+        nested=True,
     )

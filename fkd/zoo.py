@@ -4,6 +4,7 @@ import copy
 import difflib
 import hashlib
 import importlib
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,7 +39,7 @@ def import_timm(name: str) -> Any:
     try:
         return importlib.import_module("timm")
     except ImportError as error:
-        raise ModelError(f"{name} needs timm; install it with `pip install 'fkd[timm]'`") from error
+        raise ModelError(f"{name} needs timm; install it with `pip install timm`") from error
 
 
 def timm_name(name: str, role: str) -> str:
@@ -123,14 +124,14 @@ def read_file(path: Path) -> Any:
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a weight file with `weights_only=True`, without wrappers and DDP's `module.` prefix."""
-    if not path.is_file():
-        raise ModelError(f"weights {path}: no such file")
+    if not os.path.isfile(path):
+        raise ModelError(f"weights {path}: no such file; give a state dict that torch.save wrote")
     try:
         content = read_file(path)
-    except Exception as error:  # torch.load fails in a dozen ways on other files
+    except Exception as error:  # torch.load fails in a dozen ways, and says a paragraph each time
         raise ModelError(
-            f"weights {path}: not a state dict that loads with weights_only=True "
-            f"({first_line(error)}); save one with torch.save(model.state_dict(), path)"
+            f"weights {path}: not a state dict that loads with weights_only=True; save one with "
+            "torch.save(model.state_dict(), path)"
         ) from error
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -163,17 +164,19 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> No
 
 
 def num_outputs(
-    name: str, state: Mapping[str, Tensor], build_with: Callable[[int], nn.Module]
+    name: str, state: Mapping[str, Tensor], build_with: Callable[[int], nn.Module], what: str
 ) -> int:
     """Read from a weight file how many outputs its head has.
 
     The head is what changes between the model with 2 and with 3 outputs.
     """
-    heads = [key for key in head_tensors(build_with) if key.endswith("bias")]
+    heads = head_tensors(build_with)
     for key in heads:
-        if key in state:
+        if key in state and state[key].dim():
             return int(state[key].shape[0])
-    raise ModelError(f"the weights have no tensor {heads[0]!r}, so they are not of {name}")
+    raise ModelError(
+        f"{what} has no tensor {heads[-1]!r}, so it is not of {name}; give the weights' own model"
+    )
 
 
 def head_tensors(build_with: Callable[[int], nn.Module]) -> list[str]:

@@ -74,6 +74,9 @@ def main(out: Path, seed: int, quick: bool) -> None:
     if quick:
         demo = Demo(teacher_epochs=0.2, student_epochs=1, num_crops=4)
         demo = replace(demo, train_per_class=20, val_per_class=5)
+    print(
+        "render images; train a teacher and a plain student; label; train a student from the store"
+    )
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 

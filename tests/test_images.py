@@ -1,5 +1,7 @@
 """The ordered list of images, its identity, and decoding."""
 
+import os
+import shutil
 import struct
 import zlib
 
@@ -136,3 +138,38 @@ def look(path):
 def test_an_unreadable_folder_is_no_image_folder(tmp_path):
     with pytest.raises(ImagesError, match="does not exist"):
         list_images(tmp_path / "none")
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "c").mkdir()
+    shutil.move(tmp_path / "a.png", tmp_path / "c")
+    os.mkfifo(tmp_path / "c" / "pipe.jpg")
+    assert list_images(tmp_path).paths == ["c/a.png"]
+
+
+def test_a_link_that_leads_back_is_named(tmp_path):
+    (tmp_path / "c" / "deep").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / "c" / "a.png")
+    (tmp_path / "c" / "deep" / "loop").symlink_to(tmp_path / "c")
+    with pytest.raises(ImagesError, match="the link c/deep/loop leads back to a folder"):
+        list_images(tmp_path)
+
+
+def test_formats_that_are_no_photos_are_damaged_files(tmp_path):
+    """A .jpg may hold anything; decoders of rare formats raise what they like, or start programs."""
+    for number, kind in enumerate(("EPS", "DDS", "ICNS")):
+        path = tmp_path / f"{number}.jpg"
+        Image.new("RGB", (64, 64)).save(path, kind)
+        for look in (decode, inspect):
+            with pytest.raises(DecodeError) as caught:
+                look(str(path))
+            assert caught.value.reason == "damaged"
+
+
+def test_a_file_of_more_than_four_gigabytes_is_the_one_that_was_labelled(tmp_path):
+    (tmp_path / "c").mkdir()
+    with (tmp_path / "c" / "huge.jpg").open("wb") as file:
+        file.truncate(5 * 2**30)
+    images = list_images(tmp_path)
+    assert first_difference(images.paths, np.minimum(images.num_bytes, 2**32 - 1), images) is None

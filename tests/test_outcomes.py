@@ -118,7 +118,7 @@ class Counting(nn.Module):
         return self.head(pixels.mean((2, 3)))
 
 
-@pytest.mark.parametrize(("epochs", "m", "batch"), [(3, 4, 20), (5, 1, 7), (0.5, 2, 100)])
+@pytest.mark.parametrize(("epochs", "m", "batch"), [(3, 4, 20), (5, 1, 7), (0.5, 2, 16)])
 def test_the_student_sees_the_exact_number_of_views(
     shared_store, tmp_path, monkeypatch, epochs, m, batch
 ):
@@ -147,7 +147,9 @@ def test_a_teacher_that_rejects_the_size_is_an_error_line(tmp_path, teacher):
 
 
 @pytest.mark.parametrize(
-    "more", [["--student", "alexnet"], ["--student", "resnet18", "--batch-size", 1]], ids=str
+    "more",
+    [["--student", "alexnet", "--batch-size", 12], ["--student", "resnet18", "--batch-size", 1]],
+    ids=str,
 )
 def test_a_student_that_rejects_the_views_is_an_error_line(shared_store, tmp_path, more):
     args = ["train", shared_store.path, "--compress", "topk3", "--device", "cpu", "--epochs", 1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 from conftest import fkd_environment, label_config
 
-from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
+from fkd import FkdError, Scheme, TrainConfig, evaluate_checkpoint, label_images, train_student
 from fkd.checkpoints import newest_checkpoint
 from fkd.errors import Stopped
 from fkd.runs import Run
@@ -195,3 +196,29 @@ def test_a_folder_has_one_run_at_a_time(shared_store, tmp_path, run_fkd):
     process.communicate()
     assert done.code == 2
     assert f"another `fkd train` is at work in {tmp_path / 'run'}" in done.error_line()
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on(shared_store, tmp_path):
+    """A limit on the size of files stops the first checkpoint, as a full disk would."""
+    command = [sys.executable, "-m", "fkd", "train", shared_store.path, "--out", tmp_path / "run"]
+    command += SHORT
+    done = subprocess.run(
+        [str(c) for c in command], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=fkd_environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "last.pt cannot be written" in done.stderr
+    assert not list((tmp_path / "run").glob("*.pt*"))
+    run = train_student(config(shared_store, tmp_path / "run", epochs=60, resume=True))
+    whole = train_student(config(shared_store, tmp_path / "whole", epochs=60))
+    one, other = (torch.load(r / "last.pt", weights_only=True) for r in (whole, run))
+    assert same(one, other)
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(shared_store, shared_folder, tmp_path):
+    run = train_student(config(shared_store, tmp_path / "run"))
+    assert evaluate_checkpoint(run, shared_folder) == evaluate_checkpoint(
+        run / "best.pt", shared_folder
+    )

@@ -8,7 +8,7 @@ import pytest
 from conftest import label_config
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy, label_images
-from fkd.arrays import remove
+from fkd.arrays import check_replaceable
 from fkd.errors import StoreError
 from fkd.images import ImageList
 from fkd.layout import StoreSpec, TeacherRecord, digest, library_versions, now
@@ -259,11 +259,12 @@ def test_opening_nothing_or_another_folder(tmp_path):
 def test_overwrite_leaves_other_folders_alone(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(StoreError, match="left alone"):
-        remove(tmp_path / "photos")
-    assert (tmp_path / "photos").is_dir()
+        check_replaceable(tmp_path / "photos")
     make_store(tmp_path / "s.zarr")
-    remove(tmp_path / "s.zarr")
-    assert not (tmp_path / "s.zarr").exists()
+    check_replaceable(tmp_path / "s.zarr")
+    (tmp_path / "s.zarr" / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"holds notes.txt, which is no part .* left alone"):
+        check_replaceable(tmp_path / "s.zarr")
 
 
 def test_a_moved_store_still_reads(shared_store, tmp_path):

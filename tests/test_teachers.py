@@ -27,6 +27,9 @@ def kinds(tmp_path_factory):
         model, (torch.zeros(4, 3, 32, 32),), dynamic_shapes={"x": {0: batch}}
     )
     torch.export.save(program, folder / "program.pt2")
+    torch.export.save(
+        torch.export.export(model, (torch.zeros(3, 3, 32, 32),)), folder / "three.pt2"
+    )
     torch.jit.script(model).save(folder / "script.pt")
     (folder / "my_teachers.py").write_text(
         "import torch, torchvision\n"
@@ -36,6 +39,24 @@ def kinds(tmp_path_factory):
         "    return model\n"
         "def wrong():\n"
         "    return 5\n"
+        "class Own(torch.nn.Module):\n"
+        "    def __init__(self, inner):\n"
+        "        super().__init__()\n"
+        "        self.inner, self.shift = inner, torch.zeros(3, 1, 1)\n"  # no buffer
+        "    def forward(self, x):\n"
+        "        if x.max() > 1e9: raise KeyError('x')\n"
+        "        return self.inner(x + self.shift)\n"
+        "def own():\n"
+        "    return Own(good())\n"
+        "def script():\n"
+        f"    return torch.jit.load({str(folder / 'script.pt')!r})\n"
+        "class Broken(Own):\n"
+        "    def forward(self, x):\n"
+        "        return {}['logits']\n"
+        "def broken():\n"
+        "    return Broken(good())\n"
+        "def leaves():\n"
+        "    raise SystemExit(3)\n"
     )
     return folder
 
@@ -51,7 +72,10 @@ def label(folder, out, *teachers, **more):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-@pytest.mark.parametrize("kind", ["program.pt2", "script.pt", "my_teachers:good"])
+@pytest.mark.parametrize(
+    "kind",
+    ["program.pt2", "script.pt", "my_teachers:good", "my_teachers:own", "my_teachers:script"],
+)
 def test_every_kind_of_teacher_says_the_same(shared_folder, tmp_path, kinds, monkeypatch, kind):
     monkeypatch.syspath_prepend(str(kinds))
     name = kind if ":" in kind else str(kinds / kind)
@@ -68,6 +92,8 @@ def test_every_kind_of_teacher_says_the_same(shared_folder, tmp_path, kinds, mon
         ("my_teachers:wrong", "returned a int"),
         ("my_teachers:missing", "has no attribute 'missing'"),
         ("no_such_module:f", "No module named 'no_such_module'"),
+        ("my_teachers:broken", "cannot take 3 views of 224 px .KeyError: 'logits'.; mend it"),
+        ("my_teachers:leaves", "my_teachers:leaves: SystemExit: 3"),
         ("missing.pt2", "no such file"),
         ("w.pt2", "cannot be loaded as an exported program"),
         ("timm:no_such_model", "timm"),
@@ -80,6 +106,14 @@ def test_teachers_that_are_none(shared_folder, tmp_path, kinds, monkeypatch, nam
     with pytest.raises(FkdError, match=words):
         label(shared_folder, tmp_path / "s.zarr", TeacherChoice(name))
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_program_of_one_batch_size_is_told_which(shared_folder, tmp_path, kinds):
+    teacher = TeacherChoice(str(kinds / "three.pt2"), size=32)
+    with pytest.raises(
+        FkdError, match=r"three.pt2 cannot take \d+ views of 32 px .* choose another"
+    ):
+        label(shared_folder, tmp_path / "s.zarr", teacher, batch_size=8)
 
 
 def test_a_model_of_timm(shared_folder, tmp_path):
@@ -185,7 +219,7 @@ def test_a_teacher_that_does_not_know_the_images_is_warned_of(
     teacher = centre_pixel_teacher(tmp_path, monkeypatch, shift)
     label_images(label_config(coloured, tmp_path / "s.zarr", teacher=teacher))
     said = capsys.readouterr().err
-    assert f"top-1 {0 if warned else 100:.1f}% on 60 centre crops" in said
+    assert f"top-1 {0 if warned else 100:.1f}% on 60 centre crops of " in said
     assert ("no better than guessing among 3 classes" in said) is warned
 
 
