@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fkd.config import (
     Engine,
     LabelConfig,
+    PackConfig,
     Preprocessing,
     Scheme,
     TeacherChoice,
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
     from fkd.dryrun import estimate_run
     from fkd.evaluate import Accuracy, evaluate_checkpoint
     from fkd.label import label_images
+    from fkd.pack import PackReport, pack_images
     from fkd.store import LabelStore
     from fkd.train import train_student
 
 _HOME = {
     "Accuracy": "fkd.evaluate",
     "LabelStore": "fkd.store",
+    "PackReport": "fkd.pack",
     "estimate_run": "fkd.dryrun",
     "evaluate_checkpoint": "fkd.evaluate",
     "label_images": "fkd.label",
     "load_student": "fkd.checkpoints",
+    "pack_images": "fkd.pack",
     "train_student": "fkd.train",
 }
 
@@ -49,6 +53,8 @@ __all__ = [
     "LabelStore",
     "Objective",
     "Optim",
+    "PackConfig",
+    "PackReport",
     "Preprocessing",
     "Scheme",
     "TeacherChoice",
@@ -58,6 +64,7 @@ __all__ = [
     "evaluate_checkpoint",
     "label_images",
     "load_student",
+    "pack_images",
     "train_student",
 ]
 

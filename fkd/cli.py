@@ -8,6 +8,7 @@ import click
 
 from fkd.cli_label import info, label
 from fkd.cli_options import RANK
+from fkd.cli_pack import pack
 from fkd.cli_train import evaluate, train
 from fkd.errors import FkdError, Stopped
 from fkd.progress import printable
@@ -57,6 +58,7 @@ def _refuse(message: str) -> NoReturn:
 
 _GO_ON = {
     "label": " Finished blocks are kept; it goes on where it was when the same command is run again.",
+    "pack": " Finished images are kept; the same command, without --overwrite, goes on where it was.",
     "train": " Its run folder keeps the checkpoints so far; --resume goes on from the last.",
 }
 
@@ -72,5 +74,5 @@ def main() -> None:
     """
 
 
-for _command in (label, train, evaluate, info):
+for _command in (label, train, evaluate, info, pack):
     main.add_command(_command)

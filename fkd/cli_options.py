@@ -14,12 +14,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
 
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine(command: F) -> F:
     """Add the options that say where the work is done."""
-    command = click.option("--workers", default=_CORES, help="Threads that decode and render.")(
+    command = click.option("--workers", default=CORES, help="Threads that decode and render.")(
         command
     )
     return click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")(command)

@@ -20,6 +20,9 @@ INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 Render = Literal["auto", "cpu", "device"]
 RENDERS: tuple[Render, ...] = ("auto", "cpu", "device")
 
+Bound = Literal["shortest", "longest"]
+BOUNDS: tuple[Bound, ...] = ("shortest", "longest")
+
 Amp = Literal["off", "bf16", "fp16"]
 AMPS: tuple[Amp, ...] = ("off", "bf16", "fp16")
 
@@ -34,6 +37,7 @@ MAX_CROPS = 65_536
 MAX_SIZE = 4096
 MAX_BATCH = 1_000_000
 MAX_WORKERS = 1024
+MAX_BOUND = 65_500  # the longest side that libjpeg writes
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
@@ -253,3 +257,26 @@ class LabelConfig:
                 f"--compress {self.scheme}: a store keeps the same bytes for topk{self.scheme.k} and "
                 f"{self.scheme}; store topk{self.scheme.k} and choose -smooth in `fkd train`"
             )
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """One copy of an image folder in smaller pixels: `fkd pack`.
+
+    `bound` names the side, of the two, that has at most `pixels` afterwards; smaller images stay as they
+    are. `quality` is that of the JPEG files.
+    """
+
+    images: Path
+    out: Path
+    bound: Bound = "shortest"
+    pixels: int = 256
+    quality: int = 90
+    workers: int = 2
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("bound", self.bound, BOUNDS)
+        check_range(f"--{self.bound}", self.pixels, 1, MAX_BOUND)
+        check_range("--quality", self.quality, 1, 100)
+        check_range("--workers", self.workers, 1, MAX_WORKERS)

@@ -27,6 +27,7 @@ OPTIONS = {
     ),
     "eval": "--batch-size --device --workers",
     "info": "",
+    "pack": "--longest --overwrite --quality --shortest --workers",
 }
 
 

@@ -42,14 +42,15 @@ ROWS = [
         "classes",
         "students",
         "arrays",
+        "copies",
     ],
     ["store", "teachers", "probe", "checkpoints"],
     ["prefetch", "teacher_views", "center_views", "info"],
     ["views", "evaluate", "assembler", "preflight"],
     ["runs", "learner", "training_data"],
-    ["label", "train"],
+    ["label", "train", "pack"],
     ["dryrun"],
-    ["cli_label", "cli_train"],
+    ["cli_label", "cli_train", "cli_pack"],
     ["cli"],
     ["__main__"],
 ]
@@ -100,14 +101,16 @@ def test_the_documentation_has_the_same_rows():
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("zarr", {"arrays"}), ("click", {"cli", "cli_options", "cli_label", "cli_train"})],
+    [("zarr", {"arrays"}), ("click", {"cli", "cli_options", "cli_label", "cli_train", "cli_pack"})],
 )
 def test_one_room_for_each_outside_library(library, home):
     users = {room for room in ROW_OF for name in imported(room) if name.split(".")[0] == library}
     assert users == home
 
 
-@pytest.mark.parametrize("room", ["train", "views", "students", "evaluate", "runs", "store"])
+@pytest.mark.parametrize(
+    "room", ["train", "views", "students", "evaluate", "runs", "store", "pack"]
+)
 def test_training_never_reaches_the_teachers(room):
     assert not {"teachers", "sources"} & reachable(room)
     assert "label" not in reachable(room)
@@ -141,7 +144,7 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
 def test_help_loads_no_heavy_library(tmp_path):
     modules = loaded_modules(
         "from fkd.cli import main\n"
-        "for command in ([], ['label'], ['train'], ['eval'], ['info']):\n"
+        "for command in ([], ['label'], ['train'], ['eval'], ['info'], ['pack']):\n"
         "    main([*command, '--help'], standalone_mode=False)",
         tmp_path,
     )

@@ -1,0 +1,136 @@
+"""The folder that `fkd pack` makes: its settings, one run at a time, and files that are whole."""
+
+import json
+import os
+import shutil
+from contextlib import AbstractContextManager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fkd.config import PackConfig
+from fkd.errors import ImagesError
+from fkd.locks import held
+
+SETTINGS = "pack.json"
+
+
+def refuse_overlap(images: Path, out: Path) -> None:
+    """Raise `ImagesError` where one folder is the other or lies in it, links resolved."""
+    source, target = Path(os.path.realpath(images)), Path(os.path.realpath(out))
+    if source == target or source in target.parents or target in source.parents:
+        how = "is" if source == target else "lies in" if source in target.parents else "holds"
+        raise ImagesError(f"{out} {how} the image folder {images}; name a folder apart from it")
+
+
+def prepare(config: PackConfig) -> None:
+    """Make the folder and its settings; refuse one that is not ours or was made with others."""
+    out, wanted = config.out, _settings(config)
+    made = _read_settings(out)
+    try:
+        if made is not None and config.overwrite:
+            with alone(out):
+                _clear(out)
+        elif made is not None:
+            _refuse_other_settings(out, made, wanted)
+            return
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImagesError(f"{out} cannot be made ({error}); name another folder") from error
+    write_whole(os.path.join(out, SETTINGS), (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def alone(out: Path) -> AbstractContextManager[None]:
+    """Keep other runs away from the folder, which would write to the same files."""
+    busy = ImagesError(f"another `fkd pack` is at work on {out}; wait for it or stop it")
+    return held(out / SETTINGS, busy, "fkd pack")
+
+
+def _settings(config: PackConfig) -> dict[str, Any]:
+    return {
+        "made_by": "fkd pack",
+        "fkd_version": version("fkd"),
+        "images": os.path.realpath(config.images),
+        "bound": config.bound,
+        "pixels": config.pixels,
+        "quality": config.quality,
+    }
+
+
+def _read_settings(out: Path) -> dict[str, Any] | None:
+    """Return what a folder says of its making, None where there is nothing yet; refuse all else."""
+    try:
+        if not set(os.listdir(out)) - {os.path.basename(_aside(SETTINGS))}:
+            return None
+        made = json.loads((out / SETTINGS).read_text("utf-8"))
+        if made["made_by"] == "fkd pack":
+            return {**made}
+    except FileNotFoundError:
+        if not os.path.lexists(out):
+            return None
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise ImagesError(
+        f"{out} is there already and holds no {SETTINGS} of `fkd pack`, so it is left alone; name "
+        "another folder"
+    )
+
+
+def _refuse_other_settings(out: Path, made: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for had, has in zip(_in_words(made), _in_words(wanted), strict=True):
+        if had != has:
+            raise ImagesError(
+                f"{out} was packed with {had}, not {has}; use the same settings to go on, name another "
+                "folder, or start anew with --overwrite"
+            )
+
+
+def _in_words(settings: dict[str, Any]) -> list[str]:
+    had = {"images": None, "bound": None, "pixels": None, "quality": None} | settings
+    return [
+        f"the images of {had['images']}",
+        f"--{had['bound']} {had['pixels']}",
+        f"--quality {had['quality']}",
+    ]
+
+
+def _clear(out: Path) -> None:
+    """Empty a folder of ours. Its settings stay until they are replaced: it is ours if this stops."""
+    for entry in out.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != SETTINGS:
+            entry.unlink()
+
+
+def write_whole(target: str, content: bytes) -> int:
+    """Write a file under another name first, and return its size: no half of one is taken for whole."""
+    aside = _aside(target)
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(aside, "wb") as file:
+            file.write(content)
+        os.replace(aside, target)
+    except OSError as error:
+        with suppress(OSError):  # on a full disk, half a file takes room that others need
+            os.unlink(aside)
+        raise ImagesError(
+            f"{target} could not be written ({error}); finished images are kept, run the same command "
+            "again to go on"
+        ) from error
+    return len(content)
+
+
+def _aside(target: str) -> str:
+    """Return the name under which a file is written; a later run writes to the same one."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{name}.part")
+
+
+def size_of_copy(names: tuple[str, str]) -> int:
+    """Return the size of an image's copy, 0 where there is none or a power cut left it empty."""
+    for name in names:
+        with suppress(OSError):
+            if size := os.path.getsize(name):
+                return size
+    return 0
