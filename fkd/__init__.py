@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from fkd.checkpoints import load_student
     from fkd.dryrun import estimate_run
     from fkd.evaluate import Accuracy, evaluate_checkpoint
+    from fkd.export import export_student
     from fkd.label import label_images
+    from fkd.loader import StudentLoader
+    from fkd.losses import soft_cross_entropy
     from fkd.pack import PackReport, pack_images
+    from fkd.plots import plot_runs
+    from fkd.softlabels import SoftLabels
     from fkd.store import LabelStore
     from fkd.train import train_student
 
@@ -36,11 +41,16 @@ _HOME = {
     "Accuracy": "fkd.evaluate",
     "LabelStore": "fkd.store",
     "PackReport": "fkd.pack",
+    "SoftLabels": "fkd.softlabels",
+    "StudentLoader": "fkd.loader",
     "estimate_run": "fkd.dryrun",
     "evaluate_checkpoint": "fkd.evaluate",
+    "export_student": "fkd.export",
     "label_images": "fkd.label",
     "load_student": "fkd.checkpoints",
     "pack_images": "fkd.pack",
+    "plot_runs": "fkd.plots",
+    "soft_cross_entropy": "fkd.losses",
     "train_student": "fkd.train",
 }
 
@@ -57,14 +67,19 @@ __all__ = [
     "PackReport",
     "Preprocessing",
     "Scheme",
+    "SoftLabels",
+    "StudentLoader",
     "TeacherChoice",
     "TrainConfig",
     "ViewPolicy",
     "estimate_run",
     "evaluate_checkpoint",
+    "export_student",
     "label_images",
     "load_student",
     "pack_images",
+    "plot_runs",
+    "soft_cross_entropy",
     "train_student",
 ]
 

@@ -9,7 +9,7 @@ import click
 from fkd.cli_label import info, label
 from fkd.cli_options import RANK
 from fkd.cli_pack import pack
-from fkd.cli_train import evaluate, train
+from fkd.cli_train import evaluate, export, plot, train
 from fkd.errors import FkdError, Stopped
 from fkd.progress import printable
 
@@ -74,5 +74,5 @@ def main() -> None:
     """
 
 
-for _command in (label, train, evaluate, info, pack):
+for _command in (label, train, evaluate, info, pack, plot, export):
     main.add_command(_command)

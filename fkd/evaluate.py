@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -15,6 +16,7 @@ from fkd.crops import normalize
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
 from fkd.progress import note, progress
+from fkd.real_labels import read_real
 from fkd.renderer import Renderer
 from fkd.zoo import place, resolve_device
 
@@ -34,17 +36,33 @@ class Accuracy:
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, folder: Path, *, batch_size: int = 128, workers: int = 2, device: str = "auto"
+    checkpoint: Path,
+    folder: Path,
+    *,
+    ema: bool = False,
+    real: Path | None = None,
+    batch_size: int = 128,
+    workers: int = 2,
+    device: str = "auto",
 ) -> Accuracy:
-    """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it."""
+    """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it.
+
+    `ema` takes the moving average of the weights. `real` is the file of ImageNet-ReaL's labels.
+    """
     check_range("--batch-size", batch_size, 1, MAX_BATCH)
     check_range("--workers", workers, 1, MAX_WORKERS)
-    card, model = load_student(checkpoint)
+    card, model = load_student(checkpoint, ema=ema)
     root = folder / "val" if (folder / "val").is_dir() and "val" not in card.classes else folder
     images = list_images(root)
-    target = resolve_device(device)
+    answers = None if real is None else read_real(real, images, len(card.classes))
     return evaluate(
-        place(model, target), card.preprocessing, card.classes, images, batch_size, workers
+        place(model, resolve_device(device)),
+        card.preprocessing,
+        card.classes,
+        images,
+        batch_size,
+        workers,
+        answers=answers,
     )
 
 
@@ -56,24 +74,27 @@ def evaluate(
     batch_size: int,
     workers: int,
     *,
+    answers: NDArray[np.int64] | None = None,
     nested: bool = False,
 ) -> Accuracy:
     """Evaluate `model`, whose outputs are `classes` in order; folders are matched to them by name.
 
-    Images that cannot be decoded are named on stderr and count as missed. `nested` is for a run that
-    shows a bar of its own.
+    `answers`, int64 [N, A], are the outputs that count as right for each image, -1 for none; an image
+    without any is left out. Without them it is the folder's class. Images that cannot be decoded are
+    named on stderr and count as missed. `nested` is for a run that shows a bar of its own.
     """
-    output_of = torch.from_numpy(match_classes(images, classes))
+    outputs = match_classes(images, classes)[images.targets]
+    right = torch.from_numpy(outputs[:, None] if answers is None else answers)
+    chosen = torch.nonzero((right >= 0).any(dim=1))[:, 0]
     device = next(model.parameters()).device
     was_training, in_top1, in_top5, loss, unusable = model.training, 0, 0, 0.0, 0
     model.eval()
     with (
         Renderer(workers, device) as renderer,
-        progress(None, "evaluate", unit="image", total=len(images), nested=nested) as bar,
+        progress(None, "evaluate", unit="image", total=len(chosen), nested=nested) as bar,
     ):
-        for batch in evaluation_batches(
-            renderer, images, range(len(images)), batch_size, preprocessing
-        ):
+        batches = evaluation_batches(renderer, images, chosen.tolist(), batch_size, preprocessing)
+        for batch, rows in zip(batches, torch.split(chosen, batch_size), strict=True):
             pixels = normalize(
                 batch.views.to(device, non_blocking=True), preprocessing.mean, preprocessing.std
             )
@@ -82,22 +103,28 @@ def evaluate(
             for error in batch.errors:
                 note(f"counted as missed: {error}")
             unusable += len(batch.errors)
-            usable = batch.usable.to(device)
-            logits, targets = logits[usable], output_of[batch.targets].to(device)[usable]
-            loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
-            best = logits.topk(min(5, len(classes)), dim=1).indices == targets[:, None]
-            in_top1 += int(best[:, 0].sum())
-            in_top5 += int(best.sum())
+            rows, logits = rows[batch.usable], logits[batch.usable.to(device)].cpu()
+            classed = torch.from_numpy(outputs[rows.numpy()])
+            loss += float(functional.cross_entropy(logits, classed, reduction="sum"))
+            best = logits.topk(min(5, len(classes)), dim=1).indices
+            hits = (best[:, :, None] == right[rows][:, None, :]).any(dim=2)
+            in_top1 += int(hits[:, 0].sum())
+            in_top5 += int(hits.any(dim=1).sum())
             bar.update(len(batch.targets))
     model.train(was_training)
-    count = len(images)
+    count = max(1, len(chosen))
     mean_loss = loss / max(1, count - unusable)
-    return Accuracy(in_top1 / count, in_top5 / count, mean_loss, count, unusable)
+    return Accuracy(in_top1 / count, in_top5 / count, mean_loss, len(chosen), unusable)
 
 
-def match_classes(images: ImageList, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the output, int64 [folder classes], of each class folder; refuse unknown folders."""
+def match_classes(images: ImageList, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the output, int64 [folder classes], of each class folder; refuse unknown folders.
+
+    Folders are matched by name or, where all are numbers as in ImageNetV2, by position.
+    """
     position = {name: output for output, name in enumerate(classes)}
+    if all(name.isdecimal() and name not in position for name in images.classes):
+        position = {str(output): output for output in range(len(classes))}
     unknown = [name for name in images.classes if name not in position]
     if unknown:
         raise ImagesError(

@@ -17,9 +17,9 @@ from fkd.progress import note
 from fkd.recipes import TrainConfig
 from fkd.schedule import Schedule
 from fkd.students import StudentCard
-from fkd.tracking import open_tracker
+from fkd.tracking import METRICS, open_tracker
 
-CONFIG, METRICS = "config.json", "metrics.jsonl"
+CONFIG = "config.json"
 
 # A line of training metrics every so many steps.
 _LOG_EVERY = 10

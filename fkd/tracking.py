@@ -1,9 +1,14 @@
-"""Metrics for TensorBoard, where it is installed."""
+"""Metrics of a run: a file of JSON lines, and TensorBoard where it is installed."""
 
+import json
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from fkd.errors import ConfigError
+
+METRICS = "metrics.jsonl"
 
 Tracker = Callable[[Mapping[str, Any]], None]
 
@@ -23,3 +28,20 @@ def open_tracker(folder: Path) -> Tracker:
         writer.flush()
 
     return track
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics; the end of one that is being written is left out."""
+    try:
+        text = (run / METRICS).read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{run} is no run folder: it has no {METRICS}; `fkd train` makes them"
+        ) from error
+    lines = []
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines

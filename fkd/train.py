@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
 from fkd.images import ImageList
 from fkd.learner import Learner, views_at_a_time
+from fkd.plots import plot_runs
 from fkd.progress import note, progress
 from fkd.recipes import TrainConfig
 from fkd.renderer import Renderer
@@ -60,7 +62,9 @@ def train_student(config: TrainConfig) -> Path:
         with open_run(config, course.schedule, about) as run:
             checkpoint = group.share(run.checkpoint)
             _fit(course, learner, run, checkpoint)
-            return run.folder
+        with suppress(ConfigError):  # curves are there where matplotlib is
+            plot_runs([run.folder], run.folder / "curves.png")
+        return run.folder
 
 
 def _follow(course: _Course, learner: Learner) -> Path:

@@ -25,8 +25,10 @@ OPTIONS = {
         "--out --recipe --render --resume --save-every --seed --std --student --student-temperature "
         "--sync-bn --val --warmup-epochs --weight-decay --workers"
     ),
-    "eval": "--batch-size --device --workers",
+    "eval": "--batch-size --device --ema --real --workers",
     "info": "",
+    "plot": "--out",
+    "export": "--ema --format --out",
     "pack": "--longest --overwrite --quality --shortest --workers",
 }
 

@@ -28,6 +28,7 @@ ROWS = [
         "ranks",
         "resample",
         "recipes",
+        "plots",
         "locks",
         "cli_options",
     ],
@@ -44,11 +45,11 @@ ROWS = [
         "arrays",
         "copies",
     ],
-    ["store", "teachers", "probe", "checkpoints"],
-    ["prefetch", "teacher_views", "center_views", "info"],
+    ["store", "teachers", "probe", "checkpoints", "real_labels"],
+    ["prefetch", "teacher_views", "center_views", "info", "export"],
     ["views", "evaluate", "assembler", "preflight"],
     ["runs", "learner", "training_data"],
-    ["label", "train", "pack"],
+    ["label", "train", "pack", "loader"],
     ["dryrun"],
     ["cli_label", "cli_train", "cli_pack"],
     ["cli"],
@@ -144,7 +145,8 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
 def test_help_loads_no_heavy_library(tmp_path):
     modules = loaded_modules(
         "from fkd.cli import main\n"
-        "for command in ([], ['label'], ['train'], ['eval'], ['info'], ['pack']):\n"
+        "for command in ([], ['label'], ['train'], ['eval'], ['info'], ['pack'],"
+        " ['plot'], ['export']):\n"
         "    main([*command, '--help'], standalone_mode=False)",
         tmp_path,
     )

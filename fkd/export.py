@@ -1,0 +1,151 @@
+"""`fkd export`: the student alone, with its preprocessing and classes, for other programs."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fkd.checkpoints import load_student
+from fkd.errors import ConfigError, ModelError, first_line
+from fkd.students import StudentCard
+
+Format = Literal["torch", "onnx", "pt2"]
+FORMATS: tuple[Format, ...] = ("torch", "onnx", "pt2")
+_SUFFIX = {"torch": ".pth", "onnx": ".onnx", "pt2": ".pt2"}
+
+_BATCH = 3  # views that both are run on
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, the description beside or inside it, and how far its logits are off."""
+
+    path: Path
+    difference: float
+
+
+class Packaged(nn.Module):
+    """A student that takes pixels in [0, 1], f32 [B, 3, S, S], and normalises them itself."""
+
+    def __init__(self, student: nn.Module, card: StudentCard) -> None:
+        super().__init__()
+        self.student = student
+        mean, std = (torch.tensor(v) for v in (card.preprocessing.mean, card.preprocessing.std))
+        self.scale = nn.Buffer((1 / std).view(3, 1, 1))
+        self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits, f32 [B, C]."""
+        logits: Tensor = self.student(pixels * self.scale + self.shift)
+        return logits
+
+
+def export_student(
+    checkpoint: Path, format: Format = "torch", out: Path | None = None, *, ema: bool = False
+) -> Exported:
+    """Write the student of a checkpoint, or of a run's best, and check that the file says the same.
+
+    "torch" is a plain state dict, which torchvision and timm load as it is, with a .json beside it.
+    "onnx" and "pt2" (torch.export) take pixels in [0, 1], f32 [B, 3, S, S] with any B, normalise them
+    and carry the description inside. Raises `ModelError` where the file's logits differ.
+    """
+    card, student = load_student(checkpoint, ema=ema)
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    path = out or folder / f"student{_SUFFIX[format]}"
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: the folder {path.parent} does not exist; make it first")
+    size = card.preprocessing.size
+    pixels = torch.rand(_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
+    model = Packaged(student, card).eval()
+    with torch.inference_mode():
+        expected = model(pixels)
+    write, run = _WAYS[format]
+    try:
+        write(model, card, pixels, path)
+        said = run(model, pixels, path)
+    except ImportError as error:
+        raise ConfigError(
+            f"--format {format} needs {error.name}: `pip install onnx onnxscript onnxruntime`"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"--out {path} cannot be written ({error})") from error
+    except Exception as error:  # exporters raise whatever they like on what they do not know
+        raise ModelError(
+            f"student {card.name} cannot be exported as {format} ({first_line(error)}); "
+            "use another --format"
+        ) from error
+    difference = float((said - expected).abs().max())
+    if difference > _TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise ModelError(
+            f"{path}: its logits differ from the student's by {difference:.3g}; do not use this file"
+        )
+    return Exported(path, difference)
+
+
+def describe(card: StudentCard) -> str:
+    """Return what a user of the student must know, as JSON."""
+    how = asdict(card.preprocessing)
+    evaluation = {
+        "resize": max(how["size"], round(how["size"] * 256 / 224)),
+        "center_crop": how["size"],
+    }
+    return json.dumps(
+        {"name": card.name, "preprocessing": how, "evaluation": evaluation, "classes": card.classes}
+    )
+
+
+def _write_torch(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
+    state = {name: value.contiguous() for name, value in model.student.state_dict().items()}
+    torch.save(state, path)
+    path.with_suffix(".json").write_text(describe(card) + "\n", "utf-8")
+
+
+def _run_torch(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
+    model.student.load_state_dict(torch.load(path, weights_only=True))
+    with torch.inference_mode():
+        said: Tensor = model(pixels)
+    return said
+
+
+def _write_pt2(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
+    batch = {"pixels": {0: torch.export.Dim("batch")}}
+    program = torch.export.export(model, (pixels,), dynamic_shapes=batch)
+    torch.export.save(program, path, extra_files={"fkd.json": describe(card)})
+
+
+def _run_pt2(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
+    program: Any = torch.export.load(path).module()
+    with torch.inference_mode():
+        said: Tensor = program(pixels)
+    return said
+
+
+def _write_onnx(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
+    import onnx
+
+    batch = {"pixels": {0: torch.export.Dim("batch")}}
+    torch.onnx.export(
+        model, (pixels,), path, input_names=["pixels"], output_names=["logits"],
+        dynamic_shapes=batch, external_data=False, dynamo=True, verbose=False,
+    )  # fmt: skip
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(graph, {"fkd": describe(card)})
+    onnx.save(graph, path)
+
+
+def _run_onnx(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
+
+
+_WAYS: dict[str, Any] = {
+    "torch": (_write_torch, _run_torch),
+    "pt2": (_write_pt2, _run_pt2),
+    "onnx": (_write_onnx, _run_onnx),
+}

@@ -1,0 +1,82 @@
+"""Stored crops and their soft labels for a training loop of one's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fkd.crops import normalize
+from fkd.recipes import TrainConfig
+from fkd.renderer import Renderer
+from fkd.schedule import Schedule
+from fkd.softlabels import SoftLabels, restore
+from fkd.training_data import find_images, open_store
+from fkd.views import student_batches
+from fkd.zoo import resolve_device
+
+
+class StudentLoader:
+    """Yields (pixels, soft labels) on a device, what `fkd train` would train on, in its order.
+
+        for pixels, soft_labels in StudentLoader("labels.zarr", crops_per_image=4, epochs=300):
+            loss = soft_cross_entropy(student(pixels), soft_labels).mean()
+
+    Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; the m views of an image stand in a
+    row. `settings` are those of `TrainConfig`: `crops_per_image`, `scheme`, `epochs`, `batch_size`,
+    `label_temperature`, `images`, `seed`, `mean`, `std`, `workers`, `device`, `render`. Of several ranks
+    each gets its share of every batch. Raises `FkdError` for what `fkd train` refuses.
+    """
+
+    def __init__(
+        self, store: str | Path, *, rank: int = 0, num_ranks: int = 1, **settings: Any
+    ) -> None:
+        config = TrainConfig.from_recipe("fkd", store=Path(store), **settings)
+        self._config, self._rank, self._num_ranks = config, rank, num_ranks
+        self._store = open_store(config)
+        self._images = find_images(config, self._store)
+        self.device = resolve_device(config.device)
+        self.schedule = Schedule(
+            num_images=len(self._store.labelled_images()),
+            num_crops=self._store.spec.num_crops,
+            crops_per_image=config.crops_per_image,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            seed=config.seed,
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the student's outputs."""
+        return self._store.class_names()
+
+    def __len__(self) -> int:
+        return self.schedule.total_steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, SoftLabels]]:
+        return self.batches()
+
+    def batches(self, first_step: int = 0) -> Iterator[tuple[Tensor, SoftLabels]]:
+        """Yield the batches from a step on: a loop that was stopped goes on with the same ones."""
+        config, spec = self._config, self._store.spec
+        with Renderer(config.workers, self.device, config.render) as renderer:
+            for batch in student_batches(
+                renderer,
+                self._store,
+                self._images,
+                self.schedule,
+                first_step=first_step,
+                rank=self._rank,
+                num_ranks=self._num_ranks,
+            ):
+                kept = {
+                    name: values.to(self.device, non_blocking=True)
+                    for name, values in batch.kept.items()
+                }
+                labels = restore(
+                    kept, spec.scheme, config.scheme, spec.num_classes, config.label_temperature
+                )
+                pixels = batch.views.to(self.device, non_blocking=True)
+                pixels = normalize(pixels, config.mean, config.std)
+                yield pixels.contiguous(memory_format=torch.channels_last), labels
