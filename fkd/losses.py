@@ -3,8 +3,11 @@
 Legend: B crops, C classes, K kept classes; p the soft label, q the student's softmax, T its temperature.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fkd.recipes import Objective
@@ -12,19 +15,39 @@ from fkd.softlabels import SoftLabels
 
 
 def soft_cross_entropy(logits: Tensor, labels: SoftLabels) -> Tensor:
-    """Return -Σ_c p_c log q_c per crop, f32 [B], for student logits [B, C].
-
-    The sparse form gathers K logits, and the classes that are not kept enter as one sum. With z the
-    logits, log q_c = z_c - log Σ exp z, so log q of all classes is not built either.
-    """
+    """Return -Σ_c p_c log q_c per crop, f32 [B], for student logits [B, C]."""
     logits = logits.float()
-    norm = logits.logsumexp(dim=1)
     if labels.index is None:
-        return (labels.value * (norm[:, None] - logits)).sum(dim=1)
-    kept = logits.gather(1, labels.index)
-    soft = (labels.value * (norm[:, None] - kept)).sum(dim=1)
-    others = logits.shape[1] - labels.index.shape[1]
-    return soft + labels.tail * (others * norm - (logits.sum(dim=1) - kept.sum(dim=1)))
+        return -(labels.value * logits.log_softmax(dim=1)).sum(dim=1)
+    loss: Tensor = _SparseCrossEntropy.apply(logits, labels.index, labels.value, labels.tail)
+    return loss
+
+
+class _SparseCrossEntropy(torch.autograd.Function):
+    """Cross-entropy to K kept probabilities and a tail; its gradient is the one tensor [B, C] it makes.
+
+    With z the logits, log q_c = z_c - log Σ exp z: K logits are gathered, and the classes that are not
+    kept enter as one sum. The gradient is q · Σ p - p.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor, value: Tensor, tail: Tensor) -> Tensor:
+        norm = logits.logsumexp(dim=1)
+        kept = logits.gather(1, index)
+        others = logits.shape[1] - index.shape[1]
+        ctx.save_for_backward(logits, norm, index, value, tail)
+        soft = (value * (norm[:, None] - kept)).sum(dim=1)
+        return soft + tail * (others * norm - (logits.sum(dim=1) - kept.sum(dim=1)))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_loss: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, norm, index, value, tail = ctx.saved_tensors
+        mass = value.sum(dim=1) + tail * (logits.shape[1] - index.shape[1])
+        gradient = (logits - norm[:, None]).exp_()
+        gradient.mul_(mass[:, None]).sub_(tail[:, None])
+        gradient.scatter_add_(1, index, tail[:, None] - value)
+        return gradient.mul_(of_loss[:, None]), None, None, None
 
 
 def entropy(labels: SoftLabels, num_classes: int) -> Tensor:

@@ -40,9 +40,14 @@ def test_files_and_options_that_a_document_names_exist(document):
     assert options - known - foreign == set()
 
 
-def test_the_python_example_runs(tmp_path):
-    code = re.search(r"```python\n(.*?)```", README, flags=re.S)[1]
+def test_the_python_examples_run(tmp_path):
+    code, loop = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    code += (
+        "import torch\nstudent = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3))\n"
+    )
+    code += loop + "    loss.backward()\n"
     small = {
+        "batch_size=256, epochs=100": 'batch_size=8, epochs=2, scheme=Scheme("topk", 3), device="cpu"',
         'TeacherChoice("resnet152"), num_crops=200': 'TeacherChoice("resnet18", "none", size=32), '
         'num_crops=4, device="cpu"',
         'student="resnet50"': 'student="squeezenet1_1", epochs=2, batch_size=8, device="cpu"',
