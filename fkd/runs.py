@@ -32,7 +32,8 @@ _FREE |= {"save_every", "eval_every", "eval_last", "micro_batch", "compile"}
 class Run:
     """What a training run leaves behind, written while it goes; use it in a `with` block.
 
-    `checkpoint` is what a run that goes on begins with, None for a new one.
+    `checkpoint` is what a run that goes on begins with, None for a new one. `speed` has the rates of the
+    last line of metrics, and the share of time that was spent waiting for data.
     """
 
     def __init__(self, folder: Path, schedule: Schedule, checkpoint: dict[str, Any] | None) -> None:
@@ -43,6 +44,7 @@ class Run:
         self._losses: list[float] = [] if checkpoint is None else list(checkpoint["losses"])
         self._best = -math.inf if checkpoint is None else float(checkpoint["best"])
         self._loss = math.inf if checkpoint is None else float(checkpoint["loss"])
+        self.speed: dict[str, float] = {}
         self._tracker = open_tracker(folder)
         self._restart_clock()
         self._saved = time.monotonic()
@@ -56,16 +58,13 @@ class Run:
         if step % _LOG_EVERY and step != self._schedule.total_steps:
             return
         seconds = max(time.perf_counter() - self._since, 1e-9)
-        self._write(
-            kind="train",
-            step=step,
-            epoch=round(self._schedule.epoch_at(step), 4),
-            loss=self._loss,
-            lr=lr,
-            views_per_s=self._steps * self._schedule.batch_size / seconds,
-            images_per_s=self._steps * self._schedule.images_per_batch / seconds,
-            data_wait=self._waited / seconds,
-        )
+        self.speed = {
+            "views_per_s": self._steps * self._schedule.batch_size / seconds,
+            "images_per_s": self._steps * self._schedule.images_per_batch / seconds,
+            "data_wait": self._waited / seconds,
+        }
+        epoch = round(self._schedule.epoch_at(step), 4)
+        self._write(kind="train", step=step, epoch=epoch, loss=self._loss, lr=lr, **self.speed)
         self._losses = []
         self._restart_clock()
 

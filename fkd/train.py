@@ -163,7 +163,7 @@ def _fit(
             loss = _step(learner, batch, step, lr, hard_weight)
             record.note_step(_Step(step, lr, waited, batch, loss))
             bar.update(size)
-            bar.set_postfix(loss=f"{record.loss:.3f}", lr=f"{lr:.2g}", refresh=False)
+            bar.set_postfix(record.shown(), refresh=False)
             record.keep(step + 1)
 
 
@@ -215,7 +215,7 @@ class _Record:
         self._evaluate_at = evaluation_steps(course.config, course.schedule)
         self._unread: _Step | None = None
         self._stopping = 0
-        self.loss = float("nan")
+        self.loss = self.lr = float("nan")
 
     def note_step(self, step: _Step) -> None:
         """Begin to sum up the loss of a step over all processes, and read that of the step before."""
@@ -228,7 +228,7 @@ class _Record:
         if self._unread is None:
             return
         unread, self._unread = self._unread, None
-        self.loss, asked = unread.loss.tolist()
+        self.lr, (self.loss, asked) = unread.lr, unread.loss.tolist()
         self._stopping = max(self._stopping, int(asked))
         if not abs(self.loss) < float("inf"):
             first = self._course.images.paths[int(unread.batch.image_index[0])]
@@ -239,6 +239,15 @@ class _Record:
             )
         if self._run is not None:
             self._run.log_step(unread.step + 1, loss=self.loss, lr=unread.lr, waited=unread.waited)
+
+    def shown(self) -> dict[str, str]:
+        """Return what stands beside the bar: the last loss that was read, its rate, and speeds."""
+        shown = {"loss": f"{self.loss:.3f}", "lr": f"{self.lr:.2g}"}
+        speed = {} if self._run is None else self._run.speed
+        if speed:
+            shown["images/s"] = f"{speed['images_per_s']:.0f}"
+            shown["waits"] = f"{speed['data_wait']:.0%}"
+        return shown
 
     def keep(self, done: int) -> None:
         """Evaluate and save when it is time to; raises `Stopped` once a signal has come."""

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from fkd import LabelConfig, LabelStore, Scheme, TeacherChoice, label_images
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # networks here are tiny, and pytest runs in as many processes as cores
 
 CLASSES = ("circle", "square", "triangle")
 
@@ -96,7 +96,7 @@ class Finished:
 
 
 def fkd_environment():
-    return os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2", "TERM": "dumb"}
+    return os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "dumb"}
 
 
 @pytest.fixture
