@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fkd import zoo
 from fkd.config import Preprocessing
 from fkd.errors import FkdError, ModelError, first_line
+from fkd.progress import note
 from fkd.students import StudentCard, build_student
 
 CHECKPOINT_VERSION = 1
@@ -43,23 +44,40 @@ def _write_aside(path: Path, card: StudentCard, state: Mapping[str, Any]) -> Pat
     return aside
 
 
-def save_last(folder: Path, card: StudentCard, state: Mapping[str, Any]) -> None:
-    """Write last.pt and keep the one before as previous.pt, for a disk that lies about what it wrote."""
+def save_last(
+    folder: Path, card: StudentCard, state: Mapping[str, Any], *, same_step: bool = False
+) -> None:
+    """Write last.pt and keep the one before as previous.pt, for a disk that lies about what it wrote.
+
+    With `same_step` that is not the one it replaces, but one of an earlier step.
+    """
     last = folder / LAST
     aside = _write_aside(last, card, state)
-    if last.exists():
+    if last.exists() and not same_step:
         last.replace(folder / PREVIOUS)
     aside.replace(last)
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the newest checkpoint of a run that can be read, or None where there is none."""
-    for name in (LAST, PREVIOUS):
-        if (folder / name).is_file():
-            try:
-                return read_checkpoint(folder / name)
-            except ModelError:
-                continue
+    """Return the newest checkpoint of a run that can be read, or None where there is none.
+
+    Raises `ModelError` where there are some and none can be read.
+    """
+    there = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    problems = []
+    for path in there:
+        try:
+            checkpoint = read_checkpoint(path)
+        except ModelError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            note(f"{problems[0]}; going on from {path.name}, step {checkpoint['step']:,}")
+        return checkpoint
+    if problems:
+        raise ModelError(
+            f"{problems[0]}; remove {' and '.join(p.name for p in there)} to begin anew"
+        )
     return None
 
 
@@ -80,6 +98,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         preprocessing = Preprocessing(**said["preprocessing"])
         card = StudentCard(said["name"], tuple(said["classes"]), preprocessing)
         dict(content["student"])
+        int(content["step"])
     except Exception as error:  # reading fails in a dozen ways on a file that is not a checkpoint
         raise ModelError(f"checkpoint {path}: not a checkpoint of fkd train") from error
     if version != CHECKPOINT_VERSION:

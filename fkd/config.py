@@ -42,6 +42,8 @@ MAX_BOUND = 65_500  # the longest side that libjpeg writes
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise `ConfigError` unless `low <= value <= high`; `name` is the flag as the user typed it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"{name} is {value!r}; it must be a number")
     if not low <= value <= high:
         shown = (
             f"{value:g}" if abs(value) < 1e300 or not isinstance(value, int) else "far too large"

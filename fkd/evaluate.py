@@ -86,6 +86,8 @@ def evaluate(
     outputs = match_classes(images, classes)[images.targets]
     right = torch.from_numpy(outputs[:, None] if answers is None else answers)
     chosen = torch.nonzero((right >= 0).any(dim=1))[:, 0]
+    if not len(chosen):
+        raise ImagesError(f"no image in {images.root} has a label that could be right")
     device = next(model.parameters()).device
     was_training, in_top1, in_top5, loss, unusable = model.training, 0, 0, 0.0, 0
     model.eval()

@@ -3,12 +3,13 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fkd.checkpoints import load_student
+from fkd.checkpoints import BEST, LAST, PREVIOUS, load_student
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.students import StudentCard
 
@@ -56,34 +57,65 @@ def export_student(
     card, student = load_student(checkpoint, ema=ema)
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     path = out or folder / f"student{_SUFFIX[format]}"
-    if not path.parent.is_dir():
-        raise ConfigError(f"--out {path}: the folder {path.parent} does not exist; make it first")
+    _refuse_place(path, format)
     size = card.preprocessing.size
     pixels = torch.rand(_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
     model = Packaged(student, card).eval()
     with torch.inference_mode():
         expected = model(pixels)
+    if not expected.isfinite().all():
+        raise ModelError(
+            f"{checkpoint}: the student's logits are not finite; export another checkpoint"
+        )
+    try:
+        with TemporaryDirectory(prefix=".export-", dir=path.parent) as scratch:
+            aside = Path(scratch) / path.name
+            said = _write_and_run(model, card, pixels, aside, format)
+            difference = float((said - expected).abs().max())
+            if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+                raise ModelError(
+                    f"{path} was not written: its logits would differ from the student's by "
+                    f"{difference:.3g}; use another --format"
+                )
+            aside.replace(path)
+        if format == "torch":
+            path.with_suffix(".json").write_text(describe(card) + "\n", "utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {path} cannot be written ({error})") from error
+    return Exported(path, difference)
+
+
+def _write_and_run(
+    model: Packaged, card: StudentCard, pixels: Tensor, path: Path, format: Format
+) -> Tensor:
     write, run = _WAYS[format]
     try:
         write(model, card, pixels, path)
-        said = run(model, pixels, path)
+        said: Tensor = run(model, pixels, path)
     except ImportError as error:
         raise ConfigError(
             f"--format {format} needs {error.name}: `pip install onnx onnxscript onnxruntime`"
         ) from error
-    except OSError as error:
-        raise ConfigError(f"--out {path} cannot be written ({error})") from error
+    except OSError:
+        raise
     except Exception as error:  # exporters raise whatever they like on what they do not know
         raise ModelError(
             f"student {card.name} cannot be exported as {format} ({first_line(error)}); "
             "use another --format"
         ) from error
-    difference = float((said - expected).abs().max())
-    if difference > _TOLERANCE * max(1.0, float(expected.abs().max())):
-        raise ModelError(
-            f"{path}: its logits differ from the student's by {difference:.3g}; do not use this file"
-        )
-    return Exported(path, difference)
+    return said
+
+
+def _refuse_place(path: Path, format: Format) -> None:
+    """Refuse a file that cannot be made, and one that a run needs."""
+    written = {path.name, path.with_suffix(".json").name if format == "torch" else path.name}
+    if path.is_dir():
+        raise ConfigError(f"--out {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: the folder {path.parent} does not exist; make it first")
+    taken = written & {"config.json", LAST, PREVIOUS, BEST}
+    if taken or (format == "torch" and path.suffix == ".json"):
+        raise ConfigError(f"--out {path} would overwrite a file of a run; choose another name")
 
 
 def describe(card: StudentCard) -> str:
@@ -101,7 +133,6 @@ def describe(card: StudentCard) -> str:
 def _write_torch(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
     state = {name: value.contiguous() for name, value in model.student.state_dict().items()}
     torch.save(state, path)
-    path.with_suffix(".json").write_text(describe(card) + "\n", "utf-8")
 
 
 def _run_torch(model: Packaged, pixels: Tensor, path: Path) -> Tensor:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from fkd.ranks import own_device
@@ -69,7 +71,11 @@ def joined(device: str) -> Iterator[Group]:
     if own.startswith("cuda"):
         torch.cuda.set_device(own)
     backend = "nccl" if own.startswith("cuda") else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    keys, rank, size = next(iter(rendezvous("env://")))
+    # The agents keep their store over a restart, and with it the addresses of the dead.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    keys = PrefixStore(f"fkd-train/{attempt}/{size}", keys)
+    dist.init_process_group(backend, store=keys, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield Group(dist.get_rank(), dist.get_world_size(), own)
     finally:

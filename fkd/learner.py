@@ -114,13 +114,19 @@ class Learner:
 
     def _update(self) -> None:
         clip = self._config.optim.clip_grad
-        if clip is not None:
+        if clip:
             self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.student.parameters(), clip)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         if self.ema is not None:
             self.ema.update_parameters(self.student)
+
+    def is_finite(self) -> bool:
+        """Say whether all weights are numbers; a loss tells of the weights before its step."""
+        with torch.no_grad():
+            sums = [p.double().sum() for p in self.student.parameters()]
+        return all(torch.isfinite(total).item() for total in sums)
 
     def state(self) -> dict[str, Any]:
         """Return all that a checkpoint needs for the next step to be the same: plain values, tensors."""

@@ -8,13 +8,24 @@ import torch
 from torch import Tensor
 
 from fkd.crops import normalize
+from fkd.errors import ConfigError
 from fkd.recipes import TrainConfig
 from fkd.renderer import Renderer
-from fkd.schedule import Schedule
 from fkd.softlabels import SoftLabels, restore
-from fkd.training_data import find_images, open_store
+from fkd.training_data import find_images, open_store, plan
 from fkd.views import student_batches
 from fkd.zoo import resolve_device
+
+_SETTINGS = {
+    "crops_per_image",
+    "scheme",
+    "epochs",
+    "batch_size",
+    "label_temperature",
+    "images",
+    "seed",
+}
+_SETTINGS |= {"mean", "std", "workers", "device", "render"}
 
 
 class StudentLoader:
@@ -32,19 +43,20 @@ class StudentLoader:
     def __init__(
         self, store: str | Path, *, rank: int = 0, num_ranks: int = 1, **settings: Any
     ) -> None:
+        unknown = set(settings) - _SETTINGS
+        if unknown:
+            raise ConfigError(
+                f"{', '.join(sorted(unknown))} is no setting of a loader; it knows "
+                f"{', '.join(sorted(_SETTINGS))}"
+            )
+        if not 0 <= rank < num_ranks:
+            raise ConfigError(f"rank is {rank}; it must lie between 0 and {num_ranks - 1}")
         config = TrainConfig.from_recipe("fkd", store=Path(store), **settings)
         self._config, self._rank, self._num_ranks = config, rank, num_ranks
         self._store = open_store(config)
         self._images = find_images(config, self._store)
         self.device = resolve_device(config.device)
-        self.schedule = Schedule(
-            num_images=len(self._store.labelled_images()),
-            num_crops=self._store.spec.num_crops,
-            crops_per_image=config.crops_per_image,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            seed=config.seed,
-        )
+        self.schedule = plan(config, self._store, num_ranks)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ def plot_runs(runs: Sequence[Path], out: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     if len(runs) > 1:
         loss.legend(frameon=False, fontsize="small")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a .png file")
     try:
         figure.savefig(out, dpi=120)
     except (OSError, ValueError) as error:

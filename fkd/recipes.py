@@ -18,6 +18,7 @@ from fkd.config import (
     MAX_WORKERS,
     RENDERS,
     Engine,
+    Preprocessing,
     Render,
     Scheme,
     Triple,
@@ -37,7 +38,8 @@ class Optim:
 
     `lr` is the rate at 1024 views a step and is scaled linearly with the batch (Goyal et al. 2017);
     `min_lr` is where the cosine ends, as it is. `momentum` is Adam's first beta too. `decay_norms` says
-    whether biases and the weights of norms decay as well. `clip_grad` bounds the gradient's norm.
+    whether biases and the weights of norms decay as well. `clip_grad` bounds the gradient's norm; 0 and
+    None do not.
     """
 
     optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
@@ -59,7 +61,7 @@ class Optim:
         check_range("--momentum", self.momentum, 0, 0.9999)
         check_range("--weight-decay", self.weight_decay, 0, 10)
         if self.clip_grad is not None:
-            check_range("--clip-grad", self.clip_grad, 1e-9, 1e9)
+            check_range("--clip-grad", self.clip_grad, 0, 1e9)
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ class TrainConfig:
 
     `micro_batch` views go through the student at a time and their gradients are added up; None chooses
     by the device. `init` is "default" (the library's own pretrained weights) or a state-dict file; None
-    starts from random weights. `ema` is the decay of a moving average of the weights. `eval_every` and
-    `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
+    and "none" start from random weights. `ema` is the decay of a moving average of the weights.
+    `eval_every` and `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
 
     `TrainConfig.from_recipe("fkd-vit", student="timm:deit_tiny_patch16_224", lr=1e-3)` builds one from a
     preset and settings by name, whichever group they belong to.
@@ -159,6 +161,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choice("--recipe", self.recipe, tuple(RECIPES))
+        Preprocessing(mean=self.mean, std=self.std)
         check_range("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
         check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
         check_range("--epochs", self.epochs, 1e-6, 1e6)
@@ -184,6 +187,9 @@ class TrainConfig:
         """
         check_choice("--recipe", recipe, tuple(RECIPES))
         chosen = {**RECIPES[recipe], **settings}
+        given = [name for name in _GROUPS if name in chosen]
+        if given:
+            raise ConfigError(f"{given[0]} is a group; give its settings by their own names")
         groups: dict[str, Any] = {}
         for name, group in _GROUPS.items():
             names = [f.name for f in fields(group) if f.name in chosen]

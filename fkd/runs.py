@@ -17,7 +17,7 @@ from fkd.progress import note
 from fkd.recipes import TrainConfig
 from fkd.schedule import Schedule
 from fkd.students import StudentCard
-from fkd.tracking import METRICS, open_tracker
+from fkd.tracking import METRICS, open_tracker, read_metrics
 
 CONFIG = "config.json"
 
@@ -26,7 +26,7 @@ _LOG_EVERY = 10
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
-_FREE |= {"save_every", "eval_every", "eval_last", "micro_batch", "compile"}
+_FREE |= {"save_every", "eval_every", "eval_last", "num_ranks"}
 
 
 class Run:
@@ -41,13 +41,13 @@ class Run:
         self.folder = folder
         self.checkpoint = checkpoint
         self._schedule = schedule
-        self._losses: list[float] = [] if checkpoint is None else list(checkpoint["losses"])
-        self._best = -math.inf if checkpoint is None else float(checkpoint["best"])
-        self._loss = math.inf if checkpoint is None else float(checkpoint["loss"])
+        known: Mapping[str, Any] = checkpoint or {"losses": [], "best": -math.inf, "loss": math.inf}
+        self._losses: list[float] = list(known["losses"])
+        self._best, self._loss = float(known["best"]), float(known["loss"])
         self.speed: dict[str, float] = {}
-        self._tracker = open_tracker(folder)
+        self._tracker = open_tracker(folder, int((checkpoint or {"step": 0})["step"]))
         self._restart_clock()
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), int((checkpoint or {"step": -1})["step"])
 
     def log_step(self, step: int, *, loss: float, lr: float, waited: float) -> None:
         """Note a step and the seconds it waited for data; write a line every few steps."""
@@ -80,8 +80,9 @@ class Run:
 
     def save(self, step: int, card: StudentCard, state: Mapping[str, Any], **more: object) -> None:
         """Write last.pt, so that the run can go on after `step`."""
-        save_last(self.folder, card, self._state(step, state, more))
-        self._saved = time.monotonic()
+        same_step = step == self._saved_step
+        save_last(self.folder, card, self._state(step, state, more), same_step=same_step)
+        self._saved, self._saved_step = time.monotonic(), step
 
     def save_if_best(
         self, step: int, card: StudentCard, state: Mapping[str, Any], top1: float | None
@@ -90,7 +91,7 @@ class Run:
         score = -self._loss if top1 is None else top1
         if score >= self._best:
             self._best = score
-            save_checkpoint(self.folder / BEST, card, self._state(step, state, {}))
+            save_checkpoint(self.folder / BEST, card, self._state(step, state, {"evaluated": True}))
 
     def _state(
         self, step: int, state: Mapping[str, Any], more: Mapping[str, object]
@@ -128,8 +129,10 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
     folder = (
         config.out or (_newest_folder(config) if config.resume else None) or _free_folder(config)
     )
-    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    used = folder.is_dir() and any(folder.iterdir())
     goes_on = config.resume and (folder / CONFIG).is_file()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; choose a new folder")
     if used and not goes_on:
         raise ConfigError(
             f"--out {folder} exists and is not empty; choose a new folder"
@@ -144,6 +147,7 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
         checkpoint = None
         if goes_on:
             _refuse_other_settings(folder, {**config.settings(), **about})
+            _note_other_ranks(folder, about)
             checkpoint = newest_checkpoint(folder)
             _forget_after(folder, checkpoint or {"step": 0, "evaluated": True})
         yield Run(folder, schedule, checkpoint)
@@ -160,7 +164,8 @@ def _make(folder: Path, content: Mapping[str, Any]) -> None:
 def _refuse_other_settings(folder: Path, now: Mapping[str, Any]) -> None:
     try:
         before = json.loads((folder / CONFIG).read_text("utf-8"))
-    except ValueError as error:
+        before.keys()
+    except (ValueError, AttributeError) as error:
         raise ConfigError(f"{folder / CONFIG} is damaged ({error}); start a new run") from error
     for name, value in json.loads(json.dumps(now)).items():
         if name not in _FREE and before.get(name) != value:
@@ -171,6 +176,15 @@ def _refuse_other_settings(folder: Path, now: Mapping[str, Any]) -> None:
                 f"{folder} was started with other settings: {what} is {_short(value)}, the run has "
                 f"{_short(before.get(name))}; use the same to go on with it, or another --out"
             )
+
+
+def _note_other_ranks(folder: Path, about: Mapping[str, Any]) -> None:
+    before = json.loads((folder / CONFIG).read_text("utf-8")).get("num_ranks")
+    if before != about["num_ranks"]:
+        note(
+            f"{folder} was begun by {before} processes, {about['num_ranks']} go on: batch norm and "
+            "mixing see other shares, so the weights will not be those of a run without a stop"
+        )
 
 
 TRAIN_SETTINGS = frozenset(TrainConfig().settings())
@@ -187,14 +201,10 @@ def _forget_after(folder: Path, checkpoint: Mapping[str, Any]) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            again = entry["kind"] == "eval" and not checkpoint["evaluated"]
-            if entry["step"] < checkpoint["step"] + (0 if again else 1):
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue  # the end of a line that was being written when the process died
+    for entry in read_metrics(folder):
+        again = entry["kind"] == "eval" and not checkpoint["evaluated"]
+        if entry["step"] < checkpoint["step"] + (0 if again else 1):
+            kept.append(json.dumps(entry) + "\n")
     aside = path.with_name(METRICS + ".partial")
     aside.write_text("".join(kept), "utf-8")
     aside.replace(path)
@@ -206,16 +216,16 @@ def _stem(config: TrainConfig) -> str:
 
 
 def _free_folder(config: TrainConfig) -> Path:
-    """Return the first of runs/STUDENT-SCHEME-mM-1, -2, … that does not exist."""
-    number = 1
-    while (folder := Path("runs") / f"{_stem(config)}-{number}").exists():
-        number += 1
-    return folder
+    """Return the folder that comes after the last of runs/STUDENT-SCHEME-mM-1, -2 and so on."""
+    return Path("runs") / f"{_stem(config)}-{max(_numbers(config), default=0) + 1}"
 
 
 def _newest_folder(config: TrainConfig) -> Path | None:
     """Return the last of runs/STUDENT-SCHEME-mM-1, -2, …, or None where there is none."""
-    folder, number = None, 1
-    while (path := Path("runs") / f"{_stem(config)}-{number}").exists():
-        folder, number = path, number + 1
-    return folder
+    numbers = _numbers(config)
+    return Path("runs") / f"{_stem(config)}-{max(numbers)}" if numbers else None
+
+
+def _numbers(config: TrainConfig) -> list[int]:
+    there = [path.name.removeprefix(_stem(config) + "-") for path in Path("runs").glob("*")]
+    return [int(rest) for rest in there if rest.isdecimal()]

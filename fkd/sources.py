@@ -5,9 +5,6 @@ A teacher's name says which: `resnet152`, `timm:NAME`, `model.pt2` (torch.export
 """
 
 import hashlib
-import importlib
-import os
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,11 +192,8 @@ def _open_function(choice: TeacherChoice, device: torch.device) -> Source:
 
 
 def _call_function(choice: TeacherChoice) -> nn.Module:
-    module, _, function = choice.name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # `fkd` finds what `python -m fkd` finds
     try:
-        model = getattr(importlib.import_module(module), function)()
+        model = zoo.find_function(choice.name)()
     except (Exception, SystemExit) as error:  # it is the user's own code that runs here
         raise ModelError(
             f"teacher {choice.name}: {type(error).__name__}: {first_line(error)}; "

@@ -1,6 +1,5 @@
 """Students: build one by name, give it weights to begin with."""
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,17 +30,21 @@ def build_student(card: StudentCard) -> nn.Module:
     """
     if card.name.startswith("timm:"):
         zoo.timm_name(card.name, "student")
-    elif ":" in card.name:
+    elif is_function(card.name):
         return _call(card)
     else:
         zoo.check_name(card.name, "student")
     return zoo.build(card.name, len(card.classes), card.preprocessing.size)
 
 
+def is_function(name: str) -> bool:
+    """Say whether a student's name is `package.module:function`."""
+    return ":" in name and not name.startswith("timm:")
+
+
 def _call(card: StudentCard) -> nn.Module:
-    module, _, function = card.name.partition(":")
     try:
-        model = getattr(importlib.import_module(module), function)(len(card.classes))
+        model = zoo.find_function(card.name)(len(card.classes))
     except Exception as error:  # a user's function may raise anything
         raise ModelError(
             f"student {card.name}: {first_line(error)}; package.module:function must name a function "
@@ -71,7 +74,7 @@ def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
 
 def _head(card: StudentCard) -> list[str]:
     """Name the tensors that change with the number of classes; none of a user's own model."""
-    if ":" in card.name and not card.name.startswith("timm:"):
+    if is_function(card.name):
         return []
     return zoo.head_tensors(lambda n: zoo.build(card.name, n, card.preprocessing.size))
 

@@ -13,13 +13,16 @@ METRICS = "metrics.jsonl"
 Tracker = Callable[[Mapping[str, Any]], None]
 
 
-def open_tracker(folder: Path) -> Tracker:
-    """Return a function that takes lines of metrics.jsonl; without TensorBoard it does nothing."""
+def open_tracker(folder: Path, after: int = 0) -> Tracker:
+    """Return a function that takes lines of metrics.jsonl; without TensorBoard it does nothing.
+
+    What an earlier process wrote of steps beyond `after` is forgotten.
+    """
     if find_spec("tensorboard") is None:
         return lambda line: None
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder / "tensorboard"))
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
 
     def track(line: Mapping[str, Any]) -> None:
         for name, value in line.items():
@@ -33,7 +36,7 @@ def open_tracker(folder: Path) -> Tracker:
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's metrics; the end of one that is being written is left out."""
     try:
-        text = (run / METRICS).read_text("utf-8")
+        text = (run / METRICS).read_text("utf-8", errors="replace")
     except OSError as error:
         raise ConfigError(
             f"{run} is no run folder: it has no {METRICS}; `fkd train` makes them"
@@ -41,7 +44,19 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     lines = []
     for line in text.splitlines():
         try:
-            lines.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             continue
+        if _is_line(entry):
+            lines.append(entry)
     return lines
+
+
+def _is_line(entry: object) -> bool:
+    """Say whether a JSON value is a line of metrics: numbers by name, and its kind."""
+    return (
+        isinstance(entry, dict)
+        and entry.get("kind") in ("train", "eval")
+        and {"step", "epoch"} <= set(entry)
+        and all(isinstance(value, (int, float)) for name, value in entry.items() if name != "kind")
+    )

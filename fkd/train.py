@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.config import Preprocessing
-from fkd.errors import ConfigError, FkdError, Stopped
+from fkd.errors import ConfigError, FkdError, Stopped, first_line
 from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
 from fkd.images import ImageList
@@ -23,10 +23,10 @@ from fkd.runs import Run, open_run
 from fkd.schedule import Schedule, learning_rate
 from fkd.stopping import StopRequest, remembered_signals
 from fkd.store import LabelStore
-from fkd.students import StudentCard, build_student, give_weights
-from fkd.training_data import find_images, find_val, open_store
+from fkd.students import StudentCard, build_student, give_weights, is_function
+from fkd.training_data import find_images, find_val, open_store, plan
 from fkd.views import StudentBatch, student_batches
-from fkd.zoo import check_fit, resolve_device
+from fkd.zoo import check_fit, resolve_device, try_out
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def train_student(config: TrainConfig) -> Path:
         about = {
             "total_steps": course.schedule.total_steps,
             "store_spec": course.store.spec.to_json(),
+            "num_ranks": group.size,
         }
         with open_run(config, course.schedule, about) as run:
             checkpoint = group.share(run.checkpoint)
@@ -77,25 +78,7 @@ def _prepare(config: TrainConfig, group: Group) -> _Course:
     """Open and check all that a run reads."""
     store = open_store(config)
     images = find_images(config, store)
-    schedule = Schedule(
-        num_images=len(store.labelled_images()),
-        num_crops=store.spec.num_crops,
-        crops_per_image=config.crops_per_image,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        seed=config.seed,
-    )
-    if round(config.epochs * schedule.num_images / config.batch_size) == 0:
-        raise ConfigError(
-            f"--batch-size {config.batch_size} is more than the whole run: {config.epochs:g} epochs of "
-            f"{schedule.num_images:,} images; choose a smaller batch or more --epochs"
-        )
-    if schedule.images_per_batch % group.size:
-        raise ConfigError(
-            f"--batch-size {config.batch_size} is {schedule.images_per_batch} images, which "
-            f"{group.size} processes cannot share evenly; choose a multiple of "
-            f"{config.crops_per_image * group.size}"
-        )
+    schedule = plan(config, store, group.size)
     how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
     card = StudentCard(config.student, store.class_names(), how)
     val = find_val(config, images, store)
@@ -106,12 +89,18 @@ def _build_learner(course: _Course, device: torch.device) -> Learner:
     """Build the student, and refuse one that cannot take the views as they will come."""
     config, card, size = course.config, course.card, course.card.preprocessing.size
     student = build_student(card)
-    if config.init is not None:
+    if config.init not in (None, "none"):
         give_weights(student, card, config.init)
     views = config.batch_size // course.group.size
     fewest = views // -(-views // views_at_a_time(config, device))
-    remedy = "choose another --student or a larger --batch-size, or label at another --size"
-    outputs = check_fit(student.train(), fewest, size, f"student {card.name}", remedy)
+    remedy = (
+        "choose another --student, a larger --batch-size or --micro-batch, or another size to label"
+    )
+    what = f"student {card.name}"
+    if is_function(card.name):
+        outputs = try_out(student.train(), fewest, size, what, "mend its function")
+    else:
+        outputs = check_fit(student.train(), fewest, size, what, remedy)
     if outputs != len(card.classes):
         raise ConfigError(
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
@@ -185,7 +174,11 @@ def _step(
 ) -> Tensor:
     try:
         return learner.step(batch, step, lr=lr, hard_weight=hard_weight)
-    except RuntimeError as error:
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            raise FkdError(
+                f"--compile: the student cannot be compiled here ({first_line(error)}); leave it out"
+            ) from error
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise FkdError(
                 f"out of memory on {learner.device} at step {step + 1} with {len(batch.views)} views; "
@@ -266,6 +259,12 @@ class _Record:
 
     def _save(self, done: int, *, evaluated: bool = True) -> None:
         if self._run is not None:
+            if not self._learner.is_finite():
+                raise FkdError(
+                    f"the weights are no longer finite after step {done} (lr {self.lr:g}, loss "
+                    f"{self.loss:g}); the checkpoints of earlier steps are kept; try a smaller --lr or "
+                    "--clip-grad 1"
+                )
             self._run.save(done, self._course.card, self._learner.state(), evaluated=evaluated)
 
     def evaluate(self, done: int) -> None:

@@ -8,6 +8,7 @@ from fkd.images import ImageList, dataset_root, first_difference, list_images, v
 from fkd.probe import drift
 from fkd.progress import note
 from fkd.recipes import TrainConfig
+from fkd.schedule import Schedule
 from fkd.softlabels import check_reading
 from fkd.store import LabelStore
 
@@ -61,3 +62,27 @@ def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> Image
     val = list_images(folder)
     match_classes(val, store.class_names())
     return val
+
+
+def plan(config: TrainConfig, store: LabelStore, num_ranks: int) -> Schedule:
+    """Return the schedule of a run; refuse a batch that the run or its processes cannot have."""
+    schedule = Schedule(
+        num_images=len(store.labelled_images()),
+        num_crops=store.spec.num_crops,
+        crops_per_image=config.crops_per_image,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+    )
+    if round(config.epochs * schedule.num_images / config.batch_size) == 0:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is more than the whole run: {config.epochs:g} epochs of "
+            f"{schedule.num_images:,} images; choose a smaller batch or more --epochs"
+        )
+    if schedule.images_per_batch % num_ranks:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is {schedule.images_per_batch} images, which "
+            f"{num_ranks} processes cannot share evenly; choose a multiple of "
+            f"{config.crops_per_image * num_ranks}"
+        )
+    return schedule

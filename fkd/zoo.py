@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import importlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -91,6 +92,32 @@ def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
             ) from error
     plain: nn.Module = create(bare, num_classes=num_classes)
     return plain
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """Return the function of `package.module:function`; raises whatever importing it raises."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # `fkd` finds what `python -m fkd` finds
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def try_out(model: nn.Module, num_views: int, size: int, what: str, remedy: str) -> int:
+    """Refuse a user's model that cannot take some views, or learn from them; return its outputs."""
+    try:
+        logits = model(torch.zeros(num_views, 3, size, size))
+    except Exception as error:  # it is the user's own code that runs here
+        raise ModelError(
+            f"{what} cannot take {num_views} views of {size} px ({type(error).__name__}: "
+            f"{first_line(error)}); {remedy}"
+        ) from error
+    outputs = count_outputs(logits, what)
+    if len(logits) != num_views:
+        raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
+    if not logits.requires_grad:
+        raise ModelError(f"{what} has nothing to learn: its logits need no gradient; {remedy}")
+    return outputs
 
 
 def check_fit(model: nn.Module, num_views: int, size: int, what: str, remedy: str) -> int:

@@ -70,7 +70,7 @@ def test_programs_normalise_themselves_and_take_any_batch(run, views, tmp_path, 
 def test_a_file_that_says_something_else_is_refused(run, tmp_path, monkeypatch):
     save = torch.save
     monkeypatch.setattr("torch.save", lambda s, p: save({k: v + 1 for k, v in s.items()}, p))
-    with pytest.raises(FkdError, match="its logits differ from the student's by"):
+    with pytest.raises(FkdError, match="was not written: its logits would differ"):
         export_student(run, "torch", tmp_path / "a.pth")
 
 
@@ -84,5 +84,8 @@ def test_what_cannot_be_exported(run, tmp_path, run_fkd):
         ([tmp_path / "none"], "none: no such file"),
         ([run, "--out", tmp_path / "no" / "a.pth"], "the folder"),
         ([run, "--format", "tflite"], "'tflite' is not one of"),
+        ([run, "--out", run / "config.pth"], "would overwrite a file of a run"),
+        ([run, "--out", run / "best.pt"], "would overwrite a file of a run"),
+        ([run, "--out", tmp_path], "is a folder; name a file in it"),
     ):
         assert words in run_fkd("export", *arguments).error_line()

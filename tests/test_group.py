@@ -1,8 +1,12 @@
 """Processes that train together take the steps that one would take alone."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,13 +26,17 @@ def trained(store, out, cwd, num_ranks, *more):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     command += [num_ranks] if num_ranks > 1 else []
     command = [*command, "-m", "fkd"] if num_ranks > 1 else [sys.executable, "-m", "fkd"]
-    command += ["train", store.path, "--out", out, "--student", "tiny_student:make"]
-    command += ["--crops-per-image", 2, "--compress", "topk3", "--epochs", 40, "--batch-size", 24]
-    command += ["--lr", 20, "--device", "cpu", "--workers", 1, "--eval-every", 20, *more]
+    command += [*arguments(store, out), *more]
     return subprocess.run(
         [str(c) for c in command], cwd=cwd, env=fkd_environment() | {"PYTHONPATH": str(cwd)},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
+
+
+def arguments(store, out):
+    fixed = ["train", store.path, "--out", out, "--student", "tiny_student:make", "--lr", 20]
+    fixed += ["--crops-per-image", 2, "--compress", "topk3", "--epochs", 40, "--batch-size", 24]
+    return [*fixed, "--device", "cpu", "--workers", 1, "--eval-every", 20]
 
 
 def losses(run):
@@ -59,3 +67,29 @@ def test_a_batch_that_cannot_be_shared_is_refused(shared_store, tmp_path):
     assert done.returncode != 0
     assert "--batch-size 6 is 3 images, which 2 processes cannot share evenly" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_killed_rank_goes_on_from_the_last_checkpoint(shared_store, tmp_path):
+    """torchrun starts all ranks anew; they meet again, and end where an undisturbed run ends."""
+    done = trained(shared_store, tmp_path / "whole", tmp_path, 2, "--epochs", 400, "--lr", 5)
+    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", 2]
+    command += ["--nproc-per-node", 2, "-m", "fkd", *arguments(shared_store, tmp_path / "cut")]
+    command += ["--epochs", 400, "--lr", 5, "--resume"]
+    process = subprocess.Popen(
+        [str(c) for c in command], cwd=tmp_path, env=fkd_environment() | {"PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "cut" / "previous.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    stderr = process.communicate(timeout=200)[1]
+    assert process.returncode == 0, stderr
+    whole, cut = (
+        torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "cut")
+    )
+    assert whole["step"] == cut["step"] == 300
+    for name, values in whole["student"].items():
+        assert torch.allclose(values, cut["student"][name], atol=1e-3), name

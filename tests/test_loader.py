@@ -64,8 +64,16 @@ def test_ranks_share_a_batch(shared_store):
 def test_what_training_refuses_the_loader_refuses(shared_store, tmp_path):
     with pytest.raises(FkdError, match="it holds topk3"):
         StudentLoader(shared_store.path, **SETTINGS)
-    with pytest.raises(FkdError, match="learning is no setting"):
-        StudentLoader(shared_store.path, learning=1)
+    for wrong, words in (
+        ({"mixup": 1.0}, "mixup is no setting of a loader"),
+        ({"num_ranks": 4, "batch_size": 12}, "which 4 processes cannot share evenly"),
+        ({"rank": 2, "num_ranks": 2}, "rank is 2; it must lie between 0 and 1"),
+        ({"batch_size": 960}, "is more than the whole run"),
+        ({"std": (0.0, 0.0, 0.0)}, "--std is 0"),
+        ({"crops_per_image": "4"}, "--crops-per-image is '4'; it must be a number"),
+    ):
+        with pytest.raises(FkdError, match=words):
+            StudentLoader(shared_store.path, scheme=Scheme("topk", 3), **SETTINGS | wrong)
     with pytest.raises(FkdError, match="does not exist"):
         StudentLoader(tmp_path / "none.zarr")
 

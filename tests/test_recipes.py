@@ -53,6 +53,7 @@ def test_what_the_user_says_comes_before_the_recipe():
         ("fkd-vit", {"epochs": 3}, "--warmup-epochs is 5; it must lie between 0 and 3"),
         ("fkd", {"mixup": float("nan")}, "--mixup is nan"),
         ("fkd", {"ema": 1.0}, "--ema is 1"),
+        ("fkd", {"optim": Optim()}, "optim is a group; give its settings by their own names"),
     ],
 )
 def test_what_nobody_knows_is_refused(recipe, settings, words):

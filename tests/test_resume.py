@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,15 @@ import pytest
 import torch
 from conftest import fkd_environment, label_config
 
-from fkd import FkdError, Scheme, TrainConfig, evaluate_checkpoint, label_images, train_student
+from fkd import (
+    FkdError,
+    Scheme,
+    TrainConfig,
+    evaluate_checkpoint,
+    label_images,
+    plot_runs,
+    train_student,
+)
 from fkd.checkpoints import newest_checkpoint
 from fkd.errors import Stopped
 from fkd.runs import Run
@@ -222,3 +231,51 @@ def test_a_run_folder_stands_for_its_best_checkpoint(shared_store, shared_folder
     assert evaluate_checkpoint(run, shared_folder) == evaluate_checkpoint(
         run / "best.pt", shared_folder
     )
+
+
+def test_checkpoints_that_cannot_be_read_are_not_begun_anew(shared_store, tmp_path, capsys):
+    run = train_student(config(shared_store, tmp_path / "run"))
+    whole = torch.load(run / "last.pt", weights_only=True)
+    (run / "last.pt").write_bytes(b"x")
+    before = lines(run)
+    previous = torch.load(run / "previous.pt", weights_only=True)["step"]
+    assert previous < whole["step"]
+    train_student(config(shared_store, run, resume=True))
+    assert f"going on from previous.pt, step {previous}" in capsys.readouterr().err
+    assert same(torch.load(run / "last.pt", weights_only=True), whole)
+    for name in ("last.pt", "previous.pt"):
+        (run / name).write_bytes(b"x")
+    with pytest.raises(
+        FkdError, match=r"last.pt: not a checkpoint .* remove last.pt and previous.pt"
+    ):
+        train_student(config(shared_store, run, resume=True))
+    assert lines(run) == before
+
+
+def test_the_best_checkpoint_may_take_the_place_of_the_last(shared_store, tmp_path):
+    run = train_student(config(shared_store, tmp_path / "run"))
+    step = torch.load(run / "best.pt", weights_only=True)["step"]
+    (run / "best.pt").replace(run / "last.pt")
+    train_student(config(shared_store, run, resume=True))
+    evaluations = [line["step"] for line in lines(run) if line["kind"] == "eval"]
+    assert step in evaluations
+    assert evaluations == sorted(set(evaluations))
+
+
+@pytest.mark.parametrize("line", ["5", '{"kind": "train", "epoch": "x"}', "\udcff", "[]", "{"])
+def test_damaged_metrics_stop_nothing(shared_store, tmp_path, line):
+    run = train_student(config(shared_store, tmp_path / "run"))
+    good = lines(run)
+    with (run / "metrics.jsonl").open("a", errors="surrogateescape") as file:
+        file.write(line + "\n")
+    plot_runs([run], tmp_path / "a.png")
+    train_student(config(shared_store, run, resume=True))
+    assert lines(run) == good
+
+
+def test_the_newest_run_is_found_where_a_number_is_missing(shared_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (train_student(config(shared_store, None)) for _ in range(2))
+    shutil.rmtree(first)
+    assert train_student(config(shared_store, None, resume=True)) == second
+    assert train_student(config(shared_store, None)).name[-2:] == "-3"

@@ -20,6 +20,23 @@ def make(classes): return Tiny(classes)
 def narrow(classes): return Tiny(classes - 1)
 def nothing(classes): return None
 def broken(classes): raise OSError("no weights here")
+class Frozen(Tiny):
+    def forward(self, x): return super().forward(x).detach()
+def frozen(classes): return Frozen(classes)
+class First(Tiny):
+    def forward(self, x): return super().forward(x)[:1]
+def first(classes): return First(classes)
+class Two(Tiny):
+    def forward(self, x, y): return super().forward(x)
+def two(classes): return Two(classes)
+class Explodes(Tiny):
+    # The gradient of one step is no number, the loss of that step is one.
+    def forward(self, x):
+        logits = super().forward(x)
+        self.calls = getattr(self, "calls", 0) + self.training
+        if self.calls == 5: logits.register_hook(lambda gradient: gradient * float("nan"))
+        return logits
+def explodes(classes): return Explodes(classes)
 """
 
 
@@ -65,12 +82,31 @@ def test_a_student_of_timm(shared_store, tmp_path):
         ("nothing", "it returned a NoneType, not a model"),
         ("broken", "no weights here; package.module:function must name a function"),
         ("missing", "has no attribute 'missing'"),
+        ("frozen", "has nothing to learn: its logits need no gradient"),
+        ("first", "returns 1 rows for 12 views"),
+        ("two", "cannot take 12 views of 32 px .TypeError: .* mend its function"),
     ],
 )
 def test_functions_that_make_none(shared_store, tmp_path, name, words):
     with pytest.raises(FkdError, match=words):
         train(shared_store, tmp_path / "run", student=f"own_students:{name}")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("eval_every", [0.7, 100.0])
+def test_weights_that_are_no_numbers_are_not_saved(shared_store, tmp_path, eval_every):
+    """The first call is the trial before training, so step 4 breaks the weights."""
+    settings = {"student": "own_students:explodes", "lr": 1.0, "epochs": 8 / 1.5}
+    with pytest.raises(
+        FkdError, match=r"(no longer finite after step 4|the loss is nan at step 5)"
+    ):
+        train(shared_store, tmp_path / "run", eval_every=eval_every, **settings)
+    for name in ("last.pt", "previous.pt"):
+        if (tmp_path / "run" / name).exists():
+            content = torch.load(tmp_path / "run" / name, weights_only=True)
+            assert content["step"] < 4
+            assert all(value.isfinite().all() for value in content["student"].values())
+    assert (tmp_path / "run" / "last.pt").exists() == (eval_every < 1)
 
 
 def test_training_begins_with_the_weights_that_it_is_given(shared_store, tmp_path):
