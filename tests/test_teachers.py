@@ -244,7 +244,10 @@ def test_a_dry_run_estimates_and_leaves_nothing(coloured, tmp_path, monkeypatch,
 
 
 def test_a_network_that_frees_memory_gets_it_back_without_the_system():
-    """Page faults of a second pass over large activations, with and without the setting."""
+    """Page faults of a pass over large activations, with and without the setting.
+
+    The fewest of five passes counts: some systems take away memory that was not touched for a while.
+    """
     code = (
         "import resource, sys, torch\n"
         "if sys.argv[1] == 'keep':\n"
@@ -252,8 +255,8 @@ def test_a_network_that_frees_memory_gets_it_back_without_the_system():
         "    if not keep_freed_memory(): print(-1); sys.exit()\n"
         "def step(): return sum(float(torch.ones(2**24).sum()) for _ in range(8))\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "step(); before = faults(); step()\n"
-        "print(faults() - before)\n"
+        "def count(): before = faults(); step(); return faults() - before\n"
+        "step(); print(min(count() for _ in range(5)))\n"
     )
     faults = [
         int(
