@@ -12,6 +12,9 @@ from conftest import CLASSES, label_config
 
 from fkd import Engine, FkdError, LabelStore, Scheme, TeacherChoice, label_images
 
+# TorchScript is deprecated, and yet what people have; fixtures make such files too.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
+
 FULL = Scheme("full")
 
 
@@ -71,7 +74,6 @@ def label(folder, out, *teachers, **more):
     return label_images(label_config(folder, out, teacher=teachers, scheme=FULL, **more))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize(
     "kind",
     ["program.pt2", "script.pt", "my_teachers:good", "my_teachers:own", "my_teachers:script"],
