@@ -5,7 +5,7 @@ Nothing here imports torch, so that the command line can parse and refuse at onc
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -112,6 +112,11 @@ class Scheme:
     def kept(self, num_classes: int) -> int:
         """Classes kept per crop: K, but never more than there are."""
         return min(1 if self.kind in ("hard", "smoothing") else self.k, num_classes)
+
+    @property
+    def whole(self) -> "Scheme":
+        """The reading that gives all that a store of this scheme keeps."""
+        return replace(self, tail="smooth") if self.kind == "topk" else self
 
     def readings(self) -> str:
         """Name, for a message, every scheme that a store of this one can be read as."""

@@ -54,7 +54,7 @@ class StudentLoader:
         config = TrainConfig.from_recipe("fkd", store=Path(store), **settings)
         self._config, self._rank, self._num_ranks = config, rank, num_ranks
         self._store = open_store(config)
-        self._images = find_images(config, self._store)
+        self._images = find_images(self._store, config.images)
         self.device = resolve_device(config.device)
         self.schedule = plan(config, self._store, num_ranks)
 

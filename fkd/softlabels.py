@@ -46,6 +46,11 @@ class SoftLabels:
     value: Tensor
     tail: Tensor
 
+    @property
+    def confidence(self) -> Tensor:
+        """The largest probability of each crop, f32 [B]."""
+        return self.value.amax(dim=1)
+
     def take(self, rows: Tensor) -> "SoftLabels":
         """Return the labels of some crops, int64 [b], in that order."""
         index = None if self.index is None else self.index[rows]

@@ -77,7 +77,7 @@ def _follow(course: _Course, learner: Learner) -> Path:
 def _prepare(config: TrainConfig, group: Group) -> _Course:
     """Open and check all that a run reads."""
     store = open_store(config)
-    images = find_images(config, store)
+    images = find_images(store, config.images)
     schedule = plan(config, store, group.size)
     how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
     card = StudentCard(config.student, store.class_names(), how)

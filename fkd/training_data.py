@@ -37,18 +37,18 @@ def open_store(config: TrainConfig) -> LabelStore:
     return store
 
 
-def find_images(config: TrainConfig, store: LabelStore) -> ImageList:
-    """List the images where the store or `--images` says, and refuse others than those labelled."""
-    root = Path(store.spec.images_root) if config.images is None else dataset_root(config.images)
+def find_images(store: LabelStore, folder: Path | None) -> ImageList:
+    """List the images of a store in `folder`, or where the store says they are; refuse others."""
+    root = Path(store.spec.images_root) if folder is None else dataset_root(folder)
     if not root.is_dir():
         raise ImagesError(
-            f"the images of {config.store} are not at {root}; say where they are with --images"
+            f"the images of {store.path} are not at {root}; say where they are with --images"
         )
     images = list_images(root)
     difference = first_difference(store.image_paths(), store.num_bytes(), images)
     if difference:
         raise ImagesError(
-            f"{root} does not hold the images that {config.store} was made from: {difference}; "
+            f"{root} does not hold the images that {store.path} was made from: {difference}; "
             "give the right folder with --images or label this one anew"
         )
     return images
