@@ -1,6 +1,8 @@
 """The zarr side of a store: create its arrays, open and verify them. The only room that knows zarr."""
 
+import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,13 @@ from zarr.codecs import (
 )
 
 from fkd.errors import StoreError, first_line
+from fkd.frames import first_link
 from fkd.layout import ArrayLayout
 
 Array = NDArray[Any]
 Arrays = dict[str, zarr.Array[Any]]
+
+_MAX_METADATA_BYTES = 2**20
 
 
 def create(folder: Path, layouts: Mapping[str, ArrayLayout], attributes: dict[str, Any]) -> Arrays:
@@ -35,31 +40,54 @@ def create(folder: Path, layouts: Mapping[str, ArrayLayout], attributes: dict[st
 def read_attributes(path: Path) -> dict[str, Any]:
     """Return the attributes of a group; raises `StoreError` where there is none."""
     try:
-        return dict(zarr.open_group(path, mode="r", zarr_format=3).attrs)
-    except Exception as error:  # whatever zarr meets in a folder that is no store
+        group = _read_json(path, path / "zarr.json")
+        if group["zarr_format"] != 3 or group["node_type"] != "group":
+            raise ValueError("it is no zarr v3 group")
+        return dict(group["attributes"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{path} is not a label store of fkd ({first_line(error)})") from error
+
+
+def _read_json(root: Path, file: Path) -> Any:
+    """Read metadata of a store; raises `ValueError` for a link, a pipe, or more than metadata takes."""
+    link = first_link(root, file)
+    if link is not None:
+        raise ValueError(f"{link} is a link, and a store has none")
+    found = file.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_METADATA_BYTES:
+        raise ValueError(f"{file.name} is no plain file of metadata")
+    return json.loads(file.read_bytes())
 
 
 def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: bool) -> Arrays:
     """Open every array, and refuse one whose metadata is not what the attributes imply."""
-    group = zarr.open_group(path, mode="r+" if writable else "r", zarr_format=3)
     model = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3)
     arrays = {}
     for name, layout in layouts.items():
+        expected = _create_array(model, name, layout).metadata.to_dict()
         try:
-            array = group[name]
-            found = array.metadata.to_dict()
+            array = _open_array(path, name, layout, writable=writable)
         except Exception as error:  # whatever zarr meets in damaged metadata
             raise StoreError(
                 f"{path}: {name}/zarr.json cannot be read ({first_line(error)}); restore it or label anew"
             ) from error
-        expected = _create_array(model, name, layout).metadata.to_dict()
-        if not isinstance(array, zarr.Array) or found != expected:
+        if array is None or array.metadata.to_dict() != expected:
             raise StoreError(f"{path}: {name}/zarr.json is damaged; restore it or label anew")
         # zarr keeps this setting in no metadata; without it, a chunk of zeros would not be written,
         # and an absent chunk could not be told from a lost one.
         arrays[name] = array.with_config({"write_empty_chunks": True})
     return arrays
+
+
+def _open_array(
+    path: Path, name: str, layout: ArrayLayout, *, writable: bool
+) -> zarr.Array[Any] | None:
+    """Open an array; None where type or shape are others, before zarr makes anything of them."""
+    said = _read_json(path, path / name / "zarr.json")
+    if said["data_type"] != layout.dtype or said["shape"] != list(layout.shape):
+        return None
+    found = zarr.open_array(path / name, mode="r+" if writable else "r", zarr_format=3)
+    return found if isinstance(found, zarr.Array) else None
 
 
 def check_replaceable(path: Path) -> None:

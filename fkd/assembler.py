@@ -26,7 +26,7 @@ class Assembler:
         for image in batch.begun:
             block, row = self._place(image.image_index)
             block.box[row], block.flip[row] = image.boxes, image.flips
-            block.size[row] = image.size
+            block.size[row], block.content_hash[row] = image.size, image.content_hash
             if image.error is not None:
                 block.status[row] = REASONS.index(image.error.reason)
                 self._missing[image.image_index // spec.block_images] -= spec.num_crops

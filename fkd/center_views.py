@@ -38,8 +38,8 @@ def evaluation_batches(
 
     def render_image(batch: EvaluationBatch, row: int, image_index: int) -> None:
         try:
-            inspect(images.file(image_index))
-            pixels = decode(images.file(image_index))
+            path = images.file(image_index)
+            pixels = decode(path, inspect(path))
         except DecodeError as error:
             batch.views[row], batch.usable[row] = 0, False
             batch.errors.append(error)

@@ -1,22 +1,25 @@
-"""The store's schema, version 1: what its attributes say and which arrays they imply.
+"""The store's schema: what its attributes say and which arrays they imply.
 
 Writer and reader share this file.
 Legend: N images, M stored crops, K kept classes, C classes; a block is a run of images that is
 labelled and committed together, one shard per array.
 """
 
-import hashlib
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
 
-from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
-from fkd.errors import ConfigError, StoreError
+import numpy as np
 
-FORMAT_VERSION = 1
+from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
+from fkd.errors import ConfigError
+
+# Version 2 adds `content_hash`; both are read, and a store that is continued keeps its own.
+FORMAT_VERSION = 2
+FORMAT_VERSIONS = (1, FORMAT_VERSION)
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
 # a full-sized block to read nothing else.
@@ -26,6 +29,10 @@ _MAX_BLOCK = 4096
 _MIN_BLOCK = 256
 _MAX_BLOCK_BYTES = 256 * 2**20
 _FULL_CHUNK_BYTES = 4 * 2**20
+
+# What a store can make its reader allocate at once, above what the reader asks for.
+_MAX_CHUNK_BYTES = 2**28
+_MAX_PALETTE_BYTES = 2**31
 
 # Columns of the palettes that are read together: most images have fewer classes than this.
 _PALETTE_TIER = 256
@@ -48,6 +55,16 @@ class ArrayLayout:
     shards: tuple[int, ...] | None
     coding: Coding
     by_block: bool = True
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, of all that belongs to one image."""
+        return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one (inner) chunk when it is decompressed."""
+        return math.prod(self.chunks) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,7 @@ class StoreSpec:
     path_bytes: int = 0
     class_name_bytes: int = 0
     amp: Amp = "off"
+    format_version: int = FORMAT_VERSION
 
     @classmethod
     def plan(cls, *, block_images: int | None, **fields: Any) -> "StoreSpec":
@@ -94,18 +112,25 @@ class StoreSpec:
         the labels are dense (so that a block fits in memory).
         """
         n, m, scheme = fields["num_images"], fields["num_crops"], fields["scheme"]
-        if block_images is None:
-            even = _MIN_BLOCK
-            while even < _MAX_BLOCK and even * 64 < n:
-                even *= 2
-            block_images = even
+        block = block_images
+        if block is None:
+            block = _MIN_BLOCK
+            while block < _MAX_BLOCK and block * 64 < n:
+                block *= 2
             if scheme.kind == "full":
                 image_bytes = m * (2 * fields["num_classes"] + 9)
-                block_images = max(1, min(even, _MAX_BLOCK_BYTES // image_bytes))
-        block_images = min(block_images, n)
-        at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block_images)
-        chunk_crops = _MIN_CHUNK_CROPS if scheme.kind == "full" else _even_part(m, at_most)
-        return cls(block_images=block_images, chunk_crops=min(chunk_crops, m), **fields)
+                block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
+        while True:
+            block = min(block, n)
+            at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block)
+            chunk_crops = _MIN_CHUNK_CROPS if scheme.kind == "full" else _even_part(m, at_most)
+            spec = cls(block_images=block, chunk_crops=min(chunk_crops, m), **fields)
+            excess = oversize(spec)
+            if excess is None:
+                return spec
+            if block_images is not None or block == 1:
+                raise ConfigError(f"--block {block} gives {scheme} {excess}; choose a smaller one")
+            block //= 2
 
     @property
     def num_blocks(self) -> int:
@@ -121,79 +146,6 @@ class StoreSpec:
         """Return the image indices of a block."""
         start = block * self.block_images
         return range(start, min(start + self.block_images, self.num_images))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the attributes as plain JSON values."""
-        content = asdict(self)
-        content["scheme"] = {"kind": self.scheme.kind, "k": self.scheme.k}
-        return {"format_version": FORMAT_VERSION, **content}
-
-    def signed(self) -> dict[str, Any]:
-        """Return the attributes of the store's group: the spec, and a SHA-256 over it."""
-        content = json.loads(json.dumps(self.to_json()))
-        return {"fkd": content, "sha256": digest(content)}
-
-    @classmethod
-    def from_signed(cls, attributes: Mapping[str, Any], where: str) -> "StoreSpec":
-        """Verify the attributes of the group at `where` and build the spec; raises `StoreError`."""
-        content = attributes.get("fkd")
-        if not isinstance(content, dict) or "sha256" not in attributes:
-            raise StoreError(f"{where} is not a label store of fkd (its attributes are others)")
-        if attributes["sha256"] != digest(content):
-            raise StoreError(
-                f"{where} has damaged attributes in zarr.json; restore it or label anew"
-            )
-        return cls.from_json(content, where)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any], where: str) -> "StoreSpec":
-        """Check the attributes of the store at `where` and build the spec; raises `StoreError`."""
-        found = content.get("format_version")
-        if found != FORMAT_VERSION:
-            raise StoreError(
-                f"{where} has format version {found}, this fkd reads version {FORMAT_VERSION}; "
-                "use the fkd that made it, or label anew"
-            )
-        fields = {key: value for key, value in content.items() if key != "format_version"}
-        try:
-            fields["scheme"] = Scheme(fields["scheme"]["kind"], int(fields["scheme"]["k"]))
-            views = fields["views"]
-            fields["views"] = ViewPolicy(
-                int(views["seed"]), _floats(views["scale"], 2), _floats(views["ratio"], 2)
-            )
-            fields["teachers"] = tuple(
-                TeacherRecord(
-                    str(t["name"]),
-                    str(t["weights_hash"]),
-                    str(t["outputs_hash"]),
-                    _preprocessing(t["preprocessing"]),
-                )
-                for t in fields["teachers"]
-            )
-            spec = cls(**fields)
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
-            raise StoreError(
-                f"{where} has damaged attributes ({error}); restore it or label anew"
-            ) from error
-        spec._check(where)
-        return spec
-
-    def _check(self, where: str) -> None:
-        """Refuse sizes that no labeller writes, before anything of that size is allocated."""
-        bounds = {
-            "num_images": (1, 2**40),
-            "num_crops": (1, 65_536),
-            "num_classes": (1, 2**31),
-            "block_images": (1, 65_536),
-            "chunk_crops": (1, 65_536),
-            "size": (1, 4096),
-            "path_bytes": (1, 2**40),
-            "class_name_bytes": (1, 2**40),
-        }
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise StoreError(f"{where} has damaged attributes ({name} is {value!r})")
 
     def first_difference(self, other: "StoreSpec") -> str | None:
         """Name the first setting in which a run differs from this store, for a user, or None."""
@@ -226,12 +178,6 @@ class StoreSpec:
         }
 
 
-def digest(content: Any) -> str:
-    """Return a SHA-256 over JSON values, whatever their spacing and the order of their keys."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _even_part(num_crops: int, at_most: int) -> int:
     """Cut M crops into equal chunks of at most about `at_most`, a multiple of 4."""
     parts = -(-num_crops // at_most)
@@ -245,6 +191,8 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     n, block = spec.num_images, spec.block_images
     layouts["size"] = ArrayLayout("uint16", (n, 2), (block, 2), None, "plain")
     layouts["status"] = ArrayLayout("uint8", (n,), (block,), None, "plain")
+    if spec.format_version >= 2:
+        layouts["content_hash"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
     layouts["target"] = ArrayLayout(_id_dtype(spec.num_classes), (n,), (n,), None, "plain", False)
     layouts["num_bytes"] = ArrayLayout("uint32", (n,), (n,), None, "plain", False)
     layouts["path"] = ArrayLayout(
@@ -255,6 +203,19 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     seals = (spec.num_blocks, SEAL_BYTES)
     layouts["done"] = ArrayLayout("uint8", seals, (1, SEAL_BYTES), None, "plain", False)
     return layouts
+
+
+def oversize(spec: StoreSpec) -> str | None:
+    """Name what would have to be in memory at once and is too large for that, or return None."""
+    layouts = _crop_layouts(spec)
+    for name, layout in layouts.items():
+        if layout.chunk_bytes > _MAX_CHUNK_BYTES:
+            return f"chunks of '{name}' of {layout.chunk_bytes:,} bytes"
+    if "palette" in layouts:
+        size = spec.block_images * layouts["palette"].row_bytes
+        if size > _MAX_PALETTE_BYTES:
+            return f"palettes of {size:,} bytes a block"
+    return None
 
 
 def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
@@ -297,22 +258,6 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
 def _id_dtype(count: int) -> str:
     """Return the narrowest of u8, u16 and u32 that numbers `count` things from 0."""
     return "uint8" if count <= 2**8 else "uint16" if count <= 2**16 else "uint32"
-
-
-def _floats(values: Any, count: int) -> Any:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count:
-        raise ValueError(f"{values!r} should be {count} numbers")
-    return numbers
-
-
-def _preprocessing(content: Mapping[str, Any]) -> Preprocessing:
-    return Preprocessing(
-        int(content["size"]),
-        _floats(content["mean"], 3),
-        _floats(content["std"], 3),
-        content["interpolation"],
-    )
 
 
 def library_versions() -> dict[str, str]:

@@ -141,8 +141,7 @@ def _pack_one(config: PackConfig, split: _Split, index: int) -> _Outcome:
     source = split.images.file(index)
     kept, smaller = split.names(index)
     try:
-        inspect(source)
-        pixels = decode(source)
+        pixels = decode(source, inspect(source))
     except DecodeError as error:
         return _Outcome(_copy(source, kept), bad=(source, error.reason))
     size = _size_within(config, *pixels.shape[1:])

@@ -17,13 +17,15 @@ class Block:
     """All that is stored of a run of n images: filled by the labeler, committed whole.
 
     `box` u16 [n, M, 4], `flip` bool [n, M], `size` u16 [n, 2] (height, width), `status` u8 [n] (0 is
-    labelled, else a position in `fkd.images.REASONS`), `kept` the quantized labels [n, M, …].
+    labelled, else a position in `fkd.images.REASONS`), `content_hash` u64 [n] of the files, `kept` the
+    quantized labels [n, M, …].
     """
 
     box: Array
     flip: Array
     size: Array
     status: Array
+    content_hash: Array
     kept: dict[str, Array]
 
     @classmethod
@@ -42,6 +44,7 @@ class Block:
             np.zeros((n, m), np.bool_),
             np.zeros((n, 2), np.uint16),
             np.zeros(n, np.uint8),
+            np.zeros(n, np.uint64),
             kept,
         )
 

@@ -4,8 +4,8 @@ A block is absent or whole: its shards are written, synced and then sealed by a 
 holds a hash over them. What is not sealed is never read, and what is read has passed a checksum.
 """
 
-import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
@@ -18,29 +18,37 @@ from numpy.typing import NDArray
 
 from fkd import arrays as zarr_arrays
 from fkd.arrays import sync
-from fkd.errors import StoreError, first_line
-from fkd.images import MAX_NUM_BYTES, ImageList
+from fkd.attributes import from_attributes, to_attributes
+from fkd.blocks import BlockFiles
+from fkd.errors import StoreError
+from fkd.images import MAX_NUM_BYTES, REASONS, ImageList
 from fkd.layout import StoreSpec, array_layouts
-from fkd.packing import pack_boxes, pack_codes, pack_ids, unpack_boxes, unpack_codes, unpack_ids
+from fkd.packing import pack_boxes, pack_codes, pack_ids
+from fkd.reader import Reader
 from fkd.slabs import Block, Slab
 
 Array = NDArray[Any]
 
-# Blocks that are read by one call: enough to spread zarr's fixed cost a call, few enough that what
-# is decoded on the way to a slab (palettes above all) stays below 100 MB.
-_BLOCKS_AT_ONCE = 8
+# A path with an empty part, "." or ".." leads out of the image folder, or to no image.
+_ASTRAY = re.compile(rb"(?:^|[\0/])\.{0,2}(?=[\0/])")
 
 
 class LabelStore:
     """An open label store. Build one with `LabelStore.open`, or `create` to label into it."""
 
-    def __init__(self, path: Path, spec: StoreSpec, *, writable: bool) -> None:
+    def __init__(
+        self, path: Path, spec: StoreSpec, *, writable: bool, forgiving: bool = False
+    ) -> None:
         """Use `open` or `create`."""
         self.path = path
         self.spec = spec
         self._layouts = array_layouts(spec)
+        self._files = BlockFiles(path, self._layouts)
+        self._files.require_whole("path")  # bounds all that its attributes may claim
         self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
-        self._sealed = self._read_seals()
+        self._reader = Reader(path, spec, self._arrays, self._files)
+        if not forgiving:
+            self._reader.require_seals()
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -75,7 +83,7 @@ class LabelStore:
         layouts = array_layouts(spec)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            arrays = zarr_arrays.create(aside, layouts, spec.signed())
+            arrays = zarr_arrays.create(aside, layouts, to_attributes(spec))
             num_bytes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
             known: dict[str, Array] = {**texts, "target": targets, "num_bytes": num_bytes}
             for name, values in known.items():
@@ -97,14 +105,14 @@ class LabelStore:
         path = Path(path)
         if not os.path.lexists(path):
             raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
-        spec = StoreSpec.from_signed(zarr_arrays.read_attributes(path), str(path))
+        spec = from_attributes(zarr_arrays.read_attributes(path), str(path))
         return cls(path, spec, writable=writable)
 
     # -- what it holds --------------------------------------------------------------------------
 
     def pending_blocks(self) -> list[int]:
         """Return the numbers of the blocks that are not labelled yet."""
-        return np.flatnonzero(~self._sealed).tolist()
+        return np.flatnonzero(~self._reader.sealed).tolist()
 
     def require_complete(self) -> None:
         """Raise `StoreError` unless every block is labelled."""
@@ -118,10 +126,12 @@ class LabelStore:
     def status(self) -> NDArray[np.uint8]:
         """Return the status of every image, u8 [N]; 0 is labelled (or not reached yet)."""
         status = np.zeros(self.spec.num_images, np.uint8)
-        for number in np.flatnonzero(self._sealed).tolist():
+        for number in np.flatnonzero(self._reader.sealed).tolist():
             block = self.spec.block_range(number)
             where = slice(block.start, block.stop)
-            status[where] = self._read("status", where)
+            status[where] = self._reader.read("status", where)
+            if status[where].max() >= len(REASONS):
+                raise self._reader.implausible(where, f"a status is {status[where].max()}")
         return status
 
     def num_bad(self) -> int:
@@ -133,17 +143,49 @@ class LabelStore:
         self.require_complete()
         return np.flatnonzero(self.status() == 0)
 
+    def content_hashes(self) -> NDArray[np.uint64] | None:
+        """Return the hash of every image's file, u64 [N], 0 for those without labels.
+
+        None for a store of format version 1, which has none.
+        """
+        if "content_hash" not in self._arrays:
+            return None
+        self.require_complete()
+        return self._reader.read("content_hash", slice(None))
+
+    def targets(self) -> NDArray[np.int64]:
+        """Return the class id of every image's folder, int64 [N]."""
+        return self._reader.targets()
+
     def image_paths(self) -> list[str]:
         """Return the path of every image below the image folder, in index order."""
-        return _from_text(self._whole("path"))
+        text = self._reader.whole("path").tobytes()
+        astray = _ASTRAY.search(text)
+        if astray:
+            path = text[: astray.end()].rsplit(b"\0", 2)[-1] + text[astray.end() :].split(b"\0")[0]
+            raise StoreError(
+                f"{self.path} names an image outside of the image folder ({path!r:.80}); "
+                "do not use this store"
+            )
+        return self._names(text, self.spec.num_images, "path")
 
     def num_bytes(self) -> NDArray[np.int64]:
         """Return the file size of every image when it was listed, int64 [N]."""
-        return self._whole("num_bytes").astype(np.int64)
+        return self._reader.whole("num_bytes").astype(np.int64)
 
     def class_names(self) -> tuple[str, ...]:
         """Return the C class names, in the order of the labels."""
-        return tuple(_from_text(self._whole("class_name")))
+        return tuple(
+            self._names(
+                self._reader.whole("class_name").tobytes(), self.spec.num_classes, "class_name"
+            )
+        )
+
+    def _names(self, text: bytes, count: int, array: str) -> list[str]:
+        names = text.decode("utf-8", "surrogateescape").split("\0")
+        if len(names) != count + 1 or names[-1]:
+            raise StoreError(f"{self.path}: '{array}' does not hold {count:,} names; label anew")
+        return names[:-1]
 
     def stored_bytes(self) -> dict[str, int]:
         """Return the bytes on disk by array, and of all other files as "metadata"."""
@@ -163,19 +205,19 @@ class LabelStore:
         arrays = self._pack(block)
         try:
             # What a power cut left of an earlier try may be torn, and zarr would read it first.
-            for shard in self._shards(number).values():
+            for shard in self._files.shards(number).values():
                 shard.unlink(missing_ok=True)
             for name, values in arrays.items():
                 self._arrays[name][where.start : where.stop] = values
-            sync(self._shards(number).values(), self.path)
-            self._arrays["done"][number] = np.frombuffer(self._seal(number), np.uint8)
-            sync([self.path / "done" / "c" / str(number) / "0"], self.path)
+            sync(self._files.shards(number).values(), self.path)
+            self._arrays["done"][number] = np.frombuffer(self._files.seal(number), np.uint8)
+            sync([self._files.seal_file(number)], self.path)
         except OSError as error:
             raise StoreError(
                 f"{self.path}: block {number} could not be written ({error}); finished blocks are "
                 "kept, run the same command again to go on"
             ) from error
-        self._sealed[number] = True
+        self._reader.sealed[number] = True
 
     def _pack(self, block: Block) -> dict[str, Array]:
         """Return what is written of a block, by array."""
@@ -184,7 +226,10 @@ class LabelStore:
             "flip": block.flip,
             "size": block.size,
             "status": block.status,
+            "content_hash": block.content_hash,
         }
+        if "content_hash" not in self._arrays:
+            del arrays["content_hash"]
         for name, values in block.kept.items():
             if name == "index":
                 palette = self._arrays["palette"]
@@ -193,20 +238,6 @@ class LabelStore:
             else:
                 arrays[name] = pack_codes(values) if name == "code" else values
         return arrays
-
-    def _seal(self, number: int) -> bytes:
-        digest = hashlib.sha256()
-        for shard in self._shards(number).values():
-            digest.update(shard.read_bytes())
-        return digest.digest()
-
-    def _shards(self, number: int) -> dict[str, Path]:
-        """Return the file of every array that has one object per block."""
-        return {
-            name: self.path.joinpath(name, "c", str(number), *["0"] * (len(layout.shape) - 1))
-            for name, layout in self._layouts.items()
-            if layout.by_block
-        }
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -217,111 +248,21 @@ class LabelStore:
         bounds = zip([0, *wraps], [*wraps, len(slots)], strict=True)
         runs = [slice(slots[a], slots[b - 1] + 1) for a, b in bounds]
         blocks = range(self.spec.num_blocks)
-        return Slab.concatenate([self._read_run(blocks, run) for run in runs], axis=1)
+        return Slab.concatenate([self._reader.run(blocks, run) for run in runs], axis=1)
 
     def read_block(self, number: int) -> Slab:
         """Read all crops of one block."""
-        if not self._sealed[number]:
+        if not self._reader.sealed[number]:
             raise StoreError(
                 f"{self.path}: block {number} is not labelled; run `fkd label` to go on"
             )
-        return self._read_run(range(number, number + 1), slice(0, self.spec.num_crops))
-
-    def _read_run(self, blocks: range, crops: slice) -> Slab:
-        parts = [blocks[n : n + _BLOCKS_AT_ONCE] for n in range(0, len(blocks), _BLOCKS_AT_ONCE)]
-        return Slab.concatenate([self._read_part(part, crops) for part in parts])
-
-    def _read_part(self, blocks: range, crops: slice) -> Slab:
-        images = slice(
-            self.spec.block_range(blocks[0]).start, self.spec.block_range(blocks[-1]).stop
-        )
-        kept: dict[str, Array] = {}
-        if self.spec.scheme.kind == "full":
-            kept["log_prob"] = self._read("log_prob", images, crops)
-        else:
-            slot = self._read("slot", images, crops)
-            used = slice(0, int(slot.max()) + 1)
-            kept["index"] = unpack_ids(self._read("palette", images, used), slot)
-        if "code" in self._arrays:
-            kept["code"] = unpack_codes(self._read("code", images, crops))
-        size = self._read("size", images)
-        return Slab(
-            unpack_boxes(self._read("box", images, crops), size),
-            self._read("flip", images, crops),
-            size,
-            self._read("target", images).astype(np.int64),
-            kept,
-        )
-
-    def _whole(self, name: str) -> Array:
-        return self._read(name, slice(None))
-
-    def _read(self, name: str, *selection: slice) -> Array:
-        """Read part of an array; a damaged or missing object is an error that names its block."""
-        self._require_shards(name, selection[0])
-        try:
-            return np.asarray(self._arrays[name][selection])
-        except Exception as error:  # codecs raise whatever they like on damaged bytes
-            raise StoreError(self._name_damage(name, selection, error)) from error
-
-    def _require_shards(self, name: str, images: slice) -> None:
-        """Refuse to read absent or empty objects, which zarr would fill with zeros."""
-        if not self._layouts[name].by_block:
-            whole = self.path / name / "c" / "0"
-            if name != "done" and not (whole.is_file() and whole.stat().st_size):
-                raise StoreError(
-                    f"{self.path} has lost its '{name}' ({whole} is missing or empty); "
-                    "restore the file or label anew"
-                )
-            return
-        first, stop, _ = images.indices(self.spec.num_images)
-        for number in range(first // self.spec.block_images, -(-stop // self.spec.block_images)):
-            shard = self._shards(number)[name]
-            if self._sealed[number] and not (shard.is_file() and shard.stat().st_size):
-                raise StoreError(
-                    f"{self.path}: block {number} has lost its '{name}' ({shard} is missing or empty); "
-                    "restore the file or label anew"
-                )
-
-    def _name_damage(self, name: str, selection: tuple[slice, ...], error: Exception) -> str:
-        """Find the block that cannot be read, for the message."""
-        where = f"array '{name}'"
-        for number in range(self.spec.num_blocks) if self._layouts[name].by_block else ():
-            block = self.spec.block_range(number)
-            try:
-                self._arrays[name][(slice(block.start, block.stop), *selection[1:])]
-            except Exception:  # as above
-                where = f"block {number}, array '{name}'"
-                break
-        return (
-            f"{self.path}: {where} is damaged ({first_line(error)}); restore the file or label anew"
-        )
-
-    def _read_seals(self) -> NDArray[np.bool_]:
-        """Return which blocks are done, bool; a seal that a power cut tore is none."""
-        torn = [
-            number
-            for number in range(self.spec.num_blocks)
-            if (file := self.path / "done" / "c" / str(number) / "0").is_file()
-            and file.stat().st_size == 0
-        ]
-        if not torn:
-            return np.asarray(self._read("done", slice(None)).any(axis=1))
-        whole = [number for number in range(self.spec.num_blocks) if number not in torn]
-        done = np.zeros(self.spec.num_blocks, np.bool_)
-        for number in whole:
-            done[number] = self._read("done", slice(number, number + 1)).any()
-        return done
+        return self._reader.run(range(number, number + 1), slice(0, self.spec.num_crops))
 
 
 def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
     """Encode names as UTF-8, each ended by a zero byte."""
     text = "".join(f"{name}\0" for name in names)
     return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
-
-
-def _from_text(text: NDArray[np.uint8]) -> list[str]:
-    return text.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
 
 
 def _swap(aside: Path, path: Path) -> None:

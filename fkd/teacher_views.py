@@ -11,7 +11,7 @@ from torch import Tensor
 from fkd.config import Rendering, ViewPolicy
 from fkd.crops import Boxes, Flips, sample_views
 from fkd.errors import DecodeError
-from fkd.images import ImageList, decode, inspect
+from fkd.images import ImageList, content_hash, decode, inspect
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
 from fkd.resample import render_image
 
@@ -31,6 +31,7 @@ class DrawnImage:
     boxes: Boxes
     flips: Flips
     size: tuple[int, int] = (0, 0)
+    content_hash: int = 0
     error: DecodeError | None = None
 
 
@@ -87,14 +88,15 @@ def _draw(
     def draw(image_index: int) -> tuple[DrawnImage, Tensor | None]:
         path = images.file(image_index)
         try:
-            inspect(path)
-            pixels = decode(path)
+            encoded = inspect(path)
+            pixels = decode(path, encoded)
         except DecodeError as error:
             boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
             return DrawnImage(image_index, boxes, flips, error=error), None
         height, width = pixels.shape[-2:]
         boxes, flips = sample_views(policy, image_index, num_crops, height, width)
-        return DrawnImage(image_index, boxes, flips, (height, width)), pixels
+        drawn = DrawnImage(image_index, boxes, flips, (height, width), content_hash(encoded))
+        return drawn, pixels
 
     queue: deque[Future[tuple[DrawnImage, Tensor | None]]] = deque()
     for image_index in indices:

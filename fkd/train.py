@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fkd.attributes import to_json
 from fkd.config import Preprocessing
 from fkd.errors import ConfigError, FkdError, Stopped, first_line
 from fkd.evaluate import Accuracy, evaluate
@@ -57,7 +58,7 @@ def train_student(config: TrainConfig) -> Path:
             return _follow(course, learner)
         about = {
             "total_steps": course.schedule.total_steps,
-            "store_spec": course.store.spec.to_json(),
+            "store_spec": to_json(course.store.spec),
             "num_ranks": group.size,
         }
         with open_run(config, course.schedule, about) as run:

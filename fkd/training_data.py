@@ -40,12 +40,15 @@ def open_store(config: TrainConfig) -> LabelStore:
 def find_images(store: LabelStore, folder: Path | None) -> ImageList:
     """List the images of a store in `folder`, or where the store says they are; refuse others."""
     root = Path(store.spec.images_root) if folder is None else dataset_root(folder)
-    if not root.is_dir():
+    paths = store.image_paths()
+    # What a store says is a hint, perhaps a stranger's: a folder without its images is not walked.
+    hinted = folder is not None or any((root / path).is_file() for path in paths[:3] + paths[-3:])
+    if not root.is_dir() or not hinted:
         raise ImagesError(
             f"the images of {store.path} are not at {root}; say where they are with --images"
         )
     images = list_images(root)
-    difference = first_difference(store.image_paths(), store.num_bytes(), images)
+    difference = first_difference(paths, store.num_bytes(), images)
     if difference:
         raise ImagesError(
             f"{root} does not hold the images that {store.path} was made from: {difference}; "

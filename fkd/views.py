@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from fkd.config import Rendering
 from fkd.errors import ImagesError
-from fkd.images import ImageList, decode
+from fkd.images import ImageList, content_hash, decode, read_file
 from fkd.prefetch import SlabReader
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
 from fkd.resample import CropTable, render_table
@@ -53,20 +54,21 @@ def student_batches(
     may be continued from any step.
     """
     labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
+    files = _Files(images, store.content_hashes())
     how = Rendering(store.spec.size, store.spec.interpolation)
 
     def submitted() -> Iterator[StudentBatch]:
         for parts in schedule.batches(first_step, rank, num_ranks):
             rows = [slabs.rows(index, labelled[positions]) for index, positions in parts]
             visited = np.concatenate([labelled[positions] for _, positions in parts])
-            yield _visit(renderer, images, visited, Slab.concatenate(rows), how)
+            yield _visit(renderer, files, visited, Slab.concatenate(rows), how)
 
     return ahead(submitted())
 
 
 def _visit(
     renderer: Renderer,
-    images: ImageList,
+    files: "_Files",
     visited: NDArray[np.int64],
     slab: Slab,
     how: Rendering,
@@ -78,7 +80,7 @@ def _visit(
         for name, values in slab.kept.items()
     }
     targets = torch.from_numpy(np.repeat(slab.target, m))
-    paths = [images.file(image_index) for image_index in visited.tolist()]
+    paths = [files[image_index] for image_index in visited.tolist()]
     batch = StudentBatch(torch.empty(0), kept, targets, visited)
     if renderer.on_device and 3 * _num_pixels(slab).sum() <= _PACKED_BYTES:
         _render_on_device(renderer, batch, paths, slab, how)
@@ -88,7 +90,7 @@ def _visit(
 
 
 def _render_in_threads(
-    renderer: Renderer, batch: StudentBatch, paths: list[str], slab: Slab, how: Rendering
+    renderer: Renderer, batch: StudentBatch, paths: "list[_File]", slab: Slab, how: Rendering
 ) -> None:
     """Let threads decode, and render straight into the batch."""
     num_images, m = slab.flip.shape
@@ -104,7 +106,7 @@ def _render_in_threads(
 
 
 def _render_on_device(
-    renderer: Renderer, batch: StudentBatch, paths: list[str], slab: Slab, how: Rendering
+    renderer: Renderer, batch: StudentBatch, paths: "list[_File]", slab: Slab, how: Rendering
 ) -> None:
     """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
     num_images, m = slab.flip.shape
@@ -136,9 +138,34 @@ def _num_pixels(slab: Slab) -> NDArray[np.int64]:
     return size[:, 0] * size[:, 1]
 
 
-def _decode(path: str, size: NDArray[np.uint16]) -> Tensor:
-    """Decode an image that must still have the (height, width) that it had when it was labelled."""
-    pixels, (height, width) = decode(path), size
+class _File(NamedTuple):
+    """Where an image is, and the hash of its content when it was labelled, if the store keeps one."""
+
+    path: str
+    content_hash: int | None
+
+
+class _Files:
+    """The files of an image list, by image index."""
+
+    def __init__(self, images: ImageList, hashes: NDArray[np.uint64] | None) -> None:
+        self._images, self._hashes = images, hashes
+
+    def __getitem__(self, image_index: int) -> _File:
+        known = None if self._hashes is None else int(self._hashes[image_index])
+        return _File(self._images.file(image_index), known)
+
+
+def _decode(file: _File, size: NDArray[np.uint16]) -> Tensor:
+    """Decode an image whose content must still be what was labelled."""
+    path, (height, width) = file.path, size
+    encoded = read_file(path)
+    if file.content_hash is not None and content_hash(encoded) != file.content_hash:
+        raise ImagesError(
+            f"{path} is not the file that was labelled (its content is another); restore the image or "
+            "label the folder anew"
+        )
+    pixels = decode(path, encoded)
     if pixels.shape[-2:] != (height, width):
         raise ImagesError(
             f"{path} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, {width}×{height} when it "

@@ -12,8 +12,8 @@ import pytest
 from conftest import label_config
 
 from fkd import LabelStore, label_images
+from fkd.attributes import digest
 from fkd.errors import StoreError
-from fkd.layout import digest
 from fkd.probe import drift, probe
 
 # A part of the store's format: docs/store-format.md.

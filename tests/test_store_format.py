@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parent / "golden"
 PAGE = (Path(__file__).parents[1] / "docs" / "store-format.md").read_text("utf-8")
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
 STORES = list(EXPECTED)
-TOPK, ROW = "topk3-v1.zarr", r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$"
+TOPK, ROW = "topk3-v2.zarr", r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$"
 
 
 def restored(store, reading, crops):
@@ -41,6 +41,9 @@ def test_a_golden_store_gives_what_it_gave_when_it_was_made(name):
         assert getattr(slab, field).tolist() == expected[field], field
     for field, values in slab.kept.items():
         assert values.tolist() == expected[field], field
+    hashes = store.content_hashes()
+    assert (hashes is None) == name.endswith("-v1.zarr")
+    assert hashes is None or hashes.tolist() == expected["content_hash"]
     assert store.image_paths() == expected["path"]
     assert store.num_bytes().tolist() == expected["num_bytes"]
     assert list(store.class_names()) == expected["class_name"]

@@ -1,4 +1,4 @@
-"""Wrote the golden stores of format version 1 and expected.json: `python tests/golden/make_golden.py`.
+"""Wrote the golden stores and expected.json: `python tests/golden/make_golden.py`.
 
 Not run again while the format stays: the stores are old on purpose.
 """
@@ -32,7 +32,7 @@ def make_images():
     return ImageList(Path("/images/train"), PATHS, TARGETS, num_bytes, ("ant", "bee", "cat"))
 
 
-def make_spec(scheme, views, images):
+def make_spec(scheme, views, images, version):
     return StoreSpec.plan(
         num_images=len(PATHS),
         num_crops=CROPS,
@@ -54,6 +54,7 @@ def make_spec(scheme, views, images):
         versions={"fkd": "0.1.0", "torch": "2.15.0", "torchvision": "0.29.2"}
         | {"pillow": "13.0.0", "numpy": "2.4.6", "zarr": "3.1.6"},
         created="2026-11-21T00:00:00+00:00",
+        format_version=version,
     )
 
 
@@ -73,16 +74,17 @@ def make_block(spec, number, probs):
             block.status[row] = REASONS.index("damaged")
             continue
         block.size[row] = SIZES[image]
+        block.content_hash[row] = 0x9E3779B97F4A7C15 >> image
         block.box[row], block.flip[row] = sample_views(spec.views, image, CROPS, *SIZES[image])
         for name, values in quantize(probs[image], spec.scheme).items():
             block.kept[name][row] = values.numpy()
     return block
 
 
-def make_store(path, scheme, views, rng):
+def make_store(path, scheme, views, rng, version):
     """Write a store and return what it holds, as JSON values; labels as fkd restores them."""
     images, probs = make_images(), make_probs(rng)
-    spec = make_spec(scheme, views, images)
+    spec = make_spec(scheme, views, images, version)
     shutil.rmtree(path, ignore_errors=True)
     store = LabelStore.create(path, spec, images, TARGETS, CLASS_NAMES)
     blocks = [make_block(spec, number, probs) for number in range(spec.num_blocks)]
@@ -90,7 +92,7 @@ def make_store(path, scheme, views, rng):
         store.commit_block(number, block)
     expected = {"path": PATHS, "class_name": CLASS_NAMES, "target": TARGETS.tolist()}
     expected["num_bytes"] = images.num_bytes.tolist()
-    for name in ("size", "status", "box", "flip"):
+    for name in ("size", "status", "content_hash", "box", "flip"):
         expected[name] = np.concatenate([getattr(b, name) for b in blocks]).tolist()
     kept = {name: np.concatenate([b.kept[name] for b in blocks]) for name in blocks[0].kept}
     expected |= {name: values.tolist() for name, values in kept.items()}
@@ -106,8 +108,9 @@ def main():
     wide, narrow = ViewPolicy(ratio=(0.5, 2.0)), ViewPolicy(seed=7, ratio=(0.02, 2.0))
     rng = np.random.default_rng(0)
     expected = {
-        "topk3-v1.zarr": make_store(HERE / "topk3-v1.zarr", Scheme("topk", 3), wide, rng),
-        "full-v1.zarr": make_store(HERE / "full-v1.zarr", Scheme("full"), narrow, rng),
+        "topk3-v1.zarr": make_store(HERE / "topk3-v1.zarr", Scheme("topk", 3), wide, rng, 1),
+        "full-v1.zarr": make_store(HERE / "full-v1.zarr", Scheme("full"), narrow, rng, 1),
+        "topk3-v2.zarr": make_store(HERE / "topk3-v2.zarr", Scheme("topk", 3), wide, rng, 2),
     }
     stores = []
     for store, values in expected.items():

@@ -1,0 +1,205 @@
+"""A store's attributes as JSON: signed when they are written, and verified to the last key when read.
+
+A store may come from a stranger, and a signature that anyone can compute stops no one. So nothing is
+taken from the JSON that has not the type and the bounds of what a labeller writes.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, cast
+
+from fkd.config import AMPS, INTERPOLATIONS, MAX_CROPS, Preprocessing, Scheme, Triple, ViewPolicy
+from fkd.errors import ConfigError, StoreError
+from fkd.layout import FORMAT_VERSIONS, StoreSpec, TeacherRecord, oversize
+
+_MAX_TEXT = 4096
+_MAX_TEACHERS = 256
+
+_COUNTS = {
+    "num_images": 2**40,
+    "num_crops": MAX_CROPS,
+    "num_classes": 2**31,
+    "block_images": 65_536,
+    "chunk_crops": 65_536,
+    "size": 4096,
+    "path_bytes": 2**40,
+    "class_name_bytes": 2**40,
+}
+_TEXTS = ("sampler", "renderer", "probe", "images_root", "fingerprint", "created")
+_KEYS = {
+    "format_version",
+    "scheme",
+    "views",
+    "interpolation",
+    "temperature",
+    "teachers",
+    "versions",
+}
+_KEYS |= {*_COUNTS, *_TEXTS}
+
+
+def to_attributes(spec: StoreSpec) -> dict[str, Any]:
+    """Return the attributes of a store's group: the spec, and a SHA-256 over it."""
+    content = json.loads(json.dumps(to_json(spec)))
+    return {"fkd": content, "sha256": digest(content)}
+
+
+def to_json(spec: StoreSpec) -> dict[str, Any]:
+    """Return a spec as plain JSON values."""
+    content = {"format_version": spec.format_version} | asdict(spec)
+    content["scheme"] = {"kind": spec.scheme.kind, "k": spec.scheme.k}
+    return content
+
+
+def digest(content: Any) -> str:
+    """Return a SHA-256 over JSON values, whatever their spacing and the order of their keys."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
+    """Verify the attributes of the group at `where` and build the spec; raises `StoreError`."""
+    content = attributes.get("fkd")
+    if not isinstance(content, dict) or "sha256" not in attributes:
+        raise StoreError(f"{where} is not a label store of fkd (its attributes are others)")
+    if attributes["sha256"] != digest(content):
+        raise StoreError(f"{where} has damaged attributes in zarr.json; restore it or label anew")
+    found = content.get("format_version")
+    if found not in FORMAT_VERSIONS or isinstance(found, bool):
+        raise StoreError(
+            f"{where} has format version {_shown(found)}, this fkd reads versions "
+            f"{' and '.join(map(str, FORMAT_VERSIONS))}; use the fkd that made it, or label anew"
+        )
+    try:
+        spec = _parse(content)
+        _check_together(spec)
+    except (_Wrong, ConfigError) as error:
+        raise StoreError(
+            f"{where} has damaged attributes ({error}); restore it or label anew"
+        ) from error
+    return spec
+
+
+class _Wrong(Exception):
+    """An attribute that no labeller writes."""
+
+
+def _parse(content: Mapping[str, Any]) -> StoreSpec:
+    if set(content) | {"amp"} != _KEYS | {"amp"}:
+        odd = sorted((_KEYS ^ set(content)) - {"amp"})
+        raise _Wrong(f"key {_shown(odd[0])} is {'missing' if odd[0] in _KEYS else 'unknown'}")
+    counts: dict[str, Any] = {n: _whole(content, n, 1, most) for n, most in _COUNTS.items()}
+    scheme, views = _object(content, "scheme"), _object(content, "views")
+    versions = _object(content, "versions")
+    texts: dict[str, Any] = {name: _text(content, name) for name in _TEXTS}
+    if not re.fullmatch(r"sha256:[0-9a-f]*", texts["fingerprint"]):
+        raise _Wrong(f"fingerprint is {_shown(texts['fingerprint'])}")
+    return StoreSpec(
+        **counts,
+        **texts,
+        format_version=content["format_version"],
+        scheme=_scheme(scheme),
+        views=ViewPolicy(
+            _whole(views, "seed", 0, 2**63 - 1),
+            cast("tuple[float, float]", _numbers(views, "scale", 2)),
+            cast("tuple[float, float]", _numbers(views, "ratio", 2)),
+        ),
+        interpolation=_choice(content, "interpolation", INTERPOLATIONS),
+        temperature=_number(content, "temperature", 1e-3, 1e3),
+        teachers=_teachers(content["teachers"]),
+        versions={_text({"name": name}, "name"): _text(versions, name) for name in versions},
+        amp=_choice({"amp": "off", **content}, "amp", AMPS),
+    )
+
+
+def _scheme(content: Mapping[str, Any]) -> Scheme:
+    kind = _text(content, "kind")
+    return Scheme(cast("Any", kind), _whole(content, "k", 0, 65_536))
+
+
+def _teachers(found: Any) -> tuple[TeacherRecord, ...]:
+    if not isinstance(found, list) or not 1 <= len(found) <= _MAX_TEACHERS:
+        raise _Wrong(f"teachers is {_shown(found)}")
+    return tuple(_teacher({"teacher": one}) for one in found)
+
+
+def _teacher(found: Mapping[str, Any]) -> TeacherRecord:
+    one = _object(found, "teacher")
+    how = _object(one, "preprocessing")
+    return TeacherRecord(
+        _text(one, "name"),
+        _text(one, "weights_hash"),
+        _text(one, "outputs_hash"),
+        Preprocessing(
+            _whole(how, "size", 1, 4096),
+            cast("Triple", _numbers(how, "mean", 3)),
+            cast("Triple", _numbers(how, "std", 3)),
+            _choice(how, "interpolation", INTERPOLATIONS),
+        ),
+    )
+
+
+def _check_together(spec: StoreSpec) -> None:
+    """Refuse sizes that are each possible and together are not, before any of them is allocated."""
+    if spec.path_bytes < 2 * spec.num_images or spec.class_name_bytes < spec.num_classes:
+        raise _Wrong("its texts are too short for as many images and classes")
+    excess = oversize(spec)
+    if excess:
+        raise _Wrong(f"they imply {excess}")
+
+
+# -- one value each -------------------------------------------------------------------------------
+
+
+def _whole(content: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    value = content.get(key)
+    if type(value) is not int or not low <= value <= high:
+        raise _Wrong(f"{key} is {_shown(value)}")
+    return value
+
+
+def _number(content: Mapping[str, Any], key: str, low: float, high: float) -> float:
+    value = content.get(key)
+    if type(value) not in (int, float) or not low <= cast("float", value) <= high:
+        raise _Wrong(f"{key} is {_shown(value)}")
+    return float(cast("float", value))
+
+
+def _numbers(content: Mapping[str, Any], key: str, count: int) -> tuple[float, ...]:
+    values = content.get(key)
+    if not isinstance(values, list) or len(values) != count:
+        raise _Wrong(f"{key} is {_shown(values)}, not {count} numbers")
+    return tuple(_number({key: value}, key, -math.inf, math.inf) for value in values)
+
+
+def _text(content: Mapping[str, Any], key: str) -> str:
+    value = content.get(key)
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or "\0" in value:
+        raise _Wrong(f"{key} is {_shown(value)}")
+    return value
+
+
+def _choice(content: Mapping[str, Any], key: str, choices: tuple[Any, ...]) -> Any:
+    value = _text(content, key)
+    if value not in choices:
+        raise _Wrong(f"{key} is {_shown(value)}")
+    return value
+
+
+def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = content.get(key)
+    if not isinstance(value, dict):
+        raise _Wrong(f"{key} is {_shown(value)}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """Quote a value for a message, briefly: it may be anything, and of any length."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number far too large"
+    text = repr(value) if not isinstance(value, (list, dict)) else f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "…"

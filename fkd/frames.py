@@ -1,0 +1,105 @@
+"""What a stored file claims to hold, read from its headers before anything of that size is allocated.
+
+A few bytes of zstd can stand for gigabytes of zeros, and a shard's index can point anywhere. A file of a
+store has one right size for each chunk; one that claims another is refused before it is decompressed.
+"""
+
+import math
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fkd.layout import ArrayLayout
+
+_CRC_BYTES = 4
+_ABSENT = 2**64 - 1
+
+# blosc 1: version, version of the codec, flags, item size; then bytes, block size, compressed bytes
+_BLOSC = struct.Struct("<BBBBIII")
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_HEADER = 18  # bytes, at most
+
+# What incompressible chunks may take more than they hold: headers, block tables, checksums.
+_SLACK = 65_536
+
+# Names are distinct, so they compress tenfold and no thousandfold. All else that a store can make its
+# reader allocate is bounded by the number of its images and classes, and so by their names.
+_MAX_TEXT_RATIO = 1000
+
+
+def fault(root: Path, file: Path, layout: ArrayLayout) -> str | None:
+    """Say why a file of the store at `root` must not be decompressed, or return None.
+
+    Raises `OSError` where the file cannot be read, `FileNotFoundError` where it is not there.
+    """
+    link = first_link(root, file)
+    if link is not None:
+        return f"{link} is a link, and a store has none; copy the store with its links followed"
+    found = file.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no plain file"
+    whole = layout.shards or layout.chunks
+    most = math.prod(whole) * np.dtype(layout.dtype).itemsize
+    num_chunks = math.prod(whole) // math.prod(layout.chunks)
+    if found.st_size > most + most // 64 + num_chunks * 64 + _SLACK:
+        return f"{found.st_size:,} bytes are more than it can hold"
+    with file.open("rb") as content:
+        if layout.shards is not None:
+            return _shard_fault(content, found.st_size, num_chunks, layout)
+        if layout.coding == "text" and most > _MAX_TEXT_RATIO * found.st_size + _SLACK:
+            return f"{most:,} bytes of names do not come out of {found.st_size:,}"
+        return _zstd_fault(content.read(_ZSTD_HEADER), layout.chunk_bytes)
+
+
+def first_link(root: Path, file: Path) -> Path | None:
+    """Return the first symbolic link on the way from the store's folder to one of its files, if any."""
+    inside = file.relative_to(root)
+    way = [root / parent for parent in reversed(inside.parents[:-1])] + [file]
+    return next((path for path in way if path.is_symlink()), None)
+
+
+def _shard_fault(content: BinaryIO, size: int, num_chunks: int, layout: ArrayLayout) -> str | None:
+    """Check a shard's index, which stands at its end, and the header of every chunk."""
+    index_bytes = 16 * num_chunks + _CRC_BYTES
+    if size < index_bytes:
+        return f"{size} bytes cannot hold its index"
+    content.seek(-index_bytes, os.SEEK_END)
+    entries = np.frombuffer(content.read(16 * num_chunks), "<u8").reshape(-1, 2).tolist()
+    for offset, length in entries:
+        if offset == length == _ABSENT:
+            return "a chunk is not there"
+        if offset + length > size - index_bytes or length < _BLOSC.size + _CRC_BYTES:
+            return "its index points outside of it"
+        content.seek(offset)
+        header = content.read(_BLOSC.size)
+        wrong = _blosc_fault(header, length - _CRC_BYTES, layout)
+        if wrong:
+            return wrong
+    return None
+
+
+def _blosc_fault(header: bytes, length: int, layout: ArrayLayout) -> str | None:
+    _, _, _, itemsize, claimed, block_bytes, compressed = _BLOSC.unpack(header)
+    if claimed != layout.chunk_bytes:
+        return f"a chunk claims {claimed:,} bytes, not {layout.chunk_bytes:,}"
+    if compressed != length or block_bytes > claimed or itemsize != np.dtype(layout.dtype).itemsize:
+        return "the header of a chunk is wrong"
+    return None
+
+
+def _zstd_fault(header: bytes, expected: int) -> str | None:
+    """Compare the size in a zstd frame's header (RFC 8878, 3.1.1.1) with the chunk's."""
+    if header[:4] != _ZSTD_MAGIC or len(header) < 6:
+        return "it is no zstd frame"
+    descriptor = header[4]
+    single_segment = descriptor >> 5 & 1
+    start = 5 + (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3]
+    width = (single_segment, 2, 4, 8)[descriptor >> 6]
+    claimed = int.from_bytes(header[start : start + width], "little") + (256 if width == 2 else 0)
+    if width == 0 or claimed != expected:
+        return f"it claims {claimed if width else 'an unknown number of'} bytes, not {expected:,}"
+    return None
