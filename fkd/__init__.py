@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fkd.config import (
+    CheckConfig,
     Engine,
     LabelConfig,
     PackConfig,
@@ -24,6 +25,7 @@ from fkd.errors import FkdError
 from fkd.recipes import Augment, Objective, Optim, TrainConfig
 
 if TYPE_CHECKING:
+    from fkd.check import check_store
     from fkd.checkpoints import load_student
     from fkd.dryrun import estimate_run
     from fkd.evaluate import Accuracy, evaluate_checkpoint
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from fkd.softlabels import SoftLabels
     from fkd.store import LabelStore
     from fkd.train import train_student
+    from fkd.verdicts import CheckReport
 
 _HOME = {
     "Accuracy": "fkd.evaluate",
@@ -43,6 +46,8 @@ _HOME = {
     "PackReport": "fkd.pack",
     "SoftLabels": "fkd.softlabels",
     "StudentLoader": "fkd.loader",
+    "CheckReport": "fkd.verdicts",
+    "check_store": "fkd.check",
     "estimate_run": "fkd.dryrun",
     "evaluate_checkpoint": "fkd.evaluate",
     "export_student": "fkd.export",
@@ -57,6 +62,8 @@ _HOME = {
 __all__ = [
     "Accuracy",
     "Augment",
+    "CheckConfig",
+    "CheckReport",
     "Engine",
     "FkdError",
     "LabelConfig",
@@ -72,6 +79,7 @@ __all__ = [
     "TeacherChoice",
     "TrainConfig",
     "ViewPolicy",
+    "check_store",
     "estimate_run",
     "evaluate_checkpoint",
     "export_student",

@@ -19,6 +19,7 @@ class BlockFiles:
         """Look at nothing yet."""
         self.path = path
         self._layouts = layouts
+        self._num_blocks = layouts["done"].shape[0]
         self._trusted: set[Path] = set()
 
     def shards(self, number: int) -> dict[str, Path]:
@@ -33,6 +34,17 @@ class BlockFiles:
         """Return the file that says that a block is done."""
         return self.path / "done" / "c" / str(number) / "0"
 
+    def all_files(self) -> set[Path]:
+        """Return every file that a complete store has."""
+        files = {self.path / "zarr.json"}
+        for name, layout in self._layouts.items():
+            files |= {self.path / name / "zarr.json", self.path / name / "c" / "0"}
+            if layout.by_block or name == "done":
+                files.discard(self.path / name / "c" / "0")
+        for number in range(self._num_blocks):
+            files |= {*self.shards(number).values(), self.seal_file(number)}
+        return files
+
     def seal(self, number: int) -> bytes:
         """Return the SHA-256 over a block's files."""
         digest = hashlib.sha256()
@@ -40,38 +52,52 @@ class BlockFiles:
             digest.update(shard.read_bytes())
         return digest.digest()
 
+    def unlike_seal(self, number: int, seal: bytes) -> str | None:
+        """Say why a block's files are not those that were sealed, or return None.
+
+        Raises `OSError` where that cannot be told now.
+        """
+        for name, file in self.shards(number).items():
+            problem = self.problem(name, file)
+            if problem:
+                return f"{file.relative_to(self.path)} {problem}"
+        return None if self.seal(number) == seal else "its files are not those that were sealed"
+
     def require(self, name: str, numbers: Iterable[int]) -> None:
         """Refuse sealed blocks whose part of an array is absent, empty, or not what it should be.
 
         zarr would fill what is absent with zeros, and decompress whatever it finds.
         """
         for number in numbers:
-            file = self.shards(number)[name]
-            problem = self.fault(name, file)
-            if problem:
-                raise StoreError(
-                    f"{self.path}: block {number}, array '{name}': {file} {problem}; {REMEDY}"
-                )
+            self._require(
+                f"block {number}, array '{name}'", name, self.shards(number)[name], REMEDY
+            )
 
     def require_whole(self, name: str) -> None:
         """Refuse an array of the whole store that is absent, empty, or not what it should be."""
-        file = self.path / name / "c" / "0"
-        problem = self.fault(name, file)
-        if problem:
-            raise StoreError(f"{self.path}: array '{name}': {file} {problem}; {WHOLE_REMEDY}")
+        self._require(f"array '{name}'", name, self.path / name / "c" / "0", WHOLE_REMEDY)
 
-    def fault(self, name: str, file: Path) -> str | None:
-        """Say why a file must not be read, once: what has been found good is not looked at again."""
+    def _require(self, where: str, name: str, file: Path, remedy: str) -> None:
+        try:
+            problem = self.problem(name, file)
+        except OSError as error:
+            problem = f"cannot be read ({first_line(error)})"
+        if problem:
+            raise StoreError(f"{self.path}: {where}: {file} {problem}; {remedy}")
+
+    def problem(self, name: str, file: Path) -> str | None:
+        """Say why a file must not be read: once, what has been found good is not looked at again.
+
+        Raises `OSError` where that cannot be told.
+        """
         if file in self._trusted and file.is_file():
             return None
         try:
             if file.stat().st_size == 0:
                 return "is empty"
-            problem = fault(self.path, file, self._layouts[name])
+            found = fault(self.path, file, self._layouts[name])
         except FileNotFoundError:
             return "is missing"
-        except OSError as error:
-            return f"cannot be read ({first_line(error)})"
-        if problem is None:
+        if found is None:
             self._trusted.add(file)
-        return None if problem is None else f"is damaged ({problem})"
+        return None if found is None else f"is damaged ({found})"

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import click
 
+from fkd.cli_check import check
 from fkd.cli_label import info, label
 from fkd.cli_options import RANK
 from fkd.cli_pack import pack
@@ -74,5 +75,5 @@ def main() -> None:
     """
 
 
-for _command in (label, train, evaluate, info, pack, plot, export):
+for _command in (label, train, check, evaluate, info, pack, plot, export):
     main.add_command(_command)

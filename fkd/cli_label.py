@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from fkd.cli_options import PATH, RANK, engine, machine, rendering
+from fkd.cli_options import PATH, RANK, engine, machine, once_or_each, rendering
 from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
-from fkd.errors import ConfigError
 from fkd.progress import printable
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
@@ -152,15 +151,7 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
     count = len(options["teacher"])
 
     def each(name: str) -> list[Any]:
-        given = options[name]
-        if count == 1:
-            return [given[-1] if given else None]  # of an option that is repeated, the last counts
-        if len(given) not in (0, 1, count):
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is given {len(given)} times for {count} teachers; give it "
-                "once, or once for each --teacher in order"
-            )
-        return list(given) if len(given) == count else [*given, None][:1] * count
+        return once_or_each(f"--{name.replace('_', '-')}", options[name], count)
 
     own = zip(
         options["teacher"],
@@ -191,4 +182,4 @@ def info(store: Path) -> None:
     from fkd.info import describe
 
     for name, text in describe(store):
-        click.echo(f"{name:<9} {text}")
+        click.echo(f"{name:<9} {printable(text)}")

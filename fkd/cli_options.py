@@ -1,13 +1,14 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from fkd.config import AMPS, RENDERS
+from fkd.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,6 +16,20 @@ PATH = click.Path(path_type=Path)
 RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def once_or_each(flag: str, given: Sequence[Any], count: int) -> list[Any]:
+    """Return an option's value for each of `count` teachers: it is given once for all, or for each."""
+    if count <= 1:
+        return [
+            given[-1] if given else None
+        ] * count  # of an option that is repeated, the last counts
+    if len(given) not in (0, 1, count):
+        raise ConfigError(
+            f"{flag} is given {len(given)} times for {count} teachers; give it once, or once for each "
+            "--teacher in order"
+        )
+    return list(given) if len(given) == count else [*given, None][:1] * count
 
 
 def machine(command: F) -> F:

@@ -267,6 +267,31 @@ class LabelConfig:
 
 
 @dataclass(frozen=True)
+class CheckConfig:
+    """One check of a store: `fkd check`.
+
+    `images` is where the images are, None for where the store says. `deep` reads them all and draws all
+    views anew. `teacher` is asked again about `num_views` views, if one is given. `repair` sends damaged
+    blocks back to `fkd label`.
+    """
+
+    store: Path
+    images: Path | None = None
+    deep: bool = False
+    teacher: tuple[TeacherChoice, ...] = ()
+    num_views: int = 512
+    seed: int = 0
+    repair: bool = False
+    workers: int = 2
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_range("--views", self.num_views, 1, 10_000_000)
+        check_range("--seed", self.seed, 0, MAX_SEED)
+        check_range("--workers", self.workers, 1, MAX_WORKERS)
+
+
+@dataclass(frozen=True)
 class PackConfig:
     """One copy of an image folder in smaller pixels: `fkd pack`.
 

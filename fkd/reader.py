@@ -46,17 +46,28 @@ class Reader:
             file = self._files.seal_file(number)
             raise StoreError(f"{self.path}: the seal of block {number}, {file} {problem}; {REMEDY}")
 
-    def run(self, blocks: range, crops: slice) -> Slab:
-        """Read a run of crops of all images of some blocks, few blocks at a time."""
+    def run(self, blocks: range, crops: slice, *, plausible: bool = True) -> Slab:
+        """Read a run of crops of all images of some blocks, few blocks at a time.
+
+        Unless `plausible` is off, a slab that no labeller writes is an error.
+        """
         chunks = [layout.chunk_bytes for layout in self._layouts.values() if layout.by_block]
         count = max(1, min(_BLOCKS_AT_ONCE, _PART_BYTES // max(chunks)))
         parts = [blocks[n : n + count] for n in range(0, len(blocks), count)]
-        return Slab.concatenate([self._part(part, crops) for part in parts])
+        slabs = []
+        for part in parts:
+            slab = self._part(part, crops)
+            if plausible:
+                self._require_plausible(slab, self._images(part))
+            slabs.append(slab)
+        return Slab.concatenate(slabs)
+
+    def _images(self, blocks: range) -> slice:
+        first, last = self.spec.block_range(blocks[0]), self.spec.block_range(blocks[-1])
+        return slice(first.start, last.stop)
 
     def _part(self, blocks: range, crops: slice) -> Slab:
-        images = slice(
-            self.spec.block_range(blocks[0]).start, self.spec.block_range(blocks[-1]).stop
-        )
+        images = self._images(blocks)
         kept: dict[str, Array] = {}
         if self.spec.scheme.kind == "full":
             kept["log_prob"] = self.read("log_prob", images, crops)
@@ -73,17 +84,16 @@ class Reader:
         if "code" in self._arrays:
             kept["code"] = unpack_codes(self.read("code", images, crops))
         size = self.read("size", images)
-        slab = Slab(
+        return Slab(
             unpack_boxes(self.read("box", images, crops), size),
             self.read("flip", images, crops),
             size,
             self.targets()[images],
             kept,
         )
-        return self._plausible(slab, images)
 
-    def _plausible(self, slab: Slab, images: slice) -> Slab:
-        """Pass on what a labeller can have written; labels of strangers may hold anything."""
+    def _require_plausible(self, slab: Slab, images: slice) -> None:
+        """Refuse what no labeller writes: the labels of strangers may hold anything."""
         beyond = outside(slab.box, slab.size)
         if beyond.any():
             row = int(beyond.any(axis=1).argmax())
@@ -93,7 +103,6 @@ class Reader:
         wrong = label_fault(slab.kept, self.spec.num_classes)
         if wrong:
             raise self.implausible(images, wrong)
-        return slab
 
     def implausible(self, images: slice, what: str) -> StoreError:
         """Return the error that names a block whose values cannot be."""
@@ -132,7 +141,7 @@ class Reader:
             except Exception:  # as above
                 where, remedy = f"block {number}, array '{name}'", REMEDY
                 break
-        return f"{self.path}: {where} is damaged ({first_line(error)}); {remedy}"
+        return f"{self.path}: {where} is damaged ({_words(error)}); {remedy}"
 
     def _read_seals(self) -> Array:
         """Return the rows of `done`, u8 [blocks, 32], zeros for blocks that are not done.
@@ -146,7 +155,7 @@ class Reader:
             file = self._files.seal_file(number)
             if not file.is_file() or file.stat().st_size == 0:
                 continue
-            problem = self._files.fault("done", file)
+            problem = self._files.problem("done", file)
             if problem is None:
                 there.append(number)
             else:
@@ -158,7 +167,7 @@ class Reader:
             try:
                 seals[number] = self._arrays["done"][number]
             except Exception as error:  # codecs raise whatever they like on damaged bytes
-                self.torn_seals[number] = f"is damaged ({first_line(error)})"
+                self.torn_seals[number] = f"is damaged ({_words(error)})"
         return seals
 
     def targets(self) -> NDArray[np.int64]:
@@ -172,3 +181,9 @@ class Reader:
                 )
             self._targets = targets
         return self._targets
+
+
+def _words(error: Exception) -> str:
+    """Say what a codec raised, without the bytes that it quotes."""
+    text = first_line(error)
+    return "its checksum is wrong" if "checksum" in text else text

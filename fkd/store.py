@@ -100,13 +100,18 @@ class LabelStore:
         return cls.open(path, writable=True)
 
     @classmethod
-    def open(cls, path: str | Path, *, writable: bool = False) -> "LabelStore":
-        """Open a store; raises `StoreError` where there is none or this fkd cannot read it."""
+    def open(
+        cls, path: str | Path, *, writable: bool = False, forgiving: bool = False
+    ) -> "LabelStore":
+        """Open a store; raises `StoreError` where there is none or this fkd cannot read it.
+
+        A `forgiving` one opens with damaged seals, for whoever looks for damage.
+        """
         path = Path(path)
         if not os.path.lexists(path):
             raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
         spec = from_attributes(zarr_arrays.read_attributes(path), str(path))
-        return cls(path, spec, writable=writable)
+        return cls(path, spec, writable=writable, forgiving=forgiving)
 
     # -- what it holds --------------------------------------------------------------------------
 
@@ -196,6 +201,56 @@ class LabelStore:
                 is_data = array in sizes and file.name != "zarr.json"
                 sizes[array if is_data else "metadata"] += file.stat().st_size
         return sizes
+
+    # -- checking -------------------------------------------------------------------------------
+
+    def done_blocks(self) -> list[int]:
+        """Return the numbers of the blocks that are sealed."""
+        return np.flatnonzero(self._reader.sealed).tolist()
+
+    def torn_seals(self) -> dict[int, str]:
+        """Return what is wrong with damaged seals, by block; only a forgiving store opens with any."""
+        return dict(self._reader.torn_seals)
+
+    def unlike_seal(self, number: int) -> str | None:
+        """Say why a block's files are not those that were sealed, or return None.
+
+        Raises `OSError` where that cannot be told now.
+        """
+        return self._files.unlike_seal(number, self._reader.seals[number].tobytes())
+
+    def read_raw(self, number: int, crops: slice) -> Slab:
+        """Read a run of crops of a block, whatever their boxes and ids are."""
+        return self._reader.run(range(number, number + 1), crops, plausible=False)
+
+    def image_facts(self, number: int) -> dict[str, Array]:
+        """Return what a block says of its images: `size`, `status` and, if kept, `content_hash`."""
+        block = self.spec.block_range(number)
+        names = [n for n in ("size", "status", "content_hash") if n in self._arrays]
+        return {n: self._reader.read(n, slice(block.start, block.stop)) for n in names}
+
+    def strange_files(self) -> list[Path]:
+        """Return what lies in the store's folder and is no part of a store, relative to it."""
+        known = self._files.all_files()
+        found = (path for path in self.path.rglob("*") if not path.is_dir() or path.is_symlink())
+        return sorted(path.relative_to(self.path) for path in found if path not in known)
+
+    def unsealed_files(self) -> int:
+        """Return how many files of blocks there are that are not finished: they are no data."""
+        pending = self.pending_blocks()
+        return sum(file.exists() for n in pending for file in self._files.shards(n).values())
+
+    def unseal(self, numbers: Iterable[int]) -> None:
+        """Send blocks back: without their seals they are labelled again; raises `StoreError`."""
+        files = [self._files.seal_file(number) for number in numbers]
+        try:
+            for file in files:
+                file.unlink(missing_ok=True)
+            sync([], self.path / "done" / "c")
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: blocks cannot be sent back ({error}); make it writable"
+            ) from error
 
     # -- writing --------------------------------------------------------------------------------
 

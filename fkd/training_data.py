@@ -1,5 +1,6 @@
 """What a training run reads: the store, the images it was made from, and a folder to evaluate on."""
 
+import os
 from pathlib import Path
 
 from fkd.errors import ConfigError, ImagesError, StoreError
@@ -37,18 +38,33 @@ def open_store(config: TrainConfig) -> LabelStore:
     return store
 
 
+def image_root(store: LabelStore, folder: Path | None) -> Path:
+    """Return the folder that holds the class folders of a store's images; refuse one without them.
+
+    What a store says is a hint, perhaps a stranger's: where none of its images are, nothing is listed.
+    """
+    if folder is not None:
+        root = dataset_root(folder)
+        if root.is_dir():
+            return root
+        raise _not_there(store, root)
+    hint, paths = store.spec.images_root, store.image_paths()
+    if not any(os.path.isfile(os.path.join(hint, path)) for path in paths[:9] + paths[-9:]):
+        raise _not_there(store, Path(hint))
+    return Path(hint)
+
+
+def _not_there(store: LabelStore, root: Path) -> ImagesError:
+    return ImagesError(
+        f"the images of {store.path} are not at {root}; say where they are with --images"
+    )
+
+
 def find_images(store: LabelStore, folder: Path | None) -> ImageList:
     """List the images of a store in `folder`, or where the store says they are; refuse others."""
-    root = Path(store.spec.images_root) if folder is None else dataset_root(folder)
-    paths = store.image_paths()
-    # What a store says is a hint, perhaps a stranger's: a folder without its images is not walked.
-    hinted = folder is not None or any((root / path).is_file() for path in paths[:3] + paths[-3:])
-    if not root.is_dir() or not hinted:
-        raise ImagesError(
-            f"the images of {store.path} are not at {root}; say where they are with --images"
-        )
+    root = image_root(store, folder)
     images = list_images(root)
-    difference = first_difference(paths, store.num_bytes(), images)
+    difference = first_difference(store.image_paths(), store.num_bytes(), images)
     if difference:
         raise ImagesError(
             f"{root} does not hold the images that {store.path} was made from: {difference}; "

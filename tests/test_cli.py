@@ -25,6 +25,8 @@ OPTIONS = {
         "--out --recipe --render --resume --save-every --seed --std --student --student-temperature "
         "--sync-bn --val --warmup-epochs --weight-decay --workers"
     ),
+    "check": "--deep --device --images --repair --seed --teacher --teacher-classes --teacher-weights "
+    "--views --workers",
     "eval": "--batch-size --device --ema --real --workers",
     "info": "",
     "plot": "--out",
@@ -191,11 +193,11 @@ def test_stores_that_cannot_be_trained_on(shared_folder, tmp_path):
     (store.path / "done" / "c" / "1" / "0").unlink()
     assert "1 of 2 blocks" in refused("train", store.path)
     content = json.loads((store.path / "zarr.json").read_text())
-    content["attributes"]["fkd"]["format_version"] = 2
+    content["attributes"]["fkd"]["format_version"] = 3
     content["attributes"]["sha256"] = digest(content["attributes"]["fkd"])
     (store.path / "zarr.json").write_text(json.dumps(content))
     for command in ("train", "info"):
-        assert "version 2, this fkd reads version 1" in refused(command, store.path)
+        assert "version 3, this fkd reads versions 1 and 2" in refused(command, store.path)
 
 
 def test_other_images_are_named(tmp_path):

@@ -16,7 +16,7 @@ ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
 ROWS = [
     ["errors"],
-    ["config", "memory", "progress", "stopping", "tracking"],
+    ["config", "memory", "progress", "stopping", "tracking", "verdicts"],
     [
         "crops",
         "softlabels",
@@ -52,10 +52,10 @@ ROWS = [
     ["store"],
     ["prefetch", "teacher_views", "center_views", "info", "export"],
     ["views", "evaluate", "assembler", "preflight"],
-    ["runs", "learner", "training_data"],
-    ["label", "train", "pack", "loader"],
+    ["runs", "learner", "training_data", "audit_blocks", "audit_images", "audit_labels"],
+    ["label", "train", "pack", "loader", "check"],
     ["dryrun"],
-    ["cli_label", "cli_train", "cli_pack"],
+    ["cli_label", "cli_train", "cli_pack", "cli_check"],
     ["cli"],
     ["__main__"],
 ]
@@ -106,7 +106,10 @@ def test_the_documentation_has_the_same_rows():
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("zarr", {"arrays"}), ("click", {"cli", "cli_options", "cli_label", "cli_train", "cli_pack"})],
+    [
+        ("zarr", {"arrays"}),
+        ("click", {"cli", "cli_options", "cli_label", "cli_train", "cli_pack", "cli_check"}),
+    ],
 )
 def test_one_room_for_each_outside_library(library, home):
     users = {room for room in ROW_OF for name in imported(room) if name.split(".")[0] == library}
@@ -149,7 +152,7 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
 def test_help_loads_no_heavy_library(tmp_path):
     modules = loaded_modules(
         "from fkd.cli import main\n"
-        "for command in ([], ['label'], ['train'], ['eval'], ['info'], ['pack'],"
+        "for command in ([], ['label'], ['train'], ['check'], ['eval'], ['info'], ['pack'],"
         " ['plot'], ['export']):\n"
         "    main([*command, '--help'], standalone_mode=False)",
         tmp_path,

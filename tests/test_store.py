@@ -149,7 +149,7 @@ def test_a_block_of_zeros_is_written_all_the_same(tmp_path):
 def block_files(path):
     """Return the object of each per-block array for block 1, by array name."""
     found = {}
-    for name in ("box", "flip", "palette", "slot", "code", "size", "status"):
+    for name in ("box", "flip", "palette", "slot", "code", "size", "status", "content_hash"):
         where = path / name / "c" / "1"
         found[name] = where if where.is_file() else next(f for f in where.rglob("*") if f.is_file())
     return found

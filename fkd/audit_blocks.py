@@ -1,0 +1,129 @@
+"""Is every block what was sealed, and is what it holds what a labeller writes?"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from fkd.crops import SAMPLER, sample_views
+from fkd.errors import StoreError, first_line
+from fkd.progress import progress
+from fkd.sanity import disordered, label_fault, outside
+from fkd.slabs import Slab
+from fkd.store import LabelStore
+from fkd.verdicts import BlockFault
+
+_CROPS_AT_ONCE = 2**20
+
+
+def audit_blocks(store: LabelStore, workers: int, drawn_images: int | None) -> list[BlockFault]:
+    """Compare every finished block with its seal, decode it and look at its values.
+
+    The views of about `drawn_images` images over the whole store, None for all of them, are drawn anew
+    by the store's own policy and compared.
+    """
+    done = store.done_blocks()
+    faults = [BlockFault(n, "checksums", f"its seal {w}") for n, w in store.torn_seals().items()]
+    total = sum(len(store.spec.block_range(number)) for number in done) * store.spec.num_crops
+    share = 1.0 if drawn_images is None else min(1.0, drawn_images / store.spec.num_images)
+    with (
+        ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
+        progress(None, "check", unit="crop", total=total) as bar,
+    ):
+        for number, found in zip(
+            done, pool.map(lambda number: _audit(store, number, share), done), strict=True
+        ):
+            faults += found
+            bar.update(len(store.spec.block_range(number)) * store.spec.num_crops)
+    return faults
+
+
+def _audit(store: LabelStore, number: int, share: float) -> list[BlockFault]:
+    """Check one block; the first fault that leaves nothing to look at ends it."""
+    try:
+        what = store.unlike_seal(number)
+        if what:
+            return [BlockFault(number, "checksums", _damaged_array(store, number) or what)]
+        return [BlockFault(number, *fault) for fault in _value_faults(store, number, share)]
+    except OSError as error:
+        what = f"cannot be read now ({first_line(error)})"
+        return [BlockFault(number, "checksums", what, lost=False)]
+    except StoreError as error:
+        return [BlockFault(number, "checksums", _briefly(store, number, error))]
+
+
+def _damaged_array(store: LabelStore, number: int) -> str | None:
+    """Say which array of a block cannot be decoded, if one cannot."""
+    try:
+        store.read_block(number)
+    except StoreError as error:
+        return _briefly(store, number, error)
+    return None
+
+
+def _briefly(store: LabelStore, number: int, error: StoreError) -> str:
+    """Return what an error says, without store, block and remedy, which the report names once."""
+    what = str(error).split(";")[0].replace(f"{store.path}/", "")
+    return what.removeprefix(f"{store.path}: ").removeprefix(f"block {number}").lstrip(",: ")
+
+
+def _value_faults(store: LabelStore, number: int, share: float) -> Iterator[tuple[str, str]]:
+    """Yield (part, what is wrong) of the values of a block."""
+    spec, images = store.spec, store.spec.block_range(number)
+    yield from _image_faults(store, number)
+    step = max(spec.chunk_crops, _CROPS_AT_ONCE // len(images))
+    odd = np.zeros(len(images), np.int64)
+    for first in range(0, spec.num_crops, step):
+        crops = slice(first, min(first + step, spec.num_crops))
+        slab = store.read_raw(number, crops)
+        beyond = outside(slab.box, slab.size)
+        if beyond.any():
+            image = images[int(beyond.any(axis=1).argmax())]
+            yield "boxes", f"{beyond.sum():,} boxes leave their images, the first of image {image}"
+        wrong = label_fault(slab.kept, spec.num_classes)
+        if wrong:
+            yield "ids" if "index" in slab.kept else "values", wrong
+        labelled = slab.size.any(axis=1)
+        odd[labelled] += disordered(slab.kept)[labelled].sum(axis=1)
+        yield from _view_faults(store, number, crops, slab, share)
+    if odd.any():
+        image = images[int((odd > 0).argmax())]
+        yield "values", f"{odd.sum():,} labels are no distribution, the first of image {image}"
+
+
+def _image_faults(store: LabelStore, number: int) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the status, size and hash of a block's images."""
+    about = store.image_facts(number)
+    labelled = about["status"] == 0
+    sized = about["size"].all(axis=1)
+    if "content_hash" in about:
+        sized = sized & (about["content_hash"] != 0)
+    if (labelled != sized).any():
+        image = store.spec.block_range(number)[int((labelled != sized).argmax())]
+        yield (
+            "values",
+            f"image {image} is labelled without a size or hash, or has them without labels",
+        )
+
+
+def _view_faults(
+    store: LabelStore,
+    number: int,
+    crops: slice,
+    slab: Slab,
+    share: float,
+) -> Iterator[tuple[str, str]]:
+    """Draw the views of some images anew and compare them with those stored."""
+    if store.spec.sampler != SAMPLER:
+        return
+    images = store.spec.block_range(number)
+    count = max(1, round(share * len(images)))
+    rows = np.random.default_rng(number).choice(len(images), count, replace=False)
+    for row in sorted(rows.tolist()):
+        height, width = slab.size[row].tolist()
+        if not height or not width:
+            continue
+        box, flip = sample_views(store.spec.views, images[row], crops.stop, height, width)
+        if not (box[crops] == slab.box[row]).all() or not (flip[crops] == slab.flip[row]).all():
+            yield "views", f"image {images[row]} has other boxes or flips than its seed draws"
+            return

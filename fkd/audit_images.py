@@ -1,0 +1,82 @@
+"""Are the images of a folder still those that were labelled?"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.errors import DecodeError
+from fkd.images import MAX_NUM_BYTES, ImageList, content_hash, decode, read_file
+from fkd.progress import progress
+from fkd.store import LabelStore
+
+
+def changed_images(store: LabelStore, images: ImageList) -> list[str]:
+    """Say of every image that is missing, new, or of another size than when it was labelled."""
+    stored = dict(zip(store.image_paths(), store.num_bytes().tolist(), strict=True))
+    sizes = np.minimum(images.num_bytes, MAX_NUM_BYTES).tolist()
+    found = dict(zip(images.paths, sizes, strict=True))
+    problems = [f"{path} is missing" for path in stored if path not in found]
+    problems += [f"{path} is new" for path in found if path not in stored]
+    problems += [
+        f"{path} has {found[path]:,} bytes, {size:,} when it was labelled"
+        for path, size in stored.items()
+        if found.get(path, size) != size
+    ]
+    if not problems and images.paths != store.image_paths():
+        problems = ["the images are in another order"]
+    return problems
+
+
+def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
+    """Say of class folders whose images are not all of one class of the store, the folder's own."""
+    names, targets = store.class_names(), store.targets()
+    problems = []
+    for folder in range(len(images.classes)):
+        of_folder = Counter(targets[images.targets == folder].tolist())
+        name = images.classes[folder]
+        if len(of_folder) > 1:
+            problems.append(f"class folder {name} has images of {len(of_folder)} classes")
+        elif name in names and names[next(iter(of_folder))] != name:
+            problems.append(f"class folder {name} is stored as {names[next(iter(of_folder))]}")
+    return problems
+
+
+def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list[str]:
+    """Read every labelled image and say which is not what was labelled.
+
+    By the hash of its content; a store of format version 1 has none, so its images are decoded, and
+    compared by their height and width.
+    """
+    hashes, status = store.content_hashes(), store.status()
+    chosen = np.flatnonzero(status == 0).tolist()
+    shapes = None if hashes is not None else _sizes(store)
+
+    def look(image_index: int) -> str | None:
+        path = images.file(image_index)
+        try:
+            encoded = read_file(path)
+            if hashes is not None:
+                same = content_hash(encoded) == int(hashes[image_index])
+            else:
+                assert shapes is not None
+                same = list(decode(path, encoded).shape[1:]) == shapes[image_index].tolist()
+        except DecodeError as error:
+            return str(error)
+        return None if same else f"{images.paths[image_index]} is not the file that was labelled"
+
+    return [problem for problem in _each(chosen, look, workers) if problem]
+
+
+def _each(
+    chosen: Sequence[int], look: Callable[[int], str | None], workers: int
+) -> list[str | None]:
+    with ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool:
+        bar = progress(pool.map(look, chosen), "read images", unit="image", total=len(chosen))
+        return list(bar)
+
+
+def _sizes(store: LabelStore) -> NDArray[np.uint16]:
+    return np.concatenate([store.image_facts(n)["size"] for n in range(store.spec.num_blocks)])

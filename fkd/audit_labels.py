@@ -1,0 +1,204 @@
+"""Ask the teacher again: do boxes, flips, pixels and labels of a store belong together?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.config import Engine, TeacherChoice
+from fkd.crops import empty_views
+from fkd.errors import ConfigError
+from fkd.images import ImageList, decode, inspect
+from fkd.progress import progress
+from fkd.renderer import Renderer, render_views
+from fkd.softlabels import Quantized, SoftLabels, divergence, quantize, restore
+from fkd.store import LabelStore
+from fkd.teachers import Ensemble, load_teachers
+
+_BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
+_BATCH = 64
+
+# What other kernels, another precision and another decoder may do. Boxes that are off by a few pixels
+# already do more.
+_MEAN_KL, _WORST_KL, _LEAST_AGREEMENT = 0.02, 1.0, 0.95
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """Some stored views: image and crop indices, int64 [n], their boxes, flips and labels, [n, …]."""
+
+    images: NDArray[np.int64]
+    crops: NDArray[np.int64]
+    box: NDArray[np.uint16]
+    flip: NDArray[np.bool_]
+    kept: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a teacher says today of n stored views, against what is stored.
+
+    `kl` f32 [n] is KL(today ‖ stored) in nats, both in the store's scheme, so that it is near 0 however
+    little that keeps; `agrees` bool [n] says whether both have the same top-1; `views` int64 [n, 2]
+    are (image index, crop). `other_weights` says that these are not the weights that labelled.
+    """
+
+    kl: NDArray[np.float32]
+    agrees: NDArray[np.bool_]
+    views: NDArray[np.int64]
+    has_values: bool
+    other_weights: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is what other kernels and precisions make."""
+        agrees = float(self.agrees.mean()) >= _LEAST_AGREEMENT
+        close = float(self.kl.mean()) <= _MEAN_KL and float(self.kl.max()) <= _WORST_KL
+        return agrees and (close or not self.has_values)
+
+    def __str__(self) -> str:
+        text = f"top-1 agrees on {self.agrees.mean():.1%} of {len(self.agrees):,} views"
+        if self.has_values:
+            low, high, worst = np.quantile(self.kl, [0.5, 0.99, 1]).tolist()
+            image, crop = self.views[int(self.kl.argmax())].tolist()
+            text += (
+                f"; KL in nats: mean {self.kl.mean():.2g}, median {low:.2g}, 99 % {high:.2g}, worst "
+                f"{worst:.2g} (image {image}, crop {crop})"
+            )
+        if self.other_weights:
+            text += "; these are not the weights that labelled"
+        return text
+
+
+def ask_again(
+    store: LabelStore,
+    images: ImageList,
+    teachers: Ensemble,
+    blocks: Sequence[int],
+    num_views: int,
+    seed: int,
+    workers: int,
+) -> Agreement:
+    """Label about `num_views` stored views of random images of some blocks anew, and compare.
+
+    Temperature and precision are those that the store records.
+    """
+    spec = store.spec
+    recorded = [record.weights_hash for record in spec.teachers]
+    other_weights = [teacher.weights_hash for teacher in teachers.teachers] != recorded
+    picked = list(_pick(store, blocks, num_views, np.random.default_rng(seed)))
+    total = sum(len(some.crops) for some in picked)
+    kl: list[Tensor] = []
+    agrees: list[Tensor] = []
+    with (
+        Renderer(workers, teachers.device) as renderer,
+        progress(None, "ask the teacher", unit="view", total=total) as bar,
+    ):
+        for some in picked:
+            views = _render(renderer, images, some, teachers)
+            probs = teachers.probs(views, len(some.crops), spec.temperature)
+            asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
+            today, then = (_restored(kept, store) for kept in (asked, some.kept))
+            apart = divergence(today.dense(spec.num_classes), _positive(then))
+            kl.append(apart.clamp_min(0))
+            agrees.append(_top1(today) == _top1(then))
+            bar.update(len(some.crops))
+    return Agreement(
+        torch.cat(kl).numpy(),
+        torch.cat(agrees).numpy(),
+        np.concatenate([np.stack([some.images, some.crops], axis=1) for some in picked]),
+        spec.scheme.kind != "hard",
+        other_weights,
+    )
+
+
+def load_recorded(
+    store: LabelStore, images: ImageList, choices: Sequence[TeacherChoice], device: torch.device
+) -> Ensemble:
+    """Load the teachers with the preprocessing that the store records; refuse others than it needs."""
+    spec = store.spec
+    if len(choices) != len(spec.teachers):
+        names = ", ".join(record.name for record in spec.teachers)
+        raise ConfigError(
+            f"{store.path} was labelled by {len(spec.teachers)} teachers ({names}); give --teacher as "
+            "often"
+        )
+    all_classes = store.class_names() != images.classes
+    recorded = [
+        replace(
+            choice,
+            all_classes=choice.classes_file is not None and all_classes,
+            size=record.preprocessing.size,
+            mean=record.preprocessing.mean,
+            std=record.preprocessing.std,
+            interpolation=record.preprocessing.interpolation,
+        )
+        for choice, record in zip(choices, spec.teachers, strict=True)
+    ]
+    teachers = load_teachers(recorded, images.classes, device, Engine(spec.amp))
+    if teachers.classes.names != store.class_names():
+        raise ConfigError(
+            f"the teacher labels other classes than {store.path} holds; give the --teacher-classes that "
+            "it was labelled with"
+        )
+    return teachers
+
+
+def _pick(
+    store: LabelStore, blocks: Sequence[int], num_views: int, rng: np.random.Generator
+) -> Iterator[_Picked]:
+    """Pick about as many views at random, from blocks all over the store, in small batches."""
+    spec = store.spec
+    chosen = rng.choice(blocks, min(_BLOCKS, num_views, len(blocks)), replace=False)
+    each = -(-num_views // len(chosen))
+    for number in np.sort(chosen).tolist():
+        chunk = int(rng.integers(-(-spec.num_crops // spec.chunk_crops))) * spec.chunk_crops
+        slab = store.read_raw(number, slice(chunk, min(chunk + spec.chunk_crops, spec.num_crops)))
+        labelled = np.flatnonzero(slab.size.any(axis=1))
+        if not len(labelled):
+            continue
+        rows = rng.choice(labelled, each, replace=each > len(labelled))
+        crops = rng.integers(slab.flip.shape[1], size=each)
+        for first in range(0, each, _BATCH):
+            some = rows[first : first + _BATCH], crops[first : first + _BATCH]
+            yield _Picked(
+                some[0] + spec.block_range(number).start,
+                some[1] + chunk,
+                slab.box[some],
+                slab.flip[some],
+                {name: torch.from_numpy(values[some]) for name, values in slab.kept.items()},
+            )
+
+
+def _render(
+    renderer: Renderer, images: ImageList, some: _Picked, teachers: Ensemble
+) -> list[Tensor]:
+    """Render stored views once for each rendering that the teachers want."""
+    views = [empty_views(len(some.crops), how.size) for how in teachers.renderings]
+
+    def draw(row: int) -> None:
+        path = images.file(int(some.images[row]))
+        pixels = decode(path, inspect(path))
+        for how, batch in zip(teachers.renderings, views, strict=True):
+            rows = slice(row, row + 1)
+            render_views(pixels, some.box[rows], some.flip[rows], batch[rows], how.interpolation)
+
+    list(renderer.pool.map(draw, range(len(some.crops))))
+    return views
+
+
+def _restored(kept: Quantized, store: LabelStore) -> SoftLabels:
+    scheme = store.spec.scheme
+    return restore(kept, scheme, scheme.whole, store.spec.num_classes)
+
+
+def _positive(labels: SoftLabels) -> SoftLabels:
+    """Keep a zero from making the divergence infinite: it is 10^-12 at least."""
+    return SoftLabels(labels.index, labels.value.clamp_min(1e-12), labels.tail.clamp_min(1e-12))
+
+
+def _top1(labels: SoftLabels) -> Tensor:
+    return labels.value.argmax(dim=1) if labels.index is None else labels.index[:, 0]

@@ -1,0 +1,90 @@
+"""`fkd check`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fkd.cli_options import PATH, machine, once_or_each
+from fkd.config import CheckConfig, TeacherChoice
+from fkd.progress import printable
+
+
+@click.command()
+@click.argument("store", type=PATH, default=Path("labels.zarr"))
+@click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
+@click.option(
+    "--deep", is_flag=True, help="Read every image and compare its hash; draw all views anew."
+)
+@click.option(
+    "--teacher",
+    multiple=True,
+    help="Ask this teacher again about --views stored views, and compare; given as for `fkd label`. "
+    "Its preprocessing, temperature and precision are taken from the store.",
+)
+@click.option("--teacher-weights", multiple=True, default=["default"], help="As for `fkd label`.")
+@click.option("--teacher-classes", multiple=True, type=PATH, help="As for `fkd label`.")
+@click.option("--views", default=CheckConfig.num_views, help="Stored views that it is asked about.")
+@click.option("--seed", default=0, help="Which views these are.")
+@click.option(
+    "--repair", is_flag=True, help="Send damaged blocks back: `fkd label` makes only those again."
+)
+@machine
+def check(store: Path, **options: Any) -> None:
+    """Check STORE (default labels.zarr): every block, its values, and that the images are the same.
+
+    Exit code 0: all is well. 1: something is wrong, or blocks are not labelled yet. 2: there is no store,
+    or what was asked for cannot be done.
+
+    \b
+    Example: fkd check labels.zarr
+    Proof: fkd check --deep --teacher resnet152 labels.zarr
+    """
+    config = CheckConfig(
+        store=store,
+        images=options["images"],
+        deep=options["deep"],
+        teacher=_teachers(options),
+        num_views=options["views"],
+        seed=options["seed"],
+        repair=options["repair"],
+        workers=options["workers"],
+        device=options["device"],
+    )
+    from fkd.check import check_store
+
+    report = check_store(config)
+    for verdict in report.verdicts:
+        click.echo(f"{verdict.part:<9} {verdict.state:<7} {printable(verdict.detail)}")
+    click.echo(_summary(store, report.sent_back, report.damaged, report.ok, report.pending))
+    sys.exit(0 if report.ok else 1)
+
+
+def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
+    count = len(options["teacher"])
+    weights = once_or_each("--teacher-weights", options["teacher_weights"], count)
+    classes = once_or_each("--teacher-classes", options["teacher_classes"], count)
+    own = zip(options["teacher"], weights, classes, strict=True)
+    return tuple(TeacherChoice(name, file, names) for name, file, names in own)
+
+
+def _summary(
+    store: Path, sent_back: tuple[int, ...], damaged: tuple[int, ...], ok: bool, pending: int
+) -> str:
+    name = printable(str(store))
+    if sent_back:
+        return (
+            f"{name}: {len(sent_back)} damaged blocks are sent back; run the same `fkd label` command "
+            "again to make them"
+        )
+    if damaged:
+        return (
+            f"{name}: {len(damaged)} blocks are damaged; `fkd check --repair` sends them back to "
+            "`fkd label`"
+        )
+    if ok:
+        return f"{name}: all is well"
+    return (
+        f"{name}: {f'{pending} blocks are not labelled yet' if pending else 'something is wrong'}"
+    )

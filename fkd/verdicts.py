@@ -1,0 +1,51 @@
+"""What a check of a store found: a verdict for each part, and one for the whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "FAILED", "note", "skipped"]
+
+_FEW = 4  # findings that a line names one by one
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of one part. A note is worth knowing and nothing wrong."""
+
+    part: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True)
+class BlockFault:
+    """What is wrong with a block. `lost` says that no second look will find it whole."""
+
+    number: int
+    part: str
+    what: str
+    lost: bool = True
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All verdicts, the blocks that are damaged, and those that `repair` sent back."""
+
+    verdicts: tuple[Verdict, ...]
+    damaged: tuple[int, ...] = ()
+    sent_back: tuple[int, ...] = ()
+    pending: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the store is whole and nothing was found wrong."""
+        return not self.pending and all(verdict.state != "FAILED" for verdict in self.verdicts)
+
+
+def judge(part: str, problems: Sequence[str], good: str) -> Verdict:
+    """Return a verdict that names the first few problems, or says what was found good."""
+    if not problems:
+        return Verdict(part, "ok", good)
+    more = f" and {len(problems) - _FEW:,} more" if len(problems) > _FEW else ""
+    return Verdict(part, "FAILED", "; ".join(problems[:_FEW]) + more)
