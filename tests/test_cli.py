@@ -61,6 +61,16 @@ def refused(*args):
     return line
 
 
+@pytest.mark.parametrize("flag", ["--views", "--workers", "--seed"])
+@pytest.mark.parametrize("word", ["0", "-1", "2147483648", "9223372036854775808"])
+def test_odd_numbers_to_check(shared_store, flag, word):
+    args = ["check", str(shared_store.path), flag, word, "--device", "cpu"]
+    if flag == "--seed" and word in ("0", "2147483648"):
+        assert CliRunner().invoke(main, args).exit_code == 0
+    else:
+        assert f"{flag} is " in refused(*args)
+
+
 def label_args(folder, tmp_path, *more):
     base = ["label", "--teacher", "resnet18", "--teacher-weights", "none", "--size", "32"]
     return [*base, "--crops", "2", "--device", "cpu", "--out", tmp_path / "x.zarr", folder, *more]

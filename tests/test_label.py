@@ -50,7 +50,9 @@ def test_a_killed_run_goes_on_and_keeps_what_was_done(image_folder, tmp_path):
     done = sorted(set(range(5)) - set(store.pending_blocks()))
     assert done
     assert store.pending_blocks()
-    written = {file: file.stat().st_mtime_ns for b in done for file in store._shards(b).values()}
+    written = {
+        file: file.stat().st_mtime_ns for b in done for file in store._files.shards(b).values()
+    }
     settings = {"num_crops": 80, "block_images": 4, "batch_size": 16, "workers": 1}
     resumed, whole = (
         label_images(label_config(image_folder, tmp_path / name, **settings))
