@@ -1,4 +1,4 @@
-"""A store of ImageNet's shape: time to open it, memory and speed of reading a pass.
+"""A store of ImageNet's shape: time to open it, memory and speed of reading a pass, time to check it.
 
     python benchmarks/imagenet_shape.py                    # 1,281,167 × 200, top-5: 3 GB on disk
     python benchmarks/imagenet_shape.py --images 200000
@@ -22,7 +22,7 @@ import numpy as np
 from peak import peak_mib
 from synthetic_labels import CLASSES, create_store, make_labels
 
-from fkd import LabelStore, Scheme
+from fkd import CheckConfig, LabelStore, Scheme, check_store
 from fkd.layout import StoreSpec
 from fkd.progress import progress
 from fkd.slabs import Block
@@ -61,6 +61,8 @@ def main(images: int, crops: int, scheme: str, passes: int, folder: Path | None)
     )
     for number, rate in enumerate(said["rates"]):
         print(f"| read pass {number + 1}, one core | {rate / 1e6:.2f} M crops/s | > 3 M |")
+    per_million = said["checked"] / (images * crops) * 1e6
+    print(f"| `fkd check`, one core | {said['checked']:.0f} s, {per_million:.2f} s per M crops | |")
 
 
 def build(path: Path, num_images: int, num_crops: int, scheme: Scheme) -> None:
@@ -88,6 +90,7 @@ def shuffled_block(spec: StoreSpec, number: int) -> Block:
         image, order = rng.integers(SOURCE_IMAGES), rng.permutation(spec.num_crops)
         block.box[row], block.flip[row] = made.box[image, order], made.flip[image, order]
         block.size[row] = made.size[image]
+        block.content_hash[row] = rng.integers(1, 2**63)
         for name, values in kept.items():
             chosen = values[image, order]
             block.kept[name][row] = rng.permutation(CLASSES)[chosen] if name == "index" else chosen
@@ -100,7 +103,7 @@ def copy_block(path: Path, source: int, number: int) -> None:
         files = array / "c" / str(source)
         if files.is_dir():
             shutil.copytree(files, array / "c" / str(number))
-        elif files.is_file() and array.name == "status":
+        elif files.is_file() and array.name in ("status", "content_hash"):
             shutil.copy(files, array / "c" / str(number))
 
 
@@ -119,12 +122,17 @@ def measure(path: Path, passes: int) -> None:
         slab = store.read_crops(range(4 * number, 4 * number + 4))
         rates.append(slab.flip.size / (time.perf_counter() - began))
         del slab
+    began = time.perf_counter()
+    report = check_store(CheckConfig(path, workers=1))
+    checked = time.perf_counter() - began
+    assert not report.damaged, report
     print(
         json.dumps(
             {
                 "open": opened,
                 "grown": peak_mib() - before,
                 "rates": rates,
+                "checked": checked,
                 "bytes": sum(store.stored_bytes().values()),
                 "blocks": store.spec.num_blocks,
             }

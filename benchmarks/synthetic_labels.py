@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
-from fkd.crops import RENDERER, SAMPLER, sample_views
-from fkd.images import ImageList
+from fkd.crops import RENDERER, sample_views
+from fkd.images import ImageList, fingerprint
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.probe import probe
 
@@ -98,7 +98,7 @@ def create_store(
         block_images=None,
         scheme=scheme,
         views=ViewPolicy(),
-        sampler=SAMPLER,
+        sampler="synthetic",
         renderer=RENDERER,
         probe=probe("bilinear"),
         size=224,
@@ -106,7 +106,7 @@ def create_store(
         temperature=1.0,
         teachers=(record,),
         images_root="/images",
-        fingerprint="sha256:" + "0" * 64,
+        fingerprint=fingerprint(paths, num_bytes),
         versions=library_versions(),
         created=now(),
     )

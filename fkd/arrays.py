@@ -67,11 +67,12 @@ def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: boo
         expected = _create_array(model, name, layout).metadata.to_dict()
         try:
             array = _open_array(path, name, layout, writable=writable)
+            same = array is not None and array.metadata.to_dict() == expected
         except Exception as error:  # whatever zarr meets in damaged metadata
             raise StoreError(
                 f"{path}: {name}/zarr.json cannot be read ({first_line(error)}); restore it or label anew"
             ) from error
-        if array is None or array.metadata.to_dict() != expected:
+        if array is None or not same:
             raise StoreError(f"{path}: {name}/zarr.json is damaged; restore it or label anew")
         # zarr keeps this setting in no metadata; without it, a chunk of zeros would not be written,
         # and an absent chunk could not be told from a lost one.
@@ -82,9 +83,10 @@ def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: boo
 def _open_array(
     path: Path, name: str, layout: ArrayLayout, *, writable: bool
 ) -> zarr.Array[Any] | None:
-    """Open an array; None where type or shape are others, before zarr makes anything of them."""
+    """Open an array; None where type, shape or fill are others, before zarr makes anything of them."""
     said = _read_json(path, path / name / "zarr.json")
-    if said["data_type"] != layout.dtype or said["shape"] != list(layout.shape):
+    plain = said["data_type"] == layout.dtype and said["shape"] == list(layout.shape)
+    if not plain or type(said["fill_value"]) not in (bool, int, float):
         return None
     found = zarr.open_array(path / name, mode="r+" if writable else "r", zarr_format=3)
     return found if isinstance(found, zarr.Array) else None
