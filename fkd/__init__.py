@@ -22,7 +22,7 @@ from fkd.config import (
     ViewPolicy,
 )
 from fkd.errors import FkdError
-from fkd.recipes import Augment, Objective, Optim, TrainConfig
+from fkd.recipes import Augment, Objective, Optim, Selection, TrainConfig
 
 if TYPE_CHECKING:
     from fkd.check import check_store
@@ -74,6 +74,7 @@ __all__ = [
     "PackReport",
     "Preprocessing",
     "Scheme",
+    "Selection",
     "SoftLabels",
     "StudentLoader",
     "TeacherChoice",

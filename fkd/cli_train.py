@@ -81,6 +81,25 @@ def _choice(values: tuple[str, ...]) -> click.Choice[str]:
     "--hard-weight-end", "Where that share ends, linearly over the run.", float, shown="as begun"
 )
 @_setting("--label-smoothing", "Of the hard part.")
+@_setting("--min-confidence", "Take crops whose stored label has a probability of at least this.")
+@_setting(
+    "--max-entropy",
+    "Take crops whose stored label has at most this entropy, nats.",
+    float,
+    shown="off",
+)
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="FerKD's idea: crops on which the teacher is nearly sure are taken less, and those on which it "
+    "is least sure are trained on with their folder's class.",
+)
+@_setting("--sure-above", "With --calibrate: the confidence above which it is nearly sure.")
+@_setting("--sure-every", "With --calibrate: such a crop is taken in one of so many rounds.")
+@_setting("--unsure-below", "With --calibrate: the confidence below which the class is the label.")
+@_setting(
+    "--unsure-smoothing", "With --calibrate: what the other classes get of that label, in all."
+)
 @_setting("--mixup", "Alpha of mixup; labels are mixed alike. 0 is off.")
 @_setting("--cutmix", "Alpha of cutmix; with both, each step takes one. 0 is off.")
 @_setting("--color-jitter", "Strength of brightness, contrast and saturation. 0 is off.")

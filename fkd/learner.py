@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fkd.augment import jitter, mix
+from fkd.calibration import training_labels
 from fkd.config import Scheme
 from fkd.crops import normalize
 from fkd.errors import ConfigError, FkdError
 from fkd.group import Group
 from fkd.losses import distillation_loss
 from fkd.recipes import Optim, TrainConfig
-from fkd.softlabels import SoftLabels, restore
+from fkd.softlabels import SoftLabels
 from fkd.students import StudentCard
 from fkd.views import StudentBatch
 from fkd.zoo import place
@@ -84,7 +85,7 @@ class Learner:
         config, how = self._config, self._card.preprocessing
         views = batch.views[rows].to(self.device, non_blocking=True)
         targets = batch.targets[rows].to(self.device, non_blocking=True)
-        labels = self._labels(batch, rows)
+        labels = self._labels(batch, rows, targets)
         if config.augment.color_jitter:
             views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
         pixels, mixed = mix(normalize(views, how.mean, how.std), config.augment, rng)
@@ -100,13 +101,13 @@ class Learner:
         )
         return mixed.loss(losses, others)
 
-    def _labels(self, batch: StudentBatch, rows: slice) -> SoftLabels:
+    def _labels(self, batch: StudentBatch, rows: slice, targets: Tensor) -> SoftLabels:
         kept = {
             name: values[rows].to(self.device, non_blocking=True)
             for name, values in batch.kept.items()
         }
-        classes, temperature = len(self._card.classes), self._config.label_temperature
-        return restore(kept, self._stored, self._config.scheme, classes, temperature)
+        classes = len(self._card.classes)
+        return training_labels(kept, targets, self._stored, self._config, classes)
 
     def _gradients_sent(self, last: bool) -> Any:
         """Let processes exchange gradients after the last micro-batch only."""

@@ -1,17 +1,20 @@
 """Stored crops and their soft labels for a training loop of one's own."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fkd.calibration import training_labels
 from fkd.crops import normalize
 from fkd.errors import ConfigError
-from fkd.recipes import TrainConfig
+from fkd.recipes import Selection, TrainConfig
 from fkd.renderer import Renderer
-from fkd.softlabels import SoftLabels, restore
+from fkd.selection import select_crops
+from fkd.softlabels import SoftLabels
 from fkd.training_data import find_images, open_store, plan
 from fkd.views import student_batches
 from fkd.zoo import resolve_device
@@ -26,6 +29,7 @@ _SETTINGS = {
     "seed",
 }
 _SETTINGS |= {"mean", "std", "workers", "device", "render"}
+_SETTINGS |= {setting.name for setting in fields(Selection)}
 
 
 class StudentLoader:
@@ -36,8 +40,9 @@ class StudentLoader:
 
     Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; the m views of an image stand in a
     row. `settings` are those of `TrainConfig`: `crops_per_image`, `scheme`, `epochs`, `batch_size`,
-    `label_temperature`, `images`, `seed`, `mean`, `std`, `workers`, `device`, `render`. Of several ranks
-    each gets its share of every batch. Raises `FkdError` for what `fkd train` refuses.
+    `label_temperature`, `images`, `seed`, `mean`, `std`, `workers`, `device`, `render`, and those of
+    `Selection`. Of several ranks each gets its share of every batch. Raises `FkdError` for what
+    `fkd train` refuses.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class StudentLoader:
         self._images = find_images(self._store, config.images)
         self.device = resolve_device(config.device)
         self.schedule = plan(config, self._store, num_ranks)
+        self._picks = select_crops(config.selection, self._store)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -78,6 +84,7 @@ class StudentLoader:
                 self._store,
                 self._images,
                 self.schedule,
+                picks=self._picks,
                 first_step=first_step,
                 rank=self._rank,
                 num_ranks=self._num_ranks,
@@ -86,9 +93,8 @@ class StudentLoader:
                     name: values.to(self.device, non_blocking=True)
                     for name, values in batch.kept.items()
                 }
-                labels = restore(
-                    kept, spec.scheme, config.scheme, spec.num_classes, config.label_temperature
-                )
+                targets = batch.targets.to(self.device, non_blocking=True)
+                labels = training_labels(kept, targets, spec.scheme, config, spec.num_classes)
                 pixels = batch.views.to(self.device, non_blocking=True)
                 pixels = normalize(pixels, config.mean, config.std)
                 yield pixels.contiguous(memory_format=torch.channels_last), labels

@@ -30,6 +30,7 @@ from fkd.errors import ConfigError
 OPTIMIZERS = ("sgd", "adamw", "adam")
 LR_SCHEDULES = ("cosine", "constant")
 LOSSES = ("ce", "kl")
+MAX_SURE_EVERY = 1000
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,54 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which stored crops a run takes, by what the store says of the teacher; by default all of them.
+
+    A crop's confidence is the largest probability of its label, its entropy is in nats. Crops below
+    `min_confidence` or above `max_entropy` are never taken. `calibrate` does two things more, an idea of
+    FerKD (Shen, ICCV 2023): of the crops whose confidence is above `sure_above` each is taken in one of
+    `sure_every` rounds through the stored crops, and those below `unsure_below` are trained on with the
+    folder's class, which gets 1 - `unsure_smoothing`; the other classes share the rest.
+    """
+
+    min_confidence: float = 0.0
+    max_entropy: float | None = None
+    calibrate: bool = False
+    sure_above: float = 0.95
+    sure_every: int = 4
+    unsure_below: float = 0.15
+    unsure_smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_range("--min-confidence", self.min_confidence, 0, 1)
+        if self.max_entropy is not None:
+            check_range("--max-entropy", self.max_entropy, 0, 100)
+        check_range("--sure-above", self.sure_above, 0, 1)
+        check_range("--sure-every", self.sure_every, 1, MAX_SURE_EVERY)
+        check_range("--unsure-below", self.unsure_below, 0, 1)
+        check_range("--unsure-smoothing", self.unsure_smoothing, 0, 1)
+        if self.unsure_below > self.sure_above:
+            raise ConfigError(
+                f"--unsure-below {self.unsure_below:g} is more than --sure-above {self.sure_above:g}; a "
+                "crop would be both"
+            )
+        if not self.calibrate:
+            self._refuse_what_does_nothing()
+
+    def _refuse_what_does_nothing(self) -> None:
+        for setting in fields(self):
+            of_calibration = setting.name.startswith(("sure_", "unsure_"))
+            if of_calibration and getattr(self, setting.name) != setting.default:
+                flag = f"--{setting.name.replace('_', '-')}"
+                raise ConfigError(f"{flag} does nothing without --calibrate; add --calibrate")
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether every crop is taken with the label that is stored."""
+        return not (self.min_confidence > 0 or self.max_entropy is not None or self.calibrate)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run: `fkd train`. `batch_size` counts views, `crops_per_image` is m.
 
@@ -146,6 +195,7 @@ class TrainConfig:
     optim: Optim = Optim()
     objective: Objective = Objective()
     augment: Augment = Augment()
+    selection: Selection = Selection()
     engine: Engine = Engine()
     ema: float | None = None
     sync_bn: bool = False
@@ -212,6 +262,7 @@ _GROUPS: Mapping[str, Any] = {
     "optim": Optim,
     "objective": Objective,
     "augment": Augment,
+    "selection": Selection,
     "engine": Engine,
 }
 

@@ -14,7 +14,7 @@ from fkd.errors import ConfigError, FkdError
 from fkd.evaluate import Accuracy
 from fkd.locks import held
 from fkd.progress import note
-from fkd.recipes import TrainConfig
+from fkd.recipes import Selection, TrainConfig
 from fkd.schedule import Schedule
 from fkd.students import StudentCard
 from fkd.tracking import METRICS, open_tracker, read_metrics
@@ -27,6 +27,9 @@ _LOG_EVERY = 10
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
 _FREE |= {"save_every", "eval_every", "eval_last", "num_ranks"}
+
+# Settings that the configuration of an older run does not name, and what it did.
+_LATER = asdict(Selection())
 
 
 class Run:
@@ -49,18 +52,22 @@ class Run:
         self._restart_clock()
         self._saved, self._saved_step = time.monotonic(), int((checkpoint or {"step": -1})["step"])
 
-    def log_step(self, step: int, *, loss: float, lr: float, waited: float) -> None:
-        """Note a step and the seconds it waited for data; write a line every few steps."""
+    def log_step(self, step: int, *, loss: float, lr: float, images: int, waited: float) -> None:
+        """Note a step, the images decoded for it and the seconds it waited for data.
+
+        A line is written every few steps.
+        """
         self._losses.append(loss)
         self._loss = sum(self._losses) / len(self._losses)
         self._waited += waited
         self._steps += 1
+        self._images += images
         if step % _LOG_EVERY and step != self._schedule.total_steps:
             return
         seconds = max(time.perf_counter() - self._since, 1e-9)
         self.speed = {
             "views_per_s": self._steps * self._schedule.batch_size / seconds,
-            "images_per_s": self._steps * self._schedule.images_per_batch / seconds,
+            "images_per_s": self._images / seconds,
             "data_wait": self._waited / seconds,
         }
         epoch = round(self._schedule.epoch_at(step), 4)
@@ -107,7 +114,8 @@ class Run:
         self._since += time.perf_counter() - began
 
     def _restart_clock(self) -> None:
-        self._waited, self._steps, self._since = 0.0, 0, time.perf_counter()
+        self._waited, self._steps, self._images = 0.0, 0, 0
+        self._since = time.perf_counter()
 
     def _write(self, **line: Any) -> None:
         try:
@@ -168,7 +176,7 @@ def _refuse_other_settings(folder: Path, now: Mapping[str, Any]) -> None:
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{folder / CONFIG} is damaged ({error}); start a new run") from error
     for name, value in json.loads(json.dumps(now)).items():
-        if name not in _FREE and before.get(name) != value:
+        if name not in _FREE and before.get(name, _LATER.get(name)) != value:
             what = (
                 f"--{name.replace('_', '-')}" if name in TRAIN_SETTINGS else name.replace("_", " ")
             )

@@ -16,12 +16,14 @@ from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
 from fkd.images import ImageList
 from fkd.learner import Learner, views_at_a_time
+from fkd.picks import Picks
 from fkd.plots import plot_runs
 from fkd.progress import note, progress
 from fkd.recipes import TrainConfig
 from fkd.renderer import Renderer
 from fkd.runs import Run, open_run
 from fkd.schedule import Schedule, learning_rate
+from fkd.selection import select_crops
 from fkd.stopping import StopRequest, remembered_signals
 from fkd.store import LabelStore
 from fkd.students import StudentCard, build_student, give_weights, is_function
@@ -39,6 +41,7 @@ class _Course:
     images: ImageList
     val: ImageList | None
     schedule: Schedule
+    picks: Picks | None
     card: StudentCard
     group: Group
 
@@ -83,7 +86,8 @@ def _prepare(config: TrainConfig, group: Group) -> _Course:
     how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
     card = StudentCard(config.student, store.class_names(), how)
     val = find_val(config, images, store)
-    return _Course(config, store, images, val, schedule, card, group)
+    picks = group.share(select_crops(config.selection, store) if group.leads else None)
+    return _Course(config, store, images, val, schedule, picks, card, group)
 
 
 def _build_learner(course: _Course, device: torch.device) -> Learner:
@@ -140,6 +144,7 @@ def _fit(
             course.store,
             course.images,
             schedule,
+            picks=course.picks,
             first_step=first,
             rank=group.rank,
             num_ranks=group.size,
@@ -232,7 +237,14 @@ class _Record:
                 "steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
             )
         if self._run is not None:
-            self._run.log_step(unread.step + 1, loss=self.loss, lr=unread.lr, waited=unread.waited)
+            images = len(unread.batch.image_index) * self._course.group.size
+            self._run.log_step(
+                unread.step + 1,
+                loss=self.loss,
+                lr=unread.lr,
+                images=images,
+                waited=unread.waited,
+            )
 
     def shown(self) -> dict[str, str]:
         """Return what stands beside the bar: the last loss that was read, its rate, and speeds."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from fkd.config import Rendering
 from fkd.errors import ImagesError
 from fkd.images import ImageList, content_hash, decode, read_file
+from fkd.picks import Bools, Picks, whole_visits
 from fkd.prefetch import SlabReader
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
 from fkd.resample import CropTable, render_table
@@ -29,7 +30,8 @@ _PACKED_BYTES = 512 * 2**20
 class StudentBatch(RenderedBatch):
     """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
 
-    The m views of an image stand in a row; `image_index` int64 [B / m] names the images.
+    The views of an image stand in a row, m of them or, of a selection, those of the m that are picked;
+    `image_index` int64 [n] names the images.
     """
 
     views: Tensor
@@ -44,25 +46,31 @@ def student_batches(
     images: ImageList,
     schedule: Schedule,
     *,
+    picks: Picks | None = None,
     first_step: int = 0,
     rank: int = 0,
     num_ranks: int = 1,
 ) -> Iterator[StudentBatch]:
     """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image.
 
-    A rank gets its share of each step. What a step holds is a function of the schedule alone, so a run
-    may be continued from any step.
+    With `picks`, those of the m crops that are picked. A rank gets its share of each step. What a step
+    holds is a function of schedule and picks alone, so a run may be continued from any step.
     """
     labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
     files = _Files(images, store.content_hashes())
     how = Rendering(store.spec.size, store.spec.interpolation)
 
     def submitted() -> Iterator[StudentBatch]:
-        for parts in schedule.batches(first_step, rank, num_ranks):
-            rows = [slabs.rows(index, labelled[positions]) for index, positions in parts]
-            visited = np.concatenate([labelled[positions] for _, positions in parts])
-            yield _visit(renderer, files, visited, Slab.concatenate(rows), how)
+        for parts in steps:
+            rows = [slabs.rows(index, labelled[positions]) for index, positions, _ in parts]
+            visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
+            picked = np.concatenate([picked for _, _, picked in parts])
+            yield _visit(renderer, files, visited, Slab.concatenate(rows), picked, how)
 
+    if picks is None:
+        steps = whole_visits(schedule, first_step, rank, num_ranks)
+    else:
+        steps = picks.batches(schedule, first_step, rank, num_ranks)
     return ahead(submitted())
 
 
@@ -71,45 +79,57 @@ def _visit(
     files: "_Files",
     visited: NDArray[np.int64],
     slab: Slab,
+    picked: Bools,
     how: Rendering,
 ) -> StudentBatch:
-    """Submit the rendering of one batch: visited int64 [n] and their rows of a slab, [n, m, …]."""
-    m = slab.flip.shape[1]
-    kept = {
-        name: torch.from_numpy(values.reshape(len(visited) * m, -1))
-        for name, values in slab.kept.items()
-    }
-    targets = torch.from_numpy(np.repeat(slab.target, m))
+    """Submit the rendering of one batch.
+
+    `visited` int64 [n] are its images, `slab` their rows, [n, m, …], `picked` bool [n, m] says which of
+    their crops to render.
+    """
+    kept = {name: torch.from_numpy(values[picked]) for name, values in slab.kept.items()}
+    targets = torch.from_numpy(np.repeat(slab.target, picked.sum(axis=1)))
     paths = [files[image_index] for image_index in visited.tolist()]
     batch = StudentBatch(torch.empty(0), kept, targets, visited)
     if renderer.on_device and 3 * _num_pixels(slab).sum() <= _PACKED_BYTES:
-        _render_on_device(renderer, batch, paths, slab, how)
+        _render_on_device(renderer, batch, paths, slab, picked, how)
     else:
-        _render_in_threads(renderer, batch, paths, slab, how)
+        _render_in_threads(renderer, batch, paths, slab, picked, how)
     return batch
 
 
 def _render_in_threads(
-    renderer: Renderer, batch: StudentBatch, paths: "list[_File]", slab: Slab, how: Rendering
+    renderer: Renderer,
+    batch: StudentBatch,
+    paths: "list[_File]",
+    slab: Slab,
+    picked: Bools,
+    how: Rendering,
 ) -> None:
     """Let threads decode, and render straight into the batch."""
-    num_images, m = slab.flip.shape
-    views = batch.views = renderer.views(num_images * m, how.size)
+    stop = picked.sum(axis=1).cumsum()
+    first = stop - picked.sum(axis=1)
+    views = batch.views = renderer.views(int(stop[-1]), how.size)
 
     def fill(few: range) -> None:
         for n in few:
             pixels = _decode(paths[n], slab.size[n])
-            rows = views[n * m : (n + 1) * m]
-            render_views(pixels, slab.box[n], slab.flip[n], rows, how.interpolation)
+            box, flip = slab.box[n][picked[n]], slab.flip[n][picked[n]]
+            render_views(pixels, box, flip, views[first[n] : stop[n]], how.interpolation)
 
-    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(num_images)]
+    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(len(paths))]
 
 
 def _render_on_device(
-    renderer: Renderer, batch: StudentBatch, paths: "list[_File]", slab: Slab, how: Rendering
+    renderer: Renderer,
+    batch: StudentBatch,
+    paths: "list[_File]",
+    slab: Slab,
+    picked: Bools,
+    how: Rendering,
 ) -> None:
     """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
-    num_images, m = slab.flip.shape
+    num_views = picked.sum(axis=1)
     stop = _num_pixels(slab).cumsum()
     first = stop - _num_pixels(slab)
     packed = renderer.pixels(int(stop[-1]))
@@ -122,14 +142,14 @@ def _render_on_device(
     def finish() -> None:
         pixels = packed.to(renderer.device, non_blocking=True)
         table = CropTable(
-            np.repeat(first, m),
-            np.repeat(slab.size[:, 1].astype(np.int64), m),
-            slab.box.reshape(-1, 4).astype(np.int64),
-            slab.flip.reshape(-1),
+            np.repeat(first, num_views),
+            np.repeat(slab.size[:, 1].astype(np.int64), num_views),
+            slab.box[picked].astype(np.int64),
+            slab.flip[picked],
         )
         batch.views = render_table(pixels, table, how.size, how.interpolation)
 
-    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(num_images)]
+    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(len(paths))]
     batch.finish = finish
 
 

@@ -18,12 +18,13 @@ OPTIONS = {
         "--std --teacher --teacher-classes --teacher-weights --temperature --workers"
     ),
     "train": (
-        "--amp --batch-size --clip-grad --color-jitter --compile --compress --crops-per-image --cutmix "
-        "--decay-norms --device --ema --epochs --eval-every --eval-last --hard-weight "
-        "--hard-weight-end --images --init --label-smoothing --label-temperature --loss --lr "
-        "--lr-schedule --mean --micro-batch --min-lr --mixup --momentum --no-decay-norms --optimizer "
-        "--out --recipe --render --resume --save-every --seed --std --student --student-temperature "
-        "--sync-bn --val --warmup-epochs --weight-decay --workers"
+        "--amp --batch-size --calibrate --clip-grad --color-jitter --compile --compress "
+        "--crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-every --eval-last "
+        "--hard-weight --hard-weight-end --images --init --label-smoothing --label-temperature --loss "
+        "--lr --lr-schedule --max-entropy --mean --micro-batch --min-confidence --min-lr --mixup "
+        "--momentum --no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed "
+        "--std --student --student-temperature --sure-above --sure-every --sync-bn --unsure-below "
+        "--unsure-smoothing --val --warmup-epochs --weight-decay --workers"
     ),
     "check": "--deep --device --images --repair --seed --teacher --teacher-classes --teacher-weights "
     "--views --workers",

@@ -1,0 +1,62 @@
+"""The label that a student is asked for: the stored one as the run reads it, or a calibrated one.
+
+FerKD (Shen, ICCV 2023, arXiv:2312.17473) gives crops on which the teacher is least sure a softened hard
+label instead of the soft one; here `--calibrate` does, see docs/recipes.md.
+
+Legend: B crops, C classes, K kept classes.
+"""
+
+import torch
+from torch import Tensor
+
+from fkd.config import Scheme
+from fkd.recipes import TrainConfig
+from fkd.softlabels import Quantized, SoftLabels, restore
+
+
+def training_labels(
+    kept: Quantized, targets: Tensor, stored: Scheme, config: TrainConfig, num_classes: int
+) -> SoftLabels:
+    """Read the quantized labels of B crops as a run is configured to; `targets` int64 [B].
+
+    Raises `SoftLabelError` where `stored` cannot give the reading.
+    """
+    labels = restore(kept, stored, config.scheme, num_classes, config.label_temperature)
+    how = config.selection
+    if not how.calibrate:
+        return labels
+    unsure = whole_labels(kept, stored, num_classes).confidence < how.unsure_below
+    return harden(labels, unsure, targets, num_classes, how.unsure_smoothing)
+
+
+def whole_labels(kept: Quantized, stored: Scheme, num_classes: int) -> SoftLabels:
+    """Return all that is stored of each label: a crop's confidence and entropy are those of this."""
+    return restore(kept, stored, stored.whole, num_classes)
+
+
+def harden(
+    labels: SoftLabels, rows: Tensor, targets: Tensor, num_classes: int, smoothing: float
+) -> SoftLabels:
+    """Put the softened class in the place of the soft label where `rows`, bool [B], says so.
+
+    The class `targets` int64 [B] gets 1 - `smoothing`, each other class an even share of the rest. Sparse
+    labels stay sparse: a class that is not among the K takes the place of the last, so ids stay distinct.
+    """
+    if num_classes == 1:
+        return labels
+    share = smoothing / (num_classes - 1)
+    index, each = labels.index, rows[:, None]
+    if index is None:
+        at_target = torch.arange(num_classes, device=targets.device) == targets[:, None]
+    else:
+        missing = rows & (index != targets[:, None]).all(dim=1)
+        last = torch.where(missing, targets, index[:, -1])
+        index = torch.cat([index[:, :-1], last[:, None]], dim=1)
+        at_target = index == targets[:, None]
+    softened = torch.where(at_target, 1 - smoothing, share)
+    tail = 0.0 if index is None or index.shape[1] == num_classes else share
+    return SoftLabels(
+        index,
+        torch.where(each, softened, labels.value),
+        torch.where(rows, tail, labels.tail),
+    )

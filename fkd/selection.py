@@ -1,0 +1,132 @@
+"""Selection by confidence: which crops a run takes, worked out once from what is stored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fkd.calibration import whole_labels
+from fkd.config import Scheme
+from fkd.errors import ConfigError
+from fkd.losses import entropy
+from fkd.picks import Bools, Picks
+from fkd.progress import note, progress
+from fkd.recipes import Selection
+from fkd.store import LabelStore
+
+# Crops whose labels are restored at a time: float32 values of a top-10 label stay in the cache.
+_CROPS_AT_ONCE = 2**15
+_VALUES_AT_ONCE = 2**22  # of dense labels, fewer crops
+
+
+@dataclass
+class _Tally:
+    """What is found on the way: counts of crops, and the bounds of what the store holds."""
+
+    crops: int = 0
+    taken: int = 0
+    empty_images: int = 0
+    sure: int = 0
+    unsure: int = 0
+    most_confidence: float = float("-inf")
+    least_entropy: float = float("inf")
+
+
+def select_crops(how: Selection, store: LabelStore) -> Picks | None:
+    """Return the crops that a run takes, or None where it takes them all, and say how many they are.
+
+    Raises `ConfigError` where the store keeps no confidence, and where no crop is left.
+    """
+    if how.takes_all:
+        return None
+    if store.spec.scheme.kind == "hard":
+        raise ConfigError(
+            f"{_flags(how)}: {store.path} holds hard labels, which say nothing of the teacher's "
+            "confidence; leave the selection out, or label with --compress topk10"
+        )
+    tally = _Tally()
+    every = how.sure_every if how.calibrate else 1
+    picks = Picks(_sorted_out(how, store, tally), store.spec.num_crops, every)
+    if not tally.taken:
+        raise ConfigError(
+            f"{_flags(how)} leaves none of the {tally.crops:,} crops of {store.path}: the largest "
+            f"confidence is {tally.most_confidence:.3g}, the least entropy {tally.least_entropy:.3g} "
+            "nats; choose a bound between"
+        )
+    note(_summary(how, tally))
+    return picks
+
+
+def _sorted_out(how: Selection, store: LabelStore, tally: _Tally) -> Iterator[tuple[Bools, Bools]]:
+    """Yield which crops of the labelled images are taken and which are sure, block by block."""
+    labelled, crops = store.status() == 0, store.spec.num_crops
+    with progress(None, "select crops", unit="crop", total=labelled.size * crops) as bar:
+        for number in range(store.spec.num_blocks):
+            block = store.spec.block_range(number)
+            rows = labelled[block.start : block.stop]
+            kept = store.read_block(number).kept
+            confidence, spread = _judge(
+                {name: values[rows].reshape(-1, values.shape[2]) for name, values in kept.items()},
+                store.spec.scheme,
+                store.spec.num_classes,
+            )
+            taken, sure = _tell(how, confidence, spread, tally)
+            shape = (int(rows.sum()), crops)
+            tally.empty_images += int((~taken.reshape(shape).any(axis=1)).sum())
+            bar.update(len(block) * crops)
+            yield taken.reshape(shape), sure.reshape(shape)
+
+
+def _judge(
+    kept: dict[str, NDArray[np.generic]], stored: Scheme, num_classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return confidence and entropy, f32 [B], of quantized labels [B, …]."""
+    num_labels, width = next(iter(kept.values())).shape
+    at_once = min(_CROPS_AT_ONCE, max(1, _VALUES_AT_ONCE // width))
+    confidence, spread = (np.empty(num_labels, np.float32) for _ in range(2))
+    for first in range(0, num_labels, at_once):
+        few = slice(first, first + at_once)
+        tensors = {name: torch.from_numpy(values[few]) for name, values in kept.items()}
+        labels = whole_labels(tensors, stored, num_classes)
+        confidence[few] = labels.confidence.numpy()
+        spread[few] = entropy(labels, num_classes).numpy()
+    return confidence, spread
+
+
+def _tell(
+    how: Selection, confidence: NDArray[np.float32], spread: NDArray[np.float32], tally: _Tally
+) -> tuple[Bools, Bools]:
+    """Say of each crop, bool [B], whether it is taken and whether it is sure, and count them."""
+    taken = confidence >= how.min_confidence
+    if how.max_entropy is not None:
+        taken &= spread <= how.max_entropy
+    sure = (confidence > how.sure_above) & how.calibrate
+    tally.crops += len(taken)
+    tally.taken += int(taken.sum())
+    tally.sure += int((taken & sure).sum())
+    tally.unsure += int((taken & (confidence < how.unsure_below)).sum())
+    if len(taken):
+        tally.most_confidence = max(tally.most_confidence, float(confidence.max()))
+        tally.least_entropy = min(tally.least_entropy, float(spread.min()))
+    return taken, sure
+
+
+def _summary(how: Selection, tally: _Tally) -> str:
+    text = f"{tally.taken:,} of {tally.crops:,} crops selected ({tally.taken / tally.crops:.1%})"
+    text += f", {tally.empty_images:,} images have none"
+    if how.calibrate:
+        text += (
+            f"; {tally.sure / tally.taken:.1%} of them above {how.sure_above:g} are taken in one of "
+            f"{how.sure_every} rounds, {tally.unsure / tally.taken:.1%} below {how.unsure_below:g} get "
+            "their folder's class"
+        )
+    return text
+
+
+def _flags(how: Selection) -> str:
+    """Name what the user asked for, as it was typed."""
+    flags = [f"--min-confidence {how.min_confidence:g}"] if how.min_confidence > 0 else []
+    flags += [] if how.max_entropy is None else [f"--max-entropy {how.max_entropy:g}"]
+    return " ".join(flags + ["--calibrate"] * how.calibrate)
