@@ -3,9 +3,9 @@
     scripts/quickstart
     python benchmarks/selection.py quickstart/run
 
-A run is repeated with all its settings (the quickstart's student, or any run folder of `fkd train`), only
-with another selection, from several seeds: the same initial weights for all selections of a seed. Writes a
-table and JSON, and goes on where it was stopped: what is in the JSON is not trained again.
+A run is repeated with all its settings (the quickstart's student, or any run folder of `fkd train`),
+only with other selections, from several seeds: the same initial weights for all selections of a seed.
+Writes a table and JSON, and goes on where it was stopped: what is in the JSON is not trained again.
 """
 
 import json
@@ -35,16 +35,16 @@ Results = dict[str, dict[str, float]]  # selection → seed → top-1
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--seeds", default=3, show_default=True)
+@click.option("--seed", "seeds", multiple=True, default=(1, 2, 3), show_default=True)
 @click.option("--epochs", type=float, help="Instead of the run's own.")
 @click.option("--workers", default=2, show_default=True)
 @click.option(
     "--out", default="benchmarks/results", type=click.Path(path_type=Path), show_default=True
 )
-def main(run: Path, seeds: int, epochs: float | None, workers: int, out: Path) -> None:
+def main(run: Path, seeds: tuple[int, ...], epochs: float | None, workers: int, out: Path) -> None:
     """Train the student of RUN with each selection; print top-1 by selection."""
     try:
-        again = settings(run) | {"workers": workers} | ({"epochs": epochs} if epochs else {})
+        again = settings(run, epochs) | {"workers": workers}
         results = compare(again, seeds, out / "selection.json")
     except FkdError as error:
         raise click.ClickException(str(error)) from error
@@ -53,8 +53,8 @@ def main(run: Path, seeds: int, epochs: float | None, workers: int, out: Path) -
     print(text)
 
 
-def settings(run: Path) -> dict[str, Any]:
-    """Return the settings that a run was started with, without its selection."""
+def settings(run: Path, epochs: float | None) -> dict[str, Any]:
+    """Return the settings that a run was started with, without its selection and seed."""
     try:
         said = json.loads((run / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -63,17 +63,18 @@ def settings(run: Path) -> dict[str, Any]:
     chosen = {name: said[name] for name in TrainConfig().settings() if name not in left_out}
     chosen |= {name: Path(chosen[name]) for name in PATHS if chosen[name] is not None}
     chosen |= {name: tuple(chosen[name]) for name in ("mean", "std")}
+    chosen["epochs"] = epochs or chosen["epochs"]
     chosen |= {"eval_every": chosen["epochs"], "eval_last": 0}
     return chosen | {"scheme": Scheme.parse(chosen["scheme"])}
 
 
-def compare(again: dict[str, Any], seeds: int, file: Path) -> Results:
+def compare(again: dict[str, Any], seeds: tuple[int, ...], file: Path) -> Results:
     """Train seed by seed and note each result at once; a JSON of other settings is begun anew."""
     about = json.loads(json.dumps(again, default=str))
     known = json.loads(file.read_text("utf-8")) if file.exists() else {}
     results: Results = known["top1"] if known.get("settings") == about else {}
     file.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(1, seeds + 1):
+    for seed in seeds:
         for name, selection in SELECTIONS.items():
             if str(seed) in results.setdefault(name, {}):
                 continue

@@ -171,12 +171,11 @@ def _make(folder: Path, content: Mapping[str, Any]) -> None:
 
 def _refuse_other_settings(folder: Path, now: Mapping[str, Any]) -> None:
     try:
-        before = json.loads((folder / CONFIG).read_text("utf-8"))
-        before.keys()
-    except (ValueError, AttributeError) as error:
+        before = _LATER | json.loads((folder / CONFIG).read_text("utf-8"))
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{folder / CONFIG} is damaged ({error}); start a new run") from error
     for name, value in json.loads(json.dumps(now)).items():
-        if name not in _FREE and before.get(name, _LATER.get(name)) != value:
+        if name not in _FREE and before.get(name) != value:
             what = (
                 f"--{name.replace('_', '-')}" if name in TRAIN_SETTINGS else name.replace("_", " ")
             )

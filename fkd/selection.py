@@ -52,8 +52,8 @@ def select_crops(how: Selection, store: LabelStore) -> Picks | None:
     if not tally.taken:
         raise ConfigError(
             f"{_flags(how)} leaves none of the {tally.crops:,} crops of {store.path}: the largest "
-            f"confidence is {tally.most_confidence:.3g}, the least entropy {tally.least_entropy:.3g} "
-            "nats; choose a bound between"
+            f"confidence is {tally.most_confidence:.5g}, the least entropy {tally.least_entropy:.5g} "
+            "nats; choose looser bounds"
         )
     note(_summary(how, tally))
     return picks
