@@ -50,7 +50,7 @@ def main(run: Path, seeds: tuple[int, ...], epochs: float | None, workers: int, 
         raise click.ClickException(str(error)) from error
     text = table(results, again)
     (out / "selection.md").write_text(text, "utf-8")
-    print(text)
+    print(text, end="")
 
 
 def settings(run: Path, epochs: float | None) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def top1(chosen: dict[str, Any], seed: int) -> float:
 
 
 def table(results: Results, again: dict[str, Any]) -> str:
-    """Return a Markdown table: top-1 by selection, and the difference to all crops of the same seed."""
+    """Return a Markdown table: top-1 by selection, and the gain over all crops and its error."""
     seeds = list(results["all crops"])
     crops = f"{again['student']}, {again['scheme']}, {again['epochs']:g} epochs, m = "
     lines = [
@@ -110,8 +110,9 @@ def table(results: Results, again: dict[str, Any]) -> str:
         values = [100 * by_seed[seed] for seed in seeds]
         gains = [100 * (by_seed[seed] - results["all crops"][seed]) for seed in seeds]
         each = " ".join(f"{value:.1f}" for value in values)
-        error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
-        against = "–" if name == "all crops" else f"{statistics.mean(gains):+.1f} ± {error:.1f}"
+        against = "–" if name == "all crops" else f"{statistics.mean(gains):+.1f}"
+        if len(gains) > 1 and name != "all crops":
+            against += f" ± {statistics.stdev(gains) / len(gains) ** 0.5:.1f}"
         lines.append(f"| {name} | {statistics.mean(values):.1f} | {each} | {against} |")
     return "\n".join(lines) + "\n"
 

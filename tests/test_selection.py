@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from conftest import fkd_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_group import losses, trained
@@ -351,6 +354,26 @@ def test_two_processes_take_the_steps_of_one(unsure_store, tmp_path):
         assert done.stderr.count("crops selected") == 1
     one, two = (losses(tmp_path / name) for name in "12")
     assert one == pytest.approx(two, rel=1e-4)
+
+
+def test_the_benchmark_repeats_a_run_with_every_selection(unsure_store, tmp_path):
+    plain = {"min_confidence": 0.0, "calibrate": False, "sure_above": 0.95}
+    run = train_student(config(unsure_store, tmp_path / "run", student="squeezenet1_1", **plain))
+    script = Path(__file__).parent.parent / "benchmarks" / "selection.py"
+    command = [sys.executable, script, run, "--epochs", 1, "--seed", 7, "--out", tmp_path / "out"]
+    again = []
+    for _ in range(2):
+        done = subprocess.run(
+            [str(word) for word in command], env=fkd_environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        again.append((done.stdout, done.stderr.count(": top-1")))
+    assert [said for _, said in again] == [12, 0]  # by the runs and by the benchmark
+    rows = [line.split(" | ")[0] for line in again[0][0].splitlines() if line.startswith("| ")]
+    assert rows[1:3] == ["| all crops", "| --min-confidence 0.3"]
+    assert again[0][0] == again[1][0] == (tmp_path / "out" / "selection.md").read_text("utf-8")
+    found = json.loads((tmp_path / "out" / "selection.json").read_text())
+    assert [list(by_seed) for by_seed in found["top1"].values()] == [["7"]] * 6
 
 
 # -- what is refused --------------------------------------------------------------------------------
