@@ -59,6 +59,10 @@ def student_batches(
     labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
     files = _Files(images, store.content_hashes())
     how = Rendering(store.spec.size, store.spec.interpolation)
+    if picks is None:
+        steps = whole_visits(schedule, first_step, rank, num_ranks)
+    else:
+        steps = picks.batches(schedule, first_step, rank, num_ranks)
 
     def submitted() -> Iterator[StudentBatch]:
         for parts in steps:
@@ -67,10 +71,6 @@ def student_batches(
             picked = np.concatenate([picked for _, _, picked in parts])
             yield _visit(renderer, files, visited, Slab.concatenate(rows), picked, how)
 
-    if picks is None:
-        steps = whole_visits(schedule, first_step, rank, num_ranks)
-    else:
-        steps = picks.batches(schedule, first_step, rank, num_ranks)
     return ahead(submitted())
 
 
@@ -107,15 +107,15 @@ def _render_in_threads(
     how: Rendering,
 ) -> None:
     """Let threads decode, and render straight into the batch."""
-    stop = picked.sum(axis=1).cumsum()
-    first = stop - picked.sum(axis=1)
-    views = batch.views = renderer.views(int(stop[-1]), how.size)
+    box, flip = slab.box[picked], slab.flip[picked]
+    stop = picked.sum(axis=1).cumsum().tolist()
+    views = batch.views = renderer.views(len(box), how.size)
 
     def fill(few: range) -> None:
         for n in few:
             pixels = _decode(paths[n], slab.size[n])
-            box, flip = slab.box[n][picked[n]], slab.flip[n][picked[n]]
-            render_views(pixels, box, flip, views[first[n] : stop[n]], how.interpolation)
+            own = slice(stop[n - 1] if n else 0, stop[n])
+            render_views(pixels, box[own], flip[own], views[own], how.interpolation)
 
     batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(len(paths))]
 
