@@ -45,7 +45,7 @@ def make_store(path, shared_store, shared_folder, scheme="topk2"):
     n, crops = spec.num_images, spec.num_crops
     logits = torch.randn(n, crops, classes, generator=torch.Generator().manual_seed(1))
     probs = (logits * torch.linspace(0.1, 4, crops)[:, None]).softmax(dim=2)
-    slab = shared_store.read_crops(range(crops))
+    slab, hashes = shared_store.read_crops(range(crops)), shared_store.content_hashes()
     images = list_images(shared_folder / "train")
     store = LabelStore.create(path, spec, images, slab.target, shared_store.class_names())
     kept = quantize(probs.reshape(n * crops, classes), scheme)
@@ -54,7 +54,9 @@ def make_store(path, shared_store, shared_folder, scheme="topk2"):
     for number in range(spec.num_blocks):
         rows = list(spec.block_range(number))
         few = {name: values[rows] for name, values in kept.items()}
-        block = Block(slab.box[rows], slab.flip[rows], slab.size[rows], status[rows], few)
+        block = Block(
+            slab.box[rows], slab.flip[rows], slab.size[rows], status[rows], hashes[rows], few
+        )
         store.commit_block(number, block)
     return store
 
