@@ -1,0 +1,42 @@
+"""A student small enough to be trained from scratch many times on a CPU."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def thin_resnet(num_classes: int) -> nn.Module:
+    """Build a ResNet-10 of width 16: 0.3 M parameters, 7 % of a resnet18's work at the same size."""
+    width = 16
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, width, 5, 2, 2, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    channels = width
+    for stage in range(4):
+        layers.append(_Block(channels, width * 2**stage, stride=2 if stage else 1))
+        channels = width * 2**stage
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
+    return nn.Sequential(*layers)
+
+
+class _Block(nn.Module):
+    """Two 3 × 3 convolutions beside a shortcut (He et al. 2016)."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(out)
+        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or channels != out:
+            conv = nn.Conv2d(channels, out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, channels, H, W] to [B, out, H / stride, W / stride]."""
+        y = functional.relu(self.first_norm(self.first(x)), inplace=True)
+        return torch.relu(self.second_norm(self.second(y)) + self.shortcut(x))
