@@ -175,3 +175,15 @@ def _draw_whole(images: ImageList, how: Rendering, image_index: int, view: Tenso
     pixels = decode(images.file(image_index))
     whole = np.array([0, 0, *pixels.shape[1:]], np.uint16)
     render(pixels, whole, False, view, how.interpolation)
+
+
+def derive_as(source: LabelStore, folder: Path, scheme: Scheme) -> LabelStore:
+    """Write the crops of `source` in another scheme below `folder`, unless that is there."""
+    path = folder / f"as-{scheme}.zarr"
+    if path.exists():
+        return LabelStore.open(path)
+    num_bytes, names = source.num_bytes(), source.class_names()
+    root = Path(source.spec.images_root)
+    images = ImageList(root, source.image_paths(), source.targets(), num_bytes, names)
+    every = np.tile(np.arange(source.spec.num_crops), (len(images), 1))
+    return derive(source, path, images, scheme, every)
