@@ -93,8 +93,8 @@ def heading(about: dict[str, Any], data: str) -> str:
     return f"""# Does it pay?
 
 Made by `python benchmarks/accuracy/run.py` and `report.py`; not edited by hand. Each figure is top-1 on
-the `val` folder in percent, mean ± standard deviation over seeds (their number). All students see the same
-number of crops with the same optimizer, schedule and size.
+the `val` folder in percent, mean ± standard deviation over seeds (their number). All students see the
+same number of crops with the same optimizer, schedule and size.
 
 | | |
 |---|---|
