@@ -51,6 +51,13 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"{name} is {shown}; it must lie between {low:g} and {high:g}")
 
 
+def check_count(name: str, value: int, low: int, high: int) -> None:
+    """Raise `ConfigError` unless `value` is a whole number and `low <= value <= high`."""
+    check_range(name, value, low, high)
+    if not isinstance(value, int):
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+
+
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `ConfigError` unless `value` is one of the choices."""
     if value not in choices:
@@ -84,7 +91,7 @@ class Scheme:
         if self.tail not in ("renorm", "smooth"):
             raise ConfigError(f"tail {self.tail!r} is unknown; choose renorm or smooth")
         if self.kind == "topk":
-            check_range("the K of topkK", self.k, 1, 65_536)
+            check_count("the K of topkK", self.k, 1, 65_536)
         if self.kind == "smoothing":
             object.__setattr__(self, "k", 1)
             object.__setattr__(self, "tail", "smooth")
@@ -159,7 +166,7 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        check_range("--size", self.size, 1, MAX_SIZE)
+        check_count("--size", self.size, 1, MAX_SIZE)
         for value in self.mean:
             check_range("--mean", value, -10, 10)
         for value in self.std:
@@ -185,7 +192,7 @@ class ViewPolicy:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
-        check_range("--seed", self.seed, 0, MAX_SEED)
+        check_count("--seed", self.seed, 0, MAX_SEED)
         check_pair("--scale", self.scale, 1e-6, 1.0)
         check_pair("--ratio", self.ratio, 1e-3, 1e3)
 
@@ -251,14 +258,14 @@ class LabelConfig:
     def __post_init__(self) -> None:
         if not self.teachers:
             raise ConfigError("--teacher is missing; name at least one")
-        check_range("--crops", self.num_crops, 1, MAX_CROPS)
+        check_count("--crops", self.num_crops, 1, MAX_CROPS)
         check_range("--temperature", self.temperature, 1e-3, 1e3)
-        check_range("--batch-size", self.batch_size, 1, MAX_BATCH)
-        check_range("--workers", self.workers, 1, MAX_WORKERS)
+        check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
+        check_count("--workers", self.workers, 1, MAX_WORKERS)
         check_range("--max-bad", self.max_bad, 0, 1)
         check_choice("--render", self.render, RENDERS)
         if self.block_images is not None:
-            check_range("--block", self.block_images, 1, 65_536)
+            check_count("--block", self.block_images, 1, 65_536)
         if self.scheme.kind == "topk" and self.scheme.tail == "smooth":
             raise ConfigError(
                 f"--compress {self.scheme}: a store keeps the same bytes for topk{self.scheme.k} and "
@@ -286,9 +293,9 @@ class CheckConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_range("--views", self.num_views, 1, 10_000_000)
-        check_range("--seed", self.seed, 0, MAX_SEED)
-        check_range("--workers", self.workers, 1, MAX_WORKERS)
+        check_count("--views", self.num_views, 1, 10_000_000)
+        check_count("--seed", self.seed, 0, MAX_SEED)
+        check_count("--workers", self.workers, 1, MAX_WORKERS)
 
 
 @dataclass(frozen=True)
@@ -309,6 +316,6 @@ class PackConfig:
 
     def __post_init__(self) -> None:
         check_choice("bound", self.bound, BOUNDS)
-        check_range(f"--{self.bound}", self.pixels, 1, MAX_BOUND)
-        check_range("--quality", self.quality, 1, 100)
-        check_range("--workers", self.workers, 1, MAX_WORKERS)
+        check_count(f"--{self.bound}", self.pixels, 1, MAX_BOUND)
+        check_count("--quality", self.quality, 1, 100)
+        check_count("--workers", self.workers, 1, MAX_WORKERS)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fkd.center_views import evaluation_batches
 from fkd.checkpoints import load_student
-from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_range
+from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
 from fkd.crops import normalize
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
@@ -49,8 +49,8 @@ def evaluate_checkpoint(
 
     `ema` takes the moving average of the weights. `real` is the file of ImageNet-ReaL's labels.
     """
-    check_range("--batch-size", batch_size, 1, MAX_BATCH)
-    check_range("--workers", workers, 1, MAX_WORKERS)
+    check_count("--batch-size", batch_size, 1, MAX_BATCH)
+    check_count("--workers", workers, 1, MAX_WORKERS)
     card, model = load_student(checkpoint, ema=ema)
     root = folder / "val" if (folder / "val").is_dir() and "val" not in card.classes else folder
     images = list_images(root)

@@ -23,6 +23,7 @@ from fkd.config import (
     Scheme,
     Triple,
     check_choice,
+    check_count,
     check_range,
 )
 from fkd.errors import ConfigError
@@ -141,7 +142,7 @@ class Selection:
         if self.max_entropy is not None:
             check_range("--max-entropy", self.max_entropy, 0, 100)
         check_range("--sure-above", self.sure_above, 0, 1)
-        check_range("--sure-every", self.sure_every, 1, MAX_SURE_EVERY)
+        check_count("--sure-every", self.sure_every, 1, MAX_SURE_EVERY)
         check_range("--unsure-below", self.unsure_below, 0, 1)
         check_range("--unsure-smoothing", self.unsure_smoothing, 0, 1)
         if self.unsure_below > self.sure_above:
@@ -212,18 +213,18 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("--recipe", self.recipe, tuple(RECIPES))
         Preprocessing(mean=self.mean, std=self.std)
-        check_range("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
+        check_count("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
         check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
         check_range("--epochs", self.epochs, 1e-6, 1e6)
-        check_range("--batch-size", self.batch_size, 1, MAX_BATCH)
+        check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
         check_range("--warmup-epochs", self.optim.warmup_epochs, 0, self.epochs)
-        check_range("--seed", self.seed, 0, MAX_SEED)
-        check_range("--workers", self.workers, 1, MAX_WORKERS)
+        check_count("--seed", self.seed, 0, MAX_SEED)
+        check_count("--workers", self.workers, 1, MAX_WORKERS)
         check_range("--eval-last", self.eval_last, 0, 1e6)
         check_range("--save-every", self.save_every, 0, 1e6)
         check_choice("--render", self.render, RENDERS)
         if self.micro_batch is not None:
-            check_range("--micro-batch", self.micro_batch, 1, MAX_BATCH)
+            check_count("--micro-batch", self.micro_batch, 1, MAX_BATCH)
         if self.ema is not None:
             check_range("--ema", self.ema, 0, 0.999999)
         if self.eval_every is not None:

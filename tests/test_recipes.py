@@ -88,3 +88,9 @@ def test_the_last_epochs_are_evaluated_singly():
     schedule = Schedule(100, 8, 4, 20, epochs=40, seed=0)
     config = TrainConfig.from_recipe("fkd", epochs=40, batch_size=20, eval_every=16, eval_last=3)
     assert sorted(evaluation_steps(config, schedule)) == [80, 160, 190, 195, 200]
+
+
+@pytest.mark.parametrize("name", ["crops_per_image", "batch_size", "micro_batch", "seed", "workers"])
+def test_counts_are_whole_numbers(name):
+    with pytest.raises(FkdError, match=r"is 2\.5; it must be a whole number"):
+        TrainConfig.from_recipe("fkd", **{name: 2.5})
