@@ -6,7 +6,6 @@ taken from the JSON that has not the type and the bounds of what a labeller writ
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -69,7 +68,7 @@ def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
     if attributes["sha256"] != digest(content):
         raise StoreError(f"{where} has damaged attributes in zarr.json; restore it or label anew")
     found = content.get("format_version")
-    if found not in FORMAT_VERSIONS or isinstance(found, bool):
+    if type(found) is not int or found not in FORMAT_VERSIONS:
         raise StoreError(
             f"{where} has format version {_shown(found)}, this fkd reads versions "
             f"{' and '.join(map(str, FORMAT_VERSIONS))}; use the fkd that made it, or label anew"
@@ -145,7 +144,8 @@ def _teacher(found: Mapping[str, Any]) -> TeacherRecord:
 
 def _check_together(spec: StoreSpec) -> None:
     """Refuse sizes that are each possible and together are not, before any of them is allocated."""
-    if spec.path_bytes < 2 * spec.num_images or spec.class_name_bytes < spec.num_classes:
+    shortest = len("a/b.jpg\0")
+    if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
         raise _Wrong("its texts are too short for as many images and classes")
     excess = oversize(spec)
     if excess:
@@ -173,7 +173,7 @@ def _numbers(content: Mapping[str, Any], key: str, count: int) -> tuple[float, .
     values = content.get(key)
     if not isinstance(values, list) or len(values) != count:
         raise _Wrong(f"{key} is {_shown(values)}, not {count} numbers")
-    return tuple(_number({key: value}, key, -math.inf, math.inf) for value in values)
+    return tuple(_number({key: value}, key, -1e9, 1e9) for value in values)
 
 
 def _text(content: Mapping[str, Any], key: str) -> str:

@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from fkd.crops import SAMPLER, sample_views
-from fkd.errors import StoreError, first_line
+from fkd.errors import BlockError
+from fkd.layout import StoreSpec
 from fkd.progress import progress
 from fkd.sanity import disordered, label_fault, outside
 from fkd.slabs import Slab
 from fkd.store import LabelStore
 from fkd.verdicts import BlockFault
 
-_CROPS_AT_ONCE = 2**20
+_BYTES_AT_ONCE = 2**26  # of labels as they are read; looking at them takes a few times that
 
 
 def audit_blocks(store: LabelStore, workers: int, drawn_images: int | None) -> list[BlockFault]:
@@ -23,7 +24,7 @@ def audit_blocks(store: LabelStore, workers: int, drawn_images: int | None) -> l
     by the store's own policy and compared.
     """
     done = store.done_blocks()
-    faults = [BlockFault(n, "checksums", f"its seal {w}") for n, w in store.torn_seals().items()]
+    faults = [_fault("checksums", error) for error in store.torn_seals()]
     total = sum(len(store.spec.block_range(number)) for number in done) * store.spec.num_crops
     share = 1.0 if drawn_images is None else min(1.0, drawn_images / store.spec.num_images)
     with (
@@ -39,39 +40,27 @@ def audit_blocks(store: LabelStore, workers: int, drawn_images: int | None) -> l
 
 
 def _audit(store: LabelStore, number: int, share: float) -> list[BlockFault]:
-    """Check one block; the first fault that leaves nothing to look at ends it."""
+    """Check one block; files that are not what was sealed leave nothing more to look at."""
     try:
-        what = store.unlike_seal(number)
-        if what:
-            return [BlockFault(number, "checksums", _damaged_array(store, number) or what)]
-        return [BlockFault(number, *fault) for fault in _value_faults(store, number, share)]
-    except OSError as error:
-        what = f"cannot be read now ({first_line(error)})"
-        return [BlockFault(number, "checksums", what, lost=False)]
-    except StoreError as error:
-        return [BlockFault(number, "checksums", _briefly(store, number, error))]
-
-
-def _damaged_array(store: LabelStore, number: int) -> str | None:
-    """Say which array of a block cannot be decoded, if one cannot."""
+        store.require_sealed(number)
+    except BlockError as error:
+        return [_fault("checksums", error)]
     try:
-        store.read_block(number)
-    except StoreError as error:
-        return _briefly(store, number, error)
-    return None
+        return [BlockFault(number, *found) for found in _value_faults(store, number, share)]
+    except BlockError as error:
+        return [_fault("ids" if error.lost else "checksums", error)]
 
 
-def _briefly(store: LabelStore, number: int, error: StoreError) -> str:
-    """Return what an error says, without store, block and remedy, which the report names once."""
-    what = str(error).split(";")[0].replace(f"{store.path}/", "")
-    return what.removeprefix(f"{store.path}: ").removeprefix(f"block {number}").lstrip(",: ")
+def _fault(part: str, error: BlockError) -> BlockFault:
+    return BlockFault(error.number, part, error.what, error.lost)
 
 
 def _value_faults(store: LabelStore, number: int, share: float) -> Iterator[tuple[str, str]]:
     """Yield (part, what is wrong) of the values of a block."""
     spec, images = store.spec, store.spec.block_range(number)
     yield from _image_faults(store, number)
-    step = max(spec.chunk_crops, _CROPS_AT_ONCE // len(images))
+    at_once = _BYTES_AT_ONCE // (len(images) * _crop_bytes(spec))
+    step = max(1, at_once // spec.chunk_crops) * spec.chunk_crops
     odd = np.zeros(len(images), np.int64)
     for first in range(0, spec.num_crops, step):
         crops = slice(first, min(first + step, spec.num_crops))
@@ -89,6 +78,10 @@ def _value_faults(store: LabelStore, number: int, share: float) -> Iterator[tupl
     if odd.any():
         image = images[int((odd > 0).argmax())]
         yield "values", f"{odd.sum():,} labels are no distribution, the first of image {image}"
+
+
+def _crop_bytes(spec: StoreSpec) -> int:
+    return 9 + (2 * spec.num_classes if spec.scheme.kind == "full" else 5 * spec.kept)
 
 
 def _image_faults(store: LabelStore, number: int) -> Iterator[tuple[str, str]]:

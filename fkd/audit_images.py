@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fkd.errors import DecodeError
 from fkd.images import MAX_NUM_BYTES, ImageList, content_hash, decode, read_file
 from fkd.progress import progress
 from fkd.store import LabelStore
+
+_AT_ONCE = 1024
 
 
 def changed_images(store: LabelStore, images: ImageList) -> list[str]:
@@ -50,9 +51,8 @@ def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list
     By the hash of its content; a store of format version 1 has none, so its images are decoded, and
     compared by their height and width.
     """
-    hashes, status = store.content_hashes(), store.status()
-    chosen = np.flatnonzero(status == 0).tolist()
-    shapes = None if hashes is not None else _sizes(store)
+    hashes, sizes = store.content_hashes(), store.sizes()
+    chosen = np.flatnonzero(sizes.any(axis=1)).tolist()
 
     def look(image_index: int) -> str | None:
         path = images.file(image_index)
@@ -61,22 +61,23 @@ def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list
             if hashes is not None:
                 same = content_hash(encoded) == int(hashes[image_index])
             else:
-                assert shapes is not None
-                same = list(decode(path, encoded).shape[1:]) == shapes[image_index].tolist()
+                same = list(decode(path, encoded).shape[1:]) == sizes[image_index].tolist()
         except DecodeError as error:
             return str(error)
         return None if same else f"{images.paths[image_index]} is not the file that was labelled"
 
-    return [problem for problem in _each(chosen, look, workers) if problem]
+    return _each(chosen, look, workers)
 
 
-def _each(
-    chosen: Sequence[int], look: Callable[[int], str | None], workers: int
-) -> list[str | None]:
-    with ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool:
-        bar = progress(pool.map(look, chosen), "read images", unit="image", total=len(chosen))
-        return list(bar)
-
-
-def _sizes(store: LabelStore) -> NDArray[np.uint16]:
-    return np.concatenate([store.image_facts(n)["size"] for n in range(store.spec.num_blocks)])
+def _each(chosen: Sequence[int], look: Callable[[int], str | None], workers: int) -> list[str]:
+    """Look at images in threads, few at a time: a million waiting futures would fill gigabytes."""
+    problems: list[str] = []
+    with (
+        ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
+        progress(None, "read images", unit="image", total=len(chosen)) as bar,
+    ):
+        for first in range(0, len(chosen), _AT_ONCE):
+            few = chosen[first : first + _AT_ONCE]
+            problems += [problem for problem in pool.map(look, few) if problem]
+            bar.update(len(few))
+    return problems

@@ -11,7 +11,8 @@ from torch import Tensor
 from fkd.config import Engine, TeacherChoice
 from fkd.crops import empty_views
 from fkd.errors import ConfigError
-from fkd.images import ImageList, decode, inspect
+from fkd.images import ImageList
+from fkd.labelled_images import LabelledImages
 from fkd.progress import progress
 from fkd.renderer import Renderer, render_views
 from fkd.softlabels import Quantized, SoftLabels, divergence, quantize, restore
@@ -32,6 +33,7 @@ class _Picked:
 
     images: NDArray[np.int64]
     crops: NDArray[np.int64]
+    size: NDArray[np.uint16]
     box: NDArray[np.uint16]
     flip: NDArray[np.bool_]
     kept: dict[str, Tensor]
@@ -81,16 +83,20 @@ def ask_again(
     num_views: int,
     seed: int,
     workers: int,
-) -> Agreement:
+) -> Agreement | None:
     """Label about `num_views` stored views of random images of some blocks anew, and compare.
 
-    Temperature and precision are those that the store records.
+    Temperature and precision are those that the store records. None where no view has labels; raises
+    `ImagesError` for an image that is not the one that was labelled.
     """
     spec = store.spec
     recorded = [record.weights_hash for record in spec.teachers]
     other_weights = [teacher.weights_hash for teacher in teachers.teachers] != recorded
     picked = list(_pick(store, blocks, num_views, np.random.default_rng(seed)))
     total = sum(len(some.crops) for some in picked)
+    files = LabelledImages(images, store.content_hashes())
+    if not total:
+        return None
     kl: list[Tensor] = []
     agrees: list[Tensor] = []
     with (
@@ -98,7 +104,7 @@ def ask_again(
         progress(None, "ask the teacher", unit="view", total=total) as bar,
     ):
         for some in picked:
-            views = _render(renderer, images, some, teachers)
+            views = _render(renderer, files, some, teachers)
             probs = teachers.probs(views, len(some.crops), spec.temperature)
             asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
             today, then = (_restored(kept, store) for kept in (asked, some.kept))
@@ -123,8 +129,8 @@ def load_recorded(
     if len(choices) != len(spec.teachers):
         names = ", ".join(record.name for record in spec.teachers)
         raise ConfigError(
-            f"{store.path} was labelled by {len(spec.teachers)} teachers ({names}); give --teacher as "
-            "often"
+            f"--teacher is given {len(choices)} times, {store.path} was labelled by "
+            f"{len(spec.teachers)} ({names}); give it as often"
         )
     all_classes = store.class_names() != images.classes
     recorded = [
@@ -167,6 +173,7 @@ def _pick(
             yield _Picked(
                 some[0] + spec.block_range(number).start,
                 some[1] + chunk,
+                slab.size[some[0]],
                 slab.box[some],
                 slab.flip[some],
                 {name: torch.from_numpy(values[some]) for name, values in slab.kept.items()},
@@ -174,14 +181,13 @@ def _pick(
 
 
 def _render(
-    renderer: Renderer, images: ImageList, some: _Picked, teachers: Ensemble
+    renderer: Renderer, files: LabelledImages, some: _Picked, teachers: Ensemble
 ) -> list[Tensor]:
     """Render stored views once for each rendering that the teachers want."""
     views = [empty_views(len(some.crops), how.size) for how in teachers.renderings]
 
     def draw(row: int) -> None:
-        path = images.file(int(some.images[row]))
-        pixels = decode(path, inspect(path))
+        pixels = files.decode(int(some.images[row]), some.size[row])
         for how, batch in zip(teachers.renderings, views, strict=True):
             rows = slice(row, row + 1)
             render_views(pixels, some.box[rows], some.flip[rows], batch[rows], how.interpolation)

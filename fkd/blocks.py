@@ -1,14 +1,14 @@
 """The files of a store's blocks: where they are, what seals them, and whether they may be read."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fkd.errors import StoreError, first_line
-from fkd.frames import fault
+from fkd.errors import BlockError, StoreError, first_line
+from fkd.frames import fault, too_many_names
 from fkd.layout import ArrayLayout
 
-REMEDY = "restore the file, or send the block back to `fkd label` with `fkd check --repair`"
 WHOLE_REMEDY = "restore the file or label anew"
 
 
@@ -69,21 +69,52 @@ class BlockFiles:
         zarr would fill what is absent with zeros, and decompress whatever it finds.
         """
         for number in numbers:
-            self._require(
-                f"block {number}, array '{name}'", name, self.shards(number)[name], REMEDY
-            )
+            file = self.shards(number)[name]
+            try:
+                problem = self.problem(name, file)
+            except OSError as error:
+                what = f"array '{name}' cannot be read ({first_line(error)})"
+                raise BlockError(self.path, number, what, lost=False) from error
+            if problem:
+                what = f"array '{name}': {file.relative_to(self.path)} {problem}"
+                raise BlockError(self.path, number, what)
 
     def require_whole(self, name: str) -> None:
         """Refuse an array of the whole store that is absent, empty, or not what it should be."""
-        self._require(f"array '{name}'", name, self.path / name / "c" / "0", WHOLE_REMEDY)
-
-    def _require(self, where: str, name: str, file: Path, remedy: str) -> None:
+        file = self.path / name / "c" / "0"
         try:
             problem = self.problem(name, file)
         except OSError as error:
             problem = f"cannot be read ({first_line(error)})"
         if problem:
-            raise StoreError(f"{self.path}: {where}: {file} {problem}; {remedy}")
+            raise StoreError(f"{self.path}: array '{name}': {file} {problem}; {WHOLE_REMEDY}")
+
+    def require_names(self, name: str, count: int) -> None:
+        """Refuse a list of names that is damaged, or cannot hold as many as the store claims."""
+        self.require_whole(name)
+        problem = too_many_names(self.path / name / "c" / "0", count)
+        if problem:
+            raise StoreError(f"{self.path}: array '{name}': {problem}; do not use this store")
+
+    def require_no_links(self) -> None:
+        """Refuse a store to be written in which a file or folder is a link: it may lead anywhere."""
+        for path in self.path.rglob("*"):
+            if path.is_symlink():
+                raise StoreError(
+                    f"{self.path}: {path} is a link, and a store has none; copy the store with its links "
+                    "followed (cp -rL)"
+                )
+
+    def seals_there(self) -> list[int]:
+        """Return the numbers of the blocks whose seal is there and has bytes."""
+        folder = self.path / "done" / "c"
+        names = os.listdir(folder) if folder.is_dir() else []
+        found = [int(name) for name in names if name.isdecimal() and str(int(name)) == name]
+        return sorted(
+            number
+            for number in found
+            if number < self._num_blocks and _has_bytes(self.seal_file(number))
+        )
 
     def problem(self, name: str, file: Path) -> str | None:
         """Say why a file must not be read: once, what has been found good is not looked at again.
@@ -101,3 +132,13 @@ class BlockFiles:
         if found is None:
             self._trusted.add(file)
         return None if found is None else f"is damaged ({found})"
+
+
+def _has_bytes(file: Path) -> bool:
+    """Say whether a file has bytes; one that may not be looked at is taken to have some."""
+    try:
+        return file.stat().st_size > 0
+    except PermissionError:
+        return True
+    except OSError:
+        return False

@@ -1,6 +1,9 @@
 """`fkd check`: is a store whole, is it what a labeller wrote, and are the images still those?"""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from fkd.arrays import read_attributes
 from fkd.audit_blocks import audit_blocks
@@ -9,14 +12,14 @@ from fkd.audit_labels import ask_again, load_recorded
 from fkd.config import CheckConfig
 from fkd.crops import SAMPLER
 from fkd.errors import ImagesError, StoreError
-from fkd.images import MAX_NUM_BYTES, ImageList, fingerprint, list_images
+from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint, list_images
 from fkd.layout import library_versions
 from fkd.locks import held
 from fkd.probe import drift
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 from fkd.training_data import image_root
-from fkd.verdicts import BlockFault, CheckReport, Verdict, judge
+from fkd.verdicts import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.zoo import resolve_device
 
 # Images whose views are drawn anew by a check that is not deep; drawing costs half a millisecond each.
@@ -29,34 +32,39 @@ def check_store(config: CheckConfig) -> CheckReport:
     Raises `FkdError` where there is no store, or where what was asked for cannot be done; all that is
     wrong with the store and its images is in the report.
     """
+    if not os.path.lexists(config.store):
+        raise StoreError(f"label store {config.store} does not exist; make it with `fkd label`")
     if "fkd" not in read_attributes(config.store):
         raise StoreError(f"{config.store} is not a label store of fkd; name the folder of one")
-    try:
-        store = LabelStore.open(config.store, forgiving=True)
-    except StoreError as error:
-        return CheckReport((Verdict("structure", "FAILED", _briefly(config, error)),))
+    busy = StoreError(
+        f"a `fkd label` is at work on {config.store}; repair it when that is done, or stop that first"
+    )
+    lock = held(config.store / "zarr.json", busy, "fkd check --repair")
+    # What is found under the lock is still so when it is repaired.
+    with lock if config.repair else nullcontext():
+        try:
+            store = LabelStore.open(config.store, writable=config.repair, forgiving=True)
+        except StoreError as error:
+            return CheckReport((Verdict("structure", "FAILED", _briefly(config, error)),))
+        return _check(config, store)
+
+
+def _check(config: CheckConfig, store: LabelStore) -> CheckReport:
     lists = _lists(config, store)
-    usable = lists.state == "ok"
-    images = _list_images(config, store) if usable else None
-    teachers = None
-    if config.teacher and images is not None:
-        device = resolve_device(config.device)
-        teachers = load_recorded(store, images, config.teacher, device)
+    listed, images = _list_images(config, store) if lists.state == "ok" else ([], None)
+    teachers = _load_teachers(config, store, images)
     faults = audit_blocks(store, config.workers, None if config.deep else _DRAWN_IMAGES)
     damaged = sorted({fault.number for fault in faults if fault.lost})
+    # Without its lists a store cannot be labelled on, and sending its blocks back would lose them.
+    sent_back = damaged if config.repair and lists.state == "ok" else []
+    store.unseal(sent_back)
     verdicts = [_structure(store), _versions(store), lists, _done(store), *_blocks(store, faults)]
-    if usable:
-        verdicts += _images(config, store, images)
-    if teachers is not None and images is not None:
+    verdicts += listed
+    if images is not None:
         whole = sorted({*store.done_blocks()} - {fault.number for fault in faults})
-        verdicts.append(_labels(config, store, images, teachers, whole))
-    if config.repair and damaged:
-        _send_back(config, damaged)
+        verdicts += _images(config, store, images, teachers, whole)
     return CheckReport(
-        tuple(verdicts),
-        tuple(damaged),
-        tuple(damaged) if config.repair else (),
-        len(store.pending_blocks()),
+        tuple(verdicts), tuple(damaged), tuple(sent_back), len(store.pending_blocks())
     )
 
 
@@ -65,9 +73,10 @@ def check_store(config: CheckConfig) -> CheckReport:
 
 def _structure(store: LabelStore) -> Verdict:
     """The attributes and the metadata of all arrays were compared when the store was opened."""
-    strange = store.strange_files()
-    spec = store.spec
-    detail = f"format {spec.format_version}, {spec.num_blocks} blocks of {spec.block_images} images"
+    strange, spec = store.strange_files(), store.spec
+    detail = (
+        f"format {spec.format_version}, {counted(spec.num_blocks, 'block')} of {spec.block_images}"
+    )
     if strange:
         named = ", ".join(str(path) for path in strange[:3])
         more = f" and {len(strange) - 3:,} more" if len(strange) > 3 else ""
@@ -77,10 +86,13 @@ def _structure(store: LabelStore) -> Verdict:
 
 def _versions(store: LabelStore) -> Verdict:
     """Say who wrote the store, and whether today's pixels are those that were labelled."""
-    changed = drift(store.spec, store.path)
-    made = ", ".join(f"{name} {number}" for name, number in store.spec.versions.items())
+    try:
+        changed = drift(store.spec, store.path)
+    except StoreError as error:
+        return Verdict("versions", "FAILED", str(error).removeprefix(f"{store.path} "))
     if changed:
         return Verdict("versions", "note", changed)
+    made = ", ".join(f"{name} {number}" for name, number in store.spec.versions.items())
     same = (
         "the same"
         if dict(store.spec.versions) == library_versions()
@@ -99,29 +111,37 @@ def _lists(config: CheckConfig, store: LabelStore) -> Verdict:
     known = num_bytes.max() < MAX_NUM_BYTES
     if known and fingerprint(paths, num_bytes) != store.spec.fingerprint:
         return Verdict("lists", "FAILED", "paths and sizes are not those of its fingerprint")
-    return Verdict("lists", "ok", f"{len(paths):,} images, {len(names):,} classes")
+    return Verdict("lists", "ok", f"{counted(len(paths), 'image')}, {counted(len(names), 'class')}")
 
 
 def _done(store: LabelStore) -> Verdict:
-    """Compare the map of finished blocks with the files that are there."""
-    pending = store.pending_blocks()
-    leftover = store.unsealed_files()
-    detail = (
-        f"{store.spec.num_blocks - len(pending)} of {store.spec.num_blocks} blocks are finished"
-    )
+    """Compare the map of finished blocks with the files that are there; count what has no labels."""
+    pending, leftover = store.pending_blocks(), store.unsealed_files()
+    total = store.spec.num_blocks
+    detail = f"{total - len(pending)} of {counted(total, 'block')} finished"
     if pending:
         detail += "; `fkd label` goes on with the others"
     if leftover:
         detail += f"; {leftover:,} files of unfinished blocks are no data"
+    try:
+        bad = Counter(REASONS[code] for code in store.status().tolist() if code)
+    except StoreError:
+        return Verdict("done", "note", f"{detail}; which images have labels cannot be read")
+    if bad:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.items())
+        detail += f"; images without labels: {reasons}"
+    if bad.total() == store.spec.num_images:
+        return Verdict("done", "FAILED", f"no image has labels ({reasons})")
     return Verdict("done", "note" if pending else "ok", detail)
 
 
 def _blocks(store: LabelStore, faults: list[BlockFault]) -> Iterator[Verdict]:
-    """Sort the faults of blocks by part."""
-    count = len(store.done_blocks())
-    crops = sum(len(store.spec.block_range(n)) for n in store.done_blocks()) * store.spec.num_crops
+    """Sort the faults of blocks by part; what a damaged block holds was not looked at."""
+    unread = {fault.number for fault in faults if fault.part == "checksums"}
+    looked_at = [number for number in store.done_blocks() if number not in unread]
+    crops = sum(len(store.spec.block_range(n)) for n in looked_at) * store.spec.num_crops
     good = {
-        "checksums": f"{count:,} blocks are what was sealed",
+        "checksums": f"{counted(len(looked_at), 'block')} as sealed",
         "boxes": f"{crops:,} boxes lie in their images",
         "ids": f"all below {store.spec.num_classes:,}",
         "values": "labels are distributions",
@@ -131,32 +151,55 @@ def _blocks(store: LabelStore, faults: list[BlockFault]) -> Iterator[Verdict]:
         good["views"] = f"not drawn anew: sampler {store.spec.sampler!r} is unknown"
     for part, detail in good.items():
         problems = [f"block {f.number}: {f.what}" for f in faults if f.part == part]
-        yield judge(part, problems, detail)
+        if looked_at or problems:
+            yield judge(part, problems, detail)
+        else:
+            yield Verdict(part, "skipped", "there is no block to look at")
 
 
-def _list_images(config: CheckConfig, store: LabelStore) -> ImageList | None:
-    """List the image folder; None where nobody said where it is and nothing needs it."""
+def _list_images(config: CheckConfig, store: LabelStore) -> tuple[list[Verdict], ImageList | None]:
+    """List the image folder; where there is no such folder, or no use of it, say so."""
+    needed = config.images or config.deep or config.teacher
+    root = config.images or store.spec.images_root
+    if not os.path.isdir(root):
+        if needed:
+            raise ImagesError(
+                f"the images of {config.store} are not at {root}; say where they are with --images"
+            )
+        said = f"there is no {root}; say where they are with --images"
+        return [Verdict("images", "skipped", said)], None
     try:
-        return list_images(image_root(store, config.images))
-    except ImagesError:
-        if config.images or config.deep or config.teacher:
-            raise
+        return [], list_images(image_root(store, config.images))
+    except ImagesError as error:
+        return [Verdict("images", "FAILED", str(error))], None
+
+
+def _load_teachers(
+    config: CheckConfig, store: LabelStore, images: ImageList | None
+) -> Ensemble | None:
+    if not config.teacher or images is None:
         return None
+    return load_recorded(store, images, config.teacher, resolve_device(config.device))
 
 
-def _images(config: CheckConfig, store: LabelStore, images: ImageList | None) -> Iterator[Verdict]:
-    """Compare the folder with the list and, if the check is deep, every file with its hash."""
-    if images is None:
-        where = store.spec.images_root
-        yield Verdict("images", "skipped", f"not at {where}; say where they are with --images")
-        return
-    problems = changed_images(store, images)
-    if not problems:
-        problems = changed_classes(store, images)
+def _images(
+    config: CheckConfig,
+    store: LabelStore,
+    images: ImageList,
+    teachers: Ensemble | None,
+    whole: list[int],
+) -> Iterator[Verdict]:
+    """Compare the folder with the list and, if asked to, files with hashes, labels with a teacher."""
+    problems = changed_images(store, images) or changed_classes(store, images)
     yield judge("images", problems, f"{len(images):,} in {images.root}, as they were listed")
-    if config.deep and not problems:
+    if problems:
+        return
+    if config.deep:
         changed = changed_contents(store, images, config.workers)
-        yield judge("contents", changed, "every image is the file that was labelled")
+        by = "height and width" if store.spec.format_version == 1 else "hash"
+        yield judge("contents", changed, f"every image is the one that was labelled, by its {by}")
+    if teachers is not None:
+        yield _labels(config, store, images, teachers, whole)
 
 
 def _labels(
@@ -167,22 +210,19 @@ def _labels(
     blocks: list[int],
 ) -> Verdict:
     """Ask the teacher again about views of undamaged blocks."""
-    if not blocks:
-        return Verdict("labels", "skipped", "no block is undamaged")
-    if changed_images(store, images):
-        return Verdict("labels", "skipped", "the images are others")
     views, seed = config.num_views, config.seed
-    agreement = ask_again(store, images, teachers, blocks, views, seed, config.workers)
-    return Verdict("labels", "ok" if agreement.ok else "FAILED", str(agreement))
+    try:
+        found = (
+            ask_again(store, images, teachers, blocks, views, seed, config.workers)
+            if blocks
+            else None
+        )
+    except (ImagesError, StoreError) as error:
+        return Verdict("labels", "FAILED", _briefly(config, error))
+    if found is None:
+        return Verdict("labels", "skipped", "no view with labels was there to be asked about")
+    return Verdict("labels", "ok" if found.ok else "FAILED", str(found))
 
 
-def _send_back(config: CheckConfig, damaged: list[int]) -> None:
-    busy = StoreError(
-        f"a `fkd label` is at work on {config.store}; repair it when that is done, or stop that first"
-    )
-    with held(config.store / "zarr.json", busy, "fkd check --repair"):
-        LabelStore.open(config.store, writable=True, forgiving=True).unseal(damaged)
-
-
-def _briefly(config: CheckConfig, error: StoreError) -> str:
+def _briefly(config: CheckConfig, error: StoreError | ImagesError) -> str:
     return str(error).removeprefix(f"{config.store}: ").removeprefix(f"{config.store} ")

@@ -8,7 +8,9 @@ import click
 
 from fkd.cli_options import PATH, machine, once_or_each
 from fkd.config import CheckConfig, TeacherChoice
+from fkd.errors import ConfigError
 from fkd.progress import printable
+from fkd.verdicts import CheckReport, counted
 
 
 @click.command()
@@ -57,34 +59,33 @@ def check(store: Path, **options: Any) -> None:
     report = check_store(config)
     for verdict in report.verdicts:
         click.echo(f"{verdict.part:<9} {verdict.state:<7} {printable(verdict.detail)}")
-    click.echo(_summary(store, report.sent_back, report.damaged, report.ok, report.pending))
+    click.echo(f"{printable(str(store))}: {_summary(report)}")
     sys.exit(0 if report.ok else 1)
 
 
 def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
     count = len(options["teacher"])
+    if not count and (options["teacher_classes"] or options["teacher_weights"] != ("default",)):
+        raise ConfigError("--teacher-weights and --teacher-classes do nothing without --teacher")
     weights = once_or_each("--teacher-weights", options["teacher_weights"], count)
     classes = once_or_each("--teacher-classes", options["teacher_classes"], count)
     own = zip(options["teacher"], weights, classes, strict=True)
     return tuple(TeacherChoice(name, file, names) for name, file, names in own)
 
 
-def _summary(
-    store: Path, sent_back: tuple[int, ...], damaged: tuple[int, ...], ok: bool, pending: int
-) -> str:
-    name = printable(str(store))
-    if sent_back:
+def _summary(report: CheckReport) -> str:
+    """Say in a few words how the store is, and what to do."""
+    lost = counted(len(report.damaged), "block")
+    if report.sent_back:
+        return f"{lost} sent back; the same `fkd label` command makes them again, and only them"
+    if report.damaged:
         return (
-            f"{name}: {len(sent_back)} damaged blocks are sent back; run the same `fkd label` command "
-            "again to make them"
+            f"{lost} damaged; `fkd check --repair` sends what can be made again back to `fkd label`"
         )
-    if damaged:
-        return (
-            f"{name}: {len(damaged)} blocks are damaged; `fkd check --repair` sends them back to "
-            "`fkd label`"
-        )
-    if ok:
-        return f"{name}: all is well"
-    return (
-        f"{name}: {f'{pending} blocks are not labelled yet' if pending else 'something is wrong'}"
-    )
+    if any(verdict.state == "FAILED" for verdict in report.verdicts):
+        return "something is wrong"
+    if report.pending:
+        return f"{counted(report.pending, 'block')} not labelled yet"
+    if report.skipped:
+        return f"the store is whole; not looked at: {', '.join(report.skipped)}"
+    return "all is well"

@@ -48,7 +48,13 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         shown = (
             f"{value:g}" if abs(value) < 1e300 or not isinstance(value, int) else "far too large"
         )
-        raise ConfigError(f"{name} is {shown}; it must lie between {low:g} and {high:g}")
+        raise ConfigError(
+            f"{name} is {shown}; it must lie between {_plain(low)} and {_plain(high)}"
+        )
+
+
+def _plain(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
 def check_count(name: str, value: int, low: int, high: int) -> None:

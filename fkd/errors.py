@@ -33,6 +33,23 @@ class StoreError(FkdError):
     """A label store that is missing, unfinished, damaged, of another version or of other settings."""
 
 
+class BlockError(StoreError):
+    """A block of a store that cannot be read: its `number`, and `what` is wrong with it.
+
+    `lost` says that no second look will find it whole; else the disk, or the memory, failed for now.
+    """
+
+    def __init__(
+        self, where: object, number: int, what: str, *, lost: bool = True, remedy: str = ""
+    ) -> None:
+        remedies = (
+            "see to the disk, the memory or the permissions, and try again",
+            "restore the file, or send the block back to `fkd label` with `fkd check --repair`",
+        )
+        super().__init__(f"{where}: block {number}: {what}; {remedy or remedies[lost]}")
+        self.number, self.what, self.lost = number, what, lost
+
+
 class SoftLabelError(FkdError):
     """Probabilities that are no distribution, or a reading that the stored scheme cannot give."""
 

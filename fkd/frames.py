@@ -22,13 +22,15 @@ _ABSENT = 2**64 - 1
 _BLOSC = struct.Struct("<BBBBIII")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_HEADER = 18  # bytes, at most
+_RUN = 1  # the kind of block that is one byte, repeated
 
 # What incompressible chunks may take more than they hold: headers, block tables, checksums.
 _SLACK = 65_536
 
-# Names are distinct, so they compress tenfold and no thousandfold. All else that a store can make its
-# reader allocate is bounded by the number of its images and classes, and so by their names.
-_MAX_TEXT_RATIO = 1000
+# Names are distinct. Numbered in order below a long folder they compress 230-fold, to half a byte each.
+# All else that a store can make its reader allocate is bounded by how many images and classes it has.
+_MAX_TEXT_RATIO = 400
+_NAMES_A_BYTE = 16
 
 
 def fault(root: Path, file: Path, layout: ArrayLayout) -> str | None:
@@ -50,9 +52,23 @@ def fault(root: Path, file: Path, layout: ArrayLayout) -> str | None:
     with file.open("rb") as content:
         if layout.shards is not None:
             return _shard_fault(content, found.st_size, num_chunks, layout)
-        if layout.coding == "text" and most > _MAX_TEXT_RATIO * found.st_size + _SLACK:
+        if layout.coding == "text" and most > _MAX_TEXT_RATIO * _on_disk(found) + _SLACK:
             return f"{most:,} bytes of names do not come out of {found.st_size:,}"
-        return _zstd_fault(content.read(_ZSTD_HEADER), layout.chunk_bytes)
+        return _zstd_fault(content, found.st_size - _CRC_BYTES, layout.chunk_bytes)
+
+
+def too_many_names(file: Path, count: int) -> str | None:
+    """Say that a compressed list of names cannot hold so many, or return None."""
+    size = _on_disk(file.lstat())
+    if count > _NAMES_A_BYTE * size + _SLACK:
+        return f"{count:,} names do not come out of {size:,} bytes"
+    return None
+
+
+def _on_disk(found: os.stat_result) -> int:
+    """Return the bytes that a file really has: of a sparse one, fewer than its size."""
+    blocks = 512 * getattr(found, "st_blocks", 0)
+    return min(found.st_size, blocks) if blocks else found.st_size
 
 
 def first_link(root: Path, file: Path) -> Path | None:
@@ -91,8 +107,12 @@ def _blosc_fault(header: bytes, length: int, layout: ArrayLayout) -> str | None:
     return None
 
 
-def _zstd_fault(header: bytes, expected: int) -> str | None:
-    """Compare the size in a zstd frame's header (RFC 8878, 3.1.1.1) with the chunk's."""
+def _zstd_fault(content: BinaryIO, length: int, expected: int) -> str | None:
+    """Check that one zstd frame (RFC 8878, 3.1.1), of the chunk's size, fills `length` bytes.
+
+    A decoder goes on with what follows a frame, so that must be nothing.
+    """
+    header = content.read(_ZSTD_HEADER)
     if header[:4] != _ZSTD_MAGIC or len(header) < 6:
         return "it is no zstd frame"
     descriptor = header[4]
@@ -102,4 +122,11 @@ def _zstd_fault(header: bytes, expected: int) -> str | None:
     claimed = int.from_bytes(header[start : start + width], "little") + (256 if width == 2 else 0)
     if width == 0 or claimed != expected:
         return f"it claims {claimed if width else 'an unknown number of'} bytes, not {expected:,}"
-    return None
+    place, last = start + width, False
+    while not last and place < length:
+        content.seek(place)
+        block = int.from_bytes(content.read(3), "little")
+        last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+        place += 3 + (1 if kind == _RUN else size)
+    place += _CRC_BYTES if descriptor >> 2 & 1 else 0
+    return None if last and place == length else "it does not end with its frame"

@@ -4,11 +4,11 @@ They do the same steps, each with its share of every batch, and differ in nothin
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,10 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from fkd.errors import FkdError
 from fkd.ranks import own_device
+
+T = TypeVar("T")
 
 # Longer than the leading process evaluates, while the others wait for it.
 _PATIENCE = timedelta(hours=4)
@@ -43,12 +46,25 @@ class Group:
         return values
 
     def share(self, value: Any) -> Any:
-        """Return on every process what the leading one has: plain values."""
+        """Return on every process what the leading one has: plain values and arrays."""
         if self.size == 1:
             return value
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
+
+    def share_result(self, work: Callable[[], T]) -> T:
+        """Return on every process what the leading one works out; what it refuses, all refuse."""
+        value: T | FkdError | None = None
+        if self.leads:
+            try:
+                value = work()
+            except FkdError as error:
+                value = FkdError(str(error))  # not all of them can be sent
+        value = self.share(value)
+        if isinstance(value, FkdError):
+            raise value
+        return cast("T", value)
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return the model with gradients averaged over all processes."""

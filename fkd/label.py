@@ -101,6 +101,7 @@ def _hold(
         return
     _create(config, spec, images, teachers)
     store = LabelStore.open(config.out, writable=True)
+    store.require_lists()
     _refuse_other_settings(config, store, spec, images)
     changed = drift(store.spec, config.out)
     if changed:

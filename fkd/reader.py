@@ -4,6 +4,7 @@ A store may be damaged, or made by a stranger. What a file claims is compared wi
 before it is decompressed, and what it holds with what a labeller can have written after that.
 """
 
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.arrays import Arrays
-from fkd.blocks import REMEDY, WHOLE_REMEDY, BlockFiles
-from fkd.errors import StoreError, first_line
+from fkd.blocks import WHOLE_REMEDY, BlockFiles
+from fkd.errors import BlockError, StoreError, first_line
 from fkd.layout import StoreSpec, array_layouts
 from fkd.packing import unpack_boxes, unpack_codes, unpack_ids
 from fkd.sanity import label_fault, outside
@@ -26,9 +27,11 @@ Array = NDArray[Any]
 _BLOCKS_AT_ONCE = 8
 _PART_BYTES = 2**28
 
+_FEW_SEALS = 4096
+
 
 class Reader:
-    """Reads parts of a store's arrays; `sealed` bool [blocks] says which blocks may be read."""
+    """Reads parts of a store's arrays; `seals` has the SHA-256 of every block that may be read."""
 
     def __init__(self, path: Path, spec: StoreSpec, arrays: Arrays, files: BlockFiles) -> None:
         """Read the seals of all blocks; `torn_seals` says what is wrong with damaged ones."""
@@ -36,37 +39,65 @@ class Reader:
         self._arrays, self._files = arrays, files
         self._layouts = array_layouts(spec)
         self._targets: NDArray[np.int64] | None = None
-        self.torn_seals: dict[int, str] = {}
+        self._compared: set[int] = set()
+        self.torn_seals: dict[int, BlockError] = {}
         self.seals = self._read_seals()
-        self.sealed = np.asarray(self.seals.any(axis=1))
 
     def require_seals(self) -> None:
-        """Raise `StoreError` where a block's seal is damaged."""
-        for number, problem in self.torn_seals.items():
-            file = self._files.seal_file(number)
-            raise StoreError(f"{self.path}: the seal of block {number}, {file} {problem}; {REMEDY}")
+        """Raise `BlockError` where a block's seal is damaged."""
+        for error in self.torn_seals.values():
+            raise error
 
-    def run(self, blocks: range, crops: slice, *, plausible: bool = True) -> Slab:
+    def run(self, blocks: range, crops: slice) -> Slab:
         """Read a run of crops of all images of some blocks, few blocks at a time.
 
-        Unless `plausible` is off, a slab that no labeller writes is an error.
+        The files of a block are compared with its seal when it is first read: checksums do not tell a
+        file from that of another block. A slab that no labeller writes is an error.
         """
-        chunks = [layout.chunk_bytes for layout in self._layouts.values() if layout.by_block]
-        count = max(1, min(_BLOCKS_AT_ONCE, _PART_BYTES // max(chunks)))
-        parts = [blocks[n : n + count] for n in range(0, len(blocks), count)]
         slabs = []
-        for part in parts:
-            slab = self._part(part, crops)
-            if plausible:
-                self._require_plausible(slab, self._images(part))
+        for part in self._parts(blocks):
+            self.require_sealed(part)
+            slab = self.part(part, crops, self.targets())
+            self._require_plausible(slab, part)
             slabs.append(slab)
         return Slab.concatenate(slabs)
+
+    def _parts(self, blocks: range) -> list[range]:
+        chunks = [layout.chunk_bytes for layout in self._layouts.values() if layout.by_block]
+        count = max(1, min(_BLOCKS_AT_ONCE, _PART_BYTES // max(chunks)))
+        return [blocks[n : n + count] for n in range(0, len(blocks), count)]
+
+    def require_sealed(self, blocks: Iterable[int]) -> None:
+        """Raise `BlockError` for a block whose files are not those that were sealed; look once."""
+        for number in blocks:
+            if number in self._compared:
+                continue
+            try:
+                what = self._files.unlike_seal(number, self.seals[number])
+            except OSError as error:
+                what = f"cannot be read ({first_line(error)})"
+                raise BlockError(self.path, number, what, lost=False) from error
+            if what:
+                raise self._damage(number) or BlockError(self.path, number, what)
+            self._compared.add(number)
+
+    def _damage(self, number: int) -> BlockError | None:
+        """Return the error that names the damaged array of a block, if one cannot be read."""
+        crops = slice(0, self.spec.num_crops)
+        try:
+            self.part(range(number, number + 1), crops)
+        except BlockError as error:
+            return error
+        except StoreError:
+            return None
+        return None
 
     def _images(self, blocks: range) -> slice:
         first, last = self.spec.block_range(blocks[0]), self.spec.block_range(blocks[-1])
         return slice(first.start, last.stop)
 
-    def _part(self, blocks: range, crops: slice) -> Slab:
+    def part(self, blocks: range, crops: slice, targets: Array | None = None) -> Slab:
+        """Read a run of crops of few blocks, whatever their values are; without `targets`, as class 0."""
         images = self._images(blocks)
         kept: dict[str, Array] = {}
         if self.spec.scheme.kind == "full":
@@ -75,11 +106,12 @@ class Reader:
             slot = self.read("slot", images, crops)
             used, palette = int(slot.max()) + 1, self._layouts["palette"]
             if used > palette.shape[1]:
-                raise self.implausible(images, f"a slot is {used - 1:,}, past the palette")
+                block = blocks[0] + int(slot.argmax()) // slot[0].size // self.spec.block_images
+                raise self.implausible(block, f"a slot is {used - 1:,}, past the palette")
             palettes = used * len(slot) * np.dtype(palette.dtype).itemsize
             if palettes > _PART_BYTES and len(blocks) > 1:
                 halves = blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]
-                return Slab.concatenate([self._part(half, crops) for half in halves])
+                return Slab.concatenate([self.part(half, crops, targets) for half in halves])
             kept["index"] = unpack_ids(self.read("palette", images, slice(0, used)), slot)
         if "code" in self._arrays:
             kept["code"] = unpack_codes(self.read("code", images, crops))
@@ -88,31 +120,33 @@ class Reader:
             unpack_boxes(self.read("box", images, crops), size),
             self.read("flip", images, crops),
             size,
-            self.targets()[images],
+            np.zeros(len(size), np.int64) if targets is None else targets[images],
             kept,
         )
 
-    def _require_plausible(self, slab: Slab, images: slice) -> None:
+    def _require_plausible(self, slab: Slab, blocks: range) -> None:
         """Refuse what no labeller writes: the labels of strangers may hold anything."""
-        beyond = outside(slab.box, slab.size)
-        if beyond.any():
-            row = int(beyond.any(axis=1).argmax())
-            raise self.implausible(
-                slice(images.start + row, images.start + row + 1), "a box leaves its image"
-            )
-        wrong = label_fault(slab.kept, self.spec.num_classes)
-        if wrong:
-            raise self.implausible(images, wrong)
+        if not outside(slab.box, slab.size).any() and not label_fault(
+            slab.kept, self.spec.num_classes
+        ):
+            return
+        first = self._images(blocks).start
+        for number in blocks:
+            images = self.spec.block_range(number)
+            rows = slice(images.start - first, images.stop - first)
+            beyond = outside(slab.box[rows], slab.size[rows])
+            if beyond.any():
+                image = images[int(beyond.any(axis=1).argmax())]
+                raise self.implausible(number, f"a box of image {image} leaves it")
+            kept = {name: values[rows] for name, values in slab.kept.items()}
+            wrong = label_fault(kept, self.spec.num_classes)
+            if wrong:
+                raise self.implausible(number, wrong)
 
-    def implausible(self, images: slice, what: str) -> StoreError:
-        """Return the error that names a block whose values cannot be."""
-        first, last = (n // self.spec.block_images for n in (images.start, images.stop - 1))
-        where = f"block {first}" if first == last else f"blocks {first} to {last}"
-        if images.stop - images.start == 1:
-            where += f", image {images.start}"
-        return StoreError(
-            f"{self.path}: {where}: {what}, which no labeller writes; do not use this store"
-        )
+    def implausible(self, number: int, what: str) -> BlockError:
+        """Return the error for a block whose values cannot be."""
+        remedy = "no labeller writes that, so do not use this store"
+        return BlockError(self.path, number, what, remedy=remedy)
 
     def whole(self, name: str) -> Array:
         """Read an array that the store has once; one that is lost is an error, never zeros."""
@@ -121,54 +155,69 @@ class Reader:
 
     def read(self, name: str, *selection: slice) -> Array:
         """Read part of an array; a damaged or missing object is an error that names its block."""
+        blocks: list[int] = []
         if self._layouts[name].by_block:
             first, stop, _ = selection[0].indices(self.spec.num_images)
             size = self.spec.block_images
-            numbers = range(first // size, -(-stop // size))
-            self._files.require(name, [n for n in numbers if self.sealed[n]])
+            blocks = [n for n in range(first // size, -(-stop // size)) if n in self.seals]
+            self._files.require(name, blocks)
         try:
             return np.asarray(self._arrays[name][selection])
+        except (MemoryError, OSError) as error:
+            what = f"array '{name}' cannot be read now ({first_line(error)})"
+            raise self._error(blocks[:1], what, lost=False) from error
         except Exception as error:  # codecs raise whatever they like on damaged bytes
-            raise StoreError(self._name_damage(name, selection, error)) from error
+            damaged = [n for n in blocks if not self._decodes(name, n, selection[1:])]
+            what = f"array '{name}' is damaged ({_words(error)})"
+            raise self._error(damaged[:1], what) from error
 
-    def _name_damage(self, name: str, selection: tuple[slice, ...], error: Exception) -> str:
-        """Find the block that cannot be read, for the message."""
-        where, remedy = f"array '{name}'", WHOLE_REMEDY
-        for number in range(self.spec.num_blocks) if self._layouts[name].by_block else ():
-            block = self.spec.block_range(number)
-            try:
-                self._arrays[name][(slice(block.start, block.stop), *selection[1:])]
-            except Exception:  # as above
-                where, remedy = f"block {number}, array '{name}'", REMEDY
-                break
-        return f"{self.path}: {where} is damaged ({_words(error)}); {remedy}"
+    def _error(self, blocks: list[int], what: str, *, lost: bool = True) -> StoreError:
+        for number in blocks:
+            return BlockError(self.path, number, what, lost=lost)
+        return StoreError(f"{self.path}: {what}; {WHOLE_REMEDY}")
 
-    def _read_seals(self) -> Array:
-        """Return the rows of `done`, u8 [blocks, 32], zeros for blocks that are not done.
+    def _decodes(self, name: str, number: int, rest: tuple[slice, ...]) -> bool:
+        block = self.spec.block_range(number)
+        try:
+            self._arrays[name][(slice(block.start, block.stop), *rest)]
+        except Exception:  # as above
+            return False
+        return True
 
-        Fills `torn_seals` with those that are damaged. A seal without bytes is none: a power cut came
-        first.
+    def _read_seals(self) -> dict[int, bytes]:
+        """Return the seal of every block that is done; `torn_seals` gets the errors of damaged ones.
+
+        A seal without bytes is none: a power cut came first.
         """
-        seals = np.zeros(self._layouts["done"].shape, np.uint8)
-        there = []
-        for number in range(self.spec.num_blocks):
-            file = self._files.seal_file(number)
-            if not file.is_file() or file.stat().st_size == 0:
-                continue
-            problem = self._files.problem("done", file)
-            if problem is None:
-                there.append(number)
-            else:
-                self.torn_seals[number] = problem
-        if len(there) == self.spec.num_blocks:
-            with suppress(Exception):  # as below, where it is found out which
-                return np.asarray(self._arrays["done"][:])
+        seals: dict[int, bytes] = {}
+        there = self._files.seals_there()
+        rows = self._rows_of_done(there)
         for number in there:
+            file = self._files.seal_file(number)
             try:
-                seals[number] = self._arrays["done"][number]
-            except Exception as error:  # codecs raise whatever they like on damaged bytes
-                self.torn_seals[number] = f"is damaged ({_words(error)})"
+                problem = self._files.problem("done", file)
+                row = b"" if problem else rows(number)
+                lost = True
+            except (MemoryError, OSError) as error:
+                problem, lost = f"cannot be read now ({first_line(error)})", False
+            except Exception as error:  # as above
+                problem, lost = f"is damaged ({_words(error)})", True
+            if problem:
+                what = f"its seal {problem}"
+                self.torn_seals[number] = BlockError(self.path, number, what, lost=lost)
+            elif any(row):
+                seals[number] = row
         return seals
+
+    def _rows_of_done(self, there: list[int]) -> Callable[[int], bytes]:
+        """Return how to read a block's seal: out of one read of all, unless one of them is damaged."""
+        done = self._arrays["done"]
+        if there and there[-1] < 4 * len(there) + _FEW_SEALS:
+            with suppress(Exception):  # which one it is comes out when each is read
+                if not any(self._files.problem("done", self._files.seal_file(n)) for n in there):
+                    rows = np.asarray(done[: there[-1] + 1])
+                    return lambda number: rows[number].tobytes()
+        return lambda number: np.asarray(done[number]).tobytes()
 
     def targets(self) -> NDArray[np.int64]:
         """Return the class id of every image's folder, int64 [N]."""

@@ -20,7 +20,7 @@ from fkd import arrays as zarr_arrays
 from fkd.arrays import sync
 from fkd.attributes import from_attributes, to_attributes
 from fkd.blocks import BlockFiles
-from fkd.errors import StoreError
+from fkd.errors import BlockError, StoreError, first_line
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList
 from fkd.layout import StoreSpec, array_layouts
 from fkd.packing import pack_boxes, pack_codes, pack_ids
@@ -44,7 +44,10 @@ class LabelStore:
         self.spec = spec
         self._layouts = array_layouts(spec)
         self._files = BlockFiles(path, self._layouts)
-        self._files.require_whole("path")  # bounds all that its attributes may claim
+        self._files.require_names("path", spec.num_images)  # bounds all that attributes may claim
+        self._files.require_names("class_name", spec.num_classes)
+        if writable:
+            self._files.require_no_links()
         self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
         self._reader = Reader(path, spec, self._arrays, self._files)
         if not forgiving:
@@ -110,14 +113,17 @@ class LabelStore:
         path = Path(path)
         if not os.path.lexists(path):
             raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
-        spec = from_attributes(zarr_arrays.read_attributes(path), str(path))
-        return cls(path, spec, writable=writable, forgiving=forgiving)
+        try:
+            spec = from_attributes(zarr_arrays.read_attributes(path), str(path))
+            return cls(path, spec, writable=writable, forgiving=forgiving)
+        except (MemoryError, OSError) as error:
+            raise StoreError(f"{path} cannot be opened ({first_line(error)})") from error
 
     # -- what it holds --------------------------------------------------------------------------
 
     def pending_blocks(self) -> list[int]:
         """Return the numbers of the blocks that are not labelled yet."""
-        return np.flatnonzero(~self._reader.sealed).tolist()
+        return [n for n in range(self.spec.num_blocks) if n not in self._reader.seals]
 
     def require_complete(self) -> None:
         """Raise `StoreError` unless every block is labelled."""
@@ -130,13 +136,10 @@ class LabelStore:
 
     def status(self) -> NDArray[np.uint8]:
         """Return the status of every image, u8 [N]; 0 is labelled (or not reached yet)."""
-        status = np.zeros(self.spec.num_images, np.uint8)
-        for number in np.flatnonzero(self._reader.sealed).tolist():
-            block = self.spec.block_range(number)
-            where = slice(block.start, block.stop)
-            status[where] = self._reader.read("status", where)
-            if status[where].max() >= len(REASONS):
-                raise self._reader.implausible(where, f"a status is {status[where].max()}")
+        status: NDArray[np.uint8] = self._so_far("status")
+        if status.max() >= len(REASONS):
+            number = int(status.argmax()) // self.spec.block_images
+            raise self._reader.implausible(number, f"a status is {status.max()}")
         return status
 
     def num_bad(self) -> int:
@@ -149,14 +152,27 @@ class LabelStore:
         return np.flatnonzero(self.status() == 0)
 
     def content_hashes(self) -> NDArray[np.uint64] | None:
-        """Return the hash of every image's file, u64 [N], 0 for those without labels.
+        """Return the hash of every image's file, u64 [N], 0 for those without labels (yet).
 
         None for a store of format version 1, which has none.
         """
-        if "content_hash" not in self._arrays:
-            return None
-        self.require_complete()
-        return self._reader.read("content_hash", slice(None))
+        return self._so_far("content_hash") if "content_hash" in self._arrays else None
+
+    def sizes(self) -> NDArray[np.uint16]:
+        """Return (height, width) of every image, u16 [N, 2], 0 for those without labels (yet)."""
+        return self._so_far("size")
+
+    def _so_far(self, name: str) -> Array:
+        """Read an array of finished blocks; the rows of others, whose files are no data, are 0."""
+        layout, done = self._layouts[name], self.done_blocks()
+        if len(done) == self.spec.num_blocks:
+            return self._reader.read(name, slice(None))
+        values = np.zeros(layout.shape, layout.dtype)
+        for number in done:
+            block = self.spec.block_range(number)
+            where = slice(block.start, block.stop)
+            values[where] = self._reader.read(name, where)
+        return values
 
     def targets(self) -> NDArray[np.int64]:
         """Return the class id of every image's folder, int64 [N]."""
@@ -202,26 +218,27 @@ class LabelStore:
                 sizes[array if is_data else "metadata"] += file.stat().st_size
         return sizes
 
+    def require_lists(self) -> None:
+        """Raise `StoreError` where paths, sizes, classes or class names are lost or damaged."""
+        self.image_paths(), self.num_bytes(), self.targets(), self.class_names()
+
     # -- checking -------------------------------------------------------------------------------
 
     def done_blocks(self) -> list[int]:
         """Return the numbers of the blocks that are sealed."""
-        return np.flatnonzero(self._reader.sealed).tolist()
+        return sorted(self._reader.seals)
 
-    def torn_seals(self) -> dict[int, str]:
-        """Return what is wrong with damaged seals, by block; only a forgiving store opens with any."""
-        return dict(self._reader.torn_seals)
+    def torn_seals(self) -> list[BlockError]:
+        """Return what is wrong with damaged seals; only a forgiving store opens with any."""
+        return list(self._reader.torn_seals.values())
 
-    def unlike_seal(self, number: int) -> str | None:
-        """Say why a block's files are not those that were sealed, or return None.
-
-        Raises `OSError` where that cannot be told now.
-        """
-        return self._files.unlike_seal(number, self._reader.seals[number].tobytes())
+    def require_sealed(self, number: int) -> None:
+        """Raise `BlockError` where a block's files are not those that were sealed."""
+        self._reader.require_sealed([number])
 
     def read_raw(self, number: int, crops: slice) -> Slab:
-        """Read a run of crops of a block, whatever their boxes and ids are."""
-        return self._reader.run(range(number, number + 1), crops, plausible=False)
+        """Read a run of crops of a block, whatever their boxes and ids are, and without classes."""
+        return self._reader.part(range(number, number + 1), crops)
 
     def image_facts(self, number: int) -> dict[str, Array]:
         """Return what a block says of its images: `size`, `status` and, if kept, `content_hash`."""
@@ -265,14 +282,15 @@ class LabelStore:
             for name, values in arrays.items():
                 self._arrays[name][where.start : where.stop] = values
             sync(self._files.shards(number).values(), self.path)
-            self._arrays["done"][number] = np.frombuffer(self._files.seal(number), np.uint8)
+            seal = self._files.seal(number)
+            self._arrays["done"][number] = np.frombuffer(seal, np.uint8)
             sync([self._files.seal_file(number)], self.path)
         except OSError as error:
             raise StoreError(
                 f"{self.path}: block {number} could not be written ({error}); finished blocks are "
                 "kept, run the same command again to go on"
             ) from error
-        self._reader.sealed[number] = True
+        self._reader.seals[number] = seal
 
     def _pack(self, block: Block) -> dict[str, Array]:
         """Return what is written of a block, by array."""
@@ -307,7 +325,7 @@ class LabelStore:
 
     def read_block(self, number: int) -> Slab:
         """Read all crops of one block."""
-        if not self._reader.sealed[number]:
+        if number not in self._reader.seals:
             raise StoreError(
                 f"{self.path}: block {number} is not labelled; run `fkd label` to go on"
             )

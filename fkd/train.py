@@ -86,7 +86,7 @@ def _prepare(config: TrainConfig, group: Group) -> _Course:
     how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
     card = StudentCard(config.student, store.class_names(), how)
     val = find_val(config, images, store)
-    picks = group.share(select_crops(config.selection, store) if group.leads else None)
+    picks = group.share_result(lambda: select_crops(config.selection, store))
     return _Course(config, store, images, val, schedule, picks, card, group)
 
 

@@ -5,13 +5,24 @@ from pathlib import Path
 
 from fkd.errors import ConfigError, ImagesError, StoreError
 from fkd.evaluate import match_classes
-from fkd.images import ImageList, dataset_root, first_difference, list_images, val_folder
+from fkd.images import (
+    EXTENSIONS,
+    MAX_NUM_BYTES,
+    ImageList,
+    dataset_root,
+    first_difference,
+    list_images,
+    val_folder,
+)
 from fkd.probe import drift
 from fkd.progress import note
 from fkd.recipes import TrainConfig
 from fkd.schedule import Schedule
 from fkd.softlabels import check_reading
 from fkd.store import LabelStore
+
+# Images of a store's list, from each end, that are looked for where the store says they are.
+_LOOKED_AT = 32
 
 
 def open_store(config: TrainConfig) -> LabelStore:
@@ -22,6 +33,11 @@ def open_store(config: TrainConfig) -> LabelStore:
     changed = drift(store.spec, config.store)
     if changed:
         note(f"warning: {changed}")
+    if store.spec.format_version < 2:
+        note(
+            f"warning: {config.store} is of format 1, which keeps no hashes of images: one that was "
+            "replaced by another of the same size would not be noticed"
+        )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
@@ -48,10 +64,20 @@ def image_root(store: LabelStore, folder: Path | None) -> Path:
         if root.is_dir():
             return root
         raise _not_there(store, root)
-    hint, paths = store.spec.images_root, store.image_paths()
-    if not any(os.path.isfile(os.path.join(hint, path)) for path in paths[:9] + paths[-9:]):
+    hint, paths, sizes = store.spec.images_root, store.image_paths(), store.num_bytes()
+    few = [*range(min(_LOOKED_AT, len(paths))), *range(max(0, len(paths) - _LOOKED_AT), len(paths))]
+    if not any(_is_there(os.path.join(hint, paths[n]), int(sizes[n])) for n in few):
         raise _not_there(store, Path(hint))
     return Path(hint)
+
+
+def _is_there(path: str, num_bytes: int) -> bool:
+    """Say whether an image of this size is at a path that a store names, without opening it."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return path.lower().endswith(EXTENSIONS) and min(found.st_size, MAX_NUM_BYTES) == num_bytes
 
 
 def _not_there(store: LabelStore, root: Path) -> ImagesError:

@@ -9,6 +9,12 @@ State = Literal["ok", "FAILED", "note", "skipped"]
 _FEW = 4  # findings that a line names one by one
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}" + ("" if count == 1 else plural)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was found of one part. A note is worth knowing and nothing wrong."""
@@ -41,6 +47,11 @@ class CheckReport:
     def ok(self) -> bool:
         """Whether the store is whole and nothing was found wrong."""
         return not self.pending and all(verdict.state != "FAILED" for verdict in self.verdicts)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The parts that were not looked at."""
+        return tuple(verdict.part for verdict in self.verdicts if verdict.state == "skipped")
 
 
 def judge(part: str, problems: Sequence[str], good: str) -> Verdict:

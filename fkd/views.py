@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Rendering
-from fkd.errors import ImagesError
-from fkd.images import ImageList, content_hash, decode, read_file
+from fkd.images import ImageList
+from fkd.labelled_images import LabelledImages
 from fkd.picks import Bools, Picks, whole_visits
 from fkd.prefetch import SlabReader
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
@@ -57,7 +56,7 @@ def student_batches(
     holds is a function of schedule and picks alone, so a run may be continued from any step.
     """
     labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
-    files = _Files(images, store.content_hashes())
+    files = LabelledImages(images, store.content_hashes())
     how = Rendering(store.spec.size, store.spec.interpolation)
     if picks is None:
         steps = whole_visits(schedule, first_step, rank, num_ranks)
@@ -76,7 +75,7 @@ def student_batches(
 
 def _visit(
     renderer: Renderer,
-    files: "_Files",
+    files: LabelledImages,
     visited: NDArray[np.int64],
     slab: Slab,
     picked: Bools,
@@ -89,19 +88,18 @@ def _visit(
     """
     kept = {name: torch.from_numpy(values[picked]) for name, values in slab.kept.items()}
     targets = torch.from_numpy(np.repeat(slab.target, picked.sum(axis=1)))
-    paths = [files[image_index] for image_index in visited.tolist()]
     batch = StudentBatch(torch.empty(0), kept, targets, visited)
     if renderer.on_device and 3 * _num_pixels(slab).sum() <= _PACKED_BYTES:
-        _render_on_device(renderer, batch, paths, slab, picked, how)
+        _render_on_device(renderer, batch, files, slab, picked, how)
     else:
-        _render_in_threads(renderer, batch, paths, slab, picked, how)
+        _render_in_threads(renderer, batch, files, slab, picked, how)
     return batch
 
 
 def _render_in_threads(
     renderer: Renderer,
     batch: StudentBatch,
-    paths: "list[_File]",
+    files: LabelledImages,
     slab: Slab,
     picked: Bools,
     how: Rendering,
@@ -113,17 +111,19 @@ def _render_in_threads(
 
     def fill(few: range) -> None:
         for n in few:
-            pixels = _decode(paths[n], slab.size[n])
+            pixels = files.decode(int(batch.image_index[n]), slab.size[n])
             own = slice(stop[n - 1] if n else 0, stop[n])
             render_views(pixels, box[own], flip[own], views[own], how.interpolation)
 
-    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(len(paths))]
+    batch.pending += [
+        renderer.pool.submit(fill, few) for few in renderer.share_out(len(batch.image_index))
+    ]
 
 
 def _render_on_device(
     renderer: Renderer,
     batch: StudentBatch,
-    paths: "list[_File]",
+    files: LabelledImages,
     slab: Slab,
     picked: Bools,
     how: Rendering,
@@ -136,7 +136,7 @@ def _render_on_device(
 
     def fill(few: range) -> None:
         for n in few:
-            pixels = _decode(paths[n], slab.size[n])
+            pixels = files.decode(int(batch.image_index[n]), slab.size[n])
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
     def finish() -> None:
@@ -149,46 +149,12 @@ def _render_on_device(
         )
         batch.views = render_table(pixels, table, how.size, how.interpolation)
 
-    batch.pending += [renderer.pool.submit(fill, few) for few in renderer.share_out(len(paths))]
+    batch.pending += [
+        renderer.pool.submit(fill, few) for few in renderer.share_out(len(batch.image_index))
+    ]
     batch.finish = finish
 
 
 def _num_pixels(slab: Slab) -> NDArray[np.int64]:
     size: NDArray[np.int64] = slab.size.astype(np.int64)
     return size[:, 0] * size[:, 1]
-
-
-class _File(NamedTuple):
-    """Where an image is, and the hash of its content when it was labelled, if the store keeps one."""
-
-    path: str
-    content_hash: int | None
-
-
-class _Files:
-    """The files of an image list, by image index."""
-
-    def __init__(self, images: ImageList, hashes: NDArray[np.uint64] | None) -> None:
-        self._images, self._hashes = images, hashes
-
-    def __getitem__(self, image_index: int) -> _File:
-        known = None if self._hashes is None else int(self._hashes[image_index])
-        return _File(self._images.file(image_index), known)
-
-
-def _decode(file: _File, size: NDArray[np.uint16]) -> Tensor:
-    """Decode an image whose content must still be what was labelled."""
-    path, (height, width) = file.path, size
-    encoded = read_file(path)
-    if file.content_hash is not None and content_hash(encoded) != file.content_hash:
-        raise ImagesError(
-            f"{path} is not the file that was labelled (its content is another); restore the image or "
-            "label the folder anew"
-        )
-    pixels = decode(path, encoded)
-    if pixels.shape[-2:] != (height, width):
-        raise ImagesError(
-            f"{path} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, {width}×{height} when it "
-            "was labelled; restore the image or label the folder anew"
-        )
-    return pixels

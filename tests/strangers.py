@@ -17,7 +17,7 @@ from fkd.attributes import digest
 
 ZSTD = Zstd(1)
 
-HUGE = [2**16, 2**31 - 1, 2**31, 2**32, 2**40, 2**53, 2**63, 2**64, 10**30]
+HUGE = [2**16, 2**31 - 1, 2**31, 2**32, 2**40, 2**53, 2**63, 2**64, 10**30, 10**400]
 NASTY = [
     None,
     True,
@@ -275,8 +275,9 @@ def bombs(draw, store):
     name = draw(st.sampled_from(store.chunks()))
     count = store.counts[name.split("/")[0]]
     if not count:
-        size = draw(st.sampled_from([2**20, 2**28]))
-        chunk = bytes(ZSTD.encode(_zeros(size)))
+        chunk = bytes(ZSTD.encode(_zeros(draw(st.sampled_from([2**20, 2**28])))))
+        if draw(st.booleans()):  # behind the right frame, where a decoder goes on
+            chunk = store.files[name][:-4] + chunk
         return {name: chunk + crc(chunk)}
     size = draw(st.sampled_from([2**20, 2**28, 2**31 - 1]))
     header = struct.pack("<BBBBIII", 2, 1, 0x11, 1, size, draw(st.sampled_from([1, size])), 16 + 8)

@@ -293,13 +293,124 @@ def test_the_command_says_what_it_found(folder, run_fkd):
     (folder / "labels.zarr/box/c/3/0/0").unlink()
     done = run_fkd("check", folder / "labels.zarr", "--images", folder / "data")
     assert done.code == 1
-    assert "1 blocks are damaged" in done.out
+    assert "1 block damaged" in done.out
     assert "FAILED" in done.out
     assert "block 3" in done.out
     done = run_fkd("check", folder / "data")
     assert "not a label store" in done.error_line()
     done = run_fkd("check", folder / "labels.zarr", "--views", "0")
     assert "--views is 0" in done.error_line()
+
+
+def test_lost_lists_send_no_block_back(folder):
+    """The labels are whole: only what says whose they are has gone, and may be restored."""
+    store = folder / "labels.zarr"
+    target = store / "target/c/0"
+    content = target.read_bytes()
+    target.unlink()
+    report = check(folder, repair=True)
+    assert states(report)["lists"] == "FAILED"
+    assert states(report)["checksums"] == "ok"
+    assert report.damaged == report.sent_back == ()
+    (store / "box/c/1/0/0").unlink()
+    assert check(folder, repair=True).sent_back == ()
+    with pytest.raises(StoreError, match="array 'target'"):
+        label_images(label_config(folder / "data", store, block_images=4))
+    target.write_bytes(content)
+    assert check(folder, repair=True).sent_back == (1,)
+
+
+@pytest.mark.parametrize("where", ["box/c", "done/c"])
+def test_nothing_is_written_or_removed_through_a_link(folder, tmp_path, where):
+    store = folder / "labels.zarr"
+    shutil.move(store / where, tmp_path / "elsewhere")
+    (store / where).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/1/0").mkdir(exist_ok=True) if where == "box/c" else None
+    before = {f: f.read_bytes() for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()}
+    report = check(folder, repair=True)
+    assert states(report) == {"structure": "FAILED"}
+    assert "is a link" in detail(report, "structure")
+    with pytest.raises(StoreError, match="is a link"):
+        label_images(label_config(folder / "data", store, block_images=4))
+    assert before == {f: f.read_bytes() for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()}
+
+
+def test_images_that_are_gone_are_no_matter_of_where_to_look(folder):
+    """The folder is there and its images are not: that is a finding, not an omission."""
+    change_attributes(folder / "labels.zarr", sign=True, images_root=str(folder / "data/train"))
+    assert check(folder, images=None).ok
+    for file in (folder / "data/train/square").iterdir():
+        file.unlink()
+    assert states(check(folder, images=None))["images"] == "FAILED"
+    shutil.rmtree(folder / "data/train")
+    report = check(folder, images=None)
+    assert states(report)["images"] == "skipped"
+    assert report.skipped == ("images",)
+
+
+def test_a_replaced_image_is_a_verdict_of_the_teacher_too(folder):
+    """Of the same number of bytes, and smaller: a box would hang over its edge."""
+    for file in (folder / "data/train").rglob("*.jpg"):
+        size = file.stat().st_size
+        Image.new("RGB", (8, 8)).save(file)
+        file.write_bytes(file.read_bytes().ljust(size, b"\0"))
+    report = check(folder, teacher=(TEACHER,))
+    assert states(report)["images"] == "ok"
+    assert states(report)["labels"] == "FAILED"
+    assert "is not the file that was labelled" in detail(report, "labels")
+
+
+def test_files_of_another_block_are_never_trained_on(folder):
+    """All checksums of each file are right: a copy that went wrong, or a backup put together."""
+    store = folder / "labels.zarr"
+    for name in ("palette", "slot", "code"):
+        shutil.rmtree(store / name / "c/0")
+        shutil.copytree(store / name / "c/1", store / name / "c/0")
+    loader = StudentLoader(
+        store, images=folder / "data", crops_per_image=2, batch_size=4, scheme=Scheme("topk", 3)
+    )
+    with pytest.raises(StoreError, match="block 0: its files are not those that were sealed"):
+        next(iter(loader))
+
+
+def test_a_store_without_any_label_is_not_well(tmp_path):
+    folder = make_image_folder(tmp_path / "data")
+    for file in (folder / "train").rglob("*.jpg"):
+        file.write_bytes(b"junk")
+    label_images(label_config(folder, tmp_path / "labels.zarr", max_bad=1.0))
+    report = check(tmp_path)
+    assert states(report)["done"] == "FAILED"
+    assert "18 damaged" in detail(report, "done")
+    assert states(check(tmp_path, teacher=(TEACHER,)))["labels"] == "skipped"
+
+
+def test_what_was_not_looked_at_is_not_called_good(folder):
+    store = folder / "labels.zarr"
+    for number in range(5):
+        (store / f"slot/c/{number}/0/0").unlink()
+    found = states(check(folder))
+    assert found["checksums"] == "FAILED"
+    assert found["boxes"] == found["values"] == "skipped"
+
+
+def test_errors_of_the_moment_lose_no_block(folder, monkeypatch):
+    """A disk or a memory that fails for now says nothing of the block."""
+    import zarr
+
+    read, failed = zarr.Array.__getitem__, []
+
+    def fail_once(self, selection):
+        if self.path == "" and self.shape == (18, 6, 3) and not failed:
+            failed.append(1)
+            raise MemoryError("Unable to allocate")
+        return read(self, selection)
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", fail_once)
+    report = check(folder, repair=True, workers=1)
+    assert failed
+    assert states(report)["checksums"] == "FAILED"
+    assert "cannot be read now" in detail(report, "checksums")
+    assert report.damaged == report.sent_back == ()
 
 
 def test_repair_waits_for_no_labeller(folder):

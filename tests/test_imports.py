@@ -50,7 +50,7 @@ ROWS = [
         "picks",
         "calibration",
     ],
-    ["reader", "teachers", "probe", "checkpoints", "real_labels"],
+    ["reader", "labelled_images", "teachers", "probe", "checkpoints", "real_labels"],
     ["store"],
     ["prefetch", "teacher_views", "center_views", "info", "export", "selection"],
     ["views", "evaluate", "assembler", "preflight"],

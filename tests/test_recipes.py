@@ -90,7 +90,9 @@ def test_the_last_epochs_are_evaluated_singly():
     assert sorted(evaluation_steps(config, schedule)) == [80, 160, 190, 195, 200]
 
 
-@pytest.mark.parametrize("name", ["crops_per_image", "batch_size", "micro_batch", "seed", "workers"])
+@pytest.mark.parametrize(
+    "name", ["crops_per_image", "batch_size", "micro_batch", "seed", "workers"]
+)
 def test_counts_are_whole_numbers(name):
     with pytest.raises(FkdError, match=r"is 2\.5; it must be a whole number"):
         TrainConfig.from_recipe("fkd", **{name: 2.5})

@@ -112,7 +112,7 @@ def test_many_blocks_are_read_in_parts(tmp_path):
 
 def test_ids_above_a_palette_tier_and_above_u16(tmp_path):
     spec = make_spec(2, 300, Scheme("topk", 3), classes=70_000)
-    images = ImageList(tmp_path, ["a", "b"], np.zeros(2, int), np.ones(2, int), ("c",))
+    images = ImageList(tmp_path, ["c/a.jpg", "c/b.jpg"], np.zeros(2, int), np.ones(2, int), ("c",))
     names = [str(i) for i in range(70_000)]
     store = LabelStore.create(tmp_path / "s", spec, images, np.array([0, 69_999]), names)
     block = random_block(make_spec(2, 300, Scheme("topk", 3)), 0, np.random.default_rng(1))
@@ -190,7 +190,7 @@ def test_damage_of_other_files_is_found(tmp_path, name):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
-    with pytest.raises(StoreError, match=name):
+    with pytest.raises(StoreError, match="seal" if name == "done" else name):
         read_everything(tmp_path / "s.zarr")
 
 
