@@ -18,6 +18,7 @@ from fkd.config import (
     PackConfig,
     Preprocessing,
     Scheme,
+    ShowConfig,
     TeacherChoice,
     ViewPolicy,
 )
@@ -27,6 +28,7 @@ from fkd.recipes import Augment, Objective, Optim, Selection, TrainConfig
 if TYPE_CHECKING:
     from fkd.check import check_store
     from fkd.checkpoints import load_student
+    from fkd.comparison import Comparison, compare
     from fkd.dryrun import estimate_run
     from fkd.evaluate import Accuracy, evaluate_checkpoint
     from fkd.export import export_student
@@ -35,26 +37,33 @@ if TYPE_CHECKING:
     from fkd.losses import soft_cross_entropy
     from fkd.pack import PackReport, pack_images
     from fkd.plots import plot_runs
+    from fkd.show import show_store
     from fkd.softlabels import SoftLabels
+    from fkd.statistics import LabelStatistics, label_statistics
     from fkd.store import LabelStore
     from fkd.train import train_student
     from fkd.verdicts import CheckReport
 
 _HOME = {
     "Accuracy": "fkd.evaluate",
+    "Comparison": "fkd.comparison",
+    "LabelStatistics": "fkd.statistics",
     "LabelStore": "fkd.store",
     "PackReport": "fkd.pack",
     "SoftLabels": "fkd.softlabels",
     "StudentLoader": "fkd.loader",
     "CheckReport": "fkd.verdicts",
     "check_store": "fkd.check",
+    "compare": "fkd.comparison",
     "estimate_run": "fkd.dryrun",
     "evaluate_checkpoint": "fkd.evaluate",
     "export_student": "fkd.export",
     "label_images": "fkd.label",
+    "label_statistics": "fkd.statistics",
     "load_student": "fkd.checkpoints",
     "pack_images": "fkd.pack",
     "plot_runs": "fkd.plots",
+    "show_store": "fkd.show",
     "soft_cross_entropy": "fkd.losses",
     "train_student": "fkd.train",
 }
@@ -64,9 +73,11 @@ __all__ = [
     "Augment",
     "CheckConfig",
     "CheckReport",
+    "Comparison",
     "Engine",
     "FkdError",
     "LabelConfig",
+    "LabelStatistics",
     "LabelStore",
     "Objective",
     "Optim",
@@ -75,19 +86,23 @@ __all__ = [
     "Preprocessing",
     "Scheme",
     "Selection",
+    "ShowConfig",
     "SoftLabels",
     "StudentLoader",
     "TeacherChoice",
     "TrainConfig",
     "ViewPolicy",
     "check_store",
+    "compare",
     "estimate_run",
     "evaluate_checkpoint",
     "export_student",
     "label_images",
+    "label_statistics",
     "load_student",
     "pack_images",
     "plot_runs",
+    "show_store",
     "soft_cross_entropy",
     "train_student",
 ]

@@ -110,7 +110,7 @@ def ask_again(
             today, then = (_restored(kept, store) for kept in (asked, some.kept))
             apart = divergence(today.dense(spec.num_classes), _positive(then))
             kl.append(apart.clamp_min(0))
-            agrees.append(_top1(today) == _top1(then))
+            agrees.append(today.top_class == then.top_class)
             bar.update(len(some.crops))
     return Agreement(
         torch.cat(kl).numpy(),
@@ -204,7 +204,3 @@ def _restored(kept: Quantized, store: LabelStore) -> SoftLabels:
 def _positive(labels: SoftLabels) -> SoftLabels:
     """Keep a zero from making the divergence infinite: it is 10^-12 at least."""
     return SoftLabels(labels.index, labels.value.clamp_min(1e-12), labels.tail.clamp_min(1e-12))
-
-
-def _top1(labels: SoftLabels) -> Tensor:
-    return labels.value.argmax(dim=1) if labels.index is None else labels.index[:, 0]

@@ -10,6 +10,7 @@ from fkd.cli_check import check
 from fkd.cli_label import info, label
 from fkd.cli_options import RANK
 from fkd.cli_pack import pack
+from fkd.cli_show import show
 from fkd.cli_train import evaluate, export, plot, train
 from fkd.errors import FkdError, Stopped
 from fkd.progress import printable
@@ -75,5 +76,5 @@ def main() -> None:
     """
 
 
-for _command in (label, train, check, evaluate, info, pack, plot, export):
+for _command in (label, train, check, show, evaluate, info, pack, plot, export):
     main.add_command(_command)

@@ -6,6 +6,7 @@ before it is decompressed, and what it holds with what a labeller can have writt
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,28 @@ class Reader:
         The files of a block are compared with its seal when it is first read: checksums do not tell a
         file from that of another block. A slab that no labeller writes is an error.
         """
-        slabs = []
-        for part in self._parts(blocks):
-            self.require_sealed(part)
-            slab = self.part(part, crops, self.targets())
-            self._require_plausible(slab, part)
+        images = self._images(blocks)
+        return self.images(range(images.start, images.stop), crops)
+
+    def images(self, images: range, crops: slice) -> Slab:
+        """Read a run of crops of a run of images, as `run` does."""
+        slabs, size = [], self.spec.block_images
+        step = self._blocks_at_once() * size
+        cuts = [
+            images.start,
+            *range((images.start // step + 1) * step, images.stop, step),
+            images.stop,
+        ]
+        for start, stop in pairwise(cuts):
+            self.require_sealed(range(start // size, -(-stop // size)))
+            slab = self.part(slice(start, stop), crops, self.targets())
+            self._require_plausible(slab, start)
             slabs.append(slab)
         return Slab.concatenate(slabs)
 
-    def _parts(self, blocks: range) -> list[range]:
+    def _blocks_at_once(self) -> int:
         chunks = [layout.chunk_bytes for layout in self._layouts.values() if layout.by_block]
-        count = max(1, min(_BLOCKS_AT_ONCE, _PART_BYTES // max(chunks)))
-        return [blocks[n : n + count] for n in range(0, len(blocks), count)]
+        return max(1, min(_BLOCKS_AT_ONCE, _PART_BYTES // max(chunks)))
 
     def require_sealed(self, blocks: Iterable[int]) -> None:
         """Raise `BlockError` for a block whose files are not those that were sealed; look once."""
@@ -83,9 +94,8 @@ class Reader:
 
     def _damage(self, number: int) -> BlockError | None:
         """Return the error that names the damaged array of a block, if one cannot be read."""
-        crops = slice(0, self.spec.num_crops)
         try:
-            self.part(range(number, number + 1), crops)
+            self.part(self._images(range(number, number + 1)), slice(0, self.spec.num_crops))
         except BlockError as error:
             return error
         except StoreError:
@@ -96,9 +106,8 @@ class Reader:
         first, last = self.spec.block_range(blocks[0]), self.spec.block_range(blocks[-1])
         return slice(first.start, last.stop)
 
-    def part(self, blocks: range, crops: slice, targets: Array | None = None) -> Slab:
-        """Read a run of crops of few blocks, whatever their values are; without `targets`, as class 0."""
-        images = self._images(blocks)
+    def part(self, images: slice, crops: slice, targets: Array | None = None) -> Slab:
+        """Read crops of images of few blocks, whatever their values; without `targets`, as class 0."""
         kept: dict[str, Array] = {}
         if self.spec.scheme.kind == "full":
             kept["log_prob"] = self.read("log_prob", images, crops)
@@ -106,11 +115,12 @@ class Reader:
             slot = self.read("slot", images, crops)
             used, palette = int(slot.max()) + 1, self._layouts["palette"]
             if used > palette.shape[1]:
-                block = blocks[0] + int(slot.argmax()) // slot[0].size // self.spec.block_images
-                raise self.implausible(block, f"a slot is {used - 1:,}, past the palette")
+                image = images.start + int(slot.argmax()) // slot[0].size
+                raise self.implausible(image, f"a slot is {used - 1:,}, past the palette")
             palettes = used * len(slot) * np.dtype(palette.dtype).itemsize
-            if palettes > _PART_BYTES and len(blocks) > 1:
-                halves = blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]
+            if palettes > _PART_BYTES and len(slot) > self.spec.block_images:
+                middle = images.start + len(slot) // 2
+                halves = slice(images.start, middle), slice(middle, images.stop)
                 return Slab.concatenate([self.part(half, crops, targets) for half in halves])
             kept["index"] = unpack_ids(self.read("palette", images, slice(0, used)), slot)
         if "code" in self._arrays:
@@ -124,29 +134,24 @@ class Reader:
             kept,
         )
 
-    def _require_plausible(self, slab: Slab, blocks: range) -> None:
+    def _require_plausible(self, slab: Slab, first_image: int) -> None:
         """Refuse what no labeller writes: the labels of strangers may hold anything."""
-        if not outside(slab.box, slab.size).any() and not label_fault(
-            slab.kept, self.spec.num_classes
-        ):
-            return
-        first = self._images(blocks).start
-        for number in blocks:
-            images = self.spec.block_range(number)
-            rows = slice(images.start - first, images.stop - first)
-            beyond = outside(slab.box[rows], slab.size[rows])
-            if beyond.any():
-                image = images[int(beyond.any(axis=1).argmax())]
-                raise self.implausible(number, f"a box of image {image} leaves it")
-            kept = {name: values[rows] for name, values in slab.kept.items()}
-            wrong = label_fault(kept, self.spec.num_classes)
-            if wrong:
-                raise self.implausible(number, wrong)
+        beyond = outside(slab.box, slab.size)
+        if beyond.any():
+            row = int(beyond.any(axis=1).argmax())
+            raise self.implausible(first_image + row, "a box leaves its image")
+        if label_fault(slab.kept, self.spec.num_classes):
+            for row in range(len(slab.size)):
+                kept = {name: values[row : row + 1] for name, values in slab.kept.items()}
+                wrong = label_fault(kept, self.spec.num_classes)
+                if wrong:
+                    raise self.implausible(first_image + row, wrong)
 
-    def implausible(self, number: int, what: str) -> BlockError:
-        """Return the error for a block whose values cannot be."""
+    def implausible(self, image_index: int, what: str) -> BlockError:
+        """Return the error for an image whose labels cannot be."""
         remedy = "no labeller writes that, so do not use this store"
-        return BlockError(self.path, number, what, remedy=remedy)
+        number = image_index // self.spec.block_images
+        return BlockError(self.path, number, f"image {image_index}: {what}", remedy=remedy)
 
     def whole(self, name: str) -> Array:
         """Read an array that the store has once; one that is lost is an error, never zeros."""

@@ -51,6 +51,11 @@ class SoftLabels:
         """The largest probability of each crop, f32 [B]."""
         return self.value.amax(dim=1)
 
+    @property
+    def top_class(self) -> Tensor:
+        """The most likely class of each crop, int64 [B]."""
+        return self.value.argmax(dim=1) if self.index is None else self.index[:, 0]
+
     def take(self, rows: Tensor) -> "SoftLabels":
         """Return the labels of some crops, int64 [b], in that order."""
         index = None if self.index is None else self.index[rows]

@@ -138,8 +138,7 @@ class LabelStore:
         """Return the status of every image, u8 [N]; 0 is labelled (or not reached yet)."""
         status: NDArray[np.uint8] = self._so_far("status")
         if status.max() >= len(REASONS):
-            number = int(status.argmax()) // self.spec.block_images
-            raise self._reader.implausible(number, f"a status is {status.max()}")
+            raise self._reader.implausible(int(status.argmax()), f"its status is {status.max()}")
         return status
 
     def num_bad(self) -> int:
@@ -238,7 +237,8 @@ class LabelStore:
 
     def read_raw(self, number: int, crops: slice) -> Slab:
         """Read a run of crops of a block, whatever their boxes and ids are, and without classes."""
-        return self._reader.part(range(number, number + 1), crops)
+        block = self.spec.block_range(number)
+        return self._reader.part(slice(block.start, block.stop), crops)
 
     def image_facts(self, number: int) -> dict[str, Array]:
         """Return what a block says of its images: `size`, `status` and, if kept, `content_hash`."""
@@ -325,11 +325,17 @@ class LabelStore:
 
     def read_block(self, number: int) -> Slab:
         """Read all crops of one block."""
-        if number not in self._reader.seals:
-            raise StoreError(
-                f"{self.path}: block {number} is not labelled; run `fkd label` to go on"
-            )
-        return self._reader.run(range(number, number + 1), slice(0, self.spec.num_crops))
+        return self.read_images(self.spec.block_range(number), self.spec.num_crops)
+
+    def read_images(self, images: range, num_crops: int) -> Slab:
+        """Read the first crops of a run of images; the blocks that these lie in must be labelled."""
+        size = self.spec.block_images
+        for number in range(images.start // size, -(-images.stop // size)):
+            if number not in self._reader.seals:
+                raise StoreError(
+                    f"{self.path}: block {number} is not labelled; run `fkd label` to go on"
+                )
+        return self._reader.images(images, slice(0, num_crops))
 
 
 def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ OPTIONS = {
     ),
     "check": "--deep --device --images --repair --seed --teacher --teacher-classes --teacher-weights "
     "--views --workers",
+    "show": "--against --crops --images --out --samples --seed",
     "eval": "--batch-size --device --ema --real --workers",
     "info": "",
     "plot": "--out",

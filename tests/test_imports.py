@@ -31,6 +31,9 @@ ROWS = [
         "recipes",
         "plots",
         "locks",
+        "histograms",
+        "figure_style",
+        "shown_folder",
         "cli_options",
     ],
     ["attributes", "frames"],
@@ -49,15 +52,25 @@ ROWS = [
         "copies",
         "picks",
         "calibration",
+        "crop_figures",
     ],
     ["reader", "labelled_images", "teachers", "probe", "checkpoints", "real_labels"],
     ["store"],
-    ["prefetch", "teacher_views", "center_views", "info", "export", "selection"],
-    ["views", "evaluate", "assembler", "preflight"],
-    ["runs", "learner", "training_data", "audit_blocks", "audit_images", "audit_labels"],
-    ["label", "train", "pack", "loader", "check"],
-    ["dryrun"],
-    ["cli_label", "cli_train", "cli_pack", "cli_check"],
+    ["prefetch", "teacher_views", "center_views", "info", "export", "selection", "sweep"],
+    ["views", "evaluate", "assembler", "preflight", "statistics"],
+    [
+        "runs",
+        "learner",
+        "training_data",
+        "audit_blocks",
+        "audit_images",
+        "audit_labels",
+        "comparison",
+    ],
+    ["label", "train", "pack", "loader", "check", "figures"],
+    ["dryrun", "page", "shown_crops"],
+    ["show"],
+    ["cli_label", "cli_train", "cli_pack", "cli_check", "cli_show"],
     ["cli"],
     ["__main__"],
 ]
@@ -110,7 +123,10 @@ def test_the_documentation_has_the_same_rows():
     ("library", "home"),
     [
         ("zarr", {"arrays"}),
-        ("click", {"cli", "cli_options", "cli_label", "cli_train", "cli_pack", "cli_check"}),
+        (
+            "click",
+            {"cli", "cli_options", "cli_label", "cli_train", "cli_pack", "cli_check", "cli_show"},
+        ),
     ],
 )
 def test_one_room_for_each_outside_library(library, home):
@@ -154,7 +170,7 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
 def test_help_loads_no_heavy_library(tmp_path):
     modules = loaded_modules(
         "from fkd.cli import main\n"
-        "for command in ([], ['label'], ['train'], ['check'], ['eval'], ['info'], ['pack'],"
+        "for command in ([], ['label'], ['train'], ['check'], ['show'], ['eval'], ['info'], ['pack'],"
         " ['plot'], ['export']):\n"
         "    main([*command, '--help'], standalone_mode=False)",
         tmp_path,

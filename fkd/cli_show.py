@@ -1,0 +1,36 @@
+"""`fkd show`."""
+
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from fkd.cli_options import PATH
+from fkd.config import ShowConfig
+
+_SHOW = {f.name: f.default for f in fields(ShowConfig)}
+
+
+@click.command()
+@click.argument("store", type=PATH, default=_SHOW["store"])
+@click.option("--out", type=PATH, help="Folder to write  [default: labels-show for labels.zarr]")
+@click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
+@click.option(
+    "--against", type=PATH, help="Another store of the same crops, by another teacher, to compare."
+)
+@click.option("--samples", default=_SHOW["samples"], help="Images that are drawn.")
+@click.option("--crops", default=_SHOW["crops"], help="Crops that are drawn of each.")
+@click.option("--seed", default=_SHOW["seed"], help="Which images are drawn.")
+def show(**options: Any) -> None:
+    """Make a web page and PNG figures of what STORE (default labels.zarr) holds. Needs matplotlib.
+
+    The page is one file without scripts, and asks the network for nothing. It has images with their boxes
+    and crops, how sure the teacher is, its agreement with the folder's classes, the crops that it is
+    least sure of, and the size by part. An unfinished store is shown as far as it goes.
+
+    \b
+    Example: fkd show labels.zarr --against other.zarr
+    """
+    from fkd.show import show_store
+
+    click.echo(str(show_store(ShowConfig(**options))))

@@ -1,0 +1,160 @@
+"""Two stores of the same crops by different teachers: how far apart their labels are, in nats.
+
+Legend: p and q are the labels of a crop in this store and in the other one, H(p, q) = -Σ_c p_c log q_c.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fkd.errors import StoreError
+from fkd.histograms import Histogram
+from fkd.losses import entropy
+from fkd.progress import progress
+from fkd.softlabels import SoftLabels
+from fkd.store import LabelStore
+from fkd.sweep import Piece, Sweep, swept
+
+# The full scheme stores no lower log-probability, so a class that a teacher rules out altogether costs
+# as much in every scheme, and never infinitely much.
+_LOG_FLOOR = -100.0
+
+_MOST_NATS = 32.0  # a code goes to e^-31.75 of the largest value
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """Means over crops, in nats: H(p, q), H(q, p), the entropies H(p), H(q), and all H(p, q).
+
+    `crossed` is the distribution of H(p, q), up to 32; what is above counts in its last bin.
+    """
+
+    cross_entropy: float
+    reverse_cross_entropy: float
+    entropy: float
+    other_entropy: float
+    crossed: Histogram
+
+    @property
+    def kl(self) -> float:
+        """KL(p ‖ q) = H(p, q) - H(p): what the other teacher's label lacks of this one's."""
+        return self.cross_entropy - self.entropy
+
+    @property
+    def reverse_kl(self) -> float:
+        """KL(q ‖ p)."""
+        return self.reverse_cross_entropy - self.other_entropy
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Numbers from the first `crops_per_image` crops of `num_images` images that both stores label.
+
+    `agreement` is the share of crops on whose top-1 the teachers agree; `divergences` is None where one
+    of the stores keeps no values (`hard`).
+    """
+
+    num_images: int
+    crops_per_image: int
+    agreement: float
+    divergences: Divergences | None
+
+
+def compare(store: LabelStore, other: LabelStore) -> Comparison:
+    """Compare the labels of two stores of the same crops; raises `StoreError` for others."""
+    refuse_other_crops(store, other)
+    sweep = Sweep.plan(store, other)
+    num_images = int(np.count_nonzero(sweep.labelled))
+    if not num_images:
+        raise StoreError(f"{store.path} and {other.path} have no labelled image in common")
+    num_crops = num_images * sweep.num_crops
+    soft = "hard" not in (store.spec.scheme.kind, other.spec.scheme.kind)
+    tally = _Tally(store.spec.num_classes, soft)
+    with progress(
+        None, "compare", unit="crop", total=num_crops, delay=1
+    ) as bar, torch.inference_mode():  # fmt: skip
+        for mine, theirs in zip(swept(store, sweep), swept(other, sweep), strict=True):
+            tally.add(mine, theirs)
+            bar.update(len(mine.image_index) * sweep.num_crops)
+    return Comparison(
+        num_images, sweep.num_crops, tally.agreeing / num_crops, tally.divergences(num_crops)
+    )
+
+
+def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
+    """Raise `StoreError`, naming the difference, unless both stores label the same crops."""
+    mine, theirs = store.spec, other.spec
+    pairs = {
+        "its images (paths and sizes)": (mine.fingerprint, theirs.fingerprint),
+        "the number of classes": (mine.num_classes, theirs.num_classes),
+        "--seed": (mine.views.seed, theirs.views.seed),
+        "--scale": (mine.views.scale, theirs.views.scale),
+        "--ratio": (mine.views.ratio, theirs.views.ratio),
+        "the sampler of views": (mine.sampler, theirs.sampler),
+    }
+    for name, (had, has) in pairs.items():
+        if had != has:
+            raise StoreError(
+                f"--against {other.path} cannot be compared with {store.path}, whose crops are others: "
+                f"{name}: {has}, not {had}"
+            )
+    names = zip(store.class_names(), other.class_names(), strict=False)
+    for number, (had_name, has_name) in enumerate(names):
+        if had_name != has_name:
+            raise StoreError(
+                f"--against {other.path} cannot be compared with {store.path}: its class {number} is "
+                f"{has_name}, not {had_name}"
+            )
+
+
+class _Tally:
+    """Sums over the crops so far."""
+
+    def __init__(self, num_classes: int, soft: bool) -> None:
+        self._num_classes, self._soft = num_classes, soft
+        self.agreeing = 0
+        self._crossed = Histogram(0.0, _MOST_NATS)
+        self._sums = torch.zeros(4, dtype=torch.float64)
+
+    def add(self, mine: Piece, theirs: Piece) -> None:
+        """Count the same crops, as both stores label them."""
+        p, q, num_classes = mine.labels, theirs.labels, self._num_classes
+        self.agreeing += int((p.top_class == q.top_class).sum())
+        if self._soft:
+            crossed = cross_entropy(p, q, num_classes)
+            self._crossed.add(crossed)
+            others = (
+                cross_entropy(q, p, num_classes),
+                entropy(p, num_classes),
+                entropy(q, num_classes),
+            )
+            self._sums += torch.stack([nats.double().sum() for nats in (crossed, *others)])
+
+    def divergences(self, num_crops: int) -> Divergences | None:
+        """Turn sums into means."""
+        if not self._soft:
+            return None
+        crossed, reverse, own, others = (self._sums / num_crops).tolist()
+        return Divergences(crossed, reverse, own, others, self._crossed)
+
+
+def cross_entropy(p: SoftLabels, q: SoftLabels, num_classes: int) -> Tensor:
+    """Return H(p, q) per crop, f32 [B]; where q is zero its log counts as -100.
+
+    Of two sparse labels nothing of size C is made: log q is looked up for the classes that p keeps, and
+    the others enter as one sum.
+    """
+    if p.index is None or q.index is None:
+        return -(p.dense(num_classes) * _log(q.dense(num_classes))).sum(dim=1)
+    log_value, log_tail = _log(q.value), _log(q.tail)
+    same = p.index[:, :, None] == q.index[:, None, :]
+    gain = log_value - log_tail[:, None]
+    kept = log_tail[:, None] + (same * gain[:, None, :]).sum(dim=2)
+    all_classes = log_value.sum(dim=1) + (num_classes - q.index.shape[1]) * log_tail
+    return -(p.value * kept).sum(dim=1) - p.tail * (all_classes - kept.sum(dim=1))
+
+
+def _log(probs: Tensor) -> Tensor:
+    return probs.log().clamp(min=_LOG_FLOOR)

@@ -1,0 +1,305 @@
+"""Figures of label statistics, each in the size of a paper's column, with the numbers that it shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.comparison import Divergences
+from fkd.figure_style import (
+    COLOURS,
+    COLUMN,
+    GREY,
+    INK,
+    MAIN,
+    PAGE,
+    PALE,
+    SECOND,
+    SMALL,
+    bare,
+    name_rows,
+    new_figure,
+    place_axes,
+    plain,
+    shorten,
+    to_png,
+    write,
+)
+from fkd.histograms import Histogram
+from fkd.statistics import Certainty, ClassStatistics, KeptMass
+
+_HEIGHT = 2.1
+_BINS = 40
+_MOST_ROWS = 30  # classes that are named one by one
+
+
+@dataclass(frozen=True)
+class Table:
+    """The numbers of a figure: names of the columns, and rows of text."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file with what a page says of it; `name` is the file's, `alt` for who cannot see it."""
+
+    name: str
+    png: bytes
+    title: str
+    caption: str
+    alt: str
+    table: Table | None = None
+
+
+def certainty_pictures(certainty: Certainty) -> list[Picture]:
+    """Draw how sure the teacher is: top probability, entropy, mass by K."""
+    top, nats = certainty.top_probability, certainty.entropy
+    return [
+        Picture(
+            "top-probability.png",
+            _histogram(top, "probability of the top class", "{:.2f}"),
+            "Top probability",
+            "How sure the teacher is of the class that it names, over crops.",
+            f"Histogram of the top probability: mean {top.mean:.3f}, median {top.quantile(0.5):.3f}.",
+            _bins_table(top, "top probability", "{:.3f}", 20),
+        ),
+        Picture(
+            "entropy.png",
+            _histogram(nats, "entropy of the label, nats", "{:.2f}"),
+            "Entropy",
+            f"0 is one class for certain, {nats.high:.2f} nats all classes alike. Classes that the store "
+            "does not keep share their probability evenly.",
+            f"Histogram of the entropy: mean {nats.mean:.3f} nats, median {nats.quantile(0.5):.3f}.",
+            _bins_table(nats, "entropy, nats", "{:.3f}", 20),
+        ),
+        _kept_picture(certainty.kept_mass),
+    ]
+
+
+def divergence_picture(divergences: Divergences) -> Picture:
+    """Draw the cross-entropy of each crop between two teachers."""
+    crossed = divergences.crossed
+    png = _histogram(crossed, "cross-entropy H(this, other), nats", "{:.2f}", within=0.99)
+    return Picture(
+        "against.png",
+        png,
+        "Cross-entropy between the teachers",
+        "Of each crop, in nats; the axis ends where 99 % of the crops do.",
+        f"Histogram of the cross-entropy of crops: mean {divergences.cross_entropy:.3f} nats.",
+        Table(
+            ("nats, mean over crops", "value"),
+            (
+                ("H(this, other)", f"{divergences.cross_entropy:.4f}"),
+                ("H(other, this)", f"{divergences.reverse_cross_entropy:.4f}"),
+                ("entropy of this", f"{divergences.entropy:.4f}"),
+                ("entropy of the other", f"{divergences.other_entropy:.4f}"),
+                ("KL(this ‖ other)", f"{divergences.kl:.4f}"),
+                ("KL(other ‖ this)", f"{divergences.reverse_kl:.4f}"),
+            ),
+        ),
+    )
+
+
+def _histogram(values: Histogram, xlabel: str, form: str, within: float = 1.0) -> bytes:
+    """Draw shares of crops in bins, and say where their mean and median are."""
+    figure = new_figure(COLUMN, _HEIGHT)
+    axes = place_axes(figure, 0.5, 0.35, COLUMN - 0.62, _HEIGHT - 0.8)
+    high = values.high if within == 1 else max(values.quantile(within), values.high / 100)
+    edges, shares = values.shares(_BINS if within == 1 else 250)
+    shown = edges[:-1] < high
+    width, left = edges[1] - edges[0], edges[:-1][shown]
+    heights = 100 * shares[shown]
+    axes.bar(left, heights, width, align="edge", color=MAIN, alpha=0.8, linewidth=0)
+    axes.set(xlim=(values.low, high), ylim=(0, max(1e-9, heights.max()) * 1.04))
+    plain(axes, xlabel, "share of crops, %")
+    marks = (("mean", values.mean, SECOND), ("median", values.quantile(0.5), INK))
+    _mark_two(axes, sorted(marks, key=lambda mark: mark[1]), form, (values.low, high))
+    return to_png(figure)
+
+
+def _mark_two(
+    axes: Any, marks: Sequence[tuple[str, float, str]], form: str, ends: tuple[float, float]
+) -> None:
+    """Draw a line at each of two numbers, with their names above it on the sides where there is room."""
+    above = axes.get_xaxis_transform()
+    (_, first, _), (_, second, _) = marks
+    low, span = ends[0], ends[1] - ends[0]
+    sides = ["right", "left"]
+    if first - low < 0.3 * span:
+        sides[0] = "left"  # one name above the other where both lie at the same end
+    if ends[1] - second < 0.3 * span:
+        sides[1] = "right"
+    crowded = sides[0] == sides[1] and second - first < 0.35 * span
+    lower = 1 if sides[0] == "left" else 0
+    for number, ((name, x, colour), side) in enumerate(zip(marks, sides, strict=True)):
+        y = 1.12 if crowded and number != lower else 1.02
+        axes.plot(
+            [x, x], [0, y + 0.06], transform=above, color=colour, linewidth=0.9, clip_on=False
+        )
+        text = f" {name} {form.format(x)} "
+        write(axes, x, y, text, transform=above, color=colour, ha=side, va="bottom")
+
+
+def _bins_table(values: Histogram, name: str, form: str, bins: int) -> Table:
+    edges, shares = values.shares(bins)
+    rows = [
+        (f"{form.format(edges[n])} – {form.format(edges[n + 1])}", f"{shares[n]:.2%}")
+        for n in range(bins)
+    ]
+    known = [("mean", values.mean)]
+    known += [(f"{share:.0%} quantile", values.quantile(share)) for share in (0.05, 0.5, 0.95)]
+    return Table(
+        (name, "share of crops"),
+        (*((what, form.format(value)) for what, value in known), *rows),
+    )
+
+
+def _kept_picture(kept: KeptMass) -> Picture:
+    ranks = np.arange(1, len(kept.mean) + 1)
+    figure = new_figure(COLUMN, _HEIGHT)
+    axes = place_axes(figure, 0.5, 0.35, COLUMN - 0.62, _HEIGHT - 0.8)
+    band = axes.fill_between(
+        ranks, 100 * kept.low, 100 * kept.high, color=MAIN, alpha=0.18, linewidth=0
+    )
+    band.set_label("5–95 % of crops")
+    axes.plot(ranks, 100 * kept.mean, color=MAIN, linewidth=1.4, marker="o", markersize=3)
+    axes.set(xlim=(0.7, len(ranks) + 0.3), ylim=(0, 104), yticks=[0, 25, 50, 75, 100])
+    step = 1 if len(ranks) <= 10 else 2 if len(ranks) <= 20 else 5
+    axes.set_xticks(ranks[step - 1 :: step] if step > 1 else ranks)
+    plain(axes, "classes kept, K", "probability kept, %")
+    return Picture(
+        "kept-mass.png",
+        to_png(figure),
+        "Kept mass by K",
+        "Probability that the K most likely classes hold together: mean, and the band of 5 to 95 % of "
+        "crops.",
+        "Curve of the probability kept by K classes: "
+        + ", ".join(f"K = {k}: {kept.mean[k - 1]:.1%}" for k in (1, 5, 10) if k <= len(ranks)),
+        Table(
+            ("K", "mean", "5 % of crops below", "95 % of crops below"),
+            tuple(
+                (str(k), f"{mean:.2%}", f"{low:.2%}", f"{high:.2%}")
+                for k, mean, low, high in zip(ranks, kept.mean, kept.low, kept.high, strict=True)
+            ),
+        ),
+    )
+
+
+def class_picture(classes: ClassStatistics, names: Sequence[str], agreement: float) -> Picture:
+    """Draw the share of crops whose top-1 is the image's class, by class: all of them, or the lowest."""
+    order = np.argsort(classes.agreement, kind="stable")
+    shown = order[:_MOST_ROWS]
+    figure = new_figure(PAGE, 0.75 + 0.17 * max(4, len(shown)))
+    many = len(order) > len(shown)
+    left, width = (4.55, PAGE - 4.75) if many else (1.75, PAGE - 1.95)
+    if many:
+        _spread_of_classes(figure, classes.agreement)
+    _rows_of_classes(figure, classes, names, shown, (left, width), agreement)
+    what = f"the {len(shown)} lowest of {len(order):,} classes" if many else "by class"
+    return Picture(
+        "classes.png",
+        to_png(figure),
+        "Agreement with the folder's class",
+        f"Share of crops whose top-1 is the image's class, {what}; in all {agreement:.1%}. Where the "
+        "open mark, the mean top probability, lies to the right, the teacher is surer than it is right.",
+        f"Share of crops whose top-1 is the image's class, {what}.",
+        _class_table(classes, names, order),
+    )
+
+
+def _rows_of_classes(
+    figure: Any,
+    classes: ClassStatistics,
+    names: Sequence[str],
+    shown: NDArray[np.int64],
+    place: tuple[float, float],
+    agreement: float,
+) -> None:
+    """Draw a row for each class: a filled mark for agreement, an open one for the top probability."""
+    height = 0.17 * max(4, len(shown))
+    axes = place_axes(figure, place[0], 0.3, place[1], height)
+    rows = np.arange(len(shown))[::-1]
+    right = 100 * classes.agreement[shown]
+    axes.set(xlim=(-1, 101), ylim=(-0.6, len(shown) - 0.4))
+    axes.hlines(rows, 0, 100, color=PALE, linewidth=0.6, zorder=0)
+    above = axes.get_xaxis_transform()
+    axes.plot([100 * agreement] * 2, [0, 1], transform=above, color=GREY, linewidth=0.7)
+    top = classes.top_probability
+    if top is not None:
+        axes.hlines(rows, right, 100 * top[shown], color=GREY, linewidth=0.8, zorder=1)
+        axes.plot(
+            100 * top[shown], rows, "o", markersize=4, markerfacecolor="white",
+            markeredgecolor=SECOND, markeredgewidth=1.1, label="mean top probability",
+        )  # fmt: skip
+    axes.plot(right, rows, "o", markersize=4.5, color=MAIN, label="top-1 is the class")
+    plain(
+        axes,
+        "% of crops (filled), mean top probability in % (open)"
+        if top is not None
+        else "% of crops",
+    )
+    axes.spines["left"].set_visible(False)
+    name_rows(axes, rows.tolist(), [shorten(names[n], 24) for n in classes.class_id[shown]])
+    write(axes, 100 * agreement, 1.01, "all", transform=above, ha="center", va="bottom", color=GREY)
+
+
+def _spread_of_classes(figure: Any, agreement: NDArray[np.float64]) -> None:
+    """Draw all classes from the lowest to the highest agreement."""
+    axes = place_axes(figure, 0.5, 0.3, 2.2, 2.2)
+    axes.plot(np.arange(1, len(agreement) + 1), 100 * np.sort(agreement), color=MAIN, linewidth=1.4)
+    axes.set(ylim=(0, 102), xlim=(1, len(agreement)))
+    plain(axes, "classes, lowest first", "top-1 is the class, % of crops")
+
+
+def _class_table(classes: ClassStatistics, names: Sequence[str], order: NDArray[np.int64]) -> Table:
+    columns: tuple[str, ...] = ("class", "crops", "top-1 is the class")
+    soft = classes.top_probability is not None and classes.entropy is not None
+    if soft:
+        columns += ("mean top probability", "mean entropy, nats")
+    rows: list[tuple[str, ...]] = []
+    for n in order.tolist():
+        row: tuple[str, ...] = (
+            names[classes.class_id[n]],
+            f"{classes.crops[n]:,}",
+            f"{classes.agreement[n]:.1%}",
+        )
+        if classes.top_probability is not None and classes.entropy is not None:
+            row += (f"{classes.top_probability[n]:.3f}", f"{classes.entropy[n]:.3f}")
+        rows.append(row)
+    return Table(columns, tuple(rows))
+
+
+def size_picture(parts: dict[str, float], num_crops: int) -> Picture:
+    """Draw the bytes of a crop by part, as one bar; `parts` is from `fkd.info.bytes_per_crop`."""
+    total = parts["total"]
+    sizes = [(name, size) for name, size in parts.items() if name != "total" and size > 0]
+    figure = new_figure(PAGE, 0.8)
+    axes = place_axes(figure, 0.05, 0.26, PAGE - 0.1, 0.26)
+    start = 0.0
+    for number, (name, size) in enumerate(sizes):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.barh([0], [size], left=[start], height=1, color=colour, edgecolor="white", linewidth=1)
+        if size > 0.06 * total:
+            write(axes, start, 0.62, name, va="bottom", color=colour, weight="bold")
+            share = f"{size:.2f}" if size < 0.12 * total else f"{size:.2f} bytes"
+            write(axes, start + size / 2, -0.02, share, ha="center", va="center", color="white")
+        start += size
+    axes.set(xlim=(0, total), ylim=(-0.5, 0.5))
+    bare(axes)
+    write(axes, 0, -0.68, f"{total:.2f} bytes a crop", va="top", fontsize=SMALL)
+    rows = tuple(
+        (name, f"{size:.2f}", f"{size / total:.1%}", f"{size * num_crops / 2**20:,.2f} MiB")
+        for name, size in parts.items()
+    )
+    return Picture(
+        "size.png",
+        to_png(figure),
+        "Size by part",
+        "Bytes on disk for each crop; rest is metadata, paths, names and checksums.",
+        f"Bar of {total:.2f} bytes a crop: " + ", ".join(f"{n} {s:.2f}" for n, s in sizes),
+        Table(("part", "bytes a crop", "share", "in all"), rows),
+    )

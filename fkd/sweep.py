@@ -1,0 +1,96 @@
+"""A sweep over the labels of a store, or of several of the same images, in pieces that fit in memory.
+
+Crops are drawn independently of each other, so the first s of every image are a fair sample of all M.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fkd.slabs import Slab
+from fkd.softlabels import SoftLabels, restore
+from fkd.store import LabelStore
+
+MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
+
+# What is read by one call, and what of it is restored at once: so little stays in a core's cache.
+_CROPS_READ = 2**18
+_VALUES_READ = 2**26
+_VALUES_RESTORED = 2**18
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which labels are read: of the images `labelled`, bool [N], the first `num_crops` (s) each.
+
+    `runs` are read one after the other, each in pieces of `piece_images`.
+    """
+
+    labelled: NDArray[np.bool_]
+    num_crops: int
+    runs: tuple[range, ...]
+    piece_images: int
+
+    @classmethod
+    def plan(cls, *stores: LabelStore, at_most: int = MAX_SWEPT) -> "Sweep":
+        """Choose s so that no more than about `at_most` crops are read; every image has at least one."""
+        sealed = np.logical_and.reduce([reached(store) for store in stores])
+        labelled = np.logical_and.reduce([sealed, *(store.status() == 0 for store in stores)])
+        num_images = int(np.count_nonzero(labelled))
+        least = min(store.spec.num_crops for store in stores)
+        num_crops = max(1, min(least, at_most // max(1, num_images)))
+        width = max(store.spec.kept or store.spec.num_classes for store in stores)
+        block = stores[0].spec.block_images
+        at_once = min(_CROPS_READ, _VALUES_READ // width) // num_crops
+        runs = tuple(_runs(sealed, max(1, at_once // block) * block))
+        return cls(labelled, num_crops, runs, max(1, _VALUES_RESTORED // (num_crops * width)))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Labels of s crops of n images: `image_index` and `target` int64 [n], `labels` of n · s crops."""
+
+    image_index: NDArray[np.int64]
+    target: NDArray[np.int64]
+    labels: SoftLabels
+
+
+def reached(store: LabelStore) -> NDArray[np.bool_]:
+    """Say of every image, bool [N], whether its block is labelled; of an unfinished store some are."""
+    sealed = np.ones(store.spec.num_images, np.bool_)
+    for number in store.pending_blocks():
+        block = store.spec.block_range(number)
+        sealed[block.start : block.stop] = False
+    return sealed
+
+
+def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
+    """Yield the labels of a store, read as all that it keeps; raises `StoreError` for damaged ones."""
+    for run in sweep.runs:
+        slab = store.read_images(run, sweep.num_crops)
+        rows = np.flatnonzero(sweep.labelled[run.start : run.stop])
+        for first in range(0, len(rows), sweep.piece_images):
+            few = rows[first : first + sweep.piece_images]
+            yield Piece(run.start + few, slab.target[few], restored(store, slab, few))
+
+
+def restored(store: LabelStore, slab: Slab, rows: NDArray[np.int64]) -> SoftLabels:
+    """Restore the labels of some images of a slab, image by image."""
+    spec = store.spec
+    kept = {
+        name: torch.from_numpy(values[rows].reshape(-1, values.shape[-1]))
+        for name, values in slab.kept.items()
+    }
+    return restore(kept, spec.scheme, spec.scheme.whole, spec.num_classes)
+
+
+def _runs(sealed: NDArray[np.bool_], length: int) -> Iterator[range]:
+    """Yield the runs of readable images, cut at the multiples of `length`."""
+    edges = np.flatnonzero(np.diff(sealed, prepend=False, append=False)).tolist()
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        cuts = [start, *range((start // length + 1) * length, stop, length), stop]
+        yield from (range(a, b) for a, b in pairwise(cuts))
