@@ -96,14 +96,16 @@ class BlockFiles:
         if problem:
             raise StoreError(f"{self.path}: array '{name}': {problem}; do not use this store")
 
-    def require_no_links(self) -> None:
-        """Refuse a store to be written in which a file or folder is a link: it may lead anywhere."""
+    def require_plain(self) -> None:
+        """Refuse a store to be written that holds a link, which may lead anywhere, a pipe or a device."""
         for path in self.path.rglob("*"):
             if path.is_symlink():
                 raise StoreError(
                     f"{self.path}: {path} is a link, and a store has none; copy the store with its links "
                     "followed (cp -rL)"
                 )
+            if not path.is_file() and not path.is_dir():
+                raise StoreError(f"{self.path}: {path} is no plain file; remove it")
 
     def seals_there(self) -> list[int]:
         """Return the numbers of the blocks whose seal is there and has bytes."""

@@ -47,7 +47,7 @@ class LabelStore:
         self._files.require_names("path", spec.num_images)  # bounds all that attributes may claim
         self._files.require_names("class_name", spec.num_classes)
         if writable:
-            self._files.require_no_links()
+            self._files.require_plain()
         self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
         self._reader = Reader(path, spec, self._arrays, self._files)
         if not forgiving:

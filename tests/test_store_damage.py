@@ -1,6 +1,7 @@
 """Damage to a store, swept over its bytes: what is read is what was committed, or an error."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -140,3 +141,13 @@ def test_a_store_that_cannot_be_made_leaves_nothing(tmp_path):
     with pytest.raises(StoreError, match="cannot be created"):
         make_store(tmp_path / "file" / "s.zarr")
     assert [p.name for p in tmp_path.rglob("*")] == ["file"]
+
+
+def test_a_pipe_in_the_place_of_a_seal_is_not_waited_for(store):
+    """The fuzzer found a reader that opened it, and waited for ever."""
+    seal = store / "done" / "c" / "0" / "0"
+    seal.unlink()
+    os.mkfifo(seal)
+    assert LabelStore.open(store).pending_blocks() == [0]
+    with pytest.raises(StoreError, match="no plain file"):
+        LabelStore.open(store, writable=True)
