@@ -25,6 +25,7 @@ from fkd import (
 )
 from fkd.group import Group
 from fkd.images import list_images
+from fkd.labelled_images import LabelledImages
 from fkd.learner import Learner
 from fkd.renderer import Renderer
 from fkd.schedule import Schedule
@@ -199,7 +200,7 @@ def test_other_images_than_the_labelled_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_image_that_changed_its_dimensions_is_found(tmp_path):
+def test_an_image_that_was_replaced_in_its_own_size_is_found(tmp_path):
     folder = make_image_folder(tmp_path / "data")
     store = label_images(label_config(folder, tmp_path / "s.zarr"))
     file = folder / "train" / "circle" / "003.jpg"
@@ -207,8 +208,12 @@ def test_an_image_that_changed_its_dimensions_is_found(tmp_path):
     Image.new("RGB", (20, 20)).save(file)
     with file.open("ab") as tail:
         tail.write(b"\0" * (size - file.stat().st_size))
-    with pytest.raises(FkdError, match=r"003\.jpg has 20×20 pixels"):
+    with pytest.raises(FkdError, match=r"003\.jpg is not the file that was labelled"):
         train(store, tmp_path / "run")
+    # A store of format 1 has no hashes; the height and width remain.
+    files = LabelledImages(list_images(folder / "train"), None)
+    with pytest.raises(FkdError, match=r"003\.jpg has 20×20 pixels"):
+        files.decode(3, store.sizes()[3])
 
 
 def test_moved_images_are_found_where_the_user_says(tmp_path):
