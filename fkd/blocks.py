@@ -24,11 +24,12 @@ class BlockFiles:
 
     def shards(self, number: int) -> dict[str, Path]:
         """Return the file of every array that has one object per block, in the order of the seal."""
-        return {
-            name: self.path.joinpath(name, "c", str(number), *["0"] * (len(layout.shape) - 1))
-            for name, layout in self._layouts.items()
-            if layout.by_block
-        }
+        names = (name for name, layout in self._layouts.items() if layout.by_block)
+        return {name: self._shard(name, number) for name in names}
+
+    def _shard(self, name: str, number: int) -> Path:
+        zeros = ["0"] * (len(self._layouts[name].shape) - 1)
+        return self.path.joinpath(name, "c", str(number), *zeros)
 
     def seal_file(self, number: int) -> Path:
         """Return the file that says that a block is done."""
@@ -69,7 +70,7 @@ class BlockFiles:
         zarr would fill what is absent with zeros, and decompress whatever it finds.
         """
         for number in numbers:
-            file = self.shards(number)[name]
+            file = self._shard(name, number)
             try:
                 problem = self.problem(name, file)
             except OSError as error:
