@@ -9,7 +9,7 @@ from fkd.errors import BlockError, StoreError, first_line
 from fkd.frames import fault, too_many_names
 from fkd.layout import ArrayLayout
 
-WHOLE_REMEDY = "restore the file or label anew"
+WHOLE_REMEDY = "restore the file, or label anew with --overwrite"
 
 
 class BlockFiles:

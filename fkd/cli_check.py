@@ -36,8 +36,9 @@ from fkd.verdicts import CheckReport, counted
 def check(store: Path, **options: Any) -> None:
     """Check STORE (default labels.zarr): every block, its values, and that the images are the same.
 
-    Exit code 0: all is well. 1: something is wrong, or blocks are not labelled yet. 2: there is no store,
-    or what was asked for cannot be done.
+    Exit code 0: nothing is wrong; the last line names what was not looked at, such as images that are
+    elsewhere. 1: something is wrong, or blocks are not labelled yet. 2: there is no store, or what was
+    asked for cannot be done.
 
     \b
     Example: fkd check labels.zarr
@@ -78,6 +79,8 @@ def _summary(report: CheckReport) -> str:
     lost = counted(len(report.damaged), "block")
     if report.sent_back:
         return f"{lost} sent back; the same `fkd label` command makes them again, and only them"
+    if any(v.part == "lists" and v.state == "FAILED" for v in report.verdicts):
+        return "its lists are damaged: restore that file, or label anew; no block is sent back"
     if report.damaged:
         return (
             f"{lost} damaged; `fkd check --repair` sends what can be made again back to `fkd label`"

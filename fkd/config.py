@@ -53,6 +53,14 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         )
 
 
+def _as_paths(config: object, *names: str) -> None:
+    """Let paths be given as text, as from a script of a few lines."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, str):
+            object.__setattr__(config, name, Path(value))
+
+
 def _plain(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
@@ -299,6 +307,7 @@ class CheckConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        _as_paths(self, "store", "images")
         check_count("--views", self.num_views, 1, 10_000_000)
         check_count("--seed", self.seed, 0, MAX_SEED)
         check_count("--workers", self.workers, 1, MAX_WORKERS)
@@ -344,6 +353,7 @@ class ShowConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _as_paths(self, "store", "out", "images", "against")
         check_count("--samples", self.samples, 0, 100)
         check_count("--crops", self.crops, 1, 24)
         check_count("--seed", self.seed, 0, MAX_SEED)

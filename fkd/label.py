@@ -53,7 +53,7 @@ def label_images(config: LabelConfig) -> LabelStore:
         if pending and ranks.leads:
             check_teachers(teachers, images, config)
         elif ranks.leads:
-            note(f"{config.out} is complete: there is nothing to do")
+            note(f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)")
             return store
         label_blocks(config, images, teachers, store, ranks, pending)
     store = LabelStore.open(config.out)

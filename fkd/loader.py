@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fkd.calibration import training_labels
+from fkd.config import Scheme
 from fkd.crops import normalize
 from fkd.errors import ConfigError
 from fkd.recipes import Selection, TrainConfig
@@ -56,6 +57,8 @@ class StudentLoader:
             )
         if not 0 <= rank < num_ranks:
             raise ConfigError(f"rank is {rank}; it must lie between 0 and {num_ranks - 1}")
+        if isinstance(settings.get("scheme"), str):
+            settings["scheme"] = Scheme.parse(settings["scheme"])
         config = TrainConfig.from_recipe("fkd", store=Path(store), **settings)
         self._config, self._rank, self._num_ranks = config, rank, num_ranks
         self._store = open_store(config)

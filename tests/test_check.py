@@ -422,3 +422,10 @@ def test_repair_waits_for_no_labeller(folder):
     ):
         check(folder, repair=True)
     assert seal.is_file()
+
+
+def test_paths_may_be_text(folder):
+    report = check_store(CheckConfig(str(folder / "labels.zarr"), images=str(folder / "data")))
+    assert report.ok
+    settings = {"crops_per_image": 2, "batch_size": 4, "images": folder / "data"}
+    assert StudentLoader(str(folder / "labels.zarr"), scheme="topk2", **settings)

@@ -24,7 +24,7 @@ from fkd.errors import FkdError, ImagesError
 ROUNDS = int(os.environ.get("FKD_FAULT_ROUNDS", "20"))
 LABEL = "label --teacher resnet18 --teacher-weights none --size 32 --crops 30 --block 2 --workers 1"
 LABEL = f"{LABEL} --compress topk3 --batch-size 16 --device cpu --out labels.zarr data".split()
-TRAIN = "train labels.zarr --student resnet18 --crops-per-image 2 --compress topk3 --epochs 24"
+TRAIN = "train labels.zarr --student resnet18 --crops-per-image 2 --compress topk3 --epochs 16"
 TRAIN += " --batch-size 12 --save-every 0.0005 --workers 1 --device cpu --resume --out run"
 TRAIN = TRAIN.split()
 SHORT = ["--images", "data", "--epochs", "2", "--out", "run2"]
