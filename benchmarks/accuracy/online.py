@@ -20,6 +20,8 @@ from fkd.train import rate_at
 from fkd.training_data import find_images, find_val, open_store, plan
 from fkd.views import StudentBatch, student_batches
 
+_LOG_EVERY = 10
+
 
 class OnlineLearner(Learner):
     """Learns from what the teacher says of a batch now; what the store says of it is not read."""
@@ -51,16 +53,19 @@ def train_online(config: TrainConfig, teacher: Teacher) -> None:
     with joined("cpu") as group, Renderer(config.workers, device) as renderer:
         learner = OnlineLearner(config, card, store.spec.scheme, build_student(card), device, group)
         learner.teacher = teacher
-        began = time.perf_counter()
+        lines, since = [], time.perf_counter()
         batches = student_batches(renderer, store, images, schedule)
         steps = progress(range(schedule.total_steps), "train online", unit="step")
         for step, batch in zip(steps, batches, strict=True):
             learner.step(batch, step, lr=rate_at(config, schedule, step), hard_weight=0.0)
-        seconds = time.perf_counter() - began
+            if (step + 1) % _LOG_EVERY == 0 or step + 1 == schedule.total_steps:
+                views, now = ((step % _LOG_EVERY) + 1) * schedule.batch_size, time.perf_counter()
+                lines.append(
+                    {"kind": "train", "step": step + 1, "views_per_s": views / (now - since)}
+                )
+                since = now
         found = evaluate(learner.student, how, card.classes, val, 128, config.workers)
-    views = schedule.total_steps * schedule.batch_size
-    lines = [
-        {"kind": "train", "step": schedule.total_steps, "views_per_s": views / seconds},
-        {"kind": "eval", "step": schedule.total_steps, "top1": found.top1, "top5": found.top5},
-    ]
+    lines.append(
+        {"kind": "eval", "step": schedule.total_steps, "top1": found.top1, "top5": found.top5}
+    )
     (config.out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from fkd import LabelConfig, LabelStore, Scheme, TeacherChoice, label_images
@@ -76,7 +76,7 @@ def derive(
         num_classes=source.spec.num_classes,
         scheme=scheme,
         **{name: getattr(source.spec, name) for name in kept - {"sampler"}},
-        sampler="derived",
+        sampler=source.spec.sampler if _in_order(slots) else "derived",
     )
     aside = path.with_suffix(".partial")
     store = LabelStore.create(aside, spec, images, source.targets(), source.class_names())
@@ -100,6 +100,10 @@ def derive(
     return LabelStore.open(path)
 
 
+def _in_order(slots: NDArray[np.int64]) -> bool:
+    return bool((slots == np.arange(slots.shape[1])).all())
+
+
 def once_per_image(images: ImageList, teacher: Teacher) -> Tensor:
     """Return what the teacher says of each whole image, f32 [N, C]: the mistake that FKD corrects."""
     views = _whole_images(images, teacher.preprocessing.rendering)
@@ -112,17 +116,21 @@ def label_maps(images: ImageList, choice: TeacherChoice, teacher: Teacher, size:
     The classifier is applied at every place of the last features instead of to their mean (Yun et al.,
     CVPR 2021); what is pooled later are logits of the folder's classes.
     """
-    model: Any = open_source(choice, len(images.classes), teacher.device).model
-    linear, columns = model.classifier[-1], teacher.class_map.columns
-    weight, bias = linear.weight, linear.bias
-    if columns is not None:
-        weight, bias = weight[columns], bias[columns]
+    features, linear = _split(open_source(choice, len(images.classes), teacher.device).model)
     how, maps = teacher.preprocessing, []
     for views in _whole_images(images, Rendering(size, how.interpolation)):
         with torch.inference_mode():
-            features = model.features(normalize(views, how.mean, how.std))
-            maps.append(torch.einsum("bdhw,cd->bchw", features, weight) + bias[:, None, None])
+            found = features(normalize(views, how.mean, how.std))
+            logits = torch.einsum("bdhw,cd->bchw", found, linear.weight)
+            maps.append(logits + linear.bias[:, None, None])
     return torch.cat(maps)
+
+
+def _split(model: Any) -> tuple[nn.Module, nn.Linear]:
+    """Return what comes before the mean over places, and the classifier after it."""
+    if hasattr(model, "features"):
+        return model.features, model.classifier[-1]
+    return nn.Sequential(*list(model.children())[:-2]), model.fc
 
 
 def pooled(maps: Tensor, sizes: NDArray[np.uint16]) -> Relabel:

@@ -7,23 +7,30 @@ and size; what a table varies is in the trial's name.
 from dataclasses import dataclass, field
 from typing import Any
 
-EPOCHS = 20
-STORED = 32  # M of the store that is labelled
-KEPT = (1, 2, 5)
-PER_IMAGE = (1, 2, 4, 8, 16)
-FEW_CROPS = (2, 4, 8, 16)
-
 COMMON: dict[str, Any] = {
-    "student": "students:thin_resnet",
-    "epochs": EPOCHS,
-    "batch_size": 128,
+    "student": "thin_resnet:thin_resnet",
     "lr": 1.0,
     "warmup_epochs": 1.0,
     "weight_decay": 1e-4,
-    "eval_every": EPOCHS,
-    "device": "cpu",
     "render": "cpu",
 }
+KEPT = (1, 2, 5)
+PER_IMAGE = (1, 2, 4, 8, 16)
+FEW_CROPS = (4, 10, 25, 50)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the students of a study learn: `epochs` in batches, from `stored` crops an image, M."""
+
+    epochs: int
+    stored: int
+    batch_size: int = 128
+
+    @property
+    def redrawn(self) -> int:
+        """The crops that table "replacement" draws from: as the paper's 200 for 300 epochs."""
+        return min(self.stored, max(1, self.epochs * 2 // 3))
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,23 @@ class Trial:
         said = [self.store, self.compress, *(f"{k}={v}" for k, v in sorted(self.settings.items()))]
         return "_".join([*said, *(["online"] if self.online else []), f"seed{seed}"])
 
+    @property
+    def hard(self) -> bool:
+        """Whether the student looks at the folder's class alone."""
+        return self.settings.get("hard_weight") == 1.0
+
+
+def planned_trials(plan: Plan) -> list[Trial]:
+    """Return the rows of all tables of a study."""
+    return [
+        *_methods(),
+        *_schemes(),
+        *_per_image(plan),
+        *_stored(plan),
+        *_redrawn(plan),
+        *_mixing(),
+    ]
+
 
 def _one(**more: Any) -> dict[str, Any]:
     return {"crops_per_image": 1, **more}
@@ -49,37 +73,66 @@ def _one(**more: Any) -> dict[str, Any]:
 
 HARD = {"hard_weight": 1.0}
 
-TRIALS = (
-    Trial("methods", "plain supervised", settings=_one(**HARD)),
-    Trial("methods", "online distillation", settings=_one(), online=True),
-    Trial("methods", "one label an image", "image", settings=_one()),
-    Trial("methods", "label map, RoI-align", "map", settings=_one()),
-    Trial("methods", "FKD, full", settings=_one()),
-    Trial("methods", "FKD, topk5", compress="topk5", settings=_one()),
-    Trial("methods", "FKD, topk5, m = 4", compress="topk5", settings={"crops_per_image": 4}),
-    *(
-        Trial("schemes", name, compress=scheme, settings=_one())
-        for name, scheme in (
-            ("full", "full"),
-            ("hard", "hard"),
-            ("smoothing", "smooth"),
-            *((f"MS, K = {k}", f"topk{k}-smooth") for k in KEPT),
-            *((f"MR, K = {k}", f"topk{k}") for k in KEPT),
-        )
-    ),
-    *(
+
+def _methods() -> list[Trial]:
+    return [
+        Trial("methods", "plain supervised", settings=_one(**HARD)),
+        Trial("methods", "online distillation", settings=_one(), online=True),
+        Trial("methods", "one label an image", "image", settings=_one()),
+        Trial("methods", "label map, RoI-align", "map", settings=_one()),
+        Trial("methods", "FKD, full", settings=_one()),
+        Trial("methods", "FKD, topk5", compress="topk5", settings=_one()),
+        Trial("methods", "FKD, topk5, m = 4", compress="topk5", settings={"crops_per_image": 4}),
+    ]
+
+
+def _schemes() -> list[Trial]:
+    named = {"full": "full", "hard": "hard", "smoothing": "smooth"}
+    named |= {f"MS, K = {k}": f"topk{k}-smooth" for k in KEPT}
+    named |= {f"MR, K = {k}": f"topk{k}" for k in KEPT}
+    return [
+        Trial("schemes", name, compress=scheme, settings=_one()) for name, scheme in named.items()
+    ]
+
+
+def _per_image(plan: Plan) -> list[Trial]:
+    return [
         Trial("crops an image", f"m = {m}", compress="topk5", settings={"crops_per_image": m})
         for m in PER_IMAGE
-    ),
-    *(Trial("stored crops", f"M = {m}", f"first{m}", "topk5", _one()) for m in FEW_CROPS),
-    Trial("stored crops", f"M = {STORED}", compress="topk5", settings=_one()),
-    Trial("replacement", "each once before any twice, M = 20", "first20", "topk5", _one()),
-    Trial("replacement", "drawn with replacement, M = 20", "drawn20", "topk5", _one()),
-    Trial("mixing", "none", compress="topk5", settings=_one()),
-    Trial("mixing", "mixup 0.2", compress="topk5", settings=_one(mixup=0.2)),
-    Trial("mixing", "cutmix 1", compress="topk5", settings=_one(cutmix=1.0)),
-    Trial("mixing", "hard weight 0.5", compress="topk5", settings=_one(hard_weight=0.5)),
-    Trial("mixing", "plain supervised", settings=_one(**HARD)),
-    Trial("mixing", "plain, mixup 0.2", settings=_one(**HARD, mixup=0.2)),
-    Trial("mixing", "plain, cutmix 1", settings=_one(**HARD, cutmix=1.0)),
-)
+        if m <= min(plan.stored, plan.batch_size)
+    ]
+
+
+def _stored(plan: Plan) -> list[Trial]:
+    few = [
+        Trial("stored crops", f"M = {m}", f"first{m}", "topk5", _one())
+        for m in FEW_CROPS
+        if m < plan.stored
+    ]
+    return [*few, Trial("stored crops", f"M = {plan.stored}", compress="topk5", settings=_one())]
+
+
+def _redrawn(plan: Plan) -> list[Trial]:
+    count, four = plan.redrawn, {"crops_per_image": 4}
+    return [
+        Trial("replacement", f"each once in turn, M = {count}", f"first{count}", "topk5", four),
+        Trial("replacement", f"drawn with replacement, M = {count}", "drawn", "topk5", four),
+    ]
+
+
+def _mixing() -> list[Trial]:
+    fkd = {
+        "FKD": {},
+        "FKD, mixup 0.2": {"mixup": 0.2},
+        "FKD, cutmix 1": {"cutmix": 1.0},
+        "FKD, hard weight 0.5": {"hard_weight": 0.5},
+    }
+    plain = {
+        "plain supervised": {},
+        "plain, mixup 0.2": {"mixup": 0.2},
+        "plain, cutmix 1": {"cutmix": 1.0},
+    }
+    return [
+        *(Trial("mixing", n, compress="topk5", settings=_one(**more)) for n, more in fkd.items()),
+        *(Trial("mixing", n, settings=_one(**HARD, **more)) for n, more in plain.items()),
+    ]

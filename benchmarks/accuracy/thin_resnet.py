@@ -6,8 +6,8 @@ from torch.nn import functional
 
 
 def thin_resnet(num_classes: int) -> nn.Module:
-    """Build a ResNet-10 of width 16: 0.3 M parameters, 7 % of a resnet18's work at the same size."""
-    width = 16
+    """Build a ResNet-10 of width 24 with 0.7 M parameters."""
+    width = 24
     layers: list[nn.Module] = [
         nn.Conv2d(3, width, 5, 2, 2, bias=False),
         nn.BatchNorm2d(width),

@@ -1,0 +1,127 @@
+"""What the students of a study reached, read from its folder."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from stores import derive_as
+from trials import COMMON, Plan, Trial, planned_trials
+
+from fkd import LabelStore, Scheme
+from fkd.info import bytes_per_crop
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: top-1 in percent of each seed that has been trained."""
+
+    trial: Trial
+    top1: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """As the table says."""
+        return self.trial.name
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds, 0 for one."""
+        return stdev(self.top1) if len(self.top1) > 1 else 0.0
+
+    @property
+    def shown(self) -> str:
+        """Mean ± spread, and the number of seeds."""
+        return f"{mean(self.top1):.1f} ± {self.spread:.1f} ({len(self.top1)})"
+
+    def against(self, other: "Row") -> str:
+        """Return the difference of the means, ± its standard error."""
+        difference = mean(self.top1) - mean(other.top1)
+        error = math.hypot(*(row.spread / math.sqrt(len(row.top1)) for row in (self, other)))
+        return f"{difference:+.1f} ± {error:.1f}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study: its folder, and what is known of it."""
+
+    folder: Path
+    about: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def title(self) -> str:
+        """Return what tells a study from others."""
+        each = self.about["images"] // self.about["classes"]
+        return f"{each} images a class, {self.about['epochs']} epochs"
+
+    @property
+    def command(self) -> str:
+        """Return what was run."""
+        return str(self.about["command"])
+
+    @property
+    def plan(self) -> Plan:
+        """Return the plan of its trials."""
+        return Plan(*(self.about[name] for name in ("epochs", "stored", "batch_size")))
+
+    def rows(self, table: str) -> list[Row]:
+        """Return the rows of a table of which a seed has been trained."""
+        trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
+        rows = [Row(trial, self._top1(trial)) for trial in trials]
+        return [row for row in rows if row.top1]
+
+    def _top1(self, trial: Trial) -> tuple[float, ...]:
+        files = [self.folder / "runs" / trial.key(seed) / "trial.json" for seed in range(100)]
+        return tuple(100 * json.loads(f.read_text())["top1"] for f in files if f.exists())
+
+    def training(self, row: Row) -> float:
+        """Return the seconds of one training: all crops, at the speed of a machine without other work."""
+        crops = self.about["epochs"] * self.about["images"]
+        return float(crops / self.about["views_per_s"][row.name])
+
+    def labelling(self, row: Row) -> float:
+        """Return the seconds of labelling, 0 where nothing is labelled before."""
+        trial = row.trial
+        return 0.0 if trial.online or trial.hard else float(self.about["seconds"][trial.store])
+
+    def agreement(self, row: Row) -> float | None:
+        """Return on which share of the crops a label's first class is the teacher's for that crop."""
+        if row.trial.hard:
+            return None
+        return 1.0 if row.trial.store == "full" else float(self.about["agreement"][row.trial.store])
+
+    def bytes_per_crop(self, row: Row) -> float:
+        """Return the bytes a crop of a store that keeps just this; it is made once."""
+        scheme = Scheme.parse(row.trial.compress)
+        stored = Scheme("topk", scheme.k) if scheme.kind == "topk" else scheme
+        source = LabelStore.open(self.folder / "full.zarr")
+        kept = source if scheme.kind == "full" else derive_as(source, self.folder, stored)
+        return bytes_per_crop(kept)["total"]
+
+    def settings(self, data: str) -> dict[str, str]:
+        """Return what its figures were made with, by name."""
+        said = self.about
+        crops = said["epochs"] * said["images"]
+        tuned = f", tuned for {said['tuned']:g} epochs on all {data}" if said["tuned"] else ""
+        amp = "" if said["amp"] == "off" else f", {said['amp']}"
+        return {
+            "images": f"{data}, {said['images']:,} of {said['classes']} classes; val {said['val']:,}",
+            "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
+            "student": f"ResNet-10 of width 24 (0.7 M parameters) from scratch, {said['size']} px{amp}",
+            "crops seen": f"{crops:,} ({said['epochs']} epochs)",
+            "optimizer": f"SGD, batch {said['batch_size']}, lr {COMMON['lr']:g} at 1024, half a cosine",
+            "stored": f"M = {said['stored']}, labelled in {said['seconds']['full']:,.0f} s",
+            "machine": f"{said['hardware']}, torch {said['torch']}, {said['date']}",
+        }
+
+
+def read(folder: Path) -> Outcome:
+    """Read a study."""
+    return Outcome(folder, json.loads((folder / "about.json").read_text()))

@@ -1,0 +1,112 @@
+"""The study of accuracy: its stores say what their names say, and its scripts end in a report."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import fkd_environment, label_config, make_image_folder
+
+from fkd import LabelStore, Scheme, label_images
+from fkd.images import ImageList, list_images
+
+FOLDER = Path(__file__).parent.parent / "benchmarks" / "accuracy"
+
+
+@pytest.fixture
+def stores(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import stores
+
+    yield stores
+    sys.modules.pop("stores")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labelled")
+    images = make_image_folder(folder / "data")
+    store = label_images(label_config(images, folder / "full.zarr", scheme=Scheme("full")))
+    return list_images(images / "train"), store
+
+
+def test_a_store_of_chosen_crops_has_their_boxes_and_labels(stores, labelled, tmp_path):
+    images, source = labelled
+    slots = np.random.default_rng(1).integers(6, size=(len(images), 4))
+    derived = stores.derive(source, tmp_path / "drawn.zarr", images, Scheme("full"), slots)
+    had, has = (store.read_crops(range(m)) for store, m in ((source, 6), (derived, 4)))
+    rows = np.arange(len(images))[:, None]
+    np.testing.assert_array_equal(has.box, had.box[rows, slots])
+    np.testing.assert_array_equal(has.flip, had.flip[rows, slots])
+    np.testing.assert_allclose(
+        np.exp(has.kept["log_prob"].astype(np.float32)),
+        np.exp(had.kept["log_prob"][rows, slots].astype(np.float32)), atol=2e-3,
+    )  # fmt: skip
+    assert derived.spec.sampler == "derived" != source.spec.sampler
+    np.testing.assert_array_equal(derived.content_hashes(), source.content_hashes())
+
+
+def test_a_label_map_is_pooled_where_the_box_lies(stores):
+    """Left halves say class 0, right halves class 1; the image is twice as wide as it is high."""
+    maps = torch.zeros(1, 2, 4, 4)
+    maps[0, 0, :, :2], maps[0, 1, :, 2:] = 8, 8
+    sizes = np.array([[100, 200]], np.uint16)
+    boxes = np.array([[[0, 0, 100, 80], [0, 120, 100, 80], [10, 50, 60, 100]]], np.uint16)
+    probs = stores.pooled(maps, sizes)(range(1), boxes, np.zeros((1, 3), bool))
+    assert probs.shape == (1, 3, 2)
+    assert probs[0, 0, 0] > 0.99
+    assert probs[0, 1, 1] > 0.99
+    assert probs[0, 2, 0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_one_label_an_image_is_what_the_teacher_says_of_all_of_it(stores, labelled, tmp_path):
+    images, source = labelled
+    choice = label_config(images.root, tmp_path / "x").teachers[0]
+    teacher = stores.load_teacher(choice, images)
+    probs = stores.once_per_image(images, teacher)
+    assert probs.shape == (len(images), 3)
+    some = ImageList(
+        images.root, images.paths[3:5], images.targets[3:5], images.num_bytes[3:5], images.classes
+    )
+    torch.testing.assert_close(stores.once_per_image(some, teacher), probs[3:5])
+    every = np.tile(np.arange(6), (len(images), 1))
+    relabel = stores.repeated(probs)
+    store = stores.derive(source, tmp_path / "one.zarr", images, Scheme("full"), every, relabel)
+    kept = torch.from_numpy(store.read_crops(range(6)).kept["log_prob"]).float().exp()
+    torch.testing.assert_close(kept, probs[:, None].expand(-1, 6, -1), atol=2e-3, rtol=0)
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, FOLDER / script, *map(str, arguments)], text=True,
+        env=fkd_environment(), capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def test_from_images_to_the_report(shared_folder, tmp_path):
+    study, few = tmp_path / "study", ["--epochs", 4, "--stored", 4, "--batch-size", 4]
+    few += ["--per-class", 4, "--tune", 5, "--teacher-weights", "none", "--clock-steps", 1]
+    few += ["--size", 32, "--map-size", 64, "--seeds", 1, "--jobs", 2, "--out", study]
+    some = ["--table", "methods", "--table", "crops an image"]
+    done = run("run.py", shared_folder, *few, *some)
+    assert done.returncode == 0, done.stderr
+    trials = {f.parent.name: f.read_bytes() for f in (study / "runs").glob("*/trial.json")}
+    assert len(trials) == 7 + 1  # m = 1 and m = 4 are in the first table too
+    store = LabelStore.open(study / "full.zarr")
+    assert (store.spec.num_images, store.spec.num_crops) == (12, 4)
+    again = run("run.py", shared_folder, *few, *some)
+    assert again.returncode == 0, again.stderr
+    assert {f.parent.name: f.read_bytes() for f in study.glob("runs/*/trial.json")} == trials
+
+    done = run("report.py", study, "--docs", tmp_path / "docs", "--data", "shapes")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "docs" / "results.md").read_text("utf-8")
+    top1 = json.loads(next(v for k, v in trials.items() if "online" in k))["top1"]
+    assert f"{100 * top1:.1f}"[:3] in text
+    for name in ("plain supervised", "online distillation", "label map, RoI-align", "m = 2"):
+        assert f"| {name} | " in text
+    assert str(tmp_path) not in text
+    assert (tmp_path / "docs" / "results" / "study-methods.png").stat().st_size > 5000
