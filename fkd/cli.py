@@ -1,5 +1,6 @@
 """The command line: parses, calls one function a command, prints. Nothing here loads torch early."""
 
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -27,6 +28,10 @@ class _Errors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if os.getcwd() not in sys.path:
+            sys.path.insert(
+                0, os.getcwd()
+            )  # package.module:function is found as by `python -m fkd`
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

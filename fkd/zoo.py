@@ -5,7 +5,6 @@ import difflib
 import hashlib
 import importlib
 import os
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,10 +95,12 @@ def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
 
 def find_function(name: str) -> Callable[..., Any]:
     """Return the function of `package.module:function`; raises whatever importing it raises."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # `fkd` finds what `python -m fkd` finds
-    module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    module_name, _, function = name.partition(":")
+    module = importlib.import_module(module_name)
+    found: Callable[..., Any] | None = getattr(module, function, None)
+    if found is None:
+        where = getattr(module, "__file__", None) or "no file"
+        raise ModelError(f"module {module_name} ({where}) has no {function!r}")
     return found
 
 

@@ -1,10 +1,13 @@
 """Students of every kind, with weights to begin with, in every precision."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 import torchvision
+from conftest import fkd_environment
 
 from fkd import FkdError, Scheme, TrainConfig, load_student, train_student
 
@@ -81,7 +84,7 @@ def test_a_student_of_timm(shared_store, tmp_path):
         ("narrow", "has 2 outputs, .* has 3 classes"),
         ("nothing", "it returned a NoneType, not a model"),
         ("broken", "no weights here; package.module:function must name a function"),
-        ("missing", "has no attribute 'missing'"),
+        ("missing", r"module own_students \(.*own_students.py\) has no 'missing'"),
         ("frozen", "has nothing to learn: its logits need no gradient"),
         ("first", "returns 1 rows for 12 views"),
         ("two", "cannot take 12 views of 32 px .TypeError: .* mend its function"),
@@ -91,6 +94,25 @@ def test_functions_that_make_none(shared_store, tmp_path, name, words):
     with pytest.raises(FkdError, match=words):
         train(shared_store, tmp_path / "run", student=f"own_students:{name}")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_looks_beside_the_user_and_python_where_it_is_told(shared_store, tmp_path):
+    """-P is how an installed `fkd` starts: without the working folder among the places to look."""
+    where = tmp_path / "elsewhere"
+    where.mkdir()
+    (where / "beside.py").write_text(MODULE)
+    command = [sys.executable, "-P", "-m", "fkd", "train", str(shared_store.path)]
+    command += ["--student", "beside:nobody", "--compress", "topk3", "--crops-per-image", "2"]
+    command += ["--epochs", "4", "--batch-size", "12", "--out", "run"]
+    done = subprocess.run(
+        command, cwd=where, text=True, env=fkd_environment(), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"({where / 'beside.py'}) has no 'nobody'" in done.stderr
+    places = list(sys.path)
+    with pytest.raises(FkdError, match="No module named 'beside'"):
+        train(shared_store, tmp_path / "run", student="beside:make")
+    assert sys.path == places
 
 
 @pytest.mark.parametrize("eval_every", [0.7, 100.0])
