@@ -10,19 +10,30 @@ import pytest
 import torch
 from conftest import fkd_environment, label_config, make_image_folder
 
-from fkd import LabelStore, Scheme, label_images
+from fkd import FkdError, LabelStore, Scheme, label_images
 from fkd.images import ImageList, list_images
 
 FOLDER = Path(__file__).parent.parent / "benchmarks" / "accuracy"
 
 
 @pytest.fixture
-def stores(monkeypatch):
+def study(monkeypatch):
+    """The module, whose folder is no package; its names do not stay in this process."""
     monkeypatch.syspath_prepend(FOLDER)
+    before = set(sys.modules)
+    import study
+
+    yield study
+    for name in ("study", *(path.stem for path in FOLDER.glob("*.py"))):
+        if name not in before:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def stores(study):
     import stores
 
-    yield stores
-    sys.modules.pop("stores")
+    return stores
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +88,14 @@ def test_one_label_an_image_is_what_the_teacher_says_of_all_of_it(stores, labell
     store = stores.derive(source, tmp_path / "one.zarr", images, Scheme("full"), every, relabel)
     kept = torch.from_numpy(store.read_crops(range(6)).kept["log_prob"]).float().exp()
     torch.testing.assert_close(kept, probs[:, None].expand(-1, 6, -1), atol=2e-3, rtol=0)
+
+
+def test_a_study_is_not_continued_with_other_settings(study, tmp_path):
+    study.About(tmp_path).settle(size=96)
+    study.About(tmp_path).settle(size=96, epochs=4)
+    with pytest.raises(FkdError, match="begun with size 96, not 128; choose another --out"):
+        study.About(tmp_path).settle(size=128)
+    assert study.About(tmp_path).said["epochs"] == 4
 
 
 def run(script, *arguments):

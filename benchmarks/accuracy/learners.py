@@ -15,7 +15,7 @@ import torch
 from online import train_online
 from stores import load_teacher
 from study import Study
-from trials import COMMON, Trial
+from trials import Trial
 
 from fkd import Scheme, TrainConfig, train_student
 from fkd.images import dataset_root, list_images
@@ -24,19 +24,25 @@ from fkd.progress import progress
 
 def config_of(study: Study, trial: Trial, run: Path, **more: Any) -> TrainConfig:
     """Build what `fkd train` builds of its options."""
-    epochs = trial.settings.get("epochs", study.plan.epochs)
-    length = {"epochs": epochs, "eval_every": epochs, "batch_size": study.plan.batch_size}
-    settings = COMMON | length | trial.settings | more
+    plan = study.plan
+    shared = {
+        "student": plan.student,
+        "epochs": plan.epochs,
+        "eval_every": plan.epochs,
+        "batch_size": plan.batch_size,
+        "lr": plan.lr,
+        "warmup_epochs": plan.warmup_epochs,
+        "amp": plan.amp,
+    }
     return TrainConfig.from_recipe(
-        "fkd",
+        plan.recipe,
         store=study.store(trial.store),
         images=study.images,
         scheme=Scheme.parse(trial.compress),
         out=run,
         resume=True,
         workers=study.workers,
-        amp=study.amp,
-        **settings,
+        **(shared | trial.settings | more),
     )
 
 
@@ -44,7 +50,7 @@ def learn(study: Study, trial: Trial, config: TrainConfig) -> None:
     """Train one student into the run folder of its configuration."""
     if trial.online:
         images = list_images(dataset_root(study.images))
-        train_online(config, load_teacher(study.teacher, images))
+        train_online(config, load_teacher(study.teacher, images, study.plan.teacher_amp))
     else:
         train_student(config)
 

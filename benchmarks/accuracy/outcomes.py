@@ -8,10 +8,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from stores import derive_as
-from trials import COMMON, Plan, Trial, planned_trials
+from trials import Plan, Trial, planned_trials
 
 from fkd import LabelStore, Scheme
 from fkd.info import bytes_per_crop
+
+STUDENTS = {"thin_resnet:thin_resnet": "ResNet-10 of width 24 (0.7 M parameters)"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Outcome:
     def title(self) -> str:
         """Return what tells a study from others."""
         each = self.about["images"] // self.about["classes"]
-        return f"{each} images a class, {self.about['epochs']} epochs"
+        return f"{each} images a class, {self.plan.epochs} epochs"
 
     @property
     def command(self) -> str:
@@ -69,7 +71,7 @@ class Outcome:
     @property
     def plan(self) -> Plan:
         """Return the plan of its trials."""
-        return Plan(*(self.about[name] for name in ("epochs", "stored", "batch_size")))
+        return Plan(**self.about["plan"])
 
     def rows(self, table: str) -> list[Row]:
         """Return the rows of a table of which a seed has been trained."""
@@ -83,7 +85,7 @@ class Outcome:
 
     def training(self, row: Row) -> float:
         """Return the seconds of one training: all crops, at the speed of a machine without other work."""
-        crops = self.about["epochs"] * self.about["images"]
+        crops = self.plan.epochs * self.about["images"]
         return float(crops / self.about["views_per_s"][row.name])
 
     def labelling(self, row: Row) -> float:
@@ -107,17 +109,18 @@ class Outcome:
 
     def settings(self, data: str) -> dict[str, str]:
         """Return what its figures were made with, by name."""
-        said = self.about
-        crops = said["epochs"] * said["images"]
+        said, plan = self.about, self.plan
+        crops = plan.epochs * said["images"]
         tuned = f", tuned for {said['tuned']:g} epochs on all {data}" if said["tuned"] else ""
-        amp = "" if said["amp"] == "off" else f", {said['amp']}"
+        amp = "" if plan.amp == "off" else f", {plan.amp}"
+        student = STUDENTS.get(plan.student, plan.student)
         return {
             "images": f"{data}, {said['images']:,} of {said['classes']} classes; val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
-            "student": f"ResNet-10 of width 24 (0.7 M parameters) from scratch, {said['size']} px{amp}",
-            "crops seen": f"{crops:,} ({said['epochs']} epochs)",
-            "optimizer": f"SGD, batch {said['batch_size']}, lr {COMMON['lr']:g} at 1024, half a cosine",
-            "stored": f"M = {said['stored']}, labelled in {said['seconds']['full']:,.0f} s",
+            "student": f"{student} from scratch, {said['size']} px{amp}",
+            "crops seen": f"{crops:,} ({plan.epochs} epochs)",
+            "optimizer": f"recipe {plan.recipe}, batch {plan.batch_size}, lr {plan.lr:g} at 1024",
+            "stored": f"M = {plan.stored}, labelled in {said['seconds']['full']:,.0f} s",
             "machine": f"{said['hardware']}, torch {said['torch']}, {said['date']}",
         }
 

@@ -8,6 +8,8 @@ hours on two cores. The folder needs train and val. Without --teacher-weights th
 downloaded.
 """
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from learners import train_all
 from study import About, Study, choose_teacher, make_stores, subset
 from trials import Plan
 
-from fkd import TeacherChoice
+from fkd import FkdError, TeacherChoice
 
 PATH = click.Path(path_type=Path)
 
@@ -35,8 +37,13 @@ PATH = click.Path(path_type=Path)
 @click.option("--map-size", default=144, show_default=True, help="Of an image for its label map.")
 @click.option("--epochs", default=100, show_default=True, help="For which the students learn.")
 @click.option("--stored", default=200, show_default=True, help="Crops an image, M.")
-@click.option("--batch-size", default=128, show_default=True)
-@click.option("--amp", default="off", show_default=True, help="Precision of the students.")
+@click.option("--batch-size", default=Plan.batch_size, show_default=True)
+@click.option("--student", default=Plan.student, show_default=True, help="As of fkd train.")
+@click.option("--recipe", default=Plan.recipe, show_default=True, help="As of fkd train.")
+@click.option("--lr", default=Plan.lr, show_default=True, help="At 1024 views a step.")
+@click.option("--warmup-epochs", default=Plan.warmup_epochs, show_default=True)
+@click.option("--amp", default=Plan.amp, show_default=True, help="Precision of the students.")
+@click.option("--teacher-amp", default=Plan.teacher_amp, show_default=True, help="Of the teacher.")
 @click.option("--out", default=Path("accuracy"), show_default=True, type=PATH)
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--table", "tables", multiple=True, help="Only these  [default: all]")
@@ -48,6 +55,20 @@ def main(
     images: Path, out: Path, per_class: int | None, tables: tuple[str, ...], **options: Any
 ) -> None:
     """Label IMAGES, derive the stores, take the times, train the students."""
+    try:
+        carry_out(images, out, per_class, tables, options)
+    except FkdError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def carry_out(
+    images: Path,
+    out: Path,
+    per_class: int | None,
+    tables: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> None:
+    """Do what is asked, as far as it has not been done."""
     out.mkdir(parents=True, exist_ok=True)
     choice = TeacherChoice(
         options["teacher"],
@@ -61,10 +82,9 @@ def main(
         images=subset(images, per_class, out / "images") if per_class else images,
         teacher=choose_teacher(choice, images, out, options["tune"]),
         out=out,
-        plan=Plan(options["epochs"], options["stored"], options["batch_size"]),
+        plan=Plan(**{f.name: options[f.name] for f in fields(Plan)}),
         map_size=options["map_size"],
         workers=options["workers"],
-        amp=options["amp"],
     )
     trials = [trial for trial in study.trials if not tables or trial.table in tables]
     About(out).note(command=command())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from fkd import LabelConfig, LabelStore, Scheme, TeacherChoice, label_images
-from fkd.config import Rendering
+from fkd.config import Amp, Engine, Rendering
 from fkd.crops import empty_views, normalize, render
 from fkd.images import ImageList, decode
 from fkd.layout import StoreSpec
@@ -27,6 +27,7 @@ from fkd.slabs import Block
 from fkd.softlabels import quantize
 from fkd.sources import open_source
 from fkd.teachers import Teacher, load_teachers
+from fkd.zoo import resolve_device
 
 FULL = Scheme("full")
 _CHOSEN_BY_PLAN = {
@@ -42,13 +43,15 @@ _CHOSEN_BY_PLAN = {
 Relabel = Callable[[range, NDArray[Any], NDArray[Any]], Tensor]
 
 
-def label_full(images: Path, teacher: TeacherChoice, num_crops: int, out: Path) -> float:
+def label_full(images: Path, teacher: TeacherChoice, num_crops: int, out: Path, amp: Amp) -> float:
     """Label all crops with all probabilities; return the seconds, those of earlier tries too."""
     clock = out.with_suffix(".seconds")
     spent = float(clock.read_text()) if clock.exists() else 0.0
     began = time.perf_counter()
     try:
-        config = LabelConfig(images, teacher, out, num_crops=num_crops, scheme=FULL)
+        config = LabelConfig(
+            images, teacher, out, num_crops=num_crops, scheme=FULL, engine=Engine(amp)
+        )
         label_images(config)
     finally:
         if not clock.exists() or time.perf_counter() - began > 20:
@@ -107,7 +110,7 @@ def _in_order(slots: NDArray[np.int64]) -> bool:
 def once_per_image(images: ImageList, teacher: Teacher) -> Tensor:
     """Return what the teacher says of each whole image, f32 [N, C]: the mistake that FKD corrects."""
     views = _whole_images(images, teacher.preprocessing.rendering)
-    return torch.cat([teacher.probs(batch, len(batch), 1.0) for batch in views])
+    return torch.cat([teacher.probs(batch, len(batch), 1.0).cpu() for batch in views])
 
 
 def label_maps(images: ImageList, choice: TeacherChoice, teacher: Teacher, size: int) -> Tensor:
@@ -120,9 +123,10 @@ def label_maps(images: ImageList, choice: TeacherChoice, teacher: Teacher, size:
     how, maps = teacher.preprocessing, []
     for views in _whole_images(images, Rendering(size, how.interpolation)):
         with torch.inference_mode():
-            found = features(normalize(views, how.mean, how.std))
+            pixels = normalize(views.to(teacher.device), how.mean, how.std)
+            found = features(pixels)
             logits = torch.einsum("bdhw,cd->bchw", found, linear.weight)
-            maps.append(logits + linear.bias[:, None, None])
+            maps.append((logits + linear.bias[:, None, None]).cpu())
     return torch.cat(maps)
 
 
@@ -163,9 +167,10 @@ def repeated(probs: Tensor) -> Relabel:
     return relabel
 
 
-def load_teacher(choice: TeacherChoice, images: ImageList) -> Teacher:
-    """Load one teacher of the folder's classes, on the CPU."""
-    return load_teachers([choice], images.classes, torch.device("cpu")).teachers[0]
+def load_teacher(choice: TeacherChoice, images: ImageList, amp: Amp = "off") -> Teacher:
+    """Load one teacher of the folder's classes, on the GPU if there is one."""
+    device = resolve_device("auto")
+    return load_teachers([choice], images.classes, device, Engine(amp)).teachers[0]
 
 
 def _whole_images(images: ImageList, how: Rendering, batch_size: int = 64) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from teacher import prepare
 from torch import nn
 from trials import Plan, Trial, planned_trials
 
-from fkd import LabelStore, TeacherChoice
+from fkd import FkdError, LabelStore, TeacherChoice
 from fkd.comparison import compare
 from fkd.evaluate import evaluate
 from fkd.images import ImageList, dataset_root, list_images
 from fkd.sources import open_source
+from fkd.zoo import resolve_device
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class Study:
     plan: Plan
     map_size: int
     workers: int
-    amp: str
 
     @property
     def trials(self) -> list[Trial]:
@@ -68,6 +68,16 @@ class About:
         self.said |= more
         self._file.write_text(json.dumps(self.said, indent=1))
 
+    def settle(self, **more: Any) -> None:
+        """Note settings; raises `FkdError` where the study was begun with others."""
+        for name, value in more.items():
+            if self.said.get(name, value) != value:
+                raise FkdError(
+                    f"{self._file.parent} was begun with {name} {self.said[name]}, not {value}; "
+                    "choose another --out"
+                )
+        self.note(**more)
+
     def note_in(self, group: str, name: str, value: float) -> None:
         """Add one figure to a group, and write it down."""
         self.note(**{group: self.said[group] | {name: value}})
@@ -92,24 +102,29 @@ def subset(images: Path, per_class: int, out: Path) -> Path:
 def choose_teacher(choice: TeacherChoice, images: Path, out: Path, epochs: float) -> TeacherChoice:
     """Return the teacher that labels, tuned for some epochs, and note how good it is on `val`."""
     about, began = About(out), time.perf_counter()
+    about.settle(teacher=choice.name, tuned=epochs)
     chosen = prepare(choice, images, out / "teacher", epochs)
+    listed, val = list_images(dataset_root(images)), list_images(images / "val")
+    source = open_source(chosen, len(listed.classes), resolve_device("auto"))
+    how = source.preprocessing
+    about.settle(size=how.size)
     if "teacher_top1" not in about.said:
         about.note_in("seconds", "teacher", time.perf_counter() - began)
-        listed, val = list_images(dataset_root(images)), list_images(images / "val")
-        source = open_source(chosen, len(listed.classes), torch.device("cpu"))
         assert isinstance(source.model, nn.Module)
-        found = evaluate(source.model, source.preprocessing, listed.classes, val, 128, 2)
-        about.note(teacher=choice.name, teacher_top1=found.top1, tuned=epochs, val=len(val))
-        about.note(size=source.preprocessing.size)
+        found = evaluate(source.model, how, listed.classes, val, 128, 2)
+        about.note(teacher_top1=found.top1, val=len(val))
     return chosen
 
 
 def make_stores(study: Study, names: set[str]) -> None:
     """Label once with all probabilities; make the stores `names` from that, with the times it took."""
     about, images = About(study.out), list_images(dataset_root(study.images))
+    about.settle(plan=asdict(study.plan), map_size=study.map_size, images=len(images))
     full = study.store("full")
     if "full" not in about.said["seconds"]:
-        seconds = label_full(study.images, study.teacher, study.plan.stored, full)
+        seconds = label_full(
+            study.images, study.teacher, study.plan.stored, full, study.plan.teacher_amp
+        )
         about.note_in("seconds", "full", seconds)
         describe(study, about, images)
     source = LabelStore.open(full)
@@ -126,13 +141,7 @@ def make_stores(study: Study, names: set[str]) -> None:
 def describe(study: Study, about: About, images: ImageList) -> None:
     """Note what a reader wants to know of the images, the plan and the machine."""
     about.note(
-        images=len(images),
         classes=len(images.classes),
-        stored=study.plan.stored,
-        epochs=study.plan.epochs,
-        batch_size=study.plan.batch_size,
-        map_size=study.map_size,
-        amp=study.amp,
         hardware=machine(),
         torch=torch.__version__,
         date=datetime.now(UTC).date().isoformat(),

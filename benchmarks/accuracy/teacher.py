@@ -21,7 +21,7 @@ from fkd import LabelConfig, Scheme, TeacherChoice, TrainConfig, label_images, t
 from fkd.config import Preprocessing
 from fkd.images import dataset_root, list_images
 from fkd.sources import open_source
-from fkd.zoo import build, head_tensors
+from fkd.zoo import build, head_tensors, resolve_device
 
 
 def __getattr__(name: str) -> Callable[[int], nn.Module]:
@@ -90,7 +90,7 @@ def restrict(choice: TeacherChoice, images: Path, path: Path) -> Preprocessing:
     """Write the teacher's weights with only those outputs that are classes of the folder."""
     listed = list_images(dataset_root(images))
     columns = load_teacher(choice, listed).class_map.columns
-    source = open_source(choice, len(listed.classes), torch.device("cpu"))
+    source = open_source(choice, len(listed.classes), resolve_device("auto"))
     assert isinstance(source.model, nn.Module)
     state = source.model.state_dict()
     if columns is not None:

@@ -7,13 +7,8 @@ and size; what a table varies is in the trial's name.
 from dataclasses import dataclass, field
 from typing import Any
 
-COMMON: dict[str, Any] = {
-    "student": "thin_resnet:thin_resnet",
-    "lr": 1.0,
-    "warmup_epochs": 1.0,
-    "weight_decay": 1e-4,
-    "render": "cpu",
-}
+from fkd.config import Amp
+
 KEPT = (1, 2, 5)
 PER_IMAGE = (1, 2, 4, 8, 16)
 FEW_CROPS = (4, 10, 25, 50)
@@ -21,11 +16,20 @@ FEW_CROPS = (4, 10, 25, 50)
 
 @dataclass(frozen=True)
 class Plan:
-    """How the students of a study learn: `epochs` in batches, from `stored` crops an image, M."""
+    """What all students of a study share: `stored` is the crops an image, M, that are labelled.
+
+    `amp` is of the students, `teacher_amp` of the teacher; the other names are those of `TrainConfig`.
+    """
 
     epochs: int
     stored: int
     batch_size: int = 128
+    student: str = "thin_resnet:thin_resnet"
+    recipe: str = "fkd"
+    lr: float = 1.0
+    warmup_epochs: float = 1.0
+    amp: Amp = "off"
+    teacher_amp: Amp = "off"
 
     @property
     def redrawn(self) -> int:
