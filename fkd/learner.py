@@ -85,7 +85,7 @@ class Learner:
         config, how = self._config, self._card.preprocessing
         views = batch.views[rows].to(self.device, non_blocking=True)
         targets = batch.targets[rows].to(self.device, non_blocking=True)
-        labels = self._labels(batch, rows, targets)
+        labels = self.labels(batch, rows, targets)
         if config.augment.color_jitter:
             views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
         pixels, mixed = mix(normalize(views, how.mean, how.std), config.augment, rng)
@@ -101,7 +101,8 @@ class Learner:
         )
         return mixed.loss(losses, others)
 
-    def _labels(self, batch: StudentBatch, rows: slice, targets: Tensor) -> SoftLabels:
+    def labels(self, batch: StudentBatch, rows: slice, targets: Tensor) -> SoftLabels:
+        """Return what the store says of some of a batch's views; `targets` int64 [b], on the device."""
         kept = {
             name: values[rows].to(self.device, non_blocking=True)
             for name, values in batch.kept.items()

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,19 +47,20 @@ class _Course:
     group: Group
 
 
-def train_student(config: TrainConfig) -> Path:
+def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Learner) -> Path:
     """Train a student from a label store; return the run folder with its checkpoints and metrics.
 
-    Under torchrun the processes share every batch. Raises `FkdError` for bad input, before the first
-    step wherever that can be known, and `Stopped` where a signal ended the run with all saved.
+    `learner` makes the learner: a subclass of `Learner` may take its labels from elsewhere. Under
+    torchrun the processes share every batch. Raises `FkdError` for bad input, before the first step
+    wherever that can be known, and `Stopped` where a signal ended the run with all saved.
     """
     with joined(config.device) as group:
         course = _prepare(config, group)
         torch.manual_seed(config.seed)
         device = resolve_device(group.device)
-        learner = _build_learner(course, device)
+        learns = _build_learner(course, device, learner)
         if not group.leads:
-            return _follow(course, learner)
+            return _follow(course, learns)
         about = {
             "total_steps": course.schedule.total_steps,
             "store_spec": to_json(course.store.spec),
@@ -66,7 +68,7 @@ def train_student(config: TrainConfig) -> Path:
         }
         with open_run(config, course.schedule, about) as run:
             checkpoint = group.share(run.checkpoint)
-            _fit(course, learner, run, checkpoint)
+            _fit(course, learns, run, checkpoint)
         with suppress(ConfigError):  # curves are there where matplotlib is
             plot_runs([run.folder], run.folder / "curves.png")
         return run.folder
@@ -90,7 +92,9 @@ def _prepare(config: TrainConfig, group: Group) -> _Course:
     return _Course(config, store, images, val, schedule, picks, card, group)
 
 
-def _build_learner(course: _Course, device: torch.device) -> Learner:
+def _build_learner(
+    course: _Course, device: torch.device, learner: Callable[..., Learner]
+) -> Learner:
     """Build the student, and refuse one that cannot take the views as they will come."""
     config, card, size = course.config, course.card, course.card.preprocessing.size
     student = build_student(card)
@@ -111,7 +115,7 @@ def _build_learner(course: _Course, device: torch.device) -> Learner:
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
             "its function gets the number of classes and must return a model with as many outputs"
         )
-    return Learner(config, card, course.store.spec.scheme, student, device, course.group)
+    return learner(config, card, course.store.spec.scheme, student, device, course.group)
 
 
 def _fit(

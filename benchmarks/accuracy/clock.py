@@ -1,46 +1,62 @@
-"""How fast each way of learning is: one after the other in turn, with the machine to itself.
+"""How fast labelling and each way of learning is: in turn, with the machine to itself.
 
 Students of the tables are trained several at a time; what that takes says little.
 """
 
-import json
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 from learners import config_of, learn
-from study import About, Study
+from study import About, Study, part
 from trials import Trial
 
+from fkd import label_images
 from fkd.progress import note
+from fkd.tracking import read_metrics
 
+LABELLING = "labelling"
 _ROUNDS = 3
 
 
-def clock(study: Study, trials: Sequence[Trial], steps: int) -> None:
-    """Note the views a second of each trial in table "methods": the median of short trainings."""
+def take_times(study: Study, trials: Sequence[Trial], steps: int) -> None:
+    """Note the views a second of labelling and of table "methods": medians of short runs."""
     about = About(study.out)
     timed = {trial.name: trial for trial in trials if trial.table == "methods"}
-    if all(name in about.said["views_per_s"] for name in timed):
+    if not timed or "views_per_s" in about.said:
         return
-    speeds: dict[str, list[float]] = {name: [] for name in timed}
+    views, folder = steps * study.plan.batch_size, study.out / "clock"
+    speeds: dict[str, list[float]] = {name: [] for name in (LABELLING, *timed)}
     for number in range(_ROUNDS):
-        for name, trial in timed.items():
-            speeds[name].append(speed(study, trial, study.out / "clock", steps))
-            note(f"round {number + 1}, {name}: {speeds[name][-1]:,.0f} views/s")
+        for name in speeds:
+            shutil.rmtree(folder, ignore_errors=True)
+            if name == LABELLING:
+                found = labelling_speed(study, views, folder)
+            else:
+                found = training_speed(study, timed[name], views, folder)
+            speeds[name].append(found)
+            note(f"round {number + 1}, {name}: {found:,.0f} views/s")
+    shutil.rmtree(folder, ignore_errors=True)
     about.note(views_per_s={name: median(found) for name, found in speeds.items()})
 
 
-def speed(study: Study, trial: Trial, run: Path, steps: int) -> float:
-    """Train for some steps; return the views a second of all but the first third."""
-    shutil.rmtree(run, ignore_errors=True)
-    epochs = steps * study.plan.batch_size / About(study.out).said["images"]
+def labelling_speed(study: Study, views: int, folder: Path) -> float:
+    """Label about so many views; return the views a second, with all that comes before and after."""
+    each = study.plan.stored * About(study.out).said["classes"]
+    images = part(study.images, max(1, views // each), folder / "images")
+    began = time.perf_counter()
+    store = label_images(study.labelling(images, folder / "labels.zarr"))
+    return store.spec.num_images * store.spec.num_crops / (time.perf_counter() - began)
+
+
+def training_speed(study: Study, trial: Trial, views: int, run: Path) -> float:
+    """Train on so many views; return the views a second, the median of all but the first third."""
+    epochs = views / About(study.out).said["images"]
     config = config_of(
         study, trial, run, epochs=epochs, eval_every=epochs, warmup_epochs=0.0, save_every=0.0
     )
     learn(study, trial, config)
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    shutil.rmtree(run)
-    spans = [line for line in lines if line["kind"] == "train"]
-    return median(float(line["views_per_s"]) for line in spans[len(spans) // 3 :])
+    spans = [line["views_per_s"] for line in read_metrics(run) if line["kind"] == "train"]
+    return float(median(spans[len(spans) // 3 :]))

@@ -1,25 +1,26 @@
 """The students of a study: trained by `fkd train`'s own code, several at a time where cores are spare."""
 
-import json
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import redirect_stderr
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import torch
 from online import train_online
 from stores import load_teacher
-from study import Study
+from study import Study, write_json
 from trials import Trial
 
-from fkd import Scheme, TrainConfig, train_student
+from fkd import FkdError, Scheme, TrainConfig, train_student
 from fkd.images import dataset_root, list_images
-from fkd.progress import progress
+from fkd.progress import note, progress
+from fkd.tracking import read_metrics
 
 
 def config_of(study: Study, trial: Trial, run: Path, **more: Any) -> TrainConfig:
@@ -30,10 +31,12 @@ def config_of(study: Study, trial: Trial, run: Path, **more: Any) -> TrainConfig
         "epochs": plan.epochs,
         "eval_every": plan.epochs,
         "batch_size": plan.batch_size,
-        "lr": plan.lr,
-        "warmup_epochs": plan.warmup_epochs,
         "amp": plan.amp,
     }
+    if plan.lr is not None:
+        shared["lr"] = plan.lr
+    if plan.warmup_epochs is not None:
+        shared["warmup_epochs"] = plan.warmup_epochs
     return TrainConfig.from_recipe(
         plan.recipe,
         store=study.store(trial.store),
@@ -58,7 +61,10 @@ def learn(study: Study, trial: Trial, config: TrainConfig) -> None:
 def train_all(
     study: Study, trials: Sequence[Trial], seeds: int, jobs: int, minutes: float | None
 ) -> None:
-    """Train what has not been trained, table by table and seed by seed, `jobs` at a time."""
+    """Train what has not been trained, table by table and seed by seed, `jobs` at a time.
+
+    A student that fails does not stop the others; raises `FkdError` at the end, if one did.
+    """
     tables = dict.fromkeys(trial.table for trial in trials)
     wanted = {
         study.out / "runs" / trial.key(seed): (trial, seed)
@@ -68,38 +74,48 @@ def train_all(
         if trial.table == table
     }
     todo = [(run, *what) for run, what in wanted.items() if not (run / "trial.json").exists()]
-    began, threads = time.monotonic(), max(1, (os.cpu_count() or 1) // jobs)
-    with (
-        ProcessPoolExecutor(jobs, get_context("spawn")) as pool,
-        progress(
-            None, "students", unit="student", total=len(wanted), initial=len(wanted) - len(todo)
-        ) as bar,
-    ):
-        running: set[Future[str]] = set()
+    had, failed, began = len(wanted) - len(todo), 0, time.monotonic()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent)
+    with pool, progress(None, "students", unit="student", total=len(wanted), initial=had) as bar:
+        running: set[Future[str | None]] = set()
         while todo or running:
-            late = minutes is not None and time.monotonic() - began > 60 * minutes
-            todo = [] if late else todo
+            if minutes is not None and time.monotonic() - began > 60 * minutes:
+                todo = []
             while todo and len(running) < jobs:
                 running.add(pool.submit(train_one, study, *todo.pop(0), threads))
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for finished in done:
-                bar.set_postfix_str(finished.result())
+            for error in (finished.result() for finished in done):
+                failed += error is not None
+                if error:
+                    note(error)
                 bar.update()
+    if failed:
+        raise FkdError(f"{failed} students failed, see above; the same command tries them again")
 
 
-def train_one(study: Study, run: Path, trial: Trial, seed: int, threads: int) -> str:
-    """Train one student in a process of its own, with `threads`; return its name and top-1."""
+def end_with_parent() -> None:
+    """Let a process of the pool end when its parent is killed, in the middle of whatever it does."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def train_one(study: Study, run: Path, trial: Trial, seed: int, threads: int) -> str | None:
+    """Train one student in a process of its own, with `threads`; return what went wrong, if it did."""
     torch.set_num_threads(threads)
     logs = study.out / "logs"
     logs.mkdir(exist_ok=True)
     with (logs / f"{run.name}.log").open("a") as log, redirect_stderr(log):
-        learn(study, trial, config_of(study, trial, run, seed=seed))
-    top1 = evaluations(run)[-1]["top1"]
-    (run / "trial.json").write_text(json.dumps(asdict(trial) | {"seed": seed, "top1": top1}))
-    return f"{trial.name}: {top1:.1%}"
-
-
-def evaluations(run: Path) -> list[dict[str, Any]]:
-    """Return the evaluations of a run."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["kind"] == "eval"]
+        try:
+            learn(study, trial, config_of(study, trial, run, seed=seed))
+        except FkdError as error:  # some do not survive the way to another process
+            return f"{trial.table}, {trial.name}, seed {seed}: {error}"
+    top1 = [line for line in read_metrics(run) if line["kind"] == "eval"][-1]["top1"]
+    write_json(run / "trial.json", asdict(trial) | {"seed": seed, "top1": top1})
+    return None

@@ -7,13 +7,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from clock import LABELLING
 from stores import derive_as
 from trials import Plan, Trial, planned_trials
 
-from fkd import LabelStore, Scheme
+from fkd import FkdError, LabelStore, Scheme
 from fkd.info import bytes_per_crop
 
-STUDENTS = {"thin_resnet:thin_resnet": "ResNet-10 of width 24 (0.7 M parameters)"}
+STUDENTS = {"thin_resnet:thin_resnet": "ResNet-10 of width 24 (0.7 M parameters), from scratch"}
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,14 @@ class Row:
     @property
     def shown(self) -> str:
         """Mean ± spread, and the number of seeds."""
-        return f"{mean(self.top1):.1f} ± {self.spread:.1f} ({len(self.top1)})"
+        spread = f" ± {self.spread:.1f}" if len(self.top1) > 1 else ""
+        return f"{mean(self.top1):.1f}{spread} ({len(self.top1)})"
 
     def against(self, other: "Row") -> str:
-        """Return the difference of the means, ± its standard error."""
+        """Return the difference of the means, ± its standard error where both have several seeds."""
         difference = mean(self.top1) - mean(other.top1)
+        if min(len(self.top1), len(other.top1)) < 2:
+            return f"{difference:+.1f}"
         error = math.hypot(*(row.spread / math.sqrt(len(row.top1)) for row in (self, other)))
         return f"{difference:+.1f} ± {error:.1f}"
 
@@ -89,9 +93,21 @@ class Outcome:
         return float(crops / self.about["views_per_s"][row.name])
 
     def labelling(self, row: Row) -> float:
-        """Return the seconds of labelling, 0 where nothing is labelled before."""
-        trial = row.trial
-        return 0.0 if trial.online or trial.hard else float(self.about["seconds"][trial.store])
+        """Return the teacher's seconds before the training, 0 where it has none to do."""
+        trial, speed = row.trial, self.about["views_per_s"][LABELLING]
+        if trial.online or trial.hard:
+            return 0.0
+        if trial.store in ("image", "map"):
+            return float(self.about["seconds"][trial.store])
+        return float(self.plan.stored * self.about["images"] / speed)
+
+    def pays_from(self, row: Row, online: Row) -> str:
+        """Return the number of trainings from which labelling is less work than to ask online."""
+        saved = self.training(online) - self.training(row)
+        labelling = self.labelling(row)
+        if not labelling or saved <= 0 or row.trial.crops_per_image != online.trial.crops_per_image:
+            return "–"
+        return f"{max(1, math.ceil(labelling / saved))}"
 
     def agreement(self, row: Row) -> float | None:
         """Return on which share of the crops a label's first class is the teacher's for that crop."""
@@ -110,21 +126,25 @@ class Outcome:
     def settings(self, data: str) -> dict[str, str]:
         """Return what its figures were made with, by name."""
         said, plan = self.about, self.plan
-        crops = plan.epochs * said["images"]
-        tuned = f", tuned for {said['tuned']:g} epochs on all {data}" if said["tuned"] else ""
+        crops, speed = plan.epochs * said["images"], said["views_per_s"].get(LABELLING)
+        tuned = f", tuned on these images for {said['tuned']:g} epochs" if said["tuned"] else ""
         amp = "" if plan.amp == "off" else f", {plan.amp}"
-        student = STUDENTS.get(plan.student, plan.student)
+        lr = "" if plan.lr is None else f", lr {plan.lr:g} at 1024"
+        labelled = "" if speed is None else f", labelled at {speed:,.0f} views/s"
         return {
             "images": f"{data}, {said['images']:,} of {said['classes']} classes; val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
-            "student": f"{student} from scratch, {said['size']} px{amp}",
+            "student": f"{STUDENTS.get(plan.student, plan.student)}, {said['size']} px{amp}",
             "crops seen": f"{crops:,} ({plan.epochs} epochs)",
-            "optimizer": f"recipe {plan.recipe}, batch {plan.batch_size}, lr {plan.lr:g} at 1024",
-            "stored": f"M = {plan.stored}, labelled in {said['seconds']['full']:,.0f} s",
+            "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}",
+            "stored": f"M = {plan.stored}{labelled}",
             "machine": f"{said['hardware']}, torch {said['torch']}, {said['date']}",
         }
 
 
 def read(folder: Path) -> Outcome:
-    """Read a study."""
-    return Outcome(folder, json.loads((folder / "about.json").read_text()))
+    """Read a study; raises `FkdError` where there is none."""
+    try:
+        return Outcome(folder, json.loads((folder / "about.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise FkdError(f"{folder} holds no study of run.py ({error})") from error

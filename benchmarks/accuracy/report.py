@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from outcomes import Outcome, Row, read
 from remarks import OURS, PAPER
 
+from fkd import FkdError
+
 DOCS = Path(__file__).parents[2] / "docs"
 PATH = click.Path(path_type=Path)
 _BLUE = "#1f6fb4"
@@ -32,22 +34,12 @@ TITLES = {
 @click.option("--data", default="Imagenette", show_default=True, help="Name of the images.")
 def main(studies: tuple[Path, ...], docs: Path, data: str) -> None:
     """Write DOCS/results.md and a plot of each table from the runs in STUDIES."""
-    outcomes = [read(study) for study in studies]
-    (docs / "results").mkdir(parents=True, exist_ok=True)
-    parts = [heading(outcomes, data)]
-    for table, title in TITLES.items():
-        found = [(outcome, outcome.rows(table)) for outcome in outcomes]
-        found = [(outcome, rows) for outcome, rows in found if rows]
-        if not found:
-            continue
-        parts.append(f"## {title}\n\n{PAPER[table]}\n")
-        for outcome, rows in found:
-            image = f"results/{outcome.name}-{table.replace(' ', '-')}.png"
-            plot(table, rows, docs / image)
-            parts.append(f"**{outcome.title}**\n")
-            parts.append("\n".join(table_lines(table, rows, outcome)) + "\n")
-            parts.append(f"![{title}, {outcome.title}]({image})\n")
-        parts.append(f"{OURS[table]}\n" if table in OURS else "")
+    try:
+        outcomes = [read(study) for study in studies]
+        (docs / "results").mkdir(parents=True, exist_ok=True)
+        parts = [heading(outcomes, data), *(section(t, outcomes, docs) for t in TITLES)]
+    except FkdError as error:
+        raise click.UsageError(str(error)) from error
     (docs / "results.md").write_text("\n".join(part for part in parts if part), "utf-8")
     print(docs / "results.md")
 
@@ -61,9 +53,11 @@ def heading(outcomes: list[Outcome], data: str) -> str:
         "# Does it pay?",
         "",
         "Made by `python benchmarks/accuracy/run.py` and `report.py`, not by hand. Accuracy is top-1 "
-        "on the `val` folder in percent after the last step, mean ± standard deviation over seeds (their "
-        "number). All students of a study see the same number of crops with the same optimizer, schedule "
-        "and size, if the table does not say otherwise.",
+        "on the `val` folder in percent after the last step, mean ± standard deviation over seeds "
+        "(their number). A seed is of the student's weights and the order of images; images, boxes and "
+        "labels are the same for all. All students of a study see the same number of crops with the "
+        "same optimizer, schedule and size, if the table does not say otherwise. Seconds are crops by "
+        "the speed measured with the machine to itself; students are trained several at a time.",
         "",
         "| | " + " | ".join(outcome.title for outcome in outcomes) + " |",
         "|---|" + "---|" * len(outcomes),
@@ -74,6 +68,23 @@ def heading(outcomes: list[Outcome], data: str) -> str:
     ]
     lines += ["", *(f"    {outcome.command}" for outcome in outcomes), ""]
     return "\n".join(lines)
+
+
+def section(table: str, outcomes: list[Outcome], docs: Path) -> str:
+    """Say what the paper says, show what was found, by study, and say what that means."""
+    title, parts = TITLES[table], []
+    for outcome in outcomes:
+        rows = outcome.rows(table)
+        if rows:
+            image = f"results/{outcome.name}-{table.replace(' ', '-')}.png"
+            plot(table, rows, docs / image)
+            parts.append(f"**{outcome.title}**\n")
+            parts.append("\n".join(table_lines(table, rows, outcome)) + "\n")
+            parts.append(f"![{title}, {outcome.title}]({image})\n")
+    if not parts:
+        return ""
+    said = [OURS[table] + "\n"] if table in OURS else []
+    return "\n".join([f"## {title}\n\n{PAPER[table]}\n", *parts, *said])
 
 
 def table_lines(table: str, rows: list[Row], outcome: Outcome) -> Iterator[str]:
@@ -94,23 +105,24 @@ def table_lines(table: str, rows: list[Row], outcome: Outcome) -> Iterator[str]:
 
 def methods_lines(rows: list[Row], outcome: Outcome) -> Iterator[str]:
     """Yield the first table: it has the times, and how many trainings pay for the labels."""
-    online = next(row for row in rows if row.trial.online)
+    online = next((row for row in rows if row.trial.online), None)
     yield (
         "| | top-1, % | to online, points | label's top-1 is the crop's, % | training, s "
         "| labelling, s | pays from training |"
     )
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for row in rows:
-        labelling, seconds = outcome.labelling(row), outcome.training(row)
-        saved = outcome.training(online) - seconds
-        pays = f"{max(1, -(-labelling // saved)):.0f}" if labelling and saved > 0 else "–"
-        against = "–" if row is online else row.against(online)
-        shown = f"{labelling:,.0f}" if labelling else "–"
-        agrees = outcome.agreement(row)
-        named = "–" if agrees is None else f"{100 * agrees:.1f}"
-        yield (
-            f"| {row.name} | {row.shown} | {against} | {named} | {seconds:,.0f} | {shown} | {pays} |"
-        )
+        labelling, agrees = outcome.labelling(row), outcome.agreement(row)
+        cells = [
+            row.name,
+            row.shown,
+            "–" if online in (None, row) else row.against(online),
+            "–" if agrees is None else f"{100 * agrees:.1f}",
+            f"{outcome.training(row):,.0f}",
+            f"{labelling:,.0f}" if labelling else "–",
+            "–" if online is None else outcome.pays_from(row, online),
+        ]
+        yield "| " + " | ".join(cells) + " |"
 
 
 # -- plots ----------------------------------------------------------------------------------------

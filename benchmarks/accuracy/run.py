@@ -1,74 +1,73 @@
 """Does it pay? Train the students of all tables; report.py makes docs/results.md of them.
 
-    python benchmarks/accuracy/run.py imagenette/ --per-class 100 --tune 3 --out accuracy/few
+    python benchmarks/accuracy/run.py imagenette/ --per-class 100 --tune 12 --out accuracy/few
     python benchmarks/accuracy/report.py accuracy/few
 
-It goes on where it was stopped; a finished run is not repeated. Three seeds of all tables take three
+It goes on where it was stopped; a finished run is not repeated. Three seeds of all tables take two
 hours on two cores. The folder needs train and val. Without --teacher-weights the library's own are
 downloaded.
 """
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
-from clock import clock
+from clock import take_times
 from learners import train_all
-from study import About, Study, choose_teacher, make_stores, subset
-from trials import Plan
+from study import About, Study, choose_images, choose_teacher, make_stores
+from trials import TABLES, Plan
 
 from fkd import FkdError, TeacherChoice
 
 PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+COUNT = click.IntRange(1)
+AMP = click.Choice(["off", "bf16", "fp16"])
+# What these say changes no figure.
+_OF_THE_MACHINE = {"out", "tables", "seeds", "jobs", "workers", "clock_steps", "minutes"}
 
 
 @click.command()
-@click.argument("images", type=PATH)
-@click.option("--per-class", type=int, help="Train on so many images of a class  [default: all]")
+@click.argument("images", type=FOLDER)
+@click.option("--per-class", type=COUNT, help="Train on so many images of a class  [default: all]")
 @click.option("--teacher", default="mobilenet_v2", show_default=True)
 @click.option("--teacher-weights", default="default", show_default=True)
 @click.option("--teacher-classes", type=PATH)
-@click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first, on IMAGES.")
+@click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first.")
 @click.option("--size", default=96, show_default=True, help="Of a view, in pixels.")
 @click.option("--mean", nargs=3, type=float, default=None)
 @click.option("--std", nargs=3, type=float, default=None)
 @click.option("--map-size", default=144, show_default=True, help="Of an image for its label map.")
 @click.option("--epochs", default=100, show_default=True, help="For which the students learn.")
-@click.option("--stored", default=200, show_default=True, help="Crops an image, M.")
+@click.option("--stored", type=int, help="Crops an image, M  [default: as many as epochs]")
 @click.option("--batch-size", default=Plan.batch_size, show_default=True)
 @click.option("--student", default=Plan.student, show_default=True, help="As of fkd train.")
 @click.option("--recipe", default=Plan.recipe, show_default=True, help="As of fkd train.")
-@click.option("--lr", default=Plan.lr, show_default=True, help="At 1024 views a step.")
-@click.option("--warmup-epochs", default=Plan.warmup_epochs, show_default=True)
-@click.option("--amp", default=Plan.amp, show_default=True, help="Precision of the students.")
-@click.option("--teacher-amp", default=Plan.teacher_amp, show_default=True, help="Of the teacher.")
-@click.option("--out", default=Path("accuracy"), show_default=True, type=PATH)
-@click.option("--seeds", default=3, show_default=True)
-@click.option("--table", "tables", multiple=True, help="Only these  [default: all]")
-@click.option("--jobs", default=1, show_default=True, help="Students trained at the same time.")
-@click.option("--workers", default=2, show_default=True)
-@click.option("--clock-steps", default=75, show_default=True, help="Timed of each way to learn.")
+@click.option("--lr", type=float, help="At 1024 views a step  [default: 1, or the recipe's]")
+@click.option("--warmup-epochs", type=float, help="  [default: 1, or the recipe's]")
+@click.option("--amp", type=AMP, default=Plan.amp, show_default=True, help="Of the students.")
+@click.option("--teacher-amp", type=AMP, default=Plan.teacher_amp, show_default=True)
+@click.option("--out", default=Path("accuracy"), show_default=True, type=FOLDER)
+@click.option("--seeds", default=3, show_default=True, type=COUNT)
+@click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Only these.")
+@click.option("--jobs", default=1, show_default=True, type=COUNT, help="Students at a time.")
+@click.option("--workers", default=2, show_default=True, type=COUNT)
+@click.option("--clock-steps", default=75, show_default=True, type=COUNT, help="Timed of each.")
 @click.option("--minutes", type=float, help="Begin no run after so long.")
-def main(
-    images: Path, out: Path, per_class: int | None, tables: tuple[str, ...], **options: Any
-) -> None:
+def main(**options: Any) -> None:
     """Label IMAGES, derive the stores, take the times, train the students."""
     try:
-        carry_out(images, out, per_class, tables, options)
+        carry_out(options, options["images"], options["out"])
     except FkdError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.UsageError(str(error)) from error
 
 
-def carry_out(
-    images: Path,
-    out: Path,
-    per_class: int | None,
-    tables: tuple[str, ...],
-    options: Mapping[str, Any],
-) -> None:
+def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
     """Do what is asked, as far as it has not been done."""
+    plan = plan_of(options)
     out.mkdir(parents=True, exist_ok=True)
     choice = TeacherChoice(
         options["teacher"],
@@ -78,31 +77,44 @@ def carry_out(
         mean=options["mean"],
         std=options["std"],
     )
-    study = Study(
-        images=subset(images, per_class, out / "images") if per_class else images,
-        teacher=choose_teacher(choice, images, out, options["tune"]),
-        out=out,
-        plan=Plan(**{f.name: options[f.name] for f in fields(Plan)}),
-        map_size=options["map_size"],
-        workers=options["workers"],
-    )
-    trials = [trial for trial in study.trials if not tables or trial.table in tables]
-    About(out).note(command=command())
+    chosen = choose_images(images, options["per_class"], out)
+    teacher = choose_teacher(choice, chosen, out, options["tune"])
+    study = Study(chosen, teacher, out, plan, options["map_size"], options["workers"])
+    tables = options["tables"] or TABLES
+    trials = [trial for trial in study.trials if trial.table in tables]
     make_stores(study, {trial.store for trial in trials})
-    clock(study, trials, options["clock_steps"])
+    About(out).note(command=command())
+    take_times(study, trials, options["clock_steps"])
     train_all(study, trials, options["seeds"], options["jobs"], options["minutes"])
 
 
+def plan_of(options: Mapping[str, Any]) -> Plan:
+    """Gather what all students share; the default student is trained at rates that suit it."""
+    plan = Plan(**{f.name: options[f.name] for f in fields(Plan) if f.name != "stored"} | {
+        "stored": options["stored"] or options["epochs"]
+    })  # fmt: skip
+    if plan.recipe != Plan.recipe:
+        return plan
+    return replace(
+        plan,
+        lr=1.0 if plan.lr is None else plan.lr,
+        warmup_epochs=1.0 if plan.warmup_epochs is None else plan.warmup_epochs,
+    )
+
+
 def command() -> str:
-    """Return the command line without what is told by the machine: of a path, the last part."""
+    """Return the command line without what is of this machine: of a path, the last part."""
     context = click.get_current_context()
-    words = ["python benchmarks/accuracy/run.py", f"{context.params['images'].name}/"]
+    words = ["python", "benchmarks/accuracy/run.py", f"{context.params['images'].name}/"]
     for option in context.command.params:
-        value = context.params[option.name or ""]
-        if isinstance(option, click.Option) and value not in (None, option.default, ()):
+        name = option.name or ""
+        value = context.params[name]
+        if isinstance(option, click.Option) and name not in _OF_THE_MACHINE:
+            if value in (None, option.default):
+                continue
             values = value if isinstance(value, tuple) else (value,)
             words += [option.opts[0], *(str(v).rsplit("/", 1)[-1] for v in values)]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

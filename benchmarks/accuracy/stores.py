@@ -3,7 +3,7 @@
 All students so see the same boxes and flips; what differs is the label, or how often a crop comes.
 """
 
-import time
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from fkd import LabelConfig, LabelStore, Scheme, TeacherChoice, label_images
+from fkd import FkdError, LabelStore, Scheme, TeacherChoice
 from fkd.config import Amp, Engine, Rendering
 from fkd.crops import empty_views, normalize, render
+from fkd.errors import DecodeError
 from fkd.images import ImageList, decode
 from fkd.layout import StoreSpec
 from fkd.progress import progress
@@ -41,22 +42,6 @@ _CHOSEN_BY_PLAN = {
 
 # Labels of some images and all their crops, f32 [n, M, C], of image indices, boxes and flips.
 Relabel = Callable[[range, NDArray[Any], NDArray[Any]], Tensor]
-
-
-def label_full(images: Path, teacher: TeacherChoice, num_crops: int, out: Path, amp: Amp) -> float:
-    """Label all crops with all probabilities; return the seconds, those of earlier tries too."""
-    clock = out.with_suffix(".seconds")
-    spent = float(clock.read_text()) if clock.exists() else 0.0
-    began = time.perf_counter()
-    try:
-        config = LabelConfig(
-            images, teacher, out, num_crops=num_crops, scheme=FULL, engine=Engine(amp)
-        )
-        label_images(config)
-    finally:
-        if not clock.exists() or time.perf_counter() - began > 20:
-            clock.write_text(str(spent + time.perf_counter() - began))
-    return float(clock.read_text())
 
 
 def derive(
@@ -82,6 +67,7 @@ def derive(
         sampler=source.spec.sampler if _in_order(slots) else "derived",
     )
     aside = path.with_suffix(".partial")
+    shutil.rmtree(aside, ignore_errors=True)
     store = LabelStore.create(aside, spec, images, source.targets(), source.class_names())
     status, hashes = source.status(), source.content_hashes()
     assert hashes is not None
@@ -107,6 +93,16 @@ def _in_order(slots: NDArray[np.int64]) -> bool:
     return bool((slots == np.arange(slots.shape[1])).all())
 
 
+def drawn_visits(num_images: int, crops: int, visits: int, m: int) -> NDArray[np.int64]:
+    """Return the crops, int64 [N, visits · m], of visits that each take m different ones at random.
+
+    So draws the official code, which shuffles an image's crops at every visit and takes the first m.
+    """
+    rng = np.random.default_rng(0)
+    every = np.broadcast_to(np.arange(crops), (num_images, visits, crops))
+    return rng.permuted(every, axis=2)[:, :, :m].reshape(num_images, visits * m)
+
+
 def once_per_image(images: ImageList, teacher: Teacher) -> Tensor:
     """Return what the teacher says of each whole image, f32 [N, C]: the mistake that FKD corrects."""
     views = _whole_images(images, teacher.preprocessing.rendering)
@@ -117,24 +113,49 @@ def label_maps(images: ImageList, choice: TeacherChoice, teacher: Teacher, size:
     """Return ReLabel's label maps, f32 [N, C, h, w], of whole images of `size` pixels.
 
     The classifier is applied at every place of the last features instead of to their mean (Yun et al.,
-    CVPR 2021); what is pooled later are logits of the folder's classes.
+    CVPR 2021); what is pooled later are logits.
     """
-    features, linear = _split(open_source(choice, len(images.classes), teacher.device).model)
-    how, maps = teacher.preprocessing, []
+    mapper, how = LabelMapper.of(choice, teacher), teacher.preprocessing
+    maps = []
     for views in _whole_images(images, Rendering(size, how.interpolation)):
         with torch.inference_mode():
-            pixels = normalize(views.to(teacher.device), how.mean, how.std)
-            found = features(pixels)
-            logits = torch.einsum("bdhw,cd->bchw", found, linear.weight)
-            maps.append((logits + linear.bias[:, None, None]).cpu())
+            maps.append(mapper(normalize(views.to(teacher.device), how.mean, how.std)).cpu())
     return torch.cat(maps)
 
 
-def _split(model: Any) -> tuple[nn.Module, nn.Linear]:
-    """Return what comes before the mean over places, and the classifier after it."""
-    if hasattr(model, "features"):
-        return model.features, model.classifier[-1]
-    return nn.Sequential(*list(model.children())[:-2]), model.fc
+class LabelMapper(nn.Module):
+    """A network that ends in a mean over places and one linear layer, with the two exchanged."""
+
+    def __init__(self, features: nn.Module, linear: nn.Linear) -> None:
+        super().__init__()
+        self.features, self.linear = features, linear
+
+    @classmethod
+    def of(cls, choice: TeacherChoice, teacher: Teacher) -> "LabelMapper":
+        """Take a teacher apart; raises `FkdError` for one whose maps do not have its logits as mean."""
+        size = teacher.preprocessing.size
+        views = torch.rand(2, 3, size, size, device=teacher.device)
+        model: Any = open_source(choice, len(teacher.class_map.names), teacher.device).model
+        try:
+            if hasattr(model, "features"):
+                mapper = cls(model.features, model.classifier[-1])
+            else:
+                mapper = cls(nn.Sequential(*list(model.children())[:-2]), model.fc)
+            with torch.inference_mode():
+                torch.testing.assert_close(
+                    mapper(views).mean(dim=(2, 3)), model(views), atol=1e-3, rtol=1e-3
+                )
+        except Exception as error:  # other architectures fail at any of these lines
+            raise FkdError(
+                f"teacher {choice.name} does not end in a mean over places and one linear layer, so it "
+                "has no label maps; take a resnet, mobilenet_v2, regnet or efficientnet"
+            ) from error
+        return mapper
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map [B, 3, S, S] to logits at every place, [B, C, h, w]."""
+        logits = torch.einsum("bdhw,cd->bchw", self.features(pixels), self.linear.weight)
+        return logits + self.linear.bias[:, None, None]
 
 
 def pooled(maps: Tensor, sizes: NDArray[np.uint16]) -> Relabel:
@@ -185,7 +206,11 @@ def _whole_images(images: ImageList, how: Rendering, batch_size: int = 64) -> It
 
 
 def _draw_whole(images: ImageList, how: Rendering, image_index: int, view: Tensor) -> None:
-    pixels = decode(images.file(image_index))
+    try:
+        pixels = decode(images.file(image_index))
+    except DecodeError:  # the store knows it, and nobody is trained on it
+        view.zero_()
+        return
     whole = np.array([0, 0, *pixels.shape[1:]], np.uint16)
     render(pixels, whole, False, view, how.interpolation)
 

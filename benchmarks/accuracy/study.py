@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 from stores import (
     FULL,
+    LabelMapper,
     derive,
-    label_full,
+    drawn_visits,
     label_maps,
     load_teacher,
     once_per_image,
@@ -23,12 +25,13 @@ from stores import (
 )
 from teacher import prepare
 from torch import nn
-from trials import Plan, Trial, planned_trials
+from trials import USUAL, Plan, Trial, planned_trials
 
-from fkd import FkdError, LabelStore, TeacherChoice
+from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, label_images
 from fkd.comparison import compare
+from fkd.config import Engine
 from fkd.evaluate import evaluate
-from fkd.images import ImageList, dataset_root, list_images
+from fkd.images import ImageList, dataset_root, list_images, val_folder
 from fkd.sources import open_source
 from fkd.zoo import resolve_device
 
@@ -53,23 +56,36 @@ class Study:
         """Return where a store is, by the name that trials give it."""
         return self.out / f"{name}.zarr"
 
+    def labelling(self, images: Path, out: Path) -> LabelConfig:
+        """Say how images are labelled for this study."""
+        return LabelConfig(
+            images,
+            self.teacher,
+            out,
+            num_crops=self.plan.stored,
+            scheme=FULL,
+            workers=self.workers,
+            engine=Engine(self.plan.teacher_amp),
+        )
+
 
 class About:
     """What is known of a study, in `about.json`: the figures in the report that no run has."""
 
     def __init__(self, out: Path) -> None:
         self._file = out / "about.json"
-        self.said: dict[str, Any] = {"seconds": {}, "agreement": {}, "views_per_s": {}}
+        self.said: dict[str, Any] = {"seconds": {}, "agreement": {}}
         if self._file.exists():
             self.said |= json.loads(self._file.read_text())
 
     def note(self, **more: Any) -> None:
         """Add what is known by name, and write it down."""
         self.said |= more
-        self._file.write_text(json.dumps(self.said, indent=1))
+        write_json(self._file, self.said)
 
     def settle(self, **more: Any) -> None:
         """Note settings; raises `FkdError` where the study was begun with others."""
+        more = json.loads(json.dumps(more))
         for name, value in more.items():
             if self.said.get(name, value) != value:
                 raise FkdError(
@@ -83,86 +99,104 @@ class About:
         self.note(**{group: self.said[group] | {name: value}})
 
 
-def subset(images: Path, per_class: int, out: Path) -> Path:
-    """Link the first so many training images of each class, and all of `val`, below `out`."""
-    listed = list_images(dataset_root(images))
+def write_json(path: Path, content: Any) -> None:
+    """Write a small file whole or not at all."""
+    aside = path.with_suffix(".partial")
+    aside.write_text(json.dumps(content, indent=1))
+    aside.replace(path)
+
+
+def choose_images(images: Path, per_class: int | None, out: Path) -> Path:
+    """Return the folder of the study's images: as given, or a part of each class.
+
+    Raises `FkdError` without a `val` folder, and where the study was begun with other images.
+    """
+    root = dataset_root(images)
+    if val_folder(root) is None:
+        raise FkdError(f"{images} needs a train and a val folder: students are compared on val")
+    listed, about = list_images(root), About(out)
+    about.settle(given=[len(listed), int(listed.num_bytes.sum())], per_class=per_class)
+    about.note(classes=len(listed.classes), val=len(list_images(images / "val")))
+    chosen = images if per_class is None else part(images, per_class, out / "images")
+    about.settle(images=len(list_images(dataset_root(chosen))))
+    return chosen
+
+
+def part(images: Path, per_class: int, out: Path) -> Path:
+    """Link so many training images of each class, drawn with a fixed seed, and all of `val`."""
+    if out.exists():
+        return out
+    listed, aside = list_images(dataset_root(images)), out.with_suffix(".partial")
+    shutil.rmtree(aside, ignore_errors=True)
     taken = [0] * len(listed.classes)
-    for index, target in enumerate(listed.targets.tolist()):
+    for index in np.random.default_rng(0).permutation(len(listed)).tolist():
+        target = int(listed.targets[index])
         if taken[target] < per_class:
             taken[target] += 1
-            link = out / "train" / listed.classes[target] / Path(listed.file(index)).name
+            link = aside / "train" / listed.paths[index]
             link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                link.symlink_to(Path(listed.file(index)).resolve())
-    if not (out / "val").exists():
-        (out / "val").symlink_to((images / "val").resolve(), target_is_directory=True)
+            link.symlink_to(Path(listed.file(index)).resolve())
+    (aside / "val").symlink_to((images / "val").resolve(), target_is_directory=True)
+    aside.rename(out)
     return out
 
 
 def choose_teacher(choice: TeacherChoice, images: Path, out: Path, epochs: float) -> TeacherChoice:
-    """Return the teacher that labels, tuned for some epochs, and note how good it is on `val`."""
-    about, began = About(out), time.perf_counter()
-    about.settle(teacher=choice.name, tuned=epochs)
+    """Return the teacher that labels, tuned on the study's images for some epochs.
+
+    Raises `FkdError` for one that has no label maps, and where the study was begun with another.
+    """
+    about, listed = About(out), list_images(dataset_root(images))
+    given = open_source(choice, len(listed.classes), torch.device("cpu"))
+    about.settle(teacher=choice.name, given_weights=given.weights_hash, tuned=epochs)
+    about.settle(rendering=asdict(given.preprocessing), size=given.preprocessing.size)
     chosen = prepare(choice, images, out / "teacher", epochs)
-    listed, val = list_images(dataset_root(images)), list_images(images / "val")
+    LabelMapper.of(chosen, load_teacher(chosen, listed))
     source = open_source(chosen, len(listed.classes), resolve_device("auto"))
-    how = source.preprocessing
-    about.settle(size=how.size)
+    about.settle(weights=source.weights_hash)
     if "teacher_top1" not in about.said:
-        about.note_in("seconds", "teacher", time.perf_counter() - began)
         assert isinstance(source.model, nn.Module)
-        found = evaluate(source.model, how, listed.classes, val, 128, 2)
-        about.note(teacher_top1=found.top1, val=len(val))
+        val = list_images(images / "val")
+        found = evaluate(source.model, source.preprocessing, listed.classes, val, 128, 2)
+        about.note(teacher_top1=found.top1)
     return chosen
 
 
 def make_stores(study: Study, names: set[str]) -> None:
-    """Label once with all probabilities; make the stores `names` from that, with the times it took."""
+    """Label once with all probabilities; make the stores `names` from that."""
     about, images = About(study.out), list_images(dataset_root(study.images))
-    about.settle(plan=asdict(study.plan), map_size=study.map_size, images=len(images))
-    full = study.store("full")
-    if "full" not in about.said["seconds"]:
-        seconds = label_full(
-            study.images, study.teacher, study.plan.stored, full, study.plan.teacher_amp
-        )
-        about.note_in("seconds", "full", seconds)
-        describe(study, about, images)
-    source = LabelStore.open(full)
+    about.settle(plan=asdict(study.plan), map_size=study.map_size)
+    about.settle(hardware=machine(), torch=torch.__version__)
+    if "date" not in about.said:
+        about.note(date=datetime.now(UTC).date().isoformat())
+    source = label_images(study.labelling(study.images, study.store("full")))
     for name in sorted(names - {"full"}):
         if not study.store(name).exists():
-            began = time.perf_counter()
-            make_store(study, source, name, images)
-            about.note_in("seconds", name, time.perf_counter() - began)
+            make_store(study, about, source, name, images)
         if name in ("image", "map") and name not in about.said["agreement"]:
             other = LabelStore.open(study.store(name))
             about.note_in("agreement", name, compare(source, other).agreement)
 
 
-def describe(study: Study, about: About, images: ImageList) -> None:
-    """Note what a reader wants to know of the images, the plan and the machine."""
-    about.note(
-        classes=len(images.classes),
-        hardware=machine(),
-        torch=torch.__version__,
-        date=datetime.now(UTC).date().isoformat(),
-    )
-
-
-def make_store(study: Study, source: LabelStore, name: str, images: ImageList) -> None:
-    """Make one of the derived stores by its name."""
-    path, stored = study.store(name), source.spec.num_crops
-    every = np.tile(np.arange(stored), (len(images), 1))
+def make_store(
+    study: Study, about: About, source: LabelStore, name: str, images: ImageList
+) -> None:
+    """Make one of the derived stores by its name; note how long the teacher took for it."""
+    path, plan = study.store(name), study.plan
+    every = np.tile(np.arange(plan.stored), (len(images), 1))
+    teacher, began = load_teacher(study.teacher, images, plan.teacher_amp), time.perf_counter()
     if name == "image":
-        probs = once_per_image(images, load_teacher(study.teacher, images))
+        probs = once_per_image(images, teacher)
+        about.note_in("seconds", name, time.perf_counter() - began)
         derive(source, path, images, FULL, every, repeated(probs))
     elif name == "map":
-        teacher = load_teacher(study.teacher, images)
         maps = label_maps(images, study.teacher, teacher, study.map_size)
+        about.note_in("seconds", name, time.perf_counter() - began)
         derive(source, path, images, FULL, every, pooled(maps, source.read_crops(range(1)).size))
     elif name == "drawn":
-        rng = np.random.default_rng(0)
-        drawn = rng.integers(study.plan.redrawn, size=(len(images), study.plan.epochs))
-        derive(source, path, images, FULL, drawn)
+        visits = -(-plan.epochs // USUAL)
+        slots = drawn_visits(len(images), plan.redrawn, visits, USUAL)
+        derive(source, path, images, FULL, slots)
     else:
         derive(source, path, images, FULL, every[:, : int(name.removeprefix("first"))])
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from stores import load_teacher
 from torch import nn
-from torchvision.models import get_model
 from torchvision.ops import FrozenBatchNorm2d
 
 from fkd import LabelConfig, Scheme, TeacherChoice, TrainConfig, label_images, train_student
@@ -36,8 +35,11 @@ def __getattr__(name: str) -> Callable[[int], nn.Module]:
 
 
 def _build(name: str, num_classes: int) -> nn.Module:
-    settings = {"num_classes": num_classes, "norm_layer": FrozenBatchNorm2d}
-    model: nn.Module = get_model(name, weights=None, **settings)
+    model = build(name, num_classes)
+    for parent in list(model.modules()):
+        for child_name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, child_name, FrozenBatchNorm2d(child.num_features, child.eps))
     return model
 
 

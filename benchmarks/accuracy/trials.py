@@ -7,10 +7,14 @@ and size; what a table varies is in the trial's name.
 from dataclasses import dataclass, field
 from typing import Any
 
+from fkd import FkdError
 from fkd.config import Amp
 
+TABLES = ("methods", "schemes", "crops an image", "stored crops", "replacement", "mixing")
+HARD = {"hard_weight": 1.0}
 KEPT = (1, 2, 5)
 PER_IMAGE = (1, 2, 4, 8, 16)
+USUAL = 4  # crops an image, m, where a table does not vary it and it is not 1
 FEW_CROPS = (4, 10, 25, 50)
 
 
@@ -18,7 +22,8 @@ FEW_CROPS = (4, 10, 25, 50)
 class Plan:
     """What all students of a study share: `stored` is the crops an image, M, that are labelled.
 
-    `amp` is of the students, `teacher_amp` of the teacher; the other names are those of `TrainConfig`.
+    `amp` is of the students, `teacher_amp` of the teacher; the other names are those of `TrainConfig`,
+    and None leaves it to the recipe.
     """
 
     epochs: int
@@ -26,15 +31,27 @@ class Plan:
     batch_size: int = 128
     student: str = "thin_resnet:thin_resnet"
     recipe: str = "fkd"
-    lr: float = 1.0
-    warmup_epochs: float = 1.0
+    lr: float | None = None
+    warmup_epochs: float | None = None
     amp: Amp = "off"
     teacher_amp: Amp = "off"
+
+    def __post_init__(self) -> None:
+        if self.stored < USUAL or self.batch_size % USUAL:
+            raise FkdError(
+                f"some tables train on m = {USUAL} crops an image; choose --stored of {USUAL} or more "
+                f"and a --batch-size that is a multiple of {USUAL}"
+            )
+
+    @property
+    def used(self) -> int:
+        """The stored crops of an image that a run comes to."""
+        return min(self.stored, self.epochs)
 
     @property
     def redrawn(self) -> int:
         """The crops that table "replacement" draws from: as the paper's 200 for 300 epochs."""
-        return min(self.stored, max(1, self.epochs * 2 // 3))
+        return max(USUAL, min(self.stored, self.epochs * 2 // 3))
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,11 @@ class Trial:
         """Whether the student looks at the folder's class alone."""
         return self.settings.get("hard_weight") == 1.0
 
+    @property
+    def crops_per_image(self) -> int:
+        """The crops on which an image is trained at each visit, m."""
+        return int(self.settings["crops_per_image"])
+
 
 def planned_trials(plan: Plan) -> list[Trial]:
     """Return the rows of all tables of a study."""
@@ -75,10 +97,8 @@ def _one(**more: Any) -> dict[str, Any]:
     return {"crops_per_image": 1, **more}
 
 
-HARD = {"hard_weight": 1.0}
-
-
 def _methods() -> list[Trial]:
+    four = {"crops_per_image": USUAL}
     return [
         Trial("methods", "plain supervised", settings=_one(**HARD)),
         Trial("methods", "online distillation", settings=_one(), online=True),
@@ -86,7 +106,7 @@ def _methods() -> list[Trial]:
         Trial("methods", "label map, RoI-align", "map", settings=_one()),
         Trial("methods", "FKD, full", settings=_one()),
         Trial("methods", "FKD, topk5", compress="topk5", settings=_one()),
-        Trial("methods", "FKD, topk5, m = 4", compress="topk5", settings={"crops_per_image": 4}),
+        Trial("methods", f"FKD, topk5, m = {USUAL}", compress="topk5", settings=four),
     ]
 
 
@@ -103,7 +123,7 @@ def _per_image(plan: Plan) -> list[Trial]:
     return [
         Trial("crops an image", f"m = {m}", compress="topk5", settings={"crops_per_image": m})
         for m in PER_IMAGE
-        if m <= min(plan.stored, plan.batch_size)
+        if m <= plan.stored and plan.batch_size % m == 0
     ]
 
 
@@ -111,16 +131,16 @@ def _stored(plan: Plan) -> list[Trial]:
     few = [
         Trial("stored crops", f"M = {m}", f"first{m}", "topk5", _one())
         for m in FEW_CROPS
-        if m < plan.stored
+        if m < plan.used
     ]
-    return [*few, Trial("stored crops", f"M = {plan.stored}", compress="topk5", settings=_one())]
+    return [*few, Trial("stored crops", f"M = {plan.used}", compress="topk5", settings=_one())]
 
 
 def _redrawn(plan: Plan) -> list[Trial]:
-    count, four = plan.redrawn, {"crops_per_image": 4}
+    count, four = plan.redrawn, {"crops_per_image": USUAL}
     return [
         Trial("replacement", f"each once in turn, M = {count}", f"first{count}", "topk5", four),
-        Trial("replacement", f"drawn with replacement, M = {count}", "drawn", "topk5", four),
+        Trial("replacement", f"drawn anew each visit, M = {count}", "drawn", "topk5", four),
     ]
 
 
