@@ -48,6 +48,13 @@ def _choice(values: tuple[str, ...]) -> click.Choice[str]:
 @_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
 @click.option("--init", help="Weights to begin with: default (the library's) or a state-dict file.")
 @_setting("--crops-per-image", "Stored crops used per decoded image, m; one pass counts m epochs.")
+@_setting(
+    "--stagger",
+    "Steps between the batches that get an image's m crops, so that a batch holds as many images as "
+    "views; 0 puts the crops into one batch, as the paper does.",
+    int,
+    shown="16 / m",
+)
 @click.option(
     "--compress",
     default="topk5",

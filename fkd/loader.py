@@ -22,6 +22,7 @@ from fkd.zoo import resolve_device
 
 _SETTINGS = {
     "crops_per_image",
+    "stagger",
     "scheme",
     "epochs",
     "batch_size",
@@ -39,11 +40,11 @@ class StudentLoader:
         for pixels, soft_labels in StudentLoader("labels.zarr", crops_per_image=4, epochs=300):
             loss = soft_cross_entropy(student(pixels), soft_labels).mean()
 
-    Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; the m views of an image stand in a
-    row. `settings` are those of `TrainConfig`: `crops_per_image`, `scheme`, `epochs`, `batch_size`,
-    `label_temperature`, `images`, `seed`, `mean`, `std`, `workers`, `device`, `render`, and those of
-    `Selection`. Of several ranks each gets its share of every batch. Raises `FkdError` for what
-    `fkd train` refuses.
+    Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; with `stagger=0` the m views of an
+    image stand in a row of one batch. `settings` are those of `TrainConfig`: `crops_per_image`,
+    `stagger`, `scheme`, `epochs`, `batch_size`, `label_temperature`, `images`, `seed`, `mean`, `std`,
+    `workers`, `device`, `render`, and those of `Selection`. Of several ranks each gets its share of
+    every batch. Raises `FkdError` for what `fkd train` refuses.
     """
 
     def __init__(

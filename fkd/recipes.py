@@ -32,6 +32,7 @@ OPTIMIZERS = ("sgd", "adamw", "adam")
 LR_SCHEDULES = ("cosine", "constant")
 LOSSES = ("ce", "kl")
 MAX_SURE_EVERY = 1000
+MAX_STAGGER = 1000
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ class Selection:
 class TrainConfig:
     """One training run: `fkd train`. `batch_size` counts views, `crops_per_image` is m.
 
+    The m crops of an image go to batches that are `stagger` steps apart, 0 for all in one batch as in the
+    paper; None is 16 / m, which holds 16 batches of views in memory.
     `micro_batch` views go through the student at a time and their gradients are added up; None chooses
     by the device. `init` is "default" (the library's own pretrained weights) or a state-dict file; None
     and "none" start from random weights. `ema` is the decay of a moving average of the weights.
@@ -188,6 +191,7 @@ class TrainConfig:
     student: str = "resnet50"
     init: str | None = None
     crops_per_image: int = 4
+    stagger: int | None = None
     scheme: Scheme = Scheme("topk", 5)
     label_temperature: float = 1.0
     epochs: float = 300
@@ -214,6 +218,8 @@ class TrainConfig:
         check_choice("--recipe", self.recipe, tuple(RECIPES))
         Preprocessing(mean=self.mean, std=self.std)
         check_count("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
+        if self.stagger is not None:
+            check_count("--stagger", self.stagger, 0, MAX_STAGGER)
         check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
         check_range("--epochs", self.epochs, 1e-6, 1e6)
         check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
@@ -229,6 +235,11 @@ class TrainConfig:
             check_range("--ema", self.ema, 0, 0.999999)
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)
+
+    @property
+    def steps_apart(self) -> int:
+        """Steps between the batches that get the m crops of an image, as far as the run is that long."""
+        return max(1, 16 // self.crops_per_image) if self.stagger is None else self.stagger
 
     @classmethod
     def from_recipe(cls, recipe: str, **settings: Any) -> "TrainConfig":

@@ -29,7 +29,7 @@ _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render
 _FREE |= {"save_every", "eval_every", "eval_last", "num_ranks"}
 
 # Settings that the configuration of an older run does not name, and what it did.
-_LATER = asdict(Selection())
+_LATER = {**asdict(Selection()), "stagger": 0}
 
 
 class Run:

@@ -21,7 +21,8 @@ class Schedule:
     """The arithmetic of one training run; all counts are exact integers.
 
     `num_images` is N (images that have labels), `num_crops` M, `crops_per_image` m, `batch_size` B in
-    views, a multiple of m.
+    views, a multiple of m. `stagger` is the steps between the batches that get an image's m crops; 0 is
+    for all of them in one.
     """
 
     num_images: int
@@ -30,6 +31,7 @@ class Schedule:
     batch_size: int
     epochs: float
     seed: int
+    stagger: int = 0
 
     @property
     def images_per_batch(self) -> int:
@@ -40,6 +42,18 @@ class Schedule:
     def total_steps(self) -> int:
         """The step budget: epochs · N / B, rounded to the nearest step, at least one."""
         return max(1, round(self.epochs * self.num_images / self.batch_size))
+
+    @property
+    def apart(self) -> int:
+        """Steps between the batches that get an image's crops, as far as the run has room for them."""
+        if self.crops_per_image == 1:
+            return 0
+        return min(self.stagger, (self.total_steps - 1) // (self.crops_per_image - 1))
+
+    @property
+    def reach(self) -> int:
+        """Steps from an image's first crop to its last."""
+        return (self.crops_per_image - 1) * self.apart
 
     def epoch_at(self, step: int) -> float:
         """Return the epochs seen after `step` steps: views / N."""

@@ -118,6 +118,7 @@ def plan(config: TrainConfig, store: LabelStore, num_ranks: int) -> Schedule:
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,
+        stagger=config.steps_apart,
     )
     if round(config.epochs * schedule.num_images / config.batch_size) == 0:
         raise ConfigError(

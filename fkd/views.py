@@ -1,7 +1,8 @@
 """Stage 2's input: an image is decoded once, and m of its stored crops are rendered, in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,13 +12,14 @@ from torch import Tensor
 from fkd.config import Rendering
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
-from fkd.picks import Bools, Picks, whole_visits
+from fkd.picks import Bools, PickedVisits, Picks, whole_visits
 from fkd.prefetch import SlabReader
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
 from fkd.resample import CropTable, render_table
 from fkd.schedule import Schedule
 from fkd.slabs import Slab
 from fkd.softlabels import Quantized
+from fkd.stagger import dealt, decoded_steps
 from fkd.store import LabelStore
 
 # Decoded images of a batch, at most, that travel to the device; batches of larger photos are rendered by
@@ -29,8 +31,9 @@ _PACKED_BYTES = 512 * 2**20
 class StudentBatch(RenderedBatch):
     """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
 
-    The views of an image stand in a row, m of them or, of a selection, those of the m that are picked;
-    `image_index` int64 [n] names the images.
+    The views of an image stand in a row, m of them or, of a selection, those of the m that are picked,
+    unless they are dealt to several batches (`fkd.stagger`); `image_index` int64 [n] names the images
+    that were decoded for it.
     """
 
     views: Tensor
@@ -52,25 +55,41 @@ def student_batches(
 ) -> Iterator[StudentBatch]:
     """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image.
 
-    With `picks`, those of the m crops that are picked. A rank gets its share of each step. What a step
-    holds is a function of schedule and picks alone, so a run may be continued from any step.
+    With `picks`, those of the m crops that are picked. The schedule says whether the m crops share a
+    batch or are dealt to m of them. A rank gets its share of each step. What a step holds is a function
+    of schedule and picks alone, so a run may be continued from any step.
     """
     labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
     files = LabelledImages(images, store.content_hashes())
     how = Rendering(store.spec.size, store.spec.interpolation)
-    if picks is None:
-        steps = whole_visits(schedule, first_step, rank, num_ranks)
-    else:
-        steps = picks.batches(schedule, first_step, rank, num_ranks)
+
+    def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
+        if picks is None:
+            return whole_visits(schedule, first, rank, num_ranks)
+        return picks.batches(schedule, first, rank, num_ranks)
 
     def submitted() -> Iterator[StudentBatch]:
-        for parts in steps:
+        for parts in decoded_steps(schedule, first_step, steps_from):
             rows = [slabs.rows(index, labelled[positions]) for index, positions, _ in parts]
             visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
             yield _visit(renderer, files, visited, Slab.concatenate(rows), picked, how)
 
-    return ahead(submitted())
+    decoded = ahead(submitted())
+    return dealt(decoded, schedule, partial(_join, renderer)) if schedule.apart else decoded
+
+
+def _join(renderer: Renderer, decoded: list[StudentBatch]) -> StudentBatch:
+    """Put every m-th view of each of m batches together, from view c on of batch c."""
+    m = len(decoded)
+    share, size = len(decoded[0].views) // m, decoded[0].views.shape[-1]
+    views = renderer.views(m * share, size)
+    for c, batch in enumerate(decoded):
+        views[c * share : (c + 1) * share].copy_(batch.views[c::m])
+    shares = list(enumerate(decoded))
+    kept = {n: torch.cat([batch.kept[n][c::m] for c, batch in shares]) for n in decoded[0].kept}
+    targets = torch.cat([batch.targets[c::m] for c, batch in shares])
+    return StudentBatch(views, kept, targets, decoded[0].image_index)
 
 
 def _visit(

@@ -144,7 +144,7 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     done = run("run.py", shared_folder, *few, *some)
     assert done.returncode == 0, done.stderr
     trials = {f.parent.name: f.read_bytes() for f in (study / "runs").glob("*/trial.json")}
-    assert len(trials) == 7 + 1  # m = 1 and m = 4 are in the first table too
+    assert len(trials) == 7 + 3  # m = 1 and m = 4, dealt, are in the first table too
     store = LabelStore.open(study / "full.zarr")
     assert (store.spec.num_images, store.spec.num_crops) == (12, 4)
     # Labels in the store are float16, so the same training is not the same to the last bit.

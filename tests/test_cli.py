@@ -23,8 +23,8 @@ OPTIONS = {
         "--hard-weight --hard-weight-end --images --init --label-smoothing --label-temperature --loss "
         "--lr --lr-schedule --max-entropy --mean --micro-batch --min-confidence --min-lr --mixup "
         "--momentum --no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed "
-        "--std --student --student-temperature --sure-above --sure-every --sync-bn --unsure-below "
-        "--unsure-smoothing --val --warmup-epochs --weight-decay --workers"
+        "--stagger --std --student --student-temperature --sure-above --sure-every --sync-bn "
+        "--unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay --workers"
     ),
     "check": "--deep --device --images --repair --seed --teacher --teacher-classes --teacher-weights "
     "--views --workers",

@@ -51,6 +51,7 @@ ROWS = [
         "blocks",
         "copies",
         "picks",
+        "stagger",
         "calibration",
         "crop_figures",
     ],

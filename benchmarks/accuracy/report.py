@@ -16,7 +16,7 @@ from fkd import FkdError
 
 DOCS = Path(__file__).parents[2] / "docs"
 PATH = click.Path(path_type=Path)
-_BLUE = "#1f6fb4"
+_BLUE, _ORANGE = "#1f6fb4", "#d9822b"
 
 TITLES = {
     "methods": "The same crops, learned in seven ways",
@@ -141,21 +141,32 @@ def plot(table: str, rows: list[Row], path: Path) -> None:
 
 
 def by_number(rows: list[Row]) -> Figure:
-    """Draw accuracy over the number in the rows' names, which are like `m = 4`."""
+    """Draw accuracy over the number in the rows' names: `m = 4`, and `m = 4, in one batch` apart."""
     figure = Figure(figsize=(7, 3.2))
     axes = figure.subplots()
-    numbers = [int(row.name.split("=")[1]) for row in rows]
-    axes.errorbar(
-        numbers, [mean(r.top1) for r in rows], [r.spread for r in rows],
-        marker="o", capsize=3, color=_BLUE,
-    )  # fmt: skip
-    for number, row in zip(numbers, rows, strict=True):
-        axes.plot([number] * len(row.top1), row.top1, ".", color=_BLUE, alpha=0.4)
+    kinds = list(dict.fromkeys(row.name.partition(", ")[2] for row in rows))
+    ticks = sorted({number_of(row) for row in rows})
+    for kind, color in zip(kinds, (_BLUE, _ORANGE), strict=False):
+        some = [row for row in rows if row.name.partition(", ")[2] == kind]
+        numbers = [number_of(row) for row in some]
+        axes.errorbar(
+            numbers, [mean(r.top1) for r in some], [r.spread for r in some],
+            marker="o", capsize=3, color=color, label=kind or "in several batches",
+        )  # fmt: skip
+        for number, row in zip(numbers, some, strict=True):
+            axes.plot([number] * len(row.top1), row.top1, ".", color=color, alpha=0.4)
+    if len(kinds) > 1:
+        axes.legend(frameon=False)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(numbers, [str(n) for n in numbers])
+    axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.set_xticks([], minor=True)
     axes.set(xlabel=rows[0].name.split(" ")[0], ylabel="top-1, %")
     return figure
+
+
+def number_of(row: Row) -> int:
+    """Return 4 of `m = 4, in one batch`."""
+    return int(row.name.split(", ")[0].split("=")[1])
 
 
 def by_name(rows: list[Row]) -> Figure:

@@ -120,11 +120,16 @@ def _schemes() -> list[Trial]:
 
 
 def _per_image(plan: Plan) -> list[Trial]:
+    possible = [m for m in PER_IMAGE if m <= plan.stored and plan.batch_size % m == 0]
     return [
-        Trial("crops an image", f"m = {m}", compress="topk5", settings={"crops_per_image": m})
-        for m in PER_IMAGE
-        if m <= plan.stored and plan.batch_size % m == 0
+        *(_visited(f"m = {m}", m) for m in possible),
+        *(_visited(f"m = {m}, in one batch", m, stagger=0) for m in possible if m > 1),
     ]
+
+
+def _visited(name: str, m: int, **more: Any) -> Trial:
+    settings = {"crops_per_image": m, **more}
+    return Trial("crops an image", name, compress="topk5", settings=settings)
 
 
 def _stored(plan: Plan) -> list[Trial]:
