@@ -39,6 +39,8 @@ def create(folder: Path, layouts: Mapping[str, ArrayLayout], attributes: dict[st
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """Return the attributes of a group; raises `StoreError` where there is none."""
+    if path.is_dir() and not os.path.lexists(path / "zarr.json"):
+        raise StoreError(f"{path} is not a label store of fkd{_what_else(path)}")
     try:
         group = _read_json(path, path / "zarr.json")
         if group["zarr_format"] != 3 or group["node_type"] != "group":
@@ -46,6 +48,15 @@ def read_attributes(path: Path) -> dict[str, Any]:
         return dict(group["attributes"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{path} is not a label store of fkd ({first_line(error)})") from error
+
+
+def _what_else(folder: Path) -> str:
+    """Recognise what people give instead, and say what to give."""
+    if (folder / "metrics.jsonl").exists():
+        return ", it is a run of `fkd train`; its config.json names the store"
+    if (folder / "train").is_dir():
+        return ", it is an image folder; `fkd label` makes the store"
+    return ": it has no zarr.json; `fkd label` makes stores"
 
 
 def _read_json(root: Path, file: Path) -> Any:

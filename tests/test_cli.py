@@ -198,7 +198,11 @@ def test_bad_options_of_train(shared_store, tmp_path, more, words):
 
 def test_stores_that_cannot_be_trained_on(shared_folder, tmp_path):
     assert "does not exist" in refused("train", tmp_path / "none.zarr")
-    assert "not a label store" in refused("train", tmp_path)
+    assert "it has no zarr.json; `fkd label` makes stores" in refused("train", tmp_path)
+    assert "it is an image folder; `fkd label` makes" in refused("info", shared_folder)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    assert "it is a run of `fkd train`; its config.json names" in refused("check", tmp_path / "run")
     (tmp_path / "file.zarr").write_text("text")
     assert "not a label store" in refused("info", tmp_path / "file.zarr")
     store = label_images(label_config(shared_folder, tmp_path / "s.zarr", block_images=9))
