@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import v2
 from weightless import class_names
 
-from fkd import LabelConfig, LabelStore, TeacherChoice, label_images
+from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.crops import empty_views, render
 from fkd.images import dataset_root, decode, list_images
@@ -156,7 +156,8 @@ def loader_round(
 def fkd_round(store: LabelStore, visits: int, m: int, workers: int) -> Callable[[], float]:
     """As many images as the others decode, m views of each, from the middle of a long training run."""
     images = list_images(Path(store.spec.images_root))
-    schedule = Schedule(len(images), CROPS, m, BATCH, epochs=1e6, seed=0)
+    apart = TrainConfig(crops_per_image=m).steps_apart
+    schedule = Schedule(len(images), CROPS, m, BATCH, epochs=1e6, seed=0, stagger=apart)
     steps = max(1, visits * m // BATCH)
 
     def one_round() -> float:
