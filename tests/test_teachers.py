@@ -92,7 +92,7 @@ def test_every_kind_of_teacher_says_the_same(shared_folder, tmp_path, kinds, mon
     ("name", "words"),
     [
         ("my_teachers:wrong", "returned a int"),
-        ("my_teachers:missing", "has no attribute 'missing'"),
+        ("my_teachers:missing", "my_teachers.py. has no 'missing'"),
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("my_teachers:broken", "cannot take 3 views of 224 px .KeyError: 'logits'.; mend it"),
         ("my_teachers:leaves", "my_teachers:leaves: SystemExit: 3"),

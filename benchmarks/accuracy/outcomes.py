@@ -78,10 +78,10 @@ class Outcome:
         return Plan(**self.about["plan"])
 
     def rows(self, table: str) -> list[Row]:
-        """Return the rows of a table of which a seed has been trained."""
+        """Return the rows of a table, none while there is one of which no seed has been trained."""
         trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
         rows = [Row(trial, self._top1(trial)) for trial in trials]
-        return [row for row in rows if row.top1]
+        return rows if all(row.top1 for row in rows) else []
 
     def _top1(self, trial: Trial) -> tuple[float, ...]:
         files = [self.folder / "runs" / trial.key(seed) / "trial.json" for seed in range(100)]
