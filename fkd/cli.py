@@ -28,10 +28,8 @@ class _Errors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        if os.getcwd() not in sys.path:
-            sys.path.insert(
-                0, os.getcwd()
-            )  # package.module:function is found as by `python -m fkd`
+        if os.getcwd() not in sys.path:  # package.module:function is found as by `python -m fkd`
+            sys.path.insert(0, os.getcwd())
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

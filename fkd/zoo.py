@@ -97,10 +97,10 @@ def find_function(name: str) -> Callable[..., Any]:
     """Return the function of `package.module:function`; raises whatever importing it raises."""
     module_name, _, function = name.partition(":")
     module = importlib.import_module(module_name)
-    found: Callable[..., Any] | None = getattr(module, function, None)
-    if found is None:
+    if not hasattr(module, function):
         where = getattr(module, "__file__", None) or "no file"
-        raise ModelError(f"module {module_name} ({where}) has no {function!r}")
+        raise AttributeError(f"module {module_name} ({where}) has no {function!r}")
+    found: Callable[..., Any] = getattr(module, function)
     return found
 
 

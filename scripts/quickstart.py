@@ -58,7 +58,7 @@ class Demo:
     batch_size: int = 64
     weight_decay: float = 2e-4
     num_crops: int = 12
-    # A batch of 64 is too small for more: m = 2 would leave it 32 different images.
+    # As for the plain student, whose every crop is of another visit.
     crops_per_image: int = 1
     train_per_class: int = 300
     val_per_class: int = 200

@@ -95,13 +95,13 @@ def test_label_maps_have_the_teachers_logits_as_their_mean(stores, labelled, tmp
     for name in ("resnet18", "mobilenet_v2"):
         choice = TeacherChoice(name, "none", size=64)
         teacher = stores.load_teacher(choice, images)
-        maps = stores.label_maps(images, choice, teacher, 64)
+        maps = stores.label_maps(images, choice, 64)
         assert maps.shape == (len(images), 3, 2, 2)
         said = stores.once_per_image(images, teacher)
         torch.testing.assert_close(maps.mean(dim=(2, 3)).softmax(1), said, atol=1e-4, rtol=1e-3)
     choice = TeacherChoice("convnext_tiny", "none", size=64)
     with pytest.raises(FkdError, match="teacher convnext_tiny does not end in a mean over places"):
-        stores.label_maps(images, choice, stores.load_teacher(choice, images), 64)
+        stores.label_maps(images, choice, 64)
 
 
 def test_one_label_an_image_is_what_the_teacher_says_of_all_of_it(stores, labelled, tmp_path):

@@ -26,7 +26,7 @@ from fkd.layout import StoreSpec
 from fkd.progress import progress
 from fkd.slabs import Block
 from fkd.softlabels import quantize
-from fkd.sources import open_source
+from fkd.sources import Source, open_source
 from fkd.teachers import Teacher, load_teachers
 from fkd.zoo import resolve_device
 
@@ -109,17 +109,18 @@ def once_per_image(images: ImageList, teacher: Teacher) -> Tensor:
     return torch.cat([teacher.probs(batch, len(batch), 1.0).cpu() for batch in views])
 
 
-def label_maps(images: ImageList, choice: TeacherChoice, teacher: Teacher, size: int) -> Tensor:
+def label_maps(images: ImageList, choice: TeacherChoice, size: int) -> Tensor:
     """Return ReLabel's label maps, f32 [N, C, h, w], of whole images of `size` pixels.
 
     The classifier is applied at every place of the last features instead of to their mean (Yun et al.,
     CVPR 2021); what is pooled later are logits.
     """
-    mapper, how = LabelMapper.of(choice, teacher), teacher.preprocessing
-    maps = []
+    device, maps = resolve_device("auto"), []
+    source = open_source(choice, len(images.classes), device)
+    mapper, how = LabelMapper.of(choice.name, source), source.preprocessing
     for views in _whole_images(images, Rendering(size, how.interpolation)):
         with torch.inference_mode():
-            maps.append(mapper(normalize(views.to(teacher.device), how.mean, how.std)).cpu())
+            maps.append(mapper(normalize(views.to(device), how.mean, how.std)).cpu())
     return torch.cat(maps)
 
 
@@ -131,11 +132,11 @@ class LabelMapper(nn.Module):
         self.features, self.linear = features, linear
 
     @classmethod
-    def of(cls, choice: TeacherChoice, teacher: Teacher) -> "LabelMapper":
+    def of(cls, name: str, teacher: Source) -> "LabelMapper":
         """Take a teacher apart; raises `FkdError` for one whose maps do not have its logits as mean."""
-        size = teacher.preprocessing.size
-        views = torch.rand(2, 3, size, size, device=teacher.device)
-        model: Any = open_source(choice, len(teacher.class_map.names), teacher.device).model
+        model: Any = teacher.model
+        size, device = teacher.preprocessing.size, next(model.parameters()).device
+        views = torch.rand(2, 3, size, size, device=device)
         try:
             if hasattr(model, "features"):
                 mapper = cls(model.features, model.classifier[-1])
@@ -147,7 +148,7 @@ class LabelMapper(nn.Module):
                 )
         except Exception as error:  # other architectures fail at any of these lines
             raise FkdError(
-                f"teacher {choice.name} does not end in a mean over places and one linear layer, so it "
+                f"teacher {name} does not end in a mean over places and one linear layer, so it "
                 "has no label maps; take a resnet, mobilenet_v2, regnet or efficientnet"
             ) from error
         return mapper

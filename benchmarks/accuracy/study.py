@@ -151,8 +151,8 @@ def choose_teacher(choice: TeacherChoice, images: Path, out: Path, epochs: float
     about.settle(teacher=choice.name, given_weights=given.weights_hash, tuned=epochs)
     about.settle(rendering=asdict(given.preprocessing), size=given.preprocessing.size)
     chosen = prepare(choice, images, out / "teacher", epochs)
-    LabelMapper.of(chosen, load_teacher(chosen, listed))
     source = open_source(chosen, len(listed.classes), resolve_device("auto"))
+    LabelMapper.of(chosen.name, source)
     about.settle(weights=source.weights_hash)
     if "teacher_top1" not in about.said:
         assert isinstance(source.model, nn.Module)
@@ -184,13 +184,13 @@ def make_store(
     """Make one of the derived stores by its name; note how long the teacher took for it."""
     path, plan = study.store(name), study.plan
     every = np.tile(np.arange(plan.stored), (len(images), 1))
-    teacher, began = load_teacher(study.teacher, images, plan.teacher_amp), time.perf_counter()
+    began = time.perf_counter()
     if name == "image":
-        probs = once_per_image(images, teacher)
+        probs = once_per_image(images, load_teacher(study.teacher, images, plan.teacher_amp))
         about.note_in("seconds", name, time.perf_counter() - began)
         derive(source, path, images, FULL, every, repeated(probs))
     elif name == "map":
-        maps = label_maps(images, study.teacher, teacher, study.map_size)
+        maps = label_maps(images, study.teacher, study.map_size)
         about.note_in("seconds", name, time.perf_counter() - began)
         derive(source, path, images, FULL, every, pooled(maps, source.read_crops(range(1)).size))
     elif name == "drawn":
