@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -100,12 +101,16 @@ class BlockFiles:
     def require_plain(self) -> None:
         """Refuse a store to be written that holds a link, which may lead anywhere, a pipe or a device."""
         for path in self.path.rglob("*"):
-            if path.is_symlink():
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:
+                continue  # another labeler has moved what it wrote into its place
+            if stat.S_ISLNK(mode):
                 raise StoreError(
                     f"{self.path}: {path} is a link, and a store has none; copy the store with its links "
                     "followed (cp -rL)"
                 )
-            if not path.is_file() and not path.is_dir():
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise StoreError(f"{self.path}: {path} is no plain file; remove it")
 
     def seals_there(self) -> list[int]:

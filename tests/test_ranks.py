@@ -1,5 +1,6 @@
 """Several labelers on one store: torchrun shares the blocks out, and strangers are kept away."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,16 +18,32 @@ WORDS = "label --teacher resnet18 --teacher-weights none --size 32 --block 2 --c
 WORDS += " --workers 1 --device cpu --batch-size 16 --out s.zarr"
 
 
-def start(folder, cwd, crops, *, ranks=0, restarts=0):
-    how = ["-m", "fkd"]
-    if ranks:
-        how = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-        how += ["--max-restarts", str(restarts), "--monitor-interval", "0.1", "-m", "fkd"]
-    return subprocess.Popen(
-        [sys.executable, *how, *WORDS.split(), "--crops", str(crops), str(folder)],
-        cwd=cwd, env=fkd_environment() | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+@pytest.fixture
+def start():
+    """Start a labeler in a process; whatever becomes of the test, none is left behind."""
+    with contextlib.ExitStack() as processes:
+
+        def start_one(folder, cwd, crops, *, ranks=0, restarts=0):
+            how = ["-m", "fkd"]
+            if ranks:
+                how = [
+                    "-m",
+                    "torch.distributed.run",
+                    "--standalone",
+                    "--nproc-per-node",
+                    str(ranks),
+                ]
+                how += ["--max-restarts", str(restarts), "--monitor-interval", "0.1", "-m", "fkd"]
+            process = subprocess.Popen(
+                [sys.executable, *how, *WORDS.split(), "--crops", str(crops), str(folder)],
+                cwd=cwd, env=fkd_environment() | {"OMP_NUM_THREADS": "1"}, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            processes.enter_context(process)
+            processes.callback(process.terminate)
+            return process
+
+        yield start_one
 
 
 def wait_for_a_block(process, store):
@@ -43,7 +60,7 @@ def alone(folder, tmp_path, crops):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_ranks_make_the_store_that_one_process_makes(shared_folder, tmp_path, ranks):
+def test_ranks_make_the_store_that_one_process_makes(start, shared_folder, tmp_path, ranks):
     process = start(shared_folder, tmp_path, 6, ranks=ranks)
     said = process.communicate(timeout=200)[0]
     assert process.returncode == 0, said
@@ -52,7 +69,7 @@ def test_ranks_make_the_store_that_one_process_makes(shared_folder, tmp_path, ra
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")
-def test_a_rank_that_is_killed_costs_its_block_alone(shared_folder, tmp_path):
+def test_a_rank_that_is_killed_costs_its_block_alone(start, shared_folder, tmp_path):
     process = start(shared_folder, tmp_path, 60, ranks=3, restarts=1)
     wait_for_a_block(process, tmp_path / "s.zarr")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -67,7 +84,7 @@ def test_a_rank_that_is_killed_costs_its_block_alone(shared_folder, tmp_path):
     same_labels(store, alone(shared_folder, tmp_path, 60))
 
 
-def test_a_second_labeler_is_turned_away(shared_folder, tmp_path, run_fkd):
+def test_a_second_labeler_is_turned_away(start, shared_folder, tmp_path, run_fkd):
     first = start(shared_folder, tmp_path, 200)
     wait_for_a_block(first, tmp_path / "s.zarr")
     line = run_fkd(*WORDS.split(), "--crops", 200, shared_folder).error_line()

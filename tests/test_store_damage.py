@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -151,3 +154,18 @@ def test_a_pipe_in_the_place_of_a_seal_is_not_waited_for(store):
     assert LabelStore.open(store).pending_blocks() == [0]
     with pytest.raises(StoreError, match="no plain file"):
         LabelStore.open(store, writable=True)
+
+
+def test_what_another_labeler_moves_away_meanwhile_is_no_fault(store):
+    """A part is written beside its place and renamed into it, while a second labeler looks around."""
+    script = "import os, sys\nwhile True: open(sys.argv[1], 'w').close(); os.unlink(sys.argv[1])"
+    part = store / "content_hash" / "c" / "7.00.partial"
+    with subprocess.Popen([sys.executable, "-c", script, str(part)]) as writer:
+        try:
+            deadline = time.monotonic() + 60
+            while not part.exists():
+                assert time.monotonic() < deadline
+            for _ in range(100):
+                LabelStore.open(store, writable=True)
+        finally:
+            writer.kill()
