@@ -129,6 +129,26 @@ def test_a_study_is_not_continued_with_other_settings(study, tmp_path):
     assert study.About(tmp_path).said["epochs"] == 4
 
 
+def test_one_training_serves_all_tables_and_names_of_a_reading(study):
+    from trials import Plan, planned_trials
+
+    keys = {(t.table, t.name): t.key for t in planned_trials(Plan(epochs=100, stored=100))}
+    assert keys["schemes", "MR, K = 1"] == keys["schemes", "hard"]
+    assert keys["schemes", "MS, K = 1"] == keys["schemes", "smoothing"]
+    assert keys["schemes", "MR, K = 5"] == keys["methods", "FKD, topk5"] == keys["mixing", "FKD"]
+    assert len(set(keys.values())) == len(keys) - 9
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"about": {}}', "[1]"])
+def test_a_report_of_what_is_no_study_is_refused(study, tmp_path, content):
+    from outcomes import read
+
+    (tmp_path / "about.json").write_text(content)
+    for path in (tmp_path / "about.json", tmp_path, tmp_path / "missing"):
+        with pytest.raises(FkdError, match=f"{path} holds no study of run.py"):
+            read(path)
+
+
 def run(script, *arguments):
     return subprocess.run(
         [sys.executable, FOLDER / script, *map(str, arguments)], text=True,
@@ -171,4 +191,19 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     for name in ("plain supervised", "online distillation", "label map, RoI-align", "m = 2"):
         assert f"| {name} | " in text
     assert str(tmp_path) not in text
-    assert (tmp_path / "docs" / "results" / "study-methods.png").stat().st_size > 5000
+    plot = tmp_path / "docs" / "results" / "study-methods.png"
+    assert plot.stat().st_size > 5000
+
+    plot.unlink()
+    published = plot.with_name("study.json")
+    done = run("report.py", published, "--docs", tmp_path / "docs", "--data", "shapes")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "docs" / "results.md").read_text("utf-8") == text
+    assert plot.exists()
+
+    plot.with_name("study.toml").write_text('"crops an image" = """\nFour is\nenough.\n"""\n')
+    done = run("report.py", published, "--docs", tmp_path / "docs", "--data", "shapes")
+    assert done.returncode == 0, done.stderr
+    remarked = (tmp_path / "docs" / "results.md").read_text("utf-8")
+    assert remarked.replace("Four is enough.\n", "", 1).split() == text.split()
+    assert remarked.index("Four is enough.") > remarked.index("## Crops an image")

@@ -67,7 +67,7 @@ def train_all(
     """
     tables = dict.fromkeys(trial.table for trial in trials)
     wanted = {
-        study.out / "runs" / trial.key(seed): (trial, seed)
+        study.out / "runs" / trial.run(seed): (trial, seed)
         for table in tables
         for seed in range(seeds)
         for trial in trials

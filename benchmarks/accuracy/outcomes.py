@@ -1,8 +1,8 @@
-"""What the students of a study reached, read from its folder."""
+"""What the students of a study reached, read from its folder or from what a report published of it."""
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -51,15 +51,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A study: its folder, and what is known of it."""
+    """A study: what is known of it, and what its students reached.
 
-    folder: Path
+    `top1` is a share in [0, 1] by `Trial.key` and seed, `bytes_per_crop` is by the name of a reading.
+    """
+
+    name: str
     about: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+    top1: dict[str, dict[str, float]]
+    bytes_per_crop: dict[str, float]
 
     @property
     def title(self) -> str:
@@ -80,12 +80,8 @@ class Outcome:
     def rows(self, table: str) -> list[Row]:
         """Return the rows of a table, none while there is one of which no seed has been trained."""
         trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
-        rows = [Row(trial, self._top1(trial)) for trial in trials]
+        rows = [Row(t, tuple(100 * x for x in self.top1.get(t.key, {}).values())) for t in trials]
         return rows if all(row.top1 for row in rows) else []
-
-    def _top1(self, trial: Trial) -> tuple[float, ...]:
-        files = [self.folder / "runs" / trial.key(seed) / "trial.json" for seed in range(100)]
-        return tuple(100 * json.loads(f.read_text())["top1"] for f in files if f.exists())
 
     def training(self, row: Row) -> float:
         """Return the seconds of one training: all crops, at the speed of a machine without other work."""
@@ -115,14 +111,6 @@ class Outcome:
             return None
         return 1.0 if row.trial.store == "full" else float(self.about["agreement"][row.trial.store])
 
-    def bytes_per_crop(self, row: Row) -> float:
-        """Return the bytes a crop of a store that keeps just this; it is made once."""
-        scheme = Scheme.parse(row.trial.compress)
-        stored = Scheme("topk", scheme.k) if scheme.kind == "topk" else scheme
-        source = LabelStore.open(self.folder / "full.zarr")
-        kept = source if scheme.kind == "full" else derive_as(source, self.folder, stored)
-        return bytes_per_crop(kept)["total"]
-
     def settings(self, data: str) -> dict[str, str]:
         """Return what its figures were made with, by name."""
         said, plan = self.about, self.plan
@@ -142,9 +130,38 @@ class Outcome:
         }
 
 
-def read(folder: Path) -> Outcome:
-    """Read a study; raises `FkdError` where there is none."""
+def read(study: Path) -> Outcome:
+    """Read a study's folder, or its published file; raises `FkdError` where it is neither."""
     try:
-        return Outcome(folder, json.loads((folder / "about.json").read_text()))
-    except (OSError, ValueError) as error:
-        raise FkdError(f"{folder} holds no study of run.py ({error})") from error
+        if study.is_file():
+            return Outcome(study.stem, **json.loads(study.read_text("utf-8")))
+        about = json.loads((study / "about.json").read_text("utf-8"))
+        trials = planned_trials(Plan(**about["plan"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FkdError(f"{study} holds no study of run.py ({error})") from error
+    top1 = {trial.key: reached(study, trial) for trial in trials}
+    sizes = {trial.compress: trial for trial in trials if trial.table == "schemes"}
+    measured = {name: stored_bytes(study, name) for name, trial in sizes.items() if top1[trial.key]}
+    return Outcome(study.name, about, {key: of for key, of in top1.items() if of}, measured)
+
+
+def reached(study: Path, trial: Trial) -> dict[str, float]:
+    """Return the top-1 of each seed that has been trained."""
+    files = {str(seed): study / "runs" / trial.run(seed) / "trial.json" for seed in range(100)}
+    return {n: json.loads(f.read_text())["top1"] for n, f in files.items() if f.exists()}
+
+
+def stored_bytes(study: Path, compress: str) -> float:
+    """Return the bytes a crop of a store that keeps just what this reading asks for; it is made once."""
+    scheme = Scheme.parse(compress)
+    stored = Scheme("topk", scheme.k) if scheme.kind == "topk" else scheme
+    source = LabelStore.open(study / "full.zarr")
+    kept = source if scheme.kind == "full" else derive_as(source, study, stored)
+    return bytes_per_crop(kept)["total"]
+
+
+def publish(outcome: Outcome, path: Path) -> None:
+    """Write all that a report says of a study into one small file, for later reports."""
+    said = asdict(outcome)
+    del said["name"]
+    path.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", "utf-8")

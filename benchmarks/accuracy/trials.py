@@ -16,6 +16,7 @@ KEPT = (1, 2, 5)
 PER_IMAGE = (1, 2, 4, 8, 16)
 USUAL = 4  # crops an image, m, where a table does not vary it and it is not 1
 FEW_CROPS = (4, 10, 25, 50)
+_SAME = {"topk1": "hard", "topk1-smooth": "smooth"}  # readings of one class, by their other names
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,16 @@ class Trial:
     settings: dict[str, Any] = field(default_factory=dict)
     online: bool = False
 
-    def key(self, seed: int) -> str:
-        """Return the name of the run folder; the same run may stand in several tables."""
-        said = [self.store, self.compress, *(f"{k}={v}" for k, v in sorted(self.settings.items()))]
-        return "_".join([*said, *(["online"] if self.online else []), f"seed{seed}"])
+    @property
+    def key(self) -> str:
+        """Say what is trained; the same may stand in several tables."""
+        reading = _SAME.get(self.compress, self.compress)
+        said = [self.store, reading, *(f"{k}={v}" for k, v in sorted(self.settings.items()))]
+        return "_".join([*said, *(["online"] if self.online else [])])
+
+    def run(self, seed: int) -> str:
+        """Return the name of the run folder."""
+        return f"{self.key}_seed{seed}"
 
     @property
     def hard(self) -> bool:
