@@ -51,7 +51,8 @@ def _choice(values: tuple[str, ...]) -> click.Choice[str]:
 @_setting(
     "--stagger",
     "Steps between the batches that get an image's m crops, so that a batch holds as many images as "
-    "views; 0 puts the crops into one batch, as the paper does.",
+    "views; (m - 1) times as many batches wait in memory. 0 puts the crops into one batch, as the paper "
+    "does.",
     int,
     shown="16 / m",
 )

@@ -1,4 +1,6 @@
-"""The C library's allocator, told to keep what a network frees until the next batch wants it.
+"""This machine's memory, and its C library's allocator.
+
+The allocator is told to keep what a network frees until the next batch wants it.
 
 By default glibc gives every large block back to the system at once and asks for it anew a moment
 later, and the system clears each page again: on two virtual cores that was three quarters of a
@@ -9,6 +11,7 @@ It serves the main thread, where the network runs: other threads have arenas, wh
 """
 
 import ctypes
+import os
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -24,3 +27,8 @@ def keep_freed_memory() -> bool:
     settings = ((_MMAP_THRESHOLD, _ONE_GIB), (_TRIM_THRESHOLD, _NEVER_TRIM))
     accepted = [mallopt(name, value) == 1 for name, value in settings]
     return all(accepted)
+
+
+def physical_memory() -> int:
+    """Return the bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -172,7 +172,8 @@ class TrainConfig:
     """One training run: `fkd train`. `batch_size` counts views, `crops_per_image` is m.
 
     The m crops of an image go to batches that are `stagger` steps apart, 0 for all in one batch as in the
-    paper; None is 16 / m, at least 1, which at m = 4 holds up to 16 batches in memory.
+    paper; None is 16 / m, at least 1. So (m - 1) · stagger batches wait in memory, of the device where
+    that renders.
     `micro_batch` views go through the student at a time and their gradients are added up; None chooses
     by the device. `init` is "default" (the library's own pretrained weights) or a state-dict file; None
     and "none" start from random weights. `ema` is the decay of a moving average of the weights.

@@ -66,7 +66,8 @@ class Schedule:
     def crop_slots(self, pass_index: int) -> NDArray[np.int64]:
         """Return the crop indices, int64 [m], that a pass takes of every image.
 
-        Consecutive passes take consecutive crops, so each is used once before any is used twice.
+        Consecutive passes take consecutive crops, so each is used once before any is used twice, but for
+        those that the first `reach` steps take from the last ones.
         """
         start = pass_index * self.crops_per_image
         return (start + np.arange(self.crops_per_image)) % self.num_crops

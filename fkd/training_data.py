@@ -14,6 +14,7 @@ from fkd.images import (
     list_images,
     val_folder,
 )
+from fkd.memory import physical_memory
 from fkd.probe import drift
 from fkd.progress import note
 from fkd.recipes import TrainConfig
@@ -131,4 +132,16 @@ def plan(config: TrainConfig, store: LabelStore, num_ranks: int) -> Schedule:
             f"{num_ranks} processes cannot share evenly; choose a multiple of "
             f"{config.crops_per_image * num_ranks}"
         )
+    _refuse_too_many_waiting(schedule, store.spec.size, num_ranks)
     return schedule
+
+
+def _refuse_too_many_waiting(schedule: Schedule, size: int, num_ranks: int) -> None:
+    """Refuse to deal crops over so many steps that what waits for its step does not fit in memory."""
+    waiting = schedule.reach * schedule.batch_size // num_ranks * 3 * size**2
+    if waiting > physical_memory():
+        raise ConfigError(
+            f"--stagger {schedule.apart} with --crops-per-image {schedule.crops_per_image} keeps "
+            f"{schedule.reach} batches waiting, {waiting / 2**30:.1f} GiB; this machine has "
+            f"{physical_memory() / 2**30:.1f}; choose a smaller --stagger (0 keeps none) or fewer crops"
+        )

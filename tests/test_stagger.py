@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd import Selection, StudentLoader, TrainConfig
+from fkd import FkdError, Selection, StudentLoader, TrainConfig
 from fkd.images import list_images
 from fkd.renderer import Renderer
 from fkd.schedule import Schedule
@@ -120,3 +120,12 @@ def test_the_default_reaches_over_a_dozen_steps_and_the_loader_knows_it(shared_s
         for some in (loader, row)
     )
     np.testing.assert_array_equal(a, b)
+
+
+def test_more_than_fits_in_memory_is_not_kept_waiting(shared_store, monkeypatch):
+    settings = {"crops_per_image": 3, "batch_size": 6, "epochs": 20, "scheme": "topk3"}
+    bytes_each = 6 * 3 * shared_store.spec.size**2
+    monkeypatch.setattr("fkd.training_data.physical_memory", lambda: 10 * bytes_each)
+    assert StudentLoader(shared_store.path, stagger=5, **settings).schedule.reach == 10
+    with pytest.raises(FkdError, match=r"--stagger 6 .* keeps 12 batches waiting.* \(0 keeps none"):
+        StudentLoader(shared_store.path, stagger=6, **settings)
