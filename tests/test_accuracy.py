@@ -90,6 +90,16 @@ def test_a_label_map_is_pooled_where_the_box_lies(stores):
     assert probs[0, 2, 0] == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize("side", [5, 6])
+def test_an_unusable_image_is_pooled_to_a_label_that_can_be(stores, side):
+    """Its size and boxes are 0, of which roi_align once made NaN, or a segmentation fault."""
+    maps = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    sizes = np.array([[0, 0], [100, 200]], np.uint16)
+    boxes = np.array([[[0, 0, 0, 0]] * 2, [[0, 0, 100, 200]] * 2], np.uint16)
+    probs = stores.pooled(maps, sizes)(range(2), boxes, np.zeros((2, 2), bool))
+    torch.testing.assert_close(probs.sum(2), torch.ones(2, 2))
+
+
 def test_label_maps_have_the_teachers_logits_as_their_mean(stores, labelled, tmp_path):
     images, _ = labelled
     for name in ("resnet18", "mobilenet_v2"):
@@ -149,6 +159,33 @@ def test_a_report_of_what_is_no_study_is_refused(study, tmp_path, content):
             read(path)
 
 
+def test_a_student_that_fails_leaves_word_and_lets_the_others_go_on(study, tmp_path, monkeypatch):
+    import learners
+    from trials import Trial
+
+    def fail(*_):
+        raise ValueError("no such layer")
+
+    monkeypatch.setattr(learners, "learn", fail)
+    monkeypatch.setattr(learners, "config_of", lambda *_, **__: None)
+    plan = study.Plan(epochs=4, stored=4)
+    of = study.Study(tmp_path, TeacherChoice("resnet18"), tmp_path, plan, 64, 1)
+    said = learners.train_one(of, tmp_path / "runs" / "one", Trial("methods", "FKD"), 3, 1)
+    assert said.startswith("methods, FKD, seed 3: no such layer")
+    assert "Traceback" in (tmp_path / "logs" / "one.log").read_text()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled, tmp_path):
+    images = labelled[0].root.parent
+    for name, said in (("convnext_tiny", "has no label maps"), ("mine:net", "cannot be cut to")):
+        with pytest.raises(FkdError, match=said):
+            study.choose_teacher(
+                TeacherChoice(name, "none", size=64), images, tmp_path, 1.0, maps=True
+            )
+    assert not (tmp_path / "teacher").exists()
+
+
 def run(script, *arguments):
     return subprocess.run(
         [sys.executable, FOLDER / script, *map(str, arguments)], text=True,
@@ -167,6 +204,9 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert len(trials) == 7 + 3  # m = 1 and m = 4, dealt, are in the first table too
     store = LabelStore.open(study / "full.zarr")
     assert (store.spec.num_images, store.spec.num_crops) == (12, 4)
+    tuned_on = LabelStore.open(study / "teacher" / "base.zarr").read_crops(range(4))
+    assert (tuned_on.box != store.read_crops(range(4)).box).any(axis=2).all()
+    assert json.loads((study / "about.json").read_text())["views_per_s"]["labelling"] > 0
     # Labels in the store are float16, so the same training is not the same to the last bit.
     stored, online, plain = (
         torch.load(study / "runs" / f"full_full_crops_per_image=1{how}_seed0" / "last.pt")[
@@ -183,7 +223,7 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert again.returncode == 0, again.stderr
     assert {f.parent.name: f.read_bytes() for f in study.glob("runs/*/trial.json")} == trials
 
-    done = run("report.py", study, "--docs", tmp_path / "docs", "--data", "shapes")
+    done = run("report.py", study, "--docs", tmp_path / "docs")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "docs" / "results.md").read_text("utf-8")
     top1 = json.loads(next(v for k, v in trials.items() if "online" in k))["top1"]
@@ -196,13 +236,13 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
 
     plot.unlink()
     published = plot.with_name("study.json")
-    done = run("report.py", published, "--docs", tmp_path / "docs", "--data", "shapes")
+    done = run("report.py", published, "--docs", tmp_path / "docs")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "docs" / "results.md").read_text("utf-8") == text
     assert plot.exists()
 
     plot.with_name("study.toml").write_text('"crops an image" = """\nFour is\nenough.\n"""\n')
-    done = run("report.py", published, "--docs", tmp_path / "docs", "--data", "shapes")
+    done = run("report.py", published, "--docs", tmp_path / "docs")
     assert done.returncode == 0, done.stderr
     remarked = (tmp_path / "docs" / "results.md").read_text("utf-8")
     assert remarked.replace("Four is enough.\n", "", 1).split() == text.split()

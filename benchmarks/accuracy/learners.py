@@ -3,8 +3,10 @@
 import os
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process
@@ -85,13 +87,24 @@ def train_all(
             while todo and len(running) < jobs:
                 running.add(pool.submit(train_one, study, *todo.pop(0), threads))
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for error in (finished.result() for finished in done):
+            for error in map(outcome_of, done):
                 failed += error is not None
                 if error:
                     note(error)
                 bar.update()
     if failed:
         raise FkdError(f"{failed} students failed, see above; the same command tries them again")
+
+
+def outcome_of(finished: Future[str | None]) -> str | None:
+    """Return what a student's process says; raises `FkdError` where it was killed."""
+    try:
+        return finished.result()
+    except BrokenProcessPool as error:
+        raise FkdError(
+            "a student's process was killed, perhaps for want of memory; the same command goes on, "
+            "with fewer --jobs if it was"
+        ) from error
 
 
 def end_with_parent() -> None:
@@ -114,8 +127,9 @@ def train_one(study: Study, run: Path, trial: Trial, seed: int, threads: int) ->
     with (logs / f"{run.name}.log").open("a") as log, redirect_stderr(log):
         try:
             learn(study, trial, config_of(study, trial, run, seed=seed))
-        except FkdError as error:  # some do not survive the way to another process
-            return f"{trial.table}, {trial.name}, seed {seed}: {error}"
+        except Exception as error:  # whatever it is, the other students are trained
+            traceback.print_exc(file=log)
+            return f"{trial.table}, {trial.name}, seed {seed}: {error} (see {log.name})"
     top1 = [line for line in read_metrics(run) if line["kind"] == "eval"][-1]["top1"]
     write_json(run / "trial.json", asdict(trial) | {"seed": seed, "top1": top1})
     return None

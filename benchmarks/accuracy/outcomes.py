@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from clock import LABELLING
 from stores import derive_as
+from study import LABELLING
 from trials import Plan, Trial, planned_trials
 
 from fkd import FkdError, LabelStore, Scheme
@@ -97,13 +97,13 @@ class Outcome:
             return float(self.about["seconds"][trial.store])
         return float(self.plan.stored * self.about["images"] / speed)
 
-    def pays_from(self, row: Row, online: Row) -> str:
-        """Return the number of trainings from which labelling is less work than to ask online."""
+    def pays_after(self, row: Row, online: Row) -> str:
+        """Return after how many trainings labelling has been less work than to ask online."""
         saved = self.training(online) - self.training(row)
         labelling = self.labelling(row)
         if not labelling or saved <= 0 or row.trial.crops_per_image != online.trial.crops_per_image:
             return "–"
-        return f"{max(1, math.ceil(labelling / saved))}"
+        return f"{labelling / saved:.1f}"
 
     def agreement(self, row: Row) -> float | None:
         """Return on which share of the crops a label's first class is the teacher's for that crop."""
@@ -111,7 +111,7 @@ class Outcome:
             return None
         return 1.0 if row.trial.store == "full" else float(self.about["agreement"][row.trial.store])
 
-    def settings(self, data: str) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         """Return what its figures were made with, by name."""
         said, plan = self.about, self.plan
         crops, speed = plan.epochs * said["images"], said["views_per_s"].get(LABELLING)
@@ -120,11 +120,14 @@ class Outcome:
         lr = "" if plan.lr is None else f", lr {plan.lr:g} at 1024"
         labelled = "" if speed is None else f", labelled at {speed:,.0f} views/s"
         return {
-            "images": f"{data}, {said['images']:,} of {said['classes']} classes; val {said['val']:,}",
+            "images": f"{said['data']}, {said['images']:,} of {said['classes']} classes; "
+            f"val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
+            "label maps": f"of whole images in {said['map_size']} px",
             "student": f"{STUDENTS.get(plan.student, plan.student)}, {said['size']} px{amp}",
             "crops seen": f"{crops:,} ({plan.epochs} epochs)",
-            "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}",
+            "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}; batch norm of "
+            f"{said['micro_batch']} views",
             "stored": f"M = {plan.stored}{labelled}",
             "machine": f"{said['hardware']}, torch {said['torch']}, {said['date']}",
         }
@@ -134,21 +137,34 @@ def read(study: Path) -> Outcome:
     """Read a study's folder, or its published file; raises `FkdError` where it is neither."""
     try:
         if study.is_file():
-            return Outcome(study.stem, **json.loads(study.read_text("utf-8")))
-        about = json.loads((study / "about.json").read_text("utf-8"))
-        trials = planned_trials(Plan(**about["plan"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FkdError(f"{study} holds no study of run.py ({error})") from error
+            outcome = Outcome(study.stem, **json.loads(study.read_text("utf-8")))
+        else:
+            about = json.loads((study / "about.json").read_text("utf-8"))
+            outcome = Outcome(
+                study.name, about, *_found(study, planned_trials(Plan(**about["plan"])))
+            )
+        _ = outcome.title, outcome.command, outcome.settings(), outcome.rows("methods")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FkdError(
+            f"{study} holds no study of run.py that has come to its students ({error!r})"
+        ) from error
+    return outcome
+
+
+def _found(
+    study: Path, trials: list[Trial]
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     top1 = {trial.key: reached(study, trial) for trial in trials}
     sizes = {trial.compress: trial for trial in trials if trial.table == "schemes"}
     measured = {name: stored_bytes(study, name) for name, trial in sizes.items() if top1[trial.key]}
-    return Outcome(study.name, about, {key: of for key, of in top1.items() if of}, measured)
+    return {key: of for key, of in top1.items() if of}, measured
 
 
 def reached(study: Path, trial: Trial) -> dict[str, float]:
     """Return the top-1 of each seed that has been trained."""
-    files = {str(seed): study / "runs" / trial.run(seed) / "trial.json" for seed in range(100)}
-    return {n: json.loads(f.read_text())["top1"] for n, f in files.items() if f.exists()}
+    files = (study / "runs").glob(f"{trial.key}_seed*/trial.json")
+    trained = [json.loads(file.read_text("utf-8")) for file in files]
+    return {str(one["seed"]): one["top1"] for one in sorted(trained, key=lambda one: one["seed"])}
 
 
 def stored_bytes(study: Path, compress: str) -> float:

@@ -23,8 +23,8 @@ PATH = click.Path(path_type=Path)
 _BLUE, _ORANGE = "#1f6fb4", "#d9822b"
 
 PAPER = {
-    "methods": "FKD (Shen and Xing, ECCV 2022): as accurate as with the teacher in the loop, and "
-    "faster than plain training; labels without crop coordinates are wrong for most crops.",
+    "methods": "The paper (Shen and Xing, ECCV 2022): as accurate as with the teacher in the loop, and "
+    "faster than plain training; a label without crop coordinates is not that of the crop.",
     "schemes": "The paper's ablation finds marginal smoothing and re-norm with K = 5 about equal to "
     "full labels, and hard labels behind.",
     "crops an image": "The paper finds m = 4 best for ImageNet, and worse above 8; it puts the m "
@@ -49,15 +49,17 @@ TITLES = {
 @click.command()
 @click.argument("studies", nargs=-1, required=True, type=PATH)
 @click.option("--docs", default=DOCS, type=PATH)
-@click.option("--data", default="Imagenette", show_default=True, help="Name of the images.")
-def main(studies: tuple[Path, ...], docs: Path, data: str) -> None:
+def main(studies: tuple[Path, ...], docs: Path) -> None:
     """Write DOCS/results.md and a plot of each table from the runs in STUDIES."""
     try:
         outcomes = [read(study) for study in studies]
         (docs / "results").mkdir(parents=True, exist_ok=True)
+        names = [outcome.name for outcome in outcomes]
+        if len(set(names)) < len(names):
+            raise FkdError(f"two of these studies have one name ({', '.join(names)}); rename one")
+        parts = [heading(outcomes), *(section(t, outcomes, docs) for t in TITLES)]
         for outcome in outcomes:
             publish(outcome, docs / "results" / f"{outcome.name}.json")
-        parts = [heading(outcomes, data), *(section(t, outcomes, docs) for t in TITLES)]
     except FkdError as error:
         raise click.UsageError(str(error)) from error
     (docs / "results.md").write_text("\n".join(part for part in parts if part), "utf-8")
@@ -67,7 +69,7 @@ def main(studies: tuple[Path, ...], docs: Path, data: str) -> None:
 # -- words and tables -----------------------------------------------------------------------------
 
 
-def heading(outcomes: list[Outcome], data: str) -> str:
+def heading(outcomes: list[Outcome]) -> str:
     """Say what the figures are, and under which settings each study was made."""
     lines = [
         "# Does it pay?",
@@ -82,7 +84,7 @@ def heading(outcomes: list[Outcome], data: str) -> str:
         "| | " + " | ".join(outcome.title for outcome in outcomes) + " |",
         "|---|" + "---|" * len(outcomes),
     ]
-    settings = [outcome.settings(data) for outcome in outcomes]
+    settings = [outcome.settings() for outcome in outcomes]
     lines += [
         f"| {name} | " + " | ".join(each[name] for each in settings) + " |" for name in settings[0]
     ]
@@ -138,7 +140,7 @@ def methods_lines(rows: list[Row], outcome: Outcome) -> Iterator[str]:
     online = next((row for row in rows if row.trial.online), None)
     yield (
         "| | top-1, % | to online, points | label's top-1 is the crop's, % | training, s "
-        "| labelling, s | pays from training |"
+        "| labelling, s | pays after trainings |"
     )
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for row in rows:
@@ -150,7 +152,7 @@ def methods_lines(rows: list[Row], outcome: Outcome) -> Iterator[str]:
             "–" if agrees is None else f"{100 * agrees:.1f}",
             f"{outcome.training(row):,.0f}",
             f"{labelling:,.0f}" if labelling else "–",
-            "–" if online is None else outcome.pays_from(row, online),
+            "–" if online is None else outcome.pays_after(row, online),
         ]
         yield "| " + " | ".join(cells) + " |"
 

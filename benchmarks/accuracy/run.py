@@ -8,7 +8,9 @@ hours on two cores. The folder needs train and val. Without --teacher-weights th
 downloaded.
 """
 
+import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +20,7 @@ import click
 from clock import take_times
 from learners import train_all
 from study import About, Study, choose_images, choose_teacher, make_stores
-from trials import TABLES, Plan
+from trials import TABLES, Plan, planned_trials
 
 from fkd import FkdError, TeacherChoice
 
@@ -27,7 +29,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 COUNT = click.IntRange(1)
 AMP = click.Choice(["off", "bf16", "fp16"])
 # What these say changes no figure.
-_OF_THE_MACHINE = {"out", "tables", "seeds", "jobs", "workers", "clock_steps", "minutes"}
+_OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes"}
 
 
 @click.command()
@@ -78,10 +80,11 @@ def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
         std=options["std"],
     )
     chosen = choose_images(images, options["per_class"], out)
-    teacher = choose_teacher(choice, chosen, out, options["tune"])
-    study = Study(chosen, teacher, out, plan, options["map_size"], options["workers"])
     tables = options["tables"] or TABLES
-    trials = [trial for trial in study.trials if trial.table in tables]
+    trials = [trial for trial in planned_trials(plan) if trial.table in tables]
+    maps = any(trial.store == "map" for trial in trials)
+    teacher = choose_teacher(choice, chosen, out, options["tune"], maps=maps)
+    study = Study(chosen, teacher, out, plan, options["map_size"], options["workers"])
     make_stores(study, {trial.store for trial in trials})
     About(out).note(command=command())
     take_times(study, trials, options["clock_steps"])
@@ -113,9 +116,11 @@ def command() -> str:
             if value in (None, option.default):
                 continue
             values = value if isinstance(value, tuple) else (value,)
-            words += [option.opts[0], *(str(v).rsplit("/", 1)[-1] for v in values)]
+            shown = [v.name if isinstance(v, Path) else str(v).rsplit("/", 1)[-1] for v in values]
+            words += [option.opts[0], *shown]
     return shlex.join(words)
 
 
 if __name__ == "__main__":
+    sys.path.append(os.getcwd())  # where a user's --student is
     main()

@@ -71,10 +71,10 @@ def derive(
     store = LabelStore.create(aside, spec, images, source.targets(), source.class_names())
     status, hashes = source.status(), source.content_hashes()
     assert hashes is not None
-    slab = source.read_crops(range(source.spec.num_crops))
     for number in progress(range(spec.num_blocks), f"derive {path.name}", unit="block"):
         rows = spec.block_range(number)
-        some = np.arange(rows.start, rows.stop)[:, None], slots[rows.start : rows.stop]
+        slab = source.read_images(rows, source.spec.num_crops)
+        some = np.arange(len(rows))[:, None], slots[rows.start : rows.stop]
         box, flip = slab.box[some], slab.flip[some]
         if relabel is None:
             probs = torch.from_numpy(slab.kept["log_prob"][some]).float().softmax(dim=2)
@@ -82,9 +82,10 @@ def derive(
             probs = relabel(rows, box, flip)
         flat = quantize(probs.reshape(-1, spec.num_classes), scheme)
         labels = {n: v.numpy().reshape(len(rows), slots.shape[1], -1) for n, v in flat.items()}
-        size = slab.size[rows.start : rows.stop]
         where = slice(rows.start, rows.stop)
-        store.commit_block(number, Block(box, flip, size, status[where], hashes[where], labels))
+        store.commit_block(
+            number, Block(box, flip, slab.size, status[where], hashes[where], labels)
+        )
     aside.rename(path)
     return LabelStore.open(path)
 
@@ -162,9 +163,11 @@ class LabelMapper(nn.Module):
 def pooled(maps: Tensor, sizes: NDArray[np.uint16]) -> Relabel:
     """Return ReLabel's label pooling: RoI-align of a crop's box in its image's map, then softmax.
 
-    `sizes` u16 [N, 2] are the images' heights and widths.
+    `sizes` u16 [N, 2] are the images' heights and widths; those of unusable images are 0, and so are
+    their boxes: what is pooled for them is never read.
     """
     height, width = maps.shape[-2:]
+    sizes = np.maximum(sizes, 1)
 
     def relabel(rows: range, box: NDArray[Any], flip: NDArray[Any]) -> Tensor:
         top, left, tall, wide = np.moveaxis(box.astype(np.float32), 2, 0)

@@ -25,15 +25,19 @@ from stores import (
 )
 from teacher import prepare
 from torch import nn
-from trials import USUAL, Plan, Trial, planned_trials
+from trials import USUAL, Plan
 
-from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, label_images
+from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.comparison import compare
 from fkd.config import Engine
 from fkd.evaluate import evaluate
 from fkd.images import ImageList, dataset_root, list_images, val_folder
-from fkd.sources import open_source
+from fkd.learner import views_at_a_time
+from fkd.sources import PROGRAMS, open_source
+from fkd.students import is_function
 from fkd.zoo import resolve_device
+
+LABELLING = "labelling"  # among the views a second of a study
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,6 @@ class Study:
     plan: Plan
     map_size: int
     workers: int
-
-    @property
-    def trials(self) -> list[Trial]:
-        """The rows of all tables."""
-        return planned_trials(self.plan)
 
     def store(self, name: str) -> Path:
         """Return where a store is, by the name that trials give it."""
@@ -74,9 +73,14 @@ class About:
 
     def __init__(self, out: Path) -> None:
         self._file = out / "about.json"
-        self.said: dict[str, Any] = {"seconds": {}, "agreement": {}}
+        self.said: dict[str, Any] = {"seconds": {}, "agreement": {}, "views_per_s": {}}
         if self._file.exists():
-            self.said |= json.loads(self._file.read_text())
+            try:
+                self.said |= json.loads(self._file.read_text("utf-8"))
+            except (ValueError, TypeError) as error:
+                raise FkdError(
+                    f"{self._file} is damaged ({error}); choose another --out"
+                ) from error
 
     def note(self, **more: Any) -> None:
         """Add what is known by name, and write it down."""
@@ -111,15 +115,21 @@ def choose_images(images: Path, per_class: int | None, out: Path) -> Path:
 
     Raises `FkdError` without a `val` folder, and where the study was begun with other images.
     """
-    root = dataset_root(images)
-    if val_folder(root) is None:
-        raise FkdError(f"{images} needs a train and a val folder: students are compared on val")
-    listed, about = list_images(root), About(out)
+    _val(images)
+    listed, about = list_images(dataset_root(images)), About(out)
     about.settle(given=[len(listed), int(listed.num_bytes.sum())], per_class=per_class)
-    about.note(classes=len(listed.classes), val=len(list_images(images / "val")))
+    about.note(data=images.resolve().name, classes=len(listed.classes))
+    about.note(val=len(list_images(_val(images))))
     chosen = images if per_class is None else part(images, per_class, out / "images")
     about.settle(images=len(list_images(dataset_root(chosen))))
     return chosen
+
+
+def _val(images: Path) -> Path:
+    val = val_folder(dataset_root(images))
+    if val is None:
+        raise FkdError(f"{images} needs a train and a val folder: students are compared on val")
+    return val
 
 
 def part(images: Path, per_class: int, out: Path) -> Path:
@@ -136,27 +146,35 @@ def part(images: Path, per_class: int, out: Path) -> Path:
             link = aside / "train" / listed.paths[index]
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(Path(listed.file(index)).resolve())
-    (aside / "val").symlink_to((images / "val").resolve(), target_is_directory=True)
+    (aside / "val").symlink_to(_val(images).resolve(), target_is_directory=True)
     aside.rename(out)
     return out
 
 
-def choose_teacher(choice: TeacherChoice, images: Path, out: Path, epochs: float) -> TeacherChoice:
+def choose_teacher(
+    choice: TeacherChoice, images: Path, out: Path, epochs: float, *, maps: bool
+) -> TeacherChoice:
     """Return the teacher that labels, tuned on the study's images for some epochs.
 
-    Raises `FkdError` for one that has no label maps, and where the study was begun with another.
+    Raises `FkdError` for one that cannot be tuned or, if `maps` are wanted, has none, and where the study
+    was begun with another.
     """
     about, listed = About(out), list_images(dataset_root(images))
+    if is_function(choice.name) or Path(choice.name).suffix in PROGRAMS:
+        raise FkdError(
+            f"teacher {choice.name} cannot be cut to the folder's classes; name a model of torchvision"
+        )
     given = open_source(choice, len(listed.classes), torch.device("cpu"))
+    if maps:
+        LabelMapper.of(choice.name, given)
     about.settle(teacher=choice.name, given_weights=given.weights_hash, tuned=epochs)
     about.settle(rendering=asdict(given.preprocessing), size=given.preprocessing.size)
     chosen = prepare(choice, images, out / "teacher", epochs)
     source = open_source(chosen, len(listed.classes), resolve_device("auto"))
-    LabelMapper.of(chosen.name, source)
     about.settle(weights=source.weights_hash)
     if "teacher_top1" not in about.said:
         assert isinstance(source.model, nn.Module)
-        val = list_images(images / "val")
+        val = list_images(_val(images))
         found = evaluate(source.model, source.preprocessing, listed.classes, val, 128, 2)
         about.note(teacher_top1=found.top1)
     return chosen
@@ -166,16 +184,32 @@ def make_stores(study: Study, names: set[str]) -> None:
     """Label once with all probabilities; make the stores `names` from that."""
     about, images = About(study.out), list_images(dataset_root(study.images))
     about.settle(plan=asdict(study.plan), map_size=study.map_size)
+    at_once = views_at_a_time(TrainConfig(), resolve_device("auto"))
     about.settle(hardware=machine(), torch=torch.__version__)
+    about.note(micro_batch=min(study.plan.batch_size, at_once))
     if "date" not in about.said:
         about.note(date=datetime.now(UTC).date().isoformat())
-    source = label_images(study.labelling(study.images, study.store("full")))
+    source = label(study, about)
     for name in sorted(names - {"full"}):
         if not study.store(name).exists():
             make_store(study, about, source, name, images)
         if name in ("image", "map") and name not in about.said["agreement"]:
             other = LabelStore.open(study.store(name))
             about.note_in("agreement", name, compare(source, other).agreement)
+
+
+def label(study: Study, about: About) -> LabelStore:
+    """Label what has not been labelled, and note the views a second."""
+    path = study.store("full")
+    had = LabelStore.open(path) if path.exists() else None
+    began = time.perf_counter()
+    store = label_images(study.labelling(study.images, path))
+    blocks = range(store.spec.num_blocks) if had is None else had.pending_blocks()
+    images = sum(len(store.spec.block_range(number)) for number in blocks)
+    if images:
+        speed = images * store.spec.num_crops / (time.perf_counter() - began)
+        about.note_in("views_per_s", LABELLING, speed)
+    return store
 
 
 def make_store(
@@ -196,9 +230,9 @@ def make_store(
     elif name == "drawn":
         visits = -(-plan.epochs // USUAL)
         slots = drawn_visits(len(images), plan.redrawn, visits, USUAL)
-        derive(source, path, images, FULL, slots)
+        derive(source, path, images, FULL, plan.stored - plan.redrawn + slots)
     else:
-        derive(source, path, images, FULL, every[:, : int(name.removeprefix("first"))])
+        derive(source, path, images, FULL, every[:, -int(name.removeprefix("last")) :])
 
 
 def machine() -> str:

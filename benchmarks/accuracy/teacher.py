@@ -16,8 +16,16 @@ from stores import load_teacher
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from fkd import LabelConfig, Scheme, TeacherChoice, TrainConfig, label_images, train_student
-from fkd.config import Preprocessing
+from fkd import (
+    FkdError,
+    LabelConfig,
+    Scheme,
+    TeacherChoice,
+    TrainConfig,
+    label_images,
+    train_student,
+)
+from fkd.config import Preprocessing, ViewPolicy
 from fkd.images import dataset_root, list_images
 from fkd.sources import open_source
 from fkd.zoo import build, head_tensors, resolve_device
@@ -38,8 +46,13 @@ def _build(name: str, num_classes: int) -> nn.Module:
     model = build(name, num_classes)
     for parent in list(model.modules()):
         for child_name, child in parent.named_children():
-            if isinstance(child, nn.BatchNorm2d):
+            if type(child) is nn.BatchNorm2d:
                 setattr(parent, child_name, FrozenBatchNorm2d(child.num_features, child.eps))
+            elif isinstance(child, nn.BatchNorm2d):
+                kind = type(child).__name__
+                raise FkdError(
+                    f"teacher {name}: its {kind} does more than to norm; tune it yourself"
+                )
     return model
 
 
@@ -57,7 +70,11 @@ def prepare(choice: TeacherChoice, images: Path, out: Path, epochs: float) -> Te
     if not (run / "done").exists():
         base = out / "base.zarr"
         crops = math.ceil(epochs)
-        label_images(LabelConfig(images, first, base, num_crops=crops, scheme=Scheme("hard")))
+        # Other crops than the students': of those, a teacher would know the answers by heart.
+        others = ViewPolicy(seed=1)
+        label_images(
+            LabelConfig(images, first, base, num_crops=crops, views=others, scheme=Scheme("hard"))
+        )
         train_student(tuning(first, images, base, run, epochs))
         (run / "done").touch()
     return replace(first, weights=str(run / "last.pt"))
@@ -81,7 +98,7 @@ def tuning(first: TeacherChoice, images: Path, base: Path, run: Path, epochs: fl
         epochs=epochs,
         warmup_epochs=min(0.2, epochs),
         eval_every=1,
-        batch_size=64,
+        batch_size=min(64, len(list_images(dataset_root(images)))),
         optimizer="adamw",
         lr=1.6e-3,
         clip_grad=1.0,

@@ -127,7 +127,7 @@ def _schemes() -> list[Trial]:
 
 
 def _per_image(plan: Plan) -> list[Trial]:
-    possible = [m for m in PER_IMAGE if m <= plan.stored and plan.batch_size % m == 0]
+    possible = [m for m in PER_IMAGE if m <= plan.used and plan.batch_size % m == 0]
     return [
         *(_visited(f"m = {m}", m) for m in possible),
         *(_visited(f"m = {m}, in one batch", m, stagger=0) for m in possible if m > 1),
@@ -141,7 +141,7 @@ def _visited(name: str, m: int, **more: Any) -> Trial:
 
 def _stored(plan: Plan) -> list[Trial]:
     few = [
-        Trial("stored crops", f"M = {m}", f"first{m}", "topk5", _one())
+        Trial("stored crops", f"M = {m}", f"last{m}", "topk5", _one())
         for m in FEW_CROPS
         if m < plan.used
     ]
@@ -151,7 +151,7 @@ def _stored(plan: Plan) -> list[Trial]:
 def _redrawn(plan: Plan) -> list[Trial]:
     count, four = plan.redrawn, {"crops_per_image": USUAL}
     return [
-        Trial("replacement", f"each once in turn, M = {count}", f"first{count}", "topk5", four),
+        Trial("replacement", f"each once in turn, M = {count}", f"last{count}", "topk5", four),
         Trial("replacement", f"drawn anew each visit, M = {count}", "drawn", "topk5", four),
     ]
 
