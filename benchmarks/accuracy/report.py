@@ -4,7 +4,7 @@
     python benchmarks/accuracy/report.py docs/results/few.json
 
 The first also writes docs/results/few.json, the top-1 of every student, which is all that the second
-needs. What people say of the tables of a study is in docs/results/few.toml, by table.
+needs. What people say of the study, and of its tables by name, is in docs/results/few.toml.
 """
 
 import tomllib
@@ -57,7 +57,7 @@ def main(studies: tuple[Path, ...], docs: Path) -> None:
         names = [outcome.name for outcome in outcomes]
         if len(set(names)) < len(names):
             raise FkdError(f"two of these studies have one name ({', '.join(names)}); rename one")
-        parts = [heading(outcomes), *(section(t, outcomes, docs) for t in TITLES)]
+        parts = [heading(outcomes, docs), *(section(t, outcomes, docs) for t in TITLES)]
         for outcome in outcomes:
             publish(outcome, docs / "results" / f"{outcome.name}.json")
     except FkdError as error:
@@ -69,7 +69,7 @@ def main(studies: tuple[Path, ...], docs: Path) -> None:
 # -- words and tables -----------------------------------------------------------------------------
 
 
-def heading(outcomes: list[Outcome]) -> str:
+def heading(outcomes: list[Outcome], docs: Path) -> str:
     """Say what the figures are, and under which settings each study was made."""
     lines = [
         "# Does it pay?",
@@ -89,6 +89,7 @@ def heading(outcomes: list[Outcome]) -> str:
         f"| {name} | " + " | ".join(each[name] for each in settings) + " |" for name in settings[0]
     ]
     lines += ["", *(f"    {outcome.command}" for outcome in outcomes), ""]
+    lines += [f"{said}\n" for outcome in outcomes for said in remarks(outcome, docs, "study")]
     return "\n".join(lines)
 
 
