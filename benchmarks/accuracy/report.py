@@ -29,6 +29,7 @@ PAPER = {
     "full labels, and hard labels behind.",
     "crops an image": "The paper finds m = 4 best for ImageNet, and worse above 8; it puts the m "
     "crops of an image into one batch.",
+    "one batch": "The paper finds m above 8 worse and says that a batch then holds too few images.",
     "stored crops": "The paper stores 200 crops for 300 epochs.",
     "replacement": "The official code draws the crops of a visit anew: over 300 epochs 48 % of its "
     "draws at M = 200 are repeats, where 33 % have to be.",
@@ -40,6 +41,7 @@ TITLES = {
     "methods": "The same crops, learned in seven ways",
     "schemes": "What is kept of a label",
     "crops an image": "Crops an image a visit, m",
+    "one batch": "Why crops of an image should not share a batch",
     "stored crops": "Stored crops an image, M",
     "replacement": "Each stored crop once, or drawn at random",
     "mixing": "With mixup, cutmix and hard labels",

@@ -10,11 +10,20 @@ from typing import Any
 from fkd import FkdError
 from fkd.config import Amp
 
-TABLES = ("methods", "schemes", "crops an image", "stored crops", "replacement", "mixing")
+TABLES = (
+    "methods",
+    "schemes",
+    "crops an image",
+    "one batch",
+    "stored crops",
+    "replacement",
+    "mixing",
+)
 HARD = {"hard_weight": 1.0}
 KEPT = (1, 2, 5)
 PER_IMAGE = (1, 2, 4, 8, 16)
 USUAL = 4  # crops an image, m, where a table does not vary it and it is not 1
+SIBLINGS = 8  # crops an image where table "one batch" looks for what they do to each other
 FEW_CROPS = (4, 10, 25, 50)
 _SAME = {"topk1": "hard", "topk1-smooth": "smooth"}  # readings of one class, by their other names
 
@@ -94,6 +103,7 @@ def planned_trials(plan: Plan) -> list[Trial]:
         *_methods(),
         *_schemes(),
         *_per_image(plan),
+        *_one_batch(plan),
         *_stored(plan),
         *_redrawn(plan),
         *_mixing(),
@@ -134,9 +144,24 @@ def _per_image(plan: Plan) -> list[Trial]:
     ]
 
 
-def _visited(name: str, m: int, **more: Any) -> Trial:
+def _visited(name: str, m: int, table: str = "crops an image", **more: Any) -> Trial:
     settings = {"crops_per_image": m, **more}
-    return Trial("crops an image", name, compress="topk5", settings=settings)
+    return Trial(table, name, compress="topk5", settings=settings)
+
+
+def _one_batch(plan: Plan) -> list[Trial]:
+    """Return the rows that look for what m crops in one batch do harm to, for the default student."""
+    m, table = SIBLINGS, "one batch"
+    if plan.student != Plan.student or plan.lr is None or m > plan.used or plan.batch_size % m:
+        return []
+    norm, slow = {"student": f"{Plan.student}_gn"}, plan.lr / 4
+    return [
+        _visited("m = 1", 1, table),
+        _visited(f"m = {m}, in one batch", m, table, stagger=0),
+        _visited(f"m = {m}, in one batch, a quarter of the rate", m, table, stagger=0, lr=slow),
+        _visited("m = 1, group norm", 1, table, **norm),
+        _visited(f"m = {m}, in one batch, group norm", m, table, stagger=0, **norm),
+    ]
 
 
 def _stored(plan: Plan) -> list[Trial]:
