@@ -137,6 +137,16 @@ def test_a_study_is_not_continued_with_other_settings(study, tmp_path):
     with pytest.raises(FkdError, match="begun with size 96, not 128; choose another --out"):
         study.About(tmp_path).settle(size=128)
     assert study.About(tmp_path).said["epochs"] == 4
+    study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 4})
+    with pytest.raises(FkdError, match="begun with stored 4, not 5; choose another --out"):
+        study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 5})
+
+
+def test_a_class_with_fewer_images_than_asked_for_is_refused(study, shared_folder, tmp_path):
+    with pytest.raises(FkdError, match=r"class \w+ has 6 images, fewer than --per-class 7"):
+        study.choose_images(shared_folder, 7, tmp_path)
+    chosen = study.choose_images(shared_folder, 6, tmp_path)
+    assert len(list_images(chosen / "train")) == 18
 
 
 def test_one_training_serves_all_tables_and_names_of_a_reading(study):

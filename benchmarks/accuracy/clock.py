@@ -5,6 +5,8 @@ Students of the tables are trained several at a time; what that takes says littl
 
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +45,7 @@ def training_speed(study: Study, trial: Trial, views: int, run: Path) -> float:
     config = config_of(
         study, trial, run, epochs=epochs, eval_every=epochs, warmup_epochs=0.0, save_every=0.0
     )
-    learn(study, trial, config)
+    with redirect_stderr(StringIO()):  # of short runs, what is said serves nobody
+        learn(study, trial, config)
     spans = [line["views_per_s"] for line in read_metrics(run) if line["kind"] == "train"]
     return float(median(spans[len(spans) // 3 :]))

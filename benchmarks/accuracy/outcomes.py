@@ -78,10 +78,10 @@ class Outcome:
         return Plan(**self.about["plan"])
 
     def rows(self, table: str) -> list[Row]:
-        """Return the rows of a table, none while there is one of which no seed has been trained."""
+        """Return the rows of a table, none where one has not been trained or there is but one."""
         trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
         rows = [Row(t, tuple(100 * x for x in self.top1.get(t.key, {}).values())) for t in trials]
-        return rows if all(row.top1 for row in rows) else []
+        return rows if len(rows) > 1 and all(row.top1 for row in rows) else []
 
     def training(self, row: Row) -> float:
         """Return the seconds of one training: all crops, at the speed of a machine without other work."""
@@ -101,7 +101,7 @@ class Outcome:
         """Return after how many trainings labelling has been less work than to ask online."""
         saved = self.training(online) - self.training(row)
         labelling = self.labelling(row)
-        if not labelling or saved <= 0 or row.trial.crops_per_image != online.trial.crops_per_image:
+        if not labelling or saved <= 0:
             return "–"
         return f"{labelling / saved:.1f}"
 
@@ -115,7 +115,7 @@ class Outcome:
         """Return what its figures were made with, by name."""
         said, plan = self.about, self.plan
         crops, speed = plan.epochs * said["images"], said["views_per_s"].get(LABELLING)
-        tuned = f", tuned on these images for {said['tuned']:g} epochs" if said["tuned"] else ""
+        tuned = f", tuned on these images, {said['tuned']:g} epochs" if said["tuned"] else ""
         amp = "" if plan.amp == "off" else f", {plan.amp}"
         lr = "" if plan.lr is None else f", lr {plan.lr:g} at 1024"
         labelled = "" if speed is None else f", labelled at {speed:,.0f} views/s"

@@ -7,6 +7,7 @@ The first also writes docs/results/few.json, the top-1 of every student, which i
 needs. What people say of the study, and of its tables by name, is in docs/results/few.toml.
 """
 
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,9 +51,9 @@ TITLES = {
 
 @click.command()
 @click.argument("studies", nargs=-1, required=True, type=PATH)
-@click.option("--docs", default=DOCS, type=PATH)
+@click.option("--docs", default=DOCS, type=PATH, help="Folder to write to  [default: docs/ of fkd]")
 def main(studies: tuple[Path, ...], docs: Path) -> None:
-    """Write DOCS/results.md and a plot of each table from the runs in STUDIES."""
+    """Write results.md and a plot of each table from STUDIES: folders of run.py, or files of reports."""
     try:
         outcomes = [read(study) for study in studies]
         (docs / "results").mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,8 @@ def main(studies: tuple[Path, ...], docs: Path) -> None:
         for outcome in outcomes:
             publish(outcome, docs / "results" / f"{outcome.name}.json")
     except FkdError as error:
-        raise click.UsageError(str(error)) from error
+        print(f"report.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
     (docs / "results.md").write_text("\n".join(part for part in parts if part), "utf-8")
     print(docs / "results.md")
 
@@ -80,8 +82,10 @@ def heading(outcomes: list[Outcome], docs: Path) -> str:
         "on the `val` folder in percent after the last step, mean ± standard deviation over seeds "
         "(their number). A seed is of the student's weights and the order of images; images, boxes and "
         "labels are the same for all. All students of a study see the same number of crops with the "
-        "same optimizer, schedule and size, if the table does not say otherwise. Seconds are crops by "
-        "the speed measured with the machine to itself; students are trained several at a time.",
+        "same optimizer, schedule and size, if the table does not say otherwise. Seconds of training are "
+        "crops by the speed of each way, the median of three short runs, made in turn before all others; "
+        "seconds of labelling are the teacher's. Labels have paid after so many trainings as make "
+        "labelling once, and training from the store, as fast as training with the teacher in the loop.",
         "",
         "| | " + " | ".join(outcome.title for outcome in outcomes) + " |",
         "|---|" + "---|" * len(outcomes),

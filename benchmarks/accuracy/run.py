@@ -23,6 +23,7 @@ from study import About, Study, choose_images, choose_teacher, make_stores
 from trials import TABLES, Plan, planned_trials
 
 from fkd import FkdError, TeacherChoice
+from fkd.errors import Stopped
 
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -35,36 +36,47 @@ _OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes
 @click.command()
 @click.argument("images", type=FOLDER)
 @click.option("--per-class", type=COUNT, help="Train on so many images of a class  [default: all]")
-@click.option("--teacher", default="mobilenet_v2", show_default=True)
-@click.option("--teacher-weights", default="default", show_default=True)
-@click.option("--teacher-classes", type=PATH)
+@click.option("--teacher", default="mobilenet_v2", show_default=True, help="As of fkd label.")
+@click.option("--teacher-weights", default="default", show_default=True, help="As of fkd label.")
+@click.option("--teacher-classes", type=PATH, help="Names of its outputs, in order, a line each.")
 @click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first.")
 @click.option("--size", default=96, show_default=True, help="Of a view, in pixels.")
-@click.option("--mean", nargs=3, type=float, default=None)
-@click.option("--std", nargs=3, type=float, default=None)
+@click.option("--mean", nargs=3, type=float, default=None, help="Of the teacher's input.")
+@click.option("--std", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option("--map-size", default=144, show_default=True, help="Of an image for its label map.")
 @click.option("--epochs", default=100, show_default=True, help="For which the students learn.")
 @click.option("--stored", type=int, help="Crops an image, M  [default: as many as epochs]")
-@click.option("--batch-size", default=Plan.batch_size, show_default=True)
+@click.option("--batch-size", default=Plan.batch_size, show_default=True, help="A multiple of 4.")
 @click.option("--student", default=Plan.student, show_default=True, help="As of fkd train.")
 @click.option("--recipe", default=Plan.recipe, show_default=True, help="As of fkd train.")
 @click.option("--lr", type=float, help="At 1024 views a step  [default: 1, or the recipe's]")
 @click.option("--warmup-epochs", type=float, help="  [default: 1, or the recipe's]")
 @click.option("--amp", type=AMP, default=Plan.amp, show_default=True, help="Of the students.")
-@click.option("--teacher-amp", type=AMP, default=Plan.teacher_amp, show_default=True)
-@click.option("--out", default=Path("accuracy"), show_default=True, type=FOLDER)
-@click.option("--seeds", default=3, show_default=True, type=COUNT)
+@click.option(
+    "--teacher-amp", type=AMP, default=Plan.teacher_amp, show_default=True, help="Of the teacher."
+)
+@click.option(
+    "--out",
+    default=Path("accuracy"),
+    show_default=True,
+    type=FOLDER,
+    help="All is written below it.",
+)
+@click.option("--seeds", default=3, show_default=True, type=COUNT, help="Students of each row.")
 @click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Only these.")
 @click.option("--jobs", default=1, show_default=True, type=COUNT, help="Students at a time.")
-@click.option("--workers", default=2, show_default=True, type=COUNT)
+@click.option("--workers", default=2, show_default=True, type=COUNT, help="As of fkd train.")
 @click.option("--clock-steps", default=75, show_default=True, type=COUNT, help="Timed of each.")
 @click.option("--minutes", type=float, help="Begin no run after so long.")
 def main(**options: Any) -> None:
     """Label IMAGES, derive the stores, take the times, train the students."""
     try:
         carry_out(options, options["images"], options["out"])
+    except Stopped:
+        sys.exit("run.py was stopped; it goes on when the same command is run again")
     except FkdError as error:
-        raise click.UsageError(str(error)) from error
+        print(f"run.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:

@@ -91,11 +91,14 @@ class About:
         """Note settings; raises `FkdError` where the study was begun with others."""
         more = json.loads(json.dumps(more))
         for name, value in more.items():
-            if self.said.get(name, value) != value:
-                raise FkdError(
-                    f"{self._file.parent} was begun with {name} {self.said[name]}, not {value}; "
-                    "choose another --out"
-                )
+            parts = value if isinstance(value, dict) else {name: value}
+            before = self.said if parts is not value else self.said.get(name, value)
+            for part, now in parts.items():
+                if before.get(part, now) != now:
+                    raise FkdError(
+                        f"{self._file.parent} was begun with {part} {before[part]}, not {now}; "
+                        "choose another --out"
+                    )
         self.note(**more)
 
     def note_in(self, group: str, name: str, value: float) -> None:
@@ -113,10 +116,17 @@ def write_json(path: Path, content: Any) -> None:
 def choose_images(images: Path, per_class: int | None, out: Path) -> Path:
     """Return the folder of the study's images: as given, or a part of each class.
 
-    Raises `FkdError` without a `val` folder, and where the study was begun with other images.
+    Raises `FkdError` without a `val` folder, where a class has fewer images than that, and where the
+    study was begun with others.
     """
     _val(images)
     listed, about = list_images(dataset_root(images)), About(out)
+    counts = np.bincount(listed.targets)
+    if per_class is not None and counts.min() < per_class:
+        fewest = listed.classes[int(counts.argmin())]
+        raise FkdError(
+            f"class {fewest} has {counts.min()} images, fewer than --per-class {per_class}; choose fewer"
+        )
     about.settle(given=[len(listed), int(listed.num_bytes.sum())], per_class=per_class)
     about.note(data=images.resolve().name, classes=len(listed.classes))
     about.note(val=len(list_images(_val(images))))
