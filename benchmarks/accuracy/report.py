@@ -30,8 +30,8 @@ PAPER = {
     "full labels, and hard labels behind.",
     "crops an image": "The paper finds m = 4 best for ImageNet, and worse above 8; it puts the m "
     "crops of an image into one batch.",
-    "one batch": "The paper finds m above 8 worse. Two things that may be to blame can be tried: the rate, "
-    "which suits m = 1, and batch norm, which sees few images.",
+    "one batch": "The paper finds m above 8 worse. Two things that may be to blame can be tried: the "
+    "rate, which suits m = 1, and batch norm, which sees few images.",
     "stored crops": "The paper stores 200 crops for 300 epochs.",
     "replacement": "The official code draws the crops of a visit anew: over 300 epochs 48 % of its "
     "draws at M = 200 are repeats, where 33 % have to be.",
