@@ -36,7 +36,7 @@ def test_files_and_options_that_a_document_names_exist(document):
     assert [f for f in files if not (ROOT / f).exists()] == []
     known = {opt for command in main.commands.values() for p in command.params for opt in p.opts}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"torchrun[^\n]*-m", "", text)))
-    foreign = {"--help", "--version", "--strict", "--store"}
+    foreign = {"--help", "--version", "--strict", "--store", "--quick"}
     assert options - known - foreign == set()
 
 
