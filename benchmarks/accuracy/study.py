@@ -55,12 +55,13 @@ class Study:
         """Return where a store is, by the name that trials give it."""
         return self.out / f"{name}.zarr"
 
-    def labelling(self, images: Path, out: Path) -> LabelConfig:
-        """Say how images are labelled for this study."""
+    @property
+    def labelling(self) -> LabelConfig:
+        """Say how the images are labelled."""
         return LabelConfig(
-            images,
+            self.images,
             self.teacher,
-            out,
+            self.store("full"),
             num_crops=self.plan.stored,
             scheme=FULL,
             workers=self.workers,
@@ -213,7 +214,7 @@ def label(study: Study, about: About) -> LabelStore:
     path = study.store("full")
     had = LabelStore.open(path) if path.exists() else None
     began = time.perf_counter()
-    store = label_images(study.labelling(study.images, path))
+    store = label_images(study.labelling)
     blocks = range(store.spec.num_blocks) if had is None else had.pending_blocks()
     images = sum(len(store.spec.block_range(number)) for number in blocks)
     if images:
