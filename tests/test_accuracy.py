@@ -257,3 +257,14 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     remarked = (tmp_path / "docs" / "results.md").read_text("utf-8")
     assert remarked.replace("Four is enough.\n", "", 1).split() == text.split()
     assert remarked.index("Four is enough.") > remarked.index("## Crops an image")
+
+    again = published.with_name("again.json")
+    again.write_bytes(published.read_bytes())
+    done = run("report.py", published, again, "--docs", tmp_path / "docs")
+    assert done.returncode == 0, done.stderr
+    both = (tmp_path / "docs" / "results.md").read_text("utf-8")
+    for table in both.split("\n## ")[1:]:
+        assert table.count("**study: 4 images a class") == table.count("**again: 4 images") == 1
+    done = run("report.py", published, study, "--docs", tmp_path / "docs")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "two of these studies have one name (study, study)" in done.stderr

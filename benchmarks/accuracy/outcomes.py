@@ -63,9 +63,9 @@ class Outcome:
 
     @property
     def title(self) -> str:
-        """Return what tells a study from others."""
+        """Return what tells a study from others: two may share all but the name."""
         each = self.about["images"] // self.about["classes"]
-        return f"{each} images a class, {self.plan.epochs} epochs"
+        return f"{self.name}: {each} images a class, {self.plan.epochs} epochs"
 
     @property
     def command(self) -> str:
