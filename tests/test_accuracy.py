@@ -206,7 +206,7 @@ def run(script, *arguments):
 def test_from_images_to_the_report(shared_folder, tmp_path):
     study, few = tmp_path / "study", ["--epochs", 4, "--stored", 4, "--batch-size", 4]
     few += ["--per-class", 4, "--tune", 5, "--teacher-weights", "none", "--clock-steps", 1]
-    few += ["--lr", 2, "--size", 32, "--map-size", 64, "--seeds", 1, "--jobs", 2, "--out", study]
+    few += ["--lr", 2, "--size", 32, "--seeds", 1, "--jobs", 2, "--out", study]
     some = ["--table", "methods", "--table", "crops an image"]
     done = run("run.py", shared_folder, *few, *some)
     assert done.returncode == 0, done.stderr
@@ -216,7 +216,10 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert (store.spec.num_images, store.spec.num_crops) == (12, 4)
     tuned_on = LabelStore.open(study / "teacher" / "base.zarr").read_crops(range(4))
     assert (tuned_on.box != store.read_crops(range(4)).box).any(axis=2).all()
-    assert json.loads((study / "about.json").read_text())["views_per_s"]["labelling"] > 0
+    about = json.loads((study / "about.json").read_text())
+    assert about["views_per_s"]["labelling"] > 0
+    assert about["map_size"] == 3 * 32
+    assert set(about["kl"]) == {"image", "map"}
     # Labels in the store are float16, so the same training is not the same to the last bit.
     stored, online, plain = (
         torch.load(study / "runs" / f"full_full_crops_per_image=1{how}_seed0" / "last.pt")[
@@ -240,6 +243,7 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert f"{100 * top1:.1f}"[:3] in text
     for name in ("plain supervised", "online distillation", "label map, RoI-align", "m = 2"):
         assert f"| {name} | " in text
+    assert f"{about['agreement']['map']:.1%}, KL {about['kl']['map']:.2f}" in text
     assert str(tmp_path) not in text
     plot = tmp_path / "docs" / "results" / "study-methods.png"
     assert plot.stat().st_size > 5000

@@ -105,11 +105,14 @@ class Outcome:
             return "–"
         return f"{labelling / saved:.1f}"
 
-    def agreement(self, row: Row) -> float | None:
-        """Return on which share of the crops a label's first class is the teacher's for that crop."""
-        if row.trial.hard:
-            return None
-        return 1.0 if row.trial.store == "full" else float(self.about["agreement"][row.trial.store])
+    def nearness(self, row: Row) -> str:
+        """Say how near labels of whole images are to the crops' own: top-1 that agrees, KL in nats."""
+        store = row.trial.store
+        if store not in self.about["agreement"]:
+            return "–"
+        kl = self.about["kl"].get(store)
+        nats = "" if kl is None else f", KL {kl:.2f}"
+        return f"{self.about['agreement'][store]:.1%}{nats}"
 
     def settings(self) -> dict[str, str]:
         """Return what its figures were made with, by name."""
@@ -123,7 +126,9 @@ class Outcome:
             "images": f"{said['data']}, {said['images']:,} of {said['classes']} classes; "
             f"val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
-            "label maps": f"of whole images in {said['map_size']} px",
+            "label maps": f"of whole images in {said['map_size']} px"
+            if "map_size" in said
+            else "–",
             "student": f"{STUDENTS.get(plan.student, plan.student)}, {said['size']} px{amp}",
             "crops seen": f"{crops:,} ({plan.epochs} epochs)",
             "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}; batch norm of "

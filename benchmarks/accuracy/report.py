@@ -147,17 +147,17 @@ def methods_lines(rows: list[Row], outcome: Outcome) -> Iterator[str]:
     """Yield the first table: it has the times, and how many trainings pay for the labels."""
     online = next((row for row in rows if row.trial.online), None)
     yield (
-        "| | top-1, % | to online, points | label's top-1 is the crop's, % | training, s "
+        "| | top-1, % | to online, points | its labels beside the crops' own | training, s "
         "| labelling, s | pays after trainings |"
     )
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for row in rows:
-        labelling, agrees = outcome.labelling(row), outcome.agreement(row)
+        labelling = outcome.labelling(row)
         cells = [
             row.name,
             row.shown,
             "–" if online in (None, row) else row.against(online),
-            "–" if agrees is None else f"{100 * agrees:.1f}",
+            outcome.nearness(row),
             f"{outcome.training(row):,.0f}",
             f"{labelling:,.0f}" if labelling else "–",
             "–" if online is None else outcome.pays_after(row, online),

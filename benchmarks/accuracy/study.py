@@ -74,7 +74,7 @@ class About:
 
     def __init__(self, out: Path) -> None:
         self._file = out / "about.json"
-        self.said: dict[str, Any] = {"seconds": {}, "agreement": {}, "views_per_s": {}}
+        self.said: dict[str, Any] = {"seconds": {}, "agreement": {}, "kl": {}, "views_per_s": {}}
         if self._file.exists():
             try:
                 self.said |= json.loads(self._file.read_text("utf-8"))
@@ -194,7 +194,9 @@ def choose_teacher(
 def make_stores(study: Study, names: set[str]) -> None:
     """Label once with all probabilities; make the stores `names` from that."""
     about, images = About(study.out), list_images(dataset_root(study.images))
-    about.settle(plan=asdict(study.plan), map_size=study.map_size)
+    about.settle(plan=asdict(study.plan))
+    if "map" in names:
+        about.settle(map_size=study.map_size)
     at_once = views_at_a_time(TrainConfig(), resolve_device("auto"))
     about.settle(hardware=machine(), torch=torch.__version__)
     about.note(micro_batch=min(study.plan.batch_size, at_once))
@@ -206,7 +208,10 @@ def make_stores(study: Study, names: set[str]) -> None:
             make_store(study, about, source, name, images)
         if name in ("image", "map") and name not in about.said["agreement"]:
             other = LabelStore.open(study.store(name))
-            about.note_in("agreement", name, compare(source, other).agreement)
+            found = compare(source, other)
+            assert found.divergences is not None
+            about.note_in("kl", name, found.divergences.kl)
+            about.note_in("agreement", name, found.agreement)
 
 
 def label(study: Study, about: About) -> LabelStore:
