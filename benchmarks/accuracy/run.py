@@ -3,9 +3,9 @@
     python benchmarks/accuracy/run.py imagenette/ --per-class 100 --tune 12 --out accuracy/few
     python benchmarks/accuracy/report.py accuracy/few
 
-It goes on where it was stopped; a finished run is not repeated. Three seeds of all tables take three
-hours on two cores. The folder needs train and val. Without --teacher-weights the library's own are
-downloaded.
+It goes on where it was stopped; a finished run is not repeated. Three seeds of all tables take two to
+three hours on two cores. The folder needs train and val. Without --teacher-weights the library's own
+are downloaded.
 """
 
 import os
