@@ -236,6 +236,10 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert again.returncode == 0, again.stderr
     assert {f.parent.name: f.read_bytes() for f in study.glob("runs/*/trial.json")} == trials
 
+    other = run("run.py", shared_folder, *few, "--map-size", 64, "--table", "schemes")
+    assert (other.returncode, other.stderr.count("error:")) == (2, 1)
+    assert "was begun with map_size 96, not 64" in other.stderr
+
     done = run("report.py", study, "--docs", tmp_path / "docs")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "docs" / "results.md").read_text("utf-8")
@@ -262,8 +266,9 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert remarked.replace("Four is enough.\n", "", 1).split() == text.split()
     assert remarked.index("Four is enough.") > remarked.index("## Crops an image")
 
-    again = published.with_name("again.json")
-    again.write_bytes(published.read_bytes())
+    again, older = published.with_name("again.json"), json.loads(published.read_text("utf-8"))
+    del older["about"]["kl"]
+    again.write_text(json.dumps(older))
     done = run("report.py", published, again, "--docs", tmp_path / "docs")
     assert done.returncode == 0, done.stderr
     both = (tmp_path / "docs" / "results.md").read_text("utf-8")

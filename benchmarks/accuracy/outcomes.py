@@ -110,7 +110,7 @@ class Outcome:
         store = row.trial.store
         if store not in self.about["agreement"]:
             return "–"
-        kl = self.about["kl"].get(store)
+        kl = self.about.get("kl", {}).get(store)
         nats = "" if kl is None else f", KL {kl:.2f}"
         return f"{self.about['agreement'][store]:.1%}{nats}"
 

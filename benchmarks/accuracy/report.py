@@ -45,7 +45,7 @@ TITLES = {
     "crops an image": "Crops an image a visit, m",
     "one batch": "Why crops of an image should not share a batch",
     "stored crops": "Stored crops an image, M",
-    "replacement": "Each stored crop once, or drawn at random",
+    "replacement": "Stored crops in turn, or drawn at random",
     "mixing": "With mixup, cutmix and hard labels",
 }
 
@@ -81,12 +81,15 @@ def heading(outcomes: list[Outcome], docs: Path) -> str:
         "",
         "Made by `python benchmarks/accuracy/run.py` and `report.py`, not by hand. Accuracy is top-1 "
         "on the `val` folder in percent after the last step, mean ± standard deviation over seeds "
-        "(their number). A seed is of the student's weights and the order of images; images, boxes and "
-        "labels are the same for all. All students of a study see the same number of crops with the "
-        "same optimizer, schedule and size, if the table does not say otherwise. Seconds of training are "
-        "crops by the speed of each way, the median of three short runs, made in turn before all others; "
-        "seconds of labelling are the teacher's. Labels have paid after so many trainings as make "
-        "labelling once, and training from the store, as fast as training with the teacher in the loop.",
+        "(their number); a difference is ± its standard error, over seeds alone. A seed is of the "
+        "student's weights and the order of images; images, boxes and labels are the same for all "
+        "seeds. All students of a study see the same number of crops with the same optimizer, schedule "
+        "and size, if the table does not say otherwise. Seconds of training are crops divided by the "
+        "speed of each way, the median of three short runs, made in turn before all others; seconds of "
+        "labelling are what it took, once. Labels have paid after so many trainings as make labelling "
+        "once, and training from the store, as fast as training with the teacher in the loop. Labels "
+        "of whole images are compared with the crops' own: on how many crops the first class is the "
+        "same, and KL(own ‖ other) in nats, the mean over crops.",
         "",
         "| | " + " | ".join(outcome.title for outcome in outcomes) + " |",
         "|---|" + "---|" * len(outcomes),
@@ -96,7 +99,10 @@ def heading(outcomes: list[Outcome], docs: Path) -> str:
         f"| {name} | " + " | ".join(each[name] for each in settings) + " |" for name in settings[0]
     ]
     lines += ["", *(f"    {outcome.command}" for outcome in outcomes), ""]
-    lines += [f"{said}\n" for outcome in outcomes for said in remarks(outcome, docs, "study")]
+    said = [
+        (outcome.name, text) for outcome in outcomes for text in remarks(outcome, docs, "study")
+    ]
+    lines += [f"**{name}:** {text}\n" for name, text in said]
     return "\n".join(lines)
 
 
@@ -147,7 +153,7 @@ def methods_lines(rows: list[Row], outcome: Outcome) -> Iterator[str]:
     """Yield the first table: it has the times, and how many trainings pay for the labels."""
     online = next((row for row in rows if row.trial.online), None)
     yield (
-        "| | top-1, % | to online, points | its labels beside the crops' own | training, s "
+        "| | top-1, % | to online, points | labels against the crops' own | training, s "
         "| labelling, s | pays after trainings |"
     )
     yield "|---|--:|--:|--:|--:|--:|--:|"

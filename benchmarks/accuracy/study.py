@@ -195,7 +195,7 @@ def make_stores(study: Study, names: set[str]) -> None:
     """Label once with all probabilities; make the stores `names` from that."""
     about, images = About(study.out), list_images(dataset_root(study.images))
     about.settle(plan=asdict(study.plan))
-    if "map" in names:
+    if "map" in names or "map_size" in about.said:
         about.settle(map_size=study.map_size)
     at_once = views_at_a_time(TrainConfig(), resolve_device("auto"))
     about.settle(hardware=machine(), torch=torch.__version__)
@@ -206,7 +206,7 @@ def make_stores(study: Study, names: set[str]) -> None:
     for name in sorted(names - {"full"}):
         if not study.store(name).exists():
             make_store(study, about, source, name, images)
-        if name in ("image", "map") and name not in about.said["agreement"]:
+        if name in ("image", "map") and name not in about.said["kl"]:
             other = LabelStore.open(study.store(name))
             found = compare(source, other)
             assert found.divergences is not None
