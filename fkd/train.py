@@ -1,5 +1,6 @@
 """`fkd train`: train a student on stored crops and their soft labels; no teacher is ever loaded."""
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -252,6 +253,8 @@ class _Record:
 
     def shown(self) -> dict[str, str]:
         """Return what stands beside the bar: the last loss that was read, its rate, and speeds."""
+        if math.isnan(self.lr):
+            return {}
         shown = {"loss": f"{self.loss:.3f}", "lr": f"{self.lr:.2g}"}
         speed = {} if self._run is None else self._run.speed
         if speed:

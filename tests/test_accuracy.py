@@ -132,7 +132,7 @@ def test_one_label_an_image_is_what_the_teacher_says_of_all_of_it(stores, labell
 
 
 def test_a_study_is_not_continued_with_other_settings(study, tmp_path):
-    study.About(tmp_path).settle(size=96)
+    study.About(tmp_path).settle(given=[18, 45_140], size=96)
     study.About(tmp_path).settle(size=96, epochs=4)
     with pytest.raises(FkdError, match="begun with size 96, not 128; choose another --out"):
         study.About(tmp_path).settle(size=128)
@@ -140,6 +140,10 @@ def test_a_study_is_not_continued_with_other_settings(study, tmp_path):
     study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 4})
     with pytest.raises(FkdError, match="begun with stored 4, not 5; choose another --out"):
         study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 5})
+    for content in ("{}", "[]", '{"given"'):
+        (tmp_path / "about.json").write_text(content)
+        with pytest.raises(FkdError, match=r"about.json is damaged .* choose another --out"):
+            study.About(tmp_path)
 
 
 def test_a_class_with_fewer_images_than_asked_for_is_refused(study, shared_folder, tmp_path):
@@ -236,6 +240,9 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert again.returncode == 0, again.stderr
     assert {f.parent.name: f.read_bytes() for f in study.glob("runs/*/trial.json")} == trials
 
+    other = run("run.py", shared_folder, *few, "--student", "nosuch")
+    assert (other.returncode, other.stderr.count("error:")) == (2, 1)
+    assert "nosuch" in other.stderr
     other = run("run.py", shared_folder, *few, "--map-size", 64, "--table", "schemes")
     assert (other.returncode, other.stderr.count("error:")) == (2, 1)
     assert "was begun with map_size 96, not 64" in other.stderr

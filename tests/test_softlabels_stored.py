@@ -27,13 +27,15 @@ def test_every_scheme_restores_a_distribution(pair, num_classes, sharpness, seed
     stored, wanted = (Scheme.parse(text) for text in pair)
     logits = np.random.default_rng(seed).normal(size=(3, num_classes)) * sharpness
     probs = torch.from_numpy(logits).softmax(1).float()
-    dense = restore(quantize(probs, stored), stored, wanted, num_classes).dense(num_classes)
-    dense = dense.double()
+    labels = restore(quantize(probs, stored), stored, wanted, num_classes)
+    dense = labels.dense(num_classes).double()
     assert (dense >= 0).all()
     assert (dense.sum(1) - 1).abs().max() < 1e-6
-    # Entries less than half a code's step apart may tie: 1/16 nat.
-    first = probs.gather(1, dense.argmax(1, keepdim=True))[:, 0]
-    assert (first >= probs.max(1).values * 0.999 * np.exp(-1 / 16)).all()
+    # No class is restored above the first; the tail may tie with it, whatever its classes had.
+    first = labels.top_class[:, None]
+    assert (dense.gather(1, first)[:, 0] >= dense.amax(1) * (1 - 1e-5)).all()
+    # The logarithm of 1/300 in float16 is off by up to 0.002.
+    assert (probs.gather(1, first)[:, 0] >= probs.amax(1) * 0.99).all()
 
 
 @pytest.mark.parametrize("scheme", ["topk1", "topk5", "topk10"])

@@ -21,6 +21,7 @@ from fkd import FkdError
 
 DOCS = Path(__file__).parents[2] / "docs"
 PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 _BLUE, _ORANGE = "#1f6fb4", "#d9822b"
 
 PAPER = {
@@ -52,16 +53,28 @@ TITLES = {
 
 @click.command()
 @click.argument("studies", nargs=-1, required=True, type=PATH)
-@click.option("--docs", default=DOCS, type=PATH, help="Folder to write to  [default: docs/ of fkd]")
+@click.option(
+    "--docs", default=DOCS, type=FOLDER, help="Folder to write to  [default: docs/ of fkd]"
+)
 def main(studies: tuple[Path, ...], docs: Path) -> None:
-    """Write results.md and a plot of each table from STUDIES: folders of run.py, or files of reports."""
+    """Write results.md and a plot of each table from STUDIES: folders of run.py, or files of reports.
+
+    What is to be said of a study and of its tables is taken from results/NAME.toml in the same folder.
+    """
     try:
         outcomes = [read(study) for study in studies]
         (docs / "results").mkdir(parents=True, exist_ok=True)
         names = [outcome.name for outcome in outcomes]
         if len(set(names)) < len(names):
-            raise FkdError(f"two of these studies have one name ({', '.join(names)}); rename one")
-        parts = [heading(outcomes, docs), *(section(t, outcomes, docs) for t in TITLES)]
+            raise FkdError(
+                f"two of these studies have one name ({', '.join(names)}); rename one's folder or file"
+            )
+        sections = [section(table, outcomes, docs) for table in TITLES]
+        if not any(sections):
+            raise FkdError(
+                f"no table of {', '.join(names)} has all its rows; let run.py train more"
+            )
+        parts = [heading(outcomes, docs), *sections]
         for outcome in outcomes:
             publish(outcome, docs / "results" / f"{outcome.name}.json")
     except FkdError as error:
@@ -79,7 +92,8 @@ def heading(outcomes: list[Outcome], docs: Path) -> str:
     lines = [
         "# Does it pay?",
         "",
-        "Made by `python benchmarks/accuracy/run.py` and `report.py`, not by hand. Accuracy is top-1 "
+        "Figures are made by `python benchmarks/accuracy/run.py` and `report.py`; what is said below "
+        "them is from people. Accuracy is top-1 "
         "on the `val` folder in percent after the last step, mean ± standard deviation over seeds "
         "(their number); a difference is ± its standard error, over seeds alone. A seed is of the "
         "student's weights and the order of images; images, boxes and labels are the same for all "

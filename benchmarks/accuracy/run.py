@@ -19,7 +19,7 @@ from typing import Any
 import click
 from clock import take_times
 from learners import train_all
-from study import About, Study, choose_images, choose_teacher, make_stores
+from study import About, Study, choose_images, choose_teacher, make_stores, try_student
 from trials import TABLES, Plan, planned_trials
 
 from fkd import FkdError, TeacherChoice
@@ -41,15 +41,19 @@ _OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes
 @click.option("--teacher-weights", default="default", show_default=True, help="As of fkd label.")
 @click.option("--teacher-classes", type=PATH, help="Names of its outputs, in order, a line each.")
 @click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first.")
-@click.option("--size", default=96, show_default=True, help="Of a view, in pixels.")
+@click.option("--size", default=96, show_default=True, type=COUNT, help="Of a view, in pixels.")
 @click.option("--mean", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option("--std", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option(
     "--map-size", type=COUNT, help="Of an image for its label map  [default: 3 times --size]"
 )
-@click.option("--epochs", default=100, show_default=True, help="For which the students learn.")
-@click.option("--stored", type=int, help="Crops an image, M  [default: as many as epochs]")
-@click.option("--batch-size", default=Plan.batch_size, show_default=True, help="A multiple of 4.")
+@click.option(
+    "--epochs", default=100, show_default=True, type=COUNT, help="For which the students learn."
+)
+@click.option("--stored", type=COUNT, help="Crops an image, M  [default: as many as epochs]")
+@click.option(
+    "--batch-size", default=Plan.batch_size, show_default=True, type=COUNT, help="A multiple of 4."
+)
 @click.option("--student", default=Plan.student, show_default=True, help="As of fkd train.")
 @click.option("--recipe", default=Plan.recipe, show_default=True, help="As of fkd train.")
 @click.option("--lr", type=float, help="At 1024 views a step  [default: 1, or the recipe's]")
@@ -70,9 +74,12 @@ _OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes
 @click.option("--jobs", default=1, show_default=True, type=COUNT, help="Students at a time.")
 @click.option("--workers", default=2, show_default=True, type=COUNT, help="As of fkd train.")
 @click.option("--clock-steps", default=75, show_default=True, type=COUNT, help="Timed of each.")
-@click.option("--minutes", type=float, help="Begin no run after so long.")
+@click.option("--minutes", type=float, help="Begin no student after so many of them.")
 def main(**options: Any) -> None:
-    """Label IMAGES, derive the stores, take the times, train the students."""
+    """Label IMAGES, derive the stores, take the times, train the students.
+
+    IMAGES has a folder of each class in train and in val. report.py shows what the students reached.
+    """
     try:
         carry_out(options, options["images"], options["out"])
     except Stopped:
@@ -98,6 +105,7 @@ def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
     tables = options["tables"] or TABLES
     trials = [trial for trial in planned_trials(plan) if trial.table in tables]
     maps = any(trial.store == "map" for trial in trials)
+    try_student(plan.student, chosen)
     teacher = choose_teacher(choice, chosen, out, options["tune"], maps=maps)
     map_size = options["map_size"] or LABEL_MAP * options["size"]
     study = Study(chosen, teacher, out, plan, map_size, options["workers"])
@@ -105,6 +113,7 @@ def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
     About(out).note(command=command())
     take_times(study, trials, options["clock_steps"])
     train_all(study, trials, options["seeds"], options["jobs"], options["minutes"])
+    print(f"python {Path(__file__).with_name('report.py')} {out}    # to see what they reached")
 
 
 def plan_of(options: Mapping[str, Any]) -> Plan:

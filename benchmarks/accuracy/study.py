@@ -29,12 +29,12 @@ from trials import USUAL, Plan
 
 from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.comparison import compare
-from fkd.config import Engine
+from fkd.config import Engine, Preprocessing
 from fkd.evaluate import evaluate
 from fkd.images import ImageList, dataset_root, list_images, val_folder
 from fkd.learner import views_at_a_time
 from fkd.sources import PROGRAMS, open_source
-from fkd.students import is_function
+from fkd.students import StudentCard, build_student, is_function
 from fkd.zoo import resolve_device
 
 LABELLING = "labelling"  # among the views a second of a study
@@ -78,7 +78,8 @@ class About:
         if self._file.exists():
             try:
                 self.said |= json.loads(self._file.read_text("utf-8"))
-            except (ValueError, TypeError) as error:
+                _ = self.said["given"]  # the first that is written
+            except (ValueError, TypeError, KeyError) as error:
                 raise FkdError(
                     f"{self._file} is damaged ({error}); choose another --out"
                 ) from error
@@ -160,6 +161,11 @@ def part(images: Path, per_class: int, out: Path) -> Path:
     (aside / "val").symlink_to(_val(images).resolve(), target_is_directory=True)
     aside.rename(out)
     return out
+
+
+def try_student(name: str, images: Path) -> None:
+    """Raise `FkdError` for a student that cannot be built, before a teacher works for it."""
+    build_student(StudentCard(name, list_images(dataset_root(images)).classes, Preprocessing()))
 
 
 def choose_teacher(

@@ -157,6 +157,7 @@ def _one_batch(plan: Plan) -> list[Trial]:
     norm, slow = {"student": f"{Plan.student}_gn"}, plan.lr / 4
     return [
         _visited("m = 1", 1, table),
+        _visited("m = 1, a quarter of the rate", 1, table, lr=slow),
         _visited(f"m = {m}, in one batch", m, table, stagger=0),
         _visited(f"m = {m}, in one batch, a quarter of the rate", m, table, stagger=0, lr=slow),
         _visited("m = 1, group norm", 1, table, **norm),
