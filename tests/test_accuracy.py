@@ -190,6 +190,12 @@ def test_a_student_that_fails_leaves_word_and_lets_the_others_go_on(study, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_student_that_cannot_be_built_is_refused(study, shared_folder):
+    study.try_student("thin_resnet:thin_resnet", shared_folder)
+    with pytest.raises(FkdError, match="student 'nosuch' is not a torchvision"):
+        study.try_student("nosuch", shared_folder)
+
+
 def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled, tmp_path):
     images = labelled[0].root.parent
     for name, said in (("convnext_tiny", "has no label maps"), ("mine:net", "cannot be cut to")):
@@ -240,9 +246,6 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     assert again.returncode == 0, again.stderr
     assert {f.parent.name: f.read_bytes() for f in study.glob("runs/*/trial.json")} == trials
 
-    other = run("run.py", shared_folder, *few, "--student", "nosuch")
-    assert (other.returncode, other.stderr.count("error:")) == (2, 1)
-    assert "nosuch" in other.stderr
     other = run("run.py", shared_folder, *few, "--map-size", 64, "--table", "schemes")
     assert (other.returncode, other.stderr.count("error:")) == (2, 1)
     assert "was begun with map_size 96, not 64" in other.stderr
