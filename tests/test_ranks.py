@@ -88,9 +88,11 @@ def test_a_second_labeler_is_turned_away(start, shared_folder, tmp_path, run_fkd
     first = start(shared_folder, tmp_path, 200)
     wait_for_a_block(first, tmp_path / "s.zarr")
     first.send_signal(signal.SIGSTOP)  # or it may be done before the other one has begun
-    line = run_fkd(*WORDS.split(), "--crops", 200, shared_folder).error_line()
-    first.send_signal(signal.SIGCONT)
-    assert "another `fkd label` is at work on s.zarr" in line
+    try:
+        second = run_fkd(*WORDS.split(), "--crops", 200, shared_folder)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert "another `fkd label` is at work on s.zarr" in second.error_line()
     said = first.communicate(timeout=200)[0]
     assert first.returncode == 0, said
     assert LabelStore.open(tmp_path / "s.zarr").pending_blocks() == []

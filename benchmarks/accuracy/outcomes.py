@@ -122,13 +122,12 @@ class Outcome:
         amp = "" if plan.amp == "off" else f", {plan.amp}"
         lr = "" if plan.lr is None else f", lr {plan.lr:g} at 1024"
         labelled = "" if speed is None else f", labelled at {speed:,.0f} views/s"
+        maps = f"of whole images in {said['map_size']} px" if "map_size" in said else "–"
         return {
             "images": f"{said['data']}, {said['images']:,} of {said['classes']} classes; "
             f"val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
-            "label maps": f"of whole images in {said['map_size']} px"
-            if "map_size" in said
-            else "–",
+            "label maps": maps,
             "student": f"{STUDENTS.get(plan.student, plan.student)}, {said['size']} px{amp}",
             "crops seen": f"{crops:,} ({plan.epochs} epochs)",
             "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}; batch norm of "

@@ -63,12 +63,12 @@ def main(studies: tuple[Path, ...], docs: Path) -> None:
     """
     try:
         outcomes = [read(study) for study in studies]
-        (docs / "results").mkdir(parents=True, exist_ok=True)
         names = [outcome.name for outcome in outcomes]
         if len(set(names)) < len(names):
             raise FkdError(
                 f"two of these studies have one name ({', '.join(names)}); rename one's folder or file"
             )
+        (docs / "results").mkdir(parents=True, exist_ok=True)
         sections = [section(table, outcomes, docs) for table in TITLES]
         if not any(sections):
             raise FkdError(

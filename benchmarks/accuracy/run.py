@@ -45,7 +45,9 @@ _OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes
 @click.option("--mean", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option("--std", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option(
-    "--map-size", type=COUNT, help="Of an image for its label map  [default: 3 times --size]"
+    "--map-size",
+    type=COUNT,
+    help=f"Of an image for its label map  [default: {LABEL_MAP} times --size]",
 )
 @click.option(
     "--epochs", default=100, show_default=True, type=COUNT, help="For which the students learn."
