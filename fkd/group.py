@@ -13,11 +13,12 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from fkd.errors import FkdError
+from fkd.progress import note
 from fkd.ranks import own_device
 
 T = TypeVar("T")
@@ -86,13 +87,35 @@ def joined(device: str) -> Iterator[Group]:
     own = own_device(device, int(os.environ["LOCAL_RANK"]))
     if own.startswith("cuda"):
         torch.cuda.set_device(own)
-    backend = "nccl" if own.startswith("cuda") else "gloo"
     keys, rank, size = next(iter(rendezvous("env://")))
     # The agents keep their store over a restart, and with it the addresses of the dead.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     keys = PrefixStore(f"fkd-train/{attempt}/{size}", keys)
-    dist.init_process_group(backend, store=keys, rank=rank, world_size=size, timeout=_PATIENCE)
+    backend = _backend(own, keys, rank, size)
+    dist.init_process_group(
+        backend,
+        store=keys,
+        rank=rank,
+        world_size=size,
+        timeout=_PATIENCE,
+        device_id=torch.device(own) if backend == "nccl" else None,
+    )
     try:
         yield Group(dist.get_rank(), dist.get_world_size(), own)
     finally:
         dist.destroy_process_group()
+
+
+def _backend(device: str, keys: Store, rank: int, size: int) -> str:
+    """Choose how gradients are summed; NCCL wants a GPU for each process, on every machine."""
+    crowded = not device.startswith("cuda") or (
+        int(os.environ["LOCAL_WORLD_SIZE"]) > torch.cuda.device_count()
+    )
+    keys.set(f"crowded/{rank}", str(int(crowded)))
+    if not any(int(keys.get(f"crowded/{other}")) for other in range(size)):
+        return "nccl"
+    if rank == 0 and device.startswith("cuda"):
+        note(
+            "processes share a GPU, so gradients go through the CPU; start one for each GPU instead"
+        )
+    return "gloo"
