@@ -5,12 +5,14 @@ so a run that is continued draws what it would have drawn. Legend: B views of S 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fkd.recipes import Augment
+from fkd.transfer import upload
 
 # Luma of Rec. 601, as image libraries turn colours into grey.
 _LUMA = (0.299, 0.587, 0.114)
@@ -38,7 +40,7 @@ def jitter(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
     Each view has factors of its own, uniform in [1 - strength, 1 + strength]; each step is clipped.
     """
     drawn = rng.uniform(1 - strength, 1 + strength, (3, len(pixels), 1, 1, 1))
-    brightness, contrast, saturation = torch.from_numpy(drawn).float().to(pixels.device)
+    brightness, contrast, saturation = upload(torch.from_numpy(drawn).float(), pixels.device)
     pixels = (pixels * brightness).clamp(0, 1)
     mean = _grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
     pixels = torch.lerp(mean.expand_as(pixels), pixels, contrast).clamp(0, 1)
@@ -46,8 +48,12 @@ def jitter(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    luma = torch.tensor(_LUMA, device=pixels.device).view(3, 1, 1)
-    return (pixels * luma).sum(dim=1, keepdim=True)
+    return (pixels * _luma(pixels.device)).sum(dim=1, keepdim=True)
+
+
+@cache  # making a tensor on a GPU waits until the GPU has done all that it was asked before
+def _luma(device: torch.device) -> Tensor:
+    return torch.tensor(_LUMA, device=device).view(3, 1, 1)
 
 
 def mix(pixels: Tensor, how: Augment, rng: np.random.Generator) -> tuple[Tensor, Mix | None]:
@@ -59,7 +65,7 @@ def mix(pixels: Tensor, how: Augment, rng: np.random.Generator) -> tuple[Tensor,
     if not on:
         return pixels, None
     kind = on[rng.integers(len(on))]
-    partner = torch.from_numpy(rng.permutation(len(pixels))).to(pixels.device)
+    partner = upload(torch.from_numpy(rng.permutation(len(pixels))), pixels.device)
     share = float(rng.beta(getattr(how, kind), getattr(how, kind)))
     if kind == "mixup":
         return torch.lerp(pixels[partner], pixels, share), Mix(partner, share)

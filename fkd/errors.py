@@ -62,6 +62,11 @@ class Stopped(FkdError):
         self.signal_number = signal_number
 
 
+def of_compiler(error: BaseException) -> bool:
+    """Say whether `torch.compile` raised an error, not the model that it was to compile."""
+    return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what a library says, to quote it in a message of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

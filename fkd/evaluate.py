@@ -18,7 +18,8 @@ from fkd.images import ImageList, list_images
 from fkd.progress import note, progress
 from fkd.real_labels import read_real
 from fkd.renderer import Renderer
-from fkd.zoo import place, resolve_device
+from fkd.transfer import upload
+from fkd.zoo import device_memory, place, resolve_device
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,14 @@ def evaluate(
     was_training, in_top1, in_top5, loss, unusable = model.training, 0, 0, 0.0, 0
     model.eval()
     with (
+        device_memory(f"choose a --batch-size below {batch_size}"),
         Renderer(workers, device) as renderer,
         progress(None, "evaluate", unit="image", total=len(chosen), nested=nested) as bar,
     ):
         batches = evaluation_batches(renderer, images, chosen.tolist(), batch_size, preprocessing)
         for batch, rows in zip(batches, torch.split(chosen, batch_size), strict=True):
-            pixels = normalize(
-                batch.views.to(device, non_blocking=True), preprocessing.mean, preprocessing.std
-            )
+            views = upload(batch.views, device)
+            pixels = normalize(views, preprocessing.mean, preprocessing.std)
             with torch.inference_mode():
                 logits = model(pixels.contiguous(memory_format=torch.channels_last)).float()
             for error in batch.errors:

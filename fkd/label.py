@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from fkd.arrays import check_replaceable
 from fkd.assembler import Assembler
 from fkd.config import LabelConfig
 from fkd.crops import RENDERER, SAMPLER
-from fkd.errors import DecodeError, FkdError, ImagesError, SoftLabelError, StoreError
+from fkd.errors import DecodeError, ImagesError, SoftLabelError, StoreError
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.locks import held
@@ -28,7 +28,8 @@ from fkd.softlabels import Quantized, faulty_rows, quantize
 from fkd.store import LabelStore
 from fkd.teacher_views import TeacherBatch, teacher_batches
 from fkd.teachers import Ensemble, load_teachers
-from fkd.zoo import resolve_device
+from fkd.transfer import Download
+from fkd.zoo import device_memory, resolve_device
 
 
 def label_images(config: LabelConfig) -> LabelStore:
@@ -45,21 +46,31 @@ def label_images(config: LabelConfig) -> LabelStore:
         config = replace(config, out=config.out.resolve())
     _refuse_nested(config.out, root)
     images = list_images(root)
-    teachers = load_teachers(config.teachers, images.classes, device, config.engine)
+    with device_memory("choose a device with room for the teachers"):
+        teachers = load_teachers(config.teachers, images.classes, device, config.engine)
     spec = describe(config, images, teachers)
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
     with _hold(config, ranks, spec, images, teachers) as store:
         pending = ranks.once("pending", store.pending_blocks)
         if pending and ranks.leads:
-            check_teachers(teachers, images, config)
+            with _enough_memory(config):
+                check_teachers(teachers, images, config)
         elif ranks.leads:
             note(f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)")
             return store
-        label_blocks(config, images, teachers, store, ranks, pending)
+        with _enough_memory(config):
+            label_blocks(config, images, teachers, store, ranks, pending)
     store = LabelStore.open(config.out)
     if ranks.leads:
         store.require_complete()
     return store
+
+
+def _enough_memory(config: LabelConfig) -> AbstractContextManager[None]:
+    return device_memory(
+        f"choose a --batch-size below {config.batch_size}, or --amp bf16, and run the same command "
+        "again to go on"
+    )
 
 
 def describe(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
@@ -233,44 +244,30 @@ def _answers(
 
 @dataclass(frozen=True)
 class _Asked:
-    """A batch that the teachers have: its labels are on the way until `done`."""
+    """A batch that the teachers have, and its labels on the way; None where it has no views."""
 
     batch: TeacherBatch
     probs: torch.Tensor | None = None
-    faulty: torch.Tensor | None = None
-    kept: Quantized = field(default_factory=dict)
-    done: torch.Event | None = None
+    coming: Download | None = None
 
 
 def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig) -> _Asked:
     """Put a batch to the teachers; on a GPU nothing here waits for it."""
     if not batch.num_views:
         return _Asked(batch)
-    try:
-        probs = teachers.probs(batch.views, batch.num_views, config.temperature)
-    except torch.OutOfMemoryError as error:
-        raise FkdError(
-            f"the device is out of memory at --batch-size {config.batch_size}; choose a smaller one "
-            "or --amp bf16, and run the same command again to go on"
-        ) from error
-    faulty = faulty_rows(probs).to("cpu", non_blocking=True)
-    kept = {
-        name: values.to("cpu", non_blocking=True)
-        for name, values in quantize(probs, config.scheme).items()
-    }
-    done = None
-    if probs.device.type != "cpu":
-        done = torch.Event(probs.device)
-        done.record()
-    return _Asked(batch, probs, faulty, kept, done)
+    probs = teachers.probs(batch.views, batch.num_views, config.temperature)
+    coming = Download(faulty=faulty_rows(probs), **quantize(probs, config.scheme))
+    return _Asked(batch, probs, coming)
 
 
 def _answer(asked: _Asked, config: LabelConfig, images: ImageList) -> Quantized:
     """Wait for a batch's quantized labels; refuse any that come from no distribution."""
-    if asked.done is not None:
-        asked.done.synchronize()
-    if asked.probs is not None and asked.faulty is not None and asked.faulty.any():
-        row = int(asked.faulty.int().argmax())
+    if asked.probs is None or asked.coming is None:
+        return {}
+    kept = asked.coming.wait()
+    faulty = kept.pop("faulty")
+    if faulty.any():
+        row = int(faulty.int().argmax())
         said = asked.probs[row]
         names = ", ".join(t.name for t in config.teachers)
         raise SoftLabelError(
@@ -278,7 +275,7 @@ def _answer(asked: _Asked, config: LabelConfig, images: ImageList) -> Quantized:
             f"[{float(said.min()):g}, {float(said.max()):g}] and sum to {float(said.sum()):g}; "
             "check --teacher-weights, --mean, --std, --amp and --temperature"
         )
-    return asked.kept
+    return kept
 
 
 def _culprit(row: int, batch: TeacherBatch, images: ImageList) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fkd.augment import jitter, mix
+from fkd.average import MovingAverage
 from fkd.calibration import training_labels
 from fkd.config import Scheme
 from fkd.crops import normalize
@@ -19,6 +19,7 @@ from fkd.losses import distillation_loss
 from fkd.recipes import Optim, TrainConfig
 from fkd.softlabels import SoftLabels
 from fkd.students import StudentCard
+from fkd.transfer import upload
 from fkd.views import StudentBatch
 from fkd.zoo import place
 
@@ -49,18 +50,22 @@ class Learner:
         if config.sync_bn:
             student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
         self.student = place(student, device).train()
-        self.ema = _average(self.student, config.ema)
+        self.ema = None if config.ema is None else MovingAverage(self.student, config.ema)
         self.optimizer = build_optimizer(config.optim, self.student)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.engine.amp == "fp16")
         self._wrapped: Any = group.wrap(self.student, device)
-        self._model = torch.compile(self._wrapped) if config.engine.compile else self._wrapped
+        # Micro-batches have one size or two; a graph of any size would be slower than one of each.
+        compiled = config.engine.compile
+        self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped
 
     def step(self, batch: StudentBatch, step: int, *, lr: float, hard_weight: float) -> Tensor:
         """Take one optimizer step on this process's share of a batch; return its loss, on the device.
 
         The views go through the student in micro-batches whose gradients add up. All that is random is
-        a function of (seed, step, rank), so it does not matter where a run was interrupted.
+        a function of (seed, step, rank), so it does not matter where a run was interrupted. A GPU is
+        asked for all of the step, and nothing here waits until it is done.
         """
+        batch = _on_device(batch, self.device)
         key = np.random.SeedSequence((self._config.seed, step, self._group.rank))
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         rng = np.random.default_rng(key)
@@ -83,8 +88,7 @@ class Learner:
     ) -> Tensor:
         """Return the loss of some of a batch's views, f32 [b]."""
         config, how = self._config, self._card.preprocessing
-        views = batch.views[rows].to(self.device, non_blocking=True)
-        targets = batch.targets[rows].to(self.device, non_blocking=True)
+        views, targets = batch.views[rows], batch.targets[rows]
         labels = self.labels(batch, rows, targets)
         if config.augment.color_jitter:
             views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
@@ -102,11 +106,11 @@ class Learner:
         return mixed.loss(losses, others)
 
     def labels(self, batch: StudentBatch, rows: slice, targets: Tensor) -> SoftLabels:
-        """Return what the store says of some of a batch's views; `targets` int64 [b], on the device."""
-        kept = {
-            name: values[rows].to(self.device, non_blocking=True)
-            for name, values in batch.kept.items()
-        }
+        """Return what the store says of some of a batch's views, on the device, as all of `batch` is.
+
+        `targets` int64 [b] are the class ids of these views.
+        """
+        kept = {name: values[rows] for name, values in batch.kept.items()}
         classes = len(self._card.classes)
         return training_labels(kept, targets, self._stored, self._config, classes)
 
@@ -122,13 +126,13 @@ class Learner:
         self._scaler.step(self.optimizer)
         self._scaler.update()
         if self.ema is not None:
-            self.ema.update_parameters(self.student)
+            self.ema.update(self.student)
 
     def is_finite(self) -> bool:
         """Say whether all weights are numbers; a loss tells of the weights before its step."""
         with torch.no_grad():
-            sums = [p.double().sum() for p in self.student.parameters()]
-        return all(torch.isfinite(total).item() for total in sums)
+            sums = torch.stack([p.double().sum() for p in self.student.parameters()])
+        return bool(torch.isfinite(sums).all())
 
     def state(self) -> dict[str, Any]:
         """Return all that a checkpoint needs for the next step to be the same: plain values, tensors."""
@@ -139,22 +143,35 @@ class Learner:
         state["scaler"] = self._scaler.state_dict()
         if self.ema is not None:
             state["ema"] = self.ema.module.state_dict()
-            state["ema_updates"] = int(self.ema.n_averaged)
+            state["ema_updates"] = self.ema.updates
         return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned; raises `FkdError` where it is of another run."""
         try:
             self.student.load_state_dict(state["student"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self._load_optimizer(state["optimizer"])
             self._scaler.load_state_dict(state["scaler"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"])
-                self.ema.n_averaged.fill_(state["ema_updates"])
+                self.ema.updates = int(state["ema_updates"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise FkdError(
                 f"the checkpoint is of another student or optimizer ({error})"
             ) from error
+
+    def _load_optimizer(self, state: Mapping[str, Any]) -> None:
+        """Load an optimizer's state, which may come from a device where other kernels did its work."""
+        pairs = zip(state["param_groups"], self.optimizer.param_groups, strict=True)
+        groups = [{**saved, "fused": own["fused"]} for saved, own in pairs]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+def _on_device(batch: StudentBatch, device: torch.device) -> StudentBatch:
+    """Bring a batch to the device whole: a part is not in one piece, and a GPU would wait for it."""
+    kept = {name: upload(values, device) for name, values in batch.kept.items()}
+    views, targets = upload(batch.views, device), upload(batch.targets, device)
+    return StudentBatch(views, kept, targets, batch.image_index)
 
 
 def views_at_a_time(config: TrainConfig, device: torch.device) -> int:
@@ -172,21 +189,18 @@ def _deal(num_views: int, at_a_time: int) -> Iterator[slice]:
     return (slice(part, None, parts) for part in range(parts))
 
 
-def _average(student: nn.Module, decay: float | None) -> AveragedModel | None:
-    if decay is None:
-        return None
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(student, multi_avg_fn=average, use_buffers=True)
-
-
 def build_optimizer(how: Optim, student: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer; the learning rate is set at every step."""
+    """Build the optimizer; the learning rate is set at every step.
+
+    On CUDA it is a fused one: a few kernels a step, and with fp16 no wait for what the scaler found.
+    """
     parameters = [p for p in student.parameters() if p.requires_grad]
+    fused = True if all(p.device.type == "cuda" for p in parameters) else None
     flat = [p for p in parameters if p.dim() < 2 and not how.decay_norms]
     decayed = [p for p in parameters if p.dim() >= 2 or how.decay_norms]
     groups = [{"params": decayed, "weight_decay": how.weight_decay}]
     groups += [{"params": flat, "weight_decay": 0.0}] if flat else []
     if how.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=how.momentum)
+        return torch.optim.SGD(groups, lr=0.0, momentum=how.momentum, fused=fused)
     kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=0.0, betas=(how.momentum, 0.999))
+    return kind(groups, lr=0.0, betas=(how.momentum, 0.999), fused=fused)

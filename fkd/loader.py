@@ -17,6 +17,7 @@ from fkd.renderer import Renderer
 from fkd.selection import select_crops
 from fkd.softlabels import SoftLabels
 from fkd.training_data import find_images, open_store, plan
+from fkd.transfer import upload
 from fkd.views import student_batches
 from fkd.zoo import resolve_device
 
@@ -93,12 +94,8 @@ class StudentLoader:
                 rank=self._rank,
                 num_ranks=self._num_ranks,
             ):
-                kept = {
-                    name: values.to(self.device, non_blocking=True)
-                    for name, values in batch.kept.items()
-                }
-                targets = batch.targets.to(self.device, non_blocking=True)
+                kept = {name: upload(values, self.device) for name, values in batch.kept.items()}
+                targets = upload(batch.targets, self.device)
                 labels = training_labels(kept, targets, spec.scheme, config, spec.num_classes)
-                pixels = batch.views.to(self.device, non_blocking=True)
-                pixels = normalize(pixels, config.mean, config.std)
+                pixels = normalize(upload(batch.views, self.device), config.mean, config.std)
                 yield pixels.contiguous(memory_format=torch.channels_last), labels

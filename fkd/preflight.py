@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from fkd.center_views import evaluation_batches
 from fkd.config import LabelConfig, Preprocessing
@@ -74,7 +75,8 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     count = min(_MOST, len(images), max(_LEAST, hundredth))
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
     hits = seen = 0
-    with Renderer(config.workers) as renderer:
+    # Batches of these sizes come once; compiling the teacher for them would take longer than the look.
+    with Renderer(config.workers) as renderer, torch.compiler.set_stance("force_eager"):
         for batch in evaluation_batches(renderer, images, chosen, _BATCH, teacher.preprocessing):
             said = teacher.probs(batch.views, len(batch.views), config.temperature).argmax(1).cpu()
             wanted = teacher.class_map.target_of[batch.targets.numpy()]

@@ -5,7 +5,7 @@ pickling, copies through shared memory or a start-up per worker.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -90,9 +90,9 @@ class Renderer:
         parts = min(count, 4 * self.workers)
         return [range(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
 
-    def views(self, count: int, size: int) -> Tensor:
-        """Return an uninitialised uint8 [count, 3, size, size] where views are rendered."""
-        device = self.device if self.on_device else None
+    def views(self, count: int, size: int, *, on_device: bool = False) -> Tensor:
+        """Return an uninitialised uint8 [count, 3, size, size] for threads, or the device, to fill."""
+        device = self.device if on_device else None
         try:
             return empty_views(count, size, device, pin=self._pin)
         except RuntimeError as error:
@@ -106,8 +106,12 @@ class Renderer:
 
 
 def render_views(
-    pixels: Tensor, boxes: Boxes, flips: Flips, out: Tensor, interpolation: Interpolation
+    pixels: Tensor,
+    boxes: Boxes,
+    flips: Flips,
+    out: Sequence[Tensor] | Tensor,
+    interpolation: Interpolation,
 ) -> None:
-    """Render views of a decoded image, boxes [n, 4] and flips [n], into `out` [n, 3, S, S]."""
+    """Render n views of a decoded image, boxes [n, 4] and flips [n], into `out`, n of [3, S, S]."""
     for box, flip, row in zip(boxes, flips, out, strict=True):
         render(pixels, box, bool(flip), row, interpolation)

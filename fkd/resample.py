@@ -4,6 +4,11 @@
 integers: antialiased resampling along the rows of a box, then along its columns, with weights rounded
 to int16 for each crop and samples rounded after each direction, as torch's uint8 kernel does.
 
+A weight must come out the same to the last bit on every device, so its arithmetic keeps to operations
+that are rounded correctly everywhere. A GPU divides by a Python number through the number's reciprocal,
+takes powers approximately and sums in an order of its own; none of the three is used. Everything that
+describes the crops goes to the device in one copy that waits for nothing.
+
 Legend: n crops, S the side of a rendered crop, H the height of the highest box, K taps, the source
 pixels under one output pixel.
 """
@@ -18,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Interpolation
+from fkd.transfer import upload
 
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}  # half the kernel's width, in output pixels
 _CUBIC = -0.5
@@ -45,6 +51,30 @@ class CropTable:
         """Return some of the crops."""
         return CropTable(self.first[rows], self.width[rows], self.box[rows], self.flip[rows])
 
+    def beside(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return numbers, int64 [n], and what `_Crops` holds in its order as one tensor, int64 [8, n]."""
+        columns = [rows, self.first, self.width, *self.box.T, self.flip.astype(np.int64)]
+        return torch.from_numpy(np.stack(columns))
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Height of the highest box and width of the widest."""
+        height, width = self.box[:, 2:].max(axis=0).tolist()
+        return height, width
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """A `CropTable` on the device, int64 [n] each."""
+
+    first: Tensor
+    row_length: Tensor
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    flip: Tensor
+
 
 def render_table(
     pixels: Tensor, table: CropTable, size: int, interpolation: Interpolation
@@ -52,8 +82,9 @@ def render_table(
     """Render crops on the device of `pixels`, uint8 [P, 3]: uint8 [n, 3, S, S], channels last."""
     views = pixels.new_empty((len(table.first), size, size, 3))
     for rows in _goes(table.box[:, 2], size):
-        where = torch.from_numpy(rows).to(pixels.device)
-        views[where] = _render(pixels, table.take(rows), size, interpolation)
+        some = table.take(rows)
+        where, *columns = upload(some.beside(rows), pixels.device).unbind()
+        views[where] = _render(pixels, _Crops(*columns), some.largest, size, interpolation)
     return views.permute(0, 3, 1, 2)
 
 
@@ -87,23 +118,24 @@ def _goes(height: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
             start = stop
 
 
-def _render(pixels: Tensor, table: CropTable, size: int, interpolation: Interpolation) -> Tensor:
-    """Render crops in one go, uint8 [n, S, S, 3]."""
-    device = pixels.device
-    first, row_length, flip = (
-        torch.from_numpy(values).to(device) for values in (table.first, table.width, table.flip)
-    )
-    top, left, height, width = torch.from_numpy(table.box).to(device).unbind(1)
-    highest, widest = (int(side) for side in table.box[:, 2:].max(axis=0))
-
-    across = _taps(width, widest, size, interpolation)
-    across = across.mirrored(flip)
-    row = torch.arange(highest, device=device).minimum(height[:, None] - 1)
-    corner = first[:, None] + (top[:, None] + row) * row_length[:, None] + left[:, None]
+def _render(
+    pixels: Tensor,
+    crops: _Crops,
+    largest: tuple[int, int],
+    size: int,
+    interpolation: Interpolation,
+) -> Tensor:
+    """Render crops in one go, uint8 [n, S, S, 3]; `largest` bounds their height and width."""
+    device, (highest, widest) = pixels.device, largest
+    across = _taps(crops.width, widest, size, interpolation)
+    across = across.mirrored(crops.flip.bool())
+    row = torch.arange(highest, device=device).minimum(crops.height[:, None] - 1)
+    above = (crops.top[:, None] + row) * crops.row_length[:, None]
+    corner = crops.first[:, None] + above + crops.left[:, None]
     narrow = _resample(across, lambda x: pixels[corner[:, :, None] + x[:, None]], (-1, 1, size, 1))
 
-    down = _taps(height, highest, size, interpolation)
-    crop = torch.arange(len(height), device=device)[:, None]
+    down = _taps(crops.height, highest, size, interpolation)
+    crop = torch.arange(len(crops.height), device=device)[:, None]
     return _resample(down, lambda y: narrow[crop, y], (-1, size, 1, 1))
 
 
@@ -132,7 +164,7 @@ def _taps(length: Tensor, longest: int, size: int, interpolation: Interpolation)
     # MPS has no float64; the few numbers cost the CPU nothing.
     length = length.cpu() if device.type == "mps" else length
     reach = _SUPPORT[interpolation]
-    scale = length.double()[:, None] / size
+    scale = length.double()[:, None] / torch.full_like(length, size, dtype=torch.float64)[:, None]
     stretch = scale.clamp(min=1.0)
     center = scale * (torch.arange(size, device=length.device) + 0.5)
     begin = (center - reach * stretch + 0.5).long().clamp(min=0)
@@ -143,11 +175,14 @@ def _taps(length: Tensor, longest: int, size: int, interpolation: Interpolation)
         (position - center[..., None] + 0.5) * (1.0 / stretch)[..., None], interpolation
     )
     weight = weight.masked_fill(position >= end[..., None], 0.0)
-    weight = weight / weight.sum(dim=2, keepdim=True)
+    total = torch.zeros_like(center)
+    for tap in weight.unbind(2):  # in the kernel's order
+        total = total + tap
+    weight = weight / total[..., None]
     heaviest = weight.amax(dim=(1, 2))
-    powers = 2.0 ** torch.arange(1, _MOST_BITS + 1, device=length.device)
+    powers = (1 << torch.arange(1, _MOST_BITS + 1, device=length.device)).double()
     bits = ((heaviest[:, None] * powers + 0.5).long() < 2**15).sum(dim=1)
-    rounded = weight * (2.0**bits)[:, None, None]
+    rounded = weight * (1 << bits).double()[:, None, None]
     rounded = (rounded + torch.where(rounded < 0, -0.5, 0.5)).int()
     position = position.minimum(length[:, None, None] - 1)
     return _Taps(position.to(device), rounded.to(device), bits.int().to(device))

@@ -14,6 +14,7 @@ from fkd.errors import DecodeError
 from fkd.images import ImageList, content_hash, decode, inspect
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
 from fkd.resample import render_image
+from fkd.transfer import page_locked, upload
 
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
 # takes as many as the batch has room for.
@@ -96,6 +97,8 @@ def _draw(
         height, width = pixels.shape[-2:]
         boxes, flips = sample_views(policy, image_index, num_crops, height, width)
         drawn = DrawnImage(image_index, boxes, flips, (height, width), content_hash(encoded))
+        if renderer.on_device:
+            pixels = page_locked(pixels, renderer.device)
         return drawn, pixels
 
     queue: deque[Future[tuple[DrawnImage, Tensor | None]]] = deque()
@@ -115,7 +118,9 @@ def _fill(
     renderings: Sequence[Rendering],
 ) -> Iterator[TeacherBatch]:
     def empty() -> TeacherBatch:
-        return TeacherBatch([renderer.views(batch_size, how.size) for how in renderings])
+        on_device = renderer.on_device
+        views = [renderer.views(batch_size, how.size, on_device=on_device) for how in renderings]
+        return TeacherBatch(views)
 
     longest = batch_size if renderer.on_device else _STRIP
     batch, row = empty(), 0
@@ -123,7 +128,7 @@ def _fill(
         batch.begun.append(image)
         crop = 0
         if pixels is not None and renderer.on_device:
-            pixels = pixels.to(renderer.device)
+            pixels = upload(pixels, renderer.device)
         while pixels is not None and crop < num_crops:
             count = min(longest, num_crops - crop, batch_size - row)
             crops, rows = slice(crop, crop + count), slice(row, row + count)

@@ -9,8 +9,9 @@ from torch import Tensor
 from fkd.classes import ClassMap, map_classes
 from fkd.config import Engine, TeacherChoice
 from fkd.crops import normalize
-from fkd.errors import ModelError, first_line
+from fkd.errors import ModelError, first_line, of_compiler
 from fkd.sources import Source, open_source
+from fkd.transfer import upload
 
 _PLAIN = Engine()
 _AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,7 +36,9 @@ class Teacher:
         self._fixed_batch = engine.compile  # another batch size would be compiled anew
         self.device = device
         self._amp = _AMP[engine.amp]
-        self._model: Any = torch.compile(source.model) if engine.compile else source.model
+        self._model: Any = source.model
+        if engine.compile:
+            self._model = torch.compile(source.model, dynamic=False)
         columns = class_map.columns
         self._columns = None if columns is None else torch.from_numpy(columns).to(device)
 
@@ -48,7 +51,7 @@ class Teacher:
         if not self._fixed_batch:
             views = views[:count]
         how = self.preprocessing
-        pixels = normalize(views.to(self.device, non_blocking=True), how.mean, how.std)
+        pixels = normalize(upload(views, self.device), how.mean, how.std)
         logits = self._ask(pixels.contiguous(memory_format=torch.channels_last))[:count].float()
         if self._columns is not None:
             logits = logits[:, self._columns]
@@ -63,6 +66,11 @@ class Teacher:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # exported programs and users' models raise whatever they like
+            if of_compiler(error):
+                raise ModelError(
+                    f"--compile: teacher {self.name} cannot be compiled here ({first_line(error)}); "
+                    "leave it out"
+                ) from error
             raise ModelError(
                 f"teacher {self.name} cannot take {len(pixels)} views of {pixels.shape[-1]} px "
                 f"({type(error).__name__}: {first_line(error)}); choose another --batch-size, or "

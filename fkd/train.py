@@ -3,17 +3,19 @@
 import math
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.attributes import to_json
 from fkd.config import Preprocessing
-from fkd.errors import ConfigError, FkdError, Stopped, first_line
+from fkd.errors import ConfigError, FkdError, Stopped, first_line, of_compiler
 from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
 from fkd.images import ImageList
@@ -30,8 +32,9 @@ from fkd.stopping import StopRequest, remembered_signals
 from fkd.store import LabelStore
 from fkd.students import StudentCard, build_student, give_weights, is_function
 from fkd.training_data import find_images, find_val, open_store, plan
-from fkd.views import StudentBatch, student_batches
-from fkd.zoo import check_fit, resolve_device, try_out
+from fkd.transfer import Download
+from fkd.views import student_batches
+from fkd.zoo import check_fit, device_memory, resolve_device, try_out
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Lear
         course = _prepare(config, group)
         torch.manual_seed(config.seed)
         device = resolve_device(group.device)
-        learns = _build_learner(course, device, learner)
+        with device_memory("choose a smaller --student"):
+            learns = _build_learner(course, device, learner)
         if not group.leads:
             return _follow(course, learns)
         about = {
@@ -155,13 +159,14 @@ def _fit(
             num_ranks=group.size,
         )
         for step in range(first, schedule.total_steps):
-            waiting = time.perf_counter()
-            batch = next(batches)
-            waited = time.perf_counter() - waiting
             lr = rate_at(config, schedule, step)
             hard_weight = config.objective.hard_weight_at(step / schedule.total_steps)
-            loss = _step(learner, batch, step, lr, hard_weight)
-            record.note_step(_Step(step, lr, waited, batch, loss))
+            with _blamed(config, learner, step):
+                waiting = time.perf_counter()
+                batch = next(batches)
+                waited = time.perf_counter() - waiting
+                loss = learner.step(batch, step, lr=lr, hard_weight=hard_weight)
+            record.note_step(_Step(step, lr, waited, batch.image_index, loss))
             bar.update(size)
             bar.set_postfix(record.shown(), refresh=False)
             record.keep(step + 1)
@@ -180,20 +185,21 @@ def rate_at(config: TrainConfig, schedule: Schedule, step: int) -> float:
     )
 
 
-def _step(
-    learner: Learner, batch: StudentBatch, step: int, lr: float, hard_weight: float
-) -> Tensor:
+@contextmanager
+def _blamed(config: TrainConfig, learner: Learner, step: int) -> Iterator[None]:
+    """Say in one line what a step failed of, where its user can mend that."""
     try:
-        return learner.step(batch, step, lr=lr, hard_weight=hard_weight)
+        yield
     except Exception as error:
-        if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+        if of_compiler(error):
             raise FkdError(
                 f"--compile: the student cannot be compiled here ({first_line(error)}); leave it out"
             ) from error
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise FkdError(
-                f"out of memory on {learner.device} at step {step + 1} with {len(batch.views)} views; "
-                "give fewer at a time with --micro-batch, or use --amp bf16"
+                f"out of memory on {learner.device} at step {step + 1} with batches of "
+                f"{config.batch_size} views; give fewer at a time with --micro-batch "
+                f"(now {views_at_a_time(config, learner.device)}), or use --amp bf16"
             ) from error
         raise
 
@@ -205,7 +211,7 @@ class _Step:
     step: int
     lr: float
     waited: float
-    batch: StudentBatch
+    image_index: NDArray[np.int64]
     loss: Tensor
 
 
@@ -217,7 +223,7 @@ class _Record:
     ) -> None:
         self._course, self._learner, self._run, self._stop = course, learner, run, stop
         self._evaluate_at = evaluation_steps(course.config, course.schedule)
-        self._unread: _Step | None = None
+        self._unread: tuple[_Step, Download] | None = None
         self._stopping = 0
         self.loss = self.lr = float("nan")
 
@@ -225,24 +231,25 @@ class _Record:
         """Begin to sum up the loss of a step over all processes, and read that of the step before."""
         asked = step.loss.new_full((), float(self._stop.number))
         self._course.group.sum(report := torch.stack([step.loss / self._course.group.size, asked]))
+        coming = Download(report=report)
         self._read()
-        self._unread = _Step(step.step, step.lr, step.waited, step.batch, report)
+        self._unread = step, coming
 
     def _read(self) -> None:
         if self._unread is None:
             return
-        unread, self._unread = self._unread, None
-        self.lr, (self.loss, asked) = unread.lr, unread.loss.tolist()
+        (unread, coming), self._unread = self._unread, None
+        self.lr, (self.loss, asked) = unread.lr, coming.wait()["report"].tolist()
         self._stopping = max(self._stopping, int(asked))
         if not abs(self.loss) < float("inf"):
-            first = self._course.images.paths[int(unread.batch.image_index[0])]
+            first = self._course.images.paths[int(unread.image_index[0])]
             raise FkdError(
                 f"the loss is {self.loss} at step {unread.step + 1} (lr {unread.lr:g}, "
-                f"{len(unread.batch.views)} views, the first of {first}); the checkpoints of earlier "
-                "steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
+                f"{self._course.config.batch_size} views, the first of {first}); the checkpoints of "
+                "earlier steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
             )
         if self._run is not None:
-            images = len(unread.batch.image_index) * self._course.group.size
+            images = len(unread.image_index) * self._course.group.size
             self._run.log_step(
                 unread.step + 1,
                 loss=self.loss,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Rendering
+from fkd.crops import Boxes, Flips
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
 from fkd.picks import Bools, PickedVisits, Picks, whole_visits
@@ -21,6 +21,7 @@ from fkd.slabs import Slab
 from fkd.softlabels import Quantized
 from fkd.stagger import dealt, decoded_steps
 from fkd.store import LabelStore
+from fkd.transfer import upload
 
 # Decoded images of a batch, at most, that travel to the device; batches of larger photos are rendered by
 # threads, to the same pixels, and stay small.
@@ -31,9 +32,9 @@ _PACKED_BYTES = 512 * 2**20
 class StudentBatch(RenderedBatch):
     """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
 
-    The views of an image stand in a row, m of them or, of a selection, those of the m that are picked,
-    unless they are dealt to several batches (`fkd.stagger`); `image_index` int64 [n] names the images
-    that were decoded for it.
+    The views of an image stand in a row, m of them or, of a selection, those of the m that are picked.
+    Where they are dealt to several batches (`fkd.stagger`), what is decoded stands share by share.
+    `image_index` int64 [n] names the images that were decoded for it.
     """
 
     views: Tensor
@@ -62,6 +63,7 @@ def student_batches(
     labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
     files = LabelledImages(images, store.content_hashes())
     how = Rendering(store.spec.size, store.spec.interpolation)
+    shares = schedule.crops_per_image if schedule.apart else 1
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
         if picks is None:
@@ -73,107 +75,121 @@ def student_batches(
             rows = [slabs.rows(index, labelled[positions]) for index, positions, _ in parts]
             visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
-            yield _visit(renderer, files, visited, Slab.concatenate(rows), picked, how)
+            crops = _Crops.of(visited, Slab.concatenate(rows), picked, shares)
+            yield _visit(renderer, files, crops, how)
+
+    def join(decoded: list[StudentBatch]) -> StudentBatch:
+        return _join(decoded, renderer.device)
 
     decoded = ahead(submitted())
-    return dealt(decoded, schedule, partial(_join, renderer)) if schedule.apart else decoded
+    return dealt(decoded, schedule, join) if schedule.apart else decoded
 
 
-def _join(renderer: Renderer, decoded: list[StudentBatch]) -> StudentBatch:
-    """Put every m-th view of each of m batches together, from view c on of batch c."""
-    m = len(decoded)
-    share, size = len(decoded[0].views) // m, decoded[0].views.shape[-1]
-    views = renderer.views(m * share, size)
-    for c, batch in enumerate(decoded):
-        views[c * share : (c + 1) * share].copy_(batch.views[c::m])
-    shares = list(enumerate(decoded))
-    kept = {n: torch.cat([batch.kept[n][c::m] for c, batch in shares]) for n in decoded[0].kept}
-    targets = torch.cat([batch.targets[c::m] for c, batch in shares])
+def _join(decoded: list[StudentBatch], device: torch.device) -> StudentBatch:
+    """Put share c of batch c of m batches together, on the device where the student is."""
+    size = len(decoded[0].views) // len(decoded)
+    shares = [(batch, slice(c * size, (c + 1) * size)) for c, batch in enumerate(decoded)]
+    views = torch.cat([upload(batch.views[rows], device) for batch, rows in shares])
+    kept = {n: torch.cat([batch.kept[n][rows] for batch, rows in shares]) for n in decoded[0].kept}
+    targets = torch.cat([batch.targets[rows] for batch, rows in shares])
     return StudentBatch(views, kept, targets, decoded[0].image_index)
 
 
-def _visit(
-    renderer: Renderer,
-    files: LabelledImages,
-    visited: NDArray[np.int64],
-    slab: Slab,
-    picked: Bools,
-    how: Rendering,
-) -> StudentBatch:
-    """Submit the rendering of one batch.
+@dataclass(frozen=True)
+class _Crops:
+    """The crops of one batch, B of n images, in the order of its rows.
 
-    `visited` int64 [n] are its images, `slab` their rows, [n, m, …], `picked` bool [n, m] says which of
-    their crops to render.
+    `visited` int64 [n] are the images and `sides` int64 [n, 2] their height and width; `image` int64 [B]
+    says which of them a row is a crop of. `box`, `flip`, `kept` and `targets` are of the rows.
     """
-    kept = {name: torch.from_numpy(values[picked]) for name, values in slab.kept.items()}
-    targets = torch.from_numpy(np.repeat(slab.target, picked.sum(axis=1)))
-    batch = StudentBatch(torch.empty(0), kept, targets, visited)
-    if renderer.on_device and 3 * _num_pixels(slab).sum() <= _PACKED_BYTES:
-        _render_on_device(renderer, batch, files, slab, picked, how)
+
+    visited: NDArray[np.int64]
+    sides: NDArray[np.int64]
+    image: NDArray[np.int64]
+    box: Boxes
+    flip: Flips
+    kept: Quantized
+    targets: Tensor
+
+    @classmethod
+    def of(cls, visited: NDArray[np.int64], slab: Slab, picked: Bools, shares: int) -> "_Crops":
+        """Take those crops of the images' rows of a slab, [n, m, …], that `picked`, bool [n, m], names.
+
+        They are dealt to the shares in turn, and stand share by share, each in one piece of memory.
+        """
+        image, crop = picked.nonzero()
+        order = np.arange(len(image)).reshape(-1, shares).T.ravel()
+        image, crop = image[order], crop[order]
+        return cls(
+            visited,
+            slab.size.astype(np.int64),
+            image,
+            slab.box[image, crop],
+            slab.flip[image, crop],
+            {name: torch.from_numpy(values[image, crop]) for name, values in slab.kept.items()},
+            torch.from_numpy(slab.target[image]),
+        )
+
+    @property
+    def num_pixels(self) -> NDArray[np.int64]:
+        """Pixels of each image, int64 [n]."""
+        pixels: NDArray[np.int64] = self.sides.prod(axis=1)
+        return pixels
+
+
+def _visit(
+    renderer: Renderer, files: LabelledImages, crops: _Crops, how: Rendering
+) -> StudentBatch:
+    """Submit the rendering of one batch."""
+    batch = StudentBatch(torch.empty(0), crops.kept, crops.targets, crops.visited)
+    if renderer.on_device and 3 * crops.num_pixels.sum() <= _PACKED_BYTES:
+        _render_on_device(renderer, batch, files, crops, how)
     else:
-        _render_in_threads(renderer, batch, files, slab, picked, how)
+        _render_in_threads(renderer, batch, files, crops, how)
     return batch
 
 
 def _render_in_threads(
-    renderer: Renderer,
-    batch: StudentBatch,
-    files: LabelledImages,
-    slab: Slab,
-    picked: Bools,
-    how: Rendering,
+    renderer: Renderer, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: Rendering
 ) -> None:
     """Let threads decode, and render straight into the batch."""
-    box, flip = slab.box[picked], slab.flip[picked]
-    stop = picked.sum(axis=1).cumsum().tolist()
-    views = batch.views = renderer.views(len(box), how.size)
+    views = batch.views = renderer.views(len(crops.box), how.size)
+    by_image = np.argsort(crops.image, kind="stable")
+    rows_of = np.split(by_image, np.bincount(crops.image, minlength=len(crops.visited)).cumsum())
 
     def fill(few: range) -> None:
         for n in few:
-            pixels = files.decode(int(batch.image_index[n]), slab.size[n])
-            own = slice(stop[n - 1] if n else 0, stop[n])
-            render_views(pixels, box[own], flip[own], views[own], how.interpolation)
+            pixels = files.decode(int(crops.visited[n]), crops.sides[n])
+            rows = rows_of[n]
+            out = [views[row] for row in rows.tolist()]
+            render_views(pixels, crops.box[rows], crops.flip[rows], out, how.interpolation)
 
     batch.pending += [
-        renderer.pool.submit(fill, few) for few in renderer.share_out(len(batch.image_index))
+        renderer.pool.submit(fill, few) for few in renderer.share_out(len(crops.visited))
     ]
 
 
 def _render_on_device(
-    renderer: Renderer,
-    batch: StudentBatch,
-    files: LabelledImages,
-    slab: Slab,
-    picked: Bools,
-    how: Rendering,
+    renderer: Renderer, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: Rendering
 ) -> None:
     """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
-    num_views = picked.sum(axis=1)
-    stop = _num_pixels(slab).cumsum()
-    first = stop - _num_pixels(slab)
+    stop = crops.num_pixels.cumsum()
+    first = stop - crops.num_pixels
     packed = renderer.pixels(int(stop[-1]))
 
     def fill(few: range) -> None:
         for n in few:
-            pixels = files.decode(int(batch.image_index[n]), slab.size[n])
+            pixels = files.decode(int(crops.visited[n]), crops.sides[n])
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
     def finish() -> None:
-        pixels = packed.to(renderer.device, non_blocking=True)
         table = CropTable(
-            np.repeat(first, num_views),
-            np.repeat(slab.size[:, 1].astype(np.int64), num_views),
-            slab.box[picked].astype(np.int64),
-            slab.flip[picked],
+            first[crops.image], crops.sides[crops.image, 1], crops.box.astype(np.int64), crops.flip
         )
+        pixels = upload(packed, renderer.device)
         batch.views = render_table(pixels, table, how.size, how.interpolation)
 
     batch.pending += [
-        renderer.pool.submit(fill, few) for few in renderer.share_out(len(batch.image_index))
+        renderer.pool.submit(fill, few) for few in renderer.share_out(len(crops.visited))
     ]
     batch.finish = finish
-
-
-def _num_pixels(slab: Slab) -> NDArray[np.int64]:
-    size: NDArray[np.int64] = slab.size.astype(np.int64)
-    return size[:, 0] * size[:, 1]

@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fkd.errors import ModelError, first_line
+from fkd.errors import FkdError, ModelError, first_line
 from fkd.memory import keep_freed_memory
 
 # Where checkpoints of common trainers, ours included, keep the weights.
@@ -221,6 +222,15 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return "sha256:" + digest.hexdigest()
+
+
+@contextmanager
+def device_memory(remedy: str) -> Iterator[None]:
+    """Say in one line what to do where the device has no memory left for what is done inside."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise FkdError(f"the device is out of memory; {remedy}") from error
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

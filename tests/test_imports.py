@@ -16,8 +16,9 @@ ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
 ROWS = [
     ["errors"],
-    ["config", "memory", "progress", "stopping", "tracking", "verdicts"],
+    ["config", "memory", "progress", "stopping", "tracking", "transfer", "verdicts"],
     [
+        "average",
         "crops",
         "softlabels",
         "schedule",

@@ -199,7 +199,7 @@ def test_out_of_memory_says_which_option_helps(shared_store, tmp_path, monkeypat
 
     monkeypatch.setattr("fkd.learner.Learner.step", full)
     with pytest.raises(
-        FkdError, match=r"out of memory on cpu at step 1 with 12 views; .*--micro-batch"
+        FkdError, match=r"out of memory on cpu at step 1 with batches of 12 views; .*--micro-batch"
     ):
         train(shared_store, tmp_path / "run")
 

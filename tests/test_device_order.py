@@ -1,0 +1,311 @@
+"""What a GPU is asked for, in which order and by which arithmetic, as far as a CPU can tell.
+
+The device "meta" holds no data: whoever reads a number from it fails, as whoever reads one from a GPU
+waits. A dispatch mode sees every copy to it.
+"""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from conftest import label_config
+from test_resample import all_at_once, one_by_one, some_crops
+from torch import nn
+from torch.distributed import HashStore
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fkd import FkdError, Scheme, TrainConfig, label_images, train_student, transfer
+from fkd import group as group_module
+from fkd.average import MovingAverage
+from fkd.config import Preprocessing
+from fkd.group import Group
+from fkd.images import list_images
+from fkd.learner import Learner
+from fkd.renderer import Renderer
+from fkd.resample import CropTable, _taps, render_table
+from fkd.schedule import Schedule
+from fkd.students import StudentCard
+from fkd.transfer import Download, upload
+from fkd.views import StudentBatch, student_batches
+
+META = torch.device("meta")
+
+
+class Copies(TorchDispatchMode):
+    """Notes the shape of each copy from the CPU to the device, and whether it waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes, self.waiting = [], []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        done = func(*args, **(kwargs or {}))
+        sources = [a for a in args if isinstance(a, torch.Tensor) and a.device.type == "cpu"]
+        if isinstance(done, torch.Tensor) and done.device == META and any(a.dim() for a in sources):
+            self.shapes.append(tuple(sources[-1].shape))
+            if not (kwargs or {}).get("non_blocking"):
+                self.waiting.append((str(func), self.shapes[-1]))
+        return done
+
+
+def small_learner(device, **settings):
+    config = TrainConfig.from_recipe("fkd", batch_size=16, scheme=Scheme("topk", 3), **settings)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
+    card = StudentCard("small", tuple("abcde"), Preprocessing(32))
+    return Learner(config, card, Scheme("topk", 3), model, device, Group())
+
+
+def some_batch():
+    views = torch.zeros(16, 3, 32, 32, dtype=torch.uint8).contiguous(
+        memory_format=torch.channels_last
+    )
+    kept = {
+        "index": torch.zeros(16, 3, dtype=torch.int64),
+        "code": torch.zeros(16, 3, dtype=torch.uint8),
+    }
+    return StudentBatch(views, kept, torch.zeros(16, dtype=torch.int64), np.arange(4))
+
+
+EVERYTHING = {"ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "color_jitter": 0.4, "clip_grad": 1.0}
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING, {"optimizer": "adamw", "hard_weight": 1.0}])
+def test_a_step_waits_for_nothing_and_brings_the_batch_over_whole(settings, monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+    learner = small_learner(META, micro_batch=7, **settings)
+    for step in range(2):  # what is made once is made in the first
+        with Copies() as copies:
+            learner.step(some_batch(), step, lr=0.1, hard_weight=0.5)
+    assert copies.shapes[:4] == [(16, 3), (16, 3), (16, 3, 32, 32), (16,)]
+    assert not copies.waiting
+
+
+def test_the_table_of_crops_is_one_copy_that_waits_for_nothing():
+    table = CropTable(
+        np.array([0, 600]), np.array([30, 40]), np.array([[1, 2, 15, 20], [0, 0, 30, 40]]),
+        np.array([True, False]),
+    )  # fmt: skip
+    with Copies() as copies:
+        views = render_table(
+            torch.empty(1800, 3, dtype=torch.uint8, device=META), table, 24, "bicubic"
+        )
+    assert views.shape == (2, 3, 24, 24)
+    assert copies.shapes == [(8, 2)]
+    assert not copies.waiting
+
+
+class OfAGpu(TorchDispatchMode):
+    """Divides by a number through its reciprocal, takes powers roughly, and sums from the other end."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        if name == "div" and not (isinstance(args[1], torch.Tensor) and args[1].dim()):
+            return args[0] * (1.0 / float(args[1]))
+        if name == "pow":
+            return func(*args, **kwargs) * (1 + 1e-7)
+        if name == "sum" and args[0].is_floating_point():
+            return func(args[0].flip(args[1]), *args[1:], **kwargs)
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_pixels_do_not_hang_on_how_a_device_divides_and_sums(interpolation):
+    """By reciprocals, sides of 160 and 544 pixels got other weights at 96 px, and so other pixels."""
+    rng = np.random.default_rng(0)
+    images, crops = some_crops(rng, 3, (400, 600))
+    wide = [rng.integers(0, 256, (544, 160, 3), dtype=np.uint8) for _ in range(2)]
+    images, crops = [*images, *wide], [*crops, ([0, 0, 544, 160], False), ([0, 0, 544, 160], True)]
+    expected = one_by_one(images, crops, 96, interpolation)
+    lengths = torch.arange(1, 700)
+    taps = _taps(lengths, 700, 96, interpolation)
+    with OfAGpu():
+        found = all_at_once(images, crops, 96, interpolation)
+        taps_there = _taps(lengths, 700, 96, interpolation)
+    assert torch.equal(found, expected)
+    assert torch.equal(taps_there.weight, taps.weight)
+    assert torch.equal(taps_there.bits, taps.bits)
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_photos_too_large_to_send_are_rendered_by_threads_for_a_device(
+    shared_store, shared_folder, monkeypatch, apart
+):
+    images = list_images(shared_folder / "train")
+    schedule = Schedule(18, 6, 2, 12, epochs=2, seed=0, stagger=apart)
+    with Renderer(2) as renderer:
+        expected = list(student_batches(renderer, shared_store, images, schedule))
+    monkeypatch.setattr("fkd.views._PACKED_BYTES", 0)
+    uploads = []
+    monkeypatch.setattr("fkd.views.upload", lambda views, device: uploads.append(device) or views)
+    with Renderer(2, META, "device") as renderer:
+        found = list(student_batches(renderer, shared_store, images, schedule))
+    assert len(found) == 3
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one.views, other.views)
+        assert torch.equal(one.targets, other.targets)
+    assert set(uploads) == ({META} if apart else set())
+
+
+class Stream:
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def wait_stream(self, other):
+        self.log.append(f"{self.name} waits for {other.name}")
+
+
+class Cuda:
+    """A CPU tensor as `upload` sees it, and then one on CUDA."""
+
+    def __init__(self, log, pinned):
+        self.device, self.log, self.pinned = torch.device("cpu"), log, pinned
+
+    def is_pinned(self):
+        return self.pinned
+
+    def pin_memory(self):
+        self.log.append("pinned")
+        return Cuda(self.log, True)
+
+    def to(self, device, non_blocking):
+        assert self.pinned
+        assert non_blocking
+        self.log.append("copied")
+        return self
+
+    def record_stream(self, stream):
+        self.log.append(f"kept for {stream.name}")
+
+
+def test_an_upload_to_cuda_runs_beside_the_work_and_the_work_waits_for_it(monkeypatch):
+    log = []
+    streams = {"copies": Stream("copies", log), "work": Stream("work", log)}
+
+    class Inside(nullcontext):
+        def __enter__(self):
+            log.append(f"in {self.enter_result.name}")
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: streams["copies"])
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams["work"])
+    monkeypatch.setattr(torch.cuda, "stream", Inside)
+    transfer._copy_stream.cache_clear()
+    upload(Cuda(log, pinned=False), torch.device("cuda", 0))
+    assert log == ["in copies", "pinned", "copied", "work waits for copies", "kept for work"]
+    log.clear()
+    upload(Cuda(log, pinned=True), torch.device("cuda", 0))
+    assert "pinned" not in log
+    transfer._copy_stream.cache_clear()
+
+
+def test_a_loss_is_read_after_the_next_step_was_asked_for(shared_store, tmp_path, monkeypatch):
+    """And the copy that is waited for was begun before that step: behind it, it would wait for it."""
+    log = []
+
+    class Logged(Download):
+        def __init__(self, **tensors):
+            super().__init__(**tensors)
+            self.number = sum(line.startswith("sent") for line in log) + 1
+            log.append(f"sent {self.number}")
+
+        def wait(self):
+            log.append(f"read {self.number}")
+            return super().wait()
+
+    class LoggedLearner(Learner):
+        def step(self, batch, step, **how):
+            log.append(f"step {step + 1}")
+            return super().step(batch, step, **how)
+
+    monkeypatch.setattr("fkd.train.Download", Logged)
+    config = TrainConfig.from_recipe(
+        "fkd", store=shared_store.path, out=tmp_path / "run", student="resnet18", batch_size=12,
+        crops_per_image=2, scheme=Scheme("topk", 3), epochs=2, eval_every=2, device="cpu",
+    )  # fmt: skip
+    train_student(config, learner=LoggedLearner)
+    assert log == [
+        "step 1", "sent 1", "step 2", "sent 2", "read 1", "step 3", "sent 3", "read 2", "read 3"
+    ]  # fmt: skip
+
+
+def test_a_moving_average_is_torchs(tmp_path):
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    ours = MovingAverage(student, 0.9)
+    average = get_ema_multi_avg_fn(0.9)
+    theirs = AveragedModel(student, multi_avg_fn=average, use_buffers=True)
+    for _ in range(3):
+        student(torch.randn(2, 3, 8, 8))
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        ours.update(student)
+        theirs.update_parameters(student)
+    expected, found = theirs.module.state_dict(), ours.module.state_dict()
+    assert ours.updates == 3
+    for name, value in found.items():
+        counter = name.endswith("num_batches_tracked")
+        assert torch.equal(value, student.state_dict()[name] if counter else expected[name])
+
+
+def test_a_checkpoint_of_other_kernels_is_taken_up(monkeypatch):
+    """A GPU's optimizer is fused; a run that goes on elsewhere keeps its own kind."""
+    one, other = small_learner(torch.device("cpu")), small_learner(torch.device("cpu"))
+    one.step(some_batch(), 0, lr=0.1, hard_weight=0)
+    state = one.state()
+    state["optimizer"]["param_groups"] = [
+        {**group, "fused": True} for group in state["optimizer"]["param_groups"]
+    ]
+    other.load_state(state)
+    assert [group["fused"] for group in other.optimizer.param_groups] == [None]
+    again = [learner.step(some_batch(), 1, lr=0.1, hard_weight=0) for learner in (one, other)]
+    assert torch.equal(*again)
+
+
+@pytest.mark.parametrize(
+    ("machines", "backend"),
+    [([(2, 2), (2, 2)], "nccl"), ([(2, 1), (2, 1)], "gloo"), ([(1, 1), (2, 1), (2, 1)], "gloo")],
+)
+def test_processes_that_share_a_gpu_agree_on_another_way(machines, backend, monkeypatch, capsys):
+    """NCCL refuses two processes on a GPU; on one machine alone, the others must hear of it."""
+    keys, size = HashStore(), len(machines)
+    chosen = []
+    for rank in [
+        *range(size),
+        *range(size),
+    ]:  # in turn, here: the second time all have said their word
+        per_machine, gpus = machines[rank]
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(per_machine))
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        keys.set(f"crowded/{rank}", str(int(per_machine > gpus)))
+        if len(chosen) or rank == size - 1:
+            chosen.append(group_module._backend("cuda:0", keys, rank, size))
+    assert set(chosen) == {backend}
+    assert ("share a GPU" in capsys.readouterr().err) == (backend == "gloo")
+    assert group_module._backend("cpu", HashStore(), 0, 1) == "gloo"
+
+
+def test_a_device_without_memory_for_the_views_is_a_line(
+    shared_store, shared_folder, tmp_path, monkeypatch
+):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("fkd.views.render_table", full)
+    config = TrainConfig.from_recipe(
+        "fkd", store=shared_store.path, out=tmp_path / "run", student="resnet18", batch_size=12,
+        crops_per_image=2, scheme=Scheme("topk", 3), epochs=2, device="cpu", render="device",
+    )  # fmt: skip
+    with pytest.raises(FkdError, match=r"out of memory on cpu at step 1 .*--micro-batch"):
+        train_student(config)
+    monkeypatch.setattr("fkd.teacher_views.render_image", full)
+    with pytest.raises(FkdError, match="--batch-size below 32, or --amp bf16"):
+        label_images(label_config(shared_folder, tmp_path / "s.zarr", render="device"))
