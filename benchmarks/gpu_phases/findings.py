@@ -1,0 +1,106 @@
+"""A check of `benchmarks/gpu.py`, what it works with, and what it finds."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from fkd import TeacherChoice
+from fkd.images import list_images
+from fkd.scenes import Scenes, render_dataset
+from fkd.zoo import resolve_device
+
+Figures = Mapping[str, object]  # numbers, words, or None for what does not apply
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row of a check's table: what was measured, the figures, and whether they are as they should be.
+
+    `ok` is None where nothing is expected.
+    """
+
+    what: str
+    figures: Figures = field(default_factory=dict)
+    ok: bool | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all checks work with. `ends` is the `time.time()` at which the check under way must stop."""
+
+    folder: Path
+    device_name: str
+    tiny: bool
+    ends: float
+    images: Path | None = None
+    teacher: TeacherChoice | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds that the check may still take."""
+        return self.ends - time.time()
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device that everything runs on."""
+        return resolve_device(self.device_name)
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether there is a GPU to speak of; a rehearsal has none."""
+        return self.device.type == "cuda"
+
+    def finish(self) -> None:
+        """Wait until the device has done all that it was asked."""
+        if self.on_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def pictures(self) -> Path:
+        """Return a folder of small pictures in classes, train and val: rendered once."""
+        root = self.folder / "pictures"
+        if not root.exists():
+            few = Scenes(train_per_class=5, val_per_class=1, short_side=(40, 60))
+            many = Scenes(train_per_class=60, val_per_class=10)
+            render_dataset(root, few if self.tiny else many, workers=2 if self.tiny else 16)
+        return root
+
+    def photos(self, count: int) -> Path:
+        """Return a folder of `count` photos of ImageNet's usual 500 × 375 pixels; most are links."""
+        base, root = self.folder / "photos", self.folder / f"photos-{count}"
+        if not base.exists():
+            size, aspect = ((60, 60), (1.0, 1.0)) if self.tiny else ((375, 375), (4 / 3, 4 / 3))
+            each = 2 if self.tiny else 20
+            scenes = Scenes(train_per_class=each, val_per_class=0, short_side=size, aspect=aspect)
+            render_dataset(base, scenes, workers=2 if self.tiny else 16)
+        if not root.exists():
+            listed = list_images(base / "train")
+            for number in range(count):
+                path = Path(listed.paths[number % len(listed)])
+                link = root / path.parent / f"{number:06}{path.suffix}"
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(listed.root / path)
+        return root
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what it looks at, and how many seconds it may take."""
+
+    phase: str
+    what: str
+    bound: float
+    run: Callable[[Setting], Iterator[Finding]]
+
+    @property
+    def explained(self) -> str:
+        """Return what the check does, in words."""
+        return " ".join((getattr(self.run, "func", self.run).__doc__ or "").split())
+
+    @property
+    def name(self) -> str:
+        """Return what its findings are filed under."""
+        return f"{self.phase}: {self.what}"

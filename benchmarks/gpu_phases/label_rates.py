@@ -1,0 +1,119 @@
+"""Label speed: `fkd label` beside the teacher's pure forward pass on views that lie on the device."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from label_speed import batches_in_memory, forward_seconds
+from torch.distributed import HashStore  # type: ignore[attr-defined]
+
+from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
+from fkd.config import Render
+from fkd.images import ImageList, list_images
+from fkd.label import describe, label_blocks
+from fkd.ranks import Ranks
+from fkd.teachers import Ensemble, load_teachers
+
+from .findings import Finding, Setting
+from .small_models import SMALL_TEACHER
+
+FEEDS: tuple[tuple[Render, int], ...] = (
+    ("cpu", 4), ("device", 2), ("cpu", 2), ("device", 4), ("cpu", 8), ("cpu", 16)
+)  # fmt: skip
+CROPS = 50
+ROUNDS = 2
+SECONDS = 2.0  # of a round, about
+
+
+def label_rate(teacher: str, setting: Setting, *, compiled: bool) -> Iterator[Finding]:
+    """Time a teacher's forward pass and `fkd label` in turn, by who renders and with how many workers.
+
+    The rate of `fkd label` is that of its middle: from the third batch to the last but one.
+    """
+    teacher, weights = (SMALL_TEACHER, "default") if setting.tiny else (teacher, "none")
+    engine = Engine("bf16" if setting.on_cuda else "off", compiled and not setting.tiny)
+    config = LabelConfig(
+        setting.photos(20), TeacherChoice(teacher, weights, size=32 if setting.tiny else 224),
+        num_crops=4 if setting.tiny else CROPS, batch_size=8 if setting.tiny else 256,
+        device=setting.device_name, engine=engine,
+    )  # fmt: skip
+    images = list_images(config.images)
+    began = time.perf_counter()
+    teachers = load_teachers(config.teachers, images.classes, setting.device, engine)
+    batches = [
+        (views.to(setting.device), count)
+        for views, count in batches_in_memory(config, images, teachers)
+        if count == config.batch_size
+    ]
+    forward_seconds(batches, teachers, setting.device)
+    yield Finding("ready after", {"seconds": round(time.perf_counter() - began, 1)})
+    if setting.on_cuda:
+        torch.cuda.reset_peak_memory_stats()
+    rate = _forward_rate(setting, batches, teachers)
+    count = 20 if setting.tiny else max(40, round(rate * SECONDS / config.num_crops))
+    config = replace(config, images=setting.photos(count))
+    images = list_images(config.images)
+    feeds = FEEDS[:2] if setting.tiny else FEEDS
+    pure: dict[tuple[Render, int], list[float]] = {feed: [] for feed in feeds}
+    ours: dict[tuple[Render, int], list[float]] = {feed: [] for feed in feeds}
+    yield Finding("forward, views on the device", {"views/s": round(rate)})
+    for _ in range(1 if setting.tiny else ROUNDS):
+        for feed in feeds:
+            if setting.left < 3 * SECONDS and not setting.tiny:
+                break
+            pure[feed].append(_forward_rate(setting, batches, teachers))
+            ours[feed].append(_label_rate(config, images, teachers, *feed))
+    for by, workers in feeds:
+        rates = ours[by, workers]
+        if not rates:
+            yield Finding(f"{by} renders, {workers} workers: no time was left")
+            continue
+        ratio = statistics.median(b / a for a, b in zip(pure[by, workers], rates, strict=True))
+        figures = {"views/s": round(statistics.median(rates)), "of the forward": round(ratio, 3)}
+        aimed = workers <= 4 and setting.on_cuda
+        yield Finding(f"{by} renders, {workers} workers", figures, ratio >= 0.95 if aimed else None)
+    if setting.on_cuda:
+        mib = torch.cuda.max_memory_allocated() / 2**20
+        yield Finding("memory of the device at most", {"MiB": round(mib)})
+
+
+def _forward_rate(
+    setting: Setting, batches: list[tuple[torch.Tensor, int]], teachers: Ensemble
+) -> float:
+    views, seconds = 0, 0.0
+    while seconds < (0.2 if setting.tiny else 1.0):
+        seconds += forward_seconds(batches, teachers, setting.device)
+        views += sum(count for _, count in batches)
+    return views / seconds
+
+
+@dataclass(frozen=True)
+class _Watched(Ranks):
+    """A rank alone that notes when views were labelled."""
+
+    seen: list[tuple[float, int]] = field(default_factory=list)
+
+    def add(self, key: str, amount: int) -> int:
+        total = super().add(key, amount)
+        if key == "views" and amount:
+            self.seen.append((time.perf_counter(), total))
+        return total
+
+
+def _label_rate(
+    config: LabelConfig, images: ImageList, teachers: Ensemble, by: Render, workers: int
+) -> float:
+    with tempfile.TemporaryDirectory() as name:
+        config = replace(config, out=Path(name) / "labels.zarr", render=by, workers=workers)
+        spec = describe(config, images, teachers)
+        targets = teachers.classes.target_of[images.targets]
+        store = LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
+        watched = _Watched(0, 1, 0, HashStore())
+        label_blocks(config, images, teachers, store, watched, store.pending_blocks())
+    few = len(watched.seen) < 6
+    (begun, before), (ended, after) = watched.seen[0 if few else 2], watched.seen[-1 if few else -2]
+    return (after - before) / (ended - begun)

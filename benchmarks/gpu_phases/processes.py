@@ -1,0 +1,141 @@
+"""Right, part 3: the command line in processes of its own, killed, gone on with, and two at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from fkd import LabelStore
+from fkd.checkpoints import read_checkpoint
+
+from .findings import Finding, Setting
+from .small_models import SMALL_STUDENT, SMALL_TEACHER
+
+Process: TypeAlias = "subprocess.Popen[str]"
+BENCHMARKS = Path(__file__).parent.parent
+
+
+def killed_and_shared(setting: Setting) -> Iterator[Finding]:
+    """Kill `fkd label` and `fkd train` by SIGKILL and go on; let two processes share the device.
+
+    Labels made in other batches may differ in the last bits of a logit, so a code may be another one.
+    """
+    setting.pictures()
+    whole = setting.folder / "whole.zarr"
+    _finish(_label(setting, whole))
+    tasks: list[Callable[[Setting, Path], Finding]]
+    tasks = [_killed_label, _killed_train, _two_train, _two_label]
+    if setting.tiny:
+        tasks.pop()  # a process takes seconds to load torch
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        yield from pool.map(lambda task: task(setting, whole), tasks)
+
+
+def _fkd(*arguments: object, torchrun: bool = False) -> Process:
+    launcher = [sys.executable, "-m"]
+    if torchrun:
+        launcher += ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    paths = [str(BENCHMARKS), str(BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [*launcher, "fkd", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _label(setting: Setting, out: Path, *, torchrun: bool = False) -> Process:
+    crops = 30 if setting.tiny else 400
+    return _fkd(
+        "label", "--teacher", SMALL_TEACHER, "--size", 32, "--crops", crops, "--block", 10,
+        "--compress", "topk3", "--device", setting.device_name, "--out", out, setting.pictures(),
+        torchrun=torchrun,
+    )  # fmt: skip
+
+
+def _train(setting: Setting, store: Path, out: Path, *, torchrun: bool = False) -> Process:
+    return _fkd(
+        "train", store, "--student", SMALL_STUDENT, "--crops-per-image", 2, "--compress", "topk3",
+        "--epochs", 8 if setting.tiny else 60, "--batch-size", 20, "--save-every", 0.001,
+        "--eval-every", 1e6,
+        "--device", setting.device_name, "--resume", "--out", out, torchrun=torchrun,
+    )  # fmt: skip
+
+
+def _finish(process: Process) -> str:
+    said, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"exit code {process.returncode}: {said[-800:]}")
+    return said
+
+
+def _kill_when(process: Process, ready: Callable[[], bool]) -> bool:
+    """Kill a process as soon as `ready`; say whether it was still at work."""
+    while process.poll() is None and not ready():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def _killed_label(setting: Setting, whole: Path) -> Finding:
+    out = setting.folder / "killed.zarr"
+    killed = _kill_when(_label(setting, out), lambda: any((out / "done").glob("**/[0-9]*")))
+    left = LabelStore.open(out).pending_blocks()
+    _finish(_label(setting, out))
+    return Finding(
+        "label, killed", {"killed": str(killed), "blocks left": len(left)} | _differences(whole, out),
+        _differences(whole, out)["boxes that differ"] == 0,
+    )  # fmt: skip
+
+
+def _differences(one: Path, other: Path) -> dict[str, float]:
+    a, b = (LabelStore.open(path) for path in (one, other))
+    crops = range(a.spec.num_crops)
+    here, there = a.read_crops(crops), b.read_crops(crops)
+    same = np.ones(here.box.shape[:2], bool)
+    for name, values in here.kept.items():
+        same &= (values == there.kept[name]).all(axis=2)
+    return {
+        "boxes that differ": int((here.box != there.box).sum()),
+        "labels that differ, %": round(100 * float((~same).mean()), 3),
+    }
+
+
+def _killed_train(setting: Setting, whole: Path) -> Finding:
+    undisturbed, out = setting.folder / "run-whole", setting.folder / "run-killed"
+    _finish(_train(setting, whole, undisturbed))
+    killed = _kill_when(_train(setting, whole, out), (out / "last.pt").exists)
+    step = read_checkpoint(out / "last.pt")["step"]
+    _finish(_train(setting, whole, out))
+    states = [read_checkpoint(run / "last.pt")["student"] for run in (undisturbed, out)]
+    apart = max(float((a - b).abs().max()) for a, b in zip(*map(dict.values, states), strict=True))
+    figures = {
+        "killed": str(killed),
+        "went on from step": step,
+        "weights differ by": f"{apart:.1e}",
+    }
+    return Finding("train, killed", figures, apart < 0.05)
+
+
+def _two_label(setting: Setting, whole: Path) -> Finding:
+    out = setting.folder / "two.zarr"
+    _finish(_label(setting, out, torchrun=True))
+    differ = _differences(whole, out)
+    return Finding("label, two processes", differ, differ["boxes that differ"] == 0)
+
+
+def _two_train(setting: Setting, whole: Path) -> Finding:
+    out = setting.folder / "run-two"
+    said = _finish(_train(setting, whole, out, torchrun=True))
+    step = read_checkpoint(out / "last.pt")["step"]
+    figures = {"steps": step, "said": "share a GPU" if "share a GPU" in said else None}
+    return Finding("train, two processes", figures, step > 0)

@@ -1,0 +1,213 @@
+"""Train speed: `fkd train`'s own steps beside the student alone, and what others do to feed it."""
+
+import time
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import torch
+from input_speed import label
+from loss_speed import WAYS, inputs
+from online import OnlineLearner
+from torch import Tensor
+from train_speed import Batch, pipeline
+
+from fkd import Engine, LabelStore, TeacherChoice, TrainConfig
+from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from fkd.crops import empty_views
+from fkd.group import Group
+from fkd.images import list_images
+from fkd.learner import Learner
+from fkd.renderer import Renderer
+from fkd.students import StudentCard, build_student
+from fkd.teachers import Teacher, load_teachers
+from fkd.training_data import plan
+from fkd.transfer import Download
+from fkd.views import StudentBatch, student_batches
+
+from .findings import Finding, Setting
+from .small_models import SMALL_STUDENT
+
+SECONDS = 2.0
+
+# (crops an image, workers, who renders), the most telling first
+FEEDS: dict[str, list[tuple[int, int, str]]] = {
+    "resnet50": [
+        (4, 2, "cpu"), (4, 2, "device"), (4, 1, "device"), (4, 1, "cpu"), (1, 4, "cpu"), (8, 2, "cpu"),
+        (4, 4, "cpu"), (1, 8, "cpu"), (8, 1, "cpu"), (1, 2, "device"), (8, 2, "device"), (1, 16, "cpu"),
+    ],
+    "resnet18": [
+        (4, 4, "cpu"), (4, 2, "device"), (4, 8, "cpu"), (4, 16, "cpu"), (4, 4, "device"), (8, 4, "cpu"),
+        (1, 16, "cpu"), (8, 2, "device"), (1, 8, "cpu"), (4, 2, "cpu"),
+    ],
+}  # fmt: skip
+
+
+def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
+    """Time steps of the student alone on one batch on the device, of `fkd train`, and of its rivals.
+
+    Each rate is held against the student alone, timed just before. "waits" is the share of time in which
+    the CPU had no batch; the device need not have waited for it.
+    """
+    student = SMALL_STUDENT if setting.tiny else student
+    store = _store(setting)
+    one = _config(setting, store, student)
+    learner = _learner(setting, store, one)
+    alone = repeat(_batch_on_device(setting, store, one))
+    began = time.perf_counter()
+    _rate(setting, learner, alone, one.batch_size)
+    yield Finding("ready after", {"seconds": round(time.perf_counter() - began, 1)})
+    feeds = [(4, 2, "cpu"), (1, 1, "device")] if setting.tiny else FEEDS[student]
+    for m, workers, by in feeds:
+        if setting.left < (0 if setting.tiny else 8):
+            return
+        free, _ = _rate(setting, learner, alone, one.batch_size)
+        with Renderer(workers, setting.device, by) as renderer:  # type: ignore[arg-type]
+            schedule = plan(_config(setting, store, student, m), store, 1)
+            images = list_images(_root(setting))
+            batches = student_batches(renderer, store, images, schedule)
+            rate, waits = _rate(setting, learner, batches, one.batch_size)
+            batches.close()  # type: ignore[attr-defined]
+        aimed = setting.on_cuda and m == 4 and workers == 2
+        figures = {
+            "views/s": round(rate), "student alone": round(free), "ratio": round(rate / free, 3),
+            "waits": f"{waits:.0%}",
+        }  # fmt: skip
+        what = f"fkd, m = {m}, {workers} worker{'s'[: workers - 1]}, {by} renders"
+        yield Finding(what, figures, rate / free >= 0.95 if aimed else None)
+
+
+def rivals(setting: Setting) -> Iterator[Finding]:
+    """Time resnet50 on torchvision's pipeline with 16 processes, plain and with resnet152 in the loop."""
+    store = _store(setting)
+    size, batch_size = store.spec.size, _config(setting, store, "resnet50").batch_size
+    student = SMALL_STUDENT if setting.tiny else "resnet50"
+    config = _config(setting, store, student)
+    alone = repeat(_batch_on_device(setting, store, config))
+    processes = 1 if setting.tiny else 16
+    pixels = pipeline(_root(setting), size, batch_size, processes)
+    plain = _learner(setting, store, config)
+    free, _ = _rate(setting, plain, alone, batch_size)
+    rate, _ = _rate(setting, plain, _as_batches(pixels, alone), batch_size, 1.0)
+    figures = {"views/s": round(rate), "student alone": round(free), "ratio": round(rate / free, 3)}
+    yield Finding(f"plain, torchvision, {processes} processes", figures)
+    name = "resnet18" if setting.tiny else "resnet152"
+    choice = TeacherChoice(name, "none", size=size)
+    engine = Engine("bf16" if setting.on_cuda else "off")
+    teacher = load_teachers([choice], store.class_names(), setting.device, engine).teachers[0]
+    online = _learner(setting, store, config, teacher)
+    rate, _ = _rate(setting, online, _as_batches(pixels, alone), batch_size)
+    figures = {"views/s": round(rate), "student alone": round(free), "ratio": round(rate / free, 3)}
+    yield Finding(f"online, {name}, the same pipeline", figures)
+
+
+def _as_batches(pixels: Iterator[Batch], like: Iterator[StudentBatch]) -> Iterator[StudentBatch]:
+    """Bring normalised pixels of a rival back to what our step takes; that costs the device little."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    for views, targets in pixels:
+        assert isinstance(targets, Tensor)
+        first = next(like)
+        there = views.to(first.views.device, non_blocking=True)
+        bytes_ = (there * std.to(there.device) + mean.to(there.device)).mul_(255).clamp_(0, 255)
+        yield StudentBatch(
+            bytes_.to(torch.uint8, memory_format=torch.channels_last),
+            first.kept,
+            targets.to(there.device, non_blocking=True),
+            first.image_index,
+        )
+
+
+def _rate(
+    setting: Setting,
+    learner: Learner,
+    batches: Iterator[StudentBatch],
+    batch_size: int,
+    hard_weight: float = 0.0,
+) -> tuple[float, float]:
+    """Return views/s of training, losses read a step late, and the share of time without a batch."""
+    unread: Download | None = None
+    for step in range(2):
+        learner.step(next(batches), step, lr=0.01, hard_weight=hard_weight)
+    setting.finish()
+    began, waited, steps = time.perf_counter(), 0.0, 0
+    while time.perf_counter() - began < (0.2 if setting.tiny else SECONDS):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        coming = Download(loss=learner.step(batch, steps + 2, lr=0.01, hard_weight=hard_weight))
+        if unread is not None:
+            unread.wait()
+        unread, steps = coming, steps + 1
+    setting.finish()
+    seconds = time.perf_counter() - began
+    return steps * batch_size / seconds, waited / seconds
+
+
+def _root(setting: Setting) -> Any:
+    return setting.photos(40 if setting.tiny else 4000)
+
+
+def _store(setting: Setting) -> LabelStore:
+    out = setting.folder / "feed" / "labels.zarr"
+    if out.exists():
+        return LabelStore.open(out)
+    out.parent.mkdir(exist_ok=True)
+    return label(_root(setting), out.parent, 32 if setting.tiny else 224)
+
+
+def _config(setting: Setting, store: LabelStore, student: str, m: int = 1) -> TrainConfig:
+    return TrainConfig.from_recipe(
+        "fkd", store=store.path, student=student, crops_per_image=m, epochs=1e5,
+        batch_size=16 if setting.tiny else 256, device=setting.device_name,
+        amp="bf16" if setting.on_cuda else "off", compile=setting.on_cuda and not setting.tiny,
+    )  # fmt: skip
+
+
+def _learner(
+    setting: Setting, store: LabelStore, config: TrainConfig, teacher: Teacher | None = None
+) -> Learner:
+    card = StudentCard(config.student, store.class_names(), Preprocessing(store.spec.size))
+    student = build_student(card)
+    course = config, card, store.spec.scheme, student, setting.device, Group()
+    return Learner(*course) if teacher is None else OnlineLearner(teacher, *course)
+
+
+def _batch_on_device(setting: Setting, store: LabelStore, config: TrainConfig) -> StudentBatch:
+    slab = store.read_crops(range(1))
+    rows = np.resize(np.arange(store.spec.num_images), config.batch_size)
+    views = empty_views(config.batch_size, store.spec.size)
+    views.copy_(torch.randint(0, 256, views.shape, dtype=torch.uint8))
+    kept = {
+        name: torch.from_numpy(values[rows, 0]).to(setting.device)
+        for name, values in slab.kept.items()
+    }
+    targets = torch.from_numpy(slab.target[rows]).to(setting.device)
+    return StudentBatch(views.to(setting.device), kept, targets, rows)
+
+
+def losses(setting: Setting) -> Iterator[Finding]:
+    """Time the sparse loss and the dense one, with their gradients, and their memory above the logits."""
+    batch_size = 64 if setting.tiny else 1024
+    for classes in (1000, 21_841):
+        logits, kept = inputs(batch_size, classes)
+        logits = logits.detach().to(setting.device).requires_grad_()
+        kept = {name: values.to(setting.device) for name, values in kept.items()}
+        for name, way in WAYS.items():
+            way(logits, kept).backward()  # type: ignore[no-untyped-call]
+            logits.grad = None
+            setting.finish()
+            held = 0
+            if setting.on_cuda:
+                torch.cuda.reset_peak_memory_stats()
+                held = torch.cuda.memory_allocated()
+            rounds = 2 if setting.tiny else 50
+            began = time.perf_counter()
+            for _ in range(rounds):
+                way(logits, kept).backward()  # type: ignore[no-untyped-call]
+                logits.grad = None
+            setting.finish()
+            milliseconds = 1e3 * (time.perf_counter() - began) / rounds
+            peak = (torch.cuda.max_memory_allocated() - held) / 2**20 if setting.on_cuda else None
+            figures = {"ms": round(milliseconds, 3), "MiB": None if peak is None else round(peak)}
+            yield Finding(f"{classes:,} classes, {name}", figures)
