@@ -1,0 +1,159 @@
+"""Compare what two states of the code make of one image folder: each byte of a store, each loss of a run.
+
+A store knows when it was made. That time and the signature over it are left out of the comparison.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# One thread sums in one order. No GPU is asked, since its sums may differ from run to run.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+TEACHER = "--teacher-weights none --size 32 --crops 6 --block 20 --batch-size 64"
+STORES = {
+    "sparse.zarr": f"--teacher squeezenet1_1 --teacher shufflenet_v2_x0_5 --compress topk3 {TEACHER}",
+    "full.zarr": f"--teacher squeezenet1_1 --interpolation bicubic --compress full {TEACHER}",
+}
+STUDENT = "--student shufflenet_v2_x0_5 --batch-size 16 --epochs 10 --eval-every 5"
+RUNS = {
+    "plain": f"sparse.zarr --crops-per-image 2 --compress topk2 {STUDENT}",
+    "mixed": f"full.zarr --crops-per-image 4 --stagger 1 --compress full --label-temperature 2 {STUDENT}"
+    " --calibrate --hard-weight 0.3 --mixup 0.2 --cutmix 1 --color-jitter 0.4 --ema 0.9 --clip-grad 1"
+    " --optimizer adamw --lr 0.01 --micro-batch 8",
+}
+
+EACH = """
+import json, sys
+from fkd.cli import main
+for command in json.loads(sys.argv[1]):
+    main(command, standalone_mode=False)
+"""
+
+
+@click.command()
+@click.argument("base")
+def main(base: str) -> None:
+    """Compare the commit BASE with this working tree; exit with 1 at the first difference."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        draw_images(folder / "images")
+        with checked_out(base, folder / "code") as code:
+            make(code, folder / "before")
+        make(ROOT, folder / "after")
+        difference = first_difference(folder / "before", folder / "after")
+    if difference is not None:
+        raise click.ClickException(f"not as in {base}: {difference}")
+    print(f"as in {base}: {len(STORES)} stores to the byte, {len(RUNS)} runs to the last loss")
+
+
+def draw_images(folder: Path) -> None:
+    """Write 48 images to label and 12 to evaluate on: coarse noise in the colour of its class."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 4)):
+        for channel, kind in enumerate(("blue", "green", "red")):
+            (folder / split / kind).mkdir(parents=True)
+            for number in range(count):
+                height, width = rng.integers(5, 9, 2)
+                pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+                pixels[..., 2 - channel] |= 128
+                image = Image.fromarray(pixels).resize((int(width) * 8, int(height) * 8))
+                image.save(folder / split / kind / f"{number:02}.jpg", quality=90)
+
+
+@contextmanager
+def checked_out(commit: str, folder: Path) -> Iterator[Path]:
+    """Check a commit out into a folder for as long as the block runs."""
+    git = ["git", "-C", str(ROOT), "worktree"]
+    if subprocess.run([*git, "add", "--quiet", "--detach", str(folder), commit]).returncode:
+        raise click.ClickException(f"{commit} cannot be checked out")
+    try:
+        yield folder
+    finally:
+        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
+
+
+def make(code: Path, out: Path) -> None:
+    """Label and train with the code of one tree, by its command line, in one process."""
+    out.mkdir()
+    home = run_python(code, out, "import fkd; print(fkd.__file__)").strip()
+    if not Path(home).is_relative_to(code.resolve()):
+        raise click.ClickException(f"{home} would be run, which is not in {code}")
+    print(f"label and train with the code {out.name}")
+    where = ["--workers", "1", "--device", "cpu"]
+    commands = [
+        ["label", "../images", "--out", store, *options.split(), *where]
+        for store, options in STORES.items()
+    ]
+    commands += [["train", *options.split(), "--out", run, *where] for run, options in RUNS.items()]
+    run_python(code, out, EACH, json.dumps(commands))
+
+
+def run_python(code: Path, cwd: Path, program: str, *arguments: str) -> str:
+    """Run a program in a process that finds `fkd` in a tree; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=cwd,
+        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(code)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise click.ClickException(f"the code in {code} failed:\n{done.stderr}")
+    return done.stdout
+
+
+def first_difference(before: Path, after: Path) -> str | None:
+    """Name the first file, loss or weight that differs, or return None."""
+    for store in STORES:
+        names = [{p.relative_to(out) for p in (out / store).rglob("*")} for out in (before, after)]
+        for path in sorted(names[0] | names[1]):
+            if path not in names[0] & names[1]:
+                return f"only one of the two makes {path}"
+            if (before / path).is_file() and content(before / path) != content(after / path):
+                return f"{path} has other bytes"
+    for run in RUNS:
+        old, new = (measured(out / run / "metrics.jsonl") for out in (before, after))
+        for was, line in zip_longest(old, new):
+            if line != was:
+                return f"{run}/metrics.jsonl: {line} was {was}"
+        old, new = (torch.load(out / run / "last.pt")["student"] for out in (before, after))
+        for name in [*old, *new]:
+            if name not in old or name not in new or not torch.equal(old[name], new[name]):
+                return f"{run}/last.pt has other values of {name}"
+    return None
+
+
+def content(path: Path) -> bytes:
+    """Return the bytes of a store's file, without the time when it was made."""
+    encoded = path.read_bytes()
+    if path.name != "zarr.json" or path.parent.suffix != ".zarr":
+        return encoded
+    group = json.loads(encoded)
+    del group["attributes"]["sha256"], group["attributes"]["fkd"]["created"]
+    return json.dumps(group).encode()
+
+
+def measured(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics without what depends on the clock."""
+    clock = ("views_per_s", "images_per_s", "data_wait")
+    lines = map(json.loads, path.read_text("utf-8").splitlines())
+    return [{key: value for key, value in line.items() if key not in clock} for line in lines]
+
+
+if __name__ == "__main__":
+    main()
