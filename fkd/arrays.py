@@ -3,21 +3,14 @@
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import (
-    BloscCname,
-    BloscCodec,
-    BloscShuffle,
-    Crc32cCodec,
-    TransposeCodec,
-    ZstdCodec,
-)
+from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec, TransposeCodec, ZstdCodec
 
 from fkd.errors import StoreError, first_line
 from fkd.frames import first_link
@@ -117,18 +110,6 @@ def check_replaceable(path: Path) -> None:
                 f"--overwrite: {path} holds {entry.name}, which is no part of a label store, so it is "
                 "left alone; move that file away first"
             )
-
-
-def sync(files: Iterable[Path], root: Path) -> None:
-    """Force files of a store, and the folders from its root on that name them, to disk."""
-    files = list(files)
-    folders = {folder for file in files for folder in file.parents if folder.is_relative_to(root)}
-    for path in [*files, *folders, root]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _create_array(group: zarr.Group, name: str, layout: ArrayLayout) -> zarr.Array[Any]:

@@ -14,13 +14,12 @@ from fkd.crops import SAMPLER
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint, list_images
 from fkd.layout import library_versions
-from fkd.locks import held
+from fkd.machine import held, resolve_device
 from fkd.probe import drift
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 from fkd.training_data import image_root
 from fkd.verdicts import BlockFault, CheckReport, Verdict, counted, judge
-from fkd.zoo import resolve_device
 
 # Images whose views are drawn anew by a check that is not deep; drawing costs half a millisecond each.
 _DRAWN_IMAGES = 2000

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fkd import zoo
 from fkd.config import Preprocessing
 from fkd.errors import FkdError, ModelError, first_line
+from fkd.machine import write_aside
 from fkd.progress import note
 from fkd.students import StudentCard, build_student
 
@@ -30,18 +31,12 @@ def save_checkpoint(path: Path, card: StudentCard, state: Mapping[str, Any]) -> 
 
 def _write_aside(path: Path, card: StudentCard, state: Mapping[str, Any]) -> Path:
     content = {"checkpoint_version": CHECKPOINT_VERSION, "student_card": asdict(card), **state}
-    aside = path.with_name(path.name + ".partial")
     try:
-        with aside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
+        return write_aside(path, lambda file: torch.save(content, file))
     except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError of a full disk
-        aside.unlink(missing_ok=True)
         raise FkdError(
             f"{path} cannot be written ({first_line(error)}); make room, and go on with --resume"
         ) from error
-    return aside
 
 
 def save_last(

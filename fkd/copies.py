@@ -10,7 +10,7 @@ from typing import Any
 
 from fkd.config import PackConfig
 from fkd.errors import ImagesError
-from fkd.locks import held
+from fkd.machine import aside_of, held, write_whole
 
 SETTINGS = "pack.json"
 
@@ -37,7 +37,7 @@ def prepare(config: PackConfig) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImagesError(f"{out} cannot be made ({error}); name another folder") from error
-    write_whole(os.path.join(out, SETTINGS), (json.dumps(wanted, indent=2) + "\n").encode())
+    write_copy(os.path.join(out, SETTINGS), (json.dumps(wanted, indent=2) + "\n").encode())
 
 
 def alone(out: Path) -> AbstractContextManager[None]:
@@ -60,7 +60,7 @@ def _settings(config: PackConfig) -> dict[str, Any]:
 def _read_settings(out: Path) -> dict[str, Any] | None:
     """Return what a folder says of its making, None where there is nothing yet; refuse all else."""
     try:
-        if not set(os.listdir(out)) - {os.path.basename(_aside(SETTINGS))}:
+        if not set(os.listdir(out)) - {aside_of(Path(SETTINGS)).name}:
             return None
         made = json.loads((out / SETTINGS).read_text("utf-8"))
         if made["made_by"] == "fkd pack":
@@ -103,28 +103,18 @@ def _clear(out: Path) -> None:
             entry.unlink()
 
 
-def write_whole(target: str, content: bytes) -> int:
-    """Write a file under another name first, and return its size: no half of one is taken for whole."""
-    aside = _aside(target)
+def write_copy(target: str, content: bytes) -> int:
+    """Write a file of the folder, and return its size: no half of one is taken for whole."""
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(aside, "wb") as file:
-            file.write(content)
-        os.replace(aside, target)
+        # A power cut may cost the last few of a million files, and `size_of_copy` finds them.
+        write_whole(Path(target), content, durable=False)
     except OSError as error:
-        with suppress(OSError):  # on a full disk, half a file takes room that others need
-            os.unlink(aside)
         raise ImagesError(
             f"{target} could not be written ({error}); finished images are kept, run the same command "
             "again to go on"
         ) from error
     return len(content)
-
-
-def _aside(target: str) -> str:
-    """Return the name under which a file is written; a later run writes to the same one."""
-    folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name}.part")
 
 
 def size_of_copy(names: tuple[str, str]) -> int:

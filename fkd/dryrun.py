@@ -13,11 +13,11 @@ from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList, dataset_root, decode, list_images
 from fkd.info import bytes_per_crop
 from fkd.label import describe, label_blocks
+from fkd.machine import resolve_device
 from fkd.preflight import SampleAccuracy, sample_accuracy
 from fkd.ranks import Ranks
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
-from fkd.zoo import resolve_device
 
 _SECONDS = 10.0  # of labelling, about
 _MOST_IMAGES = 256

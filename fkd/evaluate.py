@@ -15,11 +15,10 @@ from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
 from fkd.crops import normalize
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
+from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress
 from fkd.real_labels import read_real
 from fkd.renderer import Renderer
-from fkd.transfer import upload
-from fkd.zoo import device_memory, place, resolve_device
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from fkd.errors import FkdError
+from fkd.machine import own_device
 from fkd.progress import note
-from fkd.ranks import own_device
 
 T = TypeVar("T")
 

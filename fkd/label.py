@@ -18,7 +18,7 @@ from fkd.crops import RENDERER, SAMPLER
 from fkd.errors import DecodeError, ImagesError, SoftLabelError, StoreError
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
-from fkd.locks import held
+from fkd.machine import Download, device_memory, held, resolve_device
 from fkd.preflight import check_teachers
 from fkd.probe import drift, probe
 from fkd.progress import note, progress
@@ -28,8 +28,6 @@ from fkd.softlabels import Quantized, faulty_rows, quantize
 from fkd.store import LabelStore
 from fkd.teacher_views import TeacherBatch, teacher_batches
 from fkd.teachers import Ensemble, load_teachers
-from fkd.transfer import Download
-from fkd.zoo import device_memory, resolve_device
 
 
 def label_images(config: LabelConfig) -> LabelStore:

@@ -16,12 +16,11 @@ from fkd.crops import normalize
 from fkd.errors import ConfigError, FkdError
 from fkd.group import Group
 from fkd.losses import distillation_loss
+from fkd.machine import place, upload
 from fkd.recipes import Optim, TrainConfig
 from fkd.softlabels import SoftLabels
 from fkd.students import StudentCard
-from fkd.transfer import upload
 from fkd.views import StudentBatch
-from fkd.zoo import place
 
 # Views that go through the student at a time where the user does not say: what fits comfortably.
 _MICRO_BATCH = {"cpu": 64, "mps": 64}

@@ -12,14 +12,13 @@ from fkd.calibration import training_labels
 from fkd.config import Scheme
 from fkd.crops import normalize
 from fkd.errors import ConfigError
+from fkd.machine import resolve_device, upload
 from fkd.recipes import Selection, TrainConfig
 from fkd.renderer import Renderer
 from fkd.selection import select_crops
 from fkd.softlabels import SoftLabels
 from fkd.training_data import find_images, open_store, plan
-from fkd.transfer import upload
 from fkd.views import student_batches
-from fkd.zoo import resolve_device
 
 _SETTINGS = {
     "crops_per_image",

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fkd.config import MAX_BOUND, PackConfig
-from fkd.copies import alone, prepare, refuse_overlap, size_of_copy, write_whole
+from fkd.copies import alone, prepare, refuse_overlap, size_of_copy, write_copy
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList, dataset_root, decode, inspect, list_images, val_folder
 from fkd.progress import progress
@@ -147,7 +147,7 @@ def _pack_one(config: PackConfig, split: _Split, index: int) -> _Outcome:
     size = _size_within(config, *pixels.shape[1:])
     if size is None:
         return _Outcome(_copy(source, kept))
-    return _Outcome(write_whole(smaller, _encode(pixels, size, config.quality)), packed=True)
+    return _Outcome(write_copy(smaller, _encode(pixels, size, config.quality)), packed=True)
 
 
 def _size_within(config: PackConfig, height: int, width: int) -> tuple[int, int] | None:
@@ -174,4 +174,4 @@ def _copy(source: str, target: str) -> int:
         content = Path(source).read_bytes()
     except OSError:
         return 0
-    return write_whole(target, content)
+    return write_copy(target, content)

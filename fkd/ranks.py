@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import torch
 from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
+
+from fkd.machine import own_device
 
 # Longer than any block takes, and than any rank reads its list of images.
 _PATIENCE = timedelta(days=7)
@@ -82,10 +83,3 @@ class Ranks:
     def all_finished(self) -> bool:
         """Say whether every rank has nothing left to do."""
         return bool(self.keys.check([f"finished/{rank}" for rank in range(self.world_size)]))
-
-
-def own_device(name: str, local_rank: int) -> str:
-    """Return the `--device` of one of several processes on a machine."""
-    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-        return f"cuda:{local_rank % max(1, torch.cuda.device_count())}"
-    return name

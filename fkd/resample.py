@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Interpolation
-from fkd.transfer import upload
+from fkd.machine import upload
 
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}  # half the kernel's width, in output pixels
 _CUBIC = -0.5

@@ -12,7 +12,7 @@ from typing import Any
 from fkd.checkpoints import BEST, newest_checkpoint, save_checkpoint, save_last
 from fkd.errors import ConfigError, FkdError
 from fkd.evaluate import Accuracy
-from fkd.locks import held
+from fkd.machine import held, write_whole
 from fkd.progress import note
 from fkd.recipes import Selection, TrainConfig
 from fkd.schedule import Schedule
@@ -164,7 +164,7 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
 def _make(folder: Path, content: Mapping[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        write_whole(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made ({error})") from error
 
@@ -212,9 +212,7 @@ def _forget_after(folder: Path, checkpoint: Mapping[str, Any]) -> None:
         again = entry["kind"] == "eval" and not checkpoint["evaluated"]
         if entry["step"] < checkpoint["step"] + (0 if again else 1):
             kept.append(json.dumps(entry) + "\n")
-    aside = path.with_name(METRICS + ".partial")
-    aside.write_text("".join(kept), "utf-8")
-    aside.replace(path)
+    write_whole(path, "".join(kept).encode())
 
 
 def _stem(config: TrainConfig) -> str:

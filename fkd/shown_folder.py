@@ -2,12 +2,11 @@
 
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from fkd.errors import ConfigError
+from fkd.machine import write_whole
 
 PAGE = "index.html"
 _MARKED = 1000  # bytes from a page's beginning on
@@ -55,8 +54,8 @@ def write_folder(out: Path, page: bytes, pictures: Mapping[str, bytes]) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in pictures.items():
-            _write(out / name, content)
-        _write(out / PAGE, page)
+            write_whole(out / name, content)
+        write_whole(out / PAGE, page)
         for entry in out.iterdir():
             if _OURS.fullmatch(entry.name) and entry.name not in pictures:
                 entry.unlink()
@@ -65,14 +64,3 @@ def write_folder(out: Path, page: bytes, pictures: Mapping[str, bytes]) -> Path:
             f"--out {out} cannot be written ({error}); name another folder"
         ) from error
     return out / PAGE
-
-
-def _write(target: Path, content: bytes) -> None:
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, target)
-    except OSError:
-        with suppress(OSError):  # on a full disk, half a file takes room that others need
-            aside.unlink()
-        raise

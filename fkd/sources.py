@@ -19,6 +19,7 @@ from torch import nn
 from fkd import zoo
 from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice
 from fkd.errors import ModelError, first_line
+from fkd.machine import place
 
 PROGRAMS = {".pt2": "an exported program", ".pt": "TorchScript", ".ts": "TorchScript"}
 
@@ -50,7 +51,7 @@ def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -
     weights_hash = zoo.weights_hash(model)
     remedy = "choose another --size, or leave it to the weights"
     outputs = zoo.check_fit(model, 2, preprocessing.size, f"teacher {choice.name}", remedy)
-    return Source(zoo.place(model, device), preprocessing, weights_hash, outputs)
+    return Source(place(model, device), preprocessing, weights_hash, outputs)
 
 
 def _override(said: Preprocessing, choice: TeacherChoice) -> Preprocessing:
@@ -183,7 +184,7 @@ def _try(model: Model, choice: TeacherChoice, size: int, device: torch.device, r
 
 def _open_function(choice: TeacherChoice, device: torch.device) -> Source:
     _refuse_weights(choice)
-    model = zoo.place(_call_function(choice).eval(), device)
+    model = place(_call_function(choice).eval(), device)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     preprocessing = _override(Preprocessing(), choice)

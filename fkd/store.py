@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd import arrays as zarr_arrays
-from fkd.arrays import sync
 from fkd.attributes import from_attributes, to_attributes
 from fkd.blocks import BlockFiles
 from fkd.errors import BlockError, StoreError, first_line
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList
 from fkd.layout import StoreSpec, array_layouts
+from fkd.machine import sync
 from fkd.packing import pack_boxes, pack_codes, pack_ids
 from fkd.reader import Reader
 from fkd.slabs import Block, Slab

@@ -20,6 +20,7 @@ from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
 from fkd.images import ImageList
 from fkd.learner import Learner, views_at_a_time
+from fkd.machine import Download, StopRequest, device_memory, remembered_signals, resolve_device
 from fkd.picks import Picks
 from fkd.plots import plot_runs
 from fkd.progress import note, progress
@@ -28,13 +29,11 @@ from fkd.renderer import Renderer
 from fkd.runs import Run, open_run
 from fkd.schedule import Schedule, learning_rate
 from fkd.selection import select_crops
-from fkd.stopping import StopRequest, remembered_signals
 from fkd.store import LabelStore
 from fkd.students import StudentCard, build_student, give_weights, is_function
 from fkd.training_data import find_images, find_val, open_store, plan
-from fkd.transfer import Download
 from fkd.views import student_batches
-from fkd.zoo import check_fit, device_memory, resolve_device, try_out
+from fkd.zoo import check_fit, try_out
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fkd.images import (
     list_images,
     val_folder,
 )
-from fkd.memory import physical_memory
+from fkd.machine import physical_memory
 from fkd.probe import drift
 from fkd.progress import note
 from fkd.recipes import TrainConfig

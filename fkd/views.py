@@ -12,6 +12,7 @@ from fkd.config import Rendering
 from fkd.crops import Boxes, Flips
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
+from fkd.machine import upload
 from fkd.picks import Bools, PickedVisits, Picks, whole_visits
 from fkd.prefetch import SlabReader
 from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
@@ -21,7 +22,6 @@ from fkd.slabs import Slab
 from fkd.softlabels import Quantized
 from fkd.stagger import dealt, decoded_steps
 from fkd.store import LabelStore
-from fkd.transfer import upload
 
 # Decoded images of a batch, at most, that travel to the device; batches of larger photos are rendered by
 # threads, to the same pixels, and stay small.

@@ -6,8 +6,7 @@ import hashlib
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fkd.errors import FkdError, ModelError, first_line
-from fkd.memory import keep_freed_memory
+from fkd.errors import ModelError, first_line
 
 # Where checkpoints of common trainers, ours included, keep the weights.
 _WRAPPERS = ("state_dict", "model", "student")
@@ -222,43 +220,3 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return "sha256:" + digest.hexdigest()
-
-
-@contextmanager
-def device_memory(remedy: str) -> Iterator[None]:
-    """Say in one line what to do where the device has no memory left for what is done inside."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise FkdError(f"the device is out of memory; {remedy}") from error
-
-
-def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model to a device, in the channels-last memory that convolutions are fastest on."""
-    return model.to(device).to(memory_format=torch.channels_last)
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device of a `--device` value; "auto" takes CUDA, then MPS, then the CPU.
-
-    A run on the CPU keeps the memory that it frees; see `fkd.memory`.
-    """
-    device = _find_device(name)
-    if device.type == "cpu":
-        keep_freed_memory()
-    return device
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise ModelError(f"--device {name}: {first_line(error)}") from error
-    if device.type == "meta":
-        raise ModelError("--device meta holds no data; choose auto, cpu, cuda or mps")
-    return device

@@ -36,11 +36,12 @@ from fkd.crops import empty_views, normalize, render
 from fkd.evaluate import evaluate
 from fkd.images import ImageList, decode, list_images
 from fkd.info import bytes_per_crop
+from fkd.machine import place, resolve_device
 from fkd.progress import progress
 from fkd.scenes import Scenes, render_dataset
 from fkd.schedule import learning_rate
 from fkd.softlabels import restore
-from fkd.zoo import build, place, resolve_device
+from fkd.zoo import build
 
 
 @dataclass(frozen=True)

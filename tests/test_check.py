@@ -20,7 +20,7 @@ from fkd import (
 )
 from fkd.attributes import digest
 from fkd.errors import ImagesError, StoreError
-from fkd.locks import held
+from fkd.machine import held
 from fkd.slabs import Block
 
 TEACHER = TeacherChoice("resnet18", "none")

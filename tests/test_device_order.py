@@ -16,18 +16,18 @@ from torch.distributed import HashStore
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fkd import FkdError, Scheme, TrainConfig, label_images, train_student, transfer
+from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
 from fkd import group as group_module
 from fkd.average import MovingAverage
 from fkd.config import Preprocessing
 from fkd.group import Group
 from fkd.images import list_images
 from fkd.learner import Learner
+from fkd.machine import Download, transfer, upload
 from fkd.renderer import Renderer
 from fkd.resample import CropTable, _taps, render_table
 from fkd.schedule import Schedule
 from fkd.students import StudentCard
-from fkd.transfer import Download, upload
 from fkd.views import StudentBatch, student_batches
 
 META = torch.device("meta")

@@ -9,7 +9,7 @@ from conftest import label_config
 
 from fkd import FkdError, LabelStore, TeacherChoice, ViewPolicy, label_images
 from fkd.errors import StoreError
-from fkd.locks import held
+from fkd.machine import held
 
 
 def contents(path):

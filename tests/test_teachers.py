@@ -257,7 +257,7 @@ def test_a_network_that_frees_memory_gets_it_back_without_the_system():
     code = (
         "import resource, sys, torch\n"
         "if sys.argv[1] == 'keep':\n"
-        "    from fkd.memory import keep_freed_memory\n"
+        "    from fkd.machine.memory import keep_freed_memory\n"
         "    if not keep_freed_memory(): print(-1); sys.exit()\n"
         "def step(): return sum(float(torch.ones(2**24).sum()) for _ in range(8))\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"

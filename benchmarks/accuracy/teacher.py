@@ -27,8 +27,9 @@ from fkd import (
 )
 from fkd.config import Preprocessing, ViewPolicy
 from fkd.images import dataset_root, list_images
+from fkd.machine import resolve_device
 from fkd.sources import open_source
-from fkd.zoo import build, head_tensors, resolve_device
+from fkd.zoo import build, head_tensors
 
 
 def __getattr__(name: str) -> Callable[[int], nn.Module]:

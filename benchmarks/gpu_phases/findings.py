@@ -10,8 +10,8 @@ import torch
 
 from fkd import TeacherChoice
 from fkd.images import list_images
+from fkd.machine import resolve_device
 from fkd.scenes import Scenes, render_dataset
-from fkd.zoo import resolve_device
 
 Figures = Mapping[str, object]  # numbers, words, or None for what does not apply
 

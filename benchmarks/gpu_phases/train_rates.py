@@ -19,11 +19,11 @@ from fkd.crops import empty_views
 from fkd.group import Group
 from fkd.images import list_images
 from fkd.learner import Learner
+from fkd.machine import Download
 from fkd.renderer import Renderer
 from fkd.students import StudentCard, build_student
 from fkd.teachers import Teacher, load_teachers
 from fkd.training_data import plan
-from fkd.transfer import Download
 from fkd.views import StudentBatch, student_batches
 
 from .findings import Finding, Setting

@@ -1,0 +1,31 @@
+"""What the code runs on: devices, memory, files, locks and signals.
+
+A device is chosen by name. A file is written aside and renamed, so that it is whole or not there. A
+lock keeps other processes out of a folder, and a signal waits until the work is safe.
+"""
+
+from fkd.machine.device import device_memory, own_device, place, resolve_device
+from fkd.machine.files import aside_of, sync, write_aside, write_whole
+from fkd.machine.locks import held
+from fkd.machine.memory import keep_freed_memory, physical_memory
+from fkd.machine.signals import StopRequest, remembered_signals
+from fkd.machine.transfer import Download, page_locked, upload
+
+__all__ = [
+    "Download",
+    "StopRequest",
+    "aside_of",
+    "device_memory",
+    "held",
+    "keep_freed_memory",
+    "own_device",
+    "page_locked",
+    "physical_memory",
+    "place",
+    "remembered_signals",
+    "resolve_device",
+    "sync",
+    "upload",
+    "write_aside",
+    "write_whole",
+]

@@ -1,0 +1,57 @@
+"""Which device a model runs on, and how its memory is laid out there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from fkd.errors import FkdError, ModelError, first_line
+from fkd.machine.memory import keep_freed_memory
+
+
+@contextmanager
+def device_memory(remedy: str) -> Iterator[None]:
+    """Say in one line what to do where the device has no memory left for what is done inside."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise FkdError(f"the device is out of memory; {remedy}") from error
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to a device, in the channels-last memory that convolutions are fastest on."""
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a `--device` value; "auto" takes CUDA, then MPS, then the CPU.
+
+    A run on the CPU keeps the memory that it frees; see `fkd.machine.memory`.
+    """
+    device = _find_device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise ModelError(f"--device {name}: {first_line(error)}") from error
+    if device.type == "meta":
+        raise ModelError("--device meta holds no data; choose auto, cpu, cuda or mps")
+    return device
+
+
+def own_device(name: str, local_rank: int) -> str:
+    """Return the `--device` of one of several processes on a machine."""
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return f"cuda:{local_rank % max(1, torch.cuda.device_count())}"
+    return name
