@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from fkd import FkdError, Scheme, TrainConfig, train_student
+from fkd.config import Selection
 from fkd.progress import note
-from fkd.recipes import Selection
 
 SELECTIONS: dict[str, dict[str, Any]] = {
     "all crops": {},

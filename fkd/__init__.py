@@ -12,18 +12,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fkd.config import (
+    Augment,
     CheckConfig,
     Engine,
     LabelConfig,
+    Objective,
+    Optim,
     PackConfig,
     Preprocessing,
     Scheme,
+    Selection,
     ShowConfig,
     TeacherChoice,
+    TrainConfig,
     ViewPolicy,
 )
 from fkd.errors import FkdError
-from fkd.recipes import Augment, Objective, Optim, Selection, TrainConfig
 
 if TYPE_CHECKING:
     from fkd.check import check_store

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fkd.config import Augment
 from fkd.machine import upload
-from fkd.recipes import Augment
 
 # Luma of Rec. 601, as image libraries turn colours into grey.
 _LUMA = (0.299, 0.587, 0.114)

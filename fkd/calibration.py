@@ -9,8 +9,7 @@ Legend: B crops, C classes, K kept classes.
 import torch
 from torch import Tensor
 
-from fkd.config import Scheme
-from fkd.recipes import TrainConfig
+from fkd.config import Scheme, TrainConfig
 from fkd.softlabels import Quantized, SoftLabels, restore
 
 

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from fkd.cli_options import PATH, engine, machine, rendering
-from fkd.config import Scheme
-from fkd.recipes import LOSSES, LR_SCHEDULES, OPTIMIZERS, RECIPES, TrainConfig
+from fkd.config import LOSSES, LR_SCHEDULES, OPTIMIZERS, RECIPES, Scheme, TrainConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from fkd.augment import jitter, mix
 from fkd.average import MovingAverage
 from fkd.calibration import training_labels
-from fkd.config import Scheme
+from fkd.config import Optim, Scheme, TrainConfig
 from fkd.crops import normalize
 from fkd.errors import ConfigError, FkdError
 from fkd.group import Group
 from fkd.losses import distillation_loss
 from fkd.machine import place, upload
-from fkd.recipes import Optim, TrainConfig
 from fkd.softlabels import SoftLabels
 from fkd.students import StudentCard
 from fkd.views import StudentBatch

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from fkd.calibration import training_labels
-from fkd.config import Scheme
+from fkd.config import Scheme, Selection, TrainConfig
 from fkd.crops import normalize
 from fkd.errors import ConfigError
 from fkd.machine import resolve_device, upload
-from fkd.recipes import Selection, TrainConfig
 from fkd.renderer import Renderer
 from fkd.selection import select_crops
 from fkd.softlabels import SoftLabels

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from fkd.recipes import Objective
+from fkd.config import Objective
 from fkd.softlabels import SoftLabels
 
 

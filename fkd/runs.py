@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fkd.checkpoints import BEST, newest_checkpoint, save_checkpoint, save_last
+from fkd.config import Selection, TrainConfig
 from fkd.errors import ConfigError, FkdError
 from fkd.evaluate import Accuracy
 from fkd.machine import held, write_whole
 from fkd.progress import note
-from fkd.recipes import Selection, TrainConfig
 from fkd.schedule import Schedule
 from fkd.students import StudentCard
 from fkd.tracking import METRICS, open_tracker, read_metrics

@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from fkd.calibration import whole_labels
-from fkd.config import Scheme
+from fkd.config import Scheme, Selection
 from fkd.errors import ConfigError
 from fkd.losses import entropy
 from fkd.picks import Bools, Picks
 from fkd.progress import note, progress
-from fkd.recipes import Selection
 from fkd.store import LabelStore
 
 # Crops whose labels are restored at a time: float32 values of a top-10 label stay in the cache.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.attributes import to_json
-from fkd.config import Preprocessing
+from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError, FkdError, Stopped, first_line, of_compiler
 from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
@@ -24,7 +24,6 @@ from fkd.machine import Download, StopRequest, device_memory, remembered_signals
 from fkd.picks import Picks
 from fkd.plots import plot_runs
 from fkd.progress import note, progress
-from fkd.recipes import TrainConfig
 from fkd.renderer import Renderer
 from fkd.runs import Run, open_run
 from fkd.schedule import Schedule, learning_rate

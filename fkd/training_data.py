@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from fkd.config import TrainConfig
 from fkd.errors import ConfigError, ImagesError, StoreError
 from fkd.evaluate import match_classes
 from fkd.images import (
@@ -17,7 +18,6 @@ from fkd.images import (
 from fkd.machine import physical_memory
 from fkd.probe import drift
 from fkd.progress import note
-from fkd.recipes import TrainConfig
 from fkd.schedule import Schedule
 from fkd.softlabels import check_reading
 from fkd.store import LabelStore

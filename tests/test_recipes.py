@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fkd import FkdError, Optim, TrainConfig
+from fkd.config import RECIPES
 from fkd.learner import build_optimizer
-from fkd.recipes import RECIPES
 from fkd.schedule import Schedule
 from fkd.train import evaluation_steps, rate_at
 

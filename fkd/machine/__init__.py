@@ -7,7 +7,7 @@ lock keeps other processes out of a folder, and a signal waits until the work is
 from fkd.machine.device import device_memory, own_device, place, resolve_device
 from fkd.machine.files import aside_of, sync, write_aside, write_whole
 from fkd.machine.locks import held
-from fkd.machine.memory import keep_freed_memory, physical_memory
+from fkd.machine.memory import physical_memory
 from fkd.machine.signals import StopRequest, remembered_signals
 from fkd.machine.transfer import Download, page_locked, upload
 
@@ -17,7 +17,6 @@ __all__ = [
     "aside_of",
     "device_memory",
     "held",
-    "keep_freed_memory",
     "own_device",
     "page_locked",
     "physical_memory",

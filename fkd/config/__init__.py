@@ -1,0 +1,63 @@
+"""What a user may choose, as frozen dataclasses that are checked once, when they are built.
+
+Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `ShowConfig` and
+`PackConfig`. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
+imports torch, so the command line parses and refuses at once.
+"""
+
+from fkd.config.check import CheckConfig
+from fkd.config.checks import MAX_BATCH, MAX_BOUND, MAX_CROPS, MAX_WORKERS, check_count
+from fkd.config.groups import LOSSES, LR_SCHEDULES, OPTIMIZERS, Augment, Objective, Optim, Selection
+from fkd.config.label import LabelConfig
+from fkd.config.models import (
+    AMPS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Amp,
+    Engine,
+    Preprocessing,
+    TeacherChoice,
+    Triple,
+)
+from fkd.config.pack import Bound, PackConfig
+from fkd.config.scheme import Scheme
+from fkd.config.show import ShowConfig
+from fkd.config.train import RECIPES, TrainConfig
+from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Rendering, ViewPolicy
+
+__all__ = [
+    "AMPS",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "INTERPOLATIONS",
+    "LOSSES",
+    "LR_SCHEDULES",
+    "MAX_BATCH",
+    "MAX_BOUND",
+    "MAX_CROPS",
+    "MAX_WORKERS",
+    "OPTIMIZERS",
+    "RECIPES",
+    "RENDERS",
+    "Amp",
+    "Augment",
+    "Bound",
+    "CheckConfig",
+    "Engine",
+    "Interpolation",
+    "LabelConfig",
+    "Objective",
+    "Optim",
+    "PackConfig",
+    "Preprocessing",
+    "Render",
+    "Rendering",
+    "Scheme",
+    "Selection",
+    "ShowConfig",
+    "TeacherChoice",
+    "TrainConfig",
+    "Triple",
+    "ViewPolicy",
+    "check_count",
+]

@@ -1,0 +1,60 @@
+"""Bounds of what a user may choose, and the refusals that name a flag."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fkd.errors import ConfigError
+
+# A seed is part of the key of a Philox generator, whose words have 64 bits.
+MAX_SEED = 2**63 - 1
+MAX_CROPS = 65_536
+MAX_SIZE = 4096
+MAX_BATCH = 1_000_000
+MAX_WORKERS = 1024
+MAX_BOUND = 65_500  # the longest side that libjpeg writes
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise `ConfigError` unless `low <= value <= high`; `name` is the flag as the user typed it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"{name} is {value!r}; it must be a number")
+    if not low <= value <= high:
+        shown = (
+            f"{value:g}" if abs(value) < 1e300 or not isinstance(value, int) else "far too large"
+        )
+        raise ConfigError(
+            f"{name} is {shown}; it must lie between {_plain(low)} and {_plain(high)}"
+        )
+
+
+def as_paths(config: object, *names: str) -> None:
+    """Let paths be given as text, as from a script of a few lines."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, str):
+            object.__setattr__(config, name, Path(value))
+
+
+def _plain(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+
+
+def check_count(name: str, value: int, low: int, high: int) -> None:
+    """Raise `ConfigError` unless `value` is a whole number and `low <= value <= high`."""
+    check_range(name, value, low, high)
+    if not isinstance(value, int):
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise `ConfigError` unless `value` is one of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{name} {value!r} is unknown; choose {', '.join(choices)}")
+
+
+def check_pair(name: str, pair: tuple[float, float], low: float, high: float) -> None:
+    """Raise `ConfigError` unless both numbers lie in `[low, high]` and stand in rising order."""
+    for value in pair:
+        check_range(name, value, low, high)
+    if pair[0] > pair[1]:
+        raise ConfigError(f"{name} is {pair[0]:g} {pair[1]:g}; the smaller number comes first")

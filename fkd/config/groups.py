@@ -1,0 +1,144 @@
+"""The groups of settings that a training run has."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from fkd.config.checks import check_choice, check_count, check_range
+from fkd.errors import ConfigError
+
+OPTIMIZERS = ("sgd", "adamw", "adam")
+LR_SCHEDULES = ("cosine", "constant")
+LOSSES = ("ce", "kl")
+MAX_SURE_EVERY = 1000
+
+
+@dataclass(frozen=True)
+class Optim:
+    """The optimizer, its learning rate over time, and what holds the weights back.
+
+    `lr` is the rate at 1024 views a step and is scaled linearly with the batch (Goyal et al. 2017);
+    `min_lr` is where the cosine ends, as it is. `momentum` is Adam's first beta too. `decay_norms` says
+    whether biases and the weights of norms decay as well. `clip_grad` bounds the gradient's norm; 0 and
+    None do not.
+    """
+
+    optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
+    lr: float = 0.1
+    min_lr: float = 0.0
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    decay_norms: bool = True
+    clip_grad: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("--lr-schedule", self.lr_schedule, LR_SCHEDULES)
+        check_range("--lr", self.lr, 0, 1e3)
+        check_range("--min-lr", self.min_lr, 0, 1e3)
+        check_range("--warmup-epochs", self.warmup_epochs, 0, 1e6)
+        check_range("--momentum", self.momentum, 0, 0.9999)
+        check_range("--weight-decay", self.weight_decay, 0, 10)
+        if self.clip_grad is not None:
+            check_range("--clip-grad", self.clip_grad, 0, 1e9)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the student is asked for.
+
+    The soft loss is cross-entropy to the soft label, or KL, which has the same gradient and is zero
+    where they agree. `student_temperature` T divides the student's logits and multiplies the soft loss
+    by T², so that its gradient keeps its size (Hinton et al. 2015); the labels are re-tempered apart from
+    it. `hard_weight` is the share of the loss that looks at the folder's class; with `hard_weight_end`
+    it moves there linearly over the run (teacher annealing, Clark et al. 2019). `label_smoothing` is
+    of the hard part.
+    """
+
+    loss: Literal["ce", "kl"] = "ce"
+    student_temperature: float = 1.0
+    hard_weight: float = 0.0
+    hard_weight_end: float | None = None
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("--loss", self.loss, LOSSES)
+        check_range("--student-temperature", self.student_temperature, 1e-3, 1e3)
+        check_range("--hard-weight", self.hard_weight, 0, 1)
+        check_range("--label-smoothing", self.label_smoothing, 0, 1)
+        if self.hard_weight_end is not None:
+            check_range("--hard-weight-end", self.hard_weight_end, 0, 1)
+
+    def hard_weight_at(self, done: float) -> float:
+        """Return the share of the hard loss when `done` (0 to 1) of the run is over."""
+        if self.hard_weight_end is None:
+            return self.hard_weight
+        return self.hard_weight + (self.hard_weight_end - self.hard_weight) * done
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to a batch of views on the device.
+
+    `mixup` and `cutmix` are the alphas of their beta distributions, 0 for never; with both, each step
+    takes one of them. Labels are mixed in the same shares. `color_jitter` is the strength s: brightness,
+    contrast and saturation of each view are multiplied by factors from [1 - s, 1 + s].
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    color_jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("--mixup", self.mixup, 0, 100)
+        check_range("--cutmix", self.cutmix, 0, 100)
+        check_range("--color-jitter", self.color_jitter, 0, 1)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which stored crops a run takes, by what the store says of the teacher; by default all of them.
+
+    A crop's confidence is the largest probability of its label, its entropy is in nats. Crops below
+    `min_confidence` or above `max_entropy` are never taken. `calibrate` does two things more, an idea of
+    FerKD (Shen, ICCV 2023): of the crops whose confidence is above `sure_above` each is taken in one of
+    `sure_every` rounds through the stored crops, and those below `unsure_below` are trained on with the
+    folder's class, which gets 1 - `unsure_smoothing`; the other classes share the rest.
+    """
+
+    min_confidence: float = 0.0
+    max_entropy: float | None = None
+    calibrate: bool = False
+    sure_above: float = 0.95
+    sure_every: int = 4
+    unsure_below: float = 0.15
+    unsure_smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_range("--min-confidence", self.min_confidence, 0, 1)
+        if self.max_entropy is not None:
+            check_range("--max-entropy", self.max_entropy, 0, 100)
+        check_range("--sure-above", self.sure_above, 0, 1)
+        check_count("--sure-every", self.sure_every, 1, MAX_SURE_EVERY)
+        check_range("--unsure-below", self.unsure_below, 0, 1)
+        check_range("--unsure-smoothing", self.unsure_smoothing, 0, 1)
+        if self.unsure_below > self.sure_above:
+            raise ConfigError(
+                f"--unsure-below {self.unsure_below:g} is more than --sure-above {self.sure_above:g}; a "
+                "crop would be both"
+            )
+        if not self.calibrate:
+            self._refuse_what_does_nothing()
+
+    def _refuse_what_does_nothing(self) -> None:
+        for setting in fields(self):
+            of_calibration = setting.name.startswith(("sure_", "unsure_"))
+            if of_calibration and getattr(self, setting.name) != setting.default:
+                flag = f"--{setting.name.replace('_', '-')}"
+                raise ConfigError(f"{flag} does nothing without --calibrate; add --calibrate")
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether every crop is taken with the label that is stored."""
+        return not (self.min_confidence > 0 or self.max_entropy is not None or self.calibrate)

@@ -1,0 +1,63 @@
+"""One labelling run: `fkd label`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fkd.config.checks import (
+    MAX_BATCH,
+    MAX_CROPS,
+    MAX_WORKERS,
+    check_choice,
+    check_count,
+    check_range,
+)
+from fkd.config.models import Engine, TeacherChoice
+from fkd.config.scheme import Scheme
+from fkd.config.views import RENDERS, Render, ViewPolicy
+from fkd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """One labelling run: `fkd label`. `num_crops` is M, `batch_size` counts views.
+
+    The probabilities of several teachers are averaged; the student sees what the first one saw.
+    """
+
+    images: Path
+    teacher: TeacherChoice | tuple[TeacherChoice, ...]
+    out: Path = Path("labels.zarr")
+    num_crops: int = 200
+    views: ViewPolicy = field(default_factory=ViewPolicy)
+    scheme: Scheme = Scheme("topk", 10)
+    temperature: float = 1.0
+    batch_size: int = 256
+    workers: int = 2
+    device: str = "auto"
+    block_images: int | None = None
+    max_bad: float = 0.01
+    overwrite: bool = False
+    engine: Engine = Engine()
+    render: Render = "auto"
+
+    @property
+    def teachers(self) -> tuple[TeacherChoice, ...]:
+        """The teachers, of which there may be one."""
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    def __post_init__(self) -> None:
+        if not self.teachers:
+            raise ConfigError("--teacher is missing; name at least one")
+        check_count("--crops", self.num_crops, 1, MAX_CROPS)
+        check_range("--temperature", self.temperature, 1e-3, 1e3)
+        check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
+        check_count("--workers", self.workers, 1, MAX_WORKERS)
+        check_range("--max-bad", self.max_bad, 0, 1)
+        check_choice("--render", self.render, RENDERS)
+        if self.block_images is not None:
+            check_count("--block", self.block_images, 1, 65_536)
+        if self.scheme.kind == "topk" and self.scheme.tail == "smooth":
+            raise ConfigError(
+                f"--compress {self.scheme}: a store keeps the same bytes for topk{self.scheme.k} and "
+                f"{self.scheme}; store topk{self.scheme.k} and choose -smooth in `fkd train`"
+            )

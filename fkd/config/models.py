@@ -1,0 +1,73 @@
+"""Which teacher labels, what a network sees, and how it is run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fkd.config.checks import MAX_SIZE, check_choice, check_count, check_range
+from fkd.config.views import INTERPOLATIONS, Interpolation, Rendering
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Amp = Literal["off", "bf16", "fp16"]
+AMPS: tuple[Amp, ...] = ("off", "bf16", "fp16")
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What stands between a decoded image and a network: input size, normalisation, resampling.
+
+    `mean` and `std` are per channel (R, G, B), for pixels scaled to [0, 1]. `size` is the side of
+    the square input in pixels.
+    """
+
+    size: int = 224
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_count("--size", self.size, 1, MAX_SIZE)
+        for value in self.mean:
+            check_range("--mean", value, -10, 10)
+        for value in self.std:
+            check_range("--std", value, 1e-6, 100)
+        check_choice("--interpolation", self.interpolation, INTERPOLATIONS)
+
+    @property
+    def rendering(self) -> Rendering:
+        """The part that makes pixels; the rest is arithmetic on the device."""
+        return Rendering(self.size, self.interpolation)
+
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """Which teacher labels, and how its outputs meet the folder's classes.
+
+    `name` is a torchvision model, `timm:NAME`, a .pt2 or TorchScript file, or `package.module:function`.
+    `weights` is "default" (torchvision's download), "none" (random) or a state-dict file. The four
+    optional fields override what the weights' own metadata says of their preprocessing.
+    """
+
+    name: str
+    weights: str = "default"
+    classes_file: Path | None = None
+    all_classes: bool = False
+    size: int | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    interpolation: Interpolation | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a model is run: autocast precision and `torch.compile`."""
+
+    amp: Amp = "off"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("--amp", self.amp, AMPS)
