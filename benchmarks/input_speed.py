@@ -32,9 +32,9 @@ from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_image
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.crops import empty_views, render
 from fkd.images import dataset_root, decode, list_images
+from fkd.images.scenes import Scenes, render_dataset
 from fkd.progress import progress
 from fkd.renderer import Renderer
-from fkd.scenes import Scenes, render_dataset
 from fkd.schedule import Schedule
 from fkd.views import student_batches
 

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from fkd.dryrun import estimate_run
     from fkd.evaluate import Accuracy, evaluate_checkpoint
     from fkd.export import export_student
+    from fkd.images import PackReport, pack_images
     from fkd.label import label_images
     from fkd.loader import StudentLoader
     from fkd.losses import soft_cross_entropy
-    from fkd.pack import PackReport, pack_images
     from fkd.plots import plot_runs
     from fkd.show import show_store
     from fkd.softlabels import SoftLabels
@@ -53,7 +53,7 @@ _HOME = {
     "Comparison": "fkd.comparison",
     "LabelStatistics": "fkd.statistics",
     "LabelStore": "fkd.store",
-    "PackReport": "fkd.pack",
+    "PackReport": "fkd.images",
     "SoftLabels": "fkd.softlabels",
     "StudentLoader": "fkd.loader",
     "CheckReport": "fkd.verdicts",
@@ -65,7 +65,7 @@ _HOME = {
     "label_images": "fkd.label",
     "label_statistics": "fkd.statistics",
     "load_student": "fkd.checkpoints",
-    "pack_images": "fkd.pack",
+    "pack_images": "fkd.images",
     "plot_runs": "fkd.plots",
     "show_store": "fkd.show",
     "soft_cross_entropy": "fkd.losses",

@@ -41,7 +41,7 @@ def pack(
     config = PackConfig(
         images, out, bound, PackConfig.pixels if given is None else given, **options
     )
-    from fkd.pack import pack_images
+    from fkd.images import pack_images
 
     report = pack_images(config)
     for path, reason in report.bad[:_FEW]:

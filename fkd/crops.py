@@ -20,8 +20,6 @@ Flips = NDArray[np.bool_]  # [M]
 
 SAMPLER = "random-resized-crop-1"
 RENDERER = "torch-antialias-uint8-1"
-
-MAX_SIDE = 65_535  # boxes are u16
 _MAX_ASPECT = 64  # of what is resized to be evaluated
 
 _ATTEMPTS = 10

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from fkd.images import decode, list_images
-from fkd.scenes import CLASSES, Scenes, render_dataset
+from fkd.images.scenes import Scenes, render_dataset
+from fkd.images.shapes import CLASSES
 
 
 def test_the_same_seed_gives_the_same_files(tmp_path):

@@ -10,8 +10,8 @@ import torch
 
 from fkd import TeacherChoice
 from fkd.images import list_images
+from fkd.images.scenes import Scenes, render_dataset
 from fkd.machine import resolve_device
-from fkd.scenes import Scenes, render_dataset
 
 Figures = Mapping[str, object]  # numbers, words, or None for what does not apply
 

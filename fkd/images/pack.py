@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from fkd.config import MAX_BOUND, PackConfig
-from fkd.copies import alone, prepare, refuse_overlap, size_of_copy, write_copy
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, dataset_root, decode, inspect, list_images, val_folder
+from fkd.images.decoding import decode, inspect
+from fkd.images.folder import ImageList, dataset_root, list_images, val_folder
+from fkd.images.packed_folder import alone, prepare, refuse_overlap, size_of_copy, write_copy
 from fkd.progress import progress
 
 _JPEG = (".jpg", ".jpeg")

@@ -1,4 +1,4 @@
-"""The ordered list of an image folder, its fingerprint, and decoding.
+"""The ordered list of an image folder, and its fingerprint.
 
 The image index, a position in this list, is the key of everything that a store holds.
 """
@@ -6,43 +6,18 @@ The image index, a position in this list, is the key of everything that a store 
 import hashlib
 import os
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
-import torchvision.io  # noqa: F401  registers torch.ops.image
-import xxhash
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
-from fkd.crops import MAX_SIDE
-from fkd.errors import DecodeError, ImagesError, first_line
+from fkd.errors import ImagesError
 from fkd.progress import progress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
 
-# Pillow knows dozens of formats, some of which start other programs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
-
-# Why an image has no labels. The position is the code in a store's `status`; 0 is a labelled image.
-REASONS = ("labelled", "missing", "unreadable", "empty", "damaged", "too large")
-
-# JPEG goes to torchvision's operators, without their Python wrappers: those warn at each call since
-# 0.29, because the operators will move to another package. Where there are none Pillow decodes JPEG
-# too, to the same pixels (both are libjpeg-turbo inside), up to a third slower. All other formats go to
-# Pillow: torchvision's PNG decoder ends the process on a damaged file.
-_NATIVE = hasattr(torch.ops.image, "decode_jpeg") and hasattr(torch.ops.image, "read_file")
-_RGB = 3
-
 # File sizes are kept in 32 bits, and larger ones as this.
 MAX_NUM_BYTES = 2**32 - 1
-
-_MAX_FILE_BYTES = 2**31
-
-# Above this a decoded image alone takes half a gigabyte; Pillow calls such files decompression bombs.
-MAX_PIXELS = 178_956_970
 
 
 @dataclass(frozen=True)
@@ -178,90 +153,3 @@ def first_difference(
 def _order(path: str) -> tuple[str, str]:
     """Return the key by which a list is sorted: the class first, then the whole path."""
     return path.split("/", 1)[0], path
-
-
-def read_file(path: str) -> bytearray:
-    """Return the bytes of an image file; raises `DecodeError` where there are none, or far too many.
-
-    torchvision's own reader maps the file into memory, and each unmapping stops all threads.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > _MAX_FILE_BYTES:
-                raise DecodeError(path, "too large", f"{size:,} bytes")
-            encoded = bytearray(file.readall())
-    except OSError as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        raise DecodeError(path, reason, first_line(error)) from error
-    if not encoded:
-        raise DecodeError(path, "empty", "no bytes")
-    return encoded
-
-
-def content_hash(encoded: bytearray) -> int:
-    """Return the hash by which a file's content is known again: XXH3 of 64 bits, never 0.
-
-    It finds what happened, files that were swapped or made anew, at a hundredth of the cost of decoding.
-    It is no proof against whoever means to deceive.
-    """
-    return xxhash.xxh3_64_intdigest(encoded) or 1
-
-
-def decode(path: str, encoded: bytearray | None = None) -> Tensor:
-    """Decode one file to RGB, uint8 [3, H, W]; greyscale, palette, CMYK and alpha are converted.
-
-    `encoded` is its content, if it has been read. EXIF orientation is left alone, as torchvision's
-    ImageFolder does. Raises `DecodeError`.
-    """
-    encoded = read_file(path) if encoded is None else encoded
-    if not _NATIVE or encoded[:3] != b"\xff\xd8\xff":
-        return _decode_with_pillow(path, encoded)
-    try:
-        content = torch.frombuffer(encoded, dtype=torch.uint8)
-        pixels: Tensor = torch.ops.image.decode_jpeg(content, _RGB, False)
-    except RuntimeError:
-        # Pillow says in words what is wrong with the file; torchvision's messages name C++ files.
-        return _decode_with_pillow(path, encoded)
-    return pixels
-
-
-def _decode_with_pillow(path: str, encoded: bytearray) -> Tensor:
-    try:
-        with Image.open(BytesIO(encoded), formats=_FORMATS) as file:
-            check_dimensions(path, *file.size)
-            if file.mode.startswith("I;16"):
-                # Pillow would clip 16-bit grey at 255 instead of scaling it.
-                grey = (np.array(file).astype(np.uint16) >> 8).astype(np.uint8)
-                array = np.repeat(grey[..., None], 3, axis=2)
-            else:
-                array = np.array(file.convert("RGB"))
-    except DecodeError:
-        raise
-    except Exception as error:  # a decoder raises whatever it likes on what a stranger wrote
-        raise DecodeError(path, _reason(error), first_line(error)) from error
-    return torch.from_numpy(array).permute(2, 0, 1)
-
-
-def check_dimensions(path: str, width: int, height: int) -> None:
-    """Refuse an image whose pixels would not fit in memory, or whose sides would not fit in a box."""
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise DecodeError(path, "too large", f"{width}×{height} pixels")
-
-
-def inspect(path: str) -> bytearray:
-    """Return a file's content; refuse one that is missing, empty or, when decoded, a bomb."""
-    encoded = read_file(path)
-    try:
-        with Image.open(BytesIO(encoded), formats=_FORMATS) as file:
-            check_dimensions(path, *file.size)
-    except DecodeError:
-        raise
-    except Exception as error:  # as above
-        raise DecodeError(path, _reason(error), first_line(error)) from error
-    return encoded
-
-
-def _reason(error: Exception) -> str:
-    bomb = isinstance(error, (Image.DecompressionBombError, MemoryError))
-    return "too large" if bomb else "damaged"

@@ -1,0 +1,39 @@
+"""The files of an image folder.
+
+`list_images` puts them into the order that gives each image its index. `decode` turns a file into
+pixels, or says for which of the `REASONS` it cannot. `pack_images` copies a folder in smaller
+pixels.
+
+Example images come from `fkd.images.scenes`, which is imported as a module.
+"""
+
+from fkd.images.decoding import REASONS, content_hash, decode, inspect, read_file
+from fkd.images.folder import (
+    EXTENSIONS,
+    MAX_NUM_BYTES,
+    ImageList,
+    dataset_root,
+    fingerprint,
+    first_difference,
+    list_images,
+    val_folder,
+)
+from fkd.images.pack import PackReport, pack_images
+
+__all__ = [
+    "EXTENSIONS",
+    "MAX_NUM_BYTES",
+    "REASONS",
+    "ImageList",
+    "PackReport",
+    "content_hash",
+    "dataset_root",
+    "decode",
+    "fingerprint",
+    "first_difference",
+    "inspect",
+    "list_images",
+    "pack_images",
+    "read_file",
+    "val_folder",
+]
