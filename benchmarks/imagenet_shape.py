@@ -23,10 +23,10 @@ from peak import peak_mib
 from synthetic_labels import CLASSES, create_store, make_labels
 
 from fkd import CheckConfig, LabelStore, Scheme, check_store
+from fkd.labels import quantize
 from fkd.layout import StoreSpec
 from fkd.progress import progress
 from fkd.slabs import Block
-from fkd.softlabels import quantize
 
 SOURCE_IMAGES = 100
 DISTINCT = 2

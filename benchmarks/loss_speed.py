@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fkd import Scheme, soft_cross_entropy
-from fkd.softlabels import Quantized, restore
+from fkd.labels import Quantized, restore
 
 CLASSES = (1000, 21_841)
 TOP5 = Scheme("topk", 5)

@@ -29,9 +29,9 @@ from torchvision.transforms import v2
 
 from fkd import LabelStore, StudentLoader, soft_cross_entropy
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
+from fkd.labels import SoftLabels
 from fkd.machine import place, resolve_device
 from fkd.progress import progress
-from fkd.softlabels import SoftLabels
 from fkd.zoo import build
 
 TEACHERS = ("resnet50", "resnet152")

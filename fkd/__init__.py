@@ -38,11 +38,10 @@ if TYPE_CHECKING:
     from fkd.export import export_student
     from fkd.images import PackReport, pack_images
     from fkd.label import label_images
+    from fkd.labels import SoftLabels, soft_cross_entropy
     from fkd.loader import StudentLoader
-    from fkd.losses import soft_cross_entropy
     from fkd.plots import plot_runs
     from fkd.show import show_store
-    from fkd.softlabels import SoftLabels
     from fkd.statistics import LabelStatistics, label_statistics
     from fkd.store import LabelStore
     from fkd.train import train_student
@@ -54,7 +53,7 @@ _HOME = {
     "LabelStatistics": "fkd.statistics",
     "LabelStore": "fkd.store",
     "PackReport": "fkd.images",
-    "SoftLabels": "fkd.softlabels",
+    "SoftLabels": "fkd.labels",
     "StudentLoader": "fkd.loader",
     "CheckReport": "fkd.verdicts",
     "check_store": "fkd.check",
@@ -68,7 +67,7 @@ _HOME = {
     "pack_images": "fkd.images",
     "plot_runs": "fkd.plots",
     "show_store": "fkd.show",
-    "soft_cross_entropy": "fkd.losses",
+    "soft_cross_entropy": "fkd.labels",
     "train_student": "fkd.train",
 }
 

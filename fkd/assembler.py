@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 from fkd.errors import DecodeError
 from fkd.images import REASONS
+from fkd.labels import Quantized
 from fkd.layout import StoreSpec
 from fkd.slabs import Block
-from fkd.softlabels import Quantized
 from fkd.teacher_views import TeacherBatch
 
 

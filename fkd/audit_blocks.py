@@ -7,9 +7,10 @@ import numpy as np
 
 from fkd.crops import SAMPLER, sample_views
 from fkd.errors import BlockError
+from fkd.labels import disordered, label_fault
 from fkd.layout import StoreSpec
 from fkd.progress import progress
-from fkd.sanity import disordered, label_fault, outside
+from fkd.sanity import outside
 from fkd.slabs import Slab
 from fkd.store import LabelStore
 from fkd.verdicts import BlockFault

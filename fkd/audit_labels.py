@@ -13,9 +13,9 @@ from fkd.crops import empty_views
 from fkd.errors import ConfigError
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
+from fkd.labels import Quantized, SoftLabels, divergence, quantize, restore
 from fkd.progress import progress
 from fkd.renderer import Renderer, render_views
-from fkd.softlabels import Quantized, SoftLabels, divergence, quantize, restore
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.config import Scheme, TrainConfig
-from fkd.softlabels import Quantized, SoftLabels, restore
+from fkd.labels import Quantized, SoftLabels, restore, whole_labels
 
 
 def training_labels(
@@ -26,11 +26,6 @@ def training_labels(
         return labels
     unsure = whole_labels(kept, stored, num_classes).confidence < how.unsure_below
     return harden(labels, unsure, targets, num_classes, how.unsure_smoothing)
-
-
-def whole_labels(kept: Quantized, stored: Scheme, num_classes: int) -> SoftLabels:
-    """Return all that is stored of each label: a crop's confidence and entropy are those of this."""
-    return restore(kept, stored, stored.whole, num_classes)
 
 
 def harden(

@@ -7,19 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fkd.errors import StoreError
 from fkd.histograms import Histogram
-from fkd.losses import entropy
+from fkd.labels import cross_entropy, entropy
 from fkd.progress import progress
-from fkd.softlabels import SoftLabels
 from fkd.store import LabelStore
 from fkd.sweep import Piece, Sweep, swept
-
-# The full scheme stores no lower log-probability, so a class that a teacher rules out altogether costs
-# as much in every scheme, and never infinitely much.
-_LOG_FLOOR = -100.0
 
 _MOST_NATS = 32.0  # a code goes to e^-31.75 of the largest value
 
@@ -138,23 +132,3 @@ class _Tally:
             return None
         crossed, reverse, own, others = (self._sums / num_crops).tolist()
         return Divergences(crossed, reverse, own, others, self._crossed)
-
-
-def cross_entropy(p: SoftLabels, q: SoftLabels, num_classes: int) -> Tensor:
-    """Return H(p, q) per crop, f32 [B]; where q is zero its log counts as -100.
-
-    Of two sparse labels nothing of size C is made: log q is looked up for the classes that p keeps, and
-    the others enter as one sum.
-    """
-    if p.index is None or q.index is None:
-        return -(p.dense(num_classes) * _log(q.dense(num_classes))).sum(dim=1)
-    log_value, log_tail = _log(q.value), _log(q.tail)
-    same = p.index[:, :, None] == q.index[:, None, :]
-    gain = log_value - log_tail[:, None]
-    kept = log_tail[:, None] + (same * gain[:, None, :]).sum(dim=2)
-    all_classes = log_value.sum(dim=1) + (num_classes - q.index.shape[1]) * log_tail
-    return -(p.value * kept).sum(dim=1) - p.tail * (all_classes - kept.sum(dim=1))
-
-
-def _log(probs: Tensor) -> Tensor:
-    return probs.log().clamp(min=_LOG_FLOOR)

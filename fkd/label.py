@@ -17,6 +17,7 @@ from fkd.config import LabelConfig
 from fkd.crops import RENDERER, SAMPLER
 from fkd.errors import DecodeError, ImagesError, SoftLabelError, StoreError
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
+from fkd.labels import Quantized, faulty_rows, quantize
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.machine import Download, device_memory, held, resolve_device
 from fkd.preflight import check_teachers
@@ -24,7 +25,6 @@ from fkd.probe import drift, probe
 from fkd.progress import note, progress
 from fkd.ranks import Ranks
 from fkd.renderer import Renderer
-from fkd.softlabels import Quantized, faulty_rows, quantize
 from fkd.store import LabelStore
 from fkd.teacher_views import TeacherBatch, teacher_batches
 from fkd.teachers import Ensemble, load_teachers

@@ -15,9 +15,8 @@ from fkd.config import Optim, Scheme, TrainConfig
 from fkd.crops import normalize
 from fkd.errors import ConfigError, FkdError
 from fkd.group import Group
-from fkd.losses import distillation_loss
+from fkd.labels import SoftLabels, distillation_loss
 from fkd.machine import place, upload
-from fkd.softlabels import SoftLabels
 from fkd.students import StudentCard
 from fkd.views import StudentBatch
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from fkd.arrays import Arrays
 from fkd.blocks import WHOLE_REMEDY, BlockFiles
 from fkd.errors import BlockError, StoreError, first_line
+from fkd.labels import label_fault
 from fkd.layout import StoreSpec, array_layouts
 from fkd.packing import unpack_boxes, unpack_codes, unpack_ids
-from fkd.sanity import label_fault, outside
+from fkd.sanity import outside
 from fkd.slabs import Slab
 
 Array = NDArray[Any]

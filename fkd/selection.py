@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fkd.calibration import whole_labels
 from fkd.config import Scheme, Selection
 from fkd.errors import ConfigError
-from fkd.losses import entropy
+from fkd.labels import entropy, whole_labels
 from fkd.picks import Bools, Picks
 from fkd.progress import note, progress
 from fkd.store import LabelStore

@@ -11,8 +11,8 @@ from fkd.errors import ImagesError
 from fkd.figures import Picture
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
+from fkd.labels import SoftLabels
 from fkd.slabs import Slab
-from fkd.softlabels import SoftLabels
 from fkd.statistics import UnsureCrop
 from fkd.store import LabelStore
 from fkd.sweep import restored

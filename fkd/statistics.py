@@ -14,9 +14,8 @@ from torch import Tensor
 
 from fkd.errors import StoreError
 from fkd.histograms import Histogram
-from fkd.losses import entropy
+from fkd.labels import SoftLabels, entropy
 from fkd.progress import progress
-from fkd.softlabels import SoftLabels
 from fkd.store import LabelStore
 from fkd.sweep import Piece, Sweep, swept
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fkd.labels import SoftLabels, restore
 from fkd.slabs import Slab
-from fkd.softlabels import SoftLabels, restore
 from fkd.store import LabelStore
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %

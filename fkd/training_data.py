@@ -15,11 +15,11 @@ from fkd.images import (
     list_images,
     val_folder,
 )
+from fkd.labels import check_reading
 from fkd.machine import physical_memory
 from fkd.probe import drift
 from fkd.progress import note
 from fkd.schedule import Schedule
-from fkd.softlabels import check_reading
 from fkd.store import LabelStore
 
 # Images of a store's list, from each end, that are looked for where the store says they are.

@@ -12,6 +12,7 @@ from fkd.config import Rendering
 from fkd.crops import Boxes, Flips
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
+from fkd.labels import Quantized
 from fkd.machine import upload
 from fkd.picks import Bools, PickedVisits, Picks, whole_visits
 from fkd.prefetch import SlabReader
@@ -19,7 +20,6 @@ from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
 from fkd.resample import CropTable, render_table
 from fkd.schedule import Schedule
 from fkd.slabs import Slab
-from fkd.softlabels import Quantized
 from fkd.stagger import dealt, decoded_steps
 from fkd.store import LabelStore
 

@@ -37,10 +37,10 @@ from fkd.evaluate import evaluate
 from fkd.images import ImageList, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.info import bytes_per_crop
+from fkd.labels import restore
 from fkd.machine import place, resolve_device
 from fkd.progress import progress
 from fkd.schedule import learning_rate
-from fkd.softlabels import restore
 from fkd.zoo import build
 
 

@@ -7,8 +7,7 @@ from torch.nn import functional
 
 from fkd import Augment, Objective, Scheme
 from fkd.augment import jitter, mix
-from fkd.losses import distillation_loss
-from fkd.softlabels import quantize, restore
+from fkd.labels import distillation_loss, quantize, restore
 
 TOP = Scheme("topk", 3)
 

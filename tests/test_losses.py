@@ -5,8 +5,7 @@ import torch
 from torch.nn import functional
 
 from fkd import Objective, Scheme
-from fkd.losses import distillation_loss, soft_cross_entropy
-from fkd.softlabels import quantize, restore
+from fkd.labels import distillation_loss, quantize, restore, soft_cross_entropy
 
 
 @pytest.mark.parametrize("reading", ["full", "hard", "smooth", "topk5", "topk5-smooth"])

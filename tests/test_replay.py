@@ -10,9 +10,9 @@ from torchvision.transforms.v2 import functional
 
 from fkd import LabelStore, Scheme, TeacherChoice, label_images
 from fkd.images import list_images
+from fkd.labels import quantize
 from fkd.renderer import Renderer
 from fkd.schedule import Schedule
-from fkd.softlabels import quantize
 from fkd.views import student_batches
 
 SIZE = 32

@@ -26,13 +26,13 @@ from fkd.cli import main
 from fkd.crops import empty_views, render
 from fkd.errors import Stopped
 from fkd.images import decode, list_images
+from fkd.labels import quantize, restore
 from fkd.picks import Picks
 from fkd.renderer import Renderer
 from fkd.runs import Run
 from fkd.schedule import Schedule
 from fkd.selection import select_crops
 from fkd.slabs import Block
-from fkd.softlabels import quantize, restore
 from fkd.views import student_batches
 
 UNUSABLE = 5  # an image of the store below that has no labels

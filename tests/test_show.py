@@ -29,8 +29,7 @@ from fkd.attributes import digest
 from fkd.crops import empty_views, render
 from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
 from fkd.images import decode, list_images
-from fkd.losses import entropy
-from fkd.softlabels import restore
+from fkd.labels import entropy, restore
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fkd import Scheme
 from fkd.errors import ConfigError, SoftLabelError
-from fkd.softlabels import divergence, faulty_rows, quantize, restore
+from fkd.labels import divergence, faulty_rows, quantize, restore
 
 READINGS = ["hard", "smooth", "topk1", "topk3", "topk3-smooth", "topk10", "topk10-smooth"]
 

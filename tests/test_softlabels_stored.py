@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fkd import Scheme
-from fkd.softlabels import quantize, restore
+from fkd.labels import quantize, restore
 
 PAIRS = [
     ("full", "full"), ("full", "hard"), ("full", "smooth"), ("full", "topk4"),

@@ -16,8 +16,8 @@ from test_store import make_spec
 
 from fkd import LabelStore, Scheme
 from fkd.images import REASONS, ImageList, fingerprint
+from fkd.labels import restore
 from fkd.layout import array_layouts
-from fkd.softlabels import restore
 
 GOLDEN = Path(__file__).parent / "golden"
 PAGE = (Path(__file__).parents[1] / "docs" / "store-format.md").read_text("utf-8")

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from fkd import TrainConfig, train_student
+from fkd.labels import SoftLabels
 from fkd.learner import Learner
-from fkd.softlabels import SoftLabels
 from fkd.teachers import Teacher
 from fkd.views import StudentBatch
 

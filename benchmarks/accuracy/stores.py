@@ -22,11 +22,11 @@ from fkd.config import Amp, Engine, Rendering
 from fkd.crops import empty_views, normalize, render
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode
+from fkd.labels import quantize
 from fkd.layout import StoreSpec
 from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.slabs import Block
-from fkd.softlabels import quantize
 from fkd.sources import Source, open_source
 from fkd.teachers import Teacher, load_teachers
 

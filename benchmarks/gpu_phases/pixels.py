@@ -9,10 +9,10 @@ from fkd import Engine, LabelConfig, Scheme, TeacherChoice, label_images
 from fkd.config import Amp, Interpolation, Render, ViewPolicy
 from fkd.crops import empty_views, render, sample_views
 from fkd.images import ImageList, dataset_root, decode, list_images
+from fkd.labels import quantize
 from fkd.renderer import Renderer
 from fkd.resample import CropTable, _taps, render_table
 from fkd.schedule import Schedule
-from fkd.softlabels import quantize
 from fkd.store import LabelStore
 from fkd.teachers import load_teachers
 from fkd.views import student_batches

@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fkd.config import Objective
-from fkd.softlabels import SoftLabels
+from fkd.labels.measures import entropy
+from fkd.labels.soft import SoftLabels
 
 
 def soft_cross_entropy(logits: Tensor, labels: SoftLabels) -> Tensor:
@@ -48,16 +49,6 @@ class _SparseCrossEntropy(torch.autograd.Function):
         gradient.mul_(mass[:, None]).sub_(tail[:, None])
         gradient.scatter_add_(1, index, tail[:, None] - value)
         return gradient.mul_(of_loss[:, None]), None, None, None
-
-
-def entropy(labels: SoftLabels, num_classes: int) -> Tensor:
-    """Return -Σ_c p_c log p_c per crop, f32 [B]: what no student can get below."""
-    kept: Tensor = torch.special.entr(labels.value).sum(dim=1)
-    if labels.index is None:
-        return kept
-    others = num_classes - labels.index.shape[1]
-    spread: Tensor = torch.special.entr(labels.tail)
-    return kept + others * spread
 
 
 def distillation_loss(
