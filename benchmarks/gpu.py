@@ -154,7 +154,7 @@ def compiling(setting: Setting) -> Iterator[None]:
 def compile_one(role: str, name: str, device: str) -> None:
     """Compile a network as it will be asked for: the process that `compiling` starts."""
     from fkd.machine import place
-    from fkd.zoo import build
+    from fkd.models import build
 
     model = place(build(name, 20 if role == "teacher" else 1000, 224), torch.device(device))
     views = torch.rand(256, 3, 224, 224, device=device).contiguous(

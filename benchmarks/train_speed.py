@@ -31,8 +31,8 @@ from fkd import LabelStore, StudentLoader, soft_cross_entropy
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.labels import SoftLabels
 from fkd.machine import place, resolve_device
+from fkd.models import build
 from fkd.progress import progress
-from fkd.zoo import build
 
 TEACHERS = ("resnet50", "resnet152")
 VISITS = (1, 4, 8)

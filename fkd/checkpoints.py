@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fkd import zoo
+from fkd import models
 from fkd.config import Preprocessing
 from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
@@ -86,7 +86,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
     try:
-        content = zoo.read_file(path)
+        content = models.read_file(path)
         if not isinstance(content, dict):
             raise TypeError(f"it holds a {type(content).__name__}")
         version, said = content["checkpoint_version"], content["student_card"]
@@ -114,5 +114,5 @@ def load_student(path: Path, *, ema: bool = False) -> tuple[StudentCard, nn.Modu
     card: StudentCard = content["student_card"]
     weights: dict[str, Tensor] = dict(content["ema" if ema else "student"])
     model = build_student(card)
-    zoo.load_weights(model, weights, f"checkpoint {path}")
+    models.load_weights(model, weights, f"checkpoint {path}")
     return card, model.eval()

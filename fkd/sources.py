@@ -16,7 +16,7 @@ import torch
 import torchvision
 from torch import nn
 
-from fkd import zoo
+from fkd import models
 from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice
 from fkd.errors import ModelError, first_line
 from fkd.machine import place
@@ -48,9 +48,9 @@ def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -
         model, said = _open_torchvision(choice, num_classes)
     preprocessing = _override(said, choice)
     model = model.eval().requires_grad_(False)
-    weights_hash = zoo.weights_hash(model)
+    weights_hash = models.weights_hash(model)
     remedy = "choose another --size, or leave it to the weights"
-    outputs = zoo.check_fit(model, 2, preprocessing.size, f"teacher {choice.name}", remedy)
+    outputs = models.check_fit(model, 2, preprocessing.size, f"teacher {choice.name}", remedy)
     return Source(place(model, device), preprocessing, weights_hash, outputs)
 
 
@@ -68,7 +68,7 @@ def _override(said: Preprocessing, choice: TeacherChoice) -> Preprocessing:
 
 
 def _open_torchvision(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Preprocessing]:
-    zoo.check_name(choice.name, "teacher")
+    models.check_name(choice.name, "teacher")
     weights = torchvision.models.get_model_weights(choice.name).DEFAULT
     transforms = weights.transforms()
     said = Preprocessing(
@@ -88,7 +88,7 @@ def _open_torchvision(choice: TeacherChoice, num_classes: int) -> tuple[nn.Modul
             f"teacher {choice.name} cannot be read from a state-dict file, which does not say how its "
             "input is transformed; use --teacher-weights default, or another teacher"
         )
-    return _build(choice, num_classes, lambda n: zoo.build(choice.name, n, size)), said
+    return _build(choice, num_classes, lambda n: models.build(choice.name, n, size)), said
 
 
 def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Module]) -> nn.Module:
@@ -98,10 +98,10 @@ def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Mo
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return build(num_classes)
-    state = zoo.read_state_dict(Path(choice.weights))
+    state = models.read_state_dict(Path(choice.weights))
     what = f"weights {choice.weights}"
-    model = build(zoo.num_outputs(choice.name, state, build, what))
-    zoo.load_weights(model, state, what)
+    model = build(models.num_outputs(choice.name, state, build, what))
+    models.load_weights(model, state, what)
     return model
 
 
@@ -116,15 +116,15 @@ def _no_download(choice: TeacherChoice, url: str, error: Exception) -> ModelErro
 
 
 def _open_timm(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Preprocessing]:
-    timm = zoo.import_timm(choice.name)
-    name = zoo.timm_name(choice.name, "teacher")
+    timm = models.import_timm(choice.name)
+    name = models.timm_name(choice.name, "teacher")
     if choice.weights == "default":
         try:
             model: nn.Module = timm.create_model(name, pretrained=True)
         except Exception as error:  # the hub's client raises a dozen kinds
             raise _no_download(choice, "the model hub of timm", error) from error
     else:
-        model = _build(choice, num_classes, lambda n: zoo.build(choice.name, n, choice.size))
+        model = _build(choice, num_classes, lambda n: models.build(choice.name, n, choice.size))
     config: dict[str, Any] = timm.data.resolve_model_data_config(model)
     resampling = config["interpolation"]
     said = Preprocessing(
@@ -179,7 +179,7 @@ def _try(model: Model, choice: TeacherChoice, size: int, device: torch.device, r
             f"teacher {choice.name} cannot take 3 views of {size} px ({type(error).__name__}: "
             f"{first_line(error)}); {remedy}"
         ) from error
-    return zoo.count_outputs(said, f"teacher {choice.name}")
+    return models.count_outputs(said, f"teacher {choice.name}")
 
 
 def _open_function(choice: TeacherChoice, device: torch.device) -> Source:
@@ -189,12 +189,12 @@ def _open_function(choice: TeacherChoice, device: torch.device) -> Source:
         parameter.requires_grad_(False)
     preprocessing = _override(Preprocessing(), choice)
     outputs = _try(model, choice, preprocessing.size, device, "mend it, or give another --size")
-    return Source(model, preprocessing, zoo.weights_hash(model), outputs)
+    return Source(model, preprocessing, models.weights_hash(model), outputs)
 
 
 def _call_function(choice: TeacherChoice) -> nn.Module:
     try:
-        model = zoo.find_function(choice.name)()
+        model = models.find_function(choice.name)()
     except (Exception, SystemExit) as error:  # it is the user's own code that runs here
         raise ModelError(
             f"teacher {choice.name}: {type(error).__name__}: {first_line(error)}; "

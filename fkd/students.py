@@ -7,7 +7,7 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
-from fkd import zoo
+from fkd import models
 from fkd.config import Preprocessing
 from fkd.errors import ModelError, first_line
 from fkd.progress import note
@@ -29,12 +29,12 @@ def build_student(card: StudentCard) -> nn.Module:
     the number of classes and returns a model.
     """
     if card.name.startswith("timm:"):
-        zoo.timm_name(card.name, "student")
+        models.timm_name(card.name, "student")
     elif is_function(card.name):
         return _call(card)
     else:
-        zoo.check_name(card.name, "student")
-    return zoo.build(card.name, len(card.classes), card.preprocessing.size)
+        models.check_name(card.name, "student")
+    return models.build(card.name, len(card.classes), card.preprocessing.size)
 
 
 def is_function(name: str) -> bool:
@@ -44,7 +44,7 @@ def is_function(name: str) -> bool:
 
 def _call(card: StudentCard) -> nn.Module:
     try:
-        model = zoo.find_function(card.name)(len(card.classes))
+        model = models.find_function(card.name)(len(card.classes))
     except Exception as error:  # a user's function may raise anything
         raise ModelError(
             f"student {card.name}: {first_line(error)}; package.module:function must name a function "
@@ -61,7 +61,7 @@ def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
     A head with another number of outputs keeps its random weights, and that is said.
     """
     what = f"--init {init}"
-    state = _pretrained(card) if init == "default" else zoo.read_state_dict(Path(init))
+    state = _pretrained(card) if init == "default" else models.read_state_dict(Path(init))
     own = model.state_dict()
     head = [name for name in _head(card) if name in state and state[name].shape != own[name].shape]
     if head:
@@ -69,21 +69,21 @@ def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
             f"{what} was made for {len(state[head[-1]]):,} classes, the store has {len(card.classes):,}: "
             f"{' and '.join(head)} begin at random"
         )
-    zoo.load_weights(model, {**state, **{name: own[name] for name in head}}, what)
+    models.load_weights(model, {**state, **{name: own[name] for name in head}}, what)
 
 
 def _head(card: StudentCard) -> list[str]:
     """Name the tensors that change with the number of classes; none of a user's own model."""
     if is_function(card.name):
         return []
-    return zoo.head_tensors(lambda n: zoo.build(card.name, n, card.preprocessing.size))
+    return models.head_tensors(lambda n: models.build(card.name, n, card.preprocessing.size))
 
 
 def _pretrained(card: StudentCard) -> dict[str, Tensor]:
     try:
         if card.name.startswith("timm:"):
-            timm = zoo.import_timm(card.name)
-            model: Any = timm.create_model(zoo.timm_name(card.name, "student"), pretrained=True)
+            timm = models.import_timm(card.name)
+            model: Any = timm.create_model(models.timm_name(card.name, "student"), pretrained=True)
         elif ":" in card.name:
             raise ModelError(
                 f"--init default: {card.name} has no library that keeps weights for it"

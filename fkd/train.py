@@ -21,6 +21,7 @@ from fkd.group import Group, joined
 from fkd.images import ImageList
 from fkd.learner import Learner, views_at_a_time
 from fkd.machine import Download, StopRequest, device_memory, remembered_signals, resolve_device
+from fkd.models import check_fit, try_out
 from fkd.picks import Picks
 from fkd.plots import plot_runs
 from fkd.progress import note, progress
@@ -32,7 +33,6 @@ from fkd.store import LabelStore
 from fkd.students import StudentCard, build_student, give_weights, is_function
 from fkd.training_data import find_images, find_val, open_store, plan
 from fkd.views import student_batches
-from fkd.zoo import check_fit, try_out
 
 
 @dataclass(frozen=True)

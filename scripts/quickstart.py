@@ -39,9 +39,9 @@ from fkd.images.scenes import Scenes, render_dataset
 from fkd.info import bytes_per_crop
 from fkd.labels import restore
 from fkd.machine import place, resolve_device
+from fkd.models import build
 from fkd.progress import progress
 from fkd.schedule import learning_rate
-from fkd.zoo import build
 
 
 @dataclass(frozen=True)

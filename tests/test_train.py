@@ -27,11 +27,11 @@ from fkd.group import Group
 from fkd.images import list_images
 from fkd.labelled_images import LabelledImages
 from fkd.learner import Learner
+from fkd.models import weights_hash
 from fkd.renderer import Renderer
 from fkd.schedule import Schedule
 from fkd.students import StudentCard
 from fkd.views import student_batches
-from fkd.zoo import weights_hash
 
 TOP3 = Scheme("topk", 3)
 

@@ -1,0 +1,94 @@
+"""Networks by name: torchvision, `timm:NAME`, or a function of the user's own."""
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from fkd.errors import ModelError, first_line
+
+
+def check_name(name: str, role: str) -> None:
+    """Refuse a name that torchvision does not have, and offer the nearest ones."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        hint = _near(name, known) or "see torchvision.models.list_models()"
+        raise ModelError(f"{role} {name!r} is not a torchvision classification model; {hint}")
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {', '.join(near)}?" if near else ""
+
+
+def import_timm(name: str) -> Any:
+    """Import timm, an extra, for the model `name`."""
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ModelError(f"{name} needs timm; install it with `pip install timm`") from error
+
+
+def timm_name(name: str, role: str) -> str:
+    """Return NAME of `timm:NAME`; refuse a name that timm does not have, and offer the nearest."""
+    timm, bare = import_timm(name), name.removeprefix("timm:")
+    if not timm.is_model(bare):
+        hint = _near(bare, timm.list_models()) or "see timm.list_models()"
+        raise ModelError(f"{role} {name!r} is not a model of timm; {hint}")
+    return bare
+
+
+def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
+    """Build an untrained model of torchvision or timm with `num_classes` outputs.
+
+    `size` is the side of its views in pixels; only architectures that are built for one size ask.
+    """
+    if name.startswith("timm:"):
+        return _build_timm(name, num_classes, size)
+    settings: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if size is not None and name.startswith("vit_"):
+        settings["image_size"] = size
+    if size is not None and name.startswith("maxvit_"):
+        settings["input_size"] = (size, size)
+    if name in ("googlenet", "inception_v3"):
+        # Auxiliary heads return a tuple in training and are no part of what is evaluated.
+        settings |= {"aux_logits": False, "init_weights": True}
+    try:
+        model: nn.Module = torchvision.models.get_model(name, **settings)
+    except (ValueError, AssertionError) as error:
+        raise ModelError(
+            f"{name} cannot be built for views of {size} px ({first_line(error)}); "
+            "choose another model or another --size"
+        ) from error
+    return model
+
+
+def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
+    create, bare = import_timm(name).create_model, timm_name(name, "model")
+    if size is not None:
+        try:  # transformers are built for one size; others do not know the word
+            model: nn.Module = create(bare, num_classes=num_classes, img_size=size)
+            return model
+        except TypeError:
+            pass
+        except (ValueError, AssertionError) as error:
+            raise ModelError(
+                f"{name} cannot be built for views of {size} px ({first_line(error)}); "
+                "choose another model or another --size"
+            ) from error
+    plain: nn.Module = create(bare, num_classes=num_classes)
+    return plain
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """Return the function of `package.module:function`; raises whatever importing it raises."""
+    module_name, _, function = name.partition(":")
+    module = importlib.import_module(module_name)
+    if not hasattr(module, function):
+        where = getattr(module, "__file__", None) or "no file"
+        raise AttributeError(f"module {module_name} ({where}) has no {function!r}")
+    found: Callable[..., Any] = getattr(module, function)
+    return found
