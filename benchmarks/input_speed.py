@@ -30,13 +30,12 @@ from weightless import class_names
 
 from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
-from fkd.crops import empty_views, render
 from fkd.images import dataset_root, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.progress import progress
-from fkd.renderer import Renderer
 from fkd.schedule import Schedule
-from fkd.views import student_batches
+from fkd.student_views import student_batches
+from fkd.views import Renderer, empty_views, render
 
 BATCH = 256
 READY = 5  # batches that pass before the clock starts: the queue is then as it stays

@@ -31,9 +31,9 @@ from fkd.label import describe, label_blocks
 from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.ranks import Ranks
-from fkd.renderer import Renderer
 from fkd.teacher_views import teacher_batches
 from fkd.teachers import Ensemble, load_teachers
+from fkd.views import Renderer
 
 CROPS = 8
 

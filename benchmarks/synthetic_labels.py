@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
-from fkd.crops import RENDERER, sample_views
 from fkd.images import ImageList, fingerprint
 from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.probe import probe
+from fkd.views import RENDERER, sample_views
 
 CLASSES = 1000
 

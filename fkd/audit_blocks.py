@@ -5,15 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from fkd.crops import SAMPLER, sample_views
 from fkd.errors import BlockError
 from fkd.labels import disordered, label_fault
 from fkd.layout import StoreSpec
 from fkd.progress import progress
-from fkd.sanity import outside
 from fkd.slabs import Slab
 from fkd.store import LabelStore
 from fkd.verdicts import BlockFault
+from fkd.views import SAMPLER, outside, sample_views
 
 _BYTES_AT_ONCE = 2**26  # of labels as they are read; looking at them takes a few times that
 

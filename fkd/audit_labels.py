@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Engine, TeacherChoice
-from fkd.crops import empty_views
 from fkd.errors import ConfigError
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
 from fkd.labels import Quantized, SoftLabels, divergence, quantize, restore
 from fkd.progress import progress
-from fkd.renderer import Renderer, render_views
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
+from fkd.views import Renderer, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
 _BATCH = 64

@@ -10,7 +10,6 @@ from fkd.audit_blocks import audit_blocks
 from fkd.audit_images import changed_classes, changed_contents, changed_images
 from fkd.audit_labels import ask_again, load_recorded
 from fkd.config import CheckConfig
-from fkd.crops import SAMPLER
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint, list_images
 from fkd.layout import library_versions
@@ -20,6 +19,7 @@ from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 from fkd.training_data import image_root
 from fkd.verdicts import BlockFault, CheckReport, Verdict, counted, judge
+from fkd.views import SAMPLER
 
 # Images whose views are drawn anew by a check that is not deep; drawing costs half a millisecond each.
 _DRAWN_IMAGES = 2000

@@ -9,16 +9,14 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from fkd.center_views import evaluation_batches
 from fkd.checkpoints import load_student
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
-from fkd.crops import normalize
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress
 from fkd.real_labels import read_real
-from fkd.renderer import Renderer
+from fkd.views import Renderer, evaluation_batches, normalize
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from fkd.arrays import check_replaceable
 from fkd.assembler import Assembler
 from fkd.config import LabelConfig
-from fkd.crops import RENDERER, SAMPLER
 from fkd.errors import DecodeError, ImagesError, SoftLabelError, StoreError
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.labels import Quantized, faulty_rows, quantize
@@ -24,10 +23,10 @@ from fkd.preflight import check_teachers
 from fkd.probe import drift, probe
 from fkd.progress import note, progress
 from fkd.ranks import Ranks
-from fkd.renderer import Renderer
 from fkd.store import LabelStore
 from fkd.teacher_views import TeacherBatch, teacher_batches
 from fkd.teachers import Ensemble, load_teachers
+from fkd.views import RENDERER, SAMPLER, Renderer
 
 
 def label_images(config: LabelConfig) -> LabelStore:

@@ -12,13 +12,13 @@ from fkd.augment import jitter, mix
 from fkd.average import MovingAverage
 from fkd.calibration import training_labels
 from fkd.config import Optim, Scheme, TrainConfig
-from fkd.crops import normalize
 from fkd.errors import ConfigError, FkdError
 from fkd.group import Group
 from fkd.labels import SoftLabels, distillation_loss
 from fkd.machine import place, upload
+from fkd.student_views import StudentBatch
 from fkd.students import StudentCard
-from fkd.views import StudentBatch
+from fkd.views import normalize
 
 # Views that go through the student at a time where the user does not say: what fits comfortably.
 _MICRO_BATCH = {"cpu": 64, "mps": 64}

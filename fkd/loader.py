@@ -10,14 +10,13 @@ from torch import Tensor
 
 from fkd.calibration import training_labels
 from fkd.config import Scheme, Selection, TrainConfig
-from fkd.crops import normalize
 from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
 from fkd.machine import resolve_device, upload
-from fkd.renderer import Renderer
 from fkd.selection import select_crops
+from fkd.student_views import student_batches
 from fkd.training_data import find_images, open_store, plan
-from fkd.views import student_batches
+from fkd.views import Renderer, normalize
 
 _SETTINGS = {
     "crops_per_image",

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fkd.center_views import evaluation_batches
 from fkd.config import LabelConfig, Preprocessing
 from fkd.images import ImageList
 from fkd.progress import note
-from fkd.renderer import Renderer
 from fkd.teachers import Ensemble, Teacher
+from fkd.views import Renderer, evaluation_batches
 
 # Images that are looked at: a hundredth of the run's views, within these bounds.
 _LEAST, _MOST = 64, 256

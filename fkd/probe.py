@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import Interpolation
-from fkd.crops import RENDERER, empty_views, render
 from fkd.errors import StoreError
 from fkd.images import decode
 from fkd.layout import StoreSpec, library_versions
+from fkd.views import RENDERER, empty_views, render
 
 # Of 48 × 64 pixels: all of it, made smaller, and an arrow in it, mirrored.
 _BOXES = np.array([[0, 0, 48, 64], [15, 35, 8, 9]], np.uint16)

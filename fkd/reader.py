@@ -19,8 +19,8 @@ from fkd.errors import BlockError, StoreError, first_line
 from fkd.labels import label_fault
 from fkd.layout import StoreSpec, array_layouts
 from fkd.packing import unpack_boxes, unpack_codes, unpack_ids
-from fkd.sanity import outside
 from fkd.slabs import Slab
+from fkd.views import outside
 
 Array = NDArray[Any]
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from fkd.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
-from fkd.crops import empty_views, render
 from fkd.errors import ImagesError
 from fkd.figures import Picture
 from fkd.images import ImageList
@@ -16,6 +15,7 @@ from fkd.slabs import Slab
 from fkd.statistics import UnsureCrop
 from fkd.store import LabelStore
 from fkd.sweep import restored
+from fkd.views import empty_views, render
 
 _TOP = 5
 

@@ -9,12 +9,19 @@ import numpy as np
 from torch import Tensor
 
 from fkd.config import Rendering, ViewPolicy
-from fkd.crops import Boxes, Flips, sample_views
 from fkd.errors import DecodeError
 from fkd.images import ImageList, content_hash, decode, inspect
 from fkd.machine import page_locked, upload
-from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
-from fkd.resample import render_image
+from fkd.views import (
+    Boxes,
+    Flips,
+    RenderedBatch,
+    Renderer,
+    ahead,
+    render_image,
+    render_views,
+    sample_views,
+)
 
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
 # takes as many as the batch has room for.

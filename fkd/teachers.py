@@ -8,10 +8,10 @@ from torch import Tensor
 
 from fkd.classes import ClassMap, map_classes
 from fkd.config import Engine, TeacherChoice
-from fkd.crops import normalize
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.machine import upload
 from fkd.sources import Source, open_source
+from fkd.views import normalize
 
 _PLAIN = Engine()
 _AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}

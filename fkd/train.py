@@ -25,14 +25,14 @@ from fkd.models import check_fit, try_out
 from fkd.picks import Picks
 from fkd.plots import plot_runs
 from fkd.progress import note, progress
-from fkd.renderer import Renderer
 from fkd.runs import Run, open_run
 from fkd.schedule import Schedule, learning_rate
 from fkd.selection import select_crops
 from fkd.store import LabelStore
+from fkd.student_views import student_batches
 from fkd.students import StudentCard, build_student, give_weights, is_function
 from fkd.training_data import find_images, find_val, open_store, plan
-from fkd.views import student_batches
+from fkd.views import Renderer
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from fkd import (
     train_student,
 )
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from fkd.crops import empty_views, normalize, render
 from fkd.evaluate import evaluate
 from fkd.images import ImageList, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
@@ -42,6 +41,7 @@ from fkd.machine import place, resolve_device
 from fkd.models import build
 from fkd.progress import progress
 from fkd.schedule import learning_rate
+from fkd.views import empty_views, normalize, render
 
 
 @dataclass(frozen=True)

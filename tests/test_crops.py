@@ -7,7 +7,8 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop, v2
 from torchvision.transforms.v2 import functional
 
 from fkd import ViewPolicy
-from fkd.crops import empty_views, normalize, render, render_center, sample_views
+from fkd.views import empty_views, normalize, render, sample_views
+from fkd.views.render_cpu import render_center
 
 SIZES = [(1, 1), (3, 500), (500, 3), (24, 24), (375, 500), (4000, 3000), (65_535, 2)]
 

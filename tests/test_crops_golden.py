@@ -6,7 +6,8 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from fkd import ViewPolicy
-from fkd.crops import empty_views, render_center, sample_views
+from fkd.views import empty_views, sample_views
+from fkd.views.render_cpu import render_center
 
 # Computed once, for images of 375 × 500 pixels; a store can only be continued while they stay.
 GOLDEN = {

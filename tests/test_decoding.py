@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fkd.crops import render
 from fkd.errors import DecodeError
 from fkd.images import decode, inspect, list_images
 from fkd.images import decoding as images
+from fkd.views import render
 
 
 def noise(height=20, width=30, seed=0):

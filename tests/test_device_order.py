@@ -24,11 +24,11 @@ from fkd.group import Group
 from fkd.images import list_images
 from fkd.learner import Learner
 from fkd.machine import Download, transfer, upload
-from fkd.renderer import Renderer
-from fkd.resample import CropTable, _taps, render_table
 from fkd.schedule import Schedule
+from fkd.student_views import StudentBatch, student_batches
 from fkd.students import StudentCard
-from fkd.views import StudentBatch, student_batches
+from fkd.views import CropTable, Renderer, render_table
+from fkd.views.render_device import _taps
 
 META = torch.device("meta")
 
@@ -143,9 +143,11 @@ def test_photos_too_large_to_send_are_rendered_by_threads_for_a_device(
     schedule = Schedule(18, 6, 2, 12, epochs=2, seed=0, stagger=apart)
     with Renderer(2) as renderer:
         expected = list(student_batches(renderer, shared_store, images, schedule))
-    monkeypatch.setattr("fkd.views._PACKED_BYTES", 0)
+    monkeypatch.setattr("fkd.student_views._PACKED_BYTES", 0)
     uploads = []
-    monkeypatch.setattr("fkd.views.upload", lambda views, device: uploads.append(device) or views)
+    monkeypatch.setattr(
+        "fkd.student_views.upload", lambda views, device: uploads.append(device) or views
+    )
     with Renderer(2, META, "device") as renderer:
         found = list(student_batches(renderer, shared_store, images, schedule))
     assert len(found) == 3
@@ -299,7 +301,7 @@ def test_a_device_without_memory_for_the_views_is_a_line(
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("fkd.views.render_table", full)
+    monkeypatch.setattr("fkd.student_views.render_table", full)
     config = TrainConfig.from_recipe(
         "fkd", store=shared_store.path, out=tmp_path / "run", student="resnet18", batch_size=12,
         crops_per_image=2, scheme=Scheme("topk", 3), epochs=2, device="cpu", render="device",

@@ -14,9 +14,9 @@ import zarr
 from conftest import fkd_environment, label_config, make_image_folder
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
-from fkd.crops import empty_views, normalize, render
 from fkd.images import decode, list_images
 from fkd.info import bad_images
+from fkd.views import empty_views, normalize, render
 
 
 def blocks_of(store):

@@ -12,9 +12,9 @@ from torch import nn
 from fkd import FkdError, Scheme, TeacherChoice, TrainConfig, label_images, train_student
 from fkd.cli import main
 from fkd.images import list_images
-from fkd.renderer import Renderer
 from fkd.schedule import Schedule
-from fkd.views import student_batches
+from fkd.student_views import student_batches
+from fkd.views import Renderer
 
 LABEL = ["label", "--teacher", "resnet18", "--teacher-weights", "none", "--size", 32]
 LABEL += ["--crops", 2, "--device", "cpu"]

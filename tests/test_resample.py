@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fkd import TeacherChoice, label_images
-from fkd import resample as module
-from fkd.crops import empty_views, render
 from fkd.images import list_images
-from fkd.renderer import Renderer
-from fkd.resample import CropTable, render_image, render_table
 from fkd.schedule import Schedule
-from fkd.views import student_batches
+from fkd.student_views import student_batches
+from fkd.views import CropTable, Renderer, empty_views, render, render_image, render_table
+from fkd.views import render_device as module
 
 
 def some_crops(rng, count, sides):
@@ -107,7 +105,7 @@ def test_the_student_gets_the_same_views_whoever_renders(shared_store, shared_fo
     for render_by in ("cpu", "device"):
         with Renderer(2, torch.device("cpu"), render_by) as renderer:
             seen[render_by] = list(student_batches(renderer, shared_store, images, schedule))
-    monkeypatch.setattr("fkd.views._PACKED_BYTES", 1000)
+    monkeypatch.setattr("fkd.student_views._PACKED_BYTES", 1000)
     with Renderer(2, torch.device("cpu"), "device") as renderer:
         seen["too large"] = list(student_batches(renderer, shared_store, images, schedule))
     assert len(seen["cpu"]) == schedule.total_steps

@@ -23,17 +23,16 @@ import fkd
 from fkd import FkdError, LabelStore, Scheme, Selection, StudentLoader, TrainConfig, train_student
 from fkd.calibration import harden, training_labels
 from fkd.cli import main
-from fkd.crops import empty_views, render
 from fkd.errors import Stopped
 from fkd.images import decode, list_images
 from fkd.labels import quantize, restore
 from fkd.picks import Picks
-from fkd.renderer import Renderer
 from fkd.runs import Run
 from fkd.schedule import Schedule
 from fkd.selection import select_crops
 from fkd.slabs import Block
-from fkd.views import student_batches
+from fkd.student_views import student_batches
+from fkd.views import Renderer, empty_views, render
 
 UNUSABLE = 5  # an image of the store below that has no labels
 

@@ -26,10 +26,10 @@ from fkd import (
     show_store,
 )
 from fkd.attributes import digest
-from fkd.crops import empty_views, render
 from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
 from fkd.images import decode, list_images
 from fkd.labels import entropy, restore
+from fkd.views import empty_views, render
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

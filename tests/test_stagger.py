@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from fkd import FkdError, Selection, StudentLoader, TrainConfig
 from fkd.images import list_images
-from fkd.renderer import Renderer
 from fkd.schedule import Schedule
 from fkd.selection import select_crops
 from fkd.stagger import dealt, decoded_steps
-from fkd.views import student_batches
+from fkd.student_views import student_batches
+from fkd.views import Renderer
 
 
 def numbered(schedule):

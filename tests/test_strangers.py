@@ -22,7 +22,7 @@ from fkd.errors import FkdError
 from fkd.images import REASONS
 from fkd.info import describe
 from fkd.layout import array_layouts
-from fkd.sanity import outside
+from fkd.views import outside
 
 INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))
 FEW = 40

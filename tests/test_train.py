@@ -28,10 +28,10 @@ from fkd.images import list_images
 from fkd.labelled_images import LabelledImages
 from fkd.learner import Learner
 from fkd.models import weights_hash
-from fkd.renderer import Renderer
 from fkd.schedule import Schedule
+from fkd.student_views import student_batches
 from fkd.students import StudentCard
-from fkd.views import student_batches
+from fkd.views import Renderer
 
 TOP3 = Scheme("topk", 3)
 

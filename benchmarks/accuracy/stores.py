@@ -19,7 +19,6 @@ from torchvision.ops import roi_align
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice
 from fkd.config import Amp, Engine, Rendering
-from fkd.crops import empty_views, normalize, render
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode
 from fkd.labels import quantize
@@ -29,6 +28,7 @@ from fkd.progress import progress
 from fkd.slabs import Block
 from fkd.sources import Source, open_source
 from fkd.teachers import Teacher, load_teachers
+from fkd.views import empty_views, normalize, render
 
 FULL = Scheme("full")
 _CHOSEN_BY_PLAN = {

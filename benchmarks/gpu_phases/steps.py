@@ -25,7 +25,7 @@ from fkd import (
 from fkd.checkpoints import read_checkpoint
 from fkd.errors import Stopped
 from fkd.learner import Learner
-from fkd.views import StudentBatch
+from fkd.student_views import StudentBatch
 
 from .findings import Finding, Setting
 from .pixels import labelled

@@ -15,16 +15,15 @@ from train_speed import Batch, pipeline
 
 from fkd import Engine, LabelStore, TeacherChoice, TrainConfig
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from fkd.crops import empty_views
 from fkd.group import Group
 from fkd.images import list_images
 from fkd.learner import Learner
 from fkd.machine import Download
-from fkd.renderer import Renderer
+from fkd.student_views import StudentBatch, student_batches
 from fkd.students import StudentCard, build_student
 from fkd.teachers import Teacher, load_teachers
 from fkd.training_data import plan
-from fkd.views import StudentBatch, student_batches
+from fkd.views import Renderer, empty_views
 
 from .findings import Finding, Setting
 from .small_models import SMALL_STUDENT

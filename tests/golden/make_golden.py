@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
-from fkd.crops import RENDERER, SAMPLER, sample_views
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import quantize, restore
 from fkd.layout import StoreSpec, TeacherRecord
 from fkd.probe import probe
 from fkd.slabs import Block
+from fkd.views import RENDERER, SAMPLER, sample_views
 
 HERE = Path(__file__).parent
 CROPS, CLASSES, BLOCK = 6, 12, 3

@@ -9,19 +9,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Rendering
-from fkd.crops import Boxes, Flips
 from fkd.images import ImageList
 from fkd.labelled_images import LabelledImages
 from fkd.labels import Quantized
 from fkd.machine import upload
 from fkd.picks import Bools, PickedVisits, Picks, whole_visits
 from fkd.prefetch import SlabReader
-from fkd.renderer import RenderedBatch, Renderer, ahead, render_views
-from fkd.resample import CropTable, render_table
 from fkd.schedule import Schedule
 from fkd.slabs import Slab
 from fkd.stagger import dealt, decoded_steps
 from fkd.store import LabelStore
+from fkd.views import (
+    Boxes,
+    CropTable,
+    Flips,
+    RenderedBatch,
+    Renderer,
+    ahead,
+    render_table,
+    render_views,
+)
 
 # Decoded images of a batch, at most, that travel to the device; batches of larger photos are rendered by
 # threads, to the same pixels, and stay small.

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from fkd.config import Interpolation, Render
-from fkd.crops import Boxes, Flips, empty_views, render
 from fkd.errors import FkdError
+from fkd.views.render_cpu import empty_views, render
+from fkd.views.sample import Boxes, Flips
 
 # Batches that wait, rendered or being rendered, behind the one in use.
 _AHEAD = 2

@@ -1,6 +1,6 @@
 """The renderer's arithmetic in plain tensor operations: crops of many images in one batched call.
 
-`crops.render` gives one crop to a CPU thread; this gives a batch to a GPU. Both compute the same
+`render_cpu` gives one crop to a CPU thread; this gives a batch to a GPU. Both compute the same
 integers: antialiased resampling along the rows of a box, then along its columns, with weights rounded
 to int16 for each crop and samples rounded after each direction, as torch's uint8 kernel does.
 

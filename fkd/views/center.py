@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from fkd.config import Preprocessing
-from fkd.crops import render_center
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode, inspect
-from fkd.renderer import RenderedBatch, Renderer, ahead
+from fkd.views.render_cpu import render_center
+from fkd.views.threads import RenderedBatch, Renderer, ahead
 
 
 @dataclass
