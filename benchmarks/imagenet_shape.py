@@ -24,9 +24,8 @@ from synthetic_labels import CLASSES, create_store, make_labels
 
 from fkd import CheckConfig, LabelStore, Scheme, check_store
 from fkd.labels import quantize
-from fkd.layout import StoreSpec
 from fkd.progress import progress
-from fkd.slabs import Block
+from fkd.store import Block, StoreSpec
 
 SOURCE_IMAGES = 100
 DISTINCT = 2

@@ -27,10 +27,9 @@ from synthetic_labels import CLASSES, create_store, make_labels
 from torch import Tensor
 
 from fkd import FkdError, LabelStore, Scheme
-from fkd.info import bytes_per_crop
 from fkd.labels import SoftLabels, quantize, restore
 from fkd.progress import progress
-from fkd.slabs import Block, Slab
+from fkd.store import Block, Slab, bytes_per_crop
 
 AT_ONCE = 4096  # crops whose dense labels are in memory at a time
 SCHEMES = ("full", "hard", "smooth", "topk5", "topk10", "topk20")

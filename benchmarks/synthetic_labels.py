@@ -19,8 +19,7 @@ from torch import Tensor
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import ImageList, fingerprint
-from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
-from fkd.probe import probe
+from fkd.store import TeacherRecord, library_versions, now, plan_spec, probe
 from fkd.views import RENDERER, sample_views
 
 CLASSES = 1000
@@ -91,7 +90,7 @@ def create_store(
     num_bytes = np.full(len(target), 110_000) + np.arange(len(target)) % 10_000
     images = ImageList(Path("/images"), paths, target, num_bytes, tuple(names))
     record = TeacherRecord("teacher", "sha256:" + "0" * 64, "sha256:" + "0" * 64, Preprocessing())
-    spec = StoreSpec.plan(
+    spec = plan_spec(
         num_images=len(target),
         num_crops=num_crops,
         num_classes=len(names),

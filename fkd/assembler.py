@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from fkd.errors import DecodeError
 from fkd.images import REASONS
 from fkd.labels import Quantized
-from fkd.layout import StoreSpec
-from fkd.slabs import Block
+from fkd.store import Block, StoreSpec
 from fkd.teacher_views import TeacherBatch
 
 

@@ -7,10 +7,8 @@ import numpy as np
 
 from fkd.errors import BlockError
 from fkd.labels import disordered, label_fault
-from fkd.layout import StoreSpec
 from fkd.progress import progress
-from fkd.slabs import Slab
-from fkd.store import LabelStore
+from fkd.store import LabelStore, Slab, StoreSpec
 from fkd.verdicts import BlockFault
 from fkd.views import SAMPLER, outside, sample_views
 

@@ -11,10 +11,9 @@ from torch import Tensor
 from fkd.config import Engine, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.images import ImageList
-from fkd.labelled_images import LabelledImages
 from fkd.labels import Quantized, SoftLabels, divergence, quantize, restore
 from fkd.progress import progress
-from fkd.store import LabelStore
+from fkd.store import LabelledImages, LabelStore
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import Renderer, empty_views, render_views
 

@@ -5,19 +5,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 
-from fkd.arrays import read_attributes
 from fkd.audit_blocks import audit_blocks
 from fkd.audit_images import changed_classes, changed_contents, changed_images
 from fkd.audit_labels import ask_again, load_recorded
 from fkd.config import CheckConfig
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint, list_images
-from fkd.layout import library_versions
 from fkd.machine import held, resolve_device
-from fkd.probe import drift
-from fkd.store import LabelStore
+from fkd.store import LabelStore, drift, image_root, library_versions, read_attributes
 from fkd.teachers import Ensemble
-from fkd.training_data import image_root
 from fkd.verdicts import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.views import SAMPLER
 

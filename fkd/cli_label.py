@@ -131,8 +131,8 @@ def label(images: Path, **options: Any) -> None:
         for name, text in estimate_run(config).lines():
             click.echo(f"{name:<9} {text}")
         return
-    from fkd.info import bad_images, bytes_per_crop
     from fkd.label import label_images
+    from fkd.store import bad_images, bytes_per_crop
 
     store = label_images(config)
     if RANK != "0":
@@ -179,7 +179,7 @@ def info(store: Path) -> None:
     \b
     Example: fkd info labels.zarr
     """
-    from fkd.info import describe
+    from fkd.store import describe
 
     for name, text in describe(store):
         click.echo(f"{name:<9} {printable(text)}")

@@ -274,7 +274,7 @@ def _class_table(classes: ClassStatistics, names: Sequence[str], order: NDArray[
 
 
 def size_picture(parts: dict[str, float], num_crops: int) -> Picture:
-    """Draw the bytes of a crop by part, as one bar; `parts` is from `fkd.info.bytes_per_crop`."""
+    """Draw the bytes of a crop by part, as one bar; `parts` is from `fkd.store.bytes_per_crop`."""
     total = parts["total"]
     sizes = [(name, size) for name, size in parts.items() if name != "total" and size > 0]
     figure = new_figure(PAGE, 0.8)

@@ -11,19 +11,26 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from fkd.arrays import check_replaceable
 from fkd.assembler import Assembler
 from fkd.config import LabelConfig
 from fkd.errors import DecodeError, ImagesError, SoftLabelError, StoreError
 from fkd.images import ImageList, dataset_root, fingerprint, first_difference, list_images
 from fkd.labels import Quantized, faulty_rows, quantize
-from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
 from fkd.machine import Download, device_memory, held, resolve_device
 from fkd.preflight import check_teachers
-from fkd.probe import drift, probe
 from fkd.progress import note, progress
 from fkd.ranks import Ranks
-from fkd.store import LabelStore
+from fkd.store import (
+    LabelStore,
+    StoreSpec,
+    TeacherRecord,
+    check_replaceable,
+    drift,
+    library_versions,
+    now,
+    plan_spec,
+    probe,
+)
 from fkd.teacher_views import TeacherBatch, teacher_batches
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RENDERER, SAMPLER, Renderer
@@ -73,7 +80,7 @@ def _enough_memory(config: LabelConfig) -> AbstractContextManager[None]:
 def describe(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
     """Put into the store's attributes all that a reader needs to read, and to refuse."""
     first = teachers.teachers[0].preprocessing
-    return StoreSpec.plan(
+    return plan_spec(
         num_images=len(images),
         num_crops=config.num_crops,
         num_classes=len(teachers.classes.names),

@@ -14,8 +14,9 @@ from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
 from fkd.machine import resolve_device, upload
 from fkd.selection import select_crops
+from fkd.store import find_images
 from fkd.student_views import student_batches
-from fkd.training_data import find_images, open_store, plan
+from fkd.training_data import open_store, plan
 from fkd.views import Renderer, normalize
 
 _SETTINGS = {

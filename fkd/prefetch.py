@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.schedule import Schedule
-from fkd.slabs import Slab
-from fkd.store import LabelStore
+from fkd.store import LabelStore, Slab
 
 # Crops that are read at once where a pass has fewer. A read costs 10 ms however small it is, and a
 # data set of 200 images would read every tenth of a second.

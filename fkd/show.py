@@ -16,16 +16,13 @@ from fkd.figures import (
     size_picture,
 )
 from fkd.images import ImageList, dataset_root
-from fkd.info import bytes_per_crop, describe, num_labelled
 from fkd.page import MARK, Page, Section, render_page
-from fkd.probe import drift
 from fkd.progress import note, progress
 from fkd.shown_crops import CropViewer
 from fkd.shown_folder import check_folder, default_folder, write_folder
 from fkd.statistics import LabelStatistics, label_statistics
-from fkd.store import LabelStore
+from fkd.store import LabelStore, bytes_per_crop, describe, drift, find_images, num_labelled
 from fkd.sweep import reached
-from fkd.training_data import find_images
 
 
 def show_store(config: ShowConfig) -> Path:

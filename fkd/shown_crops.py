@@ -9,11 +9,9 @@ from fkd.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
 from fkd.errors import ImagesError
 from fkd.figures import Picture
 from fkd.images import ImageList
-from fkd.labelled_images import LabelledImages
 from fkd.labels import SoftLabels
-from fkd.slabs import Slab
 from fkd.statistics import UnsureCrop
-from fkd.store import LabelStore
+from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.sweep import restored
 from fkd.views import empty_views, render
 

@@ -10,15 +10,13 @@ from torch import Tensor
 
 from fkd.config import Rendering
 from fkd.images import ImageList
-from fkd.labelled_images import LabelledImages
 from fkd.labels import Quantized
 from fkd.machine import upload
 from fkd.picks import Bools, PickedVisits, Picks, whole_visits
 from fkd.prefetch import SlabReader
 from fkd.schedule import Schedule
-from fkd.slabs import Slab
 from fkd.stagger import dealt, decoded_steps
-from fkd.store import LabelStore
+from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.views import (
     Boxes,
     CropTable,

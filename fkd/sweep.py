@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fkd.labels import SoftLabels, restore
-from fkd.slabs import Slab
-from fkd.store import LabelStore
+from fkd.store import LabelStore, Slab
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
 

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.attributes import to_json
 from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError, FkdError, Stopped, first_line, of_compiler
 from fkd.evaluate import Accuracy, evaluate
@@ -28,10 +27,10 @@ from fkd.progress import note, progress
 from fkd.runs import Run, open_run
 from fkd.schedule import Schedule, learning_rate
 from fkd.selection import select_crops
-from fkd.store import LabelStore
+from fkd.store import LabelStore, find_images, to_json
 from fkd.student_views import student_batches
 from fkd.students import StudentCard, build_student, give_weights, is_function
-from fkd.training_data import find_images, find_val, open_store, plan
+from fkd.training_data import find_val, open_store, plan
 from fkd.views import Renderer
 
 

@@ -1,29 +1,14 @@
 """What a training run reads: the store, the images it was made from, and a folder to evaluate on."""
 
-import os
-from pathlib import Path
-
 from fkd.config import TrainConfig
-from fkd.errors import ConfigError, ImagesError, StoreError
+from fkd.errors import ConfigError, StoreError
 from fkd.evaluate import match_classes
-from fkd.images import (
-    EXTENSIONS,
-    MAX_NUM_BYTES,
-    ImageList,
-    dataset_root,
-    first_difference,
-    list_images,
-    val_folder,
-)
+from fkd.images import ImageList, list_images, val_folder
 from fkd.labels import check_reading
 from fkd.machine import physical_memory
-from fkd.probe import drift
 from fkd.progress import note
 from fkd.schedule import Schedule
-from fkd.store import LabelStore
-
-# Images of a store's list, from each end, that are looked for where the store says they are.
-_LOOKED_AT = 32
+from fkd.store import LabelStore, drift
 
 
 def open_store(config: TrainConfig) -> LabelStore:
@@ -53,51 +38,6 @@ def open_store(config: TrainConfig) -> LabelStore:
     if not len(store.labelled_images()):
         raise StoreError(f"{config.store} holds no labelled image")
     return store
-
-
-def image_root(store: LabelStore, folder: Path | None) -> Path:
-    """Return the folder that holds the class folders of a store's images; refuse one without them.
-
-    What a store says is a hint, perhaps a stranger's: where none of its images are, nothing is listed.
-    """
-    if folder is not None:
-        root = dataset_root(folder)
-        if root.is_dir():
-            return root
-        raise _not_there(store, root)
-    hint, paths, sizes = store.spec.images_root, store.image_paths(), store.num_bytes()
-    few = [*range(min(_LOOKED_AT, len(paths))), *range(max(0, len(paths) - _LOOKED_AT), len(paths))]
-    if not any(_is_there(os.path.join(hint, paths[n]), int(sizes[n])) for n in few):
-        raise _not_there(store, Path(hint))
-    return Path(hint)
-
-
-def _is_there(path: str, num_bytes: int) -> bool:
-    """Say whether an image of this size is at a path that a store names, without opening it."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return False
-    return path.lower().endswith(EXTENSIONS) and min(found.st_size, MAX_NUM_BYTES) == num_bytes
-
-
-def _not_there(store: LabelStore, root: Path) -> ImagesError:
-    return ImagesError(
-        f"the images of {store.path} are not at {root}; say where they are with --images"
-    )
-
-
-def find_images(store: LabelStore, folder: Path | None) -> ImageList:
-    """List the images of a store in `folder`, or where the store says they are; refuse others."""
-    root = image_root(store, folder)
-    images = list_images(root)
-    difference = first_difference(store.image_paths(), store.num_bytes(), images)
-    if difference:
-        raise ImagesError(
-            f"{root} does not hold the images that {store.path} was made from: {difference}; "
-            "give the right folder with --images or label this one anew"
-        )
-    return images
 
 
 def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:

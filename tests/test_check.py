@@ -18,10 +18,10 @@ from fkd import (
     check_store,
     label_images,
 )
-from fkd.attributes import digest
 from fkd.errors import ImagesError, StoreError
 from fkd.machine import held
-from fkd.slabs import Block
+from fkd.store import Block
+from fkd.store.attributes import digest
 
 TEACHER = TeacherChoice("resnet18", "none")
 EVERY = ["box", "flip", "palette", "slot", "code", "size", "status", "content_hash"]

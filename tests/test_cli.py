@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from conftest import label_config, make_image_folder
 
 from fkd import label_images
-from fkd.attributes import digest
 from fkd.cli import main
+from fkd.store.attributes import digest
 
 OPTIONS = {
     "label": (

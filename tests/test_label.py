@@ -15,7 +15,7 @@ from conftest import fkd_environment, label_config, make_image_folder
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
 from fkd.images import decode, list_images
-from fkd.info import bad_images
+from fkd.store import bad_images
 from fkd.views import empty_views, normalize, render
 
 

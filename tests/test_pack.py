@@ -20,7 +20,7 @@ from fkd import PackConfig, label_images, pack_images
 from fkd.cli import main
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import decode, list_images
-from fkd.info import bad_images
+from fkd.store import bad_images
 
 
 def pack(images, out, pixels=32, **changes):

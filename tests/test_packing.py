@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd.packing import pack_boxes, pack_codes, pack_ids, unpack_boxes, unpack_codes, unpack_ids
+from fkd.store.packing import (
+    pack_boxes,
+    pack_codes,
+    pack_ids,
+    unpack_boxes,
+    unpack_codes,
+    unpack_ids,
+)
 
 
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 5), st.integers(1, 70_000), st.data())

@@ -12,9 +12,9 @@ import pytest
 from conftest import label_config
 
 from fkd import LabelStore, label_images
-from fkd.attributes import digest
 from fkd.errors import StoreError
-from fkd.probe import drift, probe
+from fkd.store import drift, probe
+from fkd.store.attributes import digest
 
 # A part of the store's format: docs/store-format.md.
 PICTURE = "4900eb82c8efda334bc348af53156c087391577c3098783a09e0961ae7bcd2ec"

@@ -30,7 +30,7 @@ from fkd.picks import Picks
 from fkd.runs import Run
 from fkd.schedule import Schedule
 from fkd.selection import select_crops
-from fkd.slabs import Block
+from fkd.store import Block
 from fkd.student_views import student_batches
 from fkd.views import Renderer, empty_views, render
 

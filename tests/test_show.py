@@ -25,10 +25,10 @@ from fkd import (
     label_statistics,
     show_store,
 )
-from fkd.attributes import digest
 from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
 from fkd.images import decode, list_images
 from fkd.labels import entropy, restore
+from fkd.store.attributes import digest
 from fkd.views import empty_views, render
 
 CHROMIUM = next(

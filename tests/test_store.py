@@ -8,20 +8,25 @@ import pytest
 from conftest import label_config
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy, label_images
-from fkd.arrays import check_replaceable
-from fkd.attributes import digest
 from fkd.errors import StoreError
 from fkd.images import ImageList
-from fkd.layout import StoreSpec, TeacherRecord, library_versions, now
-from fkd.probe import probe
-from fkd.slabs import Block
+from fkd.store import (
+    Block,
+    TeacherRecord,
+    check_replaceable,
+    library_versions,
+    now,
+    plan_spec,
+    probe,
+)
+from fkd.store.attributes import digest
 
 CLASSES = 40
 TOP3 = Scheme("topk", 3)
 
 
 def make_spec(n, m, scheme, block=None, classes=CLASSES):
-    return StoreSpec.plan(
+    return plan_spec(
         num_images=n,
         num_crops=m,
         num_classes=classes,

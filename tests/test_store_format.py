@@ -17,7 +17,7 @@ from test_store import make_spec
 from fkd import LabelStore, Scheme
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import restore
-from fkd.layout import array_layouts
+from fkd.store.layout import array_layouts
 
 GOLDEN = Path(__file__).parent / "golden"
 PAGE = (Path(__file__).parents[1] / "docs" / "store-format.md").read_text("utf-8")

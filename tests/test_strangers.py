@@ -20,8 +20,8 @@ from test_store import make_store
 from fkd import CheckConfig, LabelStore, Scheme, check_store
 from fkd.errors import FkdError
 from fkd.images import REASONS
-from fkd.info import describe
-from fkd.layout import array_layouts
+from fkd.store import describe
+from fkd.store.layout import array_layouts
 from fkd.views import outside
 
 INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))

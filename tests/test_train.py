@@ -25,10 +25,10 @@ from fkd import (
 )
 from fkd.group import Group
 from fkd.images import list_images
-from fkd.labelled_images import LabelledImages
 from fkd.learner import Learner
 from fkd.models import weights_hash
 from fkd.schedule import Schedule
+from fkd.store import LabelledImages
 from fkd.student_views import student_batches
 from fkd.students import StudentCard
 from fkd.views import Renderer

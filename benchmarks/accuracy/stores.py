@@ -22,11 +22,10 @@ from fkd.config import Amp, Engine, Rendering
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode
 from fkd.labels import quantize
-from fkd.layout import StoreSpec
 from fkd.machine import resolve_device
 from fkd.progress import progress
-from fkd.slabs import Block
 from fkd.sources import Source, open_source
+from fkd.store import Block, StoreSpec, plan_spec
 from fkd.teachers import Teacher, load_teachers
 from fkd.views import empty_views, normalize, render
 
@@ -57,7 +56,7 @@ def derive(
     Its label is what the source has, or what `relabel` says, in the given scheme.
     """
     kept = {f.name for f in fields(StoreSpec)} - _CHOSEN_BY_PLAN
-    spec = StoreSpec.plan(
+    spec = plan_spec(
         block_images=None,
         num_images=source.spec.num_images,
         num_crops=slots.shape[1],

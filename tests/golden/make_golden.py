@@ -13,9 +13,7 @@ import torch
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import quantize, restore
-from fkd.layout import StoreSpec, TeacherRecord
-from fkd.probe import probe
-from fkd.slabs import Block
+from fkd.store import Block, TeacherRecord, plan_spec, probe
 from fkd.views import RENDERER, SAMPLER, sample_views
 
 HERE = Path(__file__).parent
@@ -33,7 +31,7 @@ def make_images():
 
 
 def make_spec(scheme, views, images, version):
-    return StoreSpec.plan(
+    return plan_spec(
         num_images=len(PATHS),
         num_crops=CROPS,
         num_classes=CLASSES,

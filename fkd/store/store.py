@@ -1,31 +1,27 @@
 """The label store on disk (zarr v3): create, open, commit a block, read a slab of crops.
 
-A block is absent or whole: its shards are written, synced and then sealed by a line in `done`, which
-holds a hash over them. What is not sealed is never read, and what is read has passed a checksum.
+What is not sealed is never read, and what is read has passed a checksum.
 """
 
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd import arrays as zarr_arrays
-from fkd.attributes import from_attributes, to_attributes
-from fkd.blocks import BlockFiles
 from fkd.errors import BlockError, StoreError, first_line
-from fkd.images import MAX_NUM_BYTES, REASONS, ImageList
-from fkd.layout import StoreSpec, array_layouts
-from fkd.machine import sync
-from fkd.packing import pack_boxes, pack_codes, pack_ids
-from fkd.reader import Reader
-from fkd.slabs import Block, Slab
+from fkd.images import REASONS, ImageList
+from fkd.store import zarr_arrays
+from fkd.store.attributes import from_attributes
+from fkd.store.block_files import BlockFiles
+from fkd.store.layout import array_layouts
+from fkd.store.reader import Reader
+from fkd.store.slabs import Block, Slab
+from fkd.store.spec import StoreSpec
+from fkd.store.writer import Writer, create_store
 
 Array = NDArray[Any]
 
@@ -50,6 +46,7 @@ class LabelStore:
             self._files.require_plain()
         self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
         self._reader = Reader(path, spec, self._arrays, self._files)
+        self._writer = Writer(path, spec, self._arrays, self._files)
         if not forgiving:
             self._reader.require_seals()
 
@@ -78,28 +75,7 @@ class LabelStore:
         `targets` int64 [N] are class ids of the store, `class_names` their C names. With `overwrite`, it
         takes the place of the store that is there, which is removed after that.
         """
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        texts = {"path": _to_text(images.paths), "class_name": _to_text(class_names)}
-        spec = replace(
-            spec, path_bytes=len(texts["path"]), class_name_bytes=len(texts["class_name"])
-        )
-        layouts = array_layouts(spec)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            arrays = zarr_arrays.create(aside, layouts, to_attributes(spec))
-            num_bytes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
-            known: dict[str, Array] = {**texts, "target": targets, "num_bytes": num_bytes}
-            for name, values in known.items():
-                arrays[name][:] = values.astype(layouts[name].dtype)
-            sync(aside.rglob("*"), aside)
-            if overwrite:
-                _swap(aside, path)
-            else:
-                os.rename(aside, path)
-            sync([], path.parent)
-        except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise StoreError(f"{path} cannot be created ({error})") from error
+        create_store(path, spec, images, targets, class_names, overwrite=overwrite)
         return cls.open(path, writable=True)
 
     @classmethod
@@ -259,58 +235,13 @@ class LabelStore:
 
     def unseal(self, numbers: Iterable[int]) -> None:
         """Send blocks back: without their seals they are labelled again; raises `StoreError`."""
-        files = [self._files.seal_file(number) for number in numbers]
-        try:
-            for file in files:
-                file.unlink(missing_ok=True)
-            sync([], self.path / "done" / "c")
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: blocks cannot be sent back ({error}); make it writable"
-            ) from error
+        self._writer.unseal(numbers)
 
     # -- writing --------------------------------------------------------------------------------
 
     def commit_block(self, number: int, block: Block) -> None:
         """Write a block's shards, sync them, and only then seal it as done."""
-        where = self.spec.block_range(number)
-        arrays = self._pack(block)
-        try:
-            # What a power cut left of an earlier try may be torn, and zarr would read it first.
-            for shard in self._files.shards(number).values():
-                shard.unlink(missing_ok=True)
-            for name, values in arrays.items():
-                self._arrays[name][where.start : where.stop] = values
-            sync(self._files.shards(number).values(), self.path)
-            seal = self._files.seal(number)
-            self._arrays["done"][number] = np.frombuffer(seal, np.uint8)
-            sync([self._files.seal_file(number)], self.path)
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: block {number} could not be written ({error}); finished blocks are "
-                "kept, run the same command again to go on"
-            ) from error
-        self._reader.seals[number] = seal
-
-    def _pack(self, block: Block) -> dict[str, Array]:
-        """Return what is written of a block, by array."""
-        arrays = {
-            "box": pack_boxes(block.box, block.size),
-            "flip": block.flip,
-            "size": block.size,
-            "status": block.status,
-            "content_hash": block.content_hash,
-        }
-        if "content_hash" not in self._arrays:
-            del arrays["content_hash"]
-        for name, values in block.kept.items():
-            if name == "index":
-                palette = self._arrays["palette"]
-                index = values.astype(palette.dtype)
-                arrays["palette"], arrays["slot"] = pack_ids(index, palette.shape[1])
-            else:
-                arrays[name] = pack_codes(values) if name == "code" else values
-        return arrays
+        self._reader.seals[number] = self._writer.commit(number, block)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -336,21 +267,3 @@ class LabelStore:
                     f"{self.path}: block {number} is not labelled; run `fkd label` to go on"
                 )
         return self._reader.images(images, slice(0, num_crops))
-
-
-def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
-    """Encode names as UTF-8, each ended by a zero byte."""
-    text = "".join(f"{name}\0" for name in names)
-    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
-
-
-def _swap(aside: Path, path: Path) -> None:
-    """Put a new store in the place of an old one, and remove that; if it cannot be, nothing changes."""
-    old = aside.with_suffix(".old")
-    os.rename(path, old)
-    try:
-        os.rename(aside, path)
-    except OSError:
-        os.rename(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.arrays import Arrays
-from fkd.blocks import WHOLE_REMEDY, BlockFiles
 from fkd.errors import BlockError, StoreError, first_line
 from fkd.labels import label_fault
-from fkd.layout import StoreSpec, array_layouts
-from fkd.packing import unpack_boxes, unpack_codes, unpack_ids
-from fkd.slabs import Slab
+from fkd.store.block_files import WHOLE_REMEDY, BlockFiles
+from fkd.store.layout import array_layouts
+from fkd.store.packing import unpack_boxes, unpack_codes, unpack_ids
+from fkd.store.slabs import Slab
+from fkd.store.spec import StoreSpec
+from fkd.store.zarr_arrays import Arrays
 from fkd.views import outside
 
 Array = NDArray[Any]

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fkd.layout import ArrayLayout
+from fkd.store.layout import ArrayLayout
 
 _CRC_BYTES = 4
 _ABSENT = 2**64 - 1

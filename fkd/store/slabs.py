@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.layout import StoreSpec
+from fkd.store.spec import StoreSpec
 
 Array = NDArray[Any]
 

@@ -1,25 +1,17 @@
-"""The store's schema: what its attributes say and which arrays they imply.
+"""Which arrays a spec implies: their types, chunks and shards. Writer and reader share this room.
 
-Writer and reader share this file.
 Legend: N images, M stored crops, K kept classes, C classes; a block is a run of images that is
 labelled and committed together, one shard per array.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 
-from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
 from fkd.errors import ConfigError
-
-# Version 2 adds `content_hash`; both are read, and a store that is continued keeps its own.
-FORMAT_VERSION = 2
-FORMAT_VERSIONS = (1, FORMAT_VERSION)
+from fkd.store.spec import StoreSpec
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
 # a full-sized block to read nothing else.
@@ -67,115 +59,32 @@ class ArrayLayout:
         return math.prod(self.chunks) * np.dtype(self.dtype).itemsize
 
 
-@dataclass(frozen=True)
-class TeacherRecord:
-    """Who labelled: name, hash of the weights, hash of which outputs are which class, preprocessing."""
+def plan_spec(*, block_images: int | None, **fields: Any) -> StoreSpec:
+    """Choose block and chunk sizes for a store with these fields.
 
-    name: str
-    weights_hash: str
-    outputs_hash: str
-    preprocessing: Preprocessing
-
-
-@dataclass(frozen=True)
-class StoreSpec:
-    """The attributes of a store: everything needed to read it and to refuse it."""
-
-    num_images: int
-    num_crops: int
-    num_classes: int
-    block_images: int
-    chunk_crops: int
-    scheme: Scheme
-    views: ViewPolicy
-    sampler: str
-    renderer: str
-    probe: str
-    size: int
-    interpolation: Interpolation
-    temperature: float
-    teachers: tuple[TeacherRecord, ...]
-    images_root: str
-    fingerprint: str
-    versions: Mapping[str, str]
-    created: str
-    path_bytes: int = 0
-    class_name_bytes: int = 0
-    amp: Amp = "off"
-    format_version: int = FORMAT_VERSION
-
-    @classmethod
-    def plan(cls, *, block_images: int | None, **fields: Any) -> "StoreSpec":
-        """Choose block and chunk sizes for the other fields.
-
-        A block has 4096 images, fewer where the data set is small (so that a stop loses little) or
-        the labels are dense (so that a block fits in memory).
-        """
-        n, m, scheme = fields["num_images"], fields["num_crops"], fields["scheme"]
-        block = block_images
-        if block is None:
-            block = _MIN_BLOCK
-            while block < _MAX_BLOCK and block * 64 < n:
-                block *= 2
-            if scheme.kind == "full":
-                image_bytes = m * (2 * fields["num_classes"] + 9)
-                block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
-        while True:
-            block = min(block, n)
-            at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block)
-            chunk_crops = _MIN_CHUNK_CROPS if scheme.kind == "full" else _even_part(m, at_most)
-            spec = cls(block_images=block, chunk_crops=min(chunk_crops, m), **fields)
-            excess = oversize(spec)
-            if excess is None:
-                return spec
-            if block_images is not None or block == 1:
-                raise ConfigError(f"--block {block} gives {scheme} {excess}; choose a smaller one")
-            block //= 2
-
-    @property
-    def num_blocks(self) -> int:
-        """Number of blocks; the last may be shorter."""
-        return -(-self.num_images // self.block_images)
-
-    @property
-    def kept(self) -> int:
-        """Number K of kept classes per crop; 0 for the full scheme, which keeps them all."""
-        return 0 if self.scheme.kind == "full" else self.scheme.kept(self.num_classes)
-
-    def block_range(self, block: int) -> range:
-        """Return the image indices of a block."""
-        start = block * self.block_images
-        return range(start, min(start + self.block_images, self.num_images))
-
-    def first_difference(self, other: "StoreSpec") -> str | None:
-        """Name the first setting in which a run differs from this store, for a user, or None."""
-        mine, theirs = self._settings(), other._settings()
-        for name, value in mine.items():
-            if theirs[name] != value:
-                return f"{name} is {theirs[name]}, the store has {value}"
-        return None
-
-    def _settings(self) -> dict[str, object]:
-        return {
-            "--teacher": ", ".join(t.name for t in self.teachers),
-            "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
-            "--teacher-classes": ", ".join(t.outputs_hash for t in self.teachers),
-            "--crops": self.num_crops,
-            "--compress": str(self.scheme),
-            "--seed": self.views.seed,
-            "--scale": self.views.scale,
-            "--ratio": self.views.ratio,
-            "--size": [t.preprocessing.size for t in self.teachers],
-            "--interpolation": [t.preprocessing.interpolation for t in self.teachers],
-            "--mean": [t.preprocessing.mean for t in self.teachers],
-            "--std": [t.preprocessing.std for t in self.teachers],
-            "--temperature": self.temperature,
-            "--amp": self.amp,
-            "the number of classes": self.num_classes,
-            "--block": self.block_images,
-            "the sampler of views": self.sampler,
-            "the renderer of views": self.renderer,
-        }
+    A block has 4096 images, fewer where the data set is small (so that a stop loses little) or
+    the labels are dense (so that a block fits in memory).
+    """
+    n, m, scheme = fields["num_images"], fields["num_crops"], fields["scheme"]
+    block = block_images
+    if block is None:
+        block = _MIN_BLOCK
+        while block < _MAX_BLOCK and block * 64 < n:
+            block *= 2
+        if scheme.kind == "full":
+            image_bytes = m * (2 * fields["num_classes"] + 9)
+            block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
+    while True:
+        block = min(block, n)
+        at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block)
+        chunk_crops = _MIN_CHUNK_CROPS if scheme.kind == "full" else _even_part(m, at_most)
+        spec = StoreSpec(block_images=block, chunk_crops=min(chunk_crops, m), **fields)
+        excess = oversize(spec)
+        if excess is None:
+            return spec
+        if block_images is not None or block == 1:
+            raise ConfigError(f"--block {block} gives {scheme} {excess}; choose a smaller one")
+        block //= 2
 
 
 def _even_part(num_crops: int, at_most: int) -> int:
@@ -258,15 +167,3 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
 def _id_dtype(count: int) -> str:
     """Return the narrowest of u8, u16 and u32 that numbers `count` things from 0."""
     return "uint8" if count <= 2**8 else "uint16" if count <= 2**16 else "uint32"
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions that the pixels and the bytes depend on."""
-    return {
-        name: version(name) for name in ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")
-    }
-
-
-def now() -> str:
-    """Return the time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

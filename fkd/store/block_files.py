@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fkd.errors import BlockError, StoreError, first_line
-from fkd.frames import fault, too_many_names
-from fkd.layout import ArrayLayout
+from fkd.store.headers import fault, too_many_names
+from fkd.store.layout import ArrayLayout
 
 WHOLE_REMEDY = "restore the file, or label anew with --overwrite"
 

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from fkd.config import AMPS, INTERPOLATIONS, MAX_CROPS, Preprocessing, Scheme, Triple, ViewPolicy
 from fkd.errors import ConfigError, StoreError
-from fkd.layout import FORMAT_VERSIONS, StoreSpec, TeacherRecord, oversize
+from fkd.store.layout import oversize
+from fkd.store.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
 
 _MAX_TEXT = 4096
 _MAX_TEACHERS = 256

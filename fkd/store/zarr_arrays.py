@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec, TransposeCodec, ZstdCodec
 
 from fkd.errors import StoreError, first_line
-from fkd.frames import first_link
-from fkd.layout import ArrayLayout
+from fkd.store.headers import first_link
+from fkd.store.layout import ArrayLayout
 
 Array = NDArray[Any]
 Arrays = dict[str, zarr.Array[Any]]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd.images import REASONS
-from fkd.store import LabelStore
+from fkd.store.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".
 _PARTS = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fkd.config import Interpolation
 from fkd.errors import StoreError
 from fkd.images import decode
-from fkd.layout import StoreSpec, library_versions
+from fkd.store.spec import StoreSpec, library_versions
 from fkd.views import RENDERER, empty_views, render
 
 # Of 48 × 64 pixels: all of it, made smaller, and an arrow in it, mirrored.
@@ -26,7 +26,7 @@ _DRAW_PIXELS = ("torch", "torchvision", "pillow")
 
 def probe(interpolation: Interpolation) -> str:
     """Decode and render the package's picture; return its two views, u8 [2, 3, 8, 8], in base64."""
-    with as_file(files("fkd") / "probe.jpg") as path:
+    with as_file(files("fkd.store") / "probe.jpg") as path:
         picture = decode(str(path))
     views = empty_views(len(_BOXES), _SIDE)
     for box, flip, view in zip(_BOXES, _FLIPS, views, strict=True):

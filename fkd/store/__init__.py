@@ -1,0 +1,39 @@
+"""The label store: what is kept of each image and each crop.
+
+A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by block. A reader gets a
+`Slab`: some crops of some images. What is read is sealed, sound and plausible, or it is an error.
+`find_images` lists the images that a store was made from, and no others.
+"""
+
+from fkd.store.attributes import to_json
+from fkd.store.info import bad_images, bytes_per_crop, describe, num_labelled
+from fkd.store.labelled_images import LabelledImages, find_images, image_root
+from fkd.store.layout import plan_spec
+from fkd.store.pixel_probe import drift, probe
+from fkd.store.slabs import Block, Slab
+from fkd.store.spec import StoreSpec, TeacherRecord, library_versions, now
+from fkd.store.store import LabelStore
+from fkd.store.zarr_arrays import check_replaceable, read_attributes
+
+__all__ = [
+    "Block",
+    "LabelStore",
+    "LabelledImages",
+    "Slab",
+    "StoreSpec",
+    "TeacherRecord",
+    "bad_images",
+    "bytes_per_crop",
+    "check_replaceable",
+    "describe",
+    "drift",
+    "find_images",
+    "image_root",
+    "library_versions",
+    "now",
+    "num_labelled",
+    "plan_spec",
+    "probe",
+    "read_attributes",
+    "to_json",
+]

@@ -1,0 +1,98 @@
+"""The images that a store was made from, and no others: where they are, and what they held then."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.errors import ImagesError
+from fkd.images import (
+    EXTENSIONS,
+    MAX_NUM_BYTES,
+    ImageList,
+    content_hash,
+    dataset_root,
+    decode,
+    first_difference,
+    list_images,
+    read_file,
+)
+from fkd.store.store import LabelStore
+
+# Images of a store's list, from each end, that are looked for where the store says they are.
+_LOOKED_AT = 32
+
+
+class LabelledImages:
+    """The files of an image list, with the hashes of their contents when they were labelled."""
+
+    def __init__(self, images: ImageList, hashes: NDArray[np.uint64] | None) -> None:
+        """Take hashes u64 [N], or None for a store of format version 1, which has none."""
+        self._images, self._hashes = images, hashes
+
+    def decode(self, image_index: int, size: NDArray[np.uint16]) -> Tensor:
+        """Decode an image, uint8 [3, H, W]; raises `ImagesError` unless it is the one that was labelled.
+
+        `size` is its (height, width) then.
+        """
+        path, (height, width) = self._images.file(image_index), size.tolist()
+        encoded = read_file(path)
+        if self._hashes is not None and content_hash(encoded) != int(self._hashes[image_index]):
+            raise ImagesError(
+                f"{path} is not the file that was labelled (its content is another); restore the image "
+                "or label the folder anew"
+            )
+        pixels = decode(path, encoded)
+        if pixels.shape[-2:] != (height, width):
+            raise ImagesError(
+                f"{path} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, {width}×{height} when it "
+                "was labelled; restore the image or label the folder anew"
+            )
+        return pixels
+
+
+def image_root(store: LabelStore, folder: Path | None) -> Path:
+    """Return the folder that holds the class folders of a store's images; refuse one without them.
+
+    What a store says is a hint, perhaps a stranger's: where none of its images are, nothing is listed.
+    """
+    if folder is not None:
+        root = dataset_root(folder)
+        if root.is_dir():
+            return root
+        raise _not_there(store, root)
+    hint, paths, sizes = store.spec.images_root, store.image_paths(), store.num_bytes()
+    few = [*range(min(_LOOKED_AT, len(paths))), *range(max(0, len(paths) - _LOOKED_AT), len(paths))]
+    if not any(_is_there(os.path.join(hint, paths[n]), int(sizes[n])) for n in few):
+        raise _not_there(store, Path(hint))
+    return Path(hint)
+
+
+def _is_there(path: str, num_bytes: int) -> bool:
+    """Say whether an image of this size is at a path that a store names, without opening it."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return path.lower().endswith(EXTENSIONS) and min(found.st_size, MAX_NUM_BYTES) == num_bytes
+
+
+def _not_there(store: LabelStore, root: Path) -> ImagesError:
+    return ImagesError(
+        f"the images of {store.path} are not at {root}; say where they are with --images"
+    )
+
+
+def find_images(store: LabelStore, folder: Path | None) -> ImageList:
+    """List the images of a store in `folder`, or where the store says they are; refuse others."""
+    root = image_root(store, folder)
+    images = list_images(root)
+    difference = first_difference(store.image_paths(), store.num_bytes(), images)
+    if difference:
+        raise ImagesError(
+            f"{root} does not hold the images that {store.path} was made from: {difference}; "
+            "give the right folder with --images or label this one anew"
+        )
+    return images

@@ -1,0 +1,107 @@
+"""What a store is of: all that its attributes say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
+
+# Version 2 adds `content_hash`; both are read, and a store that is continued keeps its own.
+FORMAT_VERSION = 2
+FORMAT_VERSIONS = (1, FORMAT_VERSION)
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """Who labelled: name, hash of the weights, hash of which outputs are which class, preprocessing."""
+
+    name: str
+    weights_hash: str
+    outputs_hash: str
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """The attributes of a store: everything needed to read it and to refuse it."""
+
+    num_images: int
+    num_crops: int
+    num_classes: int
+    block_images: int
+    chunk_crops: int
+    scheme: Scheme
+    views: ViewPolicy
+    sampler: str
+    renderer: str
+    probe: str
+    size: int
+    interpolation: Interpolation
+    temperature: float
+    teachers: tuple[TeacherRecord, ...]
+    images_root: str
+    fingerprint: str
+    versions: Mapping[str, str]
+    created: str
+    path_bytes: int = 0
+    class_name_bytes: int = 0
+    amp: Amp = "off"
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks; the last may be shorter."""
+        return -(-self.num_images // self.block_images)
+
+    @property
+    def kept(self) -> int:
+        """Number K of kept classes per crop; 0 for the full scheme, which keeps them all."""
+        return 0 if self.scheme.kind == "full" else self.scheme.kept(self.num_classes)
+
+    def block_range(self, block: int) -> range:
+        """Return the image indices of a block."""
+        start = block * self.block_images
+        return range(start, min(start + self.block_images, self.num_images))
+
+    def first_difference(self, other: "StoreSpec") -> str | None:
+        """Name the first setting in which a run differs from this store, for a user, or None."""
+        mine, theirs = self._settings(), other._settings()
+        for name, value in mine.items():
+            if theirs[name] != value:
+                return f"{name} is {theirs[name]}, the store has {value}"
+        return None
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "--teacher": ", ".join(t.name for t in self.teachers),
+            "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
+            "--teacher-classes": ", ".join(t.outputs_hash for t in self.teachers),
+            "--crops": self.num_crops,
+            "--compress": str(self.scheme),
+            "--seed": self.views.seed,
+            "--scale": self.views.scale,
+            "--ratio": self.views.ratio,
+            "--size": [t.preprocessing.size for t in self.teachers],
+            "--interpolation": [t.preprocessing.interpolation for t in self.teachers],
+            "--mean": [t.preprocessing.mean for t in self.teachers],
+            "--std": [t.preprocessing.std for t in self.teachers],
+            "--temperature": self.temperature,
+            "--amp": self.amp,
+            "the number of classes": self.num_classes,
+            "--block": self.block_images,
+            "the sampler of views": self.sampler,
+            "the renderer of views": self.renderer,
+        }
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that the pixels and the bytes depend on."""
+    return {
+        name: version(name) for name in ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")
+    }
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

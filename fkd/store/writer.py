@@ -1,0 +1,143 @@
+"""Writing a store: the files of a new one, a block that is committed, a block that is sent back.
+
+A block is absent or whole: its shards are written, synced and then sealed by a line in `done`, which
+holds a hash over them.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.errors import StoreError
+from fkd.images import MAX_NUM_BYTES, ImageList
+from fkd.machine import sync
+from fkd.store import zarr_arrays
+from fkd.store.attributes import to_attributes
+from fkd.store.block_files import BlockFiles
+from fkd.store.layout import array_layouts
+from fkd.store.packing import pack_boxes, pack_codes, pack_ids
+from fkd.store.slabs import Block
+from fkd.store.spec import StoreSpec
+
+Array = NDArray[Any]
+
+
+def create_store(
+    path: Path,
+    spec: StoreSpec,
+    images: ImageList,
+    targets: NDArray[np.int64],
+    class_names: Sequence[str],
+    *,
+    overwrite: bool,
+) -> None:
+    """Make the files of an empty store, as `LabelStore.create` says."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    texts = {"path": _to_text(images.paths), "class_name": _to_text(class_names)}
+    spec = replace(spec, path_bytes=len(texts["path"]), class_name_bytes=len(texts["class_name"]))
+    layouts = array_layouts(spec)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = zarr_arrays.create(aside, layouts, to_attributes(spec))
+        num_bytes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
+        known: dict[str, Array] = {**texts, "target": targets, "num_bytes": num_bytes}
+        for name, values in known.items():
+            arrays[name][:] = values.astype(layouts[name].dtype)
+        sync(aside.rglob("*"), aside)
+        if overwrite:
+            _swap(aside, path)
+        else:
+            os.rename(aside, path)
+        sync([], path.parent)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StoreError(f"{path} cannot be created ({error})") from error
+
+
+class Writer:
+    """Commits blocks to a store's arrays, and sends them back."""
+
+    def __init__(
+        self, path: Path, spec: StoreSpec, arrays: zarr_arrays.Arrays, files: BlockFiles
+    ) -> None:
+        """Write to the arrays of an open store, and to the files of its blocks."""
+        self._path, self._spec = path, spec
+        self._arrays, self._files = arrays, files
+
+    def commit(self, number: int, block: Block) -> bytes:
+        """Write a block's shards, sync them, and only then seal it as done; return the seal."""
+        where = self._spec.block_range(number)
+        arrays = self._pack(block)
+        try:
+            # What a power cut left of an earlier try may be torn, and zarr would read it first.
+            for shard in self._files.shards(number).values():
+                shard.unlink(missing_ok=True)
+            for name, values in arrays.items():
+                self._arrays[name][where.start : where.stop] = values
+            sync(self._files.shards(number).values(), self._path)
+            seal = self._files.seal(number)
+            self._arrays["done"][number] = np.frombuffer(seal, np.uint8)
+            sync([self._files.seal_file(number)], self._path)
+        except OSError as error:
+            raise StoreError(
+                f"{self._path}: block {number} could not be written ({error}); finished blocks are "
+                "kept, run the same command again to go on"
+            ) from error
+        return seal
+
+    def _pack(self, block: Block) -> dict[str, Array]:
+        """Return what is written of a block, by array."""
+        arrays = {
+            "box": pack_boxes(block.box, block.size),
+            "flip": block.flip,
+            "size": block.size,
+            "status": block.status,
+            "content_hash": block.content_hash,
+        }
+        if "content_hash" not in self._arrays:
+            del arrays["content_hash"]
+        for name, values in block.kept.items():
+            if name == "index":
+                palette = self._arrays["palette"]
+                index = values.astype(palette.dtype)
+                arrays["palette"], arrays["slot"] = pack_ids(index, palette.shape[1])
+            else:
+                arrays[name] = pack_codes(values) if name == "code" else values
+        return arrays
+
+    def unseal(self, numbers: Iterable[int]) -> None:
+        """Remove the seals of blocks, as `LabelStore.unseal` says."""
+        files = [self._files.seal_file(number) for number in numbers]
+        try:
+            for file in files:
+                file.unlink(missing_ok=True)
+            sync([], self._path / "done" / "c")
+        except OSError as error:
+            raise StoreError(
+                f"{self._path}: blocks cannot be sent back ({error}); make it writable"
+            ) from error
+
+
+def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
+    """Encode names as UTF-8, each ended by a zero byte."""
+    text = "".join(f"{name}\0" for name in names)
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def _swap(aside: Path, path: Path) -> None:
+    """Put a new store in the place of an old one, and remove that; if it cannot be, nothing changes."""
+    old = aside.with_suffix(".old")
+    os.rename(path, old)
+    try:
+        os.rename(aside, path)
+    except OSError:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
