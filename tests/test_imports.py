@@ -30,7 +30,7 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
         tmp_path,
     )
     assert "fkd.train" in modules
-    assert "fkd.teachers" not in modules
+    assert "fkd.teachers.teacher" not in modules
     assert "fkd.label" not in modules
 
 

@@ -24,9 +24,8 @@ from fkd.images import ImageList, decode
 from fkd.labels import quantize
 from fkd.machine import resolve_device
 from fkd.progress import progress
-from fkd.sources import Source, open_source
 from fkd.store import Block, StoreSpec, plan_spec
-from fkd.teachers import Teacher, load_teachers
+from fkd.teachers import Source, Teacher, load_teachers, open_source
 from fkd.views import empty_views, normalize, render
 
 FULL = Scheme("full")

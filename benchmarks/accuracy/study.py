@@ -34,8 +34,8 @@ from fkd.evaluate import evaluate
 from fkd.images import ImageList, dataset_root, list_images, val_folder
 from fkd.learner import views_at_a_time
 from fkd.machine import resolve_device
-from fkd.sources import PROGRAMS, open_source
 from fkd.students import StudentCard, build_student, is_function
+from fkd.teachers import PROGRAMS, open_source
 
 LABELLING = "labelling"  # among the views a second of a study
 

@@ -29,7 +29,7 @@ from fkd.config import Preprocessing, ViewPolicy
 from fkd.images import dataset_root, list_images
 from fkd.machine import resolve_device
 from fkd.models import build, head_tensors
-from fkd.sources import open_source
+from fkd.teachers import open_source
 
 
 def __getattr__(name: str) -> Callable[[int], nn.Module]:

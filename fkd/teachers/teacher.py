@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fkd.classes import ClassMap, map_classes
 from fkd.config import Engine, TeacherChoice
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.machine import upload
-from fkd.sources import Source, open_source
+from fkd.teachers.classes import ClassMap, map_classes
+from fkd.teachers.sources import Source, open_source
 from fkd.views import normalize
 
 _PLAIN = Engine()

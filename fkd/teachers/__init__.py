@@ -1,0 +1,17 @@
+"""Who labels: frozen models whose outputs meet the classes of a folder.
+
+`load_teachers` returns an `Ensemble`. It has one `Teacher` or averages the probabilities of
+several.
+"""
+
+from fkd.teachers.sources import PROGRAMS, Source, open_source
+from fkd.teachers.teacher import Ensemble, Teacher, load_teachers
+
+__all__ = [
+    "PROGRAMS",
+    "Ensemble",
+    "Source",
+    "Teacher",
+    "load_teachers",
+    "open_source",
+]
