@@ -31,11 +31,8 @@ from fkd.errors import FkdError
 
 if TYPE_CHECKING:
     from fkd.check import check_store
-    from fkd.checkpoints import load_student
     from fkd.comparison import Comparison, compare
     from fkd.dryrun import estimate_run
-    from fkd.evaluate import Accuracy, evaluate_checkpoint
-    from fkd.export import export_student
     from fkd.images import PackReport, pack_images
     from fkd.label import label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
@@ -44,11 +41,12 @@ if TYPE_CHECKING:
     from fkd.show import show_store
     from fkd.statistics import LabelStatistics, label_statistics
     from fkd.store import LabelStore
+    from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
     from fkd.train import train_student
     from fkd.verdicts import CheckReport
 
 _HOME = {
-    "Accuracy": "fkd.evaluate",
+    "Accuracy": "fkd.students",
     "Comparison": "fkd.comparison",
     "LabelStatistics": "fkd.statistics",
     "LabelStore": "fkd.store",
@@ -59,11 +57,11 @@ _HOME = {
     "check_store": "fkd.check",
     "compare": "fkd.comparison",
     "estimate_run": "fkd.dryrun",
-    "evaluate_checkpoint": "fkd.evaluate",
-    "export_student": "fkd.export",
+    "evaluate_checkpoint": "fkd.students",
+    "export_student": "fkd.students",
     "label_images": "fkd.label",
     "label_statistics": "fkd.statistics",
-    "load_student": "fkd.checkpoints",
+    "load_student": "fkd.students",
     "pack_images": "fkd.images",
     "plot_runs": "fkd.plots",
     "show_store": "fkd.show",

@@ -156,7 +156,7 @@ def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
     \b
     Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
     """
-    from fkd.evaluate import evaluate_checkpoint
+    from fkd.students import evaluate_checkpoint
 
     accuracy = evaluate_checkpoint(checkpoint, folder, **options)
     click.echo(
@@ -197,7 +197,7 @@ def export(run: Path, **options: Any) -> None:
     \b
     Example: fkd export runs/resnet50-topk5-m4-1 --format onnx
     """
-    from fkd.export import export_student
+    from fkd.students import export_student
 
     exported = export_student(run, **options)
     click.echo(f"{exported.path}: same logits as the student, to {exported.difference:.1g}")

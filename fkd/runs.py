@@ -9,14 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fkd.checkpoints import BEST, newest_checkpoint, save_checkpoint, save_last
 from fkd.config import Selection, TrainConfig
 from fkd.errors import ConfigError, FkdError
-from fkd.evaluate import Accuracy
 from fkd.machine import held, write_whole
 from fkd.progress import note
 from fkd.schedule import Schedule
-from fkd.students import StudentCard
+from fkd.students import BEST, Accuracy, StudentCard, newest_checkpoint, save_checkpoint, save_last
 from fkd.tracking import METRICS, open_tracker, read_metrics
 
 CONFIG = "config.json"

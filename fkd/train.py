@@ -15,7 +15,6 @@ from torch import Tensor
 
 from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError, FkdError, Stopped, first_line, of_compiler
-from fkd.evaluate import Accuracy, evaluate
 from fkd.group import Group, joined
 from fkd.images import ImageList
 from fkd.learner import Learner, views_at_a_time
@@ -29,7 +28,7 @@ from fkd.schedule import Schedule, learning_rate
 from fkd.selection import select_crops
 from fkd.store import LabelStore, find_images, to_json
 from fkd.student_views import student_batches
-from fkd.students import StudentCard, build_student, give_weights, is_function
+from fkd.students import Accuracy, StudentCard, build_student, evaluate, give_weights, is_function
 from fkd.training_data import find_val, open_store, plan
 from fkd.views import Renderer
 

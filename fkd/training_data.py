@@ -2,13 +2,13 @@
 
 from fkd.config import TrainConfig
 from fkd.errors import ConfigError, StoreError
-from fkd.evaluate import match_classes
 from fkd.images import ImageList, list_images, val_folder
 from fkd.labels import check_reading
 from fkd.machine import physical_memory
 from fkd.progress import note
 from fkd.schedule import Schedule
 from fkd.store import LabelStore, drift
+from fkd.students import match_classes
 
 
 def open_store(config: TrainConfig) -> LabelStore:

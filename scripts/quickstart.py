@@ -32,7 +32,6 @@ from fkd import (
     train_student,
 )
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from fkd.evaluate import evaluate
 from fkd.images import ImageList, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.labels import restore
@@ -41,6 +40,7 @@ from fkd.models import build
 from fkd.progress import progress
 from fkd.schedule import learning_rate
 from fkd.store import bytes_per_crop
+from fkd.students import evaluate
 from fkd.views import empty_views, normalize, render
 
 

@@ -18,8 +18,8 @@ import torch
 from conftest import fkd_environment, make_image_folder
 
 from fkd import LabelStore, Scheme, StudentLoader
-from fkd.checkpoints import newest_checkpoint
 from fkd.errors import FkdError, ImagesError
+from fkd.students import newest_checkpoint
 
 ROUNDS = int(os.environ.get("FKD_FAULT_ROUNDS", "20"))
 LABEL = "label --teacher resnet18 --teacher-weights none --size 32 --crops 30 --block 2 --workers 1"

@@ -19,10 +19,10 @@ from fkd import (
     soft_cross_entropy,
     train_student,
 )
-from fkd.evaluate import evaluate
 from fkd.images import list_images
-from fkd.real_labels import read_real
 from fkd.student_views import student_batches
+from fkd.students import evaluate
+from fkd.students.evaluation import read_real
 from fkd.views import Renderer, normalize
 
 SETTINGS = {"crops_per_image": 2, "batch_size": 12, "epochs": 4, "seed": 3, "device": "cpu"}

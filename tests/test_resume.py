@@ -22,9 +22,9 @@ from fkd import (
     plot_runs,
     train_student,
 )
-from fkd.checkpoints import newest_checkpoint
 from fkd.errors import Stopped
 from fkd.runs import Run
+from fkd.students import newest_checkpoint
 
 SETTINGS = {
     "student": "shufflenet_v2_x0_5",  # it has batch norm

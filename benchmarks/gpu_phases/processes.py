@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from fkd import LabelStore
-from fkd.checkpoints import read_checkpoint
+from fkd.students import read_checkpoint
 
 from .findings import Finding, Setting
 from .small_models import SMALL_STUDENT, SMALL_TEACHER

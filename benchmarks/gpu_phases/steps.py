@@ -22,10 +22,10 @@ from fkd import (
     label_images,
     train_student,
 )
-from fkd.checkpoints import read_checkpoint
 from fkd.errors import Stopped
 from fkd.learner import Learner
 from fkd.student_views import StudentBatch
+from fkd.students import read_checkpoint
 
 from .findings import Finding, Setting
 from .pixels import labelled

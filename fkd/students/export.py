@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fkd.checkpoints import BEST, LAST, PREVIOUS, load_student
 from fkd.errors import ConfigError, ModelError, first_line
-from fkd.students import StudentCard
+from fkd.students.checkpoints import BEST, LAST, PREVIOUS, load_student
+from fkd.students.student import StudentCard
 
 Format = Literal["torch", "onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("torch", "onnx", "pt2")

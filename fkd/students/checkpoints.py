@@ -14,7 +14,7 @@ from fkd.config import Preprocessing
 from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
 from fkd.progress import note
-from fkd.students import StudentCard, build_student
+from fkd.students.student import StudentCard, build_student
 
 CHECKPOINT_VERSION = 1
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"

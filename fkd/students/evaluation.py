@@ -1,5 +1,10 @@
-"""Top-1 and top-5 of a student on an image folder."""
+"""Top-1 and top-5 of a student on an image folder.
 
+ImageNet-ReaL names, for each validation image, all classes that people see in it (Beyer et al. 2020).
+"""
+
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +14,16 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from fkd.checkpoints import load_student
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress
-from fkd.real_labels import read_real
+from fkd.students.checkpoints import load_student
 from fkd.views import Renderer, evaluation_batches, normalize
+
+_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})\.")
+_NUM_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -133,3 +140,40 @@ def match_classes(images: ImageList, classes: tuple[str, ...]) -> NDArray[np.int
             "give a folder whose class folders have the names that it was trained on"
         )
     return np.array([position[name] for name in images.classes])
+
+
+def read_real(path: Path, images: ImageList, num_classes: int) -> NDArray[np.int64]:
+    """Return the classes that count as right, int64 [N, A] with -1 for none, of validation images.
+
+    `path` is the published real.json: a list of class ids for each image, in the order of the image
+    numbers. Raises `ImagesError` for other files, other images and students of other classes.
+    """
+    if num_classes != _NUM_CLASSES:
+        raise ImagesError(
+            f"--real {path} is of ImageNet's {_NUM_CLASSES} classes, the student has {num_classes}"
+        )
+    try:
+        said = json.loads(path.read_text("utf-8"))
+        labels = [[int(i) for i in ids] for ids in said]
+        if not all(0 <= i < _NUM_CLASSES for ids in labels for i in ids):
+            raise ValueError("a class id is not in 0 … 999")
+    except (OSError, ValueError, TypeError) as error:
+        raise ImagesError(
+            f"--real {path}: not the published real.json ({error}); it is a list of lists of class ids"
+        ) from error
+    numbers = [_number(name, len(labels), path) for name in images.paths]
+    answers = np.full((len(images), max(1, *(len(labels[n]) for n in numbers), 1)), -1)
+    for row, number in enumerate(numbers):
+        answers[row, : len(labels[number])] = labels[number]
+    return answers
+
+
+def _number(name: str, count: int, path: Path) -> int:
+    match = _NUMBER.search(name)
+    number = int(match[1]) - 1 if match else -1
+    if not 0 <= number < count:
+        raise ImagesError(
+            f"--real {path}: {name} is none of its {count:,} images; they are named "
+            "ILSVRC2012_val_00000001 and so on"
+        )
+    return number

@@ -1,0 +1,35 @@
+"""Who learns: a network, its checkpoints, its accuracy, and its export to other programs.
+
+A `StudentCard` says what a student is. `build_student` makes one, `load_student` reads one from a
+checkpoint, `evaluate` measures it, and `export_student` writes it for other programs.
+"""
+
+from fkd.students.checkpoints import (
+    BEST,
+    load_student,
+    newest_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+    save_last,
+)
+from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
+from fkd.students.export import export_student
+from fkd.students.student import StudentCard, build_student, give_weights, is_function
+
+__all__ = [
+    "BEST",
+    "Accuracy",
+    "StudentCard",
+    "build_student",
+    "evaluate",
+    "evaluate_checkpoint",
+    "export_student",
+    "give_weights",
+    "is_function",
+    "load_student",
+    "match_classes",
+    "newest_checkpoint",
+    "read_checkpoint",
+    "save_checkpoint",
+    "save_last",
+]
