@@ -32,9 +32,8 @@ from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_image
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.images import dataset_root, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
+from fkd.loader import Schedule, student_batches
 from fkd.progress import progress
-from fkd.schedule import Schedule
-from fkd.student_views import student_batches
 from fkd.views import Renderer, empty_views, render
 
 BATCH = 256

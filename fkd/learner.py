@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from fkd.augment import jitter, mix
 from fkd.average import MovingAverage
-from fkd.calibration import training_labels
 from fkd.config import Optim, Scheme, TrainConfig
 from fkd.errors import ConfigError, FkdError
 from fkd.group import Group
 from fkd.labels import SoftLabels, distillation_loss
+from fkd.loader import StudentBatch, training_labels
 from fkd.machine import place, upload
-from fkd.student_views import StudentBatch
 from fkd.students import StudentCard
 from fkd.views import normalize
 

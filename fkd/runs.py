@@ -11,9 +11,9 @@ from typing import Any
 
 from fkd.config import Selection, TrainConfig
 from fkd.errors import ConfigError, FkdError
+from fkd.loader import Schedule
 from fkd.machine import held, write_whole
 from fkd.progress import note
-from fkd.schedule import Schedule
 from fkd.students import BEST, Accuracy, StudentCard, newest_checkpoint, save_checkpoint, save_last
 from fkd.tracking import METRICS, open_tracker, read_metrics
 

@@ -18,18 +18,23 @@ from fkd.errors import ConfigError, FkdError, Stopped, first_line, of_compiler
 from fkd.group import Group, joined
 from fkd.images import ImageList
 from fkd.learner import Learner, views_at_a_time
+from fkd.loader import (
+    Picks,
+    Schedule,
+    find_val,
+    learning_rate,
+    open_store,
+    plan,
+    select_crops,
+    student_batches,
+)
 from fkd.machine import Download, StopRequest, device_memory, remembered_signals, resolve_device
 from fkd.models import check_fit, try_out
-from fkd.picks import Picks
 from fkd.plots import plot_runs
 from fkd.progress import note, progress
 from fkd.runs import Run, open_run
-from fkd.schedule import Schedule, learning_rate
-from fkd.selection import select_crops
 from fkd.store import LabelStore, find_images, to_json
-from fkd.student_views import student_batches
 from fkd.students import Accuracy, StudentCard, build_student, evaluate, give_weights, is_function
-from fkd.training_data import find_val, open_store, plan
 from fkd.views import Renderer
 
 

@@ -23,9 +23,8 @@ from fkd.config import Preprocessing
 from fkd.group import Group
 from fkd.images import list_images
 from fkd.learner import Learner
+from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import Download, transfer, upload
-from fkd.schedule import Schedule
-from fkd.student_views import StudentBatch, student_batches
 from fkd.students import StudentCard
 from fkd.views import CropTable, Renderer, render_table
 from fkd.views.render_device import _taps
@@ -143,10 +142,10 @@ def test_photos_too_large_to_send_are_rendered_by_threads_for_a_device(
     schedule = Schedule(18, 6, 2, 12, epochs=2, seed=0, stagger=apart)
     with Renderer(2) as renderer:
         expected = list(student_batches(renderer, shared_store, images, schedule))
-    monkeypatch.setattr("fkd.student_views._PACKED_BYTES", 0)
+    monkeypatch.setattr("fkd.loader.batches._PACKED_BYTES", 0)
     uploads = []
     monkeypatch.setattr(
-        "fkd.student_views.upload", lambda views, device: uploads.append(device) or views
+        "fkd.loader.batches.upload", lambda views, device: uploads.append(device) or views
     )
     with Renderer(2, META, "device") as renderer:
         found = list(student_batches(renderer, shared_store, images, schedule))
@@ -301,7 +300,7 @@ def test_a_device_without_memory_for_the_views_is_a_line(
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("fkd.student_views.render_table", full)
+    monkeypatch.setattr("fkd.loader.batches.render_table", full)
     config = TrainConfig.from_recipe(
         "fkd", store=shared_store.path, out=tmp_path / "run", student="resnet18", batch_size=12,
         crops_per_image=2, scheme=Scheme("topk", 3), epochs=2, device="cpu", render="device",

@@ -20,7 +20,7 @@ from fkd import (
     train_student,
 )
 from fkd.images import list_images
-from fkd.student_views import student_batches
+from fkd.loader import student_batches
 from fkd.students import evaluate
 from fkd.students.evaluation import read_real
 from fkd.views import Renderer, normalize

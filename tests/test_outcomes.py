@@ -12,8 +12,7 @@ from torch import nn
 from fkd import FkdError, Scheme, TeacherChoice, TrainConfig, label_images, train_student
 from fkd.cli import main
 from fkd.images import list_images
-from fkd.schedule import Schedule
-from fkd.student_views import student_batches
+from fkd.loader import Schedule, student_batches
 from fkd.views import Renderer
 
 LABEL = ["label", "--teacher", "resnet18", "--teacher-weights", "none", "--size", 32]

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fkd import prefetch
-from fkd.schedule import Schedule
+from fkd.loader import Schedule, prefetch
 
 
 class CountingPool(ThreadPoolExecutor):

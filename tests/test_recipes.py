@@ -9,7 +9,7 @@ import torch
 from fkd import FkdError, Optim, TrainConfig
 from fkd.config import RECIPES
 from fkd.learner import build_optimizer
-from fkd.schedule import Schedule
+from fkd.loader import Schedule
 from fkd.train import evaluation_steps, rate_at
 
 PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text("utf-8")

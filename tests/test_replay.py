@@ -11,8 +11,7 @@ from torchvision.transforms.v2 import functional
 from fkd import LabelStore, Scheme, TeacherChoice, label_images
 from fkd.images import list_images
 from fkd.labels import quantize
-from fkd.schedule import Schedule
-from fkd.student_views import student_batches
+from fkd.loader import Schedule, student_batches
 from fkd.views import Renderer
 
 SIZE = 32

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from fkd import TeacherChoice, label_images
 from fkd.images import list_images
-from fkd.schedule import Schedule
-from fkd.student_views import student_batches
+from fkd.loader import Schedule, student_batches
 from fkd.views import CropTable, Renderer, empty_views, render, render_image, render_table
 from fkd.views import render_device as module
 
@@ -105,7 +104,7 @@ def test_the_student_gets_the_same_views_whoever_renders(shared_store, shared_fo
     for render_by in ("cpu", "device"):
         with Renderer(2, torch.device("cpu"), render_by) as renderer:
             seen[render_by] = list(student_batches(renderer, shared_store, images, schedule))
-    monkeypatch.setattr("fkd.student_views._PACKED_BYTES", 1000)
+    monkeypatch.setattr("fkd.loader.batches._PACKED_BYTES", 1000)
     with Renderer(2, torch.device("cpu"), "device") as renderer:
         seen["too large"] = list(student_batches(renderer, shared_store, images, schedule))
     assert len(seen["cpu"]) == schedule.total_steps

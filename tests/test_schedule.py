@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd.schedule import Schedule, learning_rate
+from fkd.loader import Schedule, learning_rate
 
 
 def views(schedule):

@@ -21,17 +21,14 @@ from test_group import losses, trained
 
 import fkd
 from fkd import FkdError, LabelStore, Scheme, Selection, StudentLoader, TrainConfig, train_student
-from fkd.calibration import harden, training_labels
 from fkd.cli import main
 from fkd.errors import Stopped
 from fkd.images import decode, list_images
 from fkd.labels import quantize, restore
-from fkd.picks import Picks
+from fkd.loader import Picks, Schedule, select_crops, student_batches, training_labels
+from fkd.loader.labels import harden
 from fkd.runs import Run
-from fkd.schedule import Schedule
-from fkd.selection import select_crops
 from fkd.store import Block
-from fkd.student_views import student_batches
 from fkd.views import Renderer, empty_views, render
 
 UNUSABLE = 5  # an image of the store below that has no labels

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 
 from fkd import FkdError, Selection, StudentLoader, TrainConfig
 from fkd.images import list_images
-from fkd.schedule import Schedule
-from fkd.selection import select_crops
-from fkd.stagger import dealt, decoded_steps
-from fkd.student_views import student_batches
+from fkd.loader import Schedule, select_crops, student_batches
+from fkd.loader.stagger import dealt, decoded_steps
 from fkd.views import Renderer
 
 
@@ -125,7 +123,7 @@ def test_the_default_reaches_over_a_dozen_steps_and_the_loader_knows_it(shared_s
 def test_more_than_fits_in_memory_is_not_kept_waiting(shared_store, monkeypatch):
     settings = {"crops_per_image": 3, "batch_size": 6, "epochs": 20, "scheme": "topk3"}
     bytes_each = 6 * 3 * shared_store.spec.size**2
-    monkeypatch.setattr("fkd.training_data.physical_memory", lambda: 10 * bytes_each)
+    monkeypatch.setattr("fkd.loader.planning.physical_memory", lambda: 10 * bytes_each)
     assert StudentLoader(shared_store.path, stagger=5, **settings).schedule.reach == 10
     with pytest.raises(FkdError, match=r"--stagger 6 .* keeps 12 batches waiting.* \(0 keeps none"):
         StudentLoader(shared_store.path, stagger=6, **settings)

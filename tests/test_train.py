@@ -26,10 +26,9 @@ from fkd import (
 from fkd.group import Group
 from fkd.images import list_images
 from fkd.learner import Learner
+from fkd.loader import Schedule, student_batches
 from fkd.models import weights_hash
-from fkd.schedule import Schedule
 from fkd.store import LabelledImages
-from fkd.student_views import student_batches
 from fkd.students import StudentCard
 from fkd.views import Renderer
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from fkd import TrainConfig, train_student
 from fkd.labels import SoftLabels
 from fkd.learner import Learner
-from fkd.student_views import StudentBatch
+from fkd.loader import StudentBatch
 from fkd.teachers import Teacher
 
 

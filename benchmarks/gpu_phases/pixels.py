@@ -9,9 +9,8 @@ from fkd import Engine, LabelConfig, Scheme, TeacherChoice, label_images
 from fkd.config import Amp, Interpolation, Render, ViewPolicy
 from fkd.images import ImageList, dataset_root, decode, list_images
 from fkd.labels import quantize
-from fkd.schedule import Schedule
+from fkd.loader import Schedule, student_batches
 from fkd.store import LabelStore
-from fkd.student_views import student_batches
 from fkd.teachers import load_teachers
 from fkd.views import CropTable, Renderer, empty_views, render, render_table, sample_views
 from fkd.views.render_device import _taps
@@ -76,7 +75,7 @@ def _some_crops(
 
 def batches_of_a_student(setting: Setting) -> Iterator[Finding]:
     """Compare whole batches, rendered by threads and by the device, with photos too large to send too."""
-    from fkd import student_views as views
+    from fkd.loader import batches as views
 
     store = labelled(setting)
     images = list_images(dataset_root(setting.pictures()))

@@ -24,7 +24,7 @@ from fkd import (
 )
 from fkd.errors import Stopped
 from fkd.learner import Learner
-from fkd.student_views import StudentBatch
+from fkd.loader import StudentBatch
 from fkd.students import read_checkpoint
 
 from .findings import Finding, Setting

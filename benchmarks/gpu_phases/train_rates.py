@@ -18,11 +18,10 @@ from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from fkd.group import Group
 from fkd.images import list_images
 from fkd.learner import Learner
+from fkd.loader import StudentBatch, plan, student_batches
 from fkd.machine import Download
-from fkd.student_views import StudentBatch, student_batches
 from fkd.students import StudentCard, build_student
 from fkd.teachers import Teacher, load_teachers
-from fkd.training_data import plan
 from fkd.views import Renderer, empty_views
 
 from .findings import Finding, Setting

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from fkd.schedule import Schedule
+from fkd.loader.schedule import Schedule
 
 T = TypeVar("T")
 

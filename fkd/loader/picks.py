@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.schedule import Schedule
+from fkd.loader.schedule import Schedule
 
 Bools = NDArray[np.bool_]
 

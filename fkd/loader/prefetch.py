@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.schedule import Schedule
+from fkd.loader.schedule import Schedule
 from fkd.store import LabelStore, Slab
 
 # Crops that are read at once where a pass has fewer. A read costs 10 ms however small it is, and a

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fkd.config import Scheme, Selection
 from fkd.errors import ConfigError
 from fkd.labels import entropy, whole_labels
-from fkd.picks import Bools, Picks
+from fkd.loader.picks import Bools, Picks
 from fkd.progress import note, progress
 from fkd.store import LabelStore
 

@@ -1,12 +1,12 @@
-"""What a training run reads: the store, the images it was made from, and a folder to evaluate on."""
+"""Open the store of a run, refuse what it cannot give, and plan the steps."""
 
 from fkd.config import TrainConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.images import ImageList, list_images, val_folder
 from fkd.labels import check_reading
+from fkd.loader.schedule import Schedule
 from fkd.machine import physical_memory
 from fkd.progress import note
-from fkd.schedule import Schedule
 from fkd.store import LabelStore, drift
 from fkd.students import match_classes
 

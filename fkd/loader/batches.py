@@ -11,11 +11,11 @@ from torch import Tensor
 from fkd.config import Rendering
 from fkd.images import ImageList
 from fkd.labels import Quantized
+from fkd.loader.picks import Bools, PickedVisits, Picks, whole_visits
+from fkd.loader.prefetch import SlabReader
+from fkd.loader.schedule import Schedule
+from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
-from fkd.picks import Bools, PickedVisits, Picks, whole_visits
-from fkd.prefetch import SlabReader
-from fkd.schedule import Schedule
-from fkd.stagger import dealt, decoded_steps
 from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.views import (
     Boxes,
@@ -38,7 +38,7 @@ class StudentBatch(RenderedBatch):
     """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
 
     The views of an image stand in a row, m of them or, of a selection, those of the m that are picked.
-    Where they are dealt to several batches (`fkd.stagger`), what is decoded stands share by share.
+    Where they are dealt to several batches (`fkd.loader.stagger`), what is decoded stands share by share.
     `image_index` int64 [n] names the images that were decoded for it.
     """
 

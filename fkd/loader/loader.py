@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fkd.calibration import training_labels
 from fkd.config import Scheme, Selection, TrainConfig
 from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
+from fkd.loader.batches import student_batches
+from fkd.loader.labels import training_labels
+from fkd.loader.planning import open_store, plan
+from fkd.loader.selection import select_crops
 from fkd.machine import resolve_device, upload
-from fkd.selection import select_crops
 from fkd.store import find_images
-from fkd.student_views import student_batches
-from fkd.training_data import open_store, plan
 from fkd.views import Renderer, normalize
 
 _SETTINGS = {

@@ -1,0 +1,27 @@
+"""What a student is fed from a store.
+
+A `Schedule` says which crops each step takes. `student_batches` reads their labels, decodes each
+image once and renders the crops. `StudentLoader` does all this for a training loop of one's own.
+"""
+
+from fkd.loader.batches import StudentBatch, student_batches
+from fkd.loader.labels import training_labels
+from fkd.loader.loader import StudentLoader
+from fkd.loader.picks import Picks
+from fkd.loader.planning import find_val, open_store, plan
+from fkd.loader.schedule import Schedule, learning_rate
+from fkd.loader.selection import select_crops
+
+__all__ = [
+    "Picks",
+    "Schedule",
+    "StudentBatch",
+    "StudentLoader",
+    "find_val",
+    "learning_rate",
+    "open_store",
+    "plan",
+    "select_crops",
+    "student_batches",
+    "training_labels",
+]
