@@ -31,7 +31,6 @@ from fkd.errors import FkdError
 
 if TYPE_CHECKING:
     from fkd.check import check_store
-    from fkd.comparison import Comparison, compare
     from fkd.dryrun import estimate_run
     from fkd.images import PackReport, pack_images
     from fkd.label import label_images
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from fkd.loader import StudentLoader
     from fkd.plots import plot_runs
     from fkd.show import show_store
-    from fkd.statistics import LabelStatistics, label_statistics
+    from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
     from fkd.train import train_student
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Accuracy": "fkd.students",
-    "Comparison": "fkd.comparison",
+    "Comparison": "fkd.statistics",
     "LabelStatistics": "fkd.statistics",
     "LabelStore": "fkd.store",
     "PackReport": "fkd.images",
@@ -55,7 +54,7 @@ _HOME = {
     "StudentLoader": "fkd.loader",
     "CheckReport": "fkd.verdicts",
     "check_store": "fkd.check",
-    "compare": "fkd.comparison",
+    "compare": "fkd.statistics",
     "estimate_run": "fkd.dryrun",
     "evaluate_checkpoint": "fkd.students",
     "export_student": "fkd.students",

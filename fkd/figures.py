@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.comparison import Divergences
 from fkd.figure_style import (
     COLOURS,
     COLUMN,
@@ -27,8 +26,7 @@ from fkd.figure_style import (
     to_png,
     write,
 )
-from fkd.histograms import Histogram
-from fkd.statistics import Certainty, ClassStatistics, KeptMass
+from fkd.statistics import Certainty, ClassStatistics, Divergences, Histogram, KeptMass
 
 _HEIGHT = 2.1
 _BINS = 40

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd.comparison import Comparison, compare
 from fkd.config import ShowConfig
 from fkd.errors import ImagesError
 from fkd.figures import (
@@ -20,9 +19,8 @@ from fkd.page import MARK, Page, Section, render_page
 from fkd.progress import note, progress
 from fkd.shown_crops import CropViewer
 from fkd.shown_folder import check_folder, default_folder, write_folder
-from fkd.statistics import LabelStatistics, label_statistics
+from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics, reached
 from fkd.store import LabelStore, bytes_per_crop, describe, drift, find_images, num_labelled
-from fkd.sweep import reached
 
 
 def show_store(config: ShowConfig) -> Path:

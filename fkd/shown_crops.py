@@ -10,9 +10,8 @@ from fkd.errors import ImagesError
 from fkd.figures import Picture
 from fkd.images import ImageList
 from fkd.labels import SoftLabels
-from fkd.statistics import UnsureCrop
+from fkd.statistics import UnsureCrop, restored
 from fkd.store import LabelledImages, LabelStore, Slab
-from fkd.sweep import restored
 from fkd.views import empty_views, render
 
 _TOP = 5

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.errors import StoreError
-from fkd.histograms import Histogram
 from fkd.labels import SoftLabels, entropy
 from fkd.progress import progress
+from fkd.statistics.histogram import Histogram
+from fkd.statistics.sweep import Piece, Sweep, swept
 from fkd.store import LabelStore
-from fkd.sweep import Piece, Sweep, swept
 
 _MAX_K = 20  # of the full scheme, which keeps every class
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from fkd.errors import StoreError
-from fkd.histograms import Histogram
 from fkd.labels import cross_entropy, entropy
 from fkd.progress import progress
+from fkd.statistics.histogram import Histogram
+from fkd.statistics.sweep import Piece, Sweep, swept
 from fkd.store import LabelStore
-from fkd.sweep import Piece, Sweep, swept
 
 _MOST_NATS = 32.0  # a code goes to e^-31.75 of the largest value
 
