@@ -27,11 +27,9 @@ from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import AMPS, Amp
 from fkd.images import ImageList, list_images
 from fkd.images.scenes import Scenes, render_dataset
-from fkd.label import describe, label_blocks
+from fkd.labelling import Ranks, describe, label_blocks, teacher_batches
 from fkd.machine import resolve_device
 from fkd.progress import progress
-from fkd.ranks import Ranks
-from fkd.teacher_views import teacher_batches
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import Renderer
 

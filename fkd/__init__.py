@@ -31,9 +31,8 @@ from fkd.errors import FkdError
 
 if TYPE_CHECKING:
     from fkd.check import check_store
-    from fkd.dryrun import estimate_run
     from fkd.images import PackReport, pack_images
-    from fkd.label import label_images
+    from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
     from fkd.loader import StudentLoader
     from fkd.plots import plot_runs
@@ -55,10 +54,10 @@ _HOME = {
     "CheckReport": "fkd.verdicts",
     "check_store": "fkd.check",
     "compare": "fkd.statistics",
-    "estimate_run": "fkd.dryrun",
+    "estimate_run": "fkd.labelling",
     "evaluate_checkpoint": "fkd.students",
     "export_student": "fkd.students",
-    "label_images": "fkd.label",
+    "label_images": "fkd.labelling",
     "label_statistics": "fkd.statistics",
     "load_student": "fkd.students",
     "pack_images": "fkd.images",

@@ -126,12 +126,12 @@ def label(images: Path, **options: Any) -> None:
         render=options["render"],
     )
     if options["dry_run"]:
-        from fkd.dryrun import estimate_run
+        from fkd.labelling import estimate_run
 
         for name, text in estimate_run(config).lines():
             click.echo(f"{name:<9} {text}")
         return
-    from fkd.label import label_images
+    from fkd.labelling import label_images
     from fkd.store import bad_images, bytes_per_crop
 
     store = label_images(config)

@@ -307,6 +307,6 @@ def test_a_device_without_memory_for_the_views_is_a_line(
     )  # fmt: skip
     with pytest.raises(FkdError, match=r"out of memory on cpu at step 1 .*--micro-batch"):
         train_student(config)
-    monkeypatch.setattr("fkd.teacher_views.render_image", full)
+    monkeypatch.setattr("fkd.labelling.batches.render_image", full)
     with pytest.raises(FkdError, match="--batch-size below 32, or --amp bf16"):
         label_images(label_config(shared_folder, tmp_path / "s.zarr", render="device"))

@@ -31,7 +31,7 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
     )
     assert "fkd.train" in modules
     assert "fkd.teachers.teacher" not in modules
-    assert "fkd.label" not in modules
+    assert "fkd.labelling.label" not in modules
 
 
 def test_help_loads_no_heavy_library(tmp_path):

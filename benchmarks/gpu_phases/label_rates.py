@@ -14,8 +14,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import Render
 from fkd.images import ImageList, list_images
-from fkd.label import describe, label_blocks
-from fkd.ranks import Ranks
+from fkd.labelling import Ranks, describe, label_blocks
 from fkd.teachers import Ensemble, load_teachers
 
 from .findings import Finding, Setting

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 from fkd.errors import DecodeError
 from fkd.images import REASONS
+from fkd.labelling.batches import TeacherBatch
 from fkd.labels import Quantized
 from fkd.store import Block, StoreSpec
-from fkd.teacher_views import TeacherBatch
 
 
 class Assembler:

@@ -11,10 +11,11 @@ import numpy as np
 from fkd.config import LabelConfig
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList, dataset_root, decode, list_images
-from fkd.label import describe, label_blocks
+from fkd.labelling.label import label_blocks
+from fkd.labelling.opening import describe
+from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
+from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
-from fkd.preflight import SampleAccuracy, sample_accuracy
-from fkd.ranks import Ranks
 from fkd.store import LabelStore, bytes_per_crop
 from fkd.teachers import Ensemble, load_teachers
 

@@ -1,0 +1,20 @@
+"""Stage 1, from images to labels: `fkd label`.
+
+`label_images` draws the views of every image, asks the teachers, and commits what they say to a
+store. `estimate_run` says beforehand how long that takes.
+"""
+
+from fkd.labelling.batches import teacher_batches
+from fkd.labelling.estimate import estimate_run
+from fkd.labelling.label import label_blocks, label_images
+from fkd.labelling.opening import describe
+from fkd.labelling.processes import Ranks
+
+__all__ = [
+    "Ranks",
+    "describe",
+    "estimate_run",
+    "label_blocks",
+    "label_images",
+    "teacher_batches",
+]

@@ -1,0 +1,141 @@
+"""`fkd label`: run the teachers once over M views of every image and store what they said."""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from tqdm import tqdm
+
+from fkd.config import LabelConfig
+from fkd.errors import DecodeError, ImagesError
+from fkd.images import ImageList, dataset_root, list_images
+from fkd.labelling.answers import answers
+from fkd.labelling.assembler import Assembler
+from fkd.labelling.batches import teacher_batches
+from fkd.labelling.opening import describe, held_store, refuse_nested
+from fkd.labelling.preflight import check_teachers
+from fkd.labelling.processes import Ranks
+from fkd.machine import device_memory, resolve_device
+from fkd.progress import note, progress
+from fkd.store import LabelStore, StoreSpec
+from fkd.teachers import Ensemble, load_teachers
+from fkd.views import Renderer
+
+
+def label_images(config: LabelConfig) -> LabelStore:
+    """Label an image folder into a store and return it; a store that is there is continued.
+
+    Finished blocks are neither decoded nor labelled again. Under torchrun the processes share the blocks
+    out; the leading one returns when all are done, the others when none is left to take. Raises
+    `FkdError` for bad input, before the first image is decoded wherever that can be known.
+    """
+    ranks = Ranks.join()
+    device = resolve_device(ranks.device(config.device))
+    root = dataset_root(config.images)
+    if config.out.is_symlink():
+        config = replace(config, out=config.out.resolve())
+    refuse_nested(config.out, root)
+    images = list_images(root)
+    with device_memory("choose a device with room for the teachers"):
+        teachers = load_teachers(config.teachers, images.classes, device, config.engine)
+    spec = describe(config, images, teachers)
+    config = replace(config, overwrite=config.overwrite and not ranks.restarted)
+    with held_store(config, ranks, spec, images, teachers) as store:
+        pending = ranks.once("pending", store.pending_blocks)
+        if pending and ranks.leads:
+            with _enough_memory(config):
+                check_teachers(teachers, images, config)
+        elif ranks.leads:
+            note(f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)")
+            return store
+        with _enough_memory(config):
+            label_blocks(config, images, teachers, store, ranks, pending)
+    store = LabelStore.open(config.out)
+    if ranks.leads:
+        store.require_complete()
+    return store
+
+
+def _enough_memory(config: LabelConfig) -> AbstractContextManager[None]:
+    return device_memory(
+        f"choose a --batch-size below {config.batch_size}, or --amp bf16, and run the same command "
+        "again to go on"
+    )
+
+
+def label_blocks(
+    config: LabelConfig,
+    images: ImageList,
+    teachers: Ensemble,
+    store: LabelStore,
+    ranks: Ranks,
+    pending: list[int],
+) -> None:
+    """Label what is missing: views → teachers → quantize → block → store.
+
+    Views are rendered and blocks are written by other threads while the teachers have a batch; the
+    teachers keep the main thread, whose allocator serves large blocks best.
+    """
+    spec = store.spec
+    todo = sum(len(spec.block_range(b)) for b in pending) * spec.num_crops
+    indices = (i for block in ranks.claim(pending) for i in spec.block_range(block))
+    assembler = Assembler(spec, _BadImages(config, spec, ranks, store.num_bad()))
+    with (
+        Renderer(config.workers, teachers.device, config.render) as renderer,
+        ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer,
+        progress(
+            None,
+            "label",
+            unit="view",
+            total=spec.num_images * spec.num_crops,
+            initial=spec.num_images * spec.num_crops - todo,
+            disable=not ranks.leads,
+        ) as bar,
+    ):
+        batches = teacher_batches(
+            renderer,
+            images,
+            indices,
+            config.views,
+            spec.num_crops,
+            config.batch_size,
+            teachers.renderings,
+        )
+        written: Future[None] | None = None
+        for batch, kept in answers(teachers, batches, config, images):
+            for number, block in assembler.add(batch, kept):
+                if written is not None:
+                    written.result()
+                written = writer.submit(store.commit_block, number, block)
+            views = sum(spec.num_crops for image in batch.begun if image.error) + batch.num_views
+            _show(bar, ranks.add("views", views))
+        if written is not None:
+            written.result()
+        ranks.finish()
+        while ranks.leads and not ranks.all_finished():
+            time.sleep(0.5)
+            _show(bar, ranks.add("views", 0))
+
+
+def _show(bar: "tqdm[object]", views: int) -> None:
+    if not bar.disable:
+        bar.update(bar.initial + views - bar.n)
+
+
+class _BadImages:
+    """Counts images that cannot be used, over all ranks, and stops the run where there are too many."""
+
+    def __init__(self, config: LabelConfig, spec: StoreSpec, ranks: Ranks, known: int) -> None:
+        self._share = config.max_bad
+        self._num_images = spec.num_images
+        self._ranks = ranks
+        self._known = int(ranks.once("bad before", lambda: known))
+
+    def __call__(self, error: DecodeError) -> None:
+        count = self._known + self._ranks.add("bad", 1)
+        if count > self._share * self._num_images:
+            raise ImagesError(
+                f"{count} of {self._num_images} images cannot be used, more than "
+                f"--max-bad {self._share:g} allows; the last one is {error}"
+            )

@@ -1,0 +1,122 @@
+"""Make the store of a run, or go on with the one that is there, and keep others out of it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from fkd.config import LabelConfig
+from fkd.errors import ImagesError, StoreError
+from fkd.images import ImageList, fingerprint, first_difference
+from fkd.labelling.processes import Ranks
+from fkd.machine import held
+from fkd.progress import note
+from fkd.store import (
+    LabelStore,
+    StoreSpec,
+    TeacherRecord,
+    check_replaceable,
+    drift,
+    library_versions,
+    now,
+    plan_spec,
+    probe,
+)
+from fkd.teachers import Ensemble
+from fkd.views import RENDERER, SAMPLER
+
+
+def describe(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
+    """Put into the store's attributes all that a reader needs to read, and to refuse."""
+    first = teachers.teachers[0].preprocessing
+    return plan_spec(
+        num_images=len(images),
+        num_crops=config.num_crops,
+        num_classes=len(teachers.classes.names),
+        block_images=config.block_images,
+        scheme=config.scheme,
+        views=config.views,
+        sampler=SAMPLER,
+        renderer=RENDERER,
+        probe=probe(first.interpolation),
+        size=first.size,
+        interpolation=first.interpolation,
+        temperature=config.temperature,
+        amp=config.engine.amp,
+        teachers=tuple(
+            TeacherRecord(t.name, t.weights_hash, t.class_map.outputs_hash(), t.preprocessing)
+            for t in teachers.teachers
+        ),
+        images_root=str(images.root),
+        fingerprint=fingerprint(images.paths, images.num_bytes),
+        versions=library_versions(),
+        created=now(),
+    )
+
+
+@contextmanager
+def held_store(
+    config: LabelConfig, ranks: Ranks, spec: StoreSpec, images: ImageList, teachers: Ensemble
+) -> Iterator[LabelStore]:
+    """Create or open the store on the leading rank and keep other labelers away from it."""
+    if not ranks.leads:
+        ranks.once("created", lambda: None)
+        yield LabelStore.open(config.out, writable=True)
+        return
+    _create(config, spec, images, teachers)
+    store = LabelStore.open(config.out, writable=True)
+    store.require_lists()
+    _refuse_other_settings(config, store, spec, images)
+    changed = drift(store.spec, config.out)
+    if changed:
+        note(f"warning: {changed}; --overwrite labels all images anew")
+    with _locked(config):
+        ranks.once("created", lambda: None)
+        yield LabelStore.open(config.out, writable=True)
+
+
+def _create(config: LabelConfig, spec: StoreSpec, images: ImageList, teachers: Ensemble) -> None:
+    """Make the store where there is none or, with `--overwrite`, in the place of one that is idle."""
+    there = os.path.lexists(config.out)
+    targets, names = teachers.classes.target_of[images.targets], teachers.classes.names
+    if not there:
+        LabelStore.create(config.out, spec, images, targets, names)
+    elif config.overwrite:
+        check_replaceable(config.out)
+        with _locked(config):
+            LabelStore.create(config.out, spec, images, targets, names, overwrite=True)
+
+
+def _locked(config: LabelConfig) -> AbstractContextManager[None]:
+    busy = StoreError(
+        f"another `fkd label` is at work on {config.out}; wait for it or stop it, or start all "
+        "processes of one run with torchrun"
+    )
+    return held(config.out / "zarr.json", busy, "fkd label")
+
+
+def refuse_nested(out: Path, root: Path) -> None:
+    """Keep labels and images apart: a store among the class folders would be taken for one of them."""
+    real, images = out.resolve(), root.resolve()
+    if real.is_relative_to(images) or images.is_relative_to(real):
+        where = "inside" if real.is_relative_to(images) else "around"
+        raise StoreError(
+            f"--out {out} lies {where} the image folder {root}; name a place beside it with --out"
+        )
+
+
+def _refuse_other_settings(
+    config: LabelConfig, store: LabelStore, spec: StoreSpec, images: ImageList
+) -> None:
+    if store.spec.fingerprint != spec.fingerprint:
+        changed = first_difference(store.image_paths(), store.num_bytes(), images)
+        raise ImagesError(
+            f"{config.out} was made from other images than {images.root} holds now: {changed}; "
+            "restore them, or use --out for another store or --overwrite to start anew"
+        )
+    difference = store.spec.first_difference(spec)
+    if difference:
+        raise StoreError(
+            f"{config.out} was made with other settings: {difference}; "
+            "use the same settings to continue it, --out for another store or --overwrite to start anew"
+        )
