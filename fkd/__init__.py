@@ -35,12 +35,11 @@ if TYPE_CHECKING:
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
     from fkd.loader import StudentLoader
-    from fkd.plots import plot_runs
     from fkd.show import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
-    from fkd.train import train_student
+    from fkd.training import plot_runs, train_student
     from fkd.verdicts import CheckReport
 
 _HOME = {
@@ -61,10 +60,10 @@ _HOME = {
     "label_statistics": "fkd.statistics",
     "load_student": "fkd.students",
     "pack_images": "fkd.images",
-    "plot_runs": "fkd.plots",
+    "plot_runs": "fkd.training",
     "show_store": "fkd.show",
     "soft_cross_entropy": "fkd.labels",
-    "train_student": "fkd.train",
+    "train_student": "fkd.training",
 }
 
 __all__ = [

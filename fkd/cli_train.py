@@ -135,7 +135,7 @@ def train(recipe: str, compress: str, **options: Any) -> None:
     """
     said = {name: value for name, value in options.items() if value is not None}
     config = TrainConfig.from_recipe(recipe, scheme=Scheme.parse(compress), **said)
-    from fkd.train import train_student
+    from fkd.training import train_student
 
     run = train_student(config)
     click.echo(f"{run}: config.json, metrics.jsonl, last.pt, best.pt")
@@ -174,7 +174,7 @@ def plot(runs: tuple[Path, ...], out: Path | None) -> None:
     \b
     Example: fkd plot runs/resnet50-topk5-m4-1 runs/resnet50-topk5-m4-2 --out both.png
     """
-    from fkd.plots import plot_runs
+    from fkd.training import plot_runs
 
     out = out or runs[0] / "curves.png"
     plot_runs(runs, out)

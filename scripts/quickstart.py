@@ -35,12 +35,12 @@ from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from fkd.images import ImageList, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.labels import restore
-from fkd.loader import learning_rate
 from fkd.machine import place, resolve_device
 from fkd.models import build
 from fkd.progress import progress
 from fkd.store import bytes_per_crop
 from fkd.students import evaluate
+from fkd.training import learning_rate
 from fkd.views import empty_views, normalize, render
 
 

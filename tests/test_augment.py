@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional
 
 from fkd import Augment, Objective, Scheme
-from fkd.augment import jitter, mix
-from fkd.labels import distillation_loss, quantize, restore
+from fkd.labels import quantize, restore
+from fkd.training.augment import jitter, mix
+from fkd.training.objective import distillation_loss
 
 TOP = Scheme("topk", 3)
 

@@ -17,15 +17,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
-from fkd import group as group_module
-from fkd.average import MovingAverage
 from fkd.config import Preprocessing
-from fkd.group import Group
 from fkd.images import list_images
-from fkd.learner import Learner
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import Download, transfer, upload
 from fkd.students import StudentCard
+from fkd.training import Group, Learner
+from fkd.training import processes as group_module
+from fkd.training.average import MovingAverage
 from fkd.views import CropTable, Renderer, render_table
 from fkd.views.render_device import _taps
 
@@ -226,7 +225,7 @@ def test_a_loss_is_read_after_the_next_step_was_asked_for(shared_store, tmp_path
             log.append(f"step {step + 1}")
             return super().step(batch, step, **how)
 
-    monkeypatch.setattr("fkd.train.Download", Logged)
+    monkeypatch.setattr("fkd.training.record.Download", Logged)
     config = TrainConfig.from_recipe(
         "fkd", store=shared_store.path, out=tmp_path / "run", student="resnet18", batch_size=12,
         crops_per_image=2, scheme=Scheme("topk", 3), epochs=2, eval_every=2, device="cpu",

@@ -47,7 +47,9 @@ def run_cli(folder, args):
 def server():
     """Processes that start at once: torch is loaded when they begin."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fkd.labelling.label", "fkd.train", "fkd.check", "fkd.cli"])
+    context.set_forkserver_preload(
+        ["fkd.labelling.label", "fkd.training.train", "fkd.check", "fkd.cli"]
+    )
     return context
 
 

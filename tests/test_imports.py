@@ -29,7 +29,7 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
         "scheme=Scheme('topk', 3), epochs=2, batch_size=8, crops_per_image=2, device='cpu'))",
         tmp_path,
     )
-    assert "fkd.train" in modules
+    assert "fkd.training.train" in modules
     assert "fkd.teachers.teacher" not in modules
     assert "fkd.labelling.label" not in modules
 

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional
 
 from fkd import Objective, Scheme
-from fkd.labels import distillation_loss, quantize, restore, soft_cross_entropy
+from fkd.labels import quantize, restore, soft_cross_entropy
+from fkd.training.objective import distillation_loss
 
 
 @pytest.mark.parametrize("reading", ["full", "hard", "smooth", "topk5", "topk5-smooth"])

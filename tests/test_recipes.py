@@ -8,9 +8,10 @@ import torch
 
 from fkd import FkdError, Optim, TrainConfig
 from fkd.config import RECIPES
-from fkd.learner import build_optimizer
 from fkd.loader import Schedule
-from fkd.train import evaluation_steps, rate_at
+from fkd.training.optimizer import build_optimizer
+from fkd.training.record import evaluation_steps
+from fkd.training.train import rate_at
 
 PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text("utf-8")
 

@@ -23,8 +23,8 @@ from fkd import (
     train_student,
 )
 from fkd.errors import Stopped
-from fkd.runs import Run
 from fkd.students import newest_checkpoint
+from fkd.training.runs import Run
 
 SETTINGS = {
     "student": "shufflenet_v2_x0_5",  # it has batch norm

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd.loader import Schedule, learning_rate
+from fkd.loader import Schedule
+from fkd.training import learning_rate
 
 
 def views(schedule):

@@ -27,8 +27,8 @@ from fkd.images import decode, list_images
 from fkd.labels import quantize, restore
 from fkd.loader import Picks, Schedule, select_crops, student_batches, training_labels
 from fkd.loader.labels import harden
-from fkd.runs import Run
 from fkd.store import Block
+from fkd.training.runs import Run
 from fkd.views import Renderer, empty_views, render
 
 UNUSABLE = 5  # an image of the store below that has no labels

@@ -197,7 +197,7 @@ def test_out_of_memory_says_which_option_helps(shared_store, tmp_path, monkeypat
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("fkd.learner.Learner.step", full)
+    monkeypatch.setattr("fkd.training.learner.Learner.step", full)
     with pytest.raises(
         FkdError, match=r"out of memory on cpu at step 1 with batches of 12 views; .*--micro-batch"
     ):

@@ -23,13 +23,12 @@ from fkd import (
     load_student,
     train_student,
 )
-from fkd.group import Group
 from fkd.images import list_images
-from fkd.learner import Learner
 from fkd.loader import Schedule, student_batches
 from fkd.models import weights_hash
 from fkd.store import LabelledImages
 from fkd.students import StudentCard
+from fkd.training import Group, Learner
 from fkd.views import Renderer
 
 TOP3 = Scheme("topk", 3)

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from fkd import TrainConfig, train_student
 from fkd.labels import SoftLabels
-from fkd.learner import Learner
 from fkd.loader import StudentBatch
 from fkd.teachers import Teacher
+from fkd.training import Learner
 
 
 class OnlineLearner(Learner):

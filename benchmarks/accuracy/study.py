@@ -30,11 +30,11 @@ from trials import USUAL, Plan
 from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.config import Engine, Preprocessing
 from fkd.images import ImageList, dataset_root, list_images, val_folder
-from fkd.learner import views_at_a_time
 from fkd.machine import resolve_device
 from fkd.statistics import compare
 from fkd.students import StudentCard, build_student, evaluate, is_function
 from fkd.teachers import PROGRAMS, open_source
+from fkd.training import views_at_a_time
 
 LABELLING = "labelling"  # among the views a second of a study
 

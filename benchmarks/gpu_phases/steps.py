@@ -23,9 +23,9 @@ from fkd import (
     train_student,
 )
 from fkd.errors import Stopped
-from fkd.learner import Learner
 from fkd.loader import StudentBatch
 from fkd.students import read_checkpoint
+from fkd.training import Learner
 
 from .findings import Finding, Setting
 from .pixels import labelled

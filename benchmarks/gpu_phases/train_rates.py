@@ -15,13 +15,12 @@ from train_speed import Batch, pipeline
 
 from fkd import Engine, LabelStore, TeacherChoice, TrainConfig
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from fkd.group import Group
 from fkd.images import list_images
-from fkd.learner import Learner
 from fkd.loader import StudentBatch, plan, student_batches
 from fkd.machine import Download
 from fkd.students import StudentCard, build_student
 from fkd.teachers import Teacher, load_teachers
+from fkd.training import Group, Learner
 from fkd.views import Renderer, empty_views
 
 from .findings import Finding, Setting

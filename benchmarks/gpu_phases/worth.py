@@ -20,7 +20,7 @@ from fkd import (
 )
 from fkd.images import dataset_root, list_images
 from fkd.teachers import load_teachers
-from fkd.tracking import read_metrics
+from fkd.training import read_metrics
 
 from .findings import Finding, Setting
 from .small_models import SMALL_STUDENT

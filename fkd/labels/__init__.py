@@ -5,7 +5,7 @@
 them.
 """
 
-from fkd.labels.loss import distillation_loss, soft_cross_entropy
+from fkd.labels.loss import soft_cross_entropy
 from fkd.labels.measures import cross_entropy, divergence, entropy
 from fkd.labels.soft import (
     Quantized,
@@ -25,7 +25,6 @@ __all__ = [
     "check_reading",
     "cross_entropy",
     "disordered",
-    "distillation_loss",
     "divergence",
     "entropy",
     "faulty_rows",

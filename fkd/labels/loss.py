@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
-from fkd.config import Objective
-from fkd.labels.measures import entropy
 from fkd.labels.soft import SoftLabels
 
 
@@ -49,26 +46,3 @@ class _SparseCrossEntropy(torch.autograd.Function):
         gradient.mul_(mass[:, None]).sub_(tail[:, None])
         gradient.scatter_add_(1, index, tail[:, None] - value)
         return gradient.mul_(of_loss[:, None]), None, None, None
-
-
-def distillation_loss(
-    logits: Tensor, labels: SoftLabels, targets: Tensor, objective: Objective, hard_weight: float
-) -> Tensor:
-    """Return the loss per crop, f32 [B]: (1 - w) · T² · soft + w · hard, with w the `hard_weight`.
-
-    `soft` compares softmax(logits / T) with the soft labels, `hard` is cross-entropy to the class ids
-    `targets`, int64 [B], at T = 1.
-    """
-    loss = logits.new_zeros(len(logits), dtype=torch.float32)
-    if hard_weight < 1:
-        t = objective.student_temperature
-        soft = soft_cross_entropy(logits / t, labels)
-        if objective.loss == "kl":
-            soft = soft - entropy(labels, logits.shape[1])
-        loss = loss + (1 - hard_weight) * t**2 * soft
-    if hard_weight > 0:
-        hard = functional.cross_entropy(
-            logits.float(), targets, reduction="none", label_smoothing=objective.label_smoothing
-        )
-        loss = loss + hard_weight * hard
-    return loss

@@ -8,8 +8,8 @@ from fkd.loader.batches import StudentBatch, student_batches
 from fkd.loader.labels import training_labels
 from fkd.loader.loader import StudentLoader
 from fkd.loader.picks import Picks
-from fkd.loader.planning import find_val, open_store, plan
-from fkd.loader.schedule import Schedule, learning_rate
+from fkd.loader.planning import open_store, plan
+from fkd.loader.schedule import Schedule
 from fkd.loader.selection import select_crops
 
 __all__ = [
@@ -17,8 +17,6 @@ __all__ = [
     "Schedule",
     "StudentBatch",
     "StudentLoader",
-    "find_val",
-    "learning_rate",
     "open_store",
     "plan",
     "select_crops",

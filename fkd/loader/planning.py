@@ -2,13 +2,11 @@
 
 from fkd.config import TrainConfig
 from fkd.errors import ConfigError, StoreError
-from fkd.images import ImageList, list_images, val_folder
 from fkd.labels import check_reading
 from fkd.loader.schedule import Schedule
 from fkd.machine import physical_memory
 from fkd.progress import note
 from fkd.store import LabelStore, drift
-from fkd.students import match_classes
 
 
 def open_store(config: TrainConfig) -> LabelStore:
@@ -38,16 +36,6 @@ def open_store(config: TrainConfig) -> LabelStore:
     if not len(store.labelled_images()):
         raise StoreError(f"{config.store} holds no labelled image")
     return store
-
-
-def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:
-    """List the folder to evaluate on, or return None where there is none."""
-    folder = config.val or val_folder(images.root)
-    if folder is None:
-        return None
-    val = list_images(folder)
-    match_classes(val, store.class_names())
-    return val
 
 
 def plan(config: TrainConfig, store: LabelStore, num_ranks: int) -> Schedule:

@@ -100,24 +100,3 @@ class Schedule:
                     parts.append((pass_index, mine))
                 order, taken = order[len(run) :], taken + len(run)
             yield parts
-
-
-def learning_rate(
-    step: int,
-    *,
-    peak: float,
-    total_steps: int,
-    warmup_steps: int = 0,
-    floor: float = 0.0,
-    constant: bool = False,
-) -> float:
-    """Return the rate of step 0 … total_steps - 1.
-
-    A linear warm-up, then half a cosine from `peak` down to `floor`, or `peak` for ever.
-    """
-    if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    if constant:
-        return peak
-    done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))

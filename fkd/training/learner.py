@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fkd.augment import jitter, mix
-from fkd.average import MovingAverage
-from fkd.config import Optim, Scheme, TrainConfig
+from fkd.config import Scheme, TrainConfig
 from fkd.errors import ConfigError, FkdError
-from fkd.group import Group
-from fkd.labels import SoftLabels, distillation_loss
+from fkd.labels import SoftLabels
 from fkd.loader import StudentBatch, training_labels
 from fkd.machine import place, upload
 from fkd.students import StudentCard
+from fkd.training.augment import jitter, mix
+from fkd.training.average import MovingAverage
+from fkd.training.objective import distillation_loss
+from fkd.training.optimizer import build_optimizer
+from fkd.training.processes import Group
 from fkd.views import normalize
 
 # Views that go through the student at a time where the user does not say: what fits comfortably.
@@ -183,20 +185,3 @@ def _deal(num_views: int, at_a_time: int) -> Iterator[slice]:
     """
     parts = -(-num_views // at_a_time)
     return (slice(part, None, parts) for part in range(parts))
-
-
-def build_optimizer(how: Optim, student: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer; the learning rate is set at every step.
-
-    On CUDA it is a fused one: a few kernels a step, and with fp16 no wait for what the scaler found.
-    """
-    parameters = [p for p in student.parameters() if p.requires_grad]
-    fused = True if all(p.device.type == "cuda" for p in parameters) else None
-    flat = [p for p in parameters if p.dim() < 2 and not how.decay_norms]
-    decayed = [p for p in parameters if p.dim() >= 2 or how.decay_norms]
-    groups = [{"params": decayed, "weight_decay": how.weight_decay}]
-    groups += [{"params": flat, "weight_decay": 0.0}] if flat else []
-    if how.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=how.momentum, fused=fused)
-    kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=0.0, betas=(how.momentum, 0.999), fused=fused)

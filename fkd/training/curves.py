@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fkd.errors import ConfigError
-from fkd.tracking import read_metrics
+from fkd.training.metrics import read_metrics
 
 
 def plot_runs(runs: Sequence[Path], out: Path) -> None:

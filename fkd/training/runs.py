@@ -15,7 +15,7 @@ from fkd.loader import Schedule
 from fkd.machine import held, write_whole
 from fkd.progress import note
 from fkd.students import BEST, Accuracy, StudentCard, newest_checkpoint, save_checkpoint, save_last
-from fkd.tracking import METRICS, open_tracker, read_metrics
+from fkd.training.metrics import METRICS, open_tracker, read_metrics
 
 CONFIG = "config.json"
 

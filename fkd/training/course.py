@@ -1,0 +1,76 @@
+"""All that is settled before the first step of a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from fkd.config import Preprocessing, TrainConfig
+from fkd.errors import ConfigError
+from fkd.images import ImageList, list_images, val_folder
+from fkd.loader import Picks, Schedule, open_store, plan, select_crops
+from fkd.models import check_fit, try_out
+from fkd.store import LabelStore, find_images
+from fkd.students import StudentCard, build_student, give_weights, is_function, match_classes
+from fkd.training.learner import Learner, views_at_a_time
+from fkd.training.processes import Group
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a run works with: all that is settled before the first step."""
+
+    config: TrainConfig
+    store: LabelStore
+    images: ImageList
+    val: ImageList | None
+    schedule: Schedule
+    picks: Picks | None
+    card: StudentCard
+    group: Group
+
+
+def prepare(config: TrainConfig, group: Group) -> Course:
+    """Open and check all that a run reads."""
+    store = open_store(config)
+    images = find_images(store, config.images)
+    schedule = plan(config, store, group.size)
+    how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
+    card = StudentCard(config.student, store.class_names(), how)
+    val = find_val(config, images, store)
+    picks = group.share_result(lambda: select_crops(config.selection, store))
+    return Course(config, store, images, val, schedule, picks, card, group)
+
+
+def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:
+    """Build the student, and refuse one that cannot take the views as they will come."""
+    config, card, size = course.config, course.card, course.card.preprocessing.size
+    student = build_student(card)
+    if config.init not in (None, "none"):
+        give_weights(student, card, config.init)
+    views = config.batch_size // course.group.size
+    fewest = views // -(-views // views_at_a_time(config, device))
+    remedy = (
+        "choose another --student, a larger --batch-size or --micro-batch, or another size to label"
+    )
+    what = f"student {card.name}"
+    if is_function(card.name):
+        outputs = try_out(student.train(), fewest, size, what, "mend its function")
+    else:
+        outputs = check_fit(student.train(), fewest, size, what, remedy)
+    if outputs != len(card.classes):
+        raise ConfigError(
+            f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
+            "its function gets the number of classes and must return a model with as many outputs"
+        )
+    return learner(config, card, course.store.spec.scheme, student, device, course.group)
+
+
+def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:
+    """List the folder to evaluate on, or return None where there is none."""
+    folder = config.val or val_folder(images.root)
+    if folder is None:
+        return None
+    val = list_images(folder)
+    match_classes(val, store.class_names())
+    return val

@@ -1,0 +1,174 @@
+"""What a run keeps: losses that are read a step late, evaluations and checkpoints in time."""
+
+import math
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.config import TrainConfig
+from fkd.errors import FkdError, Stopped
+from fkd.loader import Schedule
+from fkd.machine import Download, StopRequest
+from fkd.progress import note
+from fkd.students import Accuracy, evaluate
+from fkd.training.course import Course
+from fkd.training.learner import Learner
+from fkd.training.runs import Run
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was asked of the device, whose loss has not been read yet."""
+
+    step: int
+    lr: float
+    waited: float
+    image_index: NDArray[np.int64]
+    loss: Tensor
+
+
+class Record:
+    """Reads losses a step late, so that the device never waits, and keeps what is worth keeping."""
+
+    def __init__(
+        self, course: Course, learner: Learner, run: Run | None, stop: StopRequest
+    ) -> None:
+        self._course, self._learner, self._run, self._stop = course, learner, run, stop
+        self._evaluate_at = evaluation_steps(course.config, course.schedule)
+        self._unread: tuple[Step, Download] | None = None
+        self._stopping = 0
+        self.loss = self.lr = float("nan")
+
+    def note_step(self, step: Step) -> None:
+        """Begin to sum up the loss of a step over all processes, and read that of the step before."""
+        asked = step.loss.new_full((), float(self._stop.number))
+        self._course.group.sum(report := torch.stack([step.loss / self._course.group.size, asked]))
+        coming = Download(report=report)
+        self._read()
+        self._unread = step, coming
+
+    def _read(self) -> None:
+        if self._unread is None:
+            return
+        (unread, coming), self._unread = self._unread, None
+        self.lr, (self.loss, asked) = unread.lr, coming.wait()["report"].tolist()
+        self._stopping = max(self._stopping, int(asked))
+        if not abs(self.loss) < float("inf"):
+            first = self._course.images.paths[int(unread.image_index[0])]
+            raise FkdError(
+                f"the loss is {self.loss} at step {unread.step + 1} (lr {unread.lr:g}, "
+                f"{self._course.config.batch_size} views, the first of {first}); the checkpoints of "
+                "earlier steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
+            )
+        if self._run is not None:
+            images = len(unread.image_index) * self._course.group.size
+            self._run.log_step(
+                unread.step + 1,
+                loss=self.loss,
+                lr=unread.lr,
+                images=images,
+                waited=unread.waited,
+            )
+
+    def shown(self) -> dict[str, str]:
+        """Return what stands beside the bar: the last loss that was read, its rate, and speeds."""
+        if math.isnan(self.lr):
+            return {}
+        shown = {"loss": f"{self.loss:.3f}", "lr": f"{self.lr:.2g}"}
+        speed = {} if self._run is None else self._run.speed
+        if speed:
+            shown["images/s"] = f"{speed['images_per_s']:.0f}"
+            shown["waits"] = f"{speed['data_wait']:.0%}"
+        return shown
+
+    def keep(self, done: int) -> None:
+        """Evaluate and save when it is time to; raises `Stopped` once a signal has come."""
+        run, config = self._run, self._course.config
+        if done in self._evaluate_at:
+            self._read()
+            self._save(done, evaluated=False)
+            self.evaluate(done)
+        elif run is not None and run.due(config.save_every):
+            self._read()
+            self._save(done)
+        if self._stopping and done < self._course.schedule.total_steps:
+            self._read()
+            self._save(done)
+            self._raise_stopped(done)
+
+    def _save(self, done: int, *, evaluated: bool = True) -> None:
+        if self._run is not None:
+            if not self._learner.is_finite():
+                raise FkdError(
+                    f"the weights are no longer finite after step {done} (lr {self.lr:g}, loss "
+                    f"{self.loss:g}); the checkpoints of earlier steps are kept; try a smaller --lr or "
+                    "--clip-grad 1"
+                )
+            self._run.save(done, self._course.card, self._learner.state(), evaluated=evaluated)
+
+    def evaluate(self, done: int) -> None:
+        """Evaluate on the leading process, and keep the best."""
+        run, course, learner = self._run, self._course, self._learner
+        if run is None:
+            return
+        with run.paused():
+            try:
+                with self._stop.at_once(course.group.size == 1):
+                    own = _evaluate(course, learner.student)
+                    average = None if learner.ema is None else _evaluate(course, learner.ema.module)
+            except KeyboardInterrupt:
+                self._raise_stopped(done)
+            if own is not None:
+                run.log_evaluation(done, own, average)
+                epoch, also = course.schedule.epoch_at(done), ""
+                if average is not None:
+                    also = f", moving average {average.top1:.2%}"
+                note(f"epoch {epoch:.4g}: top-1 {own.top1:.2%}, top-5 {own.top5:.2%}{also}")
+            judged = own if average is None else average
+            top1 = None if judged is None else judged.top1
+            run.save_if_best(done, course.card, learner.state(), top1)
+            self._save(done)
+
+    def _raise_stopped(self, done: int) -> None:
+        number = self._stop.number or signal.SIGTERM
+        folder = "" if self._run is None else self._run.folder
+        raise Stopped(
+            f"train was stopped after step {done:,} of {self._course.schedule.total_steps:,}; it goes on "
+            f"when the same command is run again with --resume --out {folder}",
+            number,
+        )
+
+
+def evaluation_steps(config: TrainConfig, schedule: Schedule) -> set[int]:
+    """Return the steps after which to evaluate and save.
+
+    They are every `eval_every` epochs, each of the last `eval_last`, and the very last step.
+    """
+    one_step = config.batch_size / schedule.num_images
+    every = max(config.eval_every or float(config.crops_per_image), one_step)
+    last, epochs = schedule.total_steps, config.epochs
+    at = [n * every for n in range(1, int(epochs / every + 1e-9) + 1)]
+    single = max(1.0, one_step)
+    count = int(config.eval_last / single + 1e-9)
+    at += [epochs - n * single for n in range(count) if epochs - n * single > 0]
+    return {min(last, max(1, schedule.step_at(epoch))) for epoch in at} | {last}
+
+
+def _evaluate(course: Course, student: torch.nn.Module) -> Accuracy | None:
+    if course.val is None:
+        return None
+    config, card = course.config, course.card
+    batch_size = min(128, config.batch_size)
+    return evaluate(
+        student,
+        card.preprocessing,
+        card.classes,
+        course.val,
+        batch_size,
+        config.workers,
+        nested=True,
+    )
