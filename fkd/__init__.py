@@ -30,7 +30,7 @@ from fkd.config import (
 from fkd.errors import FkdError
 
 if TYPE_CHECKING:
-    from fkd.check import check_store
+    from fkd.checking import CheckReport, check_store
     from fkd.images import PackReport, pack_images
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
     from fkd.training import plot_runs, train_student
-    from fkd.verdicts import CheckReport
 
 _HOME = {
     "Accuracy": "fkd.students",
@@ -50,8 +49,8 @@ _HOME = {
     "PackReport": "fkd.images",
     "SoftLabels": "fkd.labels",
     "StudentLoader": "fkd.loader",
-    "CheckReport": "fkd.verdicts",
-    "check_store": "fkd.check",
+    "CheckReport": "fkd.checking",
+    "check_store": "fkd.checking",
     "compare": "fkd.statistics",
     "estimate_run": "fkd.labelling",
     "evaluate_checkpoint": "fkd.students",

@@ -10,7 +10,6 @@ from fkd.cli_options import PATH, machine, once_or_each
 from fkd.config import CheckConfig, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.progress import printable
-from fkd.verdicts import CheckReport, counted
 
 
 @click.command()
@@ -55,12 +54,12 @@ def check(store: Path, **options: Any) -> None:
         workers=options["workers"],
         device=options["device"],
     )
-    from fkd.check import check_store
+    from fkd.checking import check_store, summary
 
     report = check_store(config)
     for verdict in report.verdicts:
         click.echo(f"{verdict.part:<9} {verdict.state:<7} {printable(verdict.detail)}")
-    click.echo(f"{printable(str(store))}: {_summary(report)}")
+    click.echo(f"{printable(str(store))}: {summary(report)}")
     sys.exit(0 if report.ok else 1)
 
 
@@ -72,23 +71,3 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
     classes = once_or_each("--teacher-classes", options["teacher_classes"], count)
     own = zip(options["teacher"], weights, classes, strict=True)
     return tuple(TeacherChoice(name, file, names) for name, file, names in own)
-
-
-def _summary(report: CheckReport) -> str:
-    """Say in a few words how the store is, and what to do."""
-    lost = counted(len(report.damaged), "block")
-    if report.sent_back:
-        return f"{lost} sent back; the same `fkd label` command makes them again, and only them"
-    if any(v.part == "lists" and v.state == "FAILED" for v in report.verdicts):
-        return "its lists are damaged: restore that file, or label anew; no block is sent back"
-    if report.damaged:
-        return (
-            f"{lost} damaged; `fkd check --repair` sends what can be made again back to `fkd label`"
-        )
-    if any(verdict.state == "FAILED" for verdict in report.verdicts):
-        return "something is wrong"
-    if report.pending:
-        return f"{counted(report.pending, 'block')} not labelled yet"
-    if report.skipped:
-        return f"the store is whole; not looked at: {', '.join(report.skipped)}"
-    return "all is well"

@@ -60,3 +60,23 @@ def judge(part: str, problems: Sequence[str], good: str) -> Verdict:
         return Verdict(part, "ok", good)
     more = f" and {len(problems) - _FEW:,} more" if len(problems) > _FEW else ""
     return Verdict(part, "FAILED", "; ".join(problems[:_FEW]) + more)
+
+
+def summary(report: CheckReport) -> str:
+    """Say in a few words how the store is, and what to do."""
+    lost = counted(len(report.damaged), "block")
+    if report.sent_back:
+        return f"{lost} sent back; the same `fkd label` command makes them again, and only them"
+    if any(v.part == "lists" and v.state == "FAILED" for v in report.verdicts):
+        return "its lists are damaged: restore that file, or label anew; no block is sent back"
+    if report.damaged:
+        return (
+            f"{lost} damaged; `fkd check --repair` sends what can be made again back to `fkd label`"
+        )
+    if any(verdict.state == "FAILED" for verdict in report.verdicts):
+        return "something is wrong"
+    if report.pending:
+        return f"{counted(report.pending, 'block')} not labelled yet"
+    if report.skipped:
+        return f"the store is whole; not looked at: {', '.join(report.skipped)}"
+    return "all is well"

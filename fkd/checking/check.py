@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 
-from fkd.audit_blocks import audit_blocks
-from fkd.audit_images import changed_classes, changed_contents, changed_images
-from fkd.audit_labels import ask_again, load_recorded
+from fkd.checking.blocks import audit_blocks
+from fkd.checking.images import changed_classes, changed_contents, changed_images
+from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
+from fkd.checking.teacher import ask_again, load_recorded
 from fkd.config import CheckConfig
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint, list_images
 from fkd.machine import held, resolve_device
 from fkd.store import LabelStore, drift, image_root, library_versions, read_attributes
 from fkd.teachers import Ensemble
-from fkd.verdicts import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.views import SAMPLER
 
 # Images whose views are drawn anew by a check that is not deep; drawing costs half a millisecond each.

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from fkd.checking.report import BlockFault
 from fkd.errors import BlockError
 from fkd.labels import disordered, label_fault
 from fkd.progress import progress
 from fkd.store import LabelStore, Slab, StoreSpec
-from fkd.verdicts import BlockFault
 from fkd.views import SAMPLER, outside, sample_views
 
 _BYTES_AT_ONCE = 2**26  # of labels as they are read; looking at them takes a few times that
