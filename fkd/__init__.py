@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
     from fkd.loader import StudentLoader
-    from fkd.show import show_store
+    from fkd.showing import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
@@ -60,7 +60,7 @@ _HOME = {
     "load_student": "fkd.students",
     "pack_images": "fkd.images",
     "plot_runs": "fkd.training",
-    "show_store": "fkd.show",
+    "show_store": "fkd.showing",
     "soft_cross_entropy": "fkd.labels",
     "train_student": "fkd.training",
 }

@@ -31,6 +31,6 @@ def show(**options: Any) -> None:
     \b
     Example: fkd show labels.zarr --against other.zarr
     """
-    from fkd.show import show_store
+    from fkd.showing import show_store
 
     click.echo(str(show_store(ShowConfig(**options))))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.figure_style import (
+from fkd.showing.style import (
     COLOURS,
     GREY,
     INK,

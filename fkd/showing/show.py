@@ -6,19 +6,20 @@ import numpy as np
 
 from fkd.config import ShowConfig
 from fkd.errors import ImagesError
-from fkd.figures import (
-    Picture,
-    Table,
-    certainty_pictures,
-    class_picture,
-    divergence_picture,
-    size_picture,
-)
 from fkd.images import ImageList, dataset_root
-from fkd.page import MARK, Page, Section, render_page
 from fkd.progress import note, progress
-from fkd.shown_crops import CropViewer
-from fkd.shown_folder import check_folder, default_folder, write_folder
+from fkd.showing.class_figures import class_picture
+from fkd.showing.crops import CropViewer
+from fkd.showing.figures import Picture, Table, certainty_pictures, divergence_picture, size_picture
+from fkd.showing.page import (
+    MARK,
+    Page,
+    Section,
+    check_folder,
+    default_folder,
+    render_page,
+    write_folder,
+)
 from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics, reached
 from fkd.store import LabelStore, bytes_per_crop, describe, drift, find_images, num_labelled
 

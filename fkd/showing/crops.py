@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fkd.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
 from fkd.errors import ImagesError
-from fkd.figures import Picture
 from fkd.images import ImageList
 from fkd.labels import SoftLabels
+from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
+from fkd.showing.figures import Picture
 from fkd.statistics import UnsureCrop, restored
 from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.views import empty_views, render
