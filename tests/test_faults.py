@@ -48,7 +48,7 @@ def server():
     """Processes that start at once: torch is loaded when they begin."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["fkd.labelling.label", "fkd.training.train", "fkd.checking.check", "fkd.cli"]
+        ["fkd.labelling.label", "fkd.training.train", "fkd.checking.check", "fkd.cli.group"]
     )
     return context
 

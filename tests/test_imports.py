@@ -36,7 +36,7 @@ def test_a_real_training_loads_no_teacher(shared_store, tmp_path):
 
 def test_help_loads_no_heavy_library(tmp_path):
     modules = loaded_modules(
-        "from fkd.cli import main\n"
+        "from fkd.cli.group import main\n"
         "for command in ([], ['label'], ['train'], ['check'], ['show'], ['eval'], ['info'], ['pack'],"
         " ['plot'], ['export']):\n"
         "    main([*command, '--help'], standalone_mode=False)",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fkd.cli_options import PATH, machine, once_or_each
+from fkd.cli.options import PATH, machine, once_or_each
 from fkd.config import CheckConfig, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.progress import printable

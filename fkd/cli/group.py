@@ -1,4 +1,4 @@
-"""The command line: parses, calls one function a command, prints. Nothing here loads torch early."""
+"""The group of commands, and how errors and signals end it."""
 
 import os
 import signal
@@ -7,12 +7,16 @@ from typing import Any, NoReturn
 
 import click
 
-from fkd.cli_check import check
-from fkd.cli_label import info, label
-from fkd.cli_options import RANK
-from fkd.cli_pack import pack
-from fkd.cli_show import show
-from fkd.cli_train import evaluate, export, plot, train
+from fkd.cli.check import check
+from fkd.cli.eval import evaluate
+from fkd.cli.export import export
+from fkd.cli.info import info
+from fkd.cli.label import label
+from fkd.cli.options import RANK
+from fkd.cli.pack import pack
+from fkd.cli.plot import plot
+from fkd.cli.show import show
+from fkd.cli.train import train
 from fkd.errors import FkdError, Stopped
 from fkd.progress import printable
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from fkd.cli_options import PATH
+from fkd.cli.options import PATH
 from fkd.config import ShowConfig
 
 _SHOW = {f.name: f.default for f in fields(ShowConfig)}

@@ -1,12 +1,11 @@
-"""`fkd train`, `fkd eval`, `fkd plot` and `fkd export`."""
+"""`fkd train`."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from fkd.cli_options import PATH, engine, machine, rendering
+from fkd.cli.options import PATH, engine, machine, rendering
 from fkd.config import LOSSES, LR_SCHEDULES, OPTIMIZERS, RECIPES, Scheme, TrainConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -139,65 +138,3 @@ def train(recipe: str, compress: str, **options: Any) -> None:
 
     run = train_student(config)
     click.echo(f"{run}: config.json, metrics.jsonl, last.pt, best.pt")
-
-
-@click.command(name="eval")
-@click.argument("checkpoint", type=PATH)
-@click.argument("folder", type=PATH)
-@click.option("--ema", is_flag=True, help="Evaluate the moving average of the weights.")
-@click.option("--real", type=PATH, help="ImageNet-ReaL's real.json: any class it names is right.")
-@click.option("--batch-size", default=128, help="Images at a time.")
-@machine
-def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
-    """Print top-1 and top-5 of CHECKPOINT, or of a run's best, on FOLDER (or on FOLDER/val).
-
-    Class folders are matched by name; folders that are all numbers, as ImageNetV2's, by position.
-
-    \b
-    Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
-    """
-    from fkd.students import evaluate_checkpoint
-
-    accuracy = evaluate_checkpoint(checkpoint, folder, **options)
-    click.echo(
-        f"top-1 {accuracy.top1:.2%}  top-5 {accuracy.top5:.2%}  loss {accuracy.loss:.4f}  "
-        f"({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
-    )
-
-
-@click.command()
-@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN...")
-@click.option("--out", type=PATH, help="The picture  [default: curves.png in the first run]")
-def plot(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Draw loss, top-1 and learning rate of one or several run folders into a PNG.
-
-    \b
-    Example: fkd plot runs/resnet50-topk5-m4-1 runs/resnet50-topk5-m4-2 --out both.png
-    """
-    from fkd.training import plot_runs
-
-    out = out or runs[0] / "curves.png"
-    plot_runs(runs, out)
-    click.echo(str(out))
-
-
-@click.command()
-@click.argument("run", type=PATH)
-@click.option(
-    "--format",
-    type=_choice(("torch", "onnx", "pt2")),
-    default="torch",
-    help="A plain state dict, ONNX, or an exported program of torch.",
-)
-@click.option("--out", type=PATH, help="The file to write  [default: student.* in the run]")
-@click.option("--ema", is_flag=True, help="Take the moving average of the weights.")
-def export(run: Path, **options: Any) -> None:
-    """Write the student of RUN (its best, or a checkpoint) for other programs, and check the file.
-
-    \b
-    Example: fkd export runs/resnet50-topk5-m4-1 --format onnx
-    """
-    from fkd.students import export_student
-
-    exported = export_student(run, **options)
-    click.echo(f"{exported.path}: same logits as the student, to {exported.difference:.1g}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fkd.cli_options import CORES, PATH
+from fkd.cli.options import CORES, PATH
 from fkd.config import Bound, PackConfig
 from fkd.errors import ConfigError
 from fkd.progress import printable

@@ -1,4 +1,4 @@
-"""`fkd label` and `fkd info`."""
+"""`fkd label`."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fkd.cli_options import PATH, RANK, engine, machine, once_or_each, rendering
+from fkd.cli.options import PATH, RANK, engine, machine, once_or_each, rendering
 from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
 from fkd.progress import printable
 
@@ -169,17 +169,3 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
         )
         for name, weights, classes, size, mean, std, interpolation in own
     )
-
-
-@click.command()
-@click.argument("store", type=PATH, default=_LABEL["out"])
-def info(store: Path) -> None:
-    """Say on one screen what STORE (default labels.zarr) holds.
-
-    \b
-    Example: fkd info labels.zarr
-    """
-    from fkd.store import describe
-
-    for name, text in describe(store):
-        click.echo(f"{name:<9} {printable(text)}")

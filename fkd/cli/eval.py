@@ -1,0 +1,32 @@
+"""`fkd eval`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fkd.cli.options import PATH, machine
+
+
+@click.command(name="eval")
+@click.argument("checkpoint", type=PATH)
+@click.argument("folder", type=PATH)
+@click.option("--ema", is_flag=True, help="Evaluate the moving average of the weights.")
+@click.option("--real", type=PATH, help="ImageNet-ReaL's real.json: any class it names is right.")
+@click.option("--batch-size", default=128, help="Images at a time.")
+@machine
+def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
+    """Print top-1 and top-5 of CHECKPOINT, or of a run's best, on FOLDER (or on FOLDER/val).
+
+    Class folders are matched by name; folders that are all numbers, as ImageNetV2's, by position.
+
+    \b
+    Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
+    """
+    from fkd.students import evaluate_checkpoint
+
+    accuracy = evaluate_checkpoint(checkpoint, folder, **options)
+    click.echo(
+        f"top-1 {accuracy.top1:.2%}  top-5 {accuracy.top5:.2%}  loss {accuracy.loss:.4f}  "
+        f"({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
+    )

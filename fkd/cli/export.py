@@ -1,0 +1,30 @@
+"""`fkd export`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fkd.cli.options import PATH
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option(
+    "--format",
+    type=click.Choice(("torch", "onnx", "pt2")),
+    default="torch",
+    help="A plain state dict, ONNX, or an exported program of torch.",
+)
+@click.option("--out", type=PATH, help="The file to write  [default: student.* in the run]")
+@click.option("--ema", is_flag=True, help="Take the moving average of the weights.")
+def export(run: Path, **options: Any) -> None:
+    """Write the student of RUN (its best, or a checkpoint) for other programs, and check the file.
+
+    \b
+    Example: fkd export runs/resnet50-topk5-m4-1 --format onnx
+    """
+    from fkd.students import export_student
+
+    exported = export_student(run, **options)
+    click.echo(f"{exported.path}: same logits as the student, to {exported.difference:.1g}")

@@ -1,0 +1,23 @@
+"""`fkd info`."""
+
+from pathlib import Path
+
+import click
+
+from fkd.cli.options import PATH
+from fkd.config import LabelConfig
+from fkd.progress import printable
+
+
+@click.command()
+@click.argument("store", type=PATH, default=LabelConfig.out)
+def info(store: Path) -> None:
+    """Say on one screen what STORE (default labels.zarr) holds.
+
+    \b
+    Example: fkd info labels.zarr
+    """
+    from fkd.store import describe
+
+    for name, text in describe(store):
+        click.echo(f"{name:<9} {printable(text)}")
