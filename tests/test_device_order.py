@@ -9,8 +9,8 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from conftest import label_config
-from test_resample import all_at_once, one_by_one, some_crops
+from helpers.crops import all_at_once, one_by_one, some_crops
+from helpers.folders import label_config
 from torch import nn
 from torch.distributed import HashStore
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn

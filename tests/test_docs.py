@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import fkd_environment, make_image_folder
+from helpers.folders import make_image_folder
+from helpers.processes import fkd_environment
 
 from fkd import LabelStore
 from fkd.cli import main

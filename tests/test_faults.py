@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import fkd_environment, make_image_folder
+from helpers.folders import make_image_folder
+from helpers.processes import fkd_environment
 
 from fkd import LabelStore, Scheme, StudentLoader
 from fkd.errors import FkdError, ImagesError

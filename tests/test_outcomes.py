@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 from click.testing import CliRunner
-from conftest import label_config, make_image_folder
+from helpers.folders import label_config, make_image_folder
 from torch import nn
 
 from fkd import FkdError, Scheme, TeacherChoice, TrainConfig, label_images, train_student

@@ -1,0 +1,290 @@
+"""The study of accuracy: its stores say what their names say, and its scripts end in a report."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.folders import label_config, make_image_folder
+from helpers.processes import fkd_environment
+
+from fkd import FkdError, LabelStore, Scheme, TeacherChoice, label_images
+from fkd.images import ImageList, list_images
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """The module, whose folder is no package; its names do not stay in this process."""
+    monkeypatch.syspath_prepend(FOLDER)
+    before = set(sys.modules)
+    import study
+
+    yield study
+    for name in ("study", *(path.stem for path in FOLDER.glob("*.py"))):
+        if name not in before:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def stores(study):
+    import stores
+
+    return stores
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labelled")
+    images = make_image_folder(folder / "data")
+    store = label_images(label_config(images, folder / "full.zarr", scheme=Scheme("full")))
+    return list_images(images / "train"), store
+
+
+def test_a_store_of_chosen_crops_has_their_boxes_and_labels(stores, labelled, tmp_path):
+    images, source = labelled
+    slots = np.random.default_rng(1).integers(6, size=(len(images), 4))
+    derived = stores.derive(source, tmp_path / "drawn.zarr", images, Scheme("full"), slots)
+    had, has = (store.read_crops(range(m)) for store, m in ((source, 6), (derived, 4)))
+    rows = np.arange(len(images))[:, None]
+    np.testing.assert_array_equal(has.box, had.box[rows, slots])
+    np.testing.assert_array_equal(has.flip, had.flip[rows, slots])
+    np.testing.assert_allclose(
+        np.exp(has.kept["log_prob"].astype(np.float32)),
+        np.exp(had.kept["log_prob"][rows, slots].astype(np.float32)), atol=2e-3,
+    )  # fmt: skip
+    assert derived.spec.sampler == "derived" != source.spec.sampler
+    np.testing.assert_array_equal(derived.content_hashes(), source.content_hashes())
+
+
+def test_a_store_that_was_half_made_is_made_anew(stores, labelled, tmp_path):
+    images, source = labelled
+    (tmp_path / "first2.partial" / "box").mkdir(parents=True)
+    slots = np.tile(np.arange(2), (len(images), 1))
+    derived = stores.derive(source, tmp_path / "first2.zarr", images, Scheme("full"), slots)
+    assert derived.spec.sampler == source.spec.sampler
+    assert [path.name for path in tmp_path.iterdir()] == ["first2.zarr"]
+
+
+def test_a_visit_draws_different_crops_and_visits_repeat_them(stores):
+    drawn = stores.drawn_visits(num_images=50, crops=6, visits=3, m=4).reshape(50, 3, 4)
+    assert all(len(set(visit)) == 4 for image in drawn.tolist() for visit in image)
+    counts = np.bincount(drawn.ravel(), minlength=6)
+    assert len(counts) == 6
+    assert counts.min() > 0.7 * counts.mean()
+
+
+def test_a_label_map_is_pooled_where_the_box_lies(stores):
+    """Left halves say class 0, right halves class 1; the image is twice as wide as it is high."""
+    maps = torch.zeros(1, 2, 4, 4)
+    maps[0, 0, :, :2], maps[0, 1, :, 2:] = 8, 8
+    sizes = np.array([[100, 200]], np.uint16)
+    boxes = np.array([[[0, 0, 100, 80], [0, 120, 100, 80], [10, 50, 60, 100]]], np.uint16)
+    probs = stores.pooled(maps, sizes)(range(1), boxes, np.zeros((1, 3), bool))
+    assert probs.shape == (1, 3, 2)
+    assert probs[0, 0, 0] > 0.99
+    assert probs[0, 1, 1] > 0.99
+    assert probs[0, 2, 0] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("side", [5, 6])
+def test_an_unusable_image_is_pooled_to_a_label_that_can_be(stores, side):
+    """Its size and boxes are 0, of which roi_align once made NaN, or a segmentation fault."""
+    maps = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    sizes = np.array([[0, 0], [100, 200]], np.uint16)
+    boxes = np.array([[[0, 0, 0, 0]] * 2, [[0, 0, 100, 200]] * 2], np.uint16)
+    probs = stores.pooled(maps, sizes)(range(2), boxes, np.zeros((2, 2), bool))
+    torch.testing.assert_close(probs.sum(2), torch.ones(2, 2))
+
+
+def test_label_maps_have_the_teachers_logits_as_their_mean(stores, labelled, tmp_path):
+    images, _ = labelled
+    for name in ("resnet18", "mobilenet_v2"):
+        choice = TeacherChoice(name, "none", size=64)
+        teacher = stores.load_teacher(choice, images)
+        maps = stores.label_maps(images, choice, 64)
+        assert maps.shape == (len(images), 3, 2, 2)
+        said = stores.once_per_image(images, teacher)
+        torch.testing.assert_close(maps.mean(dim=(2, 3)).softmax(1), said, atol=1e-4, rtol=1e-3)
+    choice = TeacherChoice("convnext_tiny", "none", size=64)
+    with pytest.raises(FkdError, match="teacher convnext_tiny does not end in a mean over places"):
+        stores.label_maps(images, choice, 64)
+
+
+def test_one_label_an_image_is_what_the_teacher_says_of_all_of_it(stores, labelled, tmp_path):
+    images, source = labelled
+    choice = label_config(images.root, tmp_path / "x").teachers[0]
+    teacher = stores.load_teacher(choice, images)
+    probs = stores.once_per_image(images, teacher)
+    assert probs.shape == (len(images), 3)
+    some = ImageList(
+        images.root, images.paths[3:5], images.targets[3:5], images.num_bytes[3:5], images.classes
+    )
+    torch.testing.assert_close(stores.once_per_image(some, teacher), probs[3:5])
+    every = np.tile(np.arange(6), (len(images), 1))
+    relabel = stores.repeated(probs)
+    store = stores.derive(source, tmp_path / "one.zarr", images, Scheme("full"), every, relabel)
+    kept = torch.from_numpy(store.read_crops(range(6)).kept["log_prob"]).float().exp()
+    torch.testing.assert_close(kept, probs[:, None].expand(-1, 6, -1), atol=2e-3, rtol=0)
+
+
+def test_a_study_is_not_continued_with_other_settings(study, tmp_path):
+    study.About(tmp_path).settle(given=[18, 45_140], size=96)
+    study.About(tmp_path).settle(size=96, epochs=4)
+    with pytest.raises(FkdError, match="begun with size 96, not 128; choose another --out"):
+        study.About(tmp_path).settle(size=128)
+    assert study.About(tmp_path).said["epochs"] == 4
+    study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 4})
+    with pytest.raises(FkdError, match="begun with stored 4, not 5; choose another --out"):
+        study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 5})
+    for content in ("{}", "[]", '{"given"'):
+        (tmp_path / "about.json").write_text(content)
+        with pytest.raises(FkdError, match=r"about.json is damaged .* choose another --out"):
+            study.About(tmp_path)
+
+
+def test_a_class_with_fewer_images_than_asked_for_is_refused(study, shared_folder, tmp_path):
+    with pytest.raises(FkdError, match=r"class \w+ has 6 images, fewer than --per-class 7"):
+        study.choose_images(shared_folder, 7, tmp_path)
+    chosen = study.choose_images(shared_folder, 6, tmp_path)
+    assert len(list_images(chosen / "train")) == 18
+
+
+def test_one_training_serves_all_tables_and_names_of_a_reading(study):
+    from trials import Plan, planned_trials
+
+    keys = {(t.table, t.name): t.key for t in planned_trials(Plan(epochs=100, stored=100))}
+    assert keys["schemes", "MR, K = 1"] == keys["schemes", "hard"]
+    assert keys["schemes", "MS, K = 1"] == keys["schemes", "smoothing"]
+    assert keys["schemes", "MR, K = 5"] == keys["methods", "FKD, topk5"] == keys["mixing", "FKD"]
+    assert len(set(keys.values())) == len(keys) - 9
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"about": {}}', "[1]"])
+def test_a_report_of_what_is_no_study_is_refused(study, tmp_path, content):
+    from outcomes import read
+
+    (tmp_path / "about.json").write_text(content)
+    for path in (tmp_path / "about.json", tmp_path, tmp_path / "missing"):
+        with pytest.raises(FkdError, match=f"{path} holds no study of run.py"):
+            read(path)
+
+
+def test_a_student_that_fails_leaves_word_and_lets_the_others_go_on(study, tmp_path, monkeypatch):
+    import learners
+    from trials import Trial
+
+    def fail(*_):
+        raise ValueError("no such layer")
+
+    monkeypatch.setattr(learners, "learn", fail)
+    monkeypatch.setattr(learners, "config_of", lambda *_, **__: None)
+    plan = study.Plan(epochs=4, stored=4)
+    of = study.Study(tmp_path, TeacherChoice("resnet18"), tmp_path, plan, 64, 1)
+    said = learners.train_one(of, tmp_path / "runs" / "one", Trial("methods", "FKD"), 3, 1)
+    assert said.startswith("methods, FKD, seed 3: no such layer")
+    assert "Traceback" in (tmp_path / "logs" / "one.log").read_text()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_student_that_cannot_be_built_is_refused(study, shared_folder):
+    study.try_student("thin_resnet:thin_resnet", shared_folder)
+    with pytest.raises(FkdError, match="student 'nosuch' is not a torchvision"):
+        study.try_student("nosuch", shared_folder)
+
+
+def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled, tmp_path):
+    images = labelled[0].root.parent
+    for name, said in (("convnext_tiny", "has no label maps"), ("mine:net", "cannot be cut to")):
+        with pytest.raises(FkdError, match=said):
+            study.choose_teacher(
+                TeacherChoice(name, "none", size=64), images, tmp_path, 1.0, maps=True
+            )
+    assert not (tmp_path / "teacher").exists()
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, FOLDER / script, *map(str, arguments)], text=True,
+        env=fkd_environment(), capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def test_from_images_to_the_report(shared_folder, tmp_path):
+    study, few = tmp_path / "study", ["--epochs", 4, "--stored", 4, "--batch-size", 4]
+    few += ["--per-class", 4, "--tune", 5, "--teacher-weights", "none", "--clock-steps", 1]
+    few += ["--lr", 2, "--size", 32, "--seeds", 1, "--jobs", 2, "--out", study]
+    some = ["--table", "methods", "--table", "crops an image"]
+    done = run("run.py", shared_folder, *few, *some)
+    assert done.returncode == 0, done.stderr
+    trials = {f.parent.name: f.read_bytes() for f in (study / "runs").glob("*/trial.json")}
+    assert len(trials) == 7 + 3  # m = 1 and m = 4, dealt, are in the first table too
+    store = LabelStore.open(study / "full.zarr")
+    assert (store.spec.num_images, store.spec.num_crops) == (12, 4)
+    tuned_on = LabelStore.open(study / "teacher" / "base.zarr").read_crops(range(4))
+    assert (tuned_on.box != store.read_crops(range(4)).box).any(axis=2).all()
+    about = json.loads((study / "about.json").read_text())
+    assert about["views_per_s"]["labelling"] > 0
+    assert about["map_size"] == 3 * 32
+    assert set(about["kl"]) == {"image", "map"}
+    # Labels in the store are float16, so the same training is not the same to the last bit.
+    stored, online, plain = (
+        torch.load(study / "runs" / f"full_full_crops_per_image=1{how}_seed0" / "last.pt")[
+            "student"
+        ]
+        for how in ("", "_online", "_hard_weight=1.0")
+    )
+    apart = [
+        max(float((stored[name] - other[name]).abs().max()) for name in stored)
+        for other in (online, plain)
+    ]
+    assert apart[0] < 0.05 * apart[1], apart
+    again = run("run.py", shared_folder, *few, *some)
+    assert again.returncode == 0, again.stderr
+    assert {f.parent.name: f.read_bytes() for f in study.glob("runs/*/trial.json")} == trials
+
+    other = run("run.py", shared_folder, *few, "--map-size", 64, "--table", "schemes")
+    assert (other.returncode, other.stderr.count("error:")) == (2, 1)
+    assert "was begun with map_size 96, not 64" in other.stderr
+
+    done = run("report.py", study, "--docs", tmp_path / "docs")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "docs" / "results.md").read_text("utf-8")
+    top1 = json.loads(next(v for k, v in trials.items() if "online" in k))["top1"]
+    assert f"{100 * top1:.1f}"[:3] in text
+    for name in ("plain supervised", "online distillation", "label map, RoI-align", "m = 2"):
+        assert f"| {name} | " in text
+    assert f"{about['agreement']['map']:.1%}, KL {about['kl']['map']:.2f}" in text
+    assert str(tmp_path) not in text
+    plot = tmp_path / "docs" / "results" / "study-methods.png"
+    assert plot.stat().st_size > 5000
+
+    plot.unlink()
+    published = plot.with_name("study.json")
+    done = run("report.py", published, "--docs", tmp_path / "docs")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "docs" / "results.md").read_text("utf-8") == text
+    assert plot.exists()
+
+    plot.with_name("study.toml").write_text('"crops an image" = """\nFour is\nenough.\n"""\n')
+    done = run("report.py", published, "--docs", tmp_path / "docs")
+    assert done.returncode == 0, done.stderr
+    remarked = (tmp_path / "docs" / "results.md").read_text("utf-8")
+    assert remarked.replace("Four is enough.\n", "", 1).split() == text.split()
+    assert remarked.index("Four is enough.") > remarked.index("## Crops an image")
+
+    again, older = published.with_name("again.json"), json.loads(published.read_text("utf-8"))
+    del older["about"]["kl"]
+    again.write_text(json.dumps(older))
+    done = run("report.py", published, again, "--docs", tmp_path / "docs")
+    assert done.returncode == 0, done.stderr
+    both = (tmp_path / "docs" / "results.md").read_text("utf-8")
+    for table in both.split("\n## ")[1:]:
+        assert table.count("**study: 4 images a class") == table.count("**again: 4 images") == 1
+    done = run("report.py", published, study, "--docs", tmp_path / "docs")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "two of these studies have one name (study, study)" in done.stderr

@@ -1,0 +1,68 @@
+"""`scripts/gpu` is ready for the hour when a GPU is there: its rehearsal runs every check on the CPU."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.processes import fkd_environment
+
+ROOT = Path(__file__).parents[2]
+PHASES = ["right", "label speed", "train speed", "loss", "worth"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="one check compiles")
+def test_the_rehearsal_runs_every_check_and_says_what_it_is(tmp_path):
+    done = subprocess.run(
+        [ROOT / "scripts" / "gpu", "--tiny", "--device", "cpu", "--out", tmp_path / "out"],
+        env=fkd_environment() | {"PYTHON": sys.executable}, cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    checks = report["checks"]
+    assert {name: check["trouble"] for name, check in checks.items() if check["trouble"]} == {}
+    assert list(dict.fromkeys(name.split(":")[0] for name in sorted(checks))) == sorted(PHASES)
+    assert all(check["rows"] for check in checks.values())
+    wrong = [row for check in checks.values() for row in check["rows"] if row["ok"] is False]
+    assert wrong == []
+    page = (tmp_path / "out" / "gpu.md").read_text()
+    assert "Nothing here was measured on a GPU" in page
+    assert all(f"### {name.split(': ', 1)[1]}" in page for name in checks)
+
+
+def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path):
+    """One check sleeps for ever, one ends its process, one fails, and one comes after them."""
+    (tmp_path / "script.py").write_text(
+        f"import sys\nsys.path[:0] = [{str(ROOT / 'benchmarks')!r}]\n"
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from gpu_phases.findings import Check, Finding, Setting\n"
+        "from gpu_phases import runner\n"
+        "def hang(setting):\n    yield Finding('begun')\n    time.sleep(1000)\n"
+        "def die(setting):\n    yield Finding('alive')\n    os._exit(3)\n"
+        "def fail(setting):\n    yield Finding('one')\n    raise ValueError('no luck')\n"
+        "def pass_(setting):\n    yield Finding('passed', {'n': 1}, True)\n"
+        "checks = [Check('right', f.__name__, -14, f) for f in (hang, die, fail, pass_)]\n"
+        "if sys.argv[1] == '--checks':\n"
+        "    runner.run_checks(checks, Path(sys.argv[2]), Path(sys.argv[3]))\n"
+        "else:\n"
+        "    setting = Setting(Path(sys.argv[1]), 'cpu', True, time.time() + 200)\n"
+        "    for check, outcome in runner.carried_out(Path(__file__), checks, range(4), setting):\n"
+        "        print(check.what, [row['what'] for row in outcome[0]], outcome[2] or 'fine', sep='|')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py", "."], cwd=tmp_path, text=True, check=True,
+        capture_output=True, env=os.environ | fkd_environment(),
+    )  # fmt: skip
+    lines = [line.split("|") for line in done.stdout.splitlines()]
+    assert [line[:2] for line in lines] == [
+        ["hang", "['begun']"], ["die", "['alive']"], ["fail", "['one']"], ["pass_", "['passed']"]
+    ]  # fmt: skip
+    assert "took too long" in lines[0][2]
+    assert "ended by itself" in lines[1][2]
+    assert lines[2][2] == "ValueError: no luck"
+    assert lines[3][2] == "fine"

@@ -1,0 +1,53 @@
+"""The benchmarks of training run as the documents say, on a few steps; their speed is not judged."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.processes import fkd_environment
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(name, cwd, *arguments):
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / name, *map(str, arguments)], cwd=cwd, text=True,
+        env=fkd_environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_way_of_training_is_in_the_table(tmp_path):
+    few = [
+        "--limit",
+        40,
+        "--size",
+        32,
+        "--batch-size",
+        16,
+        "--steps",
+        1,
+        "--rounds",
+        1,
+        "--workers",
+        1,
+    ]
+    out = run("train_speed.py", tmp_path, *few, "--device", "cpu", "--out", "out")
+    with (tmp_path / "out" / "train_speed.csv").open() as file:
+        rows = {row["training"]: row for row in csv.DictReader(file)}
+    ours = [f"fkd, m = {m}" for m in (1, 4, 8)]
+    online = ["online, resnet50", "online, resnet152"]
+    assert list(rows) == ["student alone", "plain", *online, *ours]
+    assert float(rows["plain"]["against_plain"]) == 1
+    assert all(float(row["seconds"]) > 0 for row in rows.values())
+    assert all(f"| {name} |" in out for name in rows)
+
+
+def test_the_sparse_loss_needs_less_memory_than_the_dense_one(tmp_path):
+    out = run("loss_speed.py", tmp_path, "--batch-size", 512, "--rounds", 1)
+    lines = [line.split("|")[1:-1] for line in out.splitlines() if line.startswith("| ")][1:]
+    memory = {(line[0].strip(), line[1].strip()): float(line[3]) for line in lines}
+    assert len(memory) == 4
+    assert memory["21,841", "sparse"] < 0.8 * memory["21,841", "dense"]

@@ -1,0 +1,99 @@
+"""Recipes are presets: what the user says comes first, and what nobody knows is refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from fkd import FkdError, Optim, TrainConfig
+from fkd.config import RECIPES
+from fkd.loader import Schedule
+from fkd.training.optimizer import build_optimizer
+from fkd.training.record import evaluation_steps
+from fkd.training.train import rate_at
+
+PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text("utf-8")
+
+
+def test_the_default_is_the_recipe_of_the_paper():
+    config = TrainConfig()
+    assert config == TrainConfig.from_recipe("fkd")
+    assert (config.optim.optimizer, config.optim.lr, config.optim.weight_decay) == (
+        "sgd",
+        0.1,
+        1e-4,
+    )
+    assert (config.optim.momentum, config.epochs, config.batch_size) == (0.9, 300, 1024)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_recipe_builds_and_is_in_the_page(name):
+    config = TrainConfig.from_recipe(name)
+    assert config.recipe == name
+    section = re.search(rf"^## `{name}`\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    assert section, f"docs/recipes.md has no section on {name}"
+    assert "Source:" in section[1]
+    for setting, value in RECIPES[name].items():
+        assert f"`--{setting.replace('_', '-')}" in section[1] or not value, (name, setting)
+
+
+def test_what_the_user_says_comes_before_the_recipe():
+    config = TrainConfig.from_recipe("fkd-vit", lr=1e-3, epochs=50, mixup=0.2, amp="bf16")
+    assert config.optim == Optim("adamw", 1e-3, 1e-5, "cosine", 5.0, 0.9, 0.05, False)
+    assert (config.epochs, config.augment.mixup, config.engine.amp) == (50, 0.2, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "words"),
+    [
+        ("fdk", {}, "--recipe 'fdk' is unknown; choose fkd, fkd-warmup"),
+        ("fkd", {"learning_rate": 1}, "learning_rate is no setting of a training run"),
+        ("fkd", {"lr": -1}, "--lr is -1; it must lie between"),
+        ("fkd", {"optimizer": "lion"}, "--optimizer 'lion' is unknown; choose sgd"),
+        ("fkd-vit", {"epochs": 3}, "--warmup-epochs is 5; it must lie between 0 and 3"),
+        ("fkd", {"mixup": float("nan")}, "--mixup is nan"),
+        ("fkd", {"ema": 1.0}, "--ema is 1"),
+        ("fkd", {"optim": Optim()}, "optim is a group; give its settings by their own names"),
+    ],
+)
+def test_what_nobody_knows_is_refused(recipe, settings, words):
+    with pytest.raises(FkdError, match=re.escape(words)):
+        TrainConfig.from_recipe(recipe, **settings)
+
+
+def test_the_rate_is_linear_in_the_batch_and_ends_at_the_floor():
+    schedule = Schedule(1000, 8, 4, 512, epochs=300, seed=0)
+    config = TrainConfig.from_recipe("fkd-vit", batch_size=512)
+    rates = [rate_at(config, schedule, step) for step in range(schedule.total_steps)]
+    assert max(rates) == pytest.approx(1e-3, rel=1e-3)
+    assert rates.index(max(rates)) == pytest.approx(schedule.step_at(5), abs=1)
+    assert rates[-1] == pytest.approx(1e-5, rel=0.05)
+    constant = TrainConfig.from_recipe("meal-v2", batch_size=512)
+    assert {rate_at(constant, schedule, step) for step in (0, 100, 500)} == {0.01}
+
+
+def test_norms_and_biases_need_not_decay():
+    student = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
+    groups = build_optimizer(
+        Optim("adamw", weight_decay=0.05, decay_norms=False), student
+    ).param_groups
+    assert [(g["weight_decay"], [p.dim() for p in g["params"]]) for g in groups] == [
+        (0.05, [2]), (0.0, [1, 1, 1]),
+    ]  # fmt: skip
+    (everything,) = build_optimizer(Optim(), student).param_groups
+    assert len(everything["params"]) == 4
+
+
+def test_the_last_epochs_are_evaluated_singly():
+    schedule = Schedule(100, 8, 4, 20, epochs=40, seed=0)
+    config = TrainConfig.from_recipe("fkd", epochs=40, batch_size=20, eval_every=16, eval_last=3)
+    assert sorted(evaluation_steps(config, schedule)) == [80, 160, 190, 195, 200]
+
+
+@pytest.mark.parametrize(
+    "name", ["crops_per_image", "batch_size", "micro_batch", "seed", "workers"]
+)
+def test_counts_are_whole_numbers(name):
+    with pytest.raises(FkdError, match=r"is 2\.5; it must be a whole number"):
+        TrainConfig.from_recipe("fkd", **{name: 2.5})

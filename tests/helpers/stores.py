@@ -1,0 +1,109 @@
+"""Small label stores, and what is done to them."""
+
+import json
+
+import numpy as np
+
+from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
+from fkd.images import ImageList
+from fkd.store import Block, TeacherRecord, library_versions, now, plan_spec, probe
+from fkd.store.attributes import digest
+
+NUM_CLASSES = 40
+TOP3 = Scheme("topk", 3)
+
+
+def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES):
+    return plan_spec(
+        num_images=n,
+        num_crops=m,
+        num_classes=classes,
+        block_images=block,
+        scheme=scheme,
+        views=ViewPolicy(),
+        sampler="random-resized-crop-1",
+        renderer="torch-antialias-uint8-1",
+        probe=probe("bilinear"),
+        size=32,
+        interpolation="bilinear",
+        temperature=1.0,
+        teachers=(TeacherRecord("resnet18", "sha256:0", "sha256:0", Preprocessing(32)),),
+        images_root="/images",
+        fingerprint="sha256:0",
+        versions=library_versions(),
+        created=now(),
+    )
+
+
+def random_block(spec, number, rng):
+    block = Block.empty(spec, number)
+    n, m = block.flip.shape
+    block.size[:] = rng.integers(1, 60_000, block.size.shape)
+    block.box[..., 2:] = rng.integers(1, block.size[:, None].astype(int) + 1, (n, m, 2))
+    block.box[..., :2] = rng.integers(0, block.size[:, None].astype(int) - block.box[..., 2:] + 1)
+    block.flip[:] = rng.random((n, m)) < 0.5
+    block.content_hash[:] = rng.integers(1, 2**63, n)
+    for name, values in block.kept.items():
+        if name == "log_prob":
+            values[:] = -rng.random(values.shape)
+        elif name == "code":
+            values[:] = np.sort(rng.integers(0, 256, values.shape), axis=2)
+        else:
+            values[:] = rng.random((n, m, spec.num_classes)).argsort(2)[..., : values.shape[2]]
+    return block
+
+
+def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=()):
+    rng = np.random.default_rng(0)
+    images = ImageList(
+        path, [f"c/{i:03}ü.jpg" for i in range(n)], np.zeros(n, int), np.arange(n) + 1, ("c",)
+    )
+    names = [f"class {i}" for i in range(NUM_CLASSES)]
+    spec = make_spec(n, m, scheme, block)
+    store = LabelStore.create(path, spec, images, np.arange(n) % NUM_CLASSES, names)
+    blocks = [random_block(spec, number, rng) for number in range(spec.num_blocks)]
+    for number, block in enumerate(blocks):
+        if number not in skip:
+            store.commit_block(number, block)
+    return LabelStore.open(path), blocks
+
+
+def block_files(path):
+    """Return the object of each per-block array for block 1, by array name."""
+    found = {}
+    for name in ("box", "flip", "palette", "slot", "code", "size", "status", "content_hash"):
+        where = path / name / "c" / "1"
+        found[name] = where if where.is_file() else next(f for f in where.rglob("*") if f.is_file())
+    return found
+
+
+def read_all(store):
+    store.labelled_images()
+    return store.read_crops(range(store.spec.num_crops))
+
+
+def read_everything(path):
+    store = LabelStore.open(path)
+    return store.image_paths(), store.class_names(), store.num_bytes(), read_all(store)
+
+
+def change_attributes(path, *, sign, **changes):
+    file = path / "zarr.json"
+    content = json.loads(file.read_text())
+    content["attributes"]["fkd"].update(changes)
+    if sign:
+        content["attributes"]["sha256"] = digest(content["attributes"]["fkd"])
+    file.write_text(json.dumps(content))
+
+
+def blocks_of(store):
+    return [store.read_block(number) for number in range(store.spec.num_blocks)]
+
+
+def same_labels(one, other):
+    for a, b in zip(blocks_of(one), blocks_of(other), strict=True):
+        assert np.array_equal(a.box, b.box)
+        assert np.array_equal(a.flip, b.flip)
+        for name in a.kept:
+            gap = np.abs(a.kept[name].astype(float) - b.kept[name].astype(float))
+            assert gap.max() <= (1 if name == "code" else 0)

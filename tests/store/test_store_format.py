@@ -1,0 +1,217 @@
+"""The published format: golden stores open for ever, and docs/store-format.md says what is on disk."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from helpers.stores import make_spec
+
+from fkd import LabelStore, Scheme
+from fkd.images import REASONS, ImageList, fingerprint
+from fkd.labels import restore
+from fkd.store.layout import array_layouts
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+PAGE = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text("utf-8")
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
+STORES = list(EXPECTED)
+TOPK, ROW = "topk3-v2.zarr", r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$"
+
+
+def restored(store, reading, crops):
+    """Return what fkd restores of some crops of all images."""
+    kept = store.read_crops(crops).kept
+    rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in kept.items()}
+    return restore(rows, store.spec.scheme, Scheme.parse(reading), store.spec.num_classes)
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_golden_store_gives_what_it_gave_when_it_was_made(name):
+    store, expected = LabelStore.open(GOLDEN / name), EXPECTED[name]
+    slab = store.read_crops(range(6))
+    for field in ("box", "flip", "size", "target"):
+        assert getattr(slab, field).tolist() == expected[field], field
+    for field, values in slab.kept.items():
+        assert values.tolist() == expected[field], field
+    hashes = store.content_hashes()
+    assert (hashes is None) == name.endswith("-v1.zarr")
+    assert hashes is None or hashes.tolist() == expected["content_hash"]
+    assert store.image_paths() == expected["path"]
+    assert store.num_bytes().tolist() == expected["num_bytes"]
+    assert list(store.class_names()) == expected["class_name"]
+    assert store.status().tolist() == expected["status"] == [0, 0, 0, REASONS.index("damaged"), 0]
+    assert store.spec.fingerprint == fingerprint(store.image_paths(), store.num_bytes())
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_every_reading_of_a_golden_store_stays(name):
+    readings = [key.removeprefix("dense ") for key in EXPECTED[name] if key.startswith("dense ")]
+    assert len(readings) == 4
+    for reading in readings:
+        dense = restored(LabelStore.open(GOLDEN / name), reading, range(6)).dense(12)
+        expected = np.array(EXPECTED[name][f"dense {reading}"]).reshape(-1, 12)
+        assert np.abs(dense.numpy() - expected).max() < 1e-6, reading
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_the_format_does_not_drift(name, tmp_path):
+    spec, expected = LabelStore.open(GOLDEN / name).spec, EXPECTED[name]
+    images = ImageList(
+        Path(spec.images_root), expected["path"], None, np.array(expected["num_bytes"]), ()
+    )
+    LabelStore.create(
+        tmp_path / "s", spec, images, np.array(expected["target"]), expected["class_name"]
+    )
+    written, golden = (
+        {str(f.relative_to(root)): json.loads(f.read_text()) for f in root.rglob("zarr.json")}
+        for root in (tmp_path / "s", GOLDEN / name)
+    )
+    assert written == golden
+
+
+def page_table():
+    return re.findall(ROW, PAGE, flags=re.M)
+
+
+def narrowest(count):
+    return next(f"uint{bits}" for bits in (8, 16, 32) if count <= 2**bits)
+
+
+def said_by_the_page(spec):
+    """Work out the page's table of arrays for a store of this spec."""
+    n, m, c, k = spec.num_images, spec.num_crops, spec.num_classes, spec.kept
+    b, q, p = spec.block_images, spec.chunk_crops, min(spec.num_classes, m * k)
+    tier = min(p, 256)
+    names = {"N": n, "M": m, "C": c, "K": k, "B": b, "Q": q, "P": p, "T": tier, "L": ceil(n / b)}
+    names |= {"R": ceil(m / q) * q, "V": ceil(p / tier) * tier if p else 0, "u": narrowest}
+    most = max(1, 2**22 // (2 * q * c))
+    names["G"] = max(g for g in range(1, b + 1) if b % g == 0 and g <= most)
+    names |= {"path_bytes": spec.path_bytes, "class_name_bytes": spec.class_name_bytes}
+    kind = spec.scheme.kind
+    absent = {"palette", "slot", "code"} if kind == "full" else {"log_prob"}
+    absent |= {"code"} if kind == "hard" else set()
+
+    def numbers(text):
+        return None if text == "–" else tuple(names[word] if word in names else int(word)
+                                              for word in text.split(", "))  # fmt: skip
+
+    return {
+        array: (
+            narrowest(names[dtype[2]]) if dtype.startswith("u(") else dtype,
+            *map(numbers, (shape, chunk, shard)),
+        )
+        for array, dtype, shape, chunk, shard, _ in page_table()
+        if array not in absent
+    }
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        make_spec(1_281_167, 200, Scheme("topk", 10), classes=1000),
+        make_spec(700, 45, Scheme("topk", 3), classes=70_000),
+        make_spec(9, 7, Scheme("topk", 50), block=4),
+        make_spec(5000, 10, Scheme("full"), classes=1000),
+        make_spec(90, 30, Scheme("full"), classes=21_841),
+        make_spec(300, 300, Scheme("hard")),
+        make_spec(300, 50, Scheme("smoothing"), classes=300),
+    ],
+    ids=lambda spec: f"{spec.scheme}-{spec.num_classes}",
+)
+def test_the_page_lists_every_array_as_it_is_laid_out(spec):
+    layouts = array_layouts(spec)
+    found = {n: (a.dtype, a.shape, a.chunks, a.shards) for n, a in layouts.items()}
+    assert said_by_the_page(spec) == found
+    assert [n for n, *_ in page_table() if n in found] == list(found)
+
+
+def codec_words(metadata):
+    """Put an array's codecs in the page's words, after checking that CRC-32C ends them."""
+    codecs = metadata["codecs"]
+    if codecs[0]["name"] == "sharding_indexed":
+        codecs = codecs[0]["configuration"]["codecs"]
+    assert codecs[-1] == {"name": "crc32c"}
+    words = []
+    for codec in codecs[:-1]:
+        name, how = codec["name"], codec.get("configuration", {})
+        if name == "transpose":
+            words.append("transpose " + " ".join(map(str, how["order"])))
+        elif name == "blosc":
+            words.append(f"blosc {how['cname']} {how['clevel']} {how['shuffle']}")
+        elif name == "zstd":
+            words.append(f"zstd {how['level']}")
+    return ", ".join(words)
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_the_page_names_the_codecs_of_every_array(name):
+    said = {array: codecs for array, *_, codecs in page_table()}
+    for file in (GOLDEN / name).glob("*/zarr.json"):
+        assert codec_words(json.loads(file.read_text())) == said[file.parent.name], file
+
+
+def test_the_pages_attributes_are_those_of_a_golden_store_and_all_explained():
+    example = json.loads(re.search(r"```json\n(.*?)```", PAGE, flags=re.S)[1])
+    assert example == json.loads((GOLDEN / TOPK / "zarr.json").read_text())["attributes"]
+    content = example["fkd"]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == example["sha256"]
+    table = PAGE[PAGE.index("| key | meaning |") : PAGE.index("## Arrays")]
+    cells = re.findall(r"^\| (`.+?`) \|", table, flags=re.M)
+    assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == set(content)
+
+
+def test_the_page_explains_every_status():
+    rows = re.findall(r"^\| (\d) \| ([a-z ]+?)(?::| \|)", PAGE, flags=re.M)
+    assert [(int(code), word) for code, word in rows] == list(enumerate(REASONS))
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_seal_is_a_hash_over_the_files_in_the_pages_order(name):
+    blockwise = [
+        array for array, _, _, chunk, _, _ in page_table() if chunk[:2] in ("B,", "G,", "B")
+    ]
+    for number, seal in enumerate(zarr.open_group(GOLDEN / name, mode="r")["done"][:]):
+        digest = hashlib.sha256()
+        for array in blockwise:
+            where = GOLDEN / name / array / "c" / str(number)
+            for file in [where] if where.is_file() else sorted(where.rglob("*")):
+                digest.update(file.read_bytes() if file.is_file() else b"")
+        assert seal.tobytes() == digest.digest()
+
+
+@pytest.mark.parametrize(
+    ("given", "crops"), [("0, 4, slice(None)", [0, 1, 2, 3]), ("1, 4, slice(3, 6)", [4, 5, 0, 1])]
+)
+def test_the_pages_reader_reads_what_fkd_reads(tmp_path, given, crops):
+    reader = re.search(r"```python\n(.*?)```", PAGE, flags=re.S)[1]
+    first, rest = reader.split("\n", 1)
+    assert first == 'store = "labels.zarr"'
+    assert "0, 4, slice(None)" in rest
+    names = ("box", "flip", "ids", "probs", "tail", "usable")
+    (tmp_path / "reader.py").write_text(
+        "import sys\nsys.modules |= {'torch': None, 'fkd': None}\n"
+        f"store = {str(GOLDEN / TOPK)!r}\n{rest.replace('0, 4, slice(None)', given)}"
+        f"np.savez('read.npz', {', '.join(f'{n}={n}' for n in names)})\n",
+        "utf-8",
+    )
+    subprocess.run([sys.executable, "reader.py"], cwd=tmp_path, check=True, timeout=120)
+    read, store = np.load(tmp_path / "read.npz"), LabelStore.open(GOLDEN / TOPK)
+    slab, images = store.read_crops(crops), slice(3, 6) if "3" in given else slice(None)
+    shape = slab.flip.shape
+    assert np.array_equal(read["box"], slab.box[images])
+    assert np.array_equal(read["flip"], slab.flip[images])
+    assert np.array_equal(read["ids"], slab.kept["index"][images])
+    assert np.array_equal(read["usable"], (store.status() == 0)[images])
+    value = restored(store, "topk3", crops).value.numpy().reshape(*shape, 3)
+    tail = restored(store, "topk3-smooth", crops).tail.numpy().reshape(shape)
+    assert np.abs(read["probs"] - value[images]).max() < 1e-6
+    assert np.abs(read["tail"] - tail[images]).max() < 1e-6

@@ -1,0 +1,141 @@
+"""A downloaded store is untrusted: whatever is in it, reading gives sound labels or one clear error.
+
+More inputs: `FKD_FUZZ_INPUTS=100000 pytest tests/store/test_strangers.py`, which is what scripts/fuzz
+runs.
+"""
+
+import os
+import resource
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import strangers
+from helpers.stores import make_store
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from fkd import CheckConfig, LabelStore, Scheme, check_store
+from fkd.errors import FkdError
+from fkd.images import REASONS
+from fkd.store import describe
+from fkd.store.layout import array_layouts
+from fkd.views import outside
+
+INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))
+FEW = 40
+_MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
+
+FAST = settings(
+    max_examples=max(FEW, INPUTS // 12),
+    deadline=None,
+    database=None,
+    derandomize=not INPUTS,
+    phases=[Phase.generate] if INPUTS else [Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module", params=["topk3", "hard", "full"])
+def good(request, tmp_path_factory):
+    """A store in memory where there is such a folder, its files, and how its arrays are cut."""
+    shm = Path("/dev/shm")
+    root = tmp_path_factory.mktemp("good") / "s.zarr"
+    opened, _ = make_store(root, n=5, m=6, scheme=Scheme.parse(request.param), block=4)
+    files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+    layouts = array_layouts(opened.spec)
+    counts = {
+        name: 0 if a.shards is None else int(np.prod(a.shards) // np.prod(a.chunks))
+        for name, a in layouts.items()
+    }
+    dtypes = {name: a.dtype for name, a in layouts.items()}
+    where = Path(shm if shm.is_dir() and os.access(shm, os.W_OK) else root.parent)
+    where = where / f"fkd-strangers-{os.getpid()}-{request.param}.zarr"
+    strangers.write(where, files)
+    yield where, strangers.Store(files, counts, dtypes)
+    shutil.rmtree(where)
+
+
+def read_all(root):
+    """Read all that a store holds as training and the commands do; return nothing unsound."""
+    store = LabelStore.open(root)
+    spec = store.spec
+    paths, names = store.image_paths(), store.class_names()
+    slab = store.read_crops(range(spec.num_crops))
+    assert len(paths) == spec.num_images
+    assert not any(part in ("", ".", "..") for path in paths for part in path.split("/"))
+    assert len(names) == spec.num_classes
+    labelled = store.labelled_images()
+    assert not outside(slab.box, slab.size).any()
+    assert (slab.target < spec.num_classes).all()
+    if "index" in slab.kept:
+        assert (slab.kept["index"] < spec.num_classes).all()
+    else:
+        assert np.isfinite(slab.kept["log_prob"]).all()
+    assert len(store.num_bytes()) == spec.num_images
+    assert len(labelled) <= spec.num_images
+    assert (store.status() < len(REASONS)).all()
+    store.content_hashes()
+    assert all("\n" not in line[0] for line in describe(root))
+
+
+def survive(good, changed, *, check=False):
+    """Read a changed store: sound, or an error in words; neither much memory nor much time."""
+    where, store = good
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    try:
+        strangers.write(where, changed)
+        with suppress(FkdError):
+            read_all(where)
+        if check:
+            with suppress(FkdError):
+                check_store(CheckConfig(where, workers=1))
+    finally:
+        for name in changed:
+            path = where / name
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+        strangers.write(where, {name: store.files.get(name) for name in changed})
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert used * 1024 < _MOST_BYTES, f"{used // 1024} MiB"
+    assert time.monotonic() - began < _MOST_SECONDS
+
+
+@FAST
+@given(data=st.data())
+def test_strange_attributes(good, data):
+    survive(good, data.draw(strangers.strange_attributes(good[1])))
+
+
+@FAST
+@given(data=st.data())
+def test_strange_metadata(good, data):
+    survive(good, data.draw(strangers.strange_metadata(good[1])))
+
+
+@FAST
+@given(data=st.data())
+def test_strange_chunks(good, data):
+    survive(good, data.draw(strangers.strange_chunks(good[1])))
+
+
+@FAST
+@given(data=st.data())
+def test_strange_values(good, data):
+    changed = data.draw(strangers.strange_values(good[1]))
+    survive(good, changed, check=data.draw(st.integers(0, 9)) == 0)
+
+
+@settings(FAST, max_examples=max(FEW // 2, INPUTS // 60))
+@given(data=st.data())
+def test_bombs(good, data):
+    survive(good, data.draw(strangers.bombs(good[1])))
+
+
+@settings(FAST, max_examples=max(FEW // 2, INPUTS // 60))
+@given(data=st.data())
+def test_strange_files(good, data):
+    survive(good, data.draw(strangers.strange_files(good[1])), check=True)

@@ -1,0 +1,213 @@
+"""Students of every kind, with weights to begin with, in every precision."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import torchvision
+from helpers.processes import fkd_environment
+
+from fkd import FkdError, Scheme, TrainConfig, load_student, train_student
+
+MODULE = """
+import torch
+class Tiny(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.head = torch.nn.Conv2d(3, 8, 4, 4), torch.nn.Linear(8, classes)
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean((2, 3)))
+def make(classes): return Tiny(classes)
+def narrow(classes): return Tiny(classes - 1)
+def nothing(classes): return None
+def broken(classes): raise OSError("no weights here")
+class Frozen(Tiny):
+    def forward(self, x): return super().forward(x).detach()
+def frozen(classes): return Frozen(classes)
+class First(Tiny):
+    def forward(self, x): return super().forward(x)[:1]
+def first(classes): return First(classes)
+class Two(Tiny):
+    def forward(self, x, y): return super().forward(x)
+def two(classes): return Two(classes)
+class Explodes(Tiny):
+    # The gradient of one step is no number, the loss of that step is one.
+    def forward(self, x):
+        logits = super().forward(x)
+        self.calls = getattr(self, "calls", 0) + self.training
+        if self.calls == 5: logits.register_hook(lambda gradient: gradient * float("nan"))
+        return logits
+def explodes(classes): return Explodes(classes)
+"""
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path, monkeypatch):
+    (tmp_path / "own_students.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def train(store, out, **changes):
+    settings = {
+        "student": "own_students:make", "crops_per_image": 2, "scheme": Scheme("topk", 3),
+        "epochs": 4, "batch_size": 12, "lr": 0.0, "momentum": 0.0, "weight_decay": 0.0,
+        "device": "cpu",
+    }  # fmt: skip
+    return train_student(
+        TrainConfig.from_recipe("fkd", store=store.path, out=out, **(settings | changes))
+    )
+
+
+def losses(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+
+
+def test_a_function_of_yours_makes_a_student(shared_store, tmp_path):
+    run = train(shared_store, tmp_path / "run", lr=20.0)
+    card, model = load_student(run)
+    assert card.name == "own_students:make"
+    assert model.head.out_features == 3
+
+
+def test_a_student_of_timm(shared_store, tmp_path):
+    pytest.importorskip("timm")
+    run = train(shared_store, tmp_path / "run", student="timm:resnet10t")
+    assert load_student(run)[1].default_cfg["architecture"] == "resnet10t"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("narrow", "has 2 outputs, .* has 3 classes"),
+        ("nothing", "it returned a NoneType, not a model"),
+        ("broken", "no weights here; package.module:function must name a function"),
+        ("missing", r"module own_students \(.*own_students.py\) has no 'missing'"),
+        ("frozen", "has nothing to learn: its logits need no gradient"),
+        ("first", "returns 1 rows for 12 views"),
+        ("two", "cannot take 12 views of 32 px .TypeError: .* mend its function"),
+    ],
+)
+def test_functions_that_make_none(shared_store, tmp_path, name, words):
+    with pytest.raises(FkdError, match=words):
+        train(shared_store, tmp_path / "run", student=f"own_students:{name}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_looks_beside_the_user_and_python_where_it_is_told(shared_store, tmp_path):
+    """-P is how an installed `fkd` starts: without the working folder among the places to look."""
+    where = tmp_path / "elsewhere"
+    where.mkdir()
+    (where / "beside.py").write_text(MODULE)
+    command = [sys.executable, "-P", "-m", "fkd", "train", str(shared_store.path)]
+    command += ["--student", "beside:nobody", "--compress", "topk3", "--crops-per-image", "2"]
+    command += ["--epochs", "4", "--batch-size", "12", "--out", "run"]
+    done = subprocess.run(
+        command, cwd=where, text=True, env=fkd_environment(), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"({where / 'beside.py'}) has no 'nobody'" in done.stderr
+    places = list(sys.path)
+    with pytest.raises(FkdError, match="No module named 'beside'"):
+        train(shared_store, tmp_path / "run", student="beside:make")
+    assert sys.path == places
+
+
+@pytest.mark.parametrize("eval_every", [0.7, 100.0])
+def test_weights_that_are_no_numbers_are_not_saved(shared_store, tmp_path, eval_every):
+    """The first call is the trial before training, so step 4 breaks the weights."""
+    settings = {"student": "own_students:explodes", "lr": 1.0, "epochs": 8 / 1.5}
+    with pytest.raises(
+        FkdError, match=r"(no longer finite after step 4|the loss is nan at step 5)"
+    ):
+        train(shared_store, tmp_path / "run", eval_every=eval_every, **settings)
+    for name in ("last.pt", "previous.pt"):
+        if (tmp_path / "run" / name).exists():
+            content = torch.load(tmp_path / "run" / name, weights_only=True)
+            assert content["step"] < 4
+            assert all(value.isfinite().all() for value in content["student"].values())
+    assert (tmp_path / "run" / "last.pt").exists() == (eval_every < 1)
+
+
+def test_training_begins_with_the_weights_that_it_is_given(shared_store, tmp_path):
+    first = train(shared_store, tmp_path / "first", lr=30.0, epochs=8)
+    second = train(shared_store, tmp_path / "second", init=str(first / "last.pt"), seed=5)
+    one, other = (load_student(run / "last.pt")[1].state_dict() for run in (first, second))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_head_of_other_classes_begins_at_random(shared_store, tmp_path, capsys):
+    torch.manual_seed(0)
+    donor = torchvision.models.shufflenet_v2_x0_5(num_classes=7).state_dict()
+    torch.save(donor, tmp_path / "donor.pth")
+    run = train(
+        shared_store,
+        tmp_path / "run",
+        student="shufflenet_v2_x0_5",
+        init=str(tmp_path / "donor.pth"),
+    )
+    assert (
+        "was made for 7 classes, the store has 3: fc.weight and fc.bias" in capsys.readouterr().err
+    )
+    weights = load_student(run / "last.pt")[1].state_dict()
+    assert torch.equal(weights["conv1.0.weight"], donor["conv1.0.weight"])
+    with pytest.raises(FkdError, match=r"--init .*donor.pth misses 'conv1.weight'"):
+        train(shared_store, tmp_path / "b", student="resnet18", init=str(tmp_path / "donor.pth"))
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(shared_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *a, **k: 1 / 0)
+    with pytest.raises(FkdError, match=r"--init default: the weights of resnet18 could not be"):
+        train(shared_store, tmp_path / "run", student="resnet18", init="default")
+    with pytest.raises(FkdError, match="has no library that keeps weights"):
+        train(shared_store, tmp_path / "run", init="default")
+
+
+@pytest.mark.parametrize(
+    "engine", [{"amp": "bf16"}, {"micro_batch": 5}, {"clip_grad": 1e6}, {"loss": "kl"}], ids=str
+)
+def test_other_engines_learn_the_same(shared_store, tmp_path, engine):
+    plain = losses(train(shared_store, tmp_path / "plain", lr=20.0, epochs=20))
+    other = losses(train(shared_store, tmp_path / "other", lr=20.0, epochs=20, **engine))
+    if "loss" in engine:  # KL is less by the entropy of the labels
+        drop = [one - two for one, two in zip(plain, other, strict=True)]
+        assert min(drop) > 0
+        assert max(drop) - min(drop) < 0.1
+    else:
+        assert other == pytest.approx(plain, rel=2e-2 if "amp" in engine else 1e-4)
+
+
+def test_a_clipped_gradient_moves_the_weights_that_far(shared_store, tmp_path):
+    """One step of SGD at rate 1 moves the weights by the norm that the gradient was clipped to."""
+    settings = {"epochs": 12 / 18, "lr": 1024 / 12, "lr_schedule": "constant"}
+    still, moved = (
+        load_student(train(shared_store, tmp_path / name, **settings | more) / "last.pt")[1]
+        for name, more in (("still", {"lr": 0.0}), ("moved", {"clip_grad": 0.01}))
+    )
+    before, after = (
+        torch.cat([p.flatten() for p in model.parameters()]) for model in (still, moved)
+    )
+    assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-2)
+
+
+def test_out_of_memory_says_which_option_helps(shared_store, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("fkd.training.learner.Learner.step", full)
+    with pytest.raises(
+        FkdError, match=r"out of memory on cpu at step 1 with batches of 12 views; .*--micro-batch"
+    ):
+        train(shared_store, tmp_path / "run")
+
+
+def test_metrics_go_to_tensorboard_where_it_is(shared_store, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train(shared_store, tmp_path / "run", epochs=30)
+    reader = events.EventAccumulator(str(run / "tensorboard")).Reload()
+    assert {"train/loss", "train/lr", "eval/top1"} <= set(reader.Tags()["scalars"])
+    points = reader.Scalars("train/loss")
+    assert [point.value for point in points] == pytest.approx(losses(run), rel=1e-6)

@@ -1,0 +1,277 @@
+"""Teachers of every kind label alike, alone or averaged, and are looked at before they begin."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from helpers.folders import CLASSES, label_config
+from torch._dynamo.utils import counters
+
+from fkd import Engine, FkdError, LabelStore, Scheme, TeacherChoice, label_images
+
+# TorchScript is deprecated, and yet what people have; fixtures make such files too.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
+
+FULL = Scheme("full")
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """One set of weights as a state dict, an exported program, a script and a function."""
+    folder = tmp_path_factory.mktemp("teachers")
+    torch.manual_seed(5)
+    model = torchvision.models.resnet18(num_classes=3).eval()
+    torch.save(model.state_dict(), folder / "w.pth")
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    program = torch.export.export(
+        model, (torch.zeros(4, 3, 32, 32),), dynamic_shapes={"x": {0: batch}}
+    )
+    torch.export.save(program, folder / "program.pt2")
+    torch.export.save(
+        torch.export.export(model, (torch.zeros(3, 3, 32, 32),)), folder / "three.pt2"
+    )
+    torch.jit.script(model).save(folder / "script.pt")
+    (folder / "my_teachers.py").write_text(
+        "import torch, torchvision\n"
+        "def good():\n"
+        "    model = torchvision.models.resnet18(num_classes=3)\n"
+        f"    model.load_state_dict(torch.load({str(folder / 'w.pth')!r}))\n"
+        "    return model\n"
+        "def wrong():\n"
+        "    return 5\n"
+        "class Own(torch.nn.Module):\n"
+        "    def __init__(self, inner):\n"
+        "        super().__init__()\n"
+        "        self.inner, self.shift = inner, torch.zeros(3, 1, 1)\n"  # no buffer
+        "    def forward(self, x):\n"
+        "        if x.max() > 1e9: raise KeyError('x')\n"
+        "        return self.inner(x + self.shift)\n"
+        "def own():\n"
+        "    return Own(good())\n"
+        "def script():\n"
+        f"    return torch.jit.load({str(folder / 'script.pt')!r})\n"
+        "class Broken(Own):\n"
+        "    def forward(self, x):\n"
+        "        return {}['logits']\n"
+        "def broken():\n"
+        "    return Broken(good())\n"
+        "def leaves():\n"
+        "    raise SystemExit(3)\n"
+    )
+    return folder
+
+
+def log_probs(store):
+    return np.concatenate(
+        [store.read_block(n).kept["log_prob"] for n in range(store.spec.num_blocks)]
+    ).astype(np.float32)
+
+
+def label(folder, out, *teachers, **more):
+    return label_images(label_config(folder, out, teacher=teachers, scheme=FULL, **more))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["program.pt2", "script.pt", "my_teachers:good", "my_teachers:own", "my_teachers:script"],
+)
+def test_every_kind_of_teacher_says_the_same(shared_folder, tmp_path, kinds, monkeypatch, kind):
+    monkeypatch.syspath_prepend(str(kinds))
+    name = kind if ":" in kind else str(kinds / kind)
+    store = label(shared_folder, tmp_path / "s.zarr", TeacherChoice(name, size=32))
+    weights = TeacherChoice("resnet18", str(kinds / "w.pth"), size=32)
+    expected = label(shared_folder, tmp_path / "e.zarr", weights)
+    assert np.abs(log_probs(store) - log_probs(expected)).max() < 5e-3
+    assert store.spec.teachers[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my_teachers:wrong", "returned a int"),
+        ("my_teachers:missing", "my_teachers.py. has no 'missing'"),
+        ("no_such_module:f", "No module named 'no_such_module'"),
+        ("my_teachers:broken", "cannot take 3 views of 224 px .KeyError: 'logits'.; mend it"),
+        ("my_teachers:leaves", "my_teachers:leaves: SystemExit: 3"),
+        ("missing.pt2", "no such file"),
+        ("w.pt2", "cannot be loaded as an exported program"),
+        ("timm:no_such_model", "timm"),
+    ],
+)
+def test_teachers_that_are_none(shared_folder, tmp_path, kinds, monkeypatch, name, words):
+    monkeypatch.syspath_prepend(str(kinds))
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(kinds / "w.pth", tmp_path / "w.pt2")
+    with pytest.raises(FkdError, match=words):
+        label(shared_folder, tmp_path / "s.zarr", TeacherChoice(name))
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_program_of_one_batch_size_is_told_which(shared_folder, tmp_path, kinds):
+    teacher = TeacherChoice(str(kinds / "three.pt2"), size=32)
+    with pytest.raises(
+        FkdError, match=r"three.pt2 cannot take \d+ views of 32 px .* choose another"
+    ):
+        label(shared_folder, tmp_path / "s.zarr", teacher, batch_size=8)
+
+
+def test_a_model_of_timm(shared_folder, tmp_path):
+    pytest.importorskip("timm")
+    teacher = TeacherChoice("timm:resnet10t", "none", size=32)
+    store = label(shared_folder, tmp_path / "s.zarr", teacher)
+    assert store.spec.teachers[0].preprocessing.interpolation == "bicubic"
+    torch.manual_seed(0)
+    assert store.labelled_images().size == 18
+
+
+def test_an_ensemble_averages_over_the_same_boxes(shared_folder, tmp_path, kinds):
+    """Two teachers of other weights, sizes and normalisation; each sees what it would see alone."""
+    one = TeacherChoice("resnet18", str(kinds / "w.pth"), size=32)
+    other = TeacherChoice(
+        "squeezenet1_1", "none", size=48, mean=(0.5, 0.5, 0.5), interpolation="bicubic"
+    )
+    both = label(shared_folder, tmp_path / "both.zarr", one, other)
+    alone = [
+        np.exp(log_probs(label(shared_folder, tmp_path / f"{t.name}.zarr", t)))
+        for t in (one, other)
+    ]
+    assert np.abs(np.exp(log_probs(both)) - (alone[0] + alone[1]) / 2).max() < 2e-3
+    assert np.abs(alone[0] - alone[1]).max() > 0.05
+    assert both.spec.size == 32
+    assert [t.preprocessing.size for t in both.spec.teachers] == [32, 48]
+    with pytest.raises(FkdError, match="--teacher is squeezenet1_1, resnet18"):
+        label(shared_folder, tmp_path / "both.zarr", other, one)
+
+
+def test_options_of_teachers_are_given_once_or_for_each(shared_folder, tmp_path, run_fkd, kinds):
+    words = ["label", shared_folder, "--teacher", "resnet18", "--teacher", "squeezenet1_1"]
+    words += ["--crops", 2, "--device", "cpu"]
+    sizes = ["--size", 32, "--size", 48]
+    weights = ["--teacher-weights", kinds / "w.pth", "--teacher-weights", "none"]
+    done = run_fkd(*words, *sizes, *weights)
+    assert done.code == 0, done.err
+    records = LabelStore.open(tmp_path / "labels.zarr").spec.teachers
+    assert [t.preprocessing.size for t in records] == [32, 48]
+    line = run_fkd(*words, *sizes, "--size", 64, "--teacher-weights", "none").error_line()
+    assert "--size is given 3 times for 2 teachers" in line
+
+
+def test_half_precision_is_recorded_and_nearly_the_same(shared_folder, tmp_path):
+    teacher = TeacherChoice("resnet18", "none", size=32)
+    plain = label(shared_folder, tmp_path / "plain.zarr", teacher)
+    half = label(shared_folder, tmp_path / "half.zarr", teacher, engine=Engine("bf16"))
+    gap = np.abs(np.exp(log_probs(plain)) - np.exp(log_probs(half))).max()
+    assert 0 < gap < 0.05
+    with pytest.raises(FkdError, match="--amp is off, the store has bf16"):
+        label(shared_folder, tmp_path / "half.zarr", teacher)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_teacher_says_the_same(shared_folder, tmp_path, monkeypatch):
+    (tmp_path / "tiny_teacher.py").write_text(
+        "import torch\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    head = torch.nn.Linear(3 * 8 * 8, 3)\n"
+        "    return torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), head)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    teacher = TeacherChoice("tiny_teacher:make", size=32)
+    plain = label(shared_folder, tmp_path / "plain.zarr", teacher)
+    counters.clear()
+    compiled = label(
+        shared_folder, tmp_path / "compiled.zarr", teacher, engine=Engine(compile=True)
+    )
+    # The first look and the last batch have other sizes, and must not make the graph one of any size.
+    assert counters["stats"]["unique_graphs"] == 1
+    assert np.abs(log_probs(plain) - log_probs(compiled)).max() < 5e-3
+
+
+def centre_pixel_teacher(tmp_path, monkeypatch, shift):
+    """A teacher that is right by construction: the images carry their class as a colour."""
+    (tmp_path / "colour_teacher.py").write_text(
+        "import torch\n"
+        "class Colour(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        f"        return 20 * x.mean((2, 3)).roll({shift}, 1)\n"
+        "make = Colour\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("colour_teacher", None)
+    return TeacherChoice("colour_teacher:make", size=16, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+@pytest.fixture
+def coloured(tmp_path):
+    from PIL import Image
+
+    for number, kind in enumerate(CLASSES):
+        folder = tmp_path / "coloured" / kind
+        folder.mkdir(parents=True)
+        for n in range(20):
+            colour = tuple(200 if channel == number else 40 + n for channel in range(3))
+            Image.new("RGB", (30, 20), colour).save(folder / f"{n}.png")
+    return tmp_path / "coloured"
+
+
+@pytest.mark.parametrize(("shift", "warned"), [(0, False), (1, True)])
+def test_a_teacher_that_does_not_know_the_images_is_warned_of(
+    coloured, tmp_path, monkeypatch, capsys, shift, warned
+):
+    teacher = centre_pixel_teacher(tmp_path, monkeypatch, shift)
+    label_images(label_config(coloured, tmp_path / "s.zarr", teacher=teacher))
+    said = capsys.readouterr().err
+    assert f"top-1 {0 if warned else 100:.1f}% on 60 centre crops of " in said
+    assert ("no better than guessing among 3 classes" in said) is warned
+
+
+def test_a_dry_run_estimates_and_leaves_nothing(coloured, tmp_path, monkeypatch, run_fkd):
+    centre_pixel_teacher(tmp_path, monkeypatch, 0)
+    teacher = ["--teacher", "colour_teacher:make", "--size", 16]
+    teacher += ["--mean", 0, 0, 0, "--std", 1, 1, 1]
+    before = set(tmp_path.rglob("*"))
+    done = run_fkd("label", coloured, *teacher, "--crops", 40, "--dry-run")
+    assert done.code == 0, done.err
+    lines = dict(line.split(maxsplit=1) for line in done.out.splitlines())
+    assert lines["views"].startswith("2,400 (40 per image)")
+    assert "top-1 100.0%" in lines["teacher"]
+    left = {p for p in set(tmp_path.rglob("*")) - before if "__pycache__" not in str(p)}
+    assert not left
+    done = run_fkd("label", coloured, *teacher, "--crops", 40)
+    assert done.code == 0, done.err
+    store = LabelStore.open(tmp_path / "labels.zarr")
+    arrays = sum(size for name, size in store.stored_bytes().items() if name != "metadata")
+    per_crop = float(lines["store"].split(" at ")[1].split()[0])
+    assert per_crop == pytest.approx(arrays / 2400, rel=0.25, abs=1.0)
+
+
+def test_a_network_that_frees_memory_gets_it_back_without_the_system():
+    """Page faults of a pass over large activations, with and without the setting.
+
+    The fewest of five passes counts: some systems take away memory that was not touched for a while.
+    """
+    code = (
+        "import resource, sys, torch\n"
+        "if sys.argv[1] == 'keep':\n"
+        "    from fkd.machine.memory import keep_freed_memory\n"
+        "    if not keep_freed_memory(): print(-1); sys.exit()\n"
+        "def step(): return sum(float(torch.ones(2**24).sum()) for _ in range(8))\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def count(): before = faults(); step(); return faults() - before\n"
+        "step(); print(min(count() for _ in range(5)))\n"
+    )
+    faults = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", code, how], capture_output=True, check=True
+            ).stdout
+        )
+        for how in ("default", "keep")
+    ]
+    if faults[1] == -1:
+        pytest.skip("the C library is not glibc")
+    assert faults[1] < faults[0] / 10

@@ -1,0 +1,106 @@
+"""What a device renders in one batched call is, to the last bit, what a CPU thread renders."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.crops import all_at_once, one_by_one, some_crops
+from helpers.folders import label_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fkd import TeacherChoice, label_images
+from fkd.images import list_images
+from fkd.loader import Schedule, student_batches
+from fkd.views import Renderer, empty_views, render, render_image
+from fkd.views import render_device as module
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 2, 7, 32, 65]),
+    st.sampled_from([(1, 3), (1, 90), (200, 300)]),
+    st.sampled_from(["bilinear", "bicubic"]),
+)
+def test_a_batched_call_gives_the_pixels_of_the_threads(seed, size, sides, interpolation):
+    images, crops = some_crops(np.random.default_rng(seed), 9, sides)
+    expected = one_by_one(images, crops, size, interpolation)
+    found = all_at_once(images, crops, size, interpolation)
+    assert found.shape == (9, 3, size, size)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_extreme_contrast_is_clipped_alike(interpolation):
+    """Bicubic weights below zero overshoot at hard edges, after each of the two directions."""
+    board = (np.indices((61, 83)).sum(0) // 3 % 2 * 255).astype(np.uint8)
+    image = np.repeat(board[..., None], 3, axis=2)
+    crops = [([0, 0, 61, 83], False), ([5, 9, 7, 50], True), ([60, 82, 1, 1], True)]
+    expected = one_by_one([image] * 3, crops, 40, interpolation)
+    assert torch.equal(all_at_once([image] * 3, crops, 40, interpolation), expected)
+
+
+def test_little_working_memory_means_more_goes_and_the_same_pixels(monkeypatch):
+    images, crops = some_crops(np.random.default_rng(0), 30, (20, 200))
+    whole = all_at_once(images, crops, 32, "bilinear")
+    heights = np.array([box[2] for box, _ in crops])
+    assert len(list(module._goes(heights, 32))) == 1
+    monkeypatch.setattr(module, "_WORKING_BYTES", 200_000)
+    goes = list(module._goes(heights, 32))
+    assert len(goes) > 5
+    assert sorted(np.concatenate(goes).tolist()) == list(range(30))
+    assert torch.equal(all_at_once(images, crops, 32, "bilinear"), whole)
+
+
+def test_views_of_one_image_are_written_in_place():
+    rng = np.random.default_rng(1)
+    image = torch.from_numpy(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).permute(2, 0, 1)
+    boxes = np.array([[0, 0, 50, 70], [10, 20, 5, 6]], np.uint16)
+    out = torch.full((4, 3, 32, 32), 7, dtype=torch.uint8)
+    render_image(image, boxes, np.array([True, False]), out[1:3], "bilinear")
+    for row, (box, flip) in enumerate(zip(boxes, (True, False), strict=True)):
+        view = empty_views(1, 32)[0]
+        render(image, box, flip, view, "bilinear")
+        assert torch.equal(out[1 + row], view)
+    assert (out[[0, 3]] == 7).all()
+
+
+def test_the_student_gets_the_same_views_whoever_renders(shared_store, shared_folder, monkeypatch):
+    images = list_images(shared_folder / "train")
+    schedule = Schedule(18, 6, 2, 10, epochs=6, seed=0)
+    seen = {}
+    for render_by in ("cpu", "device"):
+        with Renderer(2, torch.device("cpu"), render_by) as renderer:
+            seen[render_by] = list(student_batches(renderer, shared_store, images, schedule))
+    monkeypatch.setattr("fkd.loader.batches._PACKED_BYTES", 1000)
+    with Renderer(2, torch.device("cpu"), "device") as renderer:
+        seen["too large"] = list(student_batches(renderer, shared_store, images, schedule))
+    assert len(seen["cpu"]) == schedule.total_steps
+    for one, *others in zip(*seen.values(), strict=True):
+        assert all(torch.equal(one.views, other.views) for other in others)
+        assert all(torch.equal(one.targets, other.targets) for other in others)
+
+
+def test_the_teacher_labels_the_same_views_whoever_renders(shared_folder, tmp_path, monkeypatch):
+    (tmp_path / "flat_teacher.py").write_text(
+        "import torch\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    head = torch.nn.Linear(3 * 8 * 8, 3)\n"
+        "    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), head)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    both = []
+    for render_by in ("cpu", "device"):
+        teachers = (
+            TeacherChoice("flat_teacher:make", size=32),
+            TeacherChoice("flat_teacher:make", size=24, interpolation="bicubic"),
+        )
+        config = label_config(
+            shared_folder, tmp_path / render_by, teacher=teachers, render=render_by, num_crops=20
+        )
+        store = label_images(config)
+        both.append([store.read_block(number) for number in range(store.spec.num_blocks)])
+    for one, other in zip(*both, strict=True):
+        assert np.array_equal(one.box, other.box)
+        assert all(np.array_equal(one.kept[name], other.kept[name]) for name in one.kept)
