@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
 from fkd.config import Preprocessing
 from fkd.images import list_images
+from fkd.labels import KeptLabels
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import Download, transfer, upload
 from fkd.students import StudentCard
@@ -59,7 +60,7 @@ def small_learner(device, **settings):
         nn.Linear(8, 5),
     )
     card = StudentCard("small", tuple("abcde"), Preprocessing(32))
-    return Learner(config, card, Scheme("topk", 3), model, device, Group())
+    return Learner(config, card, KeptLabels(Scheme("topk", 3), 5), model, device, Group())
 
 
 def some_batch():

@@ -166,7 +166,7 @@ def _learner(
 ) -> Learner:
     card = StudentCard(config.student, store.class_names(), Preprocessing(store.spec.size))
     student = build_student(card)
-    course = config, card, store.spec.scheme, student, setting.device, Group()
+    course = config, card, store.spec.labels, student, setting.device, Group()
     return Learner(*course) if teacher is None else OnlineLearner(teacher, *course)
 
 

@@ -7,9 +7,8 @@ import numpy as np
 
 from fkd.checking.report import BlockFault
 from fkd.errors import BlockError
-from fkd.labels import disordered, label_fault
 from fkd.progress import progress
-from fkd.store import LabelStore, Slab, StoreSpec
+from fkd.store import VIEW_BYTES, LabelStore, StoredCrops
 from fkd.views import SAMPLER, outside, sample_views
 
 _BYTES_AT_ONCE = 2**26  # of labels as they are read; looking at them takes a few times that
@@ -57,7 +56,7 @@ def _value_faults(store: LabelStore, number: int, share: float) -> Iterator[tupl
     """Yield (part, what is wrong) of the values of a block."""
     spec, images = store.spec, store.spec.block_range(number)
     yield from _image_faults(store, number)
-    at_once = _BYTES_AT_ONCE // (len(images) * _crop_bytes(spec))
+    at_once = _BYTES_AT_ONCE // (len(images) * (VIEW_BYTES + spec.labels.num_bytes))
     step = max(1, at_once // spec.chunk_crops) * spec.chunk_crops
     odd = np.zeros(len(images), np.int64)
     for first in range(0, spec.num_crops, step):
@@ -67,19 +66,15 @@ def _value_faults(store: LabelStore, number: int, share: float) -> Iterator[tupl
         if beyond.any():
             image = images[int(beyond.any(axis=1).argmax())]
             yield "boxes", f"{beyond.sum():,} boxes leave their images, the first of image {image}"
-        wrong = label_fault(slab.kept, spec.num_classes)
-        if wrong:
-            yield "ids" if "index" in slab.kept else "values", wrong
+        fault = spec.labels.fault(slab.kept)
+        if fault:
+            yield fault
         labelled = slab.size.any(axis=1)
-        odd[labelled] += disordered(slab.kept)[labelled].sum(axis=1)
+        odd[labelled] += spec.labels.disordered(slab.kept)[labelled].sum(axis=1)
         yield from _view_faults(store, number, crops, slab, share)
     if odd.any():
         image = images[int((odd > 0).argmax())]
         yield "values", f"{odd.sum():,} labels are no distribution, the first of image {image}"
-
-
-def _crop_bytes(spec: StoreSpec) -> int:
-    return 9 + (2 * spec.num_classes if spec.scheme.kind == "full" else 5 * spec.kept)
 
 
 def _image_faults(store: LabelStore, number: int) -> Iterator[tuple[str, str]]:
@@ -101,7 +96,7 @@ def _view_faults(
     store: LabelStore,
     number: int,
     crops: slice,
-    slab: Slab,
+    slab: StoredCrops,
     share: float,
 ) -> Iterator[tuple[str, str]]:
     """Draw the views of some images anew and compare them with those stored."""

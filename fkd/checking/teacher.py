@@ -11,7 +11,7 @@ from torch import Tensor
 from fkd.config import Engine, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.images import ImageList
-from fkd.labels import Quantized, SoftLabels, divergence, quantize, restore
+from fkd.labels import SoftLabels, divergence, quantize
 from fkd.progress import progress
 from fkd.store import LabelledImages, LabelStore
 from fkd.teachers import Ensemble, load_teachers
@@ -105,7 +105,7 @@ def ask_again(
             views = _render(renderer, files, some, teachers)
             probs = teachers.probs(views, len(some.crops), spec.temperature)
             asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
-            today, then = (_restored(kept, store) for kept in (asked, some.kept))
+            today, then = (spec.labels.restore(kept) for kept in (asked, some.kept))
             apart = divergence(today.dense(spec.num_classes), _positive(then))
             kl.append(apart.clamp_min(0))
             agrees.append(today.top_class == then.top_class)
@@ -114,7 +114,7 @@ def ask_again(
         torch.cat(kl).numpy(),
         torch.cat(agrees).numpy(),
         np.concatenate([np.stack([some.images, some.crops], axis=1) for some in picked]),
-        spec.scheme.kind != "hard",
+        spec.labels.keeps_values,
         other_weights,
     )
 
@@ -192,11 +192,6 @@ def _render(
 
     list(renderer.pool.map(draw, range(len(some.crops))))
     return views
-
-
-def _restored(kept: Quantized, store: LabelStore) -> SoftLabels:
-    scheme = store.spec.scheme
-    return restore(kept, scheme, scheme.whole, store.spec.num_classes)
 
 
 def _positive(labels: SoftLabels) -> SoftLabels:

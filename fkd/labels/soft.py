@@ -1,4 +1,4 @@
-"""Soft labels: quantize what the teacher said, restore it, refuse what cannot be.
+"""Soft labels: quantize what the teacher said, and restore it for the loss.
 
 The four quantizers of FKD §3.3, one branch per scheme. With p the teacher's probabilities over C
 classes and K the kept classes of a crop, in falling order:
@@ -16,17 +16,12 @@ Legend: B crops, C classes, K kept classes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Scheme
 from fkd.errors import SoftLabelError
-
-Array = NDArray[Any]
 
 # Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "index"
 # int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K, then the tail) for top-K.
@@ -160,34 +155,3 @@ def _keep(
         return SoftLabels(index[:, :k], top / top.sum(dim=1, keepdim=True), torch.zeros_like(tail))
     residual = value[:, k:].sum(dim=1) + tail * (num_classes - had)
     return SoftLabels(index[:, :k], top, residual / max(1, num_classes - k))
-
-
-def label_fault(kept: Mapping[str, Array], num_classes: int) -> str | None:
-    """Say what is wrong with quantized labels as they are read, [n, m, …], or return None."""
-    if "index" in kept and kept["index"].size and int(kept["index"].max()) >= num_classes:
-        return f"class id {int(kept['index'].max())} is not below {num_classes}"
-    if "log_prob" in kept and not np.isfinite(kept["log_prob"]).all():
-        return "a log-probability is not finite"
-    return None
-
-
-def disordered(kept: Mapping[str, Array]) -> NDArray[np.bool_]:
-    """Say of crops whether their labels are none that a labeller writes, bool [n, m].
-
-    Ids of a crop differ, codes never fall with rank, and probabilities of all classes sum to 1. Reading
-    does not depend on it, so that this is for whoever checks a store.
-    """
-    if "log_prob" in kept:
-        total = np.exp(kept["log_prob"].astype(np.float32)).sum(axis=2)
-        unlike: NDArray[np.bool_] = ~(np.abs(total - 1) <= 0.02)
-        return unlike
-    ids = np.sort(kept["index"], axis=2)
-    wrong: NDArray[np.bool_] = (ids[..., 1:] == ids[..., :-1]).any(axis=2)
-    if "code" in kept:
-        wrong |= (kept["code"][..., 1:] < kept["code"][..., :-1]).any(axis=2)
-    return wrong
-
-
-def whole_labels(kept: Quantized, stored: Scheme, num_classes: int) -> SoftLabels:
-    """Return all that is stored of each label: a crop's confidence and entropy are those of this."""
-    return restore(kept, stored, stored.whole, num_classes)

@@ -9,23 +9,23 @@ Legend: B crops, C classes, K kept classes.
 import torch
 from torch import Tensor
 
-from fkd.config import Scheme, TrainConfig
-from fkd.labels import Quantized, SoftLabels, restore, whole_labels
+from fkd.config import TrainConfig
+from fkd.labels import KeptLabels, Quantized, SoftLabels
 
 
 def training_labels(
-    kept: Quantized, targets: Tensor, stored: Scheme, config: TrainConfig, num_classes: int
+    kept: Quantized, targets: Tensor, stored: KeptLabels, config: TrainConfig
 ) -> SoftLabels:
     """Read the quantized labels of B crops as a run is configured to; `targets` int64 [B].
 
     Raises `SoftLabelError` where `stored` cannot give the reading.
     """
-    labels = restore(kept, stored, config.scheme, num_classes, config.label_temperature)
+    labels = stored.restore(kept, config.scheme, config.label_temperature)
     how = config.selection
     if not how.calibrate:
         return labels
-    unsure = whole_labels(kept, stored, num_classes).confidence < how.unsure_below
-    return harden(labels, unsure, targets, num_classes, how.unsure_smoothing)
+    unsure = stored.restore(kept).confidence < how.unsure_below
+    return harden(labels, unsure, targets, stored.num_classes, how.unsure_smoothing)
 
 
 def harden(

@@ -94,6 +94,6 @@ class StudentLoader:
             ):
                 kept = {name: upload(values, self.device) for name, values in batch.kept.items()}
                 targets = upload(batch.targets, self.device)
-                labels = training_labels(kept, targets, spec.scheme, config, spec.num_classes)
+                labels = training_labels(kept, targets, spec.labels, config)
                 pixels = normalize(upload(batch.views, self.device), config.mean, config.std)
                 yield pixels.contiguous(memory_format=torch.channels_last), labels

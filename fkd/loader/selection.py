@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fkd.config import Scheme, Selection
+from fkd.config import Selection
 from fkd.errors import ConfigError
-from fkd.labels import entropy, whole_labels
+from fkd.labels import KeptLabels, entropy
 from fkd.loader.picks import Bools, Picks
 from fkd.progress import note, progress
 from fkd.store import LabelStore
@@ -39,7 +39,7 @@ def select_crops(how: Selection, store: LabelStore) -> Picks | None:
     """
     if how.takes_all:
         return None
-    if store.spec.scheme.kind == "hard":
+    if not store.spec.labels.keeps_values:
         raise ConfigError(
             f"{_flags(how)}: {store.path} holds hard labels, which say nothing of the teacher's "
             "confidence; leave the selection out, or label with --compress topk10"
@@ -67,8 +67,7 @@ def _sorted_out(how: Selection, store: LabelStore, tally: _Tally) -> Iterator[tu
             kept = store.read_block(number).kept
             confidence, spread = _judge(
                 {name: values[rows].reshape(-1, values.shape[2]) for name, values in kept.items()},
-                store.spec.scheme,
-                store.spec.num_classes,
+                store.spec.labels,
             )
             taken, sure = _tell(how, confidence, spread, tally)
             shape = (int(rows.sum()), crops)
@@ -78,7 +77,7 @@ def _sorted_out(how: Selection, store: LabelStore, tally: _Tally) -> Iterator[tu
 
 
 def _judge(
-    kept: dict[str, NDArray[np.generic]], stored: Scheme, num_classes: int
+    kept: dict[str, NDArray[np.generic]], stored: KeptLabels
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return confidence and entropy, f32 [B], of quantized labels [B, …]."""
     num_labels, width = next(iter(kept.values())).shape
@@ -87,9 +86,9 @@ def _judge(
     for first in range(0, num_labels, at_once):
         few = slice(first, first + at_once)
         tensors = {name: torch.from_numpy(values[few]) for name, values in kept.items()}
-        labels = whole_labels(tensors, stored, num_classes)
+        labels = stored.restore(tensors)
         confidence[few] = labels.confidence.numpy()
-        spread[few] = entropy(labels, num_classes).numpy()
+        spread[few] = entropy(labels, stored.num_classes).numpy()
     return confidence, spread
 
 

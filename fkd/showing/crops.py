@@ -99,7 +99,7 @@ class CropViewer:
             ids, probs = top.indices.tolist(), top.values.tolist()
         else:
             ids, probs = labels.index[row, :_TOP].tolist(), value[:_TOP].tolist()
-        soft = self._store.spec.scheme.kind != "hard"
+        soft = self._store.spec.labels.keeps_values
         return tuple(
             (self._names[n], p if soft else None, n == target)
             for n, p in zip(ids, probs, strict=True)

@@ -83,7 +83,7 @@ def _notes(store: LabelStore) -> list[str]:
     changed = drift(store.spec, store.path)
     if changed:
         notes.append(f"{changed}. The crops below are drawn by today's libraries.")
-    if store.spec.scheme.kind == "hard":
+    if not store.spec.labels.keeps_values:
         notes.append(
             "The store keeps the top class alone (hard), so probabilities, entropies, kept mass and the "
             "least sure crops are not known."

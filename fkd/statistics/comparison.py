@@ -64,7 +64,7 @@ def compare(store: LabelStore, other: LabelStore) -> Comparison:
     if not num_images:
         raise StoreError(f"{store.path} and {other.path} have no labelled image in common")
     num_crops = num_images * sweep.num_crops
-    soft = "hard" not in (store.spec.scheme.kind, other.spec.scheme.kind)
+    soft = store.spec.labels.keeps_values and other.spec.labels.keeps_values
     tally = _Tally(store.spec.num_classes, soft)
     with progress(
         None, "compare", unit="crop", total=num_crops, delay=1

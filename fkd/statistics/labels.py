@@ -111,10 +111,12 @@ class _Tally:
     def __init__(self, store: LabelStore, num_unsure: int) -> None:
         spec = store.spec
         self._num_classes, self._num_unsure = spec.num_classes, num_unsure
-        self._keeps_values = spec.scheme.kind != "hard"
+        self._keeps_values = spec.labels.keeps_values
         self._top = Histogram(0.0, 1.0)
         self._entropy = Histogram(0.0, max(math.log(spec.num_classes), 1e-6))
-        ranks = spec.kept or min(_MAX_K, spec.num_classes)
+        ranks = spec.labels.num_ranks
+        if spec.labels.keeps_all:
+            ranks = min(_MAX_K, ranks)
         self._mass = [Histogram(0.0, 1.0) for _ in range(ranks)]
         # By class: crops, those whose top-1 it is, sum of top probabilities, sum of entropies.
         self._by_class = np.zeros((4, spec.num_classes))

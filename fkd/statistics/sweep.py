@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fkd.labels import SoftLabels, restore
+from fkd.labels import SoftLabels
 from fkd.store import LabelStore, Slab
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
@@ -42,7 +42,7 @@ class Sweep:
         num_images = int(np.count_nonzero(labelled))
         least = min(store.spec.num_crops for store in stores)
         num_crops = max(1, min(least, at_most // max(1, num_images)))
-        width = max(store.spec.kept or store.spec.num_classes for store in stores)
+        width = max(store.spec.labels.num_ranks for store in stores)
         block = stores[0].spec.block_images
         at_once = min(_CROPS_READ, _VALUES_READ // width) // num_crops
         runs = tuple(_runs(sealed, max(1, at_once // block) * block))
@@ -79,12 +79,11 @@ def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
 
 def restored(store: LabelStore, slab: Slab, rows: NDArray[np.int64]) -> SoftLabels:
     """Restore the labels of some images of a slab, image by image."""
-    spec = store.spec
     kept = {
         name: torch.from_numpy(values[rows].reshape(-1, values.shape[-1]))
         for name, values in slab.kept.items()
     }
-    return restore(kept, spec.scheme, spec.scheme.whole, spec.num_classes)
+    return store.spec.labels.restore(kept)
 
 
 def _runs(sealed: NDArray[np.bool_], length: int) -> Iterator[range]:

@@ -8,19 +8,21 @@ A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by bloc
 from fkd.store.attributes import to_json
 from fkd.store.info import bad_images, bytes_per_crop, describe, num_labelled
 from fkd.store.labelled_images import LabelledImages, find_images, image_root
-from fkd.store.layout import plan_spec
+from fkd.store.layout import VIEW_BYTES, plan_spec
 from fkd.store.pixel_probe import drift, probe
-from fkd.store.slabs import Block, Slab
+from fkd.store.slabs import Block, Slab, StoredCrops
 from fkd.store.spec import StoreSpec, TeacherRecord, library_versions, now
 from fkd.store.store import LabelStore
 from fkd.store.zarr_arrays import check_replaceable, read_attributes
 
 __all__ = [
+    "VIEW_BYTES",
     "Block",
     "LabelStore",
     "LabelledImages",
     "Slab",
     "StoreSpec",
+    "StoredCrops",
     "TeacherRecord",
     "bad_images",
     "bytes_per_crop",

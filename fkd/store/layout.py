@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fkd.errors import ConfigError
+from fkd.labels import KeptLabels
 from fkd.store.spec import StoreSpec
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
@@ -29,6 +30,7 @@ _MAX_PALETTE_BYTES = 2**31
 # Columns of the palettes that are read together: most images have fewer classes than this.
 _PALETTE_TIER = 256
 
+VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
 
 Coding = Literal["box", "flip", "palette", "slot", "code", "log_prob", "text", "plain"]
@@ -66,18 +68,19 @@ def plan_spec(*, block_images: int | None, **fields: Any) -> StoreSpec:
     the labels are dense (so that a block fits in memory).
     """
     n, m, scheme = fields["num_images"], fields["num_crops"], fields["scheme"]
+    labels = KeptLabels(scheme, fields["num_classes"])
     block = block_images
     if block is None:
         block = _MIN_BLOCK
         while block < _MAX_BLOCK and block * 64 < n:
             block *= 2
-        if scheme.kind == "full":
-            image_bytes = m * (2 * fields["num_classes"] + 9)
+        if labels.keeps_all:
+            image_bytes = m * (labels.num_bytes + VIEW_BYTES)
             block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
     while True:
         block = min(block, n)
         at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block)
-        chunk_crops = _MIN_CHUNK_CROPS if scheme.kind == "full" else _even_part(m, at_most)
+        chunk_crops = _MIN_CHUNK_CROPS if labels.keeps_all else _even_part(m, at_most)
         spec = StoreSpec(block_images=block, chunk_crops=min(chunk_crops, m), **fields)
         excess = oversize(spec)
         if excess is None:
@@ -129,10 +132,9 @@ def oversize(spec: StoreSpec) -> str | None:
 
 def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     """Return the arrays with one row per crop, sharded by block."""
-    n, m, k = spec.num_images, spec.num_crops, spec.kept
+    n, m = spec.num_images, spec.num_crops
     block, chunk = spec.block_images, spec.chunk_crops
     padded = -(-m // chunk) * chunk
-    ids = _id_dtype(spec.num_classes)
 
     def per_crop(dtype: str, coding: Coding, *last: int) -> ArrayLayout:
         return ArrayLayout(
@@ -140,27 +142,33 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
         )
 
     layouts = {"box": per_crop("uint16", "box", 4), "flip": per_crop("bool", "flip")}
-    if spec.scheme.kind == "full":
-        images = max(1, min(block, _FULL_CHUNK_BYTES // (2 * chunk * spec.num_classes)))
-        while block % images:
-            images -= 1
-        layouts["log_prob"] = ArrayLayout(
-            "float16",
-            (n, m, spec.num_classes),
-            (images, chunk, spec.num_classes),
-            (block, padded, spec.num_classes),
-            "log_prob",
-        )
-        return layouts
-    width = min(spec.num_classes, m * k)
-    tier = min(width, _PALETTE_TIER)
-    padded_width = -(-width // tier) * tier
-    layouts["palette"] = ArrayLayout(
-        ids, (n, width), (block, tier), (block, padded_width), "palette"
-    )
-    layouts["slot"] = per_crop(_id_dtype(width), "slot", k)
-    if spec.scheme.kind != "hard":
-        layouts["code"] = per_crop("uint8", "code", k)
+    for field in spec.labels.fields:
+        match field.packing:
+            case "ids":
+                width = min(spec.num_classes, m * field.length)
+                tier = min(width, _PALETTE_TIER)
+                padded_width = -(-width // tier) * tier
+                layouts["palette"] = ArrayLayout(
+                    _id_dtype(spec.num_classes),
+                    (n, width),
+                    (block, tier),
+                    (block, padded_width),
+                    "palette",
+                )
+                layouts["slot"] = per_crop(_id_dtype(width), "slot", field.length)
+            case "codes":
+                layouts[field.name] = per_crop(field.dtype, "code", field.length)
+            case "dense":
+                images = max(1, min(block, _FULL_CHUNK_BYTES // (chunk * field.num_bytes)))
+                while block % images:
+                    images -= 1
+                layouts[field.name] = ArrayLayout(
+                    field.dtype,
+                    (n, m, field.length),
+                    (images, chunk, field.length),
+                    (block, padded, field.length),
+                    "log_prob",
+                )
     return layouts
 
 

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import BlockError, StoreError, first_line
-from fkd.labels import label_fault
 from fkd.store.block_files import WHOLE_REMEDY, BlockFiles
 from fkd.store.layout import array_layouts
 from fkd.store.packing import unpack_boxes, unpack_codes, unpack_ids
-from fkd.store.slabs import Slab
+from fkd.store.slabs import Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.zarr_arrays import Arrays
 from fkd.views import outside
@@ -69,9 +68,9 @@ class Reader:
         ]
         for start, stop in pairwise(cuts):
             self.require_sealed(range(start // size, -(-stop // size)))
-            slab = self.part(slice(start, stop), crops, self.targets())
-            self._require_plausible(slab, start)
-            slabs.append(slab)
+            stored = self.part(slice(start, stop), crops)
+            self._require_plausible(stored, start)
+            slabs.append(stored.of_classes(self.targets()[start:stop]))
         return Slab.concatenate(slabs)
 
     def _blocks_at_once(self) -> int:
@@ -106,46 +105,53 @@ class Reader:
         first, last = self.spec.block_range(blocks[0]), self.spec.block_range(blocks[-1])
         return slice(first.start, last.stop)
 
-    def part(self, images: slice, crops: slice, targets: Array | None = None) -> Slab:
-        """Read crops of images of few blocks, whatever their values; without `targets`, as class 0."""
+    def part(self, images: slice, crops: slice) -> StoredCrops:
+        """Read crops of images of few blocks, whatever their values."""
         kept: dict[str, Array] = {}
-        if self.spec.scheme.kind == "full":
-            kept["log_prob"] = self.read("log_prob", images, crops)
-        else:
-            slot = self.read("slot", images, crops)
-            used, palette = int(slot.max()) + 1, self._layouts["palette"]
-            if used > palette.shape[1]:
-                image = images.start + int(slot.argmax()) // slot[0].size
-                raise self.implausible(image, f"a slot is {used - 1:,}, past the palette")
-            palettes = used * len(slot) * np.dtype(palette.dtype).itemsize
-            if palettes > _PART_BYTES and len(slot) > self.spec.block_images:
-                middle = images.start + len(slot) // 2
-                halves = slice(images.start, middle), slice(middle, images.stop)
-                return Slab.concatenate([self.part(half, crops, targets) for half in halves])
-            kept["index"] = unpack_ids(self.read("palette", images, slice(0, used)), slot)
-        if "code" in self._arrays:
-            kept["code"] = unpack_codes(self.read("code", images, crops))
+        for field in self.spec.labels.fields:
+            match field.packing:
+                case "ids":
+                    slot, used = self._slots(images, crops)
+                    if self._palettes_are_large(used, len(slot)):
+                        middle = images.start + len(slot) // 2
+                        halves = slice(images.start, middle), slice(middle, images.stop)
+                        return StoredCrops.concatenate([self.part(half, crops) for half in halves])
+                    palette = self.read("palette", images, slice(0, used))
+                    kept[field.name] = unpack_ids(palette, slot)
+                case "codes":
+                    kept[field.name] = unpack_codes(self.read(field.name, images, crops))
+                case "dense":
+                    kept[field.name] = self.read(field.name, images, crops)
         size = self.read("size", images)
-        return Slab(
-            unpack_boxes(self.read("box", images, crops), size),
-            self.read("flip", images, crops),
-            size,
-            np.zeros(len(size), np.int64) if targets is None else targets[images],
-            kept,
-        )
+        box = unpack_boxes(self.read("box", images, crops), size)
+        return StoredCrops(box, self.read("flip", images, crops), size, kept)
 
-    def _require_plausible(self, slab: Slab, first_image: int) -> None:
-        """Refuse what no labeller writes: the labels of strangers may hold anything."""
-        beyond = outside(slab.box, slab.size)
+    def _slots(self, images: slice, crops: slice) -> tuple[Array, int]:
+        """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""
+        slot = self.read("slot", images, crops)
+        used = int(slot.max()) + 1
+        if used > self._layouts["palette"].shape[1]:
+            image = images.start + int(slot.argmax()) // slot[0].size
+            raise self.implausible(image, f"a slot is {used - 1:,}, past the palette")
+        return slot, used
+
+    def _palettes_are_large(self, used: int, num_images: int) -> bool:
+        """Say whether the palettes of more than one block would take too much memory at once."""
+        itemsize = np.dtype(self._layouts["palette"].dtype).itemsize
+        return used * num_images * itemsize > _PART_BYTES and num_images > self.spec.block_images
+
+    def _require_plausible(self, crops: StoredCrops, first_image: int) -> None:
+        """Refuse what no labeler writes: the labels of strangers may hold anything."""
+        beyond = outside(crops.box, crops.size)
         if beyond.any():
             row = int(beyond.any(axis=1).argmax())
             raise self.implausible(first_image + row, "a box leaves its image")
-        if label_fault(slab.kept, self.spec.num_classes):
-            for row in range(len(slab.size)):
-                kept = {name: values[row : row + 1] for name, values in slab.kept.items()}
-                wrong = label_fault(kept, self.spec.num_classes)
-                if wrong:
-                    raise self.implausible(first_image + row, wrong)
+        labels = self.spec.labels
+        if labels.fault(crops.kept):
+            for row in range(len(crops.size)):
+                fault = labels.fault({name: v[row : row + 1] for name, v in crops.kept.items()})
+                if fault:
+                    raise self.implausible(first_image + row, fault[1])
 
     def implausible(self, image_index: int, what: str) -> BlockError:
         """Return the error for an image whose labels cannot be."""

@@ -32,21 +32,41 @@ class Block:
     def empty(cls, spec: StoreSpec, number: int) -> "Block":
         """Return a block of zeros, ready to be filled."""
         n, m = len(spec.block_range(number)), spec.num_crops
-        kept: dict[str, Array] = {}
-        if spec.scheme.kind == "full":
-            kept["log_prob"] = np.zeros((n, m, spec.num_classes), np.float16)
-        else:
-            kept["index"] = np.zeros((n, m, spec.kept), np.uint32)
-            if spec.scheme.kind != "hard":
-                kept["code"] = np.zeros((n, m, spec.kept), np.uint8)
         return cls(
             np.zeros((n, m, 4), np.uint16),
             np.zeros((n, m), np.bool_),
             np.zeros((n, 2), np.uint16),
             np.zeros(n, np.uint8),
             np.zeros(n, np.uint64),
-            kept,
+            spec.labels.empty(n, m),
         )
+
+
+@dataclass(frozen=True)
+class StoredCrops:
+    """m crops of n images as their arrays hold them, whatever the values.
+
+    `box` u16 [n, m, 4], `flip` bool [n, m], `size` u16 [n, 2], `kept` the quantized labels [n, m, …].
+    """
+
+    box: Array
+    flip: Array
+    size: Array
+    kept: dict[str, Array]
+
+    @staticmethod
+    def concatenate(parts: Sequence["StoredCrops"]) -> "StoredCrops":
+        """Join crops of different images."""
+        return StoredCrops(
+            np.concatenate([part.box for part in parts]),
+            np.concatenate([part.flip for part in parts]),
+            np.concatenate([part.size for part in parts]),
+            {name: np.concatenate([part.kept[name] for part in parts]) for name in parts[0].kept},
+        )
+
+    def of_classes(self, target: NDArray[np.int64]) -> "Slab":
+        """Return these crops as a slab: `target` int64 [n] is the class of each image's folder."""
+        return Slab(self.box, self.flip, self.size, target, self.kept)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 
 from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
+from fkd.labels import KeptLabels
 
 # Version 2 adds `content_hash`; both are read, and a store that is continued keeps its own.
 FORMAT_VERSION = 2
@@ -54,10 +56,10 @@ class StoreSpec:
         """Number of blocks; the last may be shorter."""
         return -(-self.num_images // self.block_images)
 
-    @property
-    def kept(self) -> int:
-        """Number K of kept classes per crop; 0 for the full scheme, which keeps them all."""
-        return 0 if self.scheme.kind == "full" else self.scheme.kept(self.num_classes)
+    @cached_property
+    def labels(self) -> KeptLabels:
+        """What is kept of each crop's label."""
+        return KeptLabels(self.scheme, self.num_classes)
 
     def block_range(self, block: int) -> range:
         """Return the image indices of a block."""

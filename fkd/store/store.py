@@ -19,7 +19,7 @@ from fkd.store.attributes import from_attributes
 from fkd.store.block_files import BlockFiles
 from fkd.store.layout import array_layouts
 from fkd.store.reader import Reader
-from fkd.store.slabs import Block, Slab
+from fkd.store.slabs import Block, Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.writer import Writer, create_store
 
@@ -211,7 +211,7 @@ class LabelStore:
         """Raise `BlockError` where a block's files are not those that were sealed."""
         self._reader.require_sealed([number])
 
-    def read_raw(self, number: int, crops: slice) -> Slab:
+    def read_raw(self, number: int, crops: slice) -> StoredCrops:
         """Read a run of crops of a block, whatever their boxes and ids are, and without classes."""
         block = self.spec.block_range(number)
         return self._reader.part(slice(block.start, block.stop), crops)

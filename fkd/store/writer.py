@@ -103,13 +103,14 @@ class Writer:
         }
         if "content_hash" not in self._arrays:
             del arrays["content_hash"]
-        for name, values in block.kept.items():
-            if name == "index":
+        for field in self._spec.labels.fields:
+            values = block.kept[field.name]
+            if field.packing == "ids":
                 palette = self._arrays["palette"]
                 index = values.astype(palette.dtype)
                 arrays["palette"], arrays["slot"] = pack_ids(index, palette.shape[1])
             else:
-                arrays[name] = pack_codes(values) if name == "code" else values
+                arrays[field.name] = pack_codes(values) if field.packing == "codes" else values
         return arrays
 
     def unseal(self, numbers: Iterable[int]) -> None:

@@ -63,7 +63,7 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
             "its function gets the number of classes and must return a model with as many outputs"
         )
-    return learner(config, card, course.store.spec.scheme, student, device, course.group)
+    return learner(config, card, course.store.spec.labels, student, device, course.group)
 
 
 def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fkd.config import Scheme, TrainConfig
+from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError
-from fkd.labels import SoftLabels
+from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
 from fkd.machine import place, upload
 from fkd.students import StudentCard
@@ -35,7 +35,7 @@ class Learner:
         self,
         config: TrainConfig,
         card: StudentCard,
-        stored: Scheme,
+        stored: KeptLabels,
         student: nn.Module,
         device: torch.device,
         group: Group,
@@ -109,8 +109,7 @@ class Learner:
         `targets` int64 [b] are the class ids of these views.
         """
         kept = {name: values[rows] for name, values in batch.kept.items()}
-        classes = len(self._card.classes)
-        return training_labels(kept, targets, self._stored, self._config, classes)
+        return training_labels(kept, targets, self._stored, self._config)
 
     def _gradients_sent(self, last: bool) -> Any:
         """Let processes exchange gradients after the last micro-batch only."""

@@ -21,7 +21,7 @@ import fkd
 from fkd import FkdError, LabelStore, Scheme, Selection, StudentLoader, TrainConfig, train_student
 from fkd.errors import Stopped
 from fkd.images import decode, list_images
-from fkd.labels import quantize, restore
+from fkd.labels import KeptLabels, quantize, restore
 from fkd.loader import Picks, Schedule, select_crops, student_batches, training_labels
 from fkd.loader.labels import harden
 from fkd.store import Block
@@ -270,7 +270,7 @@ def test_an_unsure_label_becomes_the_softened_class(reading, temperature):
     config = TrainConfig.from_recipe(
         "fkd", scheme=wanted, label_temperature=temperature, calibrate=True, unsure_below=0.6
     )
-    labels = training_labels(kept, targets, stored, config, 6)
+    labels = training_labels(kept, targets, KeptLabels(stored, 6), config)
     if labels.index is not None:
         assert all(len(set(row)) == len(row) for row in labels.index.tolist())
     plain = restore(kept, stored, wanted, 6, temperature).dense(6)

@@ -39,7 +39,7 @@ def other_probe(store, *gaps):
 
 
 def test_the_picture_is_the_one_of_the_format():
-    picture = (files("fkd") / "probe.jpg").read_bytes()
+    picture = (files("fkd.store") / "probe.jpg").read_bytes()
     assert hashlib.sha256(picture).hexdigest() == PICTURE
 
 

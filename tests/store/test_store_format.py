@@ -87,7 +87,12 @@ def narrowest(count):
 
 def said_by_the_page(spec):
     """Work out the page's table of arrays for a store of this spec."""
-    n, m, c, k = spec.num_images, spec.num_crops, spec.num_classes, spec.kept
+    n, m, c, k = (
+        spec.num_images,
+        spec.num_crops,
+        spec.num_classes,
+        spec.scheme.kept(spec.num_classes),
+    )
     b, q, p = spec.block_images, spec.chunk_crops, min(spec.num_classes, m * k)
     tier = min(p, 256)
     names = {"N": n, "M": m, "C": c, "K": k, "B": b, "Q": q, "P": p, "T": tier, "L": ceil(n / b)}

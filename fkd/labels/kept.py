@@ -1,0 +1,118 @@
+"""What is kept of a label: which arrays, what they mean, what is wrong with them, how they are read.
+
+The store writes and reads arrays without knowing what they say; whoever needs to know asks here. A
+store has one `KeptLabels`, its `spec.labels`. Another kind of label is another class with the same
+questions.
+
+Legend: n images, m crops of each, C classes, K kept classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.config import Scheme
+from fkd.labels.soft import Quantized, SoftLabels, restore
+
+Arrays = Mapping[str, NDArray[Any]]
+
+# How the numbers of a field are laid out for the compressor: ids through a palette of an image's
+# classes, codes rank by rank as differences, dense numbers as they are.
+Packing = Literal["ids", "codes", "dense"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array that is kept of each label: `length` numbers of a numpy `dtype`."""
+
+    name: str
+    dtype: str
+    length: int
+    packing: Packing
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of one label's numbers in memory."""
+        return self.length * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class KeptLabels:
+    """What a `scheme` keeps of the distributions over `num_classes` classes."""
+
+    scheme: Scheme
+    num_classes: int
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The arrays of a label, as `quantize` names them."""
+        if self.scheme.kind == "full":
+            return (Field("log_prob", "float16", self.num_classes, "dense"),)
+        k = self.scheme.kept(self.num_classes)
+        ids = Field("index", "uint32", k, "ids")
+        return (ids, Field("code", "uint8", k, "codes")) if self.keeps_values else (ids,)
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether a label says how sure the teacher was, and not its first class alone."""
+        return self.scheme.kind != "hard"
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every class is kept."""
+        return self.fields[0].packing == "dense"
+
+    @property
+    def num_ranks(self) -> int:
+        """Classes kept of a label: K, or C where all are."""
+        return self.fields[0].length
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of one label in memory."""
+        return sum(field.num_bytes for field in self.fields)
+
+    def empty(self, num_images: int, num_crops: int) -> dict[str, NDArray[Any]]:
+        """Return zeros to be filled, [n, m, length] by name."""
+        return {
+            field.name: np.zeros((num_images, num_crops, field.length), field.dtype)
+            for field in self.fields
+        }
+
+    def fault(self, kept: Arrays) -> tuple[str, str] | None:
+        """Say what makes labels [n, m, …] unreadable: what of them, "ids" or "values", and why."""
+        if self.keeps_all:
+            finite = np.isfinite(kept["log_prob"]).all()
+            return None if finite else ("values", "a log-probability is not finite")
+        largest = int(kept["index"].max(initial=0))
+        if largest >= self.num_classes:
+            return "ids", f"class id {largest} is not below {self.num_classes}"
+        return None
+
+    def disordered(self, kept: Arrays) -> NDArray[np.bool_]:
+        """Say of each label, bool [n, m], whether it is one that no labeler writes.
+
+        Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.
+        Such labels can be read; `fkd check` tells of them.
+        """
+        wrong: NDArray[np.bool_]
+        if self.keeps_all:
+            total = np.exp(kept["log_prob"].astype(np.float32)).sum(axis=2)
+            wrong = ~(np.abs(total - 1) <= 0.02)
+            return wrong
+        ids = np.sort(kept["index"], axis=2)
+        wrong = (ids[..., 1:] == ids[..., :-1]).any(axis=2)
+        if self.keeps_values:
+            wrong |= (kept["code"][..., 1:] < kept["code"][..., :-1]).any(axis=2)
+        return wrong
+
+    def restore(
+        self, kept: Quantized, wanted: Scheme | None = None, temperature: float = 1.0
+    ) -> SoftLabels:
+        """Read labels [B, …] as `wanted`, or as all that is kept; as `fkd.labels.restore` does it."""
+        reading = self.scheme.whole if wanted is None else wanted
+        return restore(kept, self.scheme, reading, self.num_classes, temperature)
