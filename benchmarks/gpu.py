@@ -35,28 +35,30 @@ from gpu_phases.runner import carried_out, run_checks
 from gpu_phases.train_rates import losses, rivals, train_rate
 
 from fkd import TeacherChoice
+from fkd.images.scenes import render_dataset
 from fkd.progress import note
 
 TOTAL = 480.0  # seconds
 CHECKS: tuple[Check, ...] = (
     Check("right", "weights of the kernel", 20, pixels.weights_of_the_kernel),
     Check("right", "crops of all sizes", 30, pixels.crops_of_all_sizes),
-    Check("right", "batches of a student", 20, pixels.batches_of_a_student),
-    Check("right", "places that wait", 30, steps.places_that_wait),
+    Check("right", "batches of a student", 30, pixels.batches_of_a_student),
+    Check("right", "places that wait", 40, steps.places_that_wait),
     Check("right", "labels by precision", 30, pixels.labels_by_precision),
+    Check("label speed", "resnet50, compiled", 70, partial(label_rate, "resnet50", compiled=True)),
+    Check("train speed", "resnet50, compiled", 80, partial(train_rate, "resnet50")),
     Check("right", "every setting of training", 40, steps.every_setting),
     Check("right", "killed, and two processes", 60, processes.killed_and_shared),
     Check("right", "a stop and a resume", 40, steps.a_stop_and_a_resume),
-    Check("right", "a compiled teacher", 30, pixels.a_compiled_teacher),
-    Check("right", "the CPU's losses", 20, steps.losses_of_the_cpu),
     Check("right", "a full device", 20, steps.a_full_device),
-    Check("label speed", "resnet50, compiled", 50, partial(label_rate, "resnet50", compiled=True)),
-    Check("train speed", "resnet50, compiled", 80, partial(train_rate, "resnet50")),
+    Check("right", "the CPU's losses", 20, steps.losses_of_the_cpu),
     Check("loss", "sparse and dense", 10, losses),
     Check("label speed", "resnet152", 45, partial(label_rate, "resnet152", compiled=False)),
     Check("train speed", "resnet18, compiled", 60, partial(train_rate, "resnet18")),
     Check("label speed", "vit_b_16, compiled", 45, partial(label_rate, "vit_b_16", compiled=True)),
     Check("train speed", "rivals", 40, rivals),
+    Check("right", "a compiled teacher", 30, pixels.a_compiled_teacher),
+    Check("right", "compiled settings", 60, steps.every_compiled_setting),
     Check("worth", "students", 150, worth.students),
 )
 COMPILED = [("teacher", "resnet50"), ("student", "resnet50"), ("student", "resnet18")]
@@ -79,18 +81,19 @@ def main(out: Path, only: tuple[str, ...], seconds: float, **options: Any) -> No
     """Run all checks, and write gpu.json and gpu.md into --out."""
     began = time.time()
     chosen = [n for n, c in enumerate(CHECKS) if not only or any(word in c.name for word in only)]
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder, here = Path(name), Path(__file__)
         setting = Setting(
             folder, options["device"], options["tiny"], began + seconds, options["images"],
             teacher_of(options),
         )  # fmt: skip
         report: dict[str, Any] = {"about": about(setting), "checks": {}}
-        with compiling(setting):
+        with preparing(setting):
             for check, (rows, spent, trouble) in carried_out(here, CHECKS, chosen, setting):
                 report["checks"][check.name] = {
                     "question": check.explained, "rows": rows, "seconds": spent, "trouble": trouble
                 }  # fmt: skip
+                report["about"]["compiled beforehand"] = compiled_so_far(folder)
                 report["about"]["took"] = f"{time.time() - began:.0f} s"
                 page.write(report, out)
                 note(f"{check.name}: {spent:.0f} s{', ' + trouble if trouble else ''}")
@@ -113,7 +116,8 @@ def teacher_of(options: Mapping[str, Any]) -> TeacherChoice | None:
 def about(setting: Setting) -> dict[str, Any]:
     """Say what all figures depend on."""
     device = setting.device
-    known: dict[str, Any] = {"command": "python benchmarks/gpu.py " + " ".join(sys.argv[1:])}
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    known: dict[str, Any] = {"command": " ".join(["python benchmarks/gpu.py", *words])}
     known["cuda"] = device.type == "cuda"
     known["device"] = str(device)
     if device.type == "cuda":
@@ -129,20 +133,19 @@ def about(setting: Setting) -> dict[str, Any]:
 
 
 @contextmanager
-def compiling(setting: Setting) -> Iterator[None]:
-    """Let other processes compile what is timed compiled, into a cache that ours finds it in."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(setting.folder / "compiled")
+def preparing(setting: Setting) -> Iterator[None]:
+    """Let other processes render photos, and compile what is timed into a cache that is shared."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(setting.folder / "cache")
     jobs = []
     if setting.on_cuda and not setting.tiny:
-        command = [sys.executable, __file__, "--compile-one"]
-        jobs = [
-            subprocess.Popen(
-                [*command, *one, str(setting.device)],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for one in COMPILED
-        ]
+        asked = [["--render-one", "pictures"], ["--render-one", "photos"]]
+        asked += [["--compile-one", *one] for one in COMPILED]
+        for words in asked:
+            mark = setting.folder / f"{'-'.join(words[1:])}.{MARKS[words[0]]}"
+            mark.touch()
+            with mark.with_suffix(".log").open("w") as log:
+                command = [sys.executable, __file__, *words, str(mark), str(setting.device)]
+                jobs.append(subprocess.Popen(command, stdout=log, stderr=log))
     try:
         yield
     finally:
@@ -151,25 +154,58 @@ def compiling(setting: Setting) -> Iterator[None]:
             job.wait()
 
 
-def compile_one(role: str, name: str, device: str) -> None:
-    """Compile a network as it will be asked for: the process that `compiling` starts."""
+MARKS = {"--render-one": "making", "--compile-one": "compiling"}
+
+
+def render_one(name: str, mark: str, device: str) -> None:
+    """Render a folder of pictures: a process that `preparing` starts."""
+    making = Path(mark)
+    setting = Setting(making.parent, device, False, 0.0)
+    try:
+        scenes = {"pictures": setting.small_scenes, "photos": setting.photo_scenes}[name]()
+        aside = setting.folder / f"{name}.partial"
+        render_dataset(aside, scenes, workers=2)
+        aside.rename(setting.folder / name)
+    finally:
+        making.unlink()
+
+
+def compile_one(role: str, name: str, mark: str, device: str) -> None:
+    """Compile a network as it will be asked for: a process that `preparing` starts."""
     from fkd.machine import place
     from fkd.models import build
 
-    model = place(build(name, 20 if role == "teacher" else 1000, 224), torch.device(device))
-    views = torch.rand(256, 3, 224, 224, device=device).contiguous(
-        memory_format=torch.channels_last
-    )
-    compiled = torch.compile(model.train(role == "student"), dynamic=False)
-    with torch.inference_mode(role == "teacher"), torch.autocast("cuda", torch.bfloat16):
-        logits = compiled(views)
-    if role == "student":
-        logits.float().logsumexp(1).mean().backward()
+    compiling, began = Path(mark), time.perf_counter()
+    try:
+        model = place(build(name, 10 if role == "teacher" else 1000, 224), torch.device(device))
+        views = torch.rand(256, 3, 224, 224, device=device)
+        views = views.contiguous(memory_format=torch.channels_last)
+        compiled = torch.compile(model.train(role == "student"), dynamic=False)
+        with torch.inference_mode(role == "teacher"), torch.autocast("cuda", torch.bfloat16):
+            logits = compiled(views)
+        if role == "student":
+            logits.float().logsumexp(1).mean().backward()
+        seconds = f"{time.perf_counter() - began:.0f}"
+        compiling.with_suffix(".seconds").write_text(seconds)
+    finally:
+        compiling.unlink()
+
+
+def compiled_so_far(folder: Path) -> str:
+    """Name what was compiled in other processes, and its seconds or the last word of one that failed."""
+    known = {path.stem: f"{path.read_text()} s" for path in sorted(folder.glob("*.seconds"))}
+    for path in sorted(folder.glob("*-*.log")):
+        lines = path.read_text(errors="replace").strip().splitlines()
+        if path.stem not in known and lines and path.stem.split("-")[0] in ("teacher", "student"):
+            known[path.stem] = lines[-1][-200:]
+    return ", ".join(f"{name} {value}" for name, value in known.items()) or "nothing"
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--checks"]:
         run_checks(CHECKS, Path(sys.argv[2]), Path(sys.argv[3]))
+    elif sys.argv[1:2] == ["--render-one"]:
+        render_one(*sys.argv[2:])
     elif sys.argv[1:2] == ["--compile-one"]:
         compile_one(*sys.argv[2:])
     else:

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
-from fkd.config import Preprocessing
+from fkd.config import Optim, Preprocessing
 from fkd.images import list_images
 from fkd.labels import KeptLabels
 from fkd.loader import Schedule, StudentBatch, student_batches
@@ -26,6 +26,7 @@ from fkd.students import StudentCard
 from fkd.training import Group, Learner
 from fkd.training import processes as group_module
 from fkd.training.average import MovingAverage
+from fkd.training.optimizer import build_optimizer
 from fkd.views import CropTable, Renderer, render_table
 from fkd.views.render_device import _taps
 
@@ -205,6 +206,54 @@ def test_an_upload_to_cuda_runs_beside_the_work_and_the_work_waits_for_it(monkey
     upload(Cuda(log, pinned=True), torch.device("cuda", 0))
     assert "pinned" not in log
     transfer._copy_stream.cache_clear()
+
+
+def test_what_comes_down_from_a_gpu_is_marked_in_its_own_stream(monkeypatch):
+    """Not in the stream of the current device, which is another one's under torchrun."""
+    log = []
+
+    class Event:
+        def __init__(self, blocking):
+            log.append(f"blocking {blocking}")
+
+        def record(self, stream):
+            log.append(f"after {stream}")
+
+        def synchronize(self):
+            log.append("waited")
+
+    class OnCuda:
+        device = torch.device("cuda", 1)
+
+        def to(self, device, non_blocking):
+            log.append(f"sent, non_blocking {non_blocking}")
+            return torch.ones(1)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the work of {device}")
+    coming = Download(loss=OnCuda())
+    assert log == ["sent, non_blocking True", "blocking True", "after the work of cuda:1"]
+    assert coming.wait()["loss"] == 1
+    assert log[-1] == "waited"
+
+
+def test_fused_momentum_begins_at_zero_where_the_first_gradients_are_not_finite(monkeypatch):
+    """The fused kernel skips such a step, and would keep what its momentum happened to lie in memory."""
+    student = nn.Linear(4, 4)
+    monkeypatch.setattr("fkd.training.optimizer._fused", lambda parameters: True)
+    optimizer = build_optimizer(Optim(weight_decay=0.0), student)
+    assert optimizer.param_groups[0]["fused"]
+    optimizer.param_groups[0]["lr"] = 0.1
+    before = [p.detach().clone() for p in student.parameters()]
+    scaler = torch.amp.GradScaler("cpu")
+    for factor in (float("inf"), 1.0):
+        optimizer.zero_grad()
+        scaler.scale((student(torch.ones(2, 4)) * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    grads = [torch.full((4, 4), 2.0), torch.full((4,), 2.0)]
+    for now, then, grad in zip(student.parameters(), before, grads, strict=True):
+        assert torch.allclose(now, then - 0.1 * grad)
 
 
 def test_a_loss_is_read_after_the_next_step_was_asked_for(shared_store, tmp_path, monkeypatch):

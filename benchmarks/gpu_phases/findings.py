@@ -1,5 +1,6 @@
 """A check of `benchmarks/gpu.py`, what it works with, and what it finds."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -60,29 +61,54 @@ class Setting:
             torch.cuda.synchronize(self.device)
 
     def pictures(self) -> Path:
-        """Return a folder of small pictures in classes, train and val: rendered once."""
-        root = self.folder / "pictures"
+        """Return a folder of small pictures in classes, train and val."""
+        return self.made("pictures", self.small_scenes())
+
+    def small_scenes(self) -> Scenes:
+        """Say what small pictures are."""
+        if self.tiny:
+            return Scenes(train_per_class=5, val_per_class=1, short_side=(40, 60))
+        return Scenes(train_per_class=30, val_per_class=5)
+
+    def photo_scenes(self) -> Scenes:
+        """Say what photos are: of ImageNet's usual size, or of next to none."""
+        size, aspect = ((60, 60), (1.0, 1.0)) if self.tiny else ((375, 375), (4 / 3, 4 / 3))
+        each = 2 if self.tiny else 10
+        return Scenes(train_per_class=each, val_per_class=0, short_side=size, aspect=aspect)
+
+    def made(self, name: str, scenes: Scenes) -> Path:
+        """Return a folder of pictures, whole; wait where another process is making it."""
+        root, making = self.folder / name, self.folder / f"{name}.making"
+        while making.exists() and not root.exists():
+            time.sleep(0.1)
         if not root.exists():
-            few = Scenes(train_per_class=5, val_per_class=1, short_side=(40, 60))
-            many = Scenes(train_per_class=60, val_per_class=10)
-            render_dataset(root, few if self.tiny else many, workers=2 if self.tiny else 16)
+            aside = self.folder / f"{name}.{os.getpid()}"
+            render_dataset(aside, scenes, workers=2)
+            aside.rename(root)
         return root
+
+    def compiled(self) -> None:
+        """Wait, a minute at most, until other processes have compiled what is timed."""
+        until = time.time() + 60
+        while time.time() < until and any(self.folder.glob("*.compiling")):
+            time.sleep(0.2)
 
     def photos(self, count: int) -> Path:
         """Return a folder of `count` photos of ImageNet's usual 500 × 375 pixels; most are links."""
-        base, root = self.folder / "photos", self.folder / f"photos-{count}"
-        if not base.exists():
-            size, aspect = ((60, 60), (1.0, 1.0)) if self.tiny else ((375, 375), (4 / 3, 4 / 3))
-            each = 2 if self.tiny else 20
-            scenes = Scenes(train_per_class=each, val_per_class=0, short_side=size, aspect=aspect)
-            render_dataset(base, scenes, workers=2 if self.tiny else 16)
+        base, root = self.made("photos", self.photo_scenes()), self.folder / f"photos-{count}"
         if not root.exists():
-            listed = list_images(base / "train")
+            listed, aside = (
+                list_images(base / "train"),
+                self.folder / f"photos-{count}.{os.getpid()}",
+            )
             for number in range(count):
-                path = Path(listed.paths[number % len(listed)])
-                link = root / path.parent / f"{number:06}{path.suffix}"
+                turn, kind = divmod(number, len(listed.classes))  # so that few are of all classes
+                each = len(listed) // len(listed.classes)
+                path = Path(listed.paths[kind * each + turn % each])
+                link = aside / path.parent / f"{number:06}{path.suffix}"
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(listed.root / path)
+            aside.rename(root)
         return root
 
 

@@ -41,6 +41,7 @@ def label_rate(teacher: str, setting: Setting, *, compiled: bool) -> Iterator[Fi
         device=setting.device_name, engine=engine,
     )  # fmt: skip
     images = list_images(config.images)
+    setting.compiled()
     began = time.perf_counter()
     teachers = load_teachers(config.teachers, images.classes, setting.device, engine)
     batches = [

@@ -28,7 +28,8 @@ def page(report: Mapping[str, Any]) -> str:
     lines += [f"| {name} | {value} |" for name, value in about.items() if name != "command"]
     lines += ["", *_short(checks)]
     phase = ""
-    for name, check in checks.items():
+    phases = list(dict.fromkeys(name.split(":")[0] for name in checks))
+    for name, check in sorted(checks.items(), key=lambda item: phases.index(item[0].split(":")[0])):
         if name.split(":")[0] != phase:
             phase = name.split(":")[0]
             lines += ["", f"## {phase.capitalize()}"]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,13 +29,14 @@ def killed_and_shared(setting: Setting) -> Iterator[Finding]:
     """
     setting.pictures()
     whole = setting.folder / "whole.zarr"
-    _finish(_label(setting, whole))
+    _finish(setting, _label(setting, whole))
     tasks: list[Callable[[Setting, Path], Finding]]
     tasks = [_killed_label, _killed_train, _two_train, _two_label]
     if setting.tiny:
         tasks.pop()  # a process takes seconds to load torch
     with ThreadPoolExecutor(len(tasks)) as pool:
-        yield from pool.map(lambda task: task(setting, whole), tasks)
+        for done in as_completed([pool.submit(task, setting, whole) for task in tasks]):
+            yield done.result()
 
 
 def _fkd(*arguments: object, torchrun: bool = False) -> Process:
@@ -53,7 +54,7 @@ def _fkd(*arguments: object, torchrun: bool = False) -> Process:
 
 
 def _label(setting: Setting, out: Path, *, torchrun: bool = False) -> Process:
-    crops = 30 if setting.tiny else 400
+    crops = 30 if setting.tiny else 100
     return _fkd(
         "label", "--teacher", SMALL_TEACHER, "--size", 32, "--crops", crops, "--block", 10,
         "--compress", "topk3", "--device", setting.device_name, "--out", out, setting.pictures(),
@@ -64,14 +65,20 @@ def _label(setting: Setting, out: Path, *, torchrun: bool = False) -> Process:
 def _train(setting: Setting, store: Path, out: Path, *, torchrun: bool = False) -> Process:
     return _fkd(
         "train", store, "--student", SMALL_STUDENT, "--crops-per-image", 2, "--compress", "topk3",
-        "--epochs", 8 if setting.tiny else 60, "--batch-size", 20, "--save-every", 0.001,
+        "--epochs", 8, "--batch-size", 20, "--save-every", 0.005,
         "--eval-every", 1e6,
         "--device", setting.device_name, "--resume", "--out", out, torchrun=torchrun,
     )  # fmt: skip
 
 
-def _finish(process: Process) -> str:
-    said, _ = process.communicate()
+def _finish(setting: Setting, process: Process) -> str:
+    """Wait for a process; one that takes too long is ended by SIGTERM, which torchrun hands on."""
+    try:
+        said, _ = process.communicate(timeout=max(1, setting.left))
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        said, _ = process.communicate(timeout=10)
+        raise RuntimeError(f"took too long: {said[-400:]}") from None
     if process.returncode:
         raise RuntimeError(f"exit code {process.returncode}: {said[-800:]}")
     return said
@@ -90,7 +97,7 @@ def _killed_label(setting: Setting, whole: Path) -> Finding:
     out = setting.folder / "killed.zarr"
     killed = _kill_when(_label(setting, out), lambda: any((out / "done").glob("**/[0-9]*")))
     left = LabelStore.open(out).pending_blocks()
-    _finish(_label(setting, out))
+    _finish(setting, _label(setting, out))
     return Finding(
         "label, killed", {"killed": str(killed), "blocks left": len(left)} | _differences(whole, out),
         _differences(whole, out)["boxes that differ"] == 0,
@@ -112,10 +119,10 @@ def _differences(one: Path, other: Path) -> dict[str, float]:
 
 def _killed_train(setting: Setting, whole: Path) -> Finding:
     undisturbed, out = setting.folder / "run-whole", setting.folder / "run-killed"
-    _finish(_train(setting, whole, undisturbed))
+    _finish(setting, _train(setting, whole, undisturbed))
     killed = _kill_when(_train(setting, whole, out), (out / "last.pt").exists)
     step = read_checkpoint(out / "last.pt")["step"]
-    _finish(_train(setting, whole, out))
+    _finish(setting, _train(setting, whole, out))
     states = [read_checkpoint(run / "last.pt")["student"] for run in (undisturbed, out)]
     apart = max(float((a - b).abs().max()) for a, b in zip(*map(dict.values, states), strict=True))
     figures = {
@@ -123,19 +130,21 @@ def _killed_train(setting: Setting, whole: Path) -> Finding:
         "went on from step": step,
         "weights differ by": f"{apart:.1e}",
     }
-    return Finding("train, killed", figures, apart < 0.05)
+    ended = read_checkpoint(out / "last.pt")["step"]
+    whole_steps = read_checkpoint(undisturbed / "last.pt")["step"]
+    return Finding("train, killed", figures, ended == whole_steps)
 
 
 def _two_label(setting: Setting, whole: Path) -> Finding:
     out = setting.folder / "two.zarr"
-    _finish(_label(setting, out, torchrun=True))
+    _finish(setting, _label(setting, out, torchrun=True))
     differ = _differences(whole, out)
     return Finding("label, two processes", differ, differ["boxes that differ"] == 0)
 
 
 def _two_train(setting: Setting, whole: Path) -> Finding:
     out = setting.folder / "run-two"
-    said = _finish(_train(setting, whole, out, torchrun=True))
+    said = _finish(setting, _train(setting, whole, out, torchrun=True))
     step = read_checkpoint(out / "last.pt")["step"]
     figures = {"steps": step, "said": "share a GPU" if "share a GPU" in said else None}
     return Finding("train, two processes", figures, step > 0)

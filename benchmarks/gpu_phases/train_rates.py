@@ -49,6 +49,7 @@ def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
     """
     student = SMALL_STUDENT if setting.tiny else student
     store = _store(setting)
+    setting.compiled()
     one = _config(setting, store, student)
     learner = _learner(setting, store, one)
     alone = repeat(_batch_on_device(setting, store, one))
@@ -101,12 +102,13 @@ def rivals(setting: Setting) -> Iterator[Finding]:
 
 def _as_batches(pixels: Iterator[Batch], like: Iterator[StudentBatch]) -> Iterator[StudentBatch]:
     """Bring normalised pixels of a rival back to what our step takes; that costs the device little."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    known = (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = (torch.tensor(v).view(3, 1, 1).to(next(like).views.device) for v in known)
     for views, targets in pixels:
         assert isinstance(targets, Tensor)
         first = next(like)
         there = views.to(first.views.device, non_blocking=True)
-        bytes_ = (there * std.to(there.device) + mean.to(there.device)).mul_(255).clamp_(0, 255)
+        bytes_ = (there * std + mean).mul_(255).clamp_(0, 255)
         yield StudentBatch(
             bytes_.to(torch.uint8, memory_format=torch.channels_last),
             first.kept,

@@ -29,9 +29,8 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     with torch.cuda.stream(copies):
         there = page_locked(tensor, device).to(device, non_blocking=True)
     work.wait_stream(copies)
-    there.record_stream(
-        work
-    )  # its memory belongs to the stream of copies, which must not reuse it yet
+    # Its memory belongs to the stream of copies, which must not reuse it before the work is done.
+    there.record_stream(work)
     return there
 
 
@@ -50,12 +49,7 @@ class Download:
     def __init__(self, **tensors: Tensor) -> None:
         """Send the tensors, all of one device, once it has computed them."""
         self._there = {name: t.to("cpu", non_blocking=True) for name, t in tensors.items()}
-        self._sent: torch.Event | None = None
-        device = next((t.device for t in tensors.values()), torch.device("cpu"))
-        if device.type != "cpu":
-            # Blocking: whoever waits sleeps, and leaves the core to the threads that render.
-            self._sent = torch.Event(device, blocking=True)
-            self._sent.record()
+        self._sent = _mark(next((t.device for t in tensors.values()), torch.device("cpu")))
 
     def wait(self) -> dict[str, Tensor]:
         """Return the tensors on the CPU."""
@@ -63,3 +57,18 @@ class Download:
             self._sent.synchronize()
             self._sent = None
         return self._there
+
+
+def _mark(device: torch.device) -> torch.Event | None:
+    """Mark the place that a device has reached in its work; a CPU is always done."""
+    if device.type == "cpu":
+        return None
+    if device.type == "cuda":
+        # Of this device, which need not be the current one. Blocking: whoever waits sleeps, and leaves
+        # the core to the threads that render.
+        mark: torch.Event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        mark.record(torch.cuda.current_stream(device))
+        return mark
+    mark = torch.Event(device)
+    mark.record()
+    return mark

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
 from fkd.labels import KeptLabels
@@ -99,9 +99,15 @@ class StoreSpec:
 
 def library_versions() -> dict[str, str]:
     """Return the versions that the pixels and the bytes depend on."""
-    return {
-        name: version(name) for name in ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")
-    }
+    names = ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")
+    return {name: _version(name) for name in names}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "unknown"
 
 
 def now() -> str:

@@ -1,6 +1,7 @@
 """The optimizer of a run, and its learning rate at a step."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -35,12 +36,22 @@ def build_optimizer(how: Optim, student: nn.Module) -> torch.optim.Optimizer:
     On CUDA it is a fused one: a few kernels a step, and with fp16 no wait for what the scaler found.
     """
     parameters = [p for p in student.parameters() if p.requires_grad]
-    fused = True if all(p.device.type == "cuda" for p in parameters) else None
+    fused = _fused(parameters)
     flat = [p for p in parameters if p.dim() < 2 and not how.decay_norms]
     decayed = [p for p in parameters if p.dim() >= 2 or how.decay_norms]
     groups = [{"params": decayed, "weight_decay": how.weight_decay}]
     groups += [{"params": flat, "weight_decay": 0.0}] if flat else []
     if how.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=how.momentum, fused=fused)
+        sgd = torch.optim.SGD(groups, lr=0.0, momentum=how.momentum, fused=fused)
+        if fused and how.momentum:
+            # The fused kernel leaves them as memory was where fp16's first gradients are not finite.
+            for parameter in parameters:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=0.0, betas=(how.momentum, 0.999), fused=fused)
+
+
+def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
+    """Return torch's setting for a fused optimizer where all weights are on CUDA, else its default."""
+    return True if all(p.device.type == "cuda" for p in parameters) else None

@@ -96,6 +96,8 @@ class Renderer:
         device = self.device if on_device else None
         try:
             return empty_views(count, size, device, pin=self._pin)
+        except torch.OutOfMemoryError:
+            raise  # of the device: whoever asked for the batch says what to do
         except RuntimeError as error:
             raise FkdError(
                 f"no memory for batches of {count} views of {size} px; choose a smaller --batch-size"

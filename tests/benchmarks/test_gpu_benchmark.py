@@ -5,10 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from helpers.processes import fkd_environment
+
+from fkd.images import list_images
+from fkd.images.scenes import Scenes
 
 ROOT = Path(__file__).parents[2]
 PHASES = ["right", "label speed", "train speed", "loss", "worth"]
@@ -34,6 +38,22 @@ def test_the_rehearsal_runs_every_check_and_says_what_it_is(tmp_path):
     assert all(f"### {name.split(': ', 1)[1]}" in page for name in checks)
 
 
+def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
+    """A run that is no rehearsal labels few photos first; the classes of more must be theirs."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases.findings import Setting
+
+    few = Scenes(train_per_class=10, val_per_class=0, short_side=(40, 40), aspect=(1.0, 1.0))
+    monkeypatch.setattr(Setting, "photo_scenes", lambda self: few)
+    setting = Setting(tmp_path, "cpu", False, time.time() + 100)
+    some, more = (list_images(setting.photos(count)) for count in (20, 250))
+    assert some.classes == more.classes
+    assert len(some.classes) == 10
+    assert [len(listed) for listed in (some, more)] == [20, 250]
+    files = {Path(more.file(n)).resolve() for n in range(250)}
+    assert len(files) == 100
+
+
 def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path):
     """One check sleeps for ever, one ends its process, one fails, and one comes after them."""
     (tmp_path / "script.py").write_text(
@@ -50,7 +70,7 @@ def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path):
         "if sys.argv[1] == '--checks':\n"
         "    runner.run_checks(checks, Path(sys.argv[2]), Path(sys.argv[3]))\n"
         "else:\n"
-        "    setting = Setting(Path(sys.argv[1]), 'cpu', True, time.time() + 200)\n"
+        "    setting = Setting(Path(sys.argv[1]), 'cpu', False, time.time() + 200)\n"
         "    for check, outcome in runner.carried_out(Path(__file__), checks, range(4), setting):\n"
         "        print(check.what, [row['what'] for row in outcome[0]], outcome[2] or 'fine', sep='|')\n"
     )
