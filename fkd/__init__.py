@@ -39,13 +39,14 @@ if TYPE_CHECKING:
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
-    from fkd.training import plot_runs, train_student
+    from fkd.training import Learner, plot_runs, train_student
 
 _HOME = {
     "Accuracy": "fkd.students",
     "Comparison": "fkd.statistics",
     "LabelStatistics": "fkd.statistics",
     "LabelStore": "fkd.store",
+    "Learner": "fkd.training",
     "PackReport": "fkd.images",
     "SoftLabels": "fkd.labels",
     "StudentLoader": "fkd.loader",
@@ -76,6 +77,7 @@ __all__ = [
     "LabelConfig",
     "LabelStatistics",
     "LabelStore",
+    "Learner",
     "Objective",
     "Optim",
     "PackConfig",

@@ -7,6 +7,7 @@ from fkd.config.checks import (
     MAX_BATCH,
     MAX_CROPS,
     MAX_WORKERS,
+    as_paths,
     check_choice,
     check_count,
     check_range,
@@ -46,6 +47,7 @@ class LabelConfig:
         return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
 
     def __post_init__(self) -> None:
+        as_paths(self, "images", "out")
         if not self.teachers:
             raise ConfigError("--teacher is missing; name at least one")
         check_count("--crops", self.num_crops, 1, MAX_CROPS)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fkd.config.checks import MAX_SIZE, check_choice, check_count, check_range
+from fkd.config.checks import MAX_SIZE, as_paths, check_choice, check_count, check_range
 from fkd.config.views import INTERPOLATIONS, Interpolation, Rendering
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -60,6 +60,9 @@ class TeacherChoice:
     mean: Triple | None = None
     std: Triple | None = None
     interpolation: Interpolation | None = None
+
+    def __post_init__(self) -> None:
+        as_paths(self, "classes_file")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fkd.config.checks import (
     MAX_CROPS,
     MAX_SEED,
     MAX_WORKERS,
+    as_paths,
     check_choice,
     check_count,
     check_range,
@@ -25,6 +26,10 @@ from fkd.config.views import RENDERS, Render
 from fkd.errors import ConfigError
 
 MAX_STAGGER = 1000
+
+
+class _Applied(str):
+    """The name of a recipe whose settings are in the configuration that it stands in."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class TrainConfig:
     `eval_every` and `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
 
     `TrainConfig.from_recipe("fkd-vit", student="timm:deit_tiny_patch16_224", lr=1e-3)` builds one from a
-    preset and settings by name, whichever group they belong to.
+    preset and settings by name, whichever group they belong to. `recipe` says which one that was; given
+    to the class itself it would change nothing, so that is refused.
     """
 
     store: Path = Path("labels.zarr")
@@ -76,7 +82,13 @@ class TrainConfig:
     render: Render = "auto"
 
     def __post_init__(self) -> None:
+        as_paths(self, "store", "images", "val", "out")
         check_choice("--recipe", self.recipe, tuple(RECIPES))
+        if RECIPES[self.recipe] and not isinstance(self.recipe, _Applied):
+            raise ConfigError(
+                f"recipe {self.recipe!r} is not applied by TrainConfig(recipe=…); build the "
+                f"configuration with TrainConfig.from_recipe({self.recipe!r}, …)"
+            )
         Preprocessing(mean=self.mean, std=self.std)
         check_count("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
         if self.stagger is not None:
@@ -120,7 +132,7 @@ class TrainConfig:
         unknown = set(chosen) - {f.name for f in fields(cls)}
         if unknown:
             raise ConfigError(f"{', '.join(sorted(unknown))} is no setting of a training run")
-        return cls(**chosen, **groups, recipe=recipe)
+        return cls(**chosen, **groups, recipe=_Applied(recipe))
 
     def settings(self) -> dict[str, Any]:
         """Return all settings by name as plain JSON values, groups unfolded."""
@@ -128,7 +140,7 @@ class TrainConfig:
         for name, value in asdict(self).items():
             flat |= value if name in _GROUPS else {name: value}
         flat["scheme"] = str(self.scheme)
-        return {k: str(v) if isinstance(v, Path) else v for k, v in flat.items()}
+        return {k: str(v) if isinstance(v, (Path, _Applied)) else v for k, v in flat.items()}
 
 
 _GROUPS: Mapping[str, Any] = {

@@ -16,7 +16,7 @@ from fkd.labelling.batches import teacher_batches
 from fkd.labelling.opening import describe, held_store, refuse_nested
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
-from fkd.machine import device_memory, resolve_device
+from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, progress
 from fkd.store import LabelStore, StoreSpec
 from fkd.teachers import Ensemble, load_teachers
@@ -31,7 +31,7 @@ def label_images(config: LabelConfig) -> LabelStore:
     `FkdError` for bad input, before the first image is decoded wherever that can be known.
     """
     ranks = Ranks.join()
-    device = resolve_device(ranks.device(config.device))
+    device = make_current(resolve_device(ranks.device(config.device)))
     root = dataset_root(config.images)
     if config.out.is_symlink():
         config = replace(config, out=config.out.resolve())

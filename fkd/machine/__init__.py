@@ -4,7 +4,14 @@ A device is chosen by name. A file is written aside and renamed, so that it is w
 lock keeps other processes out of a folder, and a signal waits until the work is safe.
 """
 
-from fkd.machine.device import device_memory, own_device, place, resolve_device
+from fkd.machine.device import (
+    autocast,
+    device_memory,
+    make_current,
+    own_device,
+    place,
+    resolve_device,
+)
 from fkd.machine.files import aside_of, sync, write_aside, write_whole
 from fkd.machine.locks import held
 from fkd.machine.memory import physical_memory
@@ -15,8 +22,10 @@ __all__ = [
     "Download",
     "StopRequest",
     "aside_of",
+    "autocast",
     "device_memory",
     "held",
+    "make_current",
     "own_device",
     "page_locked",
     "physical_memory",

@@ -19,6 +19,21 @@ def device_memory(remedy: str) -> Iterator[None]:
         raise FkdError(f"the device is out of memory; {remedy}") from error
 
 
+_AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """Run what is inside at the precision of `--amp`: "off", "bf16" or "fp16"."""
+    return torch.autocast(device.type, _AMP.get(amp), enabled=amp in _AMP)
+
+
+def make_current(device: torch.device) -> torch.device:
+    """Let what asks for no device in particular, such as a compiled kernel, use this one; return it."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
 def place(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to a device, in the channels-last memory that convolutions are fastest on."""
     return model.to(device).to(memory_format=torch.channels_last)

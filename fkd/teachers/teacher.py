@@ -8,13 +8,12 @@ from torch import Tensor
 
 from fkd.config import Engine, TeacherChoice
 from fkd.errors import ModelError, first_line, of_compiler
-from fkd.machine import upload
+from fkd.machine import autocast, upload
 from fkd.teachers.classes import ClassMap, map_classes
 from fkd.teachers.sources import Source, open_source
 from fkd.views import normalize
 
 _PLAIN = Engine()
-_AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Teacher:
@@ -35,7 +34,7 @@ class Teacher:
         self.class_map = class_map
         self._fixed_batch = engine.compile  # another batch size would be compiled anew
         self.device = device
-        self._amp = _AMP[engine.amp]
+        self._amp = engine.amp
         self._model: Any = source.model
         if engine.compile:
             self._model = torch.compile(source.model, dynamic=False)
@@ -60,7 +59,7 @@ class Teacher:
 
     def _ask(self, pixels: Tensor) -> Tensor:
         try:
-            with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
+            with autocast(self.device, self._amp):
                 logits: Tensor = self._model(pixels)
                 return logits
         except torch.OutOfMemoryError:

@@ -12,7 +12,7 @@ from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
-from fkd.machine import place, upload
+from fkd.machine import autocast, place, upload
 from fkd.students import StudentCard
 from fkd.training.augment import jitter, mix
 from fkd.training.average import MovingAverage
@@ -24,8 +24,6 @@ from fkd.views import normalize
 # Views that go through the student at a time where the user does not say: what fits comfortably.
 _MICRO_BATCH = {"cpu": 64, "mps": 64}
 _MICRO_BATCH_GPU = 256
-
-_AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner:
@@ -91,8 +89,7 @@ class Learner:
         if config.augment.color_jitter:
             views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
         pixels, mixed = mix(normalize(views, how.mean, how.std), config.augment, rng)
-        amp = _AMP[config.engine.amp]
-        with torch.autocast(self.device.type, amp, enabled=amp is not None):
+        with autocast(self.device, config.engine.amp):
             logits = self._model(pixels.contiguous(memory_format=torch.channels_last))
         losses = distillation_loss(logits, labels, targets, config.objective, hard_weight)
         if mixed is None:

@@ -135,33 +135,42 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
     folder = (
         config.out or (_newest_folder(config) if config.resume else None) or _free_folder(config)
     )
-    used = folder.is_dir() and any(folder.iterdir())
-    goes_on = config.resume and (folder / CONFIG).is_file()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file; choose a new folder")
-    if used and not goes_on:
-        raise ConfigError(
-            f"--out {folder} exists and is not empty; choose a new folder"
-            + ("" if config.resume else ", or add --resume to go on with the run in it")
-        )
-    if not goes_on:
-        if config.resume:
-            note(f"{folder} holds no run yet: training starts at the beginning")
-        _make(folder, {**config.settings(), **about})
+    _goes_on(config, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder} cannot be made ({error})") from error
     busy = ConfigError(f"another `fkd train` is at work in {folder}; wait for it or stop it")
-    with held(folder / CONFIG, busy, "fkd train"):
+    with held(folder, busy, "fkd train"):
         checkpoint = None
-        if goes_on:
+        if _goes_on(config, folder):  # asked again: another process may have been faster
             _refuse_other_settings(folder, {**config.settings(), **about})
             _note_other_ranks(folder, about)
             checkpoint = newest_checkpoint(folder)
             _forget_after(folder, checkpoint or {"step": 0, "evaluated": True})
+        else:
+            if config.resume:
+                note(f"{folder} holds no run yet: training starts at the beginning")
+            _make(folder, {**config.settings(), **about})
         yield Run(folder, schedule, checkpoint)
+
+
+def _goes_on(config: TrainConfig, folder: Path) -> bool:
+    """Say whether the folder holds a run to go on with; refuse one that holds anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; choose a new folder")
+    if config.resume and (folder / CONFIG).is_file():
+        return True
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(
+            f"--out {folder} exists and is not empty; choose a new folder"
+            + ("" if config.resume else ", or add --resume to go on with the run in it")
+        )
+    return False
 
 
 def _make(folder: Path, content: Mapping[str, Any]) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made ({error})") from error

@@ -10,7 +10,7 @@ import torch
 from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
 from fkd.loader import Schedule, student_batches
-from fkd.machine import device_memory, remembered_signals, resolve_device
+from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import progress
 from fkd.store import to_json
 from fkd.training.course import Course, build_learner, prepare
@@ -33,7 +33,7 @@ def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Lear
     with joined(config.device) as group:
         course = prepare(config, group)
         torch.manual_seed(config.seed)
-        device = resolve_device(group.device)
+        device = make_current(resolve_device(group.device))
         with device_memory("choose a smaller --student"):
             learns = build_learner(course, device, learner)
         if not group.leads:

@@ -1,12 +1,21 @@
 """Recipes are presets: what the user says comes first, and what nobody knows is refused."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fkd import FkdError, Optim, TrainConfig
+from fkd import (
+    FkdError,
+    LabelConfig,
+    Optim,
+    PackConfig,
+    TeacherChoice,
+    TrainConfig,
+    label_images,
+)
 from fkd.config import RECIPES
 from fkd.loader import Schedule
 from fkd.training.optimizer import build_optimizer
@@ -97,3 +106,26 @@ def test_the_last_epochs_are_evaluated_singly():
 def test_counts_are_whole_numbers(name):
     with pytest.raises(FkdError, match=r"is 2\.5; it must be a whole number"):
         TrainConfig.from_recipe("fkd", **{name: 2.5})
+
+
+def test_a_recipe_is_applied_or_refused_and_never_only_recorded():
+    with pytest.raises(FkdError, match=r"recipe 'fkd-vit' is not applied .*from_recipe\('fkd-vit'"):
+        TrainConfig(recipe="fkd-vit")
+    config = replace(TrainConfig.from_recipe("fkd-vit", lr=0.1), seed=3)
+    assert (config.recipe, config.optim.optimizer, config.optim.lr) == ("fkd-vit", "adamw", 0.1)
+    assert type(config.settings()["recipe"]) is str
+    assert TrainConfig(recipe="fkd") == TrainConfig()
+
+
+def test_paths_are_text_in_every_configuration(tmp_path):
+    teacher = TeacherChoice("resnet18", classes_file="names.txt")
+    assert teacher.classes_file == Path("names.txt")
+    label = LabelConfig("images", teacher, "a.zarr")
+    assert (label.images, label.out) == (Path("images"), Path("a.zarr"))
+    train = TrainConfig("a.zarr", "images", "val", "run")
+    assert (train.store, train.images) == (Path("a.zarr"), Path("images"))
+    assert (train.val, train.out) == (Path("val"), Path("run"))
+    pack = PackConfig("images", "copy")
+    assert (pack.images, pack.out) == (Path("images"), Path("copy"))
+    with pytest.raises(FkdError, match="nowhere"):
+        label_images(LabelConfig("nowhere", teacher, str(tmp_path / "a.zarr")))
