@@ -9,6 +9,7 @@ from fkd.config.check import CheckConfig
 from fkd.config.checks import MAX_BATCH, MAX_BOUND, MAX_CROPS, MAX_WORKERS, check_count
 from fkd.config.groups import LOSSES, LR_SCHEDULES, OPTIMIZERS, Augment, Objective, Optim, Selection
 from fkd.config.label import LabelConfig
+from fkd.config.loader import LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
     IMAGENET_MEAN,
@@ -46,6 +47,8 @@ __all__ = [
     "Engine",
     "Interpolation",
     "LabelConfig",
+    "LoaderConfig",
+    "LoaderSettings",
     "Objective",
     "Optim",
     "PackConfig",

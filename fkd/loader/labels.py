@@ -9,12 +9,12 @@ Legend: B crops, C classes, K kept classes.
 import torch
 from torch import Tensor
 
-from fkd.config import TrainConfig
+from fkd.config import LoaderConfig
 from fkd.labels import KeptLabels, Quantized, SoftLabels
 
 
 def training_labels(
-    kept: Quantized, targets: Tensor, stored: KeptLabels, config: TrainConfig
+    kept: Quantized, targets: Tensor, stored: KeptLabels, config: LoaderConfig
 ) -> SoftLabels:
     """Read the quantized labels of B crops as a run is configured to; `targets` int64 [B].
 

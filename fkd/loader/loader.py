@@ -1,14 +1,13 @@
 """Stored crops and their soft labels for a training loop of one's own."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from fkd.config import Scheme, Selection, TrainConfig
+from fkd.config import LoaderConfig, LoaderSettings, Scheme
 from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
 from fkd.loader.batches import student_batches
@@ -19,19 +18,6 @@ from fkd.machine import resolve_device, upload
 from fkd.store import find_images
 from fkd.views import Renderer, normalize
 
-_SETTINGS = {
-    "crops_per_image",
-    "stagger",
-    "scheme",
-    "epochs",
-    "batch_size",
-    "label_temperature",
-    "images",
-    "seed",
-}
-_SETTINGS |= {"mean", "std", "workers", "device", "render"}
-_SETTINGS |= {setting.name for setting in fields(Selection)}
-
 
 class StudentLoader:
     """Yields (pixels, soft labels) on a device, what `fkd train` would train on, in its order.
@@ -40,26 +26,25 @@ class StudentLoader:
             loss = soft_cross_entropy(student(pixels), soft_labels).mean()
 
     Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; with `stagger=0` the m views of an
-    image stand in a row of one batch. `settings` are those of `TrainConfig`: `crops_per_image`,
-    `stagger`, `scheme`, `epochs`, `batch_size`, `label_temperature`, `images`, `seed`, `mean`, `std`,
-    `workers`, `device`, `render`, and those of `Selection`. Of several ranks each gets its share of
-    every batch. Raises `FkdError` for what `fkd train` refuses.
+    image stand in a row of one batch. `settings` are those of `LoaderConfig`, which `fkd train` has too,
+    with those of its `Selection` by their own names. Of several ranks each gets its share of every batch.
+    Raises `FkdError` for what `fkd train` refuses.
     """
 
     def __init__(
-        self, store: str | Path, *, rank: int = 0, num_ranks: int = 1, **settings: Any
+        self,
+        store: str | Path,
+        *,
+        rank: int = 0,
+        num_ranks: int = 1,
+        **settings: Unpack[LoaderSettings],
     ) -> None:
-        unknown = set(settings) - _SETTINGS
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(sorted(unknown))} is no setting of a loader; it knows "
-                f"{', '.join(sorted(_SETTINGS))}"
-            )
         if not 0 <= rank < num_ranks:
             raise ConfigError(f"rank is {rank}; it must lie between 0 and {num_ranks - 1}")
-        if isinstance(settings.get("scheme"), str):
-            settings["scheme"] = Scheme.parse(settings["scheme"])
-        config = TrainConfig.from_recipe("fkd", store=Path(store), **settings)
+        scheme = settings.get("scheme")
+        if isinstance(scheme, str):
+            settings["scheme"] = Scheme.parse(scheme)
+        config = LoaderConfig.of(store=Path(store), **settings)
         self._config, self._rank, self._num_ranks = config, rank, num_ranks
         self._store = open_store(config)
         self._images = find_images(self._store, config.images)

@@ -1,6 +1,6 @@
 """Open the store of a run, refuse what it cannot give, and plan the steps."""
 
-from fkd.config import TrainConfig
+from fkd.config import LoaderConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.labels import check_reading
 from fkd.loader.schedule import Schedule
@@ -9,7 +9,7 @@ from fkd.progress import note
 from fkd.store import LabelStore, drift
 
 
-def open_store(config: TrainConfig) -> LabelStore:
+def open_store(config: LoaderConfig) -> LabelStore:
     """Open a whole store and refuse readings and numbers that it cannot give."""
     store = LabelStore.open(config.store)
     store.require_complete()
@@ -38,7 +38,7 @@ def open_store(config: TrainConfig) -> LabelStore:
     return store
 
 
-def plan(config: TrainConfig, store: LabelStore, num_ranks: int) -> Schedule:
+def plan(config: LoaderConfig, store: LabelStore, num_ranks: int) -> Schedule:
     """Return the schedule of a run; refuse a batch that the run or its processes cannot have."""
     schedule = Schedule(
         num_images=len(store.labelled_images()),

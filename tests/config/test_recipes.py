@@ -16,7 +16,7 @@ from fkd import (
     TrainConfig,
     label_images,
 )
-from fkd.config import RECIPES
+from fkd.config import RECIPES, LoaderConfig, LoaderSettings
 from fkd.loader import Schedule
 from fkd.training.optimizer import build_optimizer
 from fkd.training.record import evaluation_steps
@@ -122,10 +122,16 @@ def test_paths_are_text_in_every_configuration(tmp_path):
     assert teacher.classes_file == Path("names.txt")
     label = LabelConfig("images", teacher, "a.zarr")
     assert (label.images, label.out) == (Path("images"), Path("a.zarr"))
-    train = TrainConfig("a.zarr", "images", "val", "run")
+    train = TrainConfig("a.zarr", "images", val="val", out="run")
     assert (train.store, train.images) == (Path("a.zarr"), Path("images"))
     assert (train.val, train.out) == (Path("val"), Path("run"))
     pack = PackConfig("images", "copy")
     assert (pack.images, pack.out) == (Path("images"), Path("copy"))
     with pytest.raises(FkdError, match="nowhere"):
         label_images(LabelConfig("nowhere", teacher, str(tmp_path / "a.zarr")))
+
+
+def test_an_editor_knows_the_settings_of_a_loader():
+    assert sorted({"store", *LoaderSettings.__annotations__}) == LoaderConfig.names()
+    assert set(LoaderConfig.names()) < set(TrainConfig.names())
+    assert "optimizer" not in LoaderConfig.names()

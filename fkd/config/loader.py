@@ -1,0 +1,128 @@
+"""What a student is fed: which crops of a store, read as what, in which batches, rendered by whom.
+
+`fkd train` and a loop of one's own read the same; how a student learns from it is `config.train`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypedDict
+
+from fkd.config.checks import (
+    MAX_BATCH,
+    MAX_CROPS,
+    MAX_SEED,
+    MAX_WORKERS,
+    as_paths,
+    check_choice,
+    check_count,
+    check_range,
+)
+from fkd.config.groups import Selection
+from fkd.config.models import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
+from fkd.config.scheme import Scheme
+from fkd.config.views import RENDERS, Render
+from fkd.errors import ConfigError
+
+MAX_STAGGER = 1000
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """What is read from a store for a student. `batch_size` counts views, `crops_per_image` is m.
+
+    The m crops of an image go to batches that are `stagger` steps apart, 0 for all in one batch as in the
+    paper; None is 16 / m, at least 1. So (m - 1) · stagger batches wait in memory, of the device where
+    that renders.
+    `mean` and `std` normalise the student's pixels. `seed` is of the order of images. None for `images`
+    takes them from where the store says that they are.
+    """
+
+    store: Path = Path("labels.zarr")
+    images: Path | None = None
+    crops_per_image: int = 4
+    stagger: int | None = None
+    scheme: Scheme = Scheme("topk", 5)
+    label_temperature: float = 1.0
+    selection: Selection = Selection()
+    epochs: float = 300
+    batch_size: int = 1024
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    seed: int = 0
+    workers: int = 2
+    device: str = "auto"
+    render: Render = "auto"
+
+    groups: ClassVar[Mapping[str, Any]] = {"selection": Selection}
+    what: ClassVar[str] = "a loader"
+
+    def __post_init__(self) -> None:
+        as_paths(self, "store", "images")
+        Preprocessing(mean=self.mean, std=self.std)
+        check_count("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
+        if self.stagger is not None:
+            check_count("--stagger", self.stagger, 0, MAX_STAGGER)
+        check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
+        check_range("--epochs", self.epochs, 1e-6, 1e6)
+        check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
+        check_count("--seed", self.seed, 0, MAX_SEED)
+        check_count("--workers", self.workers, 1, MAX_WORKERS)
+        check_choice("--render", self.render, RENDERS)
+
+    @property
+    def steps_apart(self) -> int:
+        """Steps between the batches that get the m crops of an image, as far as the run is that long."""
+        return max(1, 16 // self.crops_per_image) if self.stagger is None else self.stagger
+
+    @classmethod
+    def of(cls, **settings: Any) -> Self:
+        """Build a configuration of settings by their names here or in a group.
+
+        Raises `ConfigError` for a setting that is not known, and for a value that cannot be.
+        """
+        given = [name for name in cls.groups if name in settings]
+        if given:
+            raise ConfigError(f"{given[0]} is a group; give its settings by their own names")
+        groups: dict[str, Any] = {}
+        for name, group in cls.groups.items():
+            names = [f.name for f in fields(group) if f.name in settings]
+            groups[name] = group(**{key: settings.pop(key) for key in names})
+        unknown = set(settings) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(
+                f"{', '.join(sorted(unknown))} is no setting of {cls.what}; it knows "
+                f"{', '.join(cls.names())}"
+            )
+        return cls(**settings, **groups)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of all settings, groups unfolded."""
+        own = {f.name for f in fields(cls)} - set(cls.groups)
+        return sorted(own.union(*({f.name for f in fields(g)} for g in cls.groups.values())))
+
+
+class LoaderSettings(TypedDict, total=False):
+    """The settings of a `LoaderConfig` but for its store, by name, groups unfolded."""
+
+    images: str | Path | None
+    crops_per_image: int
+    stagger: int | None
+    scheme: str | Scheme
+    label_temperature: float
+    epochs: float
+    batch_size: int
+    mean: Triple
+    std: Triple
+    seed: int
+    workers: int
+    device: str
+    render: Render
+    min_confidence: float
+    max_entropy: float | None
+    calibrate: bool
+    sure_above: float
+    sure_every: int
+    unsure_below: float
+    unsure_smoothing: float
