@@ -310,11 +310,10 @@ def test_a_checkpoint_of_other_kernels_is_taken_up(monkeypatch):
     """A GPU's optimizer is fused; a run that goes on elsewhere keeps its own kind."""
     one, other = small_learner(torch.device("cpu")), small_learner(torch.device("cpu"))
     one.step(some_batch(), 0, lr=0.1, hard_weight=0)
-    state = one.state()
-    state["optimizer"]["param_groups"] = [
-        {**group, "fused": True} for group in state["optimizer"]["param_groups"]
-    ]
-    other.load_state(state)
+    saved = one.checkpoint(1)
+    for group in saved.trainer["optimizer"]["param_groups"]:
+        group["fused"] = True
+    other.load(saved)
     assert [group["fused"] for group in other.optimizer.param_groups] == [None]
     again = [learner.step(some_batch(), 1, lr=0.1, hard_weight=0) for learner in (one, other)]
     assert torch.equal(*again)

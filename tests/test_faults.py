@@ -141,7 +141,7 @@ def test_train_killed_anywhere(server, whole, images):
     for _ in range(ROUNDS):
         kill(server, images, [*TRAIN, "--images", "data"], rng.uniform(0, seconds))
         checkpoint = newest_checkpoint(images / "run") if (images / "run").is_dir() else None
-        step = 0 if checkpoint is None else checkpoint["step"]
+        step = 0 if checkpoint is None else checkpoint.step
         assert step >= newest
         newest = step
     assert finish(server, images, [*TRAIN, "--images", "data"])[0] == 0

@@ -17,6 +17,7 @@ from fkd.students import read_checkpoint
 
 from .findings import Finding, Setting
 from .small_models import SMALL_STUDENT, SMALL_TEACHER
+from .steps import weights_apart
 
 Process: TypeAlias = "subprocess.Popen[str]"
 BENCHMARKS = Path(__file__).parent.parent
@@ -121,17 +122,16 @@ def _killed_train(setting: Setting, whole: Path) -> Finding:
     undisturbed, out = setting.folder / "run-whole", setting.folder / "run-killed"
     _finish(setting, _train(setting, whole, undisturbed))
     killed = _kill_when(_train(setting, whole, out), (out / "last.pt").exists)
-    step = read_checkpoint(out / "last.pt")["step"]
+    step = read_checkpoint(out / "last.pt").step
     _finish(setting, _train(setting, whole, out))
-    states = [read_checkpoint(run / "last.pt")["student"] for run in (undisturbed, out)]
-    apart = max(float((a - b).abs().max()) for a, b in zip(*map(dict.values, states), strict=True))
+    apart = weights_apart(undisturbed, out)
     figures = {
         "killed": str(killed),
         "went on from step": step,
         "weights differ by": f"{apart:.1e}",
     }
-    ended = read_checkpoint(out / "last.pt")["step"]
-    whole_steps = read_checkpoint(undisturbed / "last.pt")["step"]
+    ended = read_checkpoint(out / "last.pt").step
+    whole_steps = read_checkpoint(undisturbed / "last.pt").step
     return Finding("train, killed", figures, ended == whole_steps)
 
 
@@ -145,6 +145,6 @@ def _two_label(setting: Setting, whole: Path) -> Finding:
 def _two_train(setting: Setting, whole: Path) -> Finding:
     out = setting.folder / "run-two"
     said = _finish(setting, _train(setting, whole, out, torchrun=True))
-    step = read_checkpoint(out / "last.pt")["step"]
+    step = read_checkpoint(out / "last.pt").step
     figures = {"steps": step, "said": "share a GPU" if "share a GPU" in said else None}
     return Finding("train, two processes", figures, step > 0)

@@ -83,7 +83,7 @@ def _settings(setting: Setting, options: Mapping[str, dict[str, Any]]) -> Iterat
         losses: list[Tensor] = []
         run = config(setting, setting.folder / "every", **more)
         run_folder = train_student(run, learner=partial(_Noted, losses))
-        scale = read_checkpoint(run_folder / "last.pt")["scaler"].get("scale")
+        scale = read_checkpoint(run_folder / "last.pt").trainer["scaler"].get("scale")
         figures = {
             "first loss": round(float(losses[0]), 3),
             "last loss": round(float(losses[-1]), 3),
@@ -147,7 +147,7 @@ def a_stop_and_a_resume(setting: Setting) -> Iterator[Finding]:
         torch.use_deterministic_algorithms(False)
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         refused = {str(w.message).split(" ")[0] for w in raised if "determinis" in str(w.message)}
-        noise, apart = _distance(one, two), _distance(one, resumed)
+        noise, apart = weights_apart(one, two), weights_apart(one, resumed)
         figures = {
             "undisturbed runs differ by": f"{noise:.1e}",
             "the resumed one by": f"{apart:.1e}",
@@ -188,13 +188,11 @@ class _Interrupted(Learner):
         return super().step(batch, step, lr=lr, hard_weight=hard_weight)
 
 
-def _distance(one: Path, other: Path) -> float:
+def weights_apart(one: Path, other: Path) -> float:
     """Return the largest difference of two runs' last weights."""
-    states = [read_checkpoint(run / "last.pt")["student"] for run in (one, other)]
-    return max(
-        float((a.double() - b.double()).abs().max())
-        for a, b in zip(*map(dict.values, states), strict=True)
-    )
+    mine, theirs = (read_checkpoint(run / "last.pt").student.values() for run in (one, other))
+    pairs = zip(mine, theirs, strict=True)
+    return max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
 
 
 def places_that_wait(setting: Setting) -> Iterator[Finding]:

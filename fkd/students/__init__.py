@@ -6,6 +6,7 @@ checkpoint, `evaluate` measures it, and `export_student` writes it for other pro
 
 from fkd.students.checkpoints import (
     BEST,
+    Checkpoint,
     load_student,
     newest_checkpoint,
     read_checkpoint,
@@ -19,6 +20,7 @@ from fkd.students.student import StudentCard, build_student, give_weights, is_fu
 __all__ = [
     "BEST",
     "Accuracy",
+    "Checkpoint",
     "StudentCard",
     "build_student",
     "evaluate",

@@ -1,8 +1,9 @@
 """Checkpoints: written aside and renamed, two deep, and read with `weights_only=True`."""
 
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +21,89 @@ CHECKPOINT_VERSION = 1
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
-def save_checkpoint(path: Path, card: StudentCard, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint aside, sync it and rename it: a reader sees the old one or the new one whole.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A student after `step` steps, and what its run needs for the next step to be the same.
 
-    `state` holds plain values and tensors: "student", the student's state dict, "ema", that of its
-    moving average where there is one, and whatever else the trainer needs to go on.
+    `student` is the student's state dict; `ema` is that of its moving average, or None. `losses` are
+    those since the last line of metrics and `loss` is their mean; `best` is the best score so far.
+    `evaluated` says whether the evaluation that is due at this step has been made. `trainer` holds the
+    state of optimizer, scaler and average by name: plain values and tensors.
     """
-    _write_aside(path, card, state).replace(path)
+
+    card: StudentCard
+    student: Mapping[str, Tensor]
+    step: int
+    ema: Mapping[str, Tensor] | None = None
+    evaluated: bool = True
+    losses: Sequence[float] = ()
+    loss: float = math.inf
+    best: float = -math.inf
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def content(self) -> dict[str, Any]:
+        """Return what is written to a file, by the keys of version 1."""
+        average = {} if self.ema is None else {"ema": self.ema}
+        return {
+            "checkpoint_version": CHECKPOINT_VERSION,
+            "student_card": asdict(self.card),
+            "step": self.step,
+            "losses": list(self.losses),
+            "best": self.best,
+            "loss": self.loss,
+            "evaluated": self.evaluated,
+            "student": self.student,
+            **average,
+            **self.trainer,
+        }
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Checkpoint":
+        """Read what `content` returned; raises `KeyError`, `TypeError` or `ValueError` otherwise."""
+        rest = dict(content)
+        said = rest.pop("student_card")
+        rest.pop("checkpoint_version")
+        preprocessing = Preprocessing(**said["preprocessing"])
+        return cls(
+            StudentCard(said["name"], tuple(said["classes"]), preprocessing),
+            dict(rest.pop("student")),
+            int(rest.pop("step")),
+            rest.pop("ema", None),
+            bool(rest.pop("evaluated", True)),
+            [float(loss) for loss in rest.pop("losses", ())],
+            float(rest.pop("loss", math.inf)),
+            float(rest.pop("best", -math.inf)),
+            rest,
+        )
 
 
-def _write_aside(path: Path, card: StudentCard, state: Mapping[str, Any]) -> Path:
-    content = {"checkpoint_version": CHECKPOINT_VERSION, "student_card": asdict(card), **state}
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint aside, sync it and rename it: a reader sees the old one or the new one whole."""
+    _write_aside(path, checkpoint).replace(path)
+
+
+def _write_aside(path: Path, checkpoint: Checkpoint) -> Path:
     try:
-        return write_aside(path, lambda file: torch.save(content, file))
+        return write_aside(path, lambda file: torch.save(checkpoint.content(), file))
     except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError of a full disk
         raise FkdError(
             f"{path} cannot be written ({first_line(error)}); make room, and go on with --resume"
         ) from error
 
 
-def save_last(
-    folder: Path, card: StudentCard, state: Mapping[str, Any], *, same_step: bool = False
-) -> None:
+def save_last(folder: Path, checkpoint: Checkpoint, *, same_step: bool = False) -> None:
     """Write last.pt and keep the one before as previous.pt, for a disk that lies about what it wrote.
 
     With `same_step` that is not the one it replaces, but one of an earlier step.
     """
     last = folder / LAST
-    aside = _write_aside(last, card, state)
+    aside = _write_aside(last, checkpoint)
     if last.exists() and not same_step:
         last.replace(folder / PREVIOUS)
     aside.replace(last)
 
 
-def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the newest checkpoint of a run that can be read, or None where there is none.
 
     Raises `ModelError` where there are some and none can be read.
@@ -67,7 +117,7 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
             problems.append(str(error))
             continue
         if problems:
-            note(f"{problems[0]}; going on from {path.name}, step {checkpoint['step']:,}")
+            note(f"{problems[0]}; going on from {path.name}, step {checkpoint.step:,}")
         return checkpoint
     if problems:
         raise ModelError(
@@ -76,31 +126,22 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint, or of a run's best one, "student_card" built.
-
-    Raises `ModelError` for any other file.
-    """
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return a checkpoint, or a run's best one; raises `ModelError` for any other file."""
     if os.path.isdir(path):
         path = path / BEST
     if not os.path.isfile(path):
         raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
     try:
         content = models.read_file(path)
-        if not isinstance(content, dict):
-            raise TypeError(f"it holds a {type(content).__name__}")
-        version, said = content["checkpoint_version"], content["student_card"]
-        preprocessing = Preprocessing(**said["preprocessing"])
-        card = StudentCard(said["name"], tuple(said["classes"]), preprocessing)
-        dict(content["student"])
-        int(content["step"])
+        version, checkpoint = content["checkpoint_version"], Checkpoint.of(content)
     except Exception as error:  # reading fails in a dozen ways on a file that is not a checkpoint
         raise ModelError(f"checkpoint {path}: not a checkpoint of fkd train") from error
     if version != CHECKPOINT_VERSION:
         raise ModelError(
             f"checkpoint {path} has version {version}, this fkd reads version {CHECKPOINT_VERSION}"
         )
-    return {**content, "student_card": card}
+    return checkpoint
 
 
 def load_student(path: Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
@@ -108,11 +149,10 @@ def load_student(path: Path, *, ema: bool = False) -> tuple[StudentCard, nn.Modu
 
     With `ema`, the weights are the moving average; a checkpoint without one is refused.
     """
-    content = read_checkpoint(path)
-    if ema and "ema" not in content:
+    checkpoint = read_checkpoint(path)
+    weights = checkpoint.ema if ema else checkpoint.student
+    if weights is None:
         raise ModelError(f"checkpoint {path} has no moving average; it was trained without --ema")
-    card: StudentCard = content["student_card"]
-    weights: dict[str, Tensor] = dict(content["ema" if ema else "student"])
-    model = build_student(card)
+    model = build_student(checkpoint.card)
     models.load_weights(model, weights, f"checkpoint {path}")
-    return card, model.eval()
+    return checkpoint.card, model.eval()

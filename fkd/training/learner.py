@@ -13,7 +13,7 @@ from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
 from fkd.machine import autocast, place, upload
-from fkd.students import StudentCard
+from fkd.students import Checkpoint, StudentCard
 from fkd.training.augment import jitter, mix
 from fkd.training.average import MovingAverage
 from fkd.training.objective import distillation_loss
@@ -128,27 +128,27 @@ class Learner:
             sums = torch.stack([p.double().sum() for p in self.student.parameters()])
         return bool(torch.isfinite(sums).all())
 
-    def state(self) -> dict[str, Any]:
-        """Return all that a checkpoint needs for the next step to be the same: plain values, tensors."""
-        state: dict[str, Any] = {
-            "student": self.student.state_dict(),
+    def checkpoint(self, step: int) -> Checkpoint:
+        """Return the student after `step` steps, with all that the next step depends on."""
+        trainer: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
         }
-        state["scaler"] = self._scaler.state_dict()
+        average = None
         if self.ema is not None:
-            state["ema"] = self.ema.module.state_dict()
-            state["ema_updates"] = self.ema.updates
-        return state
+            average, trainer["ema_updates"] = self.ema.module.state_dict(), self.ema.updates
+        return Checkpoint(self._card, self.student.state_dict(), step, average, trainer=trainer)
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned; raises `FkdError` where it is of another run."""
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Take up what `checkpoint` returned; raises `FkdError` where it is of another run."""
+        trainer = checkpoint.trainer
         try:
-            self.student.load_state_dict(state["student"])
-            self._load_optimizer(state["optimizer"])
-            self._scaler.load_state_dict(state["scaler"])
+            self.student.load_state_dict(checkpoint.student)
+            self._load_optimizer(trainer["optimizer"])
+            self._scaler.load_state_dict(trainer["scaler"])
             if self.ema is not None:
-                self.ema.module.load_state_dict(state["ema"])
-                self.ema.updates = int(state["ema_updates"])
+                self.ema.module.load_state_dict(checkpoint.ema or {})
+                self.ema.updates = int(trainer["ema_updates"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise FkdError(
                 f"the checkpoint is of another student or optimizer ({error})"

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ class Record:
                     f"{self.loss:g}); the checkpoints of earlier steps are kept; try a smaller --lr or "
                     "--clip-grad 1"
                 )
-            self._run.save(done, self._course.card, self._learner.state(), evaluated=evaluated)
+            self._run.save(replace(self._learner.checkpoint(done), evaluated=evaluated))
 
     def evaluate(self, done: int) -> None:
         """Evaluate on the leading process, and keep the best."""
@@ -130,7 +130,7 @@ class Record:
                 note(f"epoch {epoch:.4g}: top-1 {own.top1:.2%}, top-5 {own.top5:.2%}{also}")
             judged = own if average is None else average
             top1 = None if judged is None else judged.top1
-            run.save_if_best(done, course.card, learner.state(), top1)
+            run.save_if_best(learner.checkpoint(done), top1)
             self._save(done)
 
     def _raise_stopped(self, done: int) -> None:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from fkd.errors import ConfigError, FkdError
 from fkd.loader import Schedule
 from fkd.machine import held, write_whole
 from fkd.progress import note
-from fkd.students import BEST, Accuracy, StudentCard, newest_checkpoint, save_checkpoint, save_last
+from fkd.students import BEST, Accuracy, Checkpoint, newest_checkpoint, save_checkpoint, save_last
 from fkd.training.metrics import METRICS, open_tracker, read_metrics
 
 CONFIG = "config.json"
@@ -37,18 +37,21 @@ class Run:
     last line of metrics, and the share of time that was spent waiting for data.
     """
 
-    def __init__(self, folder: Path, schedule: Schedule, checkpoint: dict[str, Any] | None) -> None:
+    def __init__(self, folder: Path, schedule: Schedule, checkpoint: Checkpoint | None) -> None:
         """Use `open_run`, which makes the folder or finds it."""
         self.folder = folder
         self.checkpoint = checkpoint
         self._schedule = schedule
-        known: Mapping[str, Any] = checkpoint or {"losses": [], "best": -math.inf, "loss": math.inf}
-        self._losses: list[float] = list(known["losses"])
-        self._best, self._loss = float(known["best"]), float(known["loss"])
+        self._losses: list[float] = []
+        self._loss, self._best, self._saved_step = math.inf, -math.inf, -1
+        if checkpoint is not None:
+            self._losses = list(checkpoint.losses)
+            self._loss, self._best = checkpoint.loss, checkpoint.best
+            self._saved_step = checkpoint.step
         self.speed: dict[str, float] = {}
-        self._tracker = open_tracker(folder, int((checkpoint or {"step": 0})["step"]))
+        self._tracker = open_tracker(folder, max(0, self._saved_step))
         self._restart_clock()
-        self._saved, self._saved_step = time.monotonic(), int((checkpoint or {"step": -1})["step"])
+        self._saved = time.monotonic()
 
     def log_step(self, step: int, *, loss: float, lr: float, images: int, waited: float) -> None:
         """Note a step, the images decoded for it and the seconds it waited for data.
@@ -83,26 +86,21 @@ class Run:
         """Say whether the last checkpoint is older than `minutes`; 0 turns that off."""
         return minutes > 0 and time.monotonic() - self._saved > 60 * minutes
 
-    def save(self, step: int, card: StudentCard, state: Mapping[str, Any], **more: object) -> None:
-        """Write last.pt, so that the run can go on after `step`."""
-        same_step = step == self._saved_step
-        save_last(self.folder, card, self._state(step, state, more), same_step=same_step)
-        self._saved, self._saved_step = time.monotonic(), step
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write last.pt, so that the run can go on from there."""
+        same_step = checkpoint.step == self._saved_step
+        save_last(self.folder, self._with_progress(checkpoint), same_step=same_step)
+        self._saved, self._saved_step = time.monotonic(), checkpoint.step
 
-    def save_if_best(
-        self, step: int, card: StudentCard, state: Mapping[str, Any], top1: float | None
-    ) -> None:
+    def save_if_best(self, checkpoint: Checkpoint, top1: float | None) -> None:
         """Write best.pt where this is the best yet: by top-1 or, without a val folder, by the loss."""
         score = -self._loss if top1 is None else top1
         if score >= self._best:
             self._best = score
-            save_checkpoint(self.folder / BEST, card, self._state(step, state, {"evaluated": True}))
+            save_checkpoint(self.folder / BEST, self._with_progress(checkpoint))
 
-    def _state(
-        self, step: int, state: Mapping[str, Any], more: Mapping[str, object]
-    ) -> dict[str, Any]:
-        progress = {"losses": self._losses, "best": self._best, "loss": self._loss}
-        return {"step": step, **progress, **more, **state}
+    def _with_progress(self, checkpoint: Checkpoint) -> Checkpoint:
+        return replace(checkpoint, losses=self._losses, loss=self._loss, best=self._best)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -147,7 +145,7 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
             _refuse_other_settings(folder, {**config.settings(), **about})
             _note_other_ranks(folder, about)
             checkpoint = newest_checkpoint(folder)
-            _forget_after(folder, checkpoint or {"step": 0, "evaluated": True})
+            _forget_after(folder, checkpoint)
         else:
             if config.resume:
                 note(f"{folder} holds no run yet: training starts at the beginning")
@@ -209,15 +207,16 @@ def _short(value: object) -> str:
     return text if len(text) < 60 else text[:57] + "…"
 
 
-def _forget_after(folder: Path, checkpoint: Mapping[str, Any]) -> None:
+def _forget_after(folder: Path, checkpoint: Checkpoint | None) -> None:
     """Drop the lines of what the checkpoint does not know: it is done again."""
     path = folder / METRICS
     if not path.is_file():
         return
+    step, evaluated = (0, True) if checkpoint is None else (checkpoint.step, checkpoint.evaluated)
     kept = []
     for entry in read_metrics(folder):
-        again = entry["kind"] == "eval" and not checkpoint["evaluated"]
-        if entry["step"] < checkpoint["step"] + (0 if again else 1):
+        again = entry["kind"] == "eval" and not evaluated
+        if entry["step"] < step + (0 if again else 1):
             kept.append(json.dumps(entry) + "\n")
     write_whole(path, "".join(kept).encode())
 

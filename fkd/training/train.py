@@ -13,6 +13,7 @@ from fkd.loader import Schedule, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import progress
 from fkd.store import to_json
+from fkd.students import Checkpoint
 from fkd.training.course import Course, build_learner, prepare
 from fkd.training.curves import plot_runs
 from fkd.training.learner import Learner, views_at_a_time
@@ -57,15 +58,13 @@ def _follow(course: Course, learner: Learner) -> Path:
     return course.config.out or Path("runs")
 
 
-def _fit(
-    course: Course, learner: Learner, run: Run | None, checkpoint: dict[str, object] | None
-) -> None:
+def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoint | None) -> None:
     """The training loop: one batch, one step, one line of the schedule after another."""
     config, schedule, group = course.config, course.schedule, course.group
     first = 0
     if checkpoint is not None:
-        learner.load_state(checkpoint)
-        first = int(str(checkpoint["step"]))
+        learner.load(checkpoint)
+        first = checkpoint.step
     size = schedule.batch_size
     with (
         remembered_signals() as stop,
@@ -80,7 +79,7 @@ def _fit(
         ) as bar,
     ):
         record = Record(course, learner, run, stop)
-        if checkpoint is not None and not checkpoint["evaluated"]:
+        if checkpoint is not None and not checkpoint.evaluated:
             record.evaluate(first)
         batches = student_batches(
             renderer,

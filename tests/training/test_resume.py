@@ -85,7 +85,7 @@ def test_weights_are_bit_equal_after_a_stop(shared_store, tmp_path, monkeypatch,
         train_student(config(shared_store, tmp_path / "cut", **more))
     assert stop.value.signal_number == signal.SIGTERM
     monkeypatch.setattr(Run, "log_step", log_step)
-    saved = newest_checkpoint(tmp_path / "cut")["step"]
+    saved = newest_checkpoint(tmp_path / "cut").step
     assert stop_after <= saved <= stop_after + 2
     cut = train_student(config(shared_store, tmp_path / "cut", resume=True, workers=1, **more))
     for name in ("last.pt", "best.pt"):
@@ -124,7 +124,7 @@ def newest_step(folder):
         checkpoint = newest_checkpoint(folder)
     except OSError:
         return 0
-    return 0 if checkpoint is None else checkpoint["step"]
+    return 0 if checkpoint is None else checkpoint.step
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -147,7 +147,7 @@ def test_a_signal_saves_and_says_how_to_go_on(shared_store, tmp_path, number, co
     assert last.startswith("fkd: train was stopped after step ")
     assert last.endswith(f"--resume --out {tmp_path / 'run'}")
     said = int(last.split(" step ")[1].split()[0].replace(",", ""))
-    assert newest_checkpoint(tmp_path / "run")["step"] == said
+    assert newest_checkpoint(tmp_path / "run").step == said
 
 
 @pytest.mark.parametrize(
