@@ -22,10 +22,10 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `world_size`; `keys` are shared by all of them."""
+    """This process among `num_ranks`; `keys` are shared by all of them."""
 
     rank: int
-    world_size: int
+    num_ranks: int
     local_rank: int
     keys: Store
 
@@ -34,11 +34,11 @@ class Ranks:
         """Meet the other processes that torchrun started; without torchrun, stand alone."""
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             return cls.alone()
-        keys, rank, world_size = next(iter(rendezvous("env://")))
+        keys, rank, num_ranks = next(iter(rendezvous("env://")))
         # The agents keep their store over a restart, and with it what the dead ranks had claimed.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        keys = PrefixStore(f"fkd/{attempt}/{world_size}", keys)
-        return cls(rank, world_size, int(os.environ["LOCAL_RANK"]), keys)
+        keys = PrefixStore(f"fkd/{attempt}/{num_ranks}", keys)
+        return cls(rank, num_ranks, int(os.environ["LOCAL_RANK"]), keys)
 
     @classmethod
     def alone(cls) -> "Ranks":
@@ -57,7 +57,7 @@ class Ranks:
 
     def device(self, name: str) -> str:
         """Return the `--device` of this rank: its own GPU where the user did not number one."""
-        return own_device(name, self.local_rank) if self.world_size > 1 else name
+        return own_device(name, self.local_rank) if self.num_ranks > 1 else name
 
     def once(self, key: str, work: Callable[[], Any]) -> Any:
         """Do `work` on the leading rank and return what it returned, a JSON value, on every rank."""
@@ -82,4 +82,4 @@ class Ranks:
 
     def all_finished(self) -> bool:
         """Say whether every rank has nothing left to do."""
-        return bool(self.keys.check([f"finished/{rank}" for rank in range(self.world_size)]))
+        return bool(self.keys.check([f"finished/{rank}" for rank in range(self.num_ranks)]))

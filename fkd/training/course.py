@@ -34,11 +34,11 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
     images = find_images(store, config.images)
-    schedule = plan(config, store, group.size)
+    schedule = plan(config, store, group.num_ranks)
     how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
     card = StudentCard(config.student, store.class_names(), how)
     val = find_val(config, images, store)
-    picks = group.share_result(lambda: select_crops(config.selection, store))
+    picks = group.once(lambda: select_crops(config.selection, store))
     return Course(config, store, images, val, schedule, picks, card, group)
 
 
@@ -48,7 +48,7 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
     student = build_student(card)
     if config.init not in (None, "none"):
         give_weights(student, card, config.init)
-    views = config.batch_size // course.group.size
+    views = config.batch_size // course.group.num_ranks
     fewest = views // -(-views // views_at_a_time(config, device))
     remedy = (
         "choose another --student, a larger --batch-size or --micro-batch, or another size to label"

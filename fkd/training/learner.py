@@ -110,7 +110,7 @@ class Learner:
 
     def _gradients_sent(self, last: bool) -> Any:
         """Let processes exchange gradients after the last micro-batch only."""
-        return nullcontext() if last or self._group.size == 1 else self._wrapped.no_sync()
+        return nullcontext() if last or self._group.num_ranks == 1 else self._wrapped.no_sync()
 
     def _update(self) -> None:
         clip = self._config.optim.clip_grad

@@ -29,10 +29,10 @@ _PATIENCE = timedelta(hours=4)
 
 @dataclass(frozen=True)
 class Group:
-    """This process, `rank`, among `size`."""
+    """This process, `rank`, among `num_ranks`."""
 
     rank: int = 0
-    size: int = 1
+    num_ranks: int = 1
     device: str = "auto"
 
     @property
@@ -42,19 +42,19 @@ class Group:
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
-        if self.size > 1:
+        if self.num_ranks > 1:
             dist.all_reduce(values)
         return values
 
     def share(self, value: Any) -> Any:
         """Return on every process what the leading one has: plain values and arrays."""
-        if self.size == 1:
+        if self.num_ranks == 1:
             return value
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
 
-    def share_result(self, work: Callable[[], T]) -> T:
+    def once(self, work: Callable[[], T]) -> T:
         """Return on every process what the leading one works out; what it refuses, all refuse."""
         value: T | FkdError | None = None
         if self.leads:
@@ -69,7 +69,7 @@ class Group:
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return the model with gradients averaged over all processes."""
-        if self.size == 1:
+        if self.num_ranks == 1:
             return model
         numbered = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=numbered)

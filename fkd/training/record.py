@@ -46,7 +46,7 @@ class Record:
     def note_step(self, step: Step) -> None:
         """Begin to sum up the loss of a step over all processes, and read that of the step before."""
         asked = step.loss.new_full((), float(self._stop.number))
-        self._course.group.sum(report := torch.stack([step.loss / self._course.group.size, asked]))
+        self._course.group.sum(report := torch.stack([step.loss / self._course.group.num_ranks, asked]))
         coming = Download(report=report)
         self._read()
         self._unread = step, coming
@@ -65,7 +65,7 @@ class Record:
                 "earlier steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
             )
         if self._run is not None:
-            images = len(unread.image_index) * self._course.group.size
+            images = len(unread.image_index) * self._course.group.num_ranks
             self._run.log_step(
                 unread.step + 1,
                 loss=self.loss,
@@ -117,7 +117,7 @@ class Record:
             return
         with run.paused():
             try:
-                with self._stop.at_once(course.group.size == 1):
+                with self._stop.at_once(course.group.num_ranks == 1):
                     own = _evaluate(course, learner.student)
                     average = None if learner.ema is None else _evaluate(course, learner.ema.module)
             except KeyboardInterrupt:

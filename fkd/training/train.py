@@ -42,7 +42,7 @@ def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Lear
         about = {
             "total_steps": course.schedule.total_steps,
             "store_spec": to_json(course.store.spec),
-            "num_ranks": group.size,
+            "num_ranks": group.num_ranks,
         }
         with open_run(config, course.schedule, about) as run:
             checkpoint = group.share(run.checkpoint)
@@ -89,7 +89,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
             picks=course.picks,
             first_step=first,
             rank=group.rank,
-            num_ranks=group.size,
+            num_ranks=group.num_ranks,
         )
         for step in range(first, schedule.total_steps):
             lr = rate_at(config, schedule, step)
