@@ -46,7 +46,9 @@ class Record:
     def note_step(self, step: Step) -> None:
         """Begin to sum up the loss of a step over all processes, and read that of the step before."""
         asked = step.loss.new_full((), float(self._stop.number))
-        self._course.group.sum(report := torch.stack([step.loss / self._course.group.num_ranks, asked]))
+        self._course.group.sum(
+            report := torch.stack([step.loss / self._course.group.num_ranks, asked])
+        )
         coming = Download(report=report)
         self._read()
         self._unread = step, coming
