@@ -49,17 +49,17 @@ from fkd.views import empty_views, normalize, render
 class Demo:
     """The settings of the demonstration; rates are at 1024 views and linear in the batch."""
 
-    size: int = 40
+    size: int = 48
     teacher: str = "resnet18"
-    teacher_epochs: float = 15
+    teacher_epochs: float = 20
     teacher_lr: float = 0.8
     teacher_scale: tuple[float, float] = (0.25, 1.0)
     student: str = "resnet18"
-    student_epochs: float = 9
+    student_epochs: float = 12
     student_lr: float = 0.6
     batch_size: int = 64
     weight_decay: float = 2e-4
-    num_crops: int = 9
+    num_crops: int = 12
     # As for the plain student, whose every crop is of another visit.
     crops_per_image: int = 1
     train_per_class: int = 300
@@ -139,7 +139,7 @@ def _busy_and_idle() -> tuple[int, int]:
 
 
 def label_config(demo: Demo, data: Path, out: Path, seed: int) -> LabelConfig:
-    """Build what `fkd label --teacher resnet18 --crops 9 …` builds."""
+    """Build what `fkd label --teacher resnet18 --crops 12 …` builds."""
     teacher = TeacherChoice(demo.teacher, str(out / "teacher.pt"), size=demo.size)
     return LabelConfig(
         images=data,
