@@ -2,13 +2,11 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pytest
 from helpers.processes import fkd_environment
 
 from fkd.images import list_images
@@ -18,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 PHASES = ["right", "label speed", "train speed", "loss", "worth"]
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="one check compiles")
 def test_the_rehearsal_runs_every_check_and_says_what_it_is(tmp_path):
     done = subprocess.run(
         [ROOT / "scripts" / "gpu", "--tiny", "--device", "cpu", "--out", tmp_path / "out"],
