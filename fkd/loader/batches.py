@@ -47,6 +47,12 @@ class StudentBatch(RenderedBatch):
     targets: Tensor
     image_index: NDArray[np.int64]
 
+    def to(self, device: torch.device) -> "StudentBatch":
+        """Return the batch on a device. It goes whole: a GPU would wait for a part, not in one piece."""
+        kept = {name: upload(values, device) for name, values in self.kept.items()}
+        views, targets = upload(self.views, device), upload(self.targets, device)
+        return StudentBatch(views, kept, targets, self.image_index)
+
 
 def student_batches(
     renderer: Renderer,

@@ -14,7 +14,7 @@ from fkd.loader.batches import student_batches
 from fkd.loader.labels import training_labels
 from fkd.loader.planning import open_store, plan
 from fkd.loader.selection import select_crops
-from fkd.machine import resolve_device, upload
+from fkd.machine import resolve_device
 from fkd.store import find_images
 from fkd.views import Renderer, normalize
 
@@ -77,8 +77,7 @@ class StudentLoader:
                 rank=self._rank,
                 num_ranks=self._num_ranks,
             ):
-                kept = {name: upload(values, self.device) for name, values in batch.kept.items()}
-                targets = upload(batch.targets, self.device)
-                labels = training_labels(kept, targets, spec.labels, config)
-                pixels = normalize(upload(batch.views, self.device), config.mean, config.std)
+                there = batch.to(self.device)
+                labels = training_labels(there.kept, there.targets, spec.labels, config)
+                pixels = normalize(there.views, config.mean, config.std)
                 yield pixels.contiguous(memory_format=torch.channels_last), labels

@@ -12,7 +12,7 @@ from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
-from fkd.machine import autocast, place, upload
+from fkd.machine import autocast, place
 from fkd.students import Checkpoint, StudentCard
 from fkd.training.augment import jitter, mix
 from fkd.training.average import MovingAverage
@@ -61,7 +61,7 @@ class Learner:
         a function of (seed, step, rank), so it does not matter where a run was interrupted. A GPU is
         asked for all of the step, and nothing here waits until it is done.
         """
-        batch = _on_device(batch, self.device)
+        batch = batch.to(self.device)
         key = np.random.SeedSequence((self._config.seed, step, self._group.rank))
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         rng = np.random.default_rng(key)
@@ -159,13 +159,6 @@ class Learner:
         pairs = zip(state["param_groups"], self.optimizer.param_groups, strict=True)
         groups = [{**saved, "fused": own["fused"]} for saved, own in pairs]
         self.optimizer.load_state_dict({**state, "param_groups": groups})
-
-
-def _on_device(batch: StudentBatch, device: torch.device) -> StudentBatch:
-    """Bring a batch to the device whole: a part is not in one piece, and a GPU would wait for it."""
-    kept = {name: upload(values, device) for name, values in batch.kept.items()}
-    views, targets = upload(batch.views, device), upload(batch.targets, device)
-    return StudentBatch(views, kept, targets, batch.image_index)
 
 
 def views_at_a_time(config: TrainConfig, device: torch.device) -> int:
