@@ -134,6 +134,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
     try:
         content = models.read_file(path)
+        if not isinstance(content, Mapping):  # a tensor, asked for a key, warns before it fails
+            raise TypeError(f"{type(content).__name__} has no keys")
         version, checkpoint = content["checkpoint_version"], Checkpoint.of(content)
     except Exception as error:  # reading fails in a dozen ways on a file that is not a checkpoint
         raise ModelError(f"checkpoint {path}: not a checkpoint of fkd train") from error
