@@ -34,7 +34,7 @@ from fkd.images import dataset_root, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.loader import Schedule, student_batches
 from fkd.progress import progress
-from fkd.views import Renderer, empty_views, render
+from fkd.views import RenderPool, empty_views, render
 
 BATCH = 256
 READY = 5  # batches that pass before the clock starts: the queue is then as it stays
@@ -159,8 +159,8 @@ def fkd_round(store: LabelStore, visits: int, m: int, workers: int) -> Callable[
     steps = max(1, visits * m // BATCH)
 
     def one_round() -> float:
-        with Renderer(workers) as renderer:
-            batches = student_batches(renderer, store, images, schedule)
+        with RenderPool(workers) as pool:
+            batches = student_batches(pool, store, images, schedule)
             for _ in range(READY):
                 next(batches)
             began = time.perf_counter()

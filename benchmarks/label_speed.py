@@ -27,11 +27,11 @@ from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import AMPS, Amp
 from fkd.images import ImageList, list_images
 from fkd.images.scenes import Scenes, render_dataset
-from fkd.labelling import Ranks, describe, label_blocks, teacher_batches
+from fkd.labelling import Ranks, label_blocks, new_spec, teacher_batches
 from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import Renderer
+from fkd.views import RenderPool
 
 CROPS = 8
 
@@ -114,17 +114,17 @@ def batches_in_memory(
     config: LabelConfig, images: ImageList, teachers: Ensemble
 ) -> list[tuple[torch.Tensor, int]]:
     """Return the views that `fkd label` renders, uint8 [B, 3, S, S], with the count that is used."""
-    with Renderer(config.workers, teachers.device) as renderer:
+    with RenderPool(config.workers, teachers.device) as pool:
         return [
             (batch.views[0], batch.num_views)
             for batch in teacher_batches(
-                renderer,
+                pool,
                 images,
                 range(len(images)),
                 config.views,
                 config.num_crops,
                 config.batch_size,
-                teachers.renderings,
+                teachers.view_formats,
             )
         ]
 
@@ -145,7 +145,7 @@ def label_seconds(config: LabelConfig, images: ImageList, teachers: Ensemble) ->
     """Time `fkd label` from the first image read to the last block sealed."""
     with tempfile.TemporaryDirectory() as folder:
         config = replace(config, out=Path(folder) / "labels.zarr")
-        spec = describe(config, images, teachers)
+        spec = new_spec(config, images, teachers)
         targets = teachers.classes.target_of[images.targets]
         store = LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
         began = time.perf_counter()
@@ -185,7 +185,7 @@ def label_for_memory(folder: Path) -> None:
     )
     images = list_images(folder / "train")
     teachers = load_teachers(config.teachers, images.classes, torch.device("cpu"))
-    spec = describe(config, images, teachers)
+    spec = new_spec(config, images, teachers)
     store = LabelStore.create(
         config.out, spec, images, teachers.classes.target_of[images.targets], teachers.classes.names
     )

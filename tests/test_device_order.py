@@ -27,7 +27,7 @@ from fkd.training import Group, Learner
 from fkd.training import processes as group_module
 from fkd.training.average import MovingAverage
 from fkd.training.optimizer import build_optimizer
-from fkd.views import CropTable, Renderer, render_table
+from fkd.views import CropTable, RenderPool, render_table
 from fkd.views.render_device import _taps
 
 META = torch.device("meta")
@@ -141,15 +141,15 @@ def test_photos_too_large_to_send_are_rendered_by_threads_for_a_device(
 ):
     images = list_images(shared_folder / "train")
     schedule = Schedule(18, 6, 2, 12, epochs=2, seed=0, stagger=apart)
-    with Renderer(2) as renderer:
-        expected = list(student_batches(renderer, shared_store, images, schedule))
+    with RenderPool(2) as pool:
+        expected = list(student_batches(pool, shared_store, images, schedule))
     monkeypatch.setattr("fkd.loader.batches._PACKED_BYTES", 0)
     uploads = []
     monkeypatch.setattr(
         "fkd.loader.batches.upload", lambda views, device: uploads.append(device) or views
     )
-    with Renderer(2, META, "device") as renderer:
-        found = list(student_batches(renderer, shared_store, images, schedule))
+    with RenderPool(2, META, "device") as pool:
+        found = list(student_batches(pool, shared_store, images, schedule))
     assert len(found) == 3
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one.views, other.views)
@@ -355,6 +355,6 @@ def test_a_device_without_memory_for_the_views_is_a_line(
     )  # fmt: skip
     with pytest.raises(FkdError, match=r"out of memory on cpu at step 1 .*--micro-batch"):
         train_student(config)
-    monkeypatch.setattr("fkd.labelling.batches.render_image", full)
+    monkeypatch.setattr("fkd.labelling.batches.render_views_on_device", full)
     with pytest.raises(FkdError, match="--batch-size below 32, or --amp bf16"):
         label_images(label_config(shared_folder, tmp_path / "s.zarr", render="device"))

@@ -229,7 +229,7 @@ def test_no_damaged_file_of_a_store_is_trained_on(whole, images, damage):
     assert refused > 0.9 * len(files)
 
 
-def test_two_labelers_on_one_store(server, whole, images):
+def test_two_labellers_on_one_store(server, whole, images):
     """The second is turned away while the first is at work, and nothing is labelled twice or wrongly."""
     processes = [server.Process(target=run_cli, args=(images, LABEL)) for _ in range(3)]
     for process in processes:

@@ -13,7 +13,7 @@ from fkd import FkdError, Scheme, TeacherChoice, TrainConfig, label_images, trai
 from fkd.cli import main
 from fkd.images import list_images
 from fkd.loader import Schedule, student_batches
-from fkd.views import Renderer
+from fkd.views import RenderPool
 
 LABEL = ["label", "--teacher", "resnet18", "--teacher-weights", "none", "--size", 32]
 LABEL += ["--crops", 2, "--device", "cpu"]
@@ -49,8 +49,8 @@ def test_a_student_never_meets_an_unusable_image(image_folder, tmp_path):
     store = label_images(label_config(image_folder, tmp_path / "s.zarr", max_bad=0.1))
     images = list_images(image_folder / "train")
     schedule = Schedule(17, 6, crops_per_image=2, batch_size=34, epochs=4, seed=0)
-    with Renderer(2) as renderer:
-        batches = list(student_batches(renderer, store, images, schedule))
+    with RenderPool(2) as pool:
+        batches = list(student_batches(pool, store, images, schedule))
     unusable = images.paths.index("square/002.jpg")
     for batch in batches:
         assert sorted(batch.image_index.tolist()) == [i for i in range(18) if i != unusable]

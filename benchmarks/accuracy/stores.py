@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice
-from fkd.config import Amp, Engine, Rendering
+from fkd.config import Amp, Engine, ViewFormat
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode
 from fkd.labels import quantize
@@ -104,7 +104,7 @@ def drawn_visits(num_images: int, crops: int, visits: int, m: int) -> NDArray[np
 
 def once_per_image(images: ImageList, teacher: Teacher) -> Tensor:
     """Return what the teacher says of each whole image, f32 [N, C]: the mistake that FKD corrects."""
-    views = _whole_images(images, teacher.preprocessing.rendering)
+    views = _whole_images(images, teacher.preprocessing.view_format)
     return torch.cat([teacher.probs(batch, len(batch), 1.0).cpu() for batch in views])
 
 
@@ -117,7 +117,7 @@ def label_maps(images: ImageList, choice: TeacherChoice, size: int) -> Tensor:
     device, maps = resolve_device("auto"), []
     source = open_source(choice, len(images.classes), device)
     mapper, how = LabelMapper.of(choice.name, source), source.preprocessing
-    for views in _whole_images(images, Rendering(size, how.interpolation)):
+    for views in _whole_images(images, ViewFormat(size, how.interpolation)):
         with torch.inference_mode():
             maps.append(mapper(normalize(views.to(device), how.mean, how.std)).cpu())
     return torch.cat(maps)
@@ -196,7 +196,7 @@ def load_teacher(choice: TeacherChoice, images: ImageList, amp: Amp = "off") -> 
     return load_teachers([choice], images.classes, device, Engine(amp)).teachers[0]
 
 
-def _whole_images(images: ImageList, how: Rendering, batch_size: int = 64) -> Iterator[Tensor]:
+def _whole_images(images: ImageList, how: ViewFormat, batch_size: int = 64) -> Iterator[Tensor]:
     """Yield all of each image in order, as one view each, u8 [B, 3, S, S]."""
     with ThreadPoolExecutor(2) as pool:
         starts = range(0, len(images), batch_size)
@@ -207,7 +207,7 @@ def _whole_images(images: ImageList, how: Rendering, batch_size: int = 64) -> It
             yield views
 
 
-def _draw_whole(images: ImageList, how: Rendering, image_index: int, view: Tensor) -> None:
+def _draw_whole(images: ImageList, how: ViewFormat, image_index: int, view: Tensor) -> None:
     try:
         pixels = decode(images.file(image_index))
     except DecodeError:  # the store knows it, and nobody is trained on it

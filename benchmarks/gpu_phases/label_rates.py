@@ -14,7 +14,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import Render
 from fkd.images import ImageList, list_images
-from fkd.labelling import Ranks, describe, label_blocks
+from fkd.labelling import Ranks, label_blocks, new_spec
 from fkd.teachers import Ensemble, load_teachers
 
 from .findings import Finding, Setting
@@ -109,7 +109,7 @@ def _label_rate(
 ) -> float:
     with tempfile.TemporaryDirectory() as name:
         config = replace(config, out=Path(name) / "labels.zarr", render=by, workers=workers)
-        spec = describe(config, images, teachers)
+        spec = new_spec(config, images, teachers)
         targets = teachers.classes.target_of[images.targets]
         store = LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
         watched = _Watched(0, 1, 0, HashStore())

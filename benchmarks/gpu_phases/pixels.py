@@ -13,7 +13,7 @@ from fkd.labels import quantize
 from fkd.loader import Schedule, student_batches
 from fkd.store import LabelStore
 from fkd.teachers import load_teachers
-from fkd.views import CropTable, Renderer, empty_views, render, render_table, sample_views
+from fkd.views import CropTable, RenderPool, empty_views, render, render_table, sample_views
 from fkd.views.render_device import _taps
 
 from .findings import Finding, Setting
@@ -91,8 +91,8 @@ def batches_of_a_student(setting: Setting) -> Iterator[Finding]:
     for name, (by, most) in kinds.items():
         views._PACKED_BYTES = most
         try:
-            with Renderer(2, setting.device, by) as renderer:
-                batches = list(student_batches(renderer, store, images, schedule))
+            with RenderPool(2, setting.device, by) as pool:
+                batches = list(student_batches(pool, store, images, schedule))
         finally:
             views._PACKED_BYTES = packed
         seen[name] = [(b.views.cpu(), b.targets.cpu()) for b in batches]

@@ -16,12 +16,12 @@ from train_speed import Batch, pipeline
 from fkd import Engine, LabelStore, TeacherChoice, TrainConfig
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from fkd.images import list_images
-from fkd.loader import StudentBatch, plan, student_batches
+from fkd.loader import StudentBatch, plan_steps, student_batches
 from fkd.machine import Download
 from fkd.students import StudentCard, build_student
 from fkd.teachers import Teacher, load_teachers
 from fkd.training import Group, Learner
-from fkd.views import Renderer, empty_views
+from fkd.views import RenderPool, empty_views
 
 from .findings import Finding, Setting
 from .small_models import SMALL_STUDENT
@@ -61,10 +61,10 @@ def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
         if setting.left < (0 if setting.tiny else 8):
             return
         free, _ = _rate(setting, learner, alone, one.batch_size)
-        with Renderer(workers, setting.device, by) as renderer:  # type: ignore[arg-type]
-            schedule = plan(_config(setting, store, student, m), store, 1)
+        with RenderPool(workers, setting.device, by) as pool:  # type: ignore[arg-type]
+            schedule = plan_steps(_config(setting, store, student, m), store, 1)
             images = list_images(_root(setting))
-            batches = student_batches(renderer, store, images, schedule)
+            batches = student_batches(pool, store, images, schedule)
             rate, waits = _rate(setting, learner, batches, one.batch_size)
             batches.close()  # type: ignore[attr-defined]
         aimed = setting.on_cuda and m == 4 and workers == 2

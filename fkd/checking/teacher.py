@@ -15,7 +15,7 @@ from fkd.labels import SoftLabels, divergence, quantize
 from fkd.progress import progress
 from fkd.store import LabelledImages, LabelStore
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import Renderer, empty_views, render_views
+from fkd.views import RenderPool, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
 _BATCH = 64
@@ -98,11 +98,11 @@ def ask_again(
     kl: list[Tensor] = []
     agrees: list[Tensor] = []
     with (
-        Renderer(workers, teachers.device) as renderer,
+        RenderPool(workers, teachers.device) as pool,
         progress(None, "ask the teacher", unit="view", total=total) as bar,
     ):
         for some in picked:
-            views = _render(renderer, files, some, teachers)
+            views = _render(pool, files, some, teachers)
             probs = teachers.probs(views, len(some.crops), spec.temperature)
             asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
             today, then = (spec.labels.restore(kept) for kept in (asked, some.kept))
@@ -179,18 +179,18 @@ def _pick(
 
 
 def _render(
-    renderer: Renderer, files: LabelledImages, some: _Picked, teachers: Ensemble
+    pool: RenderPool, files: LabelledImages, some: _Picked, teachers: Ensemble
 ) -> list[Tensor]:
-    """Render stored views once for each rendering that the teachers want."""
-    views = [empty_views(len(some.crops), how.size) for how in teachers.renderings]
+    """Render stored views once for each view format that the teachers want."""
+    views = [empty_views(len(some.crops), format.size) for format in teachers.view_formats]
 
     def draw(row: int) -> None:
         pixels = files.decode(int(some.images[row]), some.size[row])
-        for how, batch in zip(teachers.renderings, views, strict=True):
+        for format, batch in zip(teachers.view_formats, views, strict=True):
             rows = slice(row, row + 1)
-            render_views(pixels, some.box[rows], some.flip[rows], batch[rows], how.interpolation)
+            render_views(pixels, some.box[rows], some.flip[rows], batch[rows], format.interpolation)
 
-    list(renderer.pool.map(draw, range(len(some.crops))))
+    list(pool.threads.map(draw, range(len(some.crops))))
     return views
 
 

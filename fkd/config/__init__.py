@@ -24,7 +24,7 @@ from fkd.config.pack import Bound, PackConfig
 from fkd.config.scheme import Scheme
 from fkd.config.show import ShowConfig
 from fkd.config.train import RECIPES, TrainConfig
-from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Rendering, ViewPolicy
+from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, ViewFormat, ViewPolicy
 
 __all__ = [
     "AMPS",
@@ -54,13 +54,13 @@ __all__ = [
     "PackConfig",
     "Preprocessing",
     "Render",
-    "Rendering",
     "Scheme",
     "Selection",
     "ShowConfig",
     "TeacherChoice",
     "TrainConfig",
     "Triple",
+    "ViewFormat",
     "ViewPolicy",
     "check_count",
 ]

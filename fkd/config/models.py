@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from fkd.config.checks import MAX_SIZE, as_paths, check_choice, check_count, check_range
-from fkd.config.views import INTERPOLATIONS, Interpolation, Rendering
+from fkd.config.views import INTERPOLATIONS, Interpolation, ViewFormat
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,9 +38,9 @@ class Preprocessing:
         check_choice("--interpolation", self.interpolation, INTERPOLATIONS)
 
     @property
-    def rendering(self) -> Rendering:
+    def view_format(self) -> ViewFormat:
         """The part that makes pixels; the rest is arithmetic on the device."""
-        return Rendering(self.size, self.interpolation)
+        return ViewFormat(self.size, self.interpolation)
 
 
 @dataclass(frozen=True)

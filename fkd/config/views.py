@@ -13,8 +13,8 @@ RENDERS: tuple[Render, ...] = ("auto", "cpu", "device")
 
 
 @dataclass(frozen=True)
-class Rendering:
-    """How a crop becomes a square view: its side in pixels, and the resampling."""
+class ViewFormat:
+    """The pixels of a view: `size` is the side of the square, in pixels; how it is resampled to that."""
 
     size: int
     interpolation: Interpolation

@@ -130,7 +130,7 @@ def fingerprint(paths: list[str], num_bytes: NDArray[np.int64]) -> str:
     return "sha256:" + digest.hexdigest()
 
 
-def first_difference(
+def changed_image(
     stored_paths: list[str], stored_bytes: NDArray[np.int64], images: ImageList
 ) -> str | None:
     """Say where a folder first differs from the list that was labelled, or None where it does not."""

@@ -32,7 +32,7 @@ def prepare(config: PackConfig) -> None:
             with alone(out):
                 _clear(out)
         elif made is not None:
-            _refuse_other_settings(out, made, wanted)
+            _refuse_another_copy(out, made, wanted)
             return
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -76,7 +76,7 @@ def _read_settings(out: Path) -> dict[str, Any] | None:
     )
 
 
-def _refuse_other_settings(out: Path, made: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_another_copy(out: Path, made: dict[str, Any], wanted: dict[str, Any]) -> None:
     for had, has in zip(_in_words(made), _in_words(wanted), strict=True):
         if had != has:
             raise ImagesError(

@@ -7,14 +7,14 @@ store. `estimate_run` says beforehand how long that takes.
 from fkd.labelling.batches import teacher_batches
 from fkd.labelling.estimate import estimate_run
 from fkd.labelling.label import label_blocks, label_images
-from fkd.labelling.opening import describe
+from fkd.labelling.opening import new_spec
 from fkd.labelling.processes import Ranks
 
 __all__ = [
     "Ranks",
-    "describe",
     "estimate_run",
     "label_blocks",
     "label_images",
+    "new_spec",
     "teacher_batches",
 ]

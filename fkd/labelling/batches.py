@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from fkd.config import Rendering, ViewPolicy
+from fkd.config import ViewFormat, ViewPolicy
 from fkd.errors import DecodeError
 from fkd.images import ImageList, content_hash, decode, inspect
 from fkd.machine import page_locked, upload
@@ -16,10 +16,10 @@ from fkd.views import (
     Boxes,
     Flips,
     RenderedBatch,
-    Renderer,
+    RenderPool,
     ahead,
-    render_image,
     render_views,
+    render_views_on_device,
     sample_views,
 )
 
@@ -57,7 +57,7 @@ class Strip:
 class TeacherBatch(RenderedBatch):
     """Views for the teachers: whose they are, and the images that begin in this batch.
 
-    `views` are uint8 [B, 3, S, S], once for each rendering that was asked for.
+    `views` are uint8 [B, 3, S, S], once for each of the `view_formats`.
     """
 
     views: list[Tensor]
@@ -71,21 +71,21 @@ class TeacherBatch(RenderedBatch):
 
 
 def teacher_batches(
-    renderer: Renderer,
+    pool: RenderPool,
     images: ImageList,
     indices: Iterable[int],
     policy: ViewPolicy,
     num_crops: int,
     batch_size: int,
-    renderings: Sequence[Rendering],
+    view_formats: Sequence[ViewFormat],
 ) -> Iterator[TeacherBatch]:
     """Yield stage 1's input: all M views of the images, in order, in batches filled across images."""
-    drawn = _draw(renderer, images, indices, policy, num_crops)
-    return ahead(_fill(renderer, drawn, num_crops, batch_size, renderings))
+    drawn = _draw(pool, images, indices, policy, num_crops)
+    return ahead(_fill(pool, drawn, num_crops, batch_size, view_formats))
 
 
 def _draw(
-    renderer: Renderer,
+    pool: RenderPool,
     images: ImageList,
     indices: Iterable[int],
     policy: ViewPolicy,
@@ -104,48 +104,51 @@ def _draw(
         height, width = pixels.shape[-2:]
         boxes, flips = sample_views(policy, image_index, num_crops, height, width)
         drawn = DrawnImage(image_index, boxes, flips, (height, width), content_hash(encoded))
-        if renderer.on_device:
-            pixels = page_locked(pixels, renderer.device)
+        if pool.on_device:
+            pixels = page_locked(pixels, pool.device)
         return drawn, pixels
 
     queue: deque[Future[tuple[DrawnImage, Tensor | None]]] = deque()
     for image_index in indices:
-        queue.append(renderer.pool.submit(draw, image_index))
-        if len(queue) > renderer.workers:
+        queue.append(pool.submit(draw, image_index))
+        if len(queue) > pool.workers:
             yield queue.popleft().result()
     while queue:
         yield queue.popleft().result()
 
 
 def _fill(
-    renderer: Renderer,
+    pool: RenderPool,
     drawn: Iterator[tuple[DrawnImage, Tensor | None]],
     num_crops: int,
     batch_size: int,
-    renderings: Sequence[Rendering],
+    view_formats: Sequence[ViewFormat],
 ) -> Iterator[TeacherBatch]:
     def empty() -> TeacherBatch:
-        on_device = renderer.on_device
-        views = [renderer.views(batch_size, how.size, on_device=on_device) for how in renderings]
+        on_device = pool.on_device
+        views = [
+            pool.empty_views(batch_size, format.size, on_device=on_device)
+            for format in view_formats
+        ]
         return TeacherBatch(views)
 
-    longest = batch_size if renderer.on_device else _STRIP
+    longest = batch_size if pool.on_device else _STRIP
     batch, row = empty(), 0
     for image, pixels in drawn:
         batch.begun.append(image)
         crop = 0
-        if pixels is not None and renderer.on_device:
-            pixels = upload(pixels, renderer.device)
+        if pixels is not None and pool.on_device:
+            pixels = upload(pixels, pool.device)
         while pixels is not None and crop < num_crops:
             count = min(longest, num_crops - crop, batch_size - row)
             crops, rows = slice(crop, crop + count), slice(row, row + count)
             batch.strips.append(Strip(image.image_index, crop, row, count))
-            for how, views in zip(renderings, batch.views, strict=True):
+            for format, views in zip(view_formats, batch.views, strict=True):
                 drawing = pixels, image.boxes[crops], image.flips[crops], views[rows]
-                if renderer.on_device:
-                    render_image(*drawing, how.interpolation)
+                if pool.on_device:
+                    render_views_on_device(*drawing, format.interpolation)
                 else:
-                    todo = renderer.pool.submit(render_views, *drawing, how.interpolation)
+                    todo = pool.submit(render_views, *drawing, format.interpolation)
                     batch.pending.append(todo)
             row, crop = row + count, crop + count
             if row == batch_size:

@@ -12,7 +12,7 @@ from fkd.config import LabelConfig
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList, dataset_root, decode, list_images
 from fkd.labelling.label import label_blocks
-from fkd.labelling.opening import describe
+from fkd.labelling.opening import new_spec
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
@@ -91,7 +91,7 @@ def _label_sample(
     sample = _choose(images, chosen)
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
         small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
-        spec = describe(small, sample, teachers)
+        spec = new_spec(small, sample, teachers)
         targets = teachers.classes.target_of[sample.targets]
         store = LabelStore.create(small.out, spec, sample, targets, teachers.classes.names)
         began = time.perf_counter()

@@ -13,14 +13,14 @@ from fkd.images import ImageList, dataset_root, list_images
 from fkd.labelling.answers import answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches
-from fkd.labelling.opening import describe, held_store, refuse_nested
+from fkd.labelling.opening import held_store, new_spec, refuse_nested
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, progress
 from fkd.store import LabelStore, StoreSpec
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import Renderer
+from fkd.views import RenderPool
 
 
 def label_images(config: LabelConfig) -> LabelStore:
@@ -39,7 +39,7 @@ def label_images(config: LabelConfig) -> LabelStore:
     images = list_images(root)
     with device_memory("choose a device with room for the teachers"):
         teachers = load_teachers(config.teachers, images.classes, device, config.engine)
-    spec = describe(config, images, teachers)
+    spec = new_spec(config, images, teachers)
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
     with held_store(config, ranks, spec, images, teachers) as store:
         pending = ranks.once("pending", store.pending_blocks)
@@ -82,7 +82,7 @@ def label_blocks(
     indices = (i for block in ranks.claim(pending) for i in spec.block_range(block))
     assembler = Assembler(spec, _BadImages(config, spec, ranks, store.num_bad()))
     with (
-        Renderer(config.workers, teachers.device, config.render) as renderer,
+        RenderPool(config.workers, teachers.device, config.render) as pool,
         ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer,
         progress(
             None,
@@ -94,13 +94,13 @@ def label_blocks(
         ) as bar,
     ):
         batches = teacher_batches(
-            renderer,
+            pool,
             images,
             indices,
             config.views,
             spec.num_crops,
             config.batch_size,
-            teachers.renderings,
+            teachers.view_formats,
         )
         written: Future[None] | None = None
         for batch, kept in answers(teachers, batches, config, images):

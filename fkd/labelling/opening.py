@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fkd.config import LabelConfig
 from fkd.errors import ImagesError, StoreError
-from fkd.images import ImageList, fingerprint, first_difference
+from fkd.images import ImageList, changed_image, fingerprint
 from fkd.labelling.processes import Ranks
 from fkd.machine import held
 from fkd.progress import note
@@ -26,7 +26,7 @@ from fkd.teachers import Ensemble
 from fkd.views import RENDERER, SAMPLER
 
 
-def describe(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
+def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
     """Put into the store's attributes all that a reader needs to read, and to refuse."""
     first = teachers.teachers[0].preprocessing
     return plan_spec(
@@ -58,7 +58,7 @@ def describe(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
 def held_store(
     config: LabelConfig, ranks: Ranks, spec: StoreSpec, images: ImageList, teachers: Ensemble
 ) -> Iterator[LabelStore]:
-    """Create or open the store on the leading rank and keep other labelers away from it."""
+    """Create or open the store on the leading rank and keep other labellers away from it."""
     if not ranks.leads:
         ranks.once("created", lambda: None)
         yield LabelStore.open(config.out, writable=True)
@@ -66,7 +66,7 @@ def held_store(
     _create(config, spec, images, teachers)
     store = LabelStore.open(config.out, writable=True)
     store.require_lists()
-    _refuse_other_settings(config, store, spec, images)
+    _refuse_another_labelling(config, store, spec, images)
     changed = drift(store.spec, config.out)
     if changed:
         note(f"warning: {changed}; --overwrite labels all images anew")
@@ -105,11 +105,11 @@ def refuse_nested(out: Path, root: Path) -> None:
         )
 
 
-def _refuse_other_settings(
+def _refuse_another_labelling(
     config: LabelConfig, store: LabelStore, spec: StoreSpec, images: ImageList
 ) -> None:
     if store.spec.fingerprint != spec.fingerprint:
-        changed = first_difference(store.image_paths(), store.num_bytes(), images)
+        changed = changed_image(store.image_paths(), store.num_bytes(), images)
         raise ImagesError(
             f"{config.out} was made from other images than {images.root} holds now: {changed}; "
             "restore them, or use --out for another store or --overwrite to start anew"

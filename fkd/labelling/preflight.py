@@ -14,7 +14,7 @@ from fkd.config import LabelConfig, Preprocessing
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.teachers import Ensemble, Teacher
-from fkd.views import Renderer, evaluation_batches
+from fkd.views import RenderPool, evaluation_batches
 
 # Images that are looked at: a hundredth of the run's views, within these bounds.
 _LEAST, _MOST = 64, 256
@@ -75,8 +75,8 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
     hits = seen = 0
     # Batches of these sizes come once; compiling the teacher for them would take longer than the look.
-    with Renderer(config.workers) as renderer, torch.compiler.set_stance("force_eager"):
-        for batch in evaluation_batches(renderer, images, chosen, _BATCH, teacher.preprocessing):
+    with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
+        for batch in evaluation_batches(pool, images, chosen, _BATCH, teacher.preprocessing):
             said = teacher.probs(batch.views, len(batch.views), config.temperature).argmax(1).cpu()
             wanted = teacher.class_map.target_of[batch.targets.numpy()]
             usable = batch.usable.numpy()

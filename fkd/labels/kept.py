@@ -94,7 +94,7 @@ class KeptLabels:
         return None
 
     def disordered(self, kept: Arrays) -> NDArray[np.bool_]:
-        """Say of each label, bool [n, m], whether it is one that no labeler writes.
+        """Say of each label, bool [n, m], whether it is one that no labeller writes.
 
         Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.
         Such labels can be read; `fkd check` tells of them.

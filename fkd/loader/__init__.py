@@ -8,7 +8,7 @@ from fkd.loader.batches import StudentBatch, student_batches
 from fkd.loader.labels import training_labels
 from fkd.loader.loader import StudentLoader
 from fkd.loader.picks import Picks
-from fkd.loader.planning import open_store, plan
+from fkd.loader.planning import open_store, plan_steps
 from fkd.loader.schedule import Schedule
 from fkd.loader.selection import select_crops
 
@@ -18,7 +18,7 @@ __all__ = [
     "StudentBatch",
     "StudentLoader",
     "open_store",
-    "plan",
+    "plan_steps",
     "select_crops",
     "student_batches",
     "training_labels",

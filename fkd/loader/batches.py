@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Rendering
+from fkd.config import ViewFormat
 from fkd.images import ImageList
 from fkd.labels import Quantized
 from fkd.loader.picks import Bools, PickedVisits, Picks, whole_visits
-from fkd.loader.prefetch import SlabReader
+from fkd.loader.prefetch import SlabPrefetcher
 from fkd.loader.schedule import Schedule
 from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
@@ -22,7 +22,7 @@ from fkd.views import (
     CropTable,
     Flips,
     RenderedBatch,
-    Renderer,
+    RenderPool,
     ahead,
     render_table,
     render_views,
@@ -55,7 +55,7 @@ class StudentBatch(RenderedBatch):
 
 
 def student_batches(
-    renderer: Renderer,
+    pool: RenderPool,
     store: LabelStore,
     images: ImageList,
     schedule: Schedule,
@@ -71,9 +71,9 @@ def student_batches(
     batch or are dealt to m of them. A rank gets its share of each step. What a step holds is a function
     of schedule and picks alone, so a run may be continued from any step.
     """
-    labelled, slabs = store.labelled_images(), SlabReader(renderer.pool, store, schedule)
+    labelled, slabs = store.labelled_images(), SlabPrefetcher(pool.threads, store, schedule)
     files = LabelledImages(images, store.content_hashes())
-    how = Rendering(store.spec.size, store.spec.interpolation)
+    how = ViewFormat(store.spec.size, store.spec.interpolation)
     shares = schedule.crops_per_image if schedule.apart else 1
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
@@ -87,10 +87,10 @@ def student_batches(
             visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
             crops = _Crops.of(visited, Slab.concatenate(rows), picked, shares)
-            yield _visit(renderer, files, crops, how)
+            yield _visit(pool, files, crops, how)
 
     def join(decoded: list[StudentBatch]) -> StudentBatch:
-        return _join(decoded, renderer.device)
+        return _join(decoded, pool.device)
 
     decoded = ahead(submitted())
     return dealt(decoded, schedule, join) if schedule.apart else decoded
@@ -148,23 +148,21 @@ class _Crops:
         return pixels
 
 
-def _visit(
-    renderer: Renderer, files: LabelledImages, crops: _Crops, how: Rendering
-) -> StudentBatch:
+def _visit(pool: RenderPool, files: LabelledImages, crops: _Crops, how: ViewFormat) -> StudentBatch:
     """Submit the rendering of one batch."""
     batch = StudentBatch(torch.empty(0), crops.kept, crops.targets, crops.visited)
-    if renderer.on_device and 3 * crops.num_pixels.sum() <= _PACKED_BYTES:
-        _render_on_device(renderer, batch, files, crops, how)
+    if pool.on_device and 3 * crops.num_pixels.sum() <= _PACKED_BYTES:
+        _render_on_device(pool, batch, files, crops, how)
     else:
-        _render_in_threads(renderer, batch, files, crops, how)
+        _render_in_threads(pool, batch, files, crops, how)
     return batch
 
 
 def _render_in_threads(
-    renderer: Renderer, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: Rendering
+    pool: RenderPool, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: ViewFormat
 ) -> None:
     """Let threads decode, and render straight into the batch."""
-    views = batch.views = renderer.views(len(crops.box), how.size)
+    views = batch.views = pool.empty_views(len(crops.box), how.size)
     by_image = np.argsort(crops.image, kind="stable")
     rows_of = np.split(by_image, np.bincount(crops.image, minlength=len(crops.visited)).cumsum())
 
@@ -175,18 +173,16 @@ def _render_in_threads(
             out = [views[row] for row in rows.tolist()]
             render_views(pixels, crops.box[rows], crops.flip[rows], out, how.interpolation)
 
-    batch.pending += [
-        renderer.pool.submit(fill, few) for few in renderer.share_out(len(crops.visited))
-    ]
+    batch.pending += [pool.submit(fill, few) for few in pool.share_out(len(crops.visited))]
 
 
 def _render_on_device(
-    renderer: Renderer, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: Rendering
+    pool: RenderPool, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: ViewFormat
 ) -> None:
     """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
     stop = crops.num_pixels.cumsum()
     first = stop - crops.num_pixels
-    packed = renderer.pixels(int(stop[-1]))
+    packed = pool.empty_pixels(int(stop[-1]))
 
     def fill(few: range) -> None:
         for n in few:
@@ -197,10 +193,8 @@ def _render_on_device(
         table = CropTable(
             first[crops.image], crops.sides[crops.image, 1], crops.box.astype(np.int64), crops.flip
         )
-        pixels = upload(packed, renderer.device)
+        pixels = upload(packed, pool.device)
         batch.views = render_table(pixels, table, how.size, how.interpolation)
 
-    batch.pending += [
-        renderer.pool.submit(fill, few) for few in renderer.share_out(len(crops.visited))
-    ]
+    batch.pending += [pool.submit(fill, few) for few in pool.share_out(len(crops.visited))]
     batch.finish = finish

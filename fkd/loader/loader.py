@@ -12,11 +12,11 @@ from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
 from fkd.loader.batches import student_batches
 from fkd.loader.labels import training_labels
-from fkd.loader.planning import open_store, plan
+from fkd.loader.planning import open_store, plan_steps
 from fkd.loader.selection import select_crops
 from fkd.machine import resolve_device
 from fkd.store import find_images
-from fkd.views import Renderer, normalize
+from fkd.views import RenderPool, normalize
 
 
 class StudentLoader:
@@ -49,7 +49,7 @@ class StudentLoader:
         self._store = open_store(config)
         self._images = find_images(self._store, config.images)
         self.device = resolve_device(config.device)
-        self.schedule = plan(config, self._store, num_ranks)
+        self.schedule = plan_steps(config, self._store, num_ranks)
         self._picks = select_crops(config.selection, self._store)
 
     @property
@@ -66,9 +66,9 @@ class StudentLoader:
     def batches(self, first_step: int = 0) -> Iterator[tuple[Tensor, SoftLabels]]:
         """Yield the batches from a step on: a loop that was stopped goes on with the same ones."""
         config, spec = self._config, self._store.spec
-        with Renderer(config.workers, self.device, config.render) as renderer:
+        with RenderPool(config.workers, self.device, config.render) as pool:
             for batch in student_batches(
-                renderer,
+                pool,
                 self._store,
                 self._images,
                 self.schedule,

@@ -38,7 +38,7 @@ def open_store(config: LoaderConfig) -> LabelStore:
     return store
 
 
-def plan(config: LoaderConfig, store: LabelStore, num_ranks: int) -> Schedule:
+def plan_steps(config: LoaderConfig, store: LabelStore, num_ranks: int) -> Schedule:
     """Return the schedule of a run; refuse a batch that the run or its processes cannot have."""
     schedule = Schedule(
         num_images=len(store.labelled_images()),

@@ -13,7 +13,7 @@ from fkd.store import LabelStore, Slab
 _CROPS_AT_ONCE = 2**18
 
 
-class SlabReader:
+class SlabPrefetcher:
     """Gives out rows of slabs, by pass.
 
     A slab has the crops of one pass or, of small data sets, of several; all M where those are few.

@@ -20,7 +20,7 @@ _VALUES_AT_ONCE = 2**22  # of dense labels, fewer crops
 
 
 @dataclass
-class _Tally:
+class _Selected:
     """What is found on the way: counts of crops, and the bounds of what the store holds."""
 
     crops: int = 0
@@ -44,7 +44,7 @@ def select_crops(how: Selection, store: LabelStore) -> Picks | None:
             f"{_flags(how)}: {store.path} holds hard labels, which say nothing of the teacher's "
             "confidence; leave the selection out, or label with --compress topk10"
         )
-    tally = _Tally()
+    tally = _Selected()
     every = how.sure_every if how.calibrate else 1
     picks = Picks(_sorted_out(how, store, tally), store.spec.num_crops, every)
     if not tally.taken:
@@ -57,7 +57,9 @@ def select_crops(how: Selection, store: LabelStore) -> Picks | None:
     return picks
 
 
-def _sorted_out(how: Selection, store: LabelStore, tally: _Tally) -> Iterator[tuple[Bools, Bools]]:
+def _sorted_out(
+    how: Selection, store: LabelStore, tally: _Selected
+) -> Iterator[tuple[Bools, Bools]]:
     """Yield which crops of the labelled images are taken and which are sure, block by block."""
     labelled, crops = store.status() == 0, store.spec.num_crops
     with progress(None, "select crops", unit="crop", total=labelled.size * crops) as bar:
@@ -93,7 +95,7 @@ def _judge(
 
 
 def _tell(
-    how: Selection, confidence: NDArray[np.float32], spread: NDArray[np.float32], tally: _Tally
+    how: Selection, confidence: NDArray[np.float32], spread: NDArray[np.float32], tally: _Selected
 ) -> tuple[Bools, Bools]:
     """Say of each crop, bool [B], whether it is taken and whether it is sure, and count them."""
     taken = confidence >= how.min_confidence
@@ -110,7 +112,7 @@ def _tell(
     return taken, sure
 
 
-def _summary(how: Selection, tally: _Tally) -> str:
+def _summary(how: Selection, tally: _Selected) -> str:
     text = f"{tally.taken:,} of {tally.crops:,} crops selected ({tally.taken / tally.crops:.1%})"
     text += f", {tally.empty_images:,} images have none"
     if how.calibrate:

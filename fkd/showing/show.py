@@ -21,7 +21,7 @@ from fkd.showing.page import (
     write_folder,
 )
 from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics, reached
-from fkd.store import LabelStore, bytes_per_crop, describe, drift, find_images, num_labelled
+from fkd.store import LabelStore, bytes_per_crop, drift, find_images, info_lines, num_labelled
 
 
 def show_store(config: ShowConfig) -> Path:
@@ -53,7 +53,7 @@ def show_store(config: ShowConfig) -> Path:
         store.path.name or str(store.path),
         _headline(store, statistics),
         [*_notes(store), *notes],
-        describe(store.path),
+        info_lines(store.path),
         [section for section in sections if section is not None],
     )
     pictures = {picture.name: picture.png for part in page.sections for picture in part.pictures}

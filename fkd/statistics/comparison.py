@@ -59,13 +59,13 @@ class Comparison:
 def compare(store: LabelStore, other: LabelStore) -> Comparison:
     """Compare the labels of two stores of the same crops; raises `StoreError` for others."""
     refuse_other_crops(store, other)
-    sweep = Sweep.plan(store, other)
+    sweep = Sweep.over(store, other)
     num_images = int(np.count_nonzero(sweep.labelled))
     if not num_images:
         raise StoreError(f"{store.path} and {other.path} have no labelled image in common")
     num_crops = num_images * sweep.num_crops
     soft = store.spec.labels.keeps_values and other.spec.labels.keeps_values
-    tally = _Tally(store.spec.num_classes, soft)
+    tally = _Divergences(store.spec.num_classes, soft)
     with progress(
         None, "compare", unit="crop", total=num_crops, delay=1
     ) as bar, torch.inference_mode():  # fmt: skip
@@ -103,7 +103,7 @@ def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
             )
 
 
-class _Tally:
+class _Divergences:
     """Sums over the crops so far."""
 
     def __init__(self, num_classes: int, soft: bool) -> None:

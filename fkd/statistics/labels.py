@@ -91,11 +91,11 @@ def label_statistics(store: LabelStore, num_unsure: int = 12) -> LabelStatistics
 
     Raises `StoreError` where no image is labelled yet, or labels are damaged.
     """
-    sweep = Sweep.plan(store)
+    sweep = Sweep.over(store)
     num_images = int(np.count_nonzero(sweep.labelled))
     if not num_images:
         raise StoreError(f"{store.path} holds no labelled image; run `fkd label` to go on")
-    tally = _Tally(store, num_unsure)
+    tally = _Certainty(store, num_unsure)
     with progress(
         None, "measure", unit="crop", total=num_images * sweep.num_crops, delay=1
     ) as bar, torch.inference_mode():  # fmt: skip
@@ -105,7 +105,7 @@ def label_statistics(store: LabelStore, num_unsure: int = 12) -> LabelStatistics
     return tally.finish(num_images, sweep.num_crops)
 
 
-class _Tally:
+class _Certainty:
     """What is known of the crops so far."""
 
     def __init__(self, store: LabelStore, num_unsure: int) -> None:

@@ -35,7 +35,7 @@ class Sweep:
     piece_images: int
 
     @classmethod
-    def plan(cls, *stores: LabelStore, at_most: int = MAX_SWEPT) -> "Sweep":
+    def over(cls, *stores: LabelStore, at_most: int = MAX_SWEPT) -> "Sweep":
         """Choose s so that no more than about `at_most` crops are read; every image has at least one."""
         sealed = np.logical_and.reduce([reached(store) for store in stores])
         labelled = np.logical_and.reduce([sealed, *(store.status() == 0 for store in stores)])

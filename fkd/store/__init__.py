@@ -6,7 +6,7 @@ A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by bloc
 """
 
 from fkd.store.attributes import to_json
-from fkd.store.info import bad_images, bytes_per_crop, describe, num_labelled
+from fkd.store.info import bad_images, bytes_per_crop, info_lines, num_labelled
 from fkd.store.labelled_images import LabelledImages, find_images, image_root
 from fkd.store.layout import VIEW_BYTES, plan_spec
 from fkd.store.pixel_probe import drift, probe
@@ -27,10 +27,10 @@ __all__ = [
     "bad_images",
     "bytes_per_crop",
     "check_replaceable",
-    "describe",
     "drift",
     "find_images",
     "image_root",
+    "info_lines",
     "library_versions",
     "now",
     "num_labelled",

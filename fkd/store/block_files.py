@@ -104,7 +104,7 @@ class BlockFiles:
             try:
                 mode = path.lstat().st_mode
             except FileNotFoundError:
-                continue  # another labeler has moved what it wrote into its place
+                continue  # another labeller has moved what it wrote into its place
             if stat.S_ISLNK(mode):
                 raise StoreError(
                     f"{self.path}: {path} is a link, and a store has none; copy the store with its links "

@@ -28,7 +28,7 @@ def bytes_per_crop(store: LabelStore) -> dict[str, float]:
 
 
 def num_labelled(store: LabelStore) -> tuple[int, int]:
-    """Return how many images have been reached by the labeler, and how many of them are unusable."""
+    """Return how many images have been reached by the labeller, and how many of them are unusable."""
     pending = store.pending_blocks()
     reached = store.spec.num_images - sum(len(store.spec.block_range(b)) for b in pending)
     return reached, store.num_bad()
@@ -40,7 +40,7 @@ def bad_images(store: LabelStore) -> list[tuple[str, str]]:
     return [(paths[i], REASONS[status[i]]) for i in np.flatnonzero(status)]
 
 
-def describe(path: Path) -> list[tuple[str, str]]:
+def info_lines(path: Path) -> list[tuple[str, str]]:
     """Return the lines of `fkd info`: a name and a text each."""
     store = LabelStore.open(path)
     spec, views = store.spec, store.spec.views

@@ -12,10 +12,10 @@ from fkd.images import (
     EXTENSIONS,
     MAX_NUM_BYTES,
     ImageList,
+    changed_image,
     content_hash,
     dataset_root,
     decode,
-    first_difference,
     list_images,
     read_file,
 )
@@ -89,7 +89,7 @@ def find_images(store: LabelStore, folder: Path | None) -> ImageList:
     """List the images of a store in `folder`, or where the store says they are; refuse others."""
     root = image_root(store, folder)
     images = list_images(root)
-    difference = first_difference(store.image_paths(), store.num_bytes(), images)
+    difference = changed_image(store.image_paths(), store.num_bytes(), images)
     if difference:
         raise ImagesError(
             f"{root} does not hold the images that {store.path} was made from: {difference}; "

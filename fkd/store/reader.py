@@ -141,7 +141,7 @@ class Reader:
         return used * num_images * itemsize > _PART_BYTES and num_images > self.spec.block_images
 
     def _require_plausible(self, crops: StoredCrops, first_image: int) -> None:
-        """Refuse what no labeler writes: the labels of strangers may hold anything."""
+        """Refuse what no labeller writes: the labels of strangers may hold anything."""
         beyond = outside(crops.box, crops.size)
         if beyond.any():
             row = int(beyond.any(axis=1).argmax())

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Block:
-    """All that is stored of a run of n images: filled by the labeler, committed whole.
+    """All that is stored of a run of n images: filled by the labeller, committed whole.
 
     `box` u16 [n, M, 4], `flip` bool [n, M], `size` u16 [n, 2] (height, width), `status` u8 [n] (0 is
     labelled, else a position in `fkd.images.REASONS`), `content_hash` u64 [n] of the files, `kept` the

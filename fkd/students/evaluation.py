@@ -20,7 +20,7 @@ from fkd.images import ImageList, list_images
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress
 from fkd.students.checkpoints import load_student
-from fkd.views import Renderer, evaluation_batches, normalize
+from fkd.views import RenderPool, evaluation_batches, normalize
 
 _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})\.")
 _NUM_CLASSES = 1000
@@ -98,10 +98,10 @@ def evaluate(
     model.eval()
     with (
         device_memory(f"choose a --batch-size below {batch_size}"),
-        Renderer(workers, device) as renderer,
+        RenderPool(workers, device) as pool,
         progress(None, "evaluate", unit="image", total=len(chosen), nested=nested) as bar,
     ):
-        batches = evaluation_batches(renderer, images, chosen.tolist(), batch_size, preprocessing)
+        batches = evaluation_batches(pool, images, chosen.tolist(), batch_size, preprocessing)
         for batch, rows in zip(batches, torch.split(chosen, batch_size), strict=True):
             views = upload(batch.views, device)
             pixels = normalize(views, preprocessing.mean, preprocessing.std)

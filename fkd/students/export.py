@@ -79,7 +79,7 @@ def export_student(
                 )
             aside.replace(path)
         if format == "torch":
-            path.with_suffix(".json").write_text(describe(card) + "\n", "utf-8")
+            path.with_suffix(".json").write_text(described(card) + "\n", "utf-8")
     except OSError as error:
         raise ConfigError(f"--out {path} cannot be written ({error})") from error
     return Exported(path, difference)
@@ -118,7 +118,7 @@ def _refuse_place(path: Path, format: Format) -> None:
         raise ConfigError(f"--out {path} would overwrite a file of a run; choose another name")
 
 
-def describe(card: StudentCard) -> str:
+def described(card: StudentCard) -> str:
     """Return what a user of the student must know, as JSON."""
     how = asdict(card.preprocessing)
     evaluation = {
@@ -145,7 +145,7 @@ def _run_torch(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
 def _write_pt2(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
     batch = {"pixels": {0: torch.export.Dim("batch")}}
     program = torch.export.export(model, (pixels,), dynamic_shapes=batch)
-    torch.export.save(program, path, extra_files={"fkd.json": describe(card)})
+    torch.export.save(program, path, extra_files={"fkd.json": described(card)})
 
 
 def _run_pt2(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
@@ -164,7 +164,7 @@ def _write_onnx(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) 
         dynamic_shapes=batch, external_data=False, dynamo=True, verbose=False,
     )  # fmt: skip
     graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, {"fkd": describe(card)})
+    onnx.helper.set_model_props(graph, {"fkd": described(card)})
     onnx.save(graph, path)
 
 

@@ -80,13 +80,13 @@ class Teacher:
 class Ensemble:
     """One or more teachers whose probabilities are averaged over the same boxes.
 
-    `renderings` are the distinct ways in which they want to see a crop.
+    `view_formats` are the distinct ways in which they want to see a crop.
     """
 
     def __init__(self, teachers: Sequence[Teacher]) -> None:
         """Gather teachers of the same classes."""
         self.teachers = tuple(teachers)
-        self.renderings = tuple(dict.fromkeys(t.preprocessing.rendering for t in teachers))
+        self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
 
     @property
     def device(self) -> torch.device:
@@ -99,11 +99,11 @@ class Ensemble:
         return self.teachers[0].class_map
 
     def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
-        """Label the first `count` views of a batch, given once for each rendering: f32 [count, C]."""
+        """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
         total: Tensor | None = None
         for teacher in self.teachers:
-            rendering = self.renderings.index(teacher.preprocessing.rendering)
-            said = teacher.probs(views[rendering], count, temperature)
+            view_format = self.view_formats.index(teacher.preprocessing.view_format)
+            said = teacher.probs(views[view_format], count, temperature)
             total = said if total is None else total + said
         assert total is not None
         return total / len(self.teachers) if len(self.teachers) > 1 else total

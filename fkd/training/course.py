@@ -8,7 +8,7 @@ import torch
 from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError
 from fkd.images import ImageList, list_images, val_folder
-from fkd.loader import Picks, Schedule, open_store, plan, select_crops
+from fkd.loader import Picks, Schedule, open_store, plan_steps, select_crops
 from fkd.models import check_fit, try_out
 from fkd.store import LabelStore, find_images
 from fkd.students import StudentCard, build_student, give_weights, is_function, match_classes
@@ -34,7 +34,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
     images = find_images(store, config.images)
-    schedule = plan(config, store, group.num_ranks)
+    schedule = plan_steps(config, store, group.num_ranks)
     how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
     card = StudentCard(config.student, store.class_names(), how)
     val = find_val(config, images, store)

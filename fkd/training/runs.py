@@ -142,7 +142,7 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
     with held(folder, busy, "fkd train"):
         checkpoint = None
         if _goes_on(config, folder):  # asked again: another process may have been faster
-            _refuse_other_settings(folder, {**config.settings(), **about})
+            _refuse_another_run(folder, {**config.settings(), **about})
             _note_other_ranks(folder, about)
             checkpoint = newest_checkpoint(folder)
             _forget_after(folder, checkpoint)
@@ -174,7 +174,7 @@ def _make(folder: Path, content: Mapping[str, Any]) -> None:
         raise ConfigError(f"--out {folder} cannot be made ({error})") from error
 
 
-def _refuse_other_settings(folder: Path, now: Mapping[str, Any]) -> None:
+def _refuse_another_run(folder: Path, now: Mapping[str, Any]) -> None:
     try:
         before = _LATER | json.loads((folder / CONFIG).read_text("utf-8"))
     except (ValueError, TypeError) as error:

@@ -21,7 +21,7 @@ from fkd.training.optimizer import learning_rate
 from fkd.training.processes import joined
 from fkd.training.record import Record, Step
 from fkd.training.runs import Run, open_run
-from fkd.views import Renderer
+from fkd.views import RenderPool
 
 
 def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Learner) -> Path:
@@ -68,7 +68,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
     size = schedule.batch_size
     with (
         remembered_signals() as stop,
-        Renderer(config.workers, learner.device, config.render) as renderer,
+        RenderPool(config.workers, learner.device, config.render) as pool,
         progress(
             None,
             "train",
@@ -82,7 +82,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
         if checkpoint is not None and not checkpoint.evaluated:
             record.evaluate(first)
         batches = student_batches(
-            renderer,
+            pool,
             course.store,
             course.images,
             schedule,

@@ -1,15 +1,15 @@
 """Which part of an image is looked at, and its pixels.
 
 `sample_views` draws boxes and flips from a seed, an image index and a crop index. `render` makes
-pixels of a box. A `Renderer` fills batches in threads; `render_table` renders the same pixels on a
+pixels of a box. A `RenderPool` fills batches in threads; `render_table` renders the same pixels on a
 device.
 """
 
 from fkd.views.center import evaluation_batches
 from fkd.views.render_cpu import RENDERER, empty_views, normalize, render
-from fkd.views.render_device import CropTable, render_image, render_table
+from fkd.views.render_device import CropTable, render_table, render_views_on_device
 from fkd.views.sample import SAMPLER, Boxes, Flips, outside, sample_views
-from fkd.views.threads import RenderedBatch, Renderer, ahead, render_views
+from fkd.views.threads import RenderedBatch, RenderPool, ahead, render_views
 
 __all__ = [
     "RENDERER",
@@ -17,16 +17,16 @@ __all__ = [
     "Boxes",
     "CropTable",
     "Flips",
+    "RenderPool",
     "RenderedBatch",
-    "Renderer",
     "ahead",
     "empty_views",
     "evaluation_batches",
     "normalize",
     "outside",
     "render",
-    "render_image",
     "render_table",
     "render_views",
+    "render_views_on_device",
     "sample_views",
 ]

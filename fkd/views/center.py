@@ -11,7 +11,7 @@ from fkd.config import Preprocessing
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode, inspect
 from fkd.views.render_cpu import render_center
-from fkd.views.threads import RenderedBatch, Renderer, ahead
+from fkd.views.threads import RenderedBatch, RenderPool, ahead
 
 
 @dataclass
@@ -28,15 +28,15 @@ class EvaluationBatch(RenderedBatch):
 
 
 def evaluation_batches(
-    renderer: Renderer,
+    pool: RenderPool,
     images: ImageList,
     indices: Sequence[int],
     batch_size: int,
-    how: Preprocessing,
+    preprocessing: Preprocessing,
 ) -> Iterator[EvaluationBatch]:
     """Yield the centre views of some images of a folder, in the given order."""
 
-    def render_image(batch: EvaluationBatch, row: int, image_index: int) -> None:
+    def draw(batch: EvaluationBatch, row: int, image_index: int) -> None:
         try:
             path = images.file(image_index)
             pixels = decode(path, inspect(path))
@@ -44,18 +44,17 @@ def evaluation_batches(
             batch.views[row], batch.usable[row] = 0, False
             batch.errors.append(error)
         else:
-            render_center(pixels, batch.views[row], how.interpolation)
+            render_center(pixels, batch.views[row], preprocessing.interpolation)
 
     def submitted() -> Iterator[EvaluationBatch]:
         for start in range(0, len(indices), batch_size):
             chosen = indices[start : start + batch_size]
             targets = torch.from_numpy(images.targets[np.asarray(chosen)])
             usable = torch.ones(len(chosen), dtype=torch.bool)
-            views = renderer.views(len(chosen), how.size)
+            views = pool.empty_views(len(chosen), preprocessing.size)
             batch = EvaluationBatch(views, targets, usable, [])
             batch.pending += [
-                renderer.pool.submit(render_image, batch, row, image_index)
-                for row, image_index in enumerate(chosen)
+                pool.submit(draw, batch, row, image_index) for row, image_index in enumerate(chosen)
             ]
             yield batch
 

@@ -88,7 +88,7 @@ def render_table(
     return views.permute(0, 3, 1, 2)
 
 
-def render_image(
+def render_views_on_device(
     pixels: Tensor,
     boxes: NDArray[np.uint16],
     flips: NDArray[np.bool_],

@@ -35,6 +35,7 @@ class RenderedBatch:
 
 
 Batch = TypeVar("Batch", bound=RenderedBatch)
+Result = TypeVar("Result")
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -63,7 +64,7 @@ def _filled(batch: Batch) -> Batch:
     return batch
 
 
-class Renderer:
+class RenderPool:
     """The threads of one run, and where views are rendered; use it in a `with` block."""
 
     def __init__(
@@ -74,24 +75,28 @@ class Renderer:
         With `render` "cpu" they decode and render, with "device" they decode and the device renders.
         """
         self.workers = workers
-        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="fkd-render")
+        self.threads = ThreadPoolExecutor(workers, thread_name_prefix="fkd-render")
         self.device = device or torch.device("cpu")
         few = self.device.type == "cuda" and workers < _ENOUGH_WORKERS
         self.on_device = render == "device" or (render == "auto" and few)
         self._pin = self.device.type == "cuda"
 
-    def __enter__(self) -> "Renderer":
+    def __enter__(self) -> "RenderPool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.threads.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, work: Callable[..., Result], *args: object) -> "Future[Result]":
+        """Let a thread call `work` with these arguments."""
+        return self.threads.submit(work, *args)
 
     def share_out(self, count: int) -> list[range]:
         """Cut a batch's images into a few runs per worker: handing over each image would cost more."""
         parts = min(count, 4 * self.workers)
         return [range(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
 
-    def views(self, count: int, size: int, *, on_device: bool = False) -> Tensor:
+    def empty_views(self, count: int, size: int, *, on_device: bool = False) -> Tensor:
         """Return an uninitialised uint8 [count, 3, size, size] for threads, or the device, to fill."""
         device = self.device if on_device else None
         try:
@@ -103,7 +108,7 @@ class Renderer:
                 f"no memory for batches of {count} views of {size} px; choose a smaller --batch-size"
             ) from error
 
-    def pixels(self, count: int) -> Tensor:
+    def empty_pixels(self, count: int) -> Tensor:
         """Return an uninitialised uint8 [count, 3] for threads to decode into."""
         return torch.empty((count, 3), dtype=torch.uint8, pin_memory=self._pin)
 

@@ -1,4 +1,4 @@
-"""Several labelers on one store: torchrun shares the blocks out, and strangers are kept away."""
+"""Several labellers on one store: torchrun shares the blocks out, and strangers are kept away."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ WORDS += " --workers 1 --device cpu --batch-size 16 --out s.zarr"
 
 @pytest.fixture
 def start():
-    """Start a labeler in a process; whatever becomes of the test, none is left behind."""
+    """Start a labeller in a process; whatever becomes of the test, none is left behind."""
     with contextlib.ExitStack() as processes:
 
         def start_one(folder, cwd, crops, *, ranks=0, restarts=0):
@@ -85,7 +85,7 @@ def test_a_rank_that_is_killed_costs_its_block_alone(start, shared_folder, tmp_p
     same_labels(store, alone(shared_folder, tmp_path, 60))
 
 
-def test_a_second_labeler_is_turned_away(start, shared_folder, tmp_path, run_fkd):
+def test_a_second_labeller_is_turned_away(start, shared_folder, tmp_path, run_fkd):
     first = start(shared_folder, tmp_path, 200)
     wait_for_a_block(first, tmp_path / "s.zarr")
     first.send_signal(signal.SIGSTOP)  # or it may be done before the other one has begun

@@ -23,7 +23,7 @@ from fkd.images import list_images
 from fkd.loader import student_batches
 from fkd.students import evaluate
 from fkd.students.evaluation import read_real
-from fkd.views import Renderer, normalize
+from fkd.views import RenderPool, normalize
 
 SETTINGS = {"crops_per_image": 2, "batch_size": 12, "epochs": 4, "seed": 3, "device": "cpu"}
 
@@ -33,8 +33,8 @@ def test_a_loop_of_ones_own_sees_the_views_and_labels_of_a_run(shared_store, sha
     assert len(loader) == 6
     assert loader.classes == ("circle", "square", "triangle")
     images = list_images(shared_folder / "train")
-    with Renderer(1) as renderer:
-        expected = list(student_batches(renderer, shared_store, images, loader.schedule))
+    with RenderPool(1) as pool:
+        expected = list(student_batches(pool, shared_store, images, loader.schedule))
     batches = list(loader)
     for batch, (pixels, labels) in zip(expected, batches, strict=True):
         how = shared_store.spec.teachers[0].preprocessing

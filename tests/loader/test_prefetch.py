@@ -28,7 +28,7 @@ def test_rows_are_those_of_the_store(shared_store, monkeypatch, m, crops_at_once
     schedule = Schedule(18, 6, m, m, epochs=40, seed=0)
     rng = np.random.default_rng(0)
     with CountingPool() as pool:
-        slabs = prefetch.SlabReader(pool, shared_store, schedule)
+        slabs = prefetch.SlabPrefetcher(pool, shared_store, schedule)
         for pass_index in range(20):
             images = rng.permutation(18)[: rng.integers(1, 19)]
             rows = slabs.rows(pass_index, images)
@@ -49,5 +49,5 @@ def test_a_run_may_start_in_any_pass(shared_store, monkeypatch):
     monkeypatch.setattr(prefetch, "_CROPS_AT_ONCE", 1)
     schedule = Schedule(18, 6, 4, 4, epochs=90, seed=0)
     with ThreadPoolExecutor(1) as pool:
-        rows = prefetch.SlabReader(pool, shared_store, schedule).rows(17, np.array([3]))
+        rows = prefetch.SlabPrefetcher(pool, shared_store, schedule).rows(17, np.array([3]))
     assert np.array_equal(rows.box, shared_store.read_crops([2, 3, 4, 5]).box[[3]])

@@ -12,7 +12,7 @@ from fkd import LabelStore, Scheme, TeacherChoice, label_images
 from fkd.images import list_images
 from fkd.labels import quantize
 from fkd.loader import Schedule, student_batches
-from fkd.views import Renderer
+from fkd.views import RenderPool
 
 SIZE = 32
 
@@ -74,8 +74,8 @@ def test_student_sees_what_the_teacher_labelled(every_kind, tmp_path, interpolat
     schedule = Schedule(10, 5, crops_per_image=2, batch_size=8, epochs=8, seed=3)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (choice_mean(), choice_std()))
     seen, stream = set(), visits(schedule)
-    with Renderer(2) as renderer:
-        for batch in student_batches(renderer, store, images, schedule):
+    with RenderPool(2) as pool:
+        for batch in student_batches(pool, store, images, schedule):
             probs = model((batch.views.float() / 255 - mean) / std).softmax(1)
             again = {name: v.numpy() for name, v in quantize(probs.detach(), scheme).items()}
             for row in range(8):

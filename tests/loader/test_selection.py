@@ -26,7 +26,7 @@ from fkd.loader import Picks, Schedule, select_crops, student_batches, training_
 from fkd.loader.labels import harden
 from fkd.store import Block
 from fkd.training.runs import Run
-from fkd.views import Renderer, empty_views, render
+from fkd.views import RenderPool, empty_views, render
 
 UNUSABLE = 5  # an image of the store below that has no labels
 
@@ -220,9 +220,9 @@ def test_batches_hold_the_pixels_and_labels_of_the_picked_crops(unsure_store, sh
     picks = select_crops(Selection(min_confidence=0.6), unsure_store)
     schedule = Schedule(17, 6, 4, 12, epochs=8, seed=0)
     steps = list(picks.batches(schedule))
-    with Renderer(2, render=where) as renderer:
+    with RenderPool(2, render=where) as pool:
         batches = list(
-            student_batches(renderer, unsure_store, images, schedule, picks=picks, first_step=2)
+            student_batches(pool, unsure_store, images, schedule, picks=picks, first_step=2)
         )
     assert len(batches) == len(steps) - 2
     for batch, parts in zip(batches, steps[2:], strict=True):

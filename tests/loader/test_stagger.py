@@ -13,7 +13,7 @@ from fkd import FkdError, Selection, StudentLoader, TrainConfig
 from fkd.images import list_images
 from fkd.loader import Schedule, select_crops, student_batches
 from fkd.loader.stagger import dealt, decoded_steps
-from fkd.views import Renderer
+from fkd.views import RenderPool
 
 
 def numbered(schedule):
@@ -69,8 +69,8 @@ def identity(batch):
 
 def batches(store, folder, schedule, **more):
     images = list_images(folder / "train")
-    with Renderer(2) as renderer:
-        return [identity(b) for b in student_batches(renderer, store, images, schedule, **more)]
+    with RenderPool(2) as pool:
+        return [identity(b) for b in student_batches(pool, store, images, schedule, **more)]
 
 
 @pytest.mark.parametrize("picked", [False, True])

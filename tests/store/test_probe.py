@@ -1,4 +1,4 @@
-"""Whoever renders otherwise than the labeler did is told by how much; all others hear nothing."""
+"""Whoever renders otherwise than the labeller did is told by how much; all others hear nothing."""
 
 import base64
 import hashlib
@@ -81,7 +81,7 @@ def test_training_on_other_pixels_warns_and_goes_on(shared_store, tmp_path, run_
     assert "and 40 at most" in done.err
 
 
-def test_a_labeler_on_other_pixels_warns_before_it_goes_on(
+def test_a_labeller_on_other_pixels_warns_before_it_goes_on(
     shared_store, shared_folder, tmp_path, capsys
 ):
     path = with_attributes(shared_store, tmp_path / "s.zarr", probe=other_probe(shared_store, 7))

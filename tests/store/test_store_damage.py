@@ -156,8 +156,8 @@ def test_a_pipe_in_the_place_of_a_seal_is_not_waited_for(store):
         LabelStore.open(store, writable=True)
 
 
-def test_what_another_labeler_moves_away_meanwhile_is_no_fault(store):
-    """A part is written beside its place and renamed into it, while a second labeler looks around."""
+def test_what_another_labeller_moves_away_meanwhile_is_no_fault(store):
+    """A part is written beside its place and renamed into it, while a second labeller looks around."""
     script = "import os, sys\nwhile True: open(sys.argv[1], 'w').close(); os.unlink(sys.argv[1])"
     part = store / "content_hash" / "c" / "7.00.partial"
     with subprocess.Popen([sys.executable, "-c", script, str(part)]) as writer:

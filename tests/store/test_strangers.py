@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from fkd import CheckConfig, LabelStore, Scheme, check_store
 from fkd.errors import FkdError
 from fkd.images import REASONS
-from fkd.store import describe
+from fkd.store import info_lines
 from fkd.store.layout import array_layouts
 from fkd.views import outside
 
@@ -79,7 +79,7 @@ def read_all(root):
     assert len(labelled) <= spec.num_images
     assert (store.status() < len(REASONS)).all()
     store.content_hashes()
-    assert all("\n" not in line[0] for line in describe(root))
+    assert all("\n" not in line[0] for line in info_lines(root))
 
 
 def survive(good, changed, *, check=False):

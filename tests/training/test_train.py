@@ -29,7 +29,7 @@ from fkd.models import weights_hash
 from fkd.store import LabelledImages
 from fkd.students import StudentCard
 from fkd.training import Group, Learner
-from fkd.views import Renderer
+from fkd.views import RenderPool
 
 TOP3 = Scheme("topk", 3)
 
@@ -132,8 +132,8 @@ def test_micro_batches_add_up_to_the_batch(shared_store, shared_folder, size):
     )
     torch.manual_seed(0)
     start = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
-    with Renderer(1) as renderer:
-        batch = next(student_batches(renderer, shared_store, images, schedule))
+    with RenderPool(1) as pool:
+        batch = next(student_batches(pool, shared_store, images, schedule))
         results = []
         for at_a_time in (None, size):
             student = copy.deepcopy(start)

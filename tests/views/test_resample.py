@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fkd import TeacherChoice, label_images
 from fkd.images import list_images
 from fkd.loader import Schedule, student_batches
-from fkd.views import Renderer, empty_views, render, render_image
+from fkd.views import RenderPool, empty_views, render, render_views_on_device
 from fkd.views import render_device as module
 
 
@@ -57,7 +57,7 @@ def test_views_of_one_image_are_written_in_place():
     image = torch.from_numpy(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).permute(2, 0, 1)
     boxes = np.array([[0, 0, 50, 70], [10, 20, 5, 6]], np.uint16)
     out = torch.full((4, 3, 32, 32), 7, dtype=torch.uint8)
-    render_image(image, boxes, np.array([True, False]), out[1:3], "bilinear")
+    render_views_on_device(image, boxes, np.array([True, False]), out[1:3], "bilinear")
     for row, (box, flip) in enumerate(zip(boxes, (True, False), strict=True)):
         view = empty_views(1, 32)[0]
         render(image, box, flip, view, "bilinear")
@@ -70,11 +70,11 @@ def test_the_student_gets_the_same_views_whoever_renders(shared_store, shared_fo
     schedule = Schedule(18, 6, 2, 10, epochs=6, seed=0)
     seen = {}
     for render_by in ("cpu", "device"):
-        with Renderer(2, torch.device("cpu"), render_by) as renderer:
-            seen[render_by] = list(student_batches(renderer, shared_store, images, schedule))
+        with RenderPool(2, torch.device("cpu"), render_by) as pool:
+            seen[render_by] = list(student_batches(pool, shared_store, images, schedule))
     monkeypatch.setattr("fkd.loader.batches._PACKED_BYTES", 1000)
-    with Renderer(2, torch.device("cpu"), "device") as renderer:
-        seen["too large"] = list(student_batches(renderer, shared_store, images, schedule))
+    with RenderPool(2, torch.device("cpu"), "device") as pool:
+        seen["too large"] = list(student_batches(pool, shared_store, images, schedule))
     assert len(seen["cpu"]) == schedule.total_steps
     for one, *others in zip(*seen.values(), strict=True):
         assert all(torch.equal(one.views, other.views) for other in others)
