@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +15,7 @@ from fkd.machine import page_locked, upload
 from fkd.views import (
     Boxes,
     Flips,
-    RenderedBatch,
+    Pending,
     RenderPool,
     ahead,
     render_views,
@@ -53,16 +53,16 @@ class Strip:
     count: int
 
 
-@dataclass
-class TeacherBatch(RenderedBatch):
+@dataclass(frozen=True)
+class TeacherBatch:
     """Views for the teachers: whose they are, and the images that begin in this batch.
 
     `views` are uint8 [B, 3, S, S], once for each of the `view_formats`.
     """
 
-    views: list[Tensor]
-    strips: list[Strip] = field(default_factory=list)
-    begun: list[DrawnImage] = field(default_factory=list)
+    views: Sequence[Tensor]
+    strips: Sequence[Strip]
+    begun: Sequence[DrawnImage]
 
     @property
     def num_views(self) -> int:
@@ -123,36 +123,62 @@ def _fill(
     num_crops: int,
     batch_size: int,
     view_formats: Sequence[ViewFormat],
-) -> Iterator[TeacherBatch]:
-    def empty() -> TeacherBatch:
-        on_device = pool.on_device
-        views = [
-            pool.empty_views(batch_size, format.size, on_device=on_device)
-            for format in view_formats
-        ]
-        return TeacherBatch(views)
-
-    longest = batch_size if pool.on_device else _STRIP
-    batch, row = empty(), 0
+) -> Iterator[Pending[TeacherBatch]]:
+    """Put the views of images, in order, into batches; an image may begin in one and end in the next."""
+    batch = _OpenBatch(pool, batch_size, view_formats)
     for image, pixels in drawn:
         batch.begun.append(image)
+        if pixels is None:
+            continue
+        pixels = upload(pixels, pool.device) if pool.on_device else pixels
         crop = 0
-        if pixels is not None and pool.on_device:
-            pixels = upload(pixels, pool.device)
-        while pixels is not None and crop < num_crops:
-            count = min(longest, num_crops - crop, batch_size - row)
-            crops, rows = slice(crop, crop + count), slice(row, row + count)
-            batch.strips.append(Strip(image.image_index, crop, row, count))
-            for format, views in zip(view_formats, batch.views, strict=True):
-                drawing = pixels, image.boxes[crops], image.flips[crops], views[rows]
-                if pool.on_device:
-                    render_views_on_device(*drawing, format.interpolation)
-                else:
-                    todo = pool.submit(render_views, *drawing, format.interpolation)
-                    batch.pending.append(todo)
-            row, crop = row + count, crop + count
-            if row == batch_size:
-                yield batch
-                batch, row = empty(), 0
+        while crop < num_crops:
+            crop += batch.add(image, crop, pixels)
+            if batch.full:
+                yield batch.close()
+                batch = _OpenBatch(pool, batch_size, view_formats)
     if batch.begun or batch.strips:
-        yield batch
+        yield batch.close()
+
+
+class _OpenBatch:
+    """A batch that still has room: its views are being rendered while more are added."""
+
+    def __init__(
+        self, pool: RenderPool, batch_size: int, view_formats: Sequence[ViewFormat]
+    ) -> None:
+        self.strips: list[Strip] = []
+        self.begun: list[DrawnImage] = []
+        self._pool, self._batch_size, self._view_formats = pool, batch_size, view_formats
+        self._longest = batch_size if pool.on_device else _STRIP
+        self._num_views = 0
+        self._futures: list[Future[None]] = []
+        self._views = [
+            pool.empty_views(batch_size, format.size, on_device=pool.on_device)
+            for format in view_formats
+        ]
+
+    @property
+    def full(self) -> bool:
+        return self._num_views == self._batch_size
+
+    def add(self, image: DrawnImage, first_crop: int, pixels: Tensor) -> int:
+        """Render a strip of an image's views from `first_crop` on; return how many there was room for."""
+        row = self._num_views
+        count = min(self._longest, len(image.boxes) - first_crop, self._batch_size - row)
+        crops, rows = slice(first_crop, first_crop + count), slice(row, row + count)
+        self.strips.append(Strip(image.image_index, first_crop, row, count))
+        for format, views in zip(self._view_formats, self._views, strict=True):
+            rendering = pixels, image.boxes[crops], image.flips[crops], views[rows]
+            if self._pool.on_device:
+                render_views_on_device(*rendering, format.interpolation)
+            else:
+                future = self._pool.submit(render_views, *rendering, format.interpolation)
+                self._futures.append(future)
+        self._num_views += count
+        return count
+
+    def close(self) -> Pending[TeacherBatch]:
+        """Add no more: the batch is finished when its views are rendered."""
+        batch = TeacherBatch(self._views, self.strips, self.begun)
+        return Pending(self._futures, lambda: batch)

@@ -1,6 +1,7 @@
 """Stage 2's input: an image is decoded once, and m of its stored crops are rendered, in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from fkd.views import (
     Boxes,
     CropTable,
     Flips,
-    RenderedBatch,
+    Pending,
     RenderPool,
     ahead,
     render_table,
@@ -33,8 +34,8 @@ from fkd.views import (
 _PACKED_BYTES = 512 * 2**20
 
 
-@dataclass
-class StudentBatch(RenderedBatch):
+@dataclass(frozen=True)
+class StudentBatch:
     """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
 
     The views of an image stand in a row, m of them or, of a selection, those of the m that are picked.
@@ -73,7 +74,7 @@ def student_batches(
     """
     labelled, slabs = store.labelled_images(), SlabPrefetcher(pool.threads, store, schedule)
     files = LabelledImages(images, store.content_hashes())
-    how = ViewFormat(store.spec.size, store.spec.interpolation)
+    renderer = _Renderer(pool, files, ViewFormat(store.spec.size, store.spec.interpolation))
     shares = schedule.crops_per_image if schedule.apart else 1
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
@@ -81,13 +82,13 @@ def student_batches(
             return whole_visits(schedule, first, rank, num_ranks)
         return picks.batches(schedule, first, rank, num_ranks)
 
-    def submitted() -> Iterator[StudentBatch]:
+    def submitted() -> Iterator[Pending[StudentBatch]]:
         for parts in decoded_steps(schedule, first_step, steps_from):
             rows = [slabs.rows(index, labelled[positions]) for index, positions, _ in parts]
             visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
             crops = _Crops.of(visited, Slab.concatenate(rows), picked, shares)
-            yield _visit(pool, files, crops, how)
+            yield renderer.submit(crops)
 
     def join(decoded: list[StudentBatch]) -> StudentBatch:
         return _join(decoded, pool.device)
@@ -147,54 +148,62 @@ class _Crops:
         pixels: NDArray[np.int64] = self.sides.prod(axis=1)
         return pixels
 
-
-def _visit(pool: RenderPool, files: LabelledImages, crops: _Crops, how: ViewFormat) -> StudentBatch:
-    """Submit the rendering of one batch."""
-    batch = StudentBatch(torch.empty(0), crops.kept, crops.targets, crops.visited)
-    if pool.on_device and 3 * crops.num_pixels.sum() <= _PACKED_BYTES:
-        _render_on_device(pool, batch, files, crops, how)
-    else:
-        _render_in_threads(pool, batch, files, crops, how)
-    return batch
+    def batch(self, views: Tensor) -> StudentBatch:
+        """Return the batch that has these crops, rendered: uint8 [B, 3, S, S]."""
+        return StudentBatch(views, self.kept, self.targets, self.visited)
 
 
-def _render_in_threads(
-    pool: RenderPool, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: ViewFormat
-) -> None:
-    """Let threads decode, and render straight into the batch."""
-    views = batch.views = pool.empty_views(len(crops.box), how.size)
-    by_image = np.argsort(crops.image, kind="stable")
-    rows_of = np.split(by_image, np.bincount(crops.image, minlength=len(crops.visited)).cumsum())
+@dataclass(frozen=True)
+class _Renderer:
+    """Renders crops of `files` in one format, in the threads of a pool or on its device."""
 
-    def fill(few: range) -> None:
-        for n in few:
-            pixels = files.decode(int(crops.visited[n]), crops.sides[n])
+    pool: RenderPool
+    files: LabelledImages
+    format: ViewFormat
+
+    def submit(self, crops: _Crops) -> Pending[StudentBatch]:
+        """Let threads begin with one batch."""
+        if self.pool.on_device and 3 * crops.num_pixels.sum() <= _PACKED_BYTES:
+            return self._submit_to_device(crops)
+        return self._submit_to_threads(crops)
+
+    def _submit_to_threads(self, crops: _Crops) -> Pending[StudentBatch]:
+        """Let threads decode, and render straight into the batch."""
+        views = self.pool.empty_views(len(crops.box), self.format.size)
+        by_image = np.argsort(crops.image, kind="stable")
+        ends = np.bincount(crops.image, minlength=len(crops.visited)).cumsum()
+        rows_of = np.split(by_image, ends)
+
+        def draw(n: int, pixels: Tensor) -> None:
             rows = rows_of[n]
             out = [views[row] for row in rows.tolist()]
-            render_views(pixels, crops.box[rows], crops.flip[rows], out, how.interpolation)
+            render_views(pixels, crops.box[rows], crops.flip[rows], out, self.format.interpolation)
 
-    batch.pending += [pool.submit(fill, few) for few in pool.share_out(len(crops.visited))]
+        return Pending(self._decode(crops, draw), lambda: crops.batch(views))
 
+    def _submit_to_device(self, crops: _Crops) -> Pending[StudentBatch]:
+        """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
+        stop = crops.num_pixels.cumsum()
+        first = stop - crops.num_pixels
+        packed = self.pool.empty_pixels(int(stop[-1]))
 
-def _render_on_device(
-    pool: RenderPool, batch: StudentBatch, files: LabelledImages, crops: _Crops, how: ViewFormat
-) -> None:
-    """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
-    stop = crops.num_pixels.cumsum()
-    first = stop - crops.num_pixels
-    packed = pool.empty_pixels(int(stop[-1]))
-
-    def fill(few: range) -> None:
-        for n in few:
-            pixels = files.decode(int(crops.visited[n]), crops.sides[n])
+        def pack(n: int, pixels: Tensor) -> None:
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
-    def finish() -> None:
-        table = CropTable(
-            first[crops.image], crops.sides[crops.image, 1], crops.box.astype(np.int64), crops.flip
-        )
-        pixels = upload(packed, pool.device)
-        batch.views = render_table(pixels, table, how.size, how.interpolation)
+        def finish() -> StudentBatch:
+            width, box = crops.sides[crops.image, 1], crops.box.astype(np.int64)
+            table = CropTable(first[crops.image], width, box, crops.flip)
+            pixels = upload(packed, self.pool.device)
+            size, interpolation = self.format.size, self.format.interpolation
+            return crops.batch(render_table(pixels, table, size, interpolation))
 
-    batch.pending += [pool.submit(fill, few) for few in pool.share_out(len(crops.visited))]
-    batch.finish = finish
+        return Pending(self._decode(crops, pack), finish)
+
+    def _decode(self, crops: _Crops, use: Callable[[int, Tensor], None]) -> list["Future[None]"]:
+        """Let threads decode the images, n of them, and call `use` with the number and pixels of each."""
+
+        def decode(numbers: range) -> None:
+            for n in numbers:
+                use(n, self.files.decode(int(crops.visited[n]), crops.sides[n]))
+
+        return [self.pool.submit(decode, run) for run in self.pool.share_out(len(crops.visited))]

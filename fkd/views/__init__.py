@@ -1,15 +1,15 @@
 """Which part of an image is looked at, and its pixels.
 
 `sample_views` draws boxes and flips from a seed, an image index and a crop index. `render` makes
-pixels of a box. A `RenderPool` fills batches in threads; `render_table` renders the same pixels on a
-device.
+pixels of a box. A `RenderPool` renders batches in threads, and `ahead` yields them as they are
+finished. `render_table` renders the same pixels on a device.
 """
 
 from fkd.views.center import evaluation_batches
 from fkd.views.render_cpu import RENDERER, empty_views, normalize, render
 from fkd.views.render_device import CropTable, render_table, render_views_on_device
 from fkd.views.sample import SAMPLER, Boxes, Flips, outside, sample_views
-from fkd.views.threads import RenderedBatch, RenderPool, ahead, render_views
+from fkd.views.threads import Pending, RenderPool, ahead, render_views
 
 __all__ = [
     "RENDERER",
@@ -17,8 +17,8 @@ __all__ = [
     "Boxes",
     "CropTable",
     "Flips",
+    "Pending",
     "RenderPool",
-    "RenderedBatch",
     "ahead",
     "empty_views",
     "evaluation_batches",

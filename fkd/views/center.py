@@ -11,14 +11,14 @@ from fkd.config import Preprocessing
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode, inspect
 from fkd.views.render_cpu import render_center
-from fkd.views.threads import RenderedBatch, RenderPool, ahead
+from fkd.views.threads import Pending, RenderPool, ahead
 
 
-@dataclass
-class EvaluationBatch(RenderedBatch):
+@dataclass(frozen=True)
+class EvaluationBatch:
     """Centre views, uint8 [B, 3, S, S], and their class ids in the folder's own list, int64 [B].
 
-    `usable`, bool [B], is false where an image could not be decoded; `errors` says why.
+    `usable`, bool [B], is false where an image could not be decoded; `errors` say why.
     """
 
     views: Tensor
@@ -36,26 +36,32 @@ def evaluation_batches(
 ) -> Iterator[EvaluationBatch]:
     """Yield the centre views of some images of a folder, in the given order."""
 
-    def draw(batch: EvaluationBatch, row: int, image_index: int) -> None:
+    def submitted() -> Iterator[Pending[EvaluationBatch]]:
+        for start in range(0, len(indices), batch_size):
+            yield _submit(pool, images, indices[start : start + batch_size], preprocessing)
+
+    return ahead(submitted())
+
+
+def _submit(
+    pool: RenderPool, images: ImageList, indices: Sequence[int], preprocessing: Preprocessing
+) -> Pending[EvaluationBatch]:
+    """Let threads draw one batch."""
+    views = pool.empty_views(len(indices), preprocessing.size)
+    errors: dict[int, DecodeError] = {}
+
+    def draw(row: int, image_index: int) -> None:
         try:
             path = images.file(image_index)
             pixels = decode(path, inspect(path))
         except DecodeError as error:
-            batch.views[row], batch.usable[row] = 0, False
-            batch.errors.append(error)
+            views[row], errors[row] = 0, error
         else:
-            render_center(pixels, batch.views[row], preprocessing.interpolation)
+            render_center(pixels, views[row], preprocessing.interpolation)
 
-    def submitted() -> Iterator[EvaluationBatch]:
-        for start in range(0, len(indices), batch_size):
-            chosen = indices[start : start + batch_size]
-            targets = torch.from_numpy(images.targets[np.asarray(chosen)])
-            usable = torch.ones(len(chosen), dtype=torch.bool)
-            views = pool.empty_views(len(chosen), preprocessing.size)
-            batch = EvaluationBatch(views, targets, usable, [])
-            batch.pending += [
-                pool.submit(draw, batch, row, image_index) for row, image_index in enumerate(chosen)
-            ]
-            yield batch
+    def finish() -> EvaluationBatch:
+        targets = torch.from_numpy(images.targets[np.asarray(indices)])
+        usable = torch.tensor([row not in errors for row in range(len(indices))])
+        return EvaluationBatch(views, targets, usable, [errors[row] for row in sorted(errors)])
 
-    return ahead(submitted())
+    return Pending([pool.submit(draw, *place) for place in enumerate(indices)], finish)

@@ -7,8 +7,9 @@ pickling, copies through shared memory or a start-up per worker.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,42 +27,35 @@ _AHEAD = 2
 _ENOUGH_WORKERS = 3
 
 
-@dataclass
-class RenderedBatch:
-    """The work that still fills a batch of views: `pending` in threads, and then `finish`."""
-
-    pending: list["Future[None]"] = field(default_factory=list, kw_only=True)
-    finish: Callable[[], None] | None = field(default=None, kw_only=True)
-
-
-Batch = TypeVar("Batch", bound=RenderedBatch)
+Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
 
-def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield batches once they are filled, while the next ones are being rendered.
+@dataclass(frozen=True)
+class Pending(Generic[Batch]):
+    """A batch that threads are at work on: `finish` makes it once all `futures` are done."""
 
-    Taking a batch from `batches` submits its work, so the length of the queue bounds the memory.
+    futures: Sequence["Future[None]"]
+    finish: Callable[[], Batch]
+
+    def wait(self) -> Batch:
+        """Return the batch as soon as the threads are done; raises the first error of theirs."""
+        # Waiting for one after another would wake this thread, and stop a worker, once an image.
+        wait(self.futures, return_when=FIRST_EXCEPTION)
+        for future in self.futures:
+            future.result()
+        return self.finish()
+
+
+def ahead(submitted: Iterator[Pending[Batch]]) -> Iterator[Batch]:
+    """Yield finished batches, while threads are at work on the next ones.
+
+    Taking a batch from `submitted` starts its work, so the length of the queue bounds the memory.
     """
-    queue: deque[Batch] = deque()
-    for batch in batches:
-        queue.append(batch)
-        if len(queue) > _AHEAD:
-            yield _filled(queue.popleft())
+    queue = deque(islice(submitted, _AHEAD))
     while queue:
-        yield _filled(queue.popleft())
-
-
-def _filled(batch: Batch) -> Batch:
-    # Waiting for one after another would wake this thread, and stop a worker, once an image.
-    wait(batch.pending, return_when=FIRST_EXCEPTION)
-    for future in batch.pending:
-        future.result()
-    batch.pending.clear()
-    if batch.finish is not None:
-        batch.finish()
-        batch.finish = None
-    return batch
+        queue.extend(islice(submitted, 1))
+        yield queue.popleft().wait()
 
 
 class RenderPool:
