@@ -11,10 +11,10 @@ from PIL import Image
 
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import (
+    changed_image,
     dataset_root,
     decode,
     fingerprint,
-    first_difference,
     inspect,
     list_images,
     val_folder,
@@ -57,11 +57,11 @@ def test_a_change_of_the_images_is_named(tmp_path):
         "a/2.jpg is missing": lambda: (tmp_path / "a/2.jpg").unlink(),
         "b/4.jpg is new": lambda: tree(tmp_path, "b/4.jpg"),
     }
-    assert first_difference(images.paths, images.num_bytes, list_images(tmp_path)) is None
+    assert changed_image(images.paths, images.num_bytes, list_images(tmp_path)) is None
     for words, change in changes.items():
         change()
         now = list_images(tmp_path)
-        assert words in first_difference(images.paths, images.num_bytes, now)
+        assert words in changed_image(images.paths, images.num_bytes, now)
         assert fingerprint(now.paths, now.num_bytes) != mark
         for file in tmp_path.rglob("*.jpg"):
             file.unlink()
@@ -172,4 +172,4 @@ def test_a_file_of_more_than_four_gigabytes_is_the_one_that_was_labelled(tmp_pat
     with (tmp_path / "c" / "huge.jpg").open("wb") as file:
         file.truncate(5 * 2**30)
     images = list_images(tmp_path)
-    assert first_difference(images.paths, np.minimum(images.num_bytes, 2**32 - 1), images) is None
+    assert changed_image(images.paths, np.minimum(images.num_bytes, 2**32 - 1), images) is None
