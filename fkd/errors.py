@@ -4,6 +4,11 @@ Every message names the thing, says what is wrong with it and what to do. A bug 
 ``FkdError``: it keeps its traceback.
 """
 
+from typing import Literal
+
+# Why an image cannot be used. Stores keep a reason by its position, so the order stays.
+Reason = Literal["missing", "unreadable", "empty", "damaged", "too large"]
+
 
 class FkdError(Exception):
     """The base of every error that a user can mend; `fkd` prints it as one line and exits with 2."""
@@ -18,9 +23,9 @@ class ImagesError(FkdError):
 
 
 class DecodeError(ImagesError):
-    """One image file that cannot be used; `reason` is a short word from `fkd.images.REASONS`."""
+    """One image file that cannot be used; `reason` says why, in a word or two."""
 
-    def __init__(self, path: str, reason: str, detail: str) -> None:
+    def __init__(self, path: str, reason: Reason, detail: str) -> None:
         super().__init__(f"{path}: {reason} ({detail})")
         self.reason = reason
 

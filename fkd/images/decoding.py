@@ -2,6 +2,7 @@
 
 import os
 from io import BytesIO
+from typing import get_args
 
 import numpy as np
 import torch
@@ -10,13 +11,13 @@ import xxhash
 from PIL import Image
 from torch import Tensor
 
-from fkd.errors import DecodeError, first_line
+from fkd.errors import DecodeError, Reason, first_line
 
 # Pillow knows dozens of formats, some of which start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 
 # Why an image has no labels. The position is the code in a store's `status`; 0 is a labelled image.
-REASONS = ("labelled", "missing", "unreadable", "empty", "damaged", "too large")
+REASONS: tuple[str, ...] = ("labelled", *get_args(Reason))
 
 # JPEG goes to torchvision's operators, without their Python wrappers: those warn at each call since
 # 0.29, because the operators will move to another package. Where there are none Pillow decodes JPEG
@@ -45,7 +46,7 @@ def read_file(path: str) -> bytearray:
                 raise DecodeError(path, "too large", f"{size:,} bytes")
             encoded = bytearray(file.readall())
     except OSError as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        reason: Reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         raise DecodeError(path, reason, first_line(error)) from error
     if not encoded:
         raise DecodeError(path, "empty", "no bytes")
@@ -115,6 +116,6 @@ def inspect(path: str) -> bytearray:
     return encoded
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> Reason:
     bomb = isinstance(error, (Image.DecompressionBombError, MemoryError))
     return "too large" if bomb else "damaged"
