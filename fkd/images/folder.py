@@ -74,17 +74,17 @@ def list_images(root: Path) -> ImageList:
     targets: list[int] = []
     for target, name in enumerate(progress(classes, "list images", unit="class", delay=1)):
         try:
-            found = sorted(_walk(root / name, name))
+            files = sorted(_walk(root / name, name))
         except OSError as error:
             raise ImagesError(f"class folder {root / name} cannot be read ({error})") from error
-        if not found:
+        if not files:
             raise ImagesError(
                 f"class folder {root / name} holds no image ({', '.join(EXTENSIONS)}); "
                 "add images or remove the folder"
             )
-        paths += [path for path, _ in found]
-        num_bytes += [size for _, size in found]
-        targets += [target] * len(found)
+        paths += [path for path, _ in files]
+        num_bytes += [size for _, size in files]
+        targets += [target] * len(files)
     return ImageList(root, paths, np.array(targets), np.array(num_bytes), tuple(classes))
 
 
@@ -94,19 +94,19 @@ def _holds_images(root: Path) -> bool:
 
 def _walk(folder: Path, prefix: str, above: tuple[Path, ...] = ()) -> list[tuple[str, int]]:
     """Return (path relative to the root, bytes) of every image below a class folder."""
-    found: list[tuple[str, int]] = []
-    real = folder.resolve()
-    if real in above:
+    files: list[tuple[str, int]] = []
+    resolved = folder.resolve()
+    if resolved in above:
         raise OSError(f"the link {prefix} leads back to a folder that it lies in")
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                found += _walk(Path(entry.path), f"{prefix}/{entry.name}", (*above, real))
+                files += _walk(Path(entry.path), f"{prefix}/{entry.name}", (*above, resolved))
             elif entry.name.lower().endswith(EXTENSIONS) and _is_file(entry):
-                found.append((f"{prefix}/{entry.name}", _size(entry)))
-    return found
+                files.append((f"{prefix}/{entry.name}", _size(entry)))
+    return files
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -136,8 +136,8 @@ def changed_image(
     """Say where a folder first differs from the list that was labelled, or None where it does not."""
     stored = zip(stored_paths, stored_bytes.tolist(), strict=True)
     sizes = np.minimum(images.num_bytes, MAX_NUM_BYTES).tolist()
-    found = zip(images.paths, sizes, strict=True)
-    for (path, size), (now_path, now_size) in zip(stored, found, strict=False):
+    current = zip(images.paths, sizes, strict=True)
+    for (path, size), (now_path, now_size) in zip(stored, current, strict=False):
         if path != now_path:
             missing = _order(path) < _order(now_path)
             return f"{path} is missing" if missing else f"{now_path} is new"

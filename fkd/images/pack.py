@@ -96,17 +96,17 @@ def _splits(config: PackConfig) -> list[_Split]:
 def _pack(config: PackConfig, splits: list[_Split]) -> PackReport:
     """Pack what is not there yet, in threads, and add up what they did."""
     todo: list[tuple[_Split, int]] = []
-    found: list[int] = []
+    earlier_sizes: list[int] = []
     for split in splits:
         for index in range(len(split.images)):
             size = size_of_copy(split.names(index))
             if size:
-                found.append(size)
+                earlier_sizes.append(size)
             else:
                 todo.append((split, index))
-    total = len(todo) + len(found)
+    total = len(todo) + len(earlier_sizes)
     outcomes: list[_Outcome] = []
-    with progress(None, "pack", unit="image", total=total, initial=len(found)) as bar:
+    with progress(None, "pack", unit="image", total=total, initial=len(earlier_sizes)) as bar:
         for outcome in _in_threads(config, todo):
             outcomes.append(outcome)
             bar.update()
@@ -115,10 +115,10 @@ def _pack(config: PackConfig, splits: list[_Split]) -> PackReport:
     return PackReport(
         packed=packed,
         copied=len(outcomes) - packed - len(bad),
-        found=len(found),
+        found=len(earlier_sizes),
         bad=bad,
         bytes_before=sum(int(split.images.num_bytes.sum()) for split in splits),
-        bytes_after=sum(found) + sum(outcome.num_bytes for outcome in outcomes),
+        bytes_after=sum(earlier_sizes) + sum(outcome.num_bytes for outcome in outcomes),
     )
 
 

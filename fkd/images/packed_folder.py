@@ -19,8 +19,10 @@ def refuse_overlap(images: Path, out: Path) -> None:
     """Raise `ImagesError` where one folder is the other or lies in it, links resolved."""
     source, target = Path(os.path.realpath(images)), Path(os.path.realpath(out))
     if source == target or source in target.parents or target in source.parents:
-        how = "is" if source == target else "lies in" if source in target.parents else "holds"
-        raise ImagesError(f"{out} {how} the image folder {images}; name a folder apart from it")
+        relation = "is" if source == target else "lies in" if source in target.parents else "holds"
+        raise ImagesError(
+            f"{out} {relation} the image folder {images}; name a folder apart from it"
+        )
 
 
 def prepare(config: PackConfig) -> None:

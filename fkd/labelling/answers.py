@@ -54,11 +54,11 @@ def _answer(asked: _Asked, config: LabelConfig, images: ImageList) -> Quantized:
     faulty = kept.pop("faulty")
     if faulty.any():
         row = int(faulty.int().argmax())
-        said = asked.probs[row]
+        probs = asked.probs[row]
         names = ", ".join(t.name for t in config.teachers)
         raise SoftLabelError(
             f"teacher {names}, {_culprit(row, asked.batch, images)}: its probabilities lie in "
-            f"[{float(said.min()):g}, {float(said.max()):g}] and sum to {float(said.sum()):g}; "
+            f"[{float(probs.min()):g}, {float(probs.max()):g}] and sum to {float(probs.sum()):g}; "
             "check --teacher-weights, --mean, --std, --amp and --temperature"
         )
     return kept

@@ -104,18 +104,18 @@ def _label_sample(
 def _usable(images: ImageList, count: int) -> list[int]:
     """Choose up to `count` images that decode, from all over the folder: bad ones take no time."""
     spread = np.linspace(0, len(images) - 1, count).round().astype(np.int64).tolist()
-    found = []
+    usable = []
     for image_index in dict.fromkeys([*spread, *range(len(images))]):
         try:
             decode(images.file(image_index))
         except DecodeError:
             continue
-        found.append(image_index)
-        if len(found) == count:
-            return found
-    if not found:
+        usable.append(image_index)
+        if len(usable) == count:
+            return usable
+    if not usable:
         raise ImagesError(f"none of the {len(images)} images in {images.root} can be decoded")
-    return found
+    return usable
 
 
 def _choose(images: ImageList, chosen: Sequence[int]) -> ImageList:

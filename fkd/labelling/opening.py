@@ -77,9 +77,8 @@ def held_store(
 
 def _create(config: LabelConfig, spec: StoreSpec, images: ImageList, teachers: Ensemble) -> None:
     """Make the store where there is none or, with `--overwrite`, in the place of one that is idle."""
-    there = os.path.lexists(config.out)
     targets, names = teachers.classes.target_of[images.targets], teachers.classes.names
-    if not there:
+    if not os.path.lexists(config.out):
         LabelStore.create(config.out, spec, images, targets, names)
     elif config.overwrite:
         check_replaceable(config.out)

@@ -43,10 +43,10 @@ class SampleAccuracy:
         return self.top1 <= chance + 3 * math.sqrt(chance * (1 - chance) / max(1, self.count))
 
     def __str__(self) -> str:
-        how = self.preprocessing
+        mean, std = _numbers(self.preprocessing.mean), _numbers(self.preprocessing.std)
         text = (
-            f"{self.teacher}: top-1 {self.top1:.1%} on {self.count} centre crops of {how.size} px, "
-            f"{how.interpolation}, mean {_numbers(how.mean)}, std {_numbers(how.std)}"
+            f"{self.teacher}: top-1 {self.top1:.1%} on {self.count} centre crops of "
+            f"{self.preprocessing.size} px, {self.preprocessing.interpolation}, mean {mean}, std {std}"
         )
         if not self.near_chance:
             return text
@@ -77,10 +77,11 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     # Batches of these sizes come once; compiling the teacher for them would take longer than the look.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
         for batch in evaluation_batches(pool, images, chosen, _BATCH, teacher.preprocessing):
-            said = teacher.probs(batch.views, len(batch.views), config.temperature).argmax(1).cpu()
+            probs = teacher.probs(batch.views, len(batch.views), config.temperature)
+            predicted = probs.argmax(1).cpu().numpy()
             wanted = teacher.class_map.target_of[batch.targets.numpy()]
             usable = batch.usable.numpy()
-            hits += int((said.numpy() == wanted)[usable].sum())
+            hits += int((predicted == wanted)[usable].sum())
             seen += int(usable.sum())
     num_classes = len(teacher.class_map.names)
     return SampleAccuracy(teacher.name, hits, seen, num_classes, teacher.preprocessing)

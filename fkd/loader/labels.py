@@ -21,11 +21,11 @@ def training_labels(
     Raises `SoftLabelError` where `stored` cannot give the reading.
     """
     labels = stored.restore(kept, config.scheme, config.label_temperature)
-    how = config.selection
-    if not how.calibrate:
+    selection = config.selection
+    if not selection.calibrate:
         return labels
-    unsure = stored.restore(kept).confidence < how.unsure_below
-    return harden(labels, unsure, targets, stored.num_classes, how.unsure_smoothing)
+    unsure = stored.restore(kept).confidence < selection.unsure_below
+    return harden(labels, unsure, targets, stored.num_classes, selection.unsure_smoothing)
 
 
 def harden(

@@ -77,7 +77,7 @@ class StudentLoader:
                 rank=self._rank,
                 num_ranks=self._num_ranks,
             ):
-                there = batch.to(self.device)
-                labels = training_labels(there.kept, there.targets, spec.labels, config)
-                pixels = normalize(there.views, config.mean, config.std)
+                batch = batch.to(self.device)
+                labels = training_labels(batch.kept, batch.targets, spec.labels, config)
+                pixels = normalize(batch.views, config.mean, config.std)
                 yield pixels.contiguous(memory_format=torch.channels_last), labels

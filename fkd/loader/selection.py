@@ -21,7 +21,7 @@ _VALUES_AT_ONCE = 2**22  # of dense labels, fewer crops
 
 @dataclass
 class _Selected:
-    """What is found on the way: counts of crops, and the bounds of what the store holds."""
+    """Counts of the crops that have been judged, and the bounds of their confidence and entropy."""
 
     crops: int = 0
     taken: int = 0
@@ -32,53 +32,53 @@ class _Selected:
     least_entropy: float = float("inf")
 
 
-def select_crops(how: Selection, store: LabelStore) -> Picks | None:
-    """Return the crops that a run takes, or None where it takes them all, and say how many they are.
+def select_crops(selection: Selection, store: LabelStore) -> Picks | None:
+    """Return the crops that a run takes, or None where it takes all, and print how many they are.
 
     Raises `ConfigError` where the store keeps no confidence, and where no crop is left.
     """
-    if how.takes_all:
+    if selection.takes_all:
         return None
     if not store.spec.labels.keeps_values:
         raise ConfigError(
-            f"{_flags(how)}: {store.path} holds hard labels, which say nothing of the teacher's "
+            f"{_flags(selection)}: {store.path} holds hard labels, which say nothing of the teacher's "
             "confidence; leave the selection out, or label with --compress topk10"
         )
     tally = _Selected()
-    every = how.sure_every if how.calibrate else 1
-    picks = Picks(_sorted_out(how, store, tally), store.spec.num_crops, every)
+    every = selection.sure_every if selection.calibrate else 1
+    picks = Picks(_judged_blocks(selection, store, tally), store.spec.num_crops, every)
     if not tally.taken:
         raise ConfigError(
-            f"{_flags(how)} leaves none of the {tally.crops:,} crops of {store.path}: the largest "
+            f"{_flags(selection)} leaves none of the {tally.crops:,} crops of {store.path}: the largest "
             f"confidence is {tally.most_confidence:.5g}, the least entropy {tally.least_entropy:.5g} "
             "nats; choose looser bounds"
         )
-    note(_summary(how, tally))
+    note(_summary(selection, tally))
     return picks
 
 
-def _sorted_out(
-    how: Selection, store: LabelStore, tally: _Selected
+def _judged_blocks(
+    selection: Selection, store: LabelStore, tally: _Selected
 ) -> Iterator[tuple[Bools, Bools]]:
-    """Yield which crops of the labelled images are taken and which are sure, block by block."""
+    """Yield, block by block, which crops of the labelled images are taken and which are sure."""
     labelled, crops = store.status() == 0, store.spec.num_crops
     with progress(None, "select crops", unit="crop", total=labelled.size * crops) as bar:
         for number in range(store.spec.num_blocks):
             block = store.spec.block_range(number)
             rows = labelled[block.start : block.stop]
             kept = store.read_block(number).kept
-            confidence, spread = _judge(
+            confidence, spread = _measure(
                 {name: values[rows].reshape(-1, values.shape[2]) for name, values in kept.items()},
                 store.spec.labels,
             )
-            taken, sure = _tell(how, confidence, spread, tally)
+            taken, sure = _judge(selection, confidence, spread, tally)
             shape = (int(rows.sum()), crops)
             tally.empty_images += int((~taken.reshape(shape).any(axis=1)).sum())
             bar.update(len(block) * crops)
             yield taken.reshape(shape), sure.reshape(shape)
 
 
-def _judge(
+def _measure(
     kept: dict[str, NDArray[np.generic]], stored: KeptLabels
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return confidence and entropy, f32 [B], of quantized labels [B, …]."""
@@ -86,46 +86,51 @@ def _judge(
     at_once = min(_CROPS_AT_ONCE, max(1, _VALUES_AT_ONCE // width))
     confidence, spread = (np.empty(num_labels, np.float32) for _ in range(2))
     for first in range(0, num_labels, at_once):
-        few = slice(first, first + at_once)
-        tensors = {name: torch.from_numpy(values[few]) for name, values in kept.items()}
+        rows = slice(first, first + at_once)
+        tensors = {name: torch.from_numpy(values[rows]) for name, values in kept.items()}
         labels = stored.restore(tensors)
-        confidence[few] = labels.confidence.numpy()
-        spread[few] = entropy(labels, stored.num_classes).numpy()
+        confidence[rows] = labels.confidence.numpy()
+        spread[rows] = entropy(labels, stored.num_classes).numpy()
     return confidence, spread
 
 
-def _tell(
-    how: Selection, confidence: NDArray[np.float32], spread: NDArray[np.float32], tally: _Selected
+def _judge(
+    selection: Selection,
+    confidence: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    tally: _Selected,
 ) -> tuple[Bools, Bools]:
-    """Say of each crop, bool [B], whether it is taken and whether it is sure, and count them."""
-    taken = confidence >= how.min_confidence
-    if how.max_entropy is not None:
-        taken &= spread <= how.max_entropy
-    sure = (confidence > how.sure_above) & how.calibrate
+    """Return which crops are taken and which are sure, bool [B] each, and count them."""
+    taken = confidence >= selection.min_confidence
+    if selection.max_entropy is not None:
+        taken &= spread <= selection.max_entropy
+    sure = (confidence > selection.sure_above) & selection.calibrate
     tally.crops += len(taken)
     tally.taken += int(taken.sum())
     tally.sure += int((taken & sure).sum())
-    tally.unsure += int((taken & (confidence < how.unsure_below)).sum())
+    tally.unsure += int((taken & (confidence < selection.unsure_below)).sum())
     if len(taken):
         tally.most_confidence = max(tally.most_confidence, float(confidence.max()))
         tally.least_entropy = min(tally.least_entropy, float(spread.min()))
     return taken, sure
 
 
-def _summary(how: Selection, tally: _Selected) -> str:
+def _summary(selection: Selection, tally: _Selected) -> str:
     text = f"{tally.taken:,} of {tally.crops:,} crops selected ({tally.taken / tally.crops:.1%})"
     text += f", {tally.empty_images:,} images have none"
-    if how.calibrate:
+    if selection.calibrate:
         text += (
-            f"; {tally.sure / tally.taken:.1%} of them above {how.sure_above:g} are taken in one of "
-            f"{how.sure_every} rounds, {tally.unsure / tally.taken:.1%} below {how.unsure_below:g} get "
-            "their folder's class"
+            f"; {tally.sure / tally.taken:.1%} of them above {selection.sure_above:g} are taken in one "
+            f"of {selection.sure_every} rounds, {tally.unsure / tally.taken:.1%} below "
+            f"{selection.unsure_below:g} get their folder's class"
         )
     return text
 
 
-def _flags(how: Selection) -> str:
-    """Name what the user asked for, as it was typed."""
-    flags = [f"--min-confidence {how.min_confidence:g}"] if how.min_confidence > 0 else []
-    flags += [] if how.max_entropy is None else [f"--max-entropy {how.max_entropy:g}"]
-    return " ".join(flags + ["--calibrate"] * how.calibrate)
+def _flags(selection: Selection) -> str:
+    """Return the flags of a selection, as a user types them."""
+    flags = (
+        [f"--min-confidence {selection.min_confidence:g}"] if selection.min_confidence > 0 else []
+    )
+    flags += [] if selection.max_entropy is None else [f"--max-entropy {selection.max_entropy:g}"]
+    return " ".join(flags + ["--calibrate"] * selection.calibrate)

@@ -82,9 +82,9 @@ def render_table(
     """Render crops on the device of `pixels`, uint8 [P, 3]: uint8 [n, 3, S, S], channels last."""
     views = pixels.new_empty((len(table.first), size, size, 3))
     for rows in _goes(table.box[:, 2], size):
-        some = table.take(rows)
-        where, *columns = upload(some.beside(rows), pixels.device).unbind()
-        views[where] = _render(pixels, _Crops(*columns), some.largest, size, interpolation)
+        part = table.take(rows)
+        where, *columns = upload(part.beside(rows), pixels.device).unbind()
+        views[where] = _render(pixels, _Crops(*columns), part.largest, size, interpolation)
     return views.permute(0, 3, 1, 2)
 
 

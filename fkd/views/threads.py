@@ -71,8 +71,8 @@ class RenderPool:
         self.workers = workers
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="fkd-render")
         self.device = device or torch.device("cpu")
-        few = self.device.type == "cuda" and workers < _ENOUGH_WORKERS
-        self.on_device = render == "device" or (render == "auto" and few)
+        too_slow = self.device.type == "cuda" and workers < _ENOUGH_WORKERS
+        self.on_device = render == "device" or (render == "auto" and too_slow)
         self._pin = self.device.type == "cuda"
 
     def __enter__(self) -> "RenderPool":
