@@ -1,7 +1,7 @@
 """The files of an image folder.
 
 `list_images` puts them into the order that gives each image its index. `decode` turns a file into
-pixels, or says for which of the `REASONS` it cannot. `pack_images` copies a folder in smaller
+pixels, or raises an error with one of the `REASONS`. `pack_images` copies a folder with fewer
 pixels.
 
 Example images come from `fkd.images.scenes`, which is imported as a module.

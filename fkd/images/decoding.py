@@ -56,8 +56,8 @@ def read_file(path: str) -> bytearray:
 def content_hash(encoded: bytearray) -> int:
     """Return the hash by which a file's content is known again: XXH3 of 64 bits, never 0.
 
-    It finds what happened, files that were swapped or made anew, at a hundredth of the cost of decoding.
-    It is no proof against whoever means to deceive.
+    It finds files that were swapped or made anew, at a hundredth of the cost of decoding. It does not
+    withstand whoever means to deceive.
     """
     return xxhash.xxh3_64_intdigest(encoded) or 1
 

@@ -16,7 +16,7 @@ from fkd.progress import progress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
 
-# File sizes are kept in 32 bits, and larger ones as this.
+# Stores keep file sizes in 32 bits; a larger size is kept as this.
 MAX_NUM_BYTES = 2**32 - 1
 
 
@@ -110,7 +110,7 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...] = ()) -> list[tuple
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Say whether an entry is a file, or a link that leads nowhere; a pipe would wait for ever."""
+    """Return whether an entry is a file, or a link that leads nowhere. Reading a pipe would never end."""
     return entry.is_file() or entry.is_symlink()
 
 
@@ -133,7 +133,7 @@ def fingerprint(paths: list[str], num_bytes: NDArray[np.int64]) -> str:
 def changed_image(
     stored_paths: list[str], stored_bytes: NDArray[np.int64], images: ImageList
 ) -> str | None:
-    """Say where a folder first differs from the list that was labelled, or None where it does not."""
+    """Name the first image that differs from the list that was labelled, or return None."""
     stored = zip(stored_paths, stored_bytes.tolist(), strict=True)
     sizes = np.minimum(images.num_bytes, MAX_NUM_BYTES).tolist()
     current = zip(images.paths, sizes, strict=True)

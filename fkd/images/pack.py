@@ -22,9 +22,9 @@ _JPEG = (".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class PackReport:
-    """What a run did: images made smaller, copied as they are, and found from an earlier run.
+    """What a run did: how many images it made smaller, copied, and found from an earlier run.
 
-    `bad` has (path, reason) of each image that cannot be decoded, among those this run looked at.
+    `bad` has (path, reason) of each image that this run looked at and could not decode.
     The bytes are those of all images, before and after, whichever run packed them.
     """
 
@@ -37,7 +37,7 @@ class PackReport:
 
 
 def pack_images(config: PackConfig) -> PackReport:
-    """Copy an image folder to `config.out`, large images made smaller; a copy that is there goes on.
+    """Copy an image folder to `config.out` with large images made smaller, or go on with a copy.
 
     The layout stays: `train` and `val`, or the class folders alone. Raises `FkdError` for bad input,
     before anything is written.
@@ -94,7 +94,7 @@ def _splits(config: PackConfig) -> list[_Split]:
 
 
 def _pack(config: PackConfig, splits: list[_Split]) -> PackReport:
-    """Pack what is not there yet, in threads, and add up what they did."""
+    """Pack the images that have no copy yet, in threads, and add up the outcomes."""
     todo: list[tuple[_Split, int]] = []
     earlier_sizes: list[int] = []
     for split in splits:
@@ -138,7 +138,7 @@ def _in_threads(config: PackConfig, todo: list[tuple[_Split, int]]) -> Iterator[
 
 
 def _pack_one(config: PackConfig, split: _Split, index: int) -> _Outcome:
-    """Write one image smaller, or as it is where it is within the bound or cannot be decoded."""
+    """Write one image smaller. One that is within the bound, or cannot be decoded, is copied."""
     source = split.images.file(index)
     kept, smaller = split.names(index)
     try:

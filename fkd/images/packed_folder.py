@@ -26,7 +26,7 @@ def refuse_overlap(images: Path, out: Path) -> None:
 
 
 def prepare(config: PackConfig) -> None:
-    """Make the folder and its settings; refuse one that is not ours or was made with others."""
+    """Make the folder and its settings; refuse a folder of something else, or of other settings."""
     out, wanted = config.out, _settings(config)
     made = _read_settings(out)
     try:
@@ -60,7 +60,7 @@ def _settings(config: PackConfig) -> dict[str, Any]:
 
 
 def _read_settings(out: Path) -> dict[str, Any] | None:
-    """Return what a folder says of its making, None where there is nothing yet; refuse all else."""
+    """Return the settings of a packed folder, or None where it is empty; refuse any other folder."""
     try:
         if not set(os.listdir(out)) - {aside_of(Path(SETTINGS)).name}:
             return None
@@ -97,7 +97,7 @@ def _in_words(settings: dict[str, Any]) -> list[str]:
 
 
 def _clear(out: Path) -> None:
-    """Empty a folder of ours. Its settings stay until they are replaced: it is ours if this stops."""
+    """Empty a packed folder. Its settings stay, so that it is known as one if this is interrupted."""
     for entry in out.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -106,7 +106,7 @@ def _clear(out: Path) -> None:
 
 
 def write_copy(target: str, content: bytes) -> int:
-    """Write a file of the folder, and return its size: no half of one is taken for whole."""
+    """Write a file of the folder whole, or not at all, and return its size."""
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         # A power cut may cost the last few of a million files, and `size_of_copy` finds them.

@@ -1,7 +1,7 @@
 """Stage 1, from images to labels: `fkd label`.
 
-`label_images` draws the views of every image, asks the teachers, and commits what they say to a
-store. `estimate_run` says beforehand how long that takes.
+`label_images` draws the views of every image, labels them with the teachers, and commits the labels
+to a store. `estimate_run` measures beforehand how long that takes.
 """
 
 from fkd.labelling.batches import teacher_batches

@@ -1,4 +1,4 @@
-"""What teachers say of batches: a GPU has the next batch before these labels are read."""
+"""Labels of batches, read from a GPU once it has the next batch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from fkd.teachers import Ensemble
 def answers(
     teachers: Ensemble, batches: Iterator[TeacherBatch], config: LabelConfig, images: ImageList
 ) -> Iterator[tuple[TeacherBatch, Quantized]]:
-    """Yield batches with their labels on the CPU; a GPU has the next batch before they are read."""
+    """Yield batches with their labels on the CPU, read once a GPU has the next batch."""
     waiting: _Asked | None = None
     for batch in batches:
         asked = _ask(teachers, batch, config)
@@ -30,7 +30,7 @@ def answers(
 
 @dataclass(frozen=True)
 class _Asked:
-    """A batch that the teachers have, and its labels on the way; None where it has no views."""
+    """A batch that the teachers have, and its labels on their way; both None where it has no views."""
 
     batch: TeacherBatch
     probs: torch.Tensor | None = None
@@ -38,7 +38,7 @@ class _Asked:
 
 
 def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig) -> _Asked:
-    """Put a batch to the teachers; on a GPU nothing here waits for it."""
+    """Give a batch to the teachers, without waiting for a GPU."""
     if not batch.num_views:
         return _Asked(batch)
     probs = teachers.probs(batch.views, batch.num_views, config.temperature)
@@ -47,7 +47,7 @@ def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig) -> _Asked
 
 
 def _answer(asked: _Asked, config: LabelConfig, images: ImageList) -> Quantized:
-    """Wait for a batch's quantized labels; refuse any that come from no distribution."""
+    """Wait for a batch's quantized labels; refuse probabilities that are no distribution."""
     if asked.probs is None or asked.coming is None:
         return {}
     kept = asked.coming.wait()

@@ -1,4 +1,4 @@
-"""Blocks out of labelled views: what one batch leaves unfinished, the next one completes."""
+"""Labelled views are gathered into blocks; a block may need the views of several batches."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,7 +13,7 @@ class Assembler:
     """Collects labelled views, which come in order, into blocks."""
 
     def __init__(self, spec: StoreSpec, on_bad: Callable[[DecodeError], None]) -> None:
-        """Begin with no block open; `on_bad` hears of every image that cannot be used."""
+        """Begin with no block open; `on_bad` is called for every image that cannot be used."""
         self._spec = spec
         self._on_bad = on_bad
         self._missing: dict[int, int] = {}

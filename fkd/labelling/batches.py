@@ -32,7 +32,7 @@ _STRIP = 16
 class DrawnImage:
     """An image of `size` (height, width) with its M views, or the `error` that decoding it gave.
 
-    It outlives the pixels: of a small M and large photos those would fill the memory.
+    It has no pixels: with a small M, those of all images of a batch would fill the memory.
     """
 
     image_index: int
@@ -55,7 +55,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class TeacherBatch:
-    """Views for the teachers: whose they are, and the images that begin in this batch.
+    """Views for the teachers, the strips that say whose they are, and the images that begin here.
 
     `views` are uint8 [B, 3, S, S], once for each of the `view_formats`.
     """
@@ -91,7 +91,7 @@ def _draw(
     policy: ViewPolicy,
     num_crops: int,
 ) -> Iterator[tuple[DrawnImage, Tensor | None]]:
-    """Decode images in order, uint8 [3, H, W], one per worker ahead of the one that is rendered."""
+    """Decode images in order, uint8 [3, H, W], ahead of the rendering by one for each worker."""
 
     def draw(image_index: int) -> tuple[DrawnImage, Tensor | None]:
         path = images.file(image_index)

@@ -1,4 +1,4 @@
-"""`fkd label`: run the teachers once over M views of every image and store what they said."""
+"""`fkd label`: run the teachers once over M views of every image and store their labels."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +24,7 @@ from fkd.views import RenderPool
 
 
 def label_images(config: LabelConfig) -> LabelStore:
-    """Label an image folder into a store and return it; a store that is there is continued.
+    """Label an image folder into a store, or go on with one, and return it.
 
     Finished blocks are neither decoded nor labelled again. Under torchrun the processes share the blocks
     out; the leading one returns when all are done, the others when none is left to take. Raises
@@ -72,7 +72,7 @@ def label_blocks(
     ranks: Ranks,
     pending: list[int],
 ) -> None:
-    """Label what is missing: views → teachers → quantize → block → store.
+    """Label the `pending` blocks: views → teachers → quantize → block → store.
 
     Views are rendered and blocks are written by other threads while the teachers have a batch; the
     teachers keep the main thread, whose allocator serves large blocks best.

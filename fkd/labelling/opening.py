@@ -1,4 +1,4 @@
-"""Make the store of a run, or go on with the one that is there, and keep others out of it."""
+"""Make the store of a run, or go on with one, and keep other labellers out of it."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from fkd.views import RENDERER, SAMPLER
 
 
 def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
-    """Put into the store's attributes all that a reader needs to read, and to refuse."""
+    """Return the spec of a run's store: what a reader needs to read it, or to refuse it."""
     first = teachers.teachers[0].preprocessing
     return plan_spec(
         num_images=len(images),
@@ -76,7 +76,7 @@ def held_store(
 
 
 def _create(config: LabelConfig, spec: StoreSpec, images: ImageList, teachers: Ensemble) -> None:
-    """Make the store where there is none or, with `--overwrite`, in the place of one that is idle."""
+    """Make the store where there is none; with `--overwrite`, replace one that is idle."""
     targets, names = teachers.classes.target_of[images.targets], teachers.classes.names
     if not os.path.lexists(config.out):
         LabelStore.create(config.out, spec, images, targets, names)
@@ -95,7 +95,7 @@ def _locked(config: LabelConfig) -> AbstractContextManager[None]:
 
 
 def refuse_nested(out: Path, root: Path) -> None:
-    """Keep labels and images apart: a store among the class folders would be taken for one of them."""
+    """Refuse a store inside the image folder, where it would be taken for a class, or around it."""
     real, images = out.resolve(), root.resolve()
     if real.is_relative_to(images) or images.is_relative_to(real):
         where = "inside" if real.is_relative_to(images) else "around"

@@ -57,7 +57,7 @@ class SampleAccuracy:
 
 
 def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -> None:
-    """Say on stderr how well each teacher knows the folder's classes, and warn where it does not."""
+    """Print on stderr how well each teacher knows the folder's classes; warn where it guesses."""
     for choice, teacher in zip(config.teachers, teachers.teachers, strict=True):
         if choice.weights == "none":
             note(f"teacher {teacher.name} has random weights: its labels mean nothing")
@@ -74,7 +74,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     count = min(_MOST, len(images), max(_LEAST, hundredth))
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
     hits = seen = 0
-    # Batches of these sizes come once; compiling the teacher for them would take longer than the look.
+    # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
         for batch in evaluation_batches(pool, images, chosen, _BATCH, teacher.preprocessing):
             probs = teacher.probs(batch.views, len(batch.views), config.temperature)

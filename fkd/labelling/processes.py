@@ -35,14 +35,14 @@ class Ranks:
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             return cls.alone()
         keys, rank, num_ranks = next(iter(rendezvous("env://")))
-        # The agents keep their store over a restart, and with it what the dead ranks had claimed.
+        # The agents keep their store over a restart, and in it the claims of the dead ranks.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         keys = PrefixStore(f"fkd/{attempt}/{num_ranks}", keys)
         return cls(rank, num_ranks, int(os.environ["LOCAL_RANK"]), keys)
 
     @classmethod
     def alone(cls) -> "Ranks":
-        """Stand alone, whoever else there is."""
+        """Return a run of this process only, even under torchrun."""
         return cls(0, 1, 0, HashStore())
 
     @property
@@ -60,7 +60,7 @@ class Ranks:
         return own_device(name, self.local_rank) if self.num_ranks > 1 else name
 
     def once(self, key: str, work: Callable[[], Any]) -> Any:
-        """Do `work` on the leading rank and return what it returned, a JSON value, on every rank."""
+        """Do `work` on the leading rank; return its result, a JSON value, on every rank."""
         if self.leads:
             self.keys.set(key, json.dumps(work()))
         else:
@@ -68,7 +68,7 @@ class Ranks:
         return json.loads(self.keys.get(key))
 
     def claim(self, items: Sequence[int]) -> Iterator[int]:
-        """Yield items, the same list on every rank, that no other rank was given."""
+        """Yield the items that no other rank was given; `items` is the same list on every rank."""
         while (position := self.add("claimed", 1) - 1) < len(items):
             yield items[position]
 
@@ -77,9 +77,9 @@ class Ranks:
         return self.keys.add(key, amount)
 
     def finish(self) -> None:
-        """Say that this rank has nothing left to do."""
+        """Tell the other ranks that this one has nothing left to do."""
         self.keys.set(f"finished/{self.rank}", "")
 
     def all_finished(self) -> bool:
-        """Say whether every rank has nothing left to do."""
+        """Return whether every rank has nothing left to do."""
         return bool(self.keys.check([f"finished/{rank}" for rank in range(self.num_ranks)]))

@@ -29,8 +29,8 @@ from fkd.views import (
     render_views,
 )
 
-# Decoded images of a batch, at most, that travel to the device; batches of larger photos are rendered by
-# threads, to the same pixels, and stay small.
+# The most bytes of decoded images that a batch sends to the device. Batches of larger photos are rendered
+# by threads, to the same pixels, and stay small.
 _PACKED_BYTES = 512 * 2**20
 
 
@@ -38,9 +38,9 @@ _PACKED_BYTES = 512 * 2**20
 class StudentBatch:
     """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
 
-    The views of an image stand in a row, m of them or, of a selection, those of the m that are picked.
-    Where they are dealt to several batches (`fkd.loader.stagger`), what is decoded stands share by share.
-    `image_index` int64 [n] names the images that were decoded for it.
+    The m views of an image stand in a row; with a selection, those of them that are picked. Views that
+    are to be dealt to several batches (`fkd.loader.stagger`) stand share by share. `image_index` int64
+    [n] names the images that were decoded for the batch.
     """
 
     views: Tensor
@@ -49,7 +49,7 @@ class StudentBatch:
     image_index: NDArray[np.int64]
 
     def to(self, device: torch.device) -> "StudentBatch":
-        """Return the batch on a device. It goes whole: a GPU would wait for a part, not in one piece."""
+        """Return the batch on a device. It is copied whole: a GPU would wait for a part of it."""
         kept = {name: upload(values, device) for name, values in self.kept.items()}
         views, targets = upload(self.views, device), upload(self.targets, device)
         return StudentBatch(views, kept, targets, self.image_index)
@@ -68,9 +68,9 @@ def student_batches(
 ) -> Iterator[StudentBatch]:
     """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image.
 
-    With `picks`, those of the m crops that are picked. The schedule says whether the m crops share a
-    batch or are dealt to m of them. A rank gets its share of each step. What a step holds is a function
-    of schedule and picks alone, so a run may be continued from any step.
+    With `picks`, only picked crops are taken. The schedule says whether the m crops share a batch or are
+    dealt to m of them. A rank gets its share of each step. What a step holds is a function of schedule
+    and picks alone, so a run may be continued from any step.
     """
     labelled, slabs = store.labelled_images(), SlabPrefetcher(pool.threads, store, schedule)
     files = LabelledImages(images, store.content_hashes())
@@ -125,9 +125,9 @@ class _Crops:
 
     @classmethod
     def of(cls, visited: NDArray[np.int64], slab: Slab, picked: Bools, shares: int) -> "_Crops":
-        """Take those crops of the images' rows of a slab, [n, m, …], that `picked`, bool [n, m], names.
+        """Take the picked crops, bool [n, m], from the images' rows of a slab, [n, m, …].
 
-        They are dealt to the shares in turn, and stand share by share, each in one piece of memory.
+        Crops are dealt to the shares in turn. Each share stands in one piece of memory.
         """
         image, crop = picked.nonzero()
         order = np.arange(len(image)).reshape(-1, shares).T.ravel()

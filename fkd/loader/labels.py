@@ -1,4 +1,4 @@
-"""The label that a student is asked for: the stored one as the run reads it, or a calibrated one.
+"""The label that a student learns: the stored one as the run reads it, or a calibrated one.
 
 FerKD (Shen, ICCV 2023, arXiv:2312.17473) gives crops on which the teacher is least sure a softened hard
 label instead of the soft one; here `--calibrate` does, see docs/recipes.md.
@@ -16,9 +16,9 @@ from fkd.labels import KeptLabels, Quantized, SoftLabels
 def training_labels(
     kept: Quantized, targets: Tensor, stored: KeptLabels, config: LoaderConfig
 ) -> SoftLabels:
-    """Read the quantized labels of B crops as a run is configured to; `targets` int64 [B].
+    """Restore the quantized labels of B crops by the run's configuration; `targets` int64 [B].
 
-    Raises `SoftLabelError` where `stored` cannot give the reading.
+    Raises `SoftLabelError` where `stored` cannot be read as configured.
     """
     labels = stored.restore(kept, config.scheme, config.label_temperature)
     selection = config.selection
@@ -31,7 +31,7 @@ def training_labels(
 def harden(
     labels: SoftLabels, rows: Tensor, targets: Tensor, num_classes: int, smoothing: float
 ) -> SoftLabels:
-    """Put the softened class in the place of the soft label where `rows`, bool [B], says so.
+    """Replace the soft labels in `rows`, bool [B], by softened hard labels.
 
     The class `targets` int64 [B] gets 1 - `smoothing`, each other class an even share of the rest. Sparse
     labels stay sparse: a class that is not among the K takes the place of the last, so ids stay distinct.

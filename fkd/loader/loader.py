@@ -20,14 +20,14 @@ from fkd.views import RenderPool, normalize
 
 
 class StudentLoader:
-    """Yields (pixels, soft labels) on a device, what `fkd train` would train on, in its order.
+    """Yields the (pixels, soft labels) that `fkd train` would train on, in its order, on a device.
 
         for pixels, soft_labels in StudentLoader("labels.zarr", crops_per_image=4, epochs=300):
             loss = soft_cross_entropy(student(pixels), soft_labels).mean()
 
     Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; with `stagger=0` the m views of an
-    image stand in a row of one batch. `settings` are those of `LoaderConfig`, which `fkd train` has too,
-    with those of its `Selection` by their own names. Of several ranks each gets its share of every batch.
+    image stand in a row of one batch. `settings` are the fields of `LoaderConfig`; the fields of its
+    `Selection` are given directly. Of several ranks each gets its share of every batch.
     Raises `FkdError` for what `fkd train` refuses.
     """
 
@@ -64,7 +64,7 @@ class StudentLoader:
         return self.batches()
 
     def batches(self, first_step: int = 0) -> Iterator[tuple[Tensor, SoftLabels]]:
-        """Yield the batches from a step on: a loop that was stopped goes on with the same ones."""
+        """Yield the batches from `first_step` on, so that a loop that was stopped can go on."""
         config, spec = self._config, self._store.spec
         with RenderPool(config.workers, self.device, config.render) as pool:
             for batch in student_batches(

@@ -1,8 +1,8 @@
 """Which views a step takes when not all stored crops are used: bits, and the arithmetic of their order.
 
 Passes, rounds and the order of images are the schedule's. A visit takes those of its m crops that are
-picked, none of some images, and batches are filled across visits to exactly B views: what does not fit
-at the end of a visit begins the next batch. Views are numbered over the whole run, so a run can begin at
+picked, which may be none. Batches are filled across visits to exactly B views: what does not fit at the
+end of a visit begins the next batch. Views are numbered over the whole run, so a run can begin at
 any step without a walk through the steps before.
 
 Legend: N labelled images, M stored crops, m crops of a visit, n visits. Crop number t of a run is slot
@@ -34,9 +34,9 @@ class Picks:
     def __init__(
         self, blocks: Iterable[tuple[Bools, Bools]], num_crops: int, sure_every: int = 1
     ) -> None:
-        """Gather the picks of all images, run by run: (taken, sure), both bool [n, M].
+        """Gather the picks of all images, block by block: (taken, sure), both bool [n, M].
 
-        What is sure and not taken has no meaning.
+        Of a crop that is not taken, sure has no meaning.
         """
         self._num_crops, self._every = num_crops, sure_every
         self.num_images = 0
@@ -102,7 +102,7 @@ class Picks:
     def _pass_of(self, schedule: Schedule, view: int) -> int:
         """Return the pass that holds a view: the last one that begins at or before it."""
         m, period = schedule.crops_per_image, len(self._before) - 1
-        cycles = view // int(self._before[-1]) + 1  # those have more views than that
+        cycles = view // int(self._before[-1]) + 1  # so many have more than `view` views
         passes = range(cycles * period // m + 1)
         return bisect_right(passes, view, key=lambda index: self.views_before(index * m)) - 1
 

@@ -1,4 +1,4 @@
-"""Open the store of a run, refuse what it cannot give, and plan the steps."""
+"""Open the store of a run, refuse settings that it cannot serve, and plan the steps."""
 
 from fkd.config import LoaderConfig
 from fkd.errors import ConfigError, StoreError
@@ -10,7 +10,7 @@ from fkd.store import LabelStore, drift
 
 
 def open_store(config: LoaderConfig) -> LabelStore:
-    """Open a whole store and refuse readings and numbers that it cannot give."""
+    """Open a complete store; refuse a reading or a number of crops that it cannot give."""
     store = LabelStore.open(config.store)
     store.require_complete()
     check_reading(store.spec.scheme, config.scheme)
@@ -39,7 +39,7 @@ def open_store(config: LoaderConfig) -> LabelStore:
 
 
 def plan_steps(config: LoaderConfig, store: LabelStore, num_ranks: int) -> Schedule:
-    """Return the schedule of a run; refuse a batch that the run or its processes cannot have."""
+    """Return the schedule of a run; refuse a batch larger than the run, or that ranks cannot share."""
     schedule = Schedule(
         num_images=len(store.labelled_images()),
         num_crops=store.spec.num_crops,
@@ -65,7 +65,7 @@ def plan_steps(config: LoaderConfig, store: LabelStore, num_ranks: int) -> Sched
 
 
 def _refuse_too_many_waiting(schedule: Schedule, size: int, num_ranks: int) -> None:
-    """Refuse to deal crops over so many steps that what waits for its step does not fit in memory."""
+    """Refuse a `--stagger` that keeps more batches waiting than fit in memory."""
     waiting = schedule.reach * schedule.batch_size // num_ranks * 3 * size**2
     if waiting > physical_memory():
         raise ConfigError(

@@ -16,7 +16,7 @@ _CROPS_AT_ONCE = 2**18
 class SlabPrefetcher:
     """Gives out rows of slabs, by pass.
 
-    A slab has the crops of one pass or, of small data sets, of several; all M where those are few.
+    A slab has the crops of one pass; with a small data set those of several passes, at most all M.
     """
 
     def __init__(self, pool: Executor, store: LabelStore, schedule: Schedule) -> None:
@@ -30,7 +30,7 @@ class SlabPrefetcher:
         self._slabs: dict[tuple[int, ...], Future[Slab]] = {}
 
     def rows(self, pass_index: int, image_index: NDArray[np.int64]) -> Slab:
-        """Return what a pass takes of some images, [n, m, …]."""
+        """Return the crops that a pass takes of these images, [n, m, …]."""
         number = pass_index // self._passes_per_slab
         now, soon = self._slots(number), self._slots(number + 1)
         self._slabs = {

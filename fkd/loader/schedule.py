@@ -1,4 +1,4 @@
-"""Epochs, passes and steps; which crops a pass uses; the learning rate at a step.
+"""Epochs, passes and steps, and which crops a pass uses.
 
 Users speak of epochs, the trainer of steps; the conversion is here alone. An epoch is N views seen.
 One pass visits every image once with m crops, so it counts m epochs. Passes follow one another
@@ -21,8 +21,8 @@ class Schedule:
     """The arithmetic of one training run; all counts are exact integers.
 
     `num_images` is N (images that have labels), `num_crops` M, `crops_per_image` m, `batch_size` B in
-    views, a multiple of m. `stagger` is the steps between the batches that get an image's m crops; 0 is
-    for all of them in one.
+    views, a multiple of m. `stagger` is the number of steps between the batches that get an image's m
+    crops; with 0 all of them are in one batch.
     """
 
     num_images: int
@@ -45,7 +45,7 @@ class Schedule:
 
     @property
     def apart(self) -> int:
-        """Steps between the batches that get an image's crops, as far as the run has room for them."""
+        """`stagger`, or less where the run is too short for it; 0 where m is 1."""
         if self.crops_per_image == 1:
             return 0
         return min(self.stagger, (self.total_steps - 1) // (self.crops_per_image - 1))
@@ -66,8 +66,8 @@ class Schedule:
     def crop_slots(self, pass_index: int) -> NDArray[np.int64]:
         """Return the crop indices, int64 [m], that a pass takes of every image.
 
-        Consecutive passes take consecutive crops, so each is used once before any is used twice, but for
-        those that the first `reach` steps take from the last ones.
+        Consecutive passes take consecutive crops, so each is used once before any is used twice. Those
+        that the first `reach` steps take from the last steps are the exception.
         """
         start = pass_index * self.crops_per_image
         return (start + np.arange(self.crops_per_image)) % self.num_crops

@@ -22,7 +22,7 @@ T = TypeVar("T")
 def decoded_steps(
     schedule: Schedule, first_step: int, steps_from: Callable[[int], Iterator[T]]
 ) -> Iterator[T]:
-    """Yield what is decoded for the steps from `first_step` on: first, what earlier steps left for them.
+    """Yield what is decoded for the steps from `first_step` on, beginning with what earlier steps left.
 
     `steps_from` yields the steps of the schedule from a step to the last.
     """
@@ -33,9 +33,9 @@ def decoded_steps(
 
 
 def dealt(decoded: Iterator[T], schedule: Schedule, join: Callable[[list[T]], T]) -> Iterator[T]:
-    """Yield the batches to train on, of what is decoded step by step.
+    """Deal what is decoded, step by step, and yield the batches to train on.
 
-    `join` makes a batch of share 0 of the first, share 1 of the second, … of the m that it is given.
+    `join` is given m decoded batches. It makes a batch of share 0 of the first, share 1 of the second, ….
     """
     waiting: deque[T] = deque(maxlen=schedule.reach + 1)
     for batch in decoded:

@@ -29,7 +29,7 @@ _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}  # half the kernel's width, in outp
 _CUBIC = -0.5
 _MOST_BITS = 22  # of a weight, behind the point
 
-# Working memory of one go; crops are rendered in as many goes as that takes.
+# Working memory of one go. A table of crops is rendered in as many goes as that allows.
 _WORKING_BYTES = 256 * 2**20
 _BYTES_PER_SAMPLE = 36  # an int64 index, three uint8 samples, three products and sums in int32
 
@@ -52,7 +52,7 @@ class CropTable:
         return CropTable(self.first[rows], self.width[rows], self.box[rows], self.flip[rows])
 
     def beside(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return numbers, int64 [n], and what `_Crops` holds in its order as one tensor, int64 [8, n]."""
+        """Return `rows`, int64 [n], and then the columns of `_Crops` as one tensor, int64 [8, n]."""
         columns = [rows, self.first, self.width, *self.box.T, self.flip.astype(np.int64)]
         return torch.from_numpy(np.stack(columns))
 

@@ -72,9 +72,9 @@ def _fallback_box(ratio: tuple[float, float], height: int, width: int) -> tuple[
 
 
 def outside(box: Array, size: Array) -> NDArray[np.bool_]:
-    """Say of boxes u16 [n, m, 4] whether they leave their images of size u16 [n, 2]: bool [n, m].
+    """Return which boxes u16 [n, m, 4] leave their images of size u16 [n, 2]: bool [n, m].
 
-    An image of size (0, 0) has no labels, and its boxes mean nothing.
+    An image of size (0, 0) has no labels, so its boxes count as inside.
     """
     wrong = np.zeros(box.shape[:2], np.bool_)
     for side in (0, 1):
