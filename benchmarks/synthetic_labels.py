@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import ImageList, fingerprint
-from fkd.store import TeacherRecord, library_versions, now, plan_spec, probe
+from fkd.store import StoreSpec, TeacherRecord, library_versions, now, plan_layout, probe
 from fkd.views import RENDERER, sample_views
 
 CLASSES = 1000
@@ -90,11 +90,10 @@ def create_store(
     num_bytes = np.full(len(target), 110_000) + np.arange(len(target)) % 10_000
     images = ImageList(Path("/images"), paths, target, num_bytes, tuple(names))
     record = TeacherRecord("teacher", "sha256:" + "0" * 64, "sha256:" + "0" * 64, Preprocessing())
-    spec = plan_spec(
+    spec = StoreSpec(
         num_images=len(target),
         num_crops=num_crops,
         num_classes=len(names),
-        block_images=None,
         scheme=scheme,
         views=ViewPolicy(),
         sampler="synthetic",
@@ -109,4 +108,4 @@ def create_store(
         versions=library_versions(),
         created=now(),
     )
-    return LabelStore.create(path, spec, images, target, names)
+    return LabelStore.create(path, plan_layout(spec), images, target, names)

@@ -6,7 +6,7 @@ All students so see the same boxes and flips; what differs is the label, or how 
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,11 @@ from fkd.images import ImageList, decode
 from fkd.labels import quantize
 from fkd.machine import resolve_device
 from fkd.progress import progress
-from fkd.store import Block, StoreSpec, plan_spec
+from fkd.store import Block, plan_layout
 from fkd.teachers import Source, Teacher, load_teachers, open_source
 from fkd.views import empty_views, normalize, render
 
 FULL = Scheme("full")
-_CHOSEN_BY_PLAN = {
-    "num_images",
-    "num_crops",
-    "num_classes",
-    "block_images",
-    "chunk_crops",
-    "scheme",
-}
 
 # Labels of some images and all their crops, f32 [n, M, C], of image indices, boxes and flips.
 Relabel = Callable[[range, NDArray[Any], NDArray[Any]], Tensor]
@@ -54,15 +46,9 @@ def derive(
 
     Its label is what the source has, or what `relabel` says, in the given scheme.
     """
-    kept = {f.name for f in fields(StoreSpec)} - _CHOSEN_BY_PLAN
-    spec = plan_spec(
-        block_images=None,
-        num_images=source.spec.num_images,
-        num_crops=slots.shape[1],
-        num_classes=source.spec.num_classes,
-        scheme=scheme,
-        **{name: getattr(source.spec, name) for name in kept - {"sampler"}},
-        sampler=source.spec.sampler if _in_order(slots) else "derived",
+    sampler = source.spec.sampler if _in_order(slots) else "derived"
+    spec = plan_layout(
+        replace(source.spec, num_crops=slots.shape[1], scheme=scheme, sampler=sampler)
     )
     aside = path.with_suffix(".partial")
     shutil.rmtree(aside, ignore_errors=True)

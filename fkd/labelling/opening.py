@@ -19,7 +19,7 @@ from fkd.store import (
     drift,
     library_versions,
     now,
-    plan_spec,
+    plan_layout,
     probe,
 )
 from fkd.teachers import Ensemble
@@ -29,11 +29,10 @@ from fkd.views import RENDERER, SAMPLER
 def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
     """Return the spec of a run's store: what a reader needs to read it, or to refuse it."""
     first = teachers.teachers[0].preprocessing
-    return plan_spec(
+    spec = StoreSpec(
         num_images=len(images),
         num_crops=config.num_crops,
         num_classes=len(teachers.classes.names),
-        block_images=config.block_images,
         scheme=config.scheme,
         views=config.views,
         sampler=SAMPLER,
@@ -52,6 +51,7 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         versions=library_versions(),
         created=now(),
     )
+    return plan_layout(spec, config.block_images)
 
 
 @contextmanager

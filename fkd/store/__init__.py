@@ -8,7 +8,7 @@ A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by bloc
 from fkd.store.attributes import to_json
 from fkd.store.info import bad_images, bytes_per_crop, info_lines, num_labelled
 from fkd.store.labelled_images import LabelledImages, find_images, image_root
-from fkd.store.layout import VIEW_BYTES, plan_spec
+from fkd.store.layout import VIEW_BYTES, plan_layout
 from fkd.store.pixel_probe import drift, probe
 from fkd.store.slabs import Block, Slab, StoredCrops
 from fkd.store.spec import StoreSpec, TeacherRecord, library_versions, now
@@ -34,7 +34,7 @@ __all__ = [
     "library_versions",
     "now",
     "num_labelled",
-    "plan_spec",
+    "plan_layout",
     "probe",
     "read_attributes",
     "to_json",

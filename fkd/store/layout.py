@@ -5,13 +5,12 @@ labelled and committed together, one shard per array.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from fkd.errors import ConfigError
-from fkd.labels import KeptLabels
 from fkd.store.spec import StoreSpec
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
@@ -61,33 +60,42 @@ class ArrayLayout:
         return math.prod(self.chunks) * np.dtype(self.dtype).itemsize
 
 
-def plan_spec(*, block_images: int | None, **fields: Any) -> StoreSpec:
-    """Choose block and chunk sizes for a store with these fields.
+def plan_layout(spec: StoreSpec, block_images: int | None = None) -> StoreSpec:
+    """Return a spec with its block and chunk sizes, chosen unless `block_images` gives the first.
 
     A block has 4096 images, fewer where the data set is small (so that a stop loses little) or
-    the labels are dense (so that a block fits in memory).
+    the labels are dense (so that a block fits in memory). Raises `ConfigError` where the blocks asked
+    for are too large to be read.
     """
-    n, m, scheme = fields["num_images"], fields["num_crops"], fields["scheme"]
-    labels = KeptLabels(scheme, fields["num_classes"])
-    block = block_images
-    if block is None:
-        block = _MIN_BLOCK
-        while block < _MAX_BLOCK and block * 64 < n:
-            block *= 2
-        if labels.keeps_all:
-            image_bytes = m * (labels.num_bytes + VIEW_BYTES)
-            block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
+    block = _usual_block(spec) if block_images is None else block_images
     while True:
-        block = min(block, n)
-        at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block)
-        chunk_crops = _MIN_CHUNK_CROPS if labels.keeps_all else _even_part(m, at_most)
-        spec = StoreSpec(block_images=block, chunk_crops=min(chunk_crops, m), **fields)
-        excess = oversize(spec)
+        block = min(block, spec.num_images)
+        planned = replace(spec, block_images=block, chunk_crops=_chunk_crops(spec, block))
+        excess = oversize(planned)
         if excess is None:
-            return spec
+            return planned
         if block_images is not None or block == 1:
-            raise ConfigError(f"--block {block} gives {scheme} {excess}; choose a smaller one")
+            raise ConfigError(f"--block {block} gives {spec.scheme} {excess}; choose a smaller one")
         block //= 2
+
+
+def _usual_block(spec: StoreSpec) -> int:
+    """Return the images of a block, as far as the data set and dense labels decide it."""
+    block, labels = _MIN_BLOCK, spec.labels
+    while block < _MAX_BLOCK and block * 64 < spec.num_images:
+        block *= 2
+    if labels.keeps_all:
+        image_bytes = spec.num_crops * (labels.num_bytes + VIEW_BYTES)
+        block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
+    return block
+
+
+def _chunk_crops(spec: StoreSpec, block: int) -> int:
+    """Return the crops of a chunk, for blocks of so many images."""
+    if spec.labels.keeps_all:
+        return min(_MIN_CHUNK_CROPS, spec.num_crops)
+    at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block)
+    return min(_even_part(spec.num_crops, at_most), spec.num_crops)
 
 
 def _even_part(num_crops: int, at_most: int) -> int:

@@ -24,15 +24,19 @@ class TeacherRecord:
     preprocessing: Preprocessing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoreSpec:
-    """The attributes of a store: everything needed to read it and to refuse it."""
+    """The attributes of a store: everything needed to read it and to refuse it.
+
+    Who makes a store leaves four sizes at 0: `plan_layout` sets `block_images` and `chunk_crops`, and
+    `LabelStore.create` sets `path_bytes` and `class_name_bytes`.
+    """
 
     num_images: int
     num_crops: int
     num_classes: int
-    block_images: int
-    chunk_crops: int
+    block_images: int = 0
+    chunk_crops: int = 0
     scheme: Scheme
     views: ViewPolicy
     sampler: str

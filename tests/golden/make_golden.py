@@ -13,7 +13,7 @@ import torch
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import quantize, restore
-from fkd.store import Block, TeacherRecord, plan_spec, probe
+from fkd.store import Block, StoreSpec, TeacherRecord, plan_layout, probe
 from fkd.views import RENDERER, SAMPLER, sample_views
 
 HERE = Path(__file__).parent
@@ -31,11 +31,10 @@ def make_images():
 
 
 def make_spec(scheme, views, images, version):
-    return plan_spec(
+    spec = StoreSpec(
         num_images=len(PATHS),
         num_crops=CROPS,
         num_classes=CLASSES,
-        block_images=BLOCK,
         scheme=scheme,
         views=views,
         sampler=SAMPLER,
@@ -54,6 +53,7 @@ def make_spec(scheme, views, images, version):
         created="2026-11-21T00:00:00+00:00",
         format_version=version,
     )
+    return plan_layout(spec, BLOCK)
 
 
 def make_probs(rng):

@@ -6,7 +6,15 @@ import numpy as np
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import ImageList
-from fkd.store import Block, TeacherRecord, library_versions, now, plan_spec, probe
+from fkd.store import (
+    Block,
+    StoreSpec,
+    TeacherRecord,
+    library_versions,
+    now,
+    plan_layout,
+    probe,
+)
 from fkd.store.attributes import digest
 
 NUM_CLASSES = 40
@@ -14,11 +22,10 @@ TOP3 = Scheme("topk", 3)
 
 
 def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES):
-    return plan_spec(
+    spec = StoreSpec(
         num_images=n,
         num_crops=m,
         num_classes=classes,
-        block_images=block,
         scheme=scheme,
         views=ViewPolicy(),
         sampler="random-resized-crop-1",
@@ -33,6 +40,7 @@ def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES):
         versions=library_versions(),
         created=now(),
     )
+    return plan_layout(spec, block)
 
 
 def random_block(spec, number, rng):
