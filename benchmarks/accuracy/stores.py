@@ -26,12 +26,12 @@ from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.store import Block, plan_layout
 from fkd.teachers import Source, Teacher, load_teachers, open_source
-from fkd.views import empty_views, normalize, render
+from fkd.views import Boxes, Flips, empty_views, normalize, render
 
 FULL = Scheme("full")
 
 # Labels of some images and all their crops, f32 [n, M, C], of image indices, boxes and flips.
-Relabel = Callable[[range, NDArray[Any], NDArray[Any]], Tensor]
+Relabel = Callable[[range, Boxes, Flips], Tensor]
 
 
 def derive(
@@ -153,7 +153,7 @@ def pooled(maps: Tensor, sizes: NDArray[np.uint16]) -> Relabel:
     height, width = maps.shape[-2:]
     sizes = np.maximum(sizes, 1)
 
-    def relabel(rows: range, box: NDArray[Any], flip: NDArray[Any]) -> Tensor:
+    def relabel(rows: range, box: Boxes, flip: Flips) -> Tensor:
         top, left, tall, wide = np.moveaxis(box.astype(np.float32), 2, 0)
         scale = np.array([height, width], np.float32) / sizes[rows.start : rows.stop]
         edges = np.stack([left, top, left + wide, top + tall], axis=2)
@@ -169,7 +169,7 @@ def pooled(maps: Tensor, sizes: NDArray[np.uint16]) -> Relabel:
 def repeated(probs: Tensor) -> Relabel:
     """Return labels that say the same of all crops of an image."""
 
-    def relabel(rows: range, box: NDArray[Any], flip: NDArray[Any]) -> Tensor:
+    def relabel(rows: range, box: Boxes, flip: Flips) -> Tensor:
         some = probs[rows.start : rows.stop, None]
         return some.expand(-1, box.shape[1], -1)
 

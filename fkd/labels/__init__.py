@@ -6,7 +6,7 @@
 them.
 """
 
-from fkd.labels.kept import Field, KeptLabels
+from fkd.labels.kept import Field, KeptLabels, StoredArray
 from fkd.labels.loss import soft_cross_entropy
 from fkd.labels.measures import cross_entropy, divergence, entropy
 from fkd.labels.soft import (
@@ -23,6 +23,7 @@ __all__ = [
     "KeptLabels",
     "Quantized",
     "SoftLabels",
+    "StoredArray",
     "check_reading",
     "cross_entropy",
     "divergence",

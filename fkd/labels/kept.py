@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from fkd.config import Scheme
 from fkd.labels.soft import Quantized, SoftLabels, restore
 
-Arrays = Mapping[str, NDArray[Any]]
+# An array of a store, of the dtype that its `Field` or its layout names.
+StoredArray = NDArray[Any]
 
 # How the numbers of a field are laid out for the compressor: ids through a palette of an image's
 # classes, codes rank by rank as differences, dense numbers as they are.
@@ -76,14 +77,14 @@ class KeptLabels:
         """Bytes of one label in memory."""
         return sum(field.num_bytes for field in self.fields)
 
-    def empty(self, num_images: int, num_crops: int) -> dict[str, NDArray[Any]]:
+    def empty(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
         """Return zeros to be filled, [n, m, length] by name."""
         return {
             field.name: np.zeros((num_images, num_crops, field.length), field.dtype)
             for field in self.fields
         }
 
-    def fault(self, kept: Arrays) -> tuple[str, str] | None:
+    def fault(self, kept: Mapping[str, StoredArray]) -> tuple[str, str] | None:
         """Say what makes labels [n, m, …] unreadable: what of them, "ids" or "values", and why."""
         if self.keeps_all:
             finite = np.isfinite(kept["log_prob"]).all()
@@ -93,7 +94,7 @@ class KeptLabels:
             return "ids", f"class id {largest} is not below {self.num_classes}"
         return None
 
-    def disordered(self, kept: Arrays) -> NDArray[np.bool_]:
+    def disordered(self, kept: Mapping[str, StoredArray]) -> NDArray[np.bool_]:
         """Say of each label, bool [n, m], whether it is one that no labeller writes.
 
         Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.

@@ -1,7 +1,6 @@
 """Counts of a great many numbers, filled piece by piece: what a distribution needs and no more."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ class Histogram:
         inside = (share * below[-1] - below[first]) / max(1, self.counts[min(first, BINS - 1)])
         return float(edges[first] + inside * (edges[1] - edges[0]))
 
-    def shares(self, bins: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    def shares(self, bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the edges, f64 [bins + 1], and the share of all numbers in each of fewer bins, f64.
 
         `bins` must divide 1000.

@@ -4,16 +4,16 @@ Every function here has an exact inverse, so nothing depends on what the numbers
 Legend: n images of a block, M crops, K kept classes, P palette width.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fkd.views import Boxes, Sizes
+
+Codes = NDArray[np.uint8]
 Ids = NDArray[np.unsignedinteger]
 
 
-def pack_boxes(box: Array, size: Array) -> Array:
+def pack_boxes(box: Boxes, size: Sizes) -> NDArray[np.uint16]:
     """Turn boxes u16 [n, M, 4] of images of size u16 [n, 2] into (top, left, H - h, w - 3h / 4).
 
     Where the view policy draws ratios between 3/4 and 4/3, h bounds w from below and H bounds h from
@@ -25,25 +25,25 @@ def pack_boxes(box: Array, size: Array) -> Array:
     return packed
 
 
-def unpack_boxes(packed: Array, size: Array) -> Array:
+def unpack_boxes(packed: NDArray[np.uint16], size: Sizes) -> Boxes:
     """Undo `pack_boxes`, in place."""
     np.subtract(size[:, None, 0], packed[..., 2], out=packed[..., 2])
     packed[..., 3] += _least_width(packed[..., 2])
     return packed
 
 
-def _least_width(height: Array) -> Array:
+def _least_width(height: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Return floor(3 h / 4) of u16 heights, which u16 arithmetic would overflow above 21,845."""
-    least: Array = height - (height >> 2) - ((height & 3) != 0)
+    least: NDArray[np.uint16] = height - (height >> 2) - ((height & 3) != 0)
     return least
 
 
-def pack_codes(code: Array) -> Array:
+def pack_codes(code: Codes) -> Codes:
     """Turn codes u8 [n, M, K], which never fall with rank, into their steps from rank to rank."""
     return np.diff(code, axis=2, prepend=np.uint8(0))
 
 
-def unpack_codes(steps: Array) -> Array:
+def unpack_codes(steps: Codes) -> Codes:
     """Undo `pack_codes`, rank by rank, in place."""
     for rank in range(1, steps.shape[2]):
         steps[:, :, rank] += steps[:, :, rank - 1]

@@ -8,21 +8,19 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import BlockError, StoreError, first_line
+from fkd.labels import StoredArray
 from fkd.store.block_files import WHOLE_REMEDY, BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.store.packing import unpack_boxes, unpack_codes, unpack_ids
+from fkd.store.packing import Ids, unpack_boxes, unpack_codes, unpack_ids
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.zarr_arrays import Arrays
 from fkd.views import outside
-
-Array = NDArray[Any]
 
 # Blocks that are read by one call: enough to spread zarr's fixed cost a call, few enough that what
 # is decoded on the way to a slab (palettes above all) stays below 100 MB.
@@ -107,7 +105,7 @@ class Reader:
 
     def part(self, images: slice, crops: slice) -> StoredCrops:
         """Read crops of images of few blocks, whatever their values."""
-        kept: dict[str, Array] = {}
+        kept: dict[str, StoredArray] = {}
         for field in self.spec.labels.fields:
             match field.packing:
                 case "ids":
@@ -126,7 +124,7 @@ class Reader:
         box = unpack_boxes(self.read("box", images, crops), size)
         return StoredCrops(box, self.read("flip", images, crops), size, kept)
 
-    def _slots(self, images: slice, crops: slice) -> tuple[Array, int]:
+    def _slots(self, images: slice, crops: slice) -> tuple[Ids, int]:
         """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""
         slot = self.read("slot", images, crops)
         used = int(slot.max()) + 1
@@ -159,12 +157,12 @@ class Reader:
         number = image_index // self.spec.block_images
         return BlockError(self.path, number, f"image {image_index}: {what}", remedy=remedy)
 
-    def whole(self, name: str) -> Array:
+    def whole(self, name: str) -> StoredArray:
         """Read an array that the store has once; one that is lost is an error, never zeros."""
         self._files.require_whole(name)
         return self.read(name, slice(None))
 
-    def read(self, name: str, *selection: slice) -> Array:
+    def read(self, name: str, *selection: slice) -> StoredArray:
         """Read part of an array; a damaged or missing object is an error that names its block."""
         blocks: list[int] = []
         if self._layouts[name].by_block:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.labels import StoredArray
 from fkd.store.spec import StoreSpec
-
-Array = NDArray[Any]
+from fkd.views import Boxes, Flips, Sizes
 
 
 @dataclass
@@ -21,12 +20,12 @@ class Block:
     quantized labels [n, M, …].
     """
 
-    box: Array
-    flip: Array
-    size: Array
-    status: Array
-    content_hash: Array
-    kept: dict[str, Array]
+    box: Boxes
+    flip: Flips
+    size: Sizes
+    status: NDArray[np.uint8]
+    content_hash: NDArray[np.uint64]
+    kept: dict[str, StoredArray]
 
     @classmethod
     def empty(cls, spec: StoreSpec, number: int) -> "Block":
@@ -49,10 +48,10 @@ class StoredCrops:
     `box` u16 [n, m, 4], `flip` bool [n, m], `size` u16 [n, 2], `kept` the quantized labels [n, m, …].
     """
 
-    box: Array
-    flip: Array
-    size: Array
-    kept: dict[str, Array]
+    box: Boxes
+    flip: Flips
+    size: Sizes
+    kept: dict[str, StoredArray]
 
     @staticmethod
     def concatenate(parts: Sequence["StoredCrops"]) -> "StoredCrops":
@@ -77,11 +76,11 @@ class Slab:
     quantized labels [n, m, …].
     """
 
-    box: Array
-    flip: Array
-    size: Array
-    target: Array
-    kept: dict[str, Array]
+    box: Boxes
+    flip: Flips
+    size: Sizes
+    target: NDArray[np.int64]
+    kept: dict[str, StoredArray]
 
     def take(self, rows: NDArray[np.int64], crops: NDArray[np.int64]) -> "Slab":
         """Return the slab of some of the images and some of their crops, in the given orders."""
@@ -97,7 +96,7 @@ class Slab:
             return first
         per_image = 0 if axis == 0 else None
 
-        def join(arrays: list[Array], along: int | None) -> Array:
+        def join(arrays: list[StoredArray], along: int | None) -> StoredArray:
             return arrays[0] if along is None else np.concatenate(arrays, along)
 
         return Slab(

@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import BlockError, StoreError, first_line
 from fkd.images import REASONS, ImageList
+from fkd.labels import StoredArray
 from fkd.store import zarr_arrays
 from fkd.store.attributes import from_attributes
 from fkd.store.block_files import BlockFiles
@@ -22,8 +22,6 @@ from fkd.store.reader import Reader
 from fkd.store.slabs import Block, Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.writer import Writer, create_store
-
-Array = NDArray[Any]
 
 # A path with an empty part, "." or ".." leads out of the image folder, or to no image.
 _ASTRAY = re.compile(rb"(?:^|[\0/])\.{0,2}(?=[\0/])")
@@ -137,7 +135,7 @@ class LabelStore:
         """Return (height, width) of every image, u16 [N, 2], 0 for those without labels (yet)."""
         return self._so_far("size")
 
-    def _so_far(self, name: str) -> Array:
+    def _so_far(self, name: str) -> StoredArray:
         """Read an array of finished blocks; the rows of others, whose files are no data, are 0."""
         layout, done = self._layouts[name], self.done_blocks()
         if len(done) == self.spec.num_blocks:
@@ -216,7 +214,7 @@ class LabelStore:
         block = self.spec.block_range(number)
         return self._reader.part(slice(block.start, block.stop), crops)
 
-    def image_facts(self, number: int) -> dict[str, Array]:
+    def image_facts(self, number: int) -> dict[str, StoredArray]:
         """Return what a block says of its images: `size`, `status` and, if kept, `content_hash`."""
         block = self.spec.block_range(number)
         names = [n for n in ("size", "status", "content_hash") if n in self._arrays]

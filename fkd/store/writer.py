@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import StoreError
 from fkd.images import MAX_NUM_BYTES, ImageList
+from fkd.labels import StoredArray
 from fkd.machine import sync
 from fkd.store import zarr_arrays
 from fkd.store.attributes import to_attributes
@@ -25,8 +25,6 @@ from fkd.store.layout import array_layouts
 from fkd.store.packing import pack_boxes, pack_codes, pack_ids
 from fkd.store.slabs import Block
 from fkd.store.spec import StoreSpec
-
-Array = NDArray[Any]
 
 
 def create_store(
@@ -47,7 +45,7 @@ def create_store(
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = zarr_arrays.create(aside, layouts, to_attributes(spec))
         num_bytes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
-        known: dict[str, Array] = {**texts, "target": targets, "num_bytes": num_bytes}
+        known: dict[str, StoredArray] = {**texts, "target": targets, "num_bytes": num_bytes}
         for name, values in known.items():
             arrays[name][:] = values.astype(layouts[name].dtype)
         sync(aside.rglob("*"), aside)
@@ -92,9 +90,9 @@ class Writer:
             ) from error
         return seal
 
-    def _pack(self, block: Block) -> dict[str, Array]:
+    def _pack(self, block: Block) -> dict[str, StoredArray]:
         """Return what is written of a block, by array."""
-        arrays = {
+        arrays: dict[str, StoredArray] = {
             "box": pack_boxes(block.box, block.size),
             "flip": block.flip,
             "size": block.size,

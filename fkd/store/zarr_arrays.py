@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec, TransposeCodec, ZstdCodec
 
 from fkd.errors import StoreError, first_line
 from fkd.store.headers import first_link
 from fkd.store.layout import ArrayLayout
 
-Array = NDArray[Any]
 Arrays = dict[str, zarr.Array[Any]]
 
 _MAX_METADATA_BYTES = 2**20

@@ -8,7 +8,7 @@ finished. `render_table` renders the same pixels on a device.
 from fkd.views.center import evaluation_batches
 from fkd.views.render_cpu import RENDERER, empty_views, normalize, render
 from fkd.views.render_device import CropTable, render_table, render_views_on_device
-from fkd.views.sample import SAMPLER, Boxes, Flips, outside, sample_views
+from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
 from fkd.views.threads import Pending, RenderPool, ahead, render_views
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Flips",
     "Pending",
     "RenderPool",
+    "Sizes",
     "ahead",
     "empty_views",
     "evaluation_batches",

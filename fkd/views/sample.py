@@ -4,17 +4,15 @@ Legend: M stored crops of one image, H and W its height and width.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import ViewPolicy
 
-Array = NDArray[Any]
-
-Boxes = NDArray[np.uint16]  # [M, 4]: top, left, height, width in source pixels
-Flips = NDArray[np.bool_]  # [M]
+Boxes = NDArray[np.uint16]  # […, 4]: top, left, height, width in source pixels
+Flips = NDArray[np.bool_]  # […]
+Sizes = NDArray[np.uint16]  # […, 2]: height and width of images
 
 SAMPLER = "random-resized-crop-1"
 
@@ -71,7 +69,7 @@ def _fallback_box(ratio: tuple[float, float], height: int, width: int) -> tuple[
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
-def outside(box: Array, size: Array) -> NDArray[np.bool_]:
+def outside(box: Boxes, size: Sizes) -> NDArray[np.bool_]:
     """Return which boxes u16 [n, m, 4] leave their images of size u16 [n, 2]: bool [n, m].
 
     An image of size (0, 0) has no labels, so its boxes count as inside.
