@@ -30,6 +30,8 @@ from weightless import class_names
 
 from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
+from fkd.errors import ConfigError
+from fkd.figures import PAGE, figure_style, new_figure
 from fkd.images import dataset_root, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.loader import Schedule, student_batches
@@ -228,18 +230,18 @@ def report(rows: list[dict[str, object]], out: Path) -> None:
         writer = csv.DictWriter(file, header)
         writer.writeheader()
         writer.writerows(rows)
-    plot(rows, out / "input_speed.png")
+    try:
+        plot(rows, out / "input_speed.png")
+    except ConfigError as error:
+        print(f"no plot: {error}")
 
 
+@figure_style()
 def plot(rows: list[dict[str, object]], path: Path) -> None:
     """Draw views/s of every pipeline as bars, one worker beside two."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("no plot: `pip install matplotlib` for one")
-        return
     names = list(dict.fromkeys(str(row["pipeline"]) for row in rows))
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    figure = new_figure(PAGE, 3.5)
+    axes = figure.subplots()
     for shift, workers in ((0.2, 1), (-0.2, 2)):
         of = {str(r["pipeline"]): float(str(r["views/s"])) for r in rows if r["workers"] == workers}
         places = [place + shift for place, name in enumerate(names) if name in of]
@@ -248,7 +250,7 @@ def plot(rows: list[dict[str, object]], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("views per second")
     axes.legend()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from fkd.errors import ConfigError
+from fkd.figures import GREY, MAIN, PAGE, SECOND, figure_style, new_figure
+
 IMAGENET = 1_281_167
 GIB = 2**30
 
@@ -88,7 +91,10 @@ def write_report(rows: list[Row], note: str, entropy: float, out: Path) -> None:
     (out / "storage_table.md").write_text(text, "utf-8")
     with (out / "storage_table.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([HEADER, *(row.cells() for row in rows)])
-    plot(rows, out / "storage_table.png")
+    try:
+        plot(rows, out / "storage_table.png")
+    except ConfigError as error:
+        print(f"no plot: {error}")
 
 
 def markdown(rows: list[Row], note: str, entropy: float) -> str:
@@ -117,35 +123,29 @@ def machine() -> str:
     )
 
 
+@figure_style()
 def plot(rows: list[Row], path: Path) -> None:
     """Draw size against the probability that is kept, the paper's size beside ours."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("no plot: `pip install matplotlib` for one")
-        return
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    axes.scatter([], [], c="tab:blue", label="this store, on disk")
-    axes.scatter([], [], facecolors="none", edgecolors="tab:red", label="FKD paper, by formula")
+    figure = new_figure(PAGE, 4.0)
+    axes = figure.subplots()
+    axes.scatter([], [], c=MAIN, label="this store, on disk")
+    axes.scatter([], [], facecolors="none", edgecolors=SECOND, label="FKD paper, by formula")
     for row in rows:
         if row.name.startswith("MR"):
             continue  # the same bytes as MS
         size = row.size["total"]
-        axes.scatter(size, row.mass, c="tab:blue", s=36)
+        axes.scatter(size, row.mass, c=MAIN, s=30)
         if row.name in PAPER:
             theirs = (PAPER[row.name] + 5) * 4
-            axes.plot([size, theirs], [row.mass] * 2, c="0.8", zorder=0)
-            axes.scatter(theirs, row.mass, facecolors="none", edgecolors="tab:red", s=36)
+            axes.plot([size, theirs], [row.mass] * 2, c=GREY, linewidth=0.6, zorder=0)
+            axes.scatter(theirs, row.mass, facecolors="none", edgecolors=SECOND, s=30)
         below = -14 if row.name in ("hard", "full") else 8
         label = row.name.replace("MS, ", "")
-        axes.annotate(
-            label, (size, row.mass), (0, below), textcoords="offset points", fontsize=9, ha="center"
-        )
+        axes.annotate(label, (size, row.mass), (0, below), textcoords="offset points", ha="center")
     axes.set(xscale="log")
     axes.margins(0.08, 0.12)
     axes.set_xlabel("bytes per crop")
     axes.set_ylabel("kept probability")
-    axes.grid(visible=True, alpha=0.3)
+    axes.grid()
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    figure.savefig(path)

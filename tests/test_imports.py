@@ -45,7 +45,7 @@ def test_help_loads_no_heavy_library(tmp_path):
         "    main([*command, '--help'], standalone_mode=False)",
         tmp_path,
     )
-    assert not {"torch", "torchvision", "zarr", "numpy", "PIL"} & set(modules)
+    assert not {"torch", "torchvision", "zarr", "numpy", "PIL", "matplotlib"} & set(modules)
 
 
 @pytest.mark.parametrize("wing", WINGS)

@@ -12,17 +12,17 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import click
-from matplotlib.figure import Figure
 from outcomes import Outcome, Row, publish, read
 
 from fkd import FkdError
+from fkd.figures import MAIN, PAGE, SECOND, figure_style, new_figure
 
 DOCS = Path(__file__).parents[2] / "docs"
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-_BLUE, _ORANGE = "#1f6fb4", "#d9822b"
 
 PAPER = {
     "methods": "The paper (Shen and Xing, ECCV 2022): as accurate as with the teacher in the loop, and "
@@ -188,25 +188,25 @@ def methods_lines(rows: list[Row], outcome: Outcome) -> Iterator[str]:
 # -- plots ----------------------------------------------------------------------------------------
 
 
+@figure_style()
 def plot(table: str, rows: list[Row], path: Path) -> None:
     """Draw the mean of each row, its spread, and each seed as a dot."""
-    if table in ("crops an image", "stored crops"):
-        figure = by_number(rows)
-    else:
-        figure = by_name(rows)
-    axes = figure.axes[0]
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-
-
-def by_number(rows: list[Row]) -> Figure:
-    """Draw accuracy over the number in the rows' names: `m = 4`, and `m = 4, in one batch` apart."""
-    figure = Figure(figsize=(7, 3.2))
+    is_by_number = table in ("crops an image", "stored crops")
+    figure = new_figure(PAGE, 3.0 if is_by_number else 0.3 * len(rows) + 0.5)
     axes = figure.subplots()
+    if is_by_number:
+        by_number(axes, rows)
+    else:
+        by_name(axes, rows)
+    axes.grid()
+    figure.savefig(path)
+
+
+def by_number(axes: Any, rows: list[Row]) -> None:
+    """Draw accuracy over the number in the rows' names: `m = 4`, and `m = 4, in one batch` apart."""
     kinds = list(dict.fromkeys(row.name.partition(", ")[2] for row in rows))
     ticks = sorted({number_of(row) for row in rows})
-    for kind, color in zip(kinds, (_BLUE, _ORANGE), strict=False):
+    for kind, color in zip(kinds, (MAIN, SECOND), strict=False):
         some = [row for row in rows if row.name.partition(", ")[2] == kind]
         numbers = [number_of(row) for row in some]
         axes.errorbar(
@@ -216,12 +216,11 @@ def by_number(rows: list[Row]) -> Figure:
         for number, row in zip(numbers, some, strict=True):
             axes.plot([number] * len(row.top1), row.top1, ".", color=color, alpha=0.4)
     if len(kinds) > 1:
-        axes.legend(frameon=False)
+        axes.legend()
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.set_xticks([], minor=True)
     axes.set(xlabel=rows[0].name.split(" ")[0], ylabel="top-1, %")
-    return figure
 
 
 def number_of(row: Row) -> int:
@@ -229,21 +228,18 @@ def number_of(row: Row) -> int:
     return int(row.name.split(", ")[0].split("=")[1])
 
 
-def by_name(rows: list[Row]) -> Figure:
+def by_name(axes: Any, rows: list[Row]) -> None:
     """Draw one line for each row, with its name beside it."""
-    figure = Figure(figsize=(7, 0.42 * len(rows) + 1))
-    axes = figure.subplots()
     places = range(len(rows))
     axes.errorbar(
         [mean(r.top1) for r in rows], places, xerr=[r.spread for r in rows],
-        fmt="o", capsize=3, color=_BLUE,
+        fmt="o", capsize=3, color=MAIN,
     )  # fmt: skip
     for place, row in zip(places, rows, strict=True):
-        axes.plot(row.top1, [place] * len(row.top1), ".", color=_BLUE, alpha=0.4)
+        axes.plot(row.top1, [place] * len(row.top1), ".", color=MAIN, alpha=0.4)
     axes.set_yticks(list(places), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set(xlabel="top-1, %")
-    return figure
 
 
 if __name__ == "__main__":

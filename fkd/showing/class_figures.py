@@ -6,36 +6,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.showing.figures import Picture, Table
-from fkd.showing.style import (
-    GREY,
-    MAIN,
-    PAGE,
-    PALE,
-    SECOND,
-    name_rows,
-    new_figure,
-    place_axes,
-    plain,
-    shorten,
-    to_png,
-    write,
-)
+from fkd.figures import GREY, MAIN, PAGE, PALE, SECOND, figure_style, new_figure
+from fkd.showing.drawing import name_rows, shorten, to_png, write
+from fkd.showing.label_figures import Picture, Table
 from fkd.statistics import ClassStatistics
 
 _MOST_ROWS = 30  # classes that are named one by one
 
 
+@figure_style()
 def class_picture(classes: ClassStatistics, names: Sequence[str], agreement: float) -> Picture:
     """Draw the share of crops whose top-1 is the image's class, by class: all of them, or the lowest."""
     order = np.argsort(classes.agreement, kind="stable")
     shown = order[:_MOST_ROWS]
     figure = new_figure(PAGE, 0.75 + 0.17 * max(4, len(shown)))
     many = len(order) > len(shown)
-    left, width = (4.55, PAGE - 4.75) if many else (1.75, PAGE - 1.95)
     if many:
-        _spread_of_classes(figure, classes.agreement)
-    _rows_of_classes(figure, classes, names, shown, (left, width), agreement)
+        places = figure.subplot_mosaic("sr;.r", width_ratios=(2, 3), height_ratios=(4, 5))
+        _spread_of_classes(places["s"], classes.agreement)
+    axes = places["r"] if many else figure.subplots()
+    _rows_of_classes(axes, classes, names, shown, agreement)
     what = f"the {len(shown)} lowest of {len(order):,} classes" if many else "by class"
     return Picture(
         "classes.png",
@@ -49,16 +39,13 @@ def class_picture(classes: ClassStatistics, names: Sequence[str], agreement: flo
 
 
 def _rows_of_classes(
-    figure: Any,
+    axes: Any,
     classes: ClassStatistics,
     names: Sequence[str],
     shown: NDArray[np.int64],
-    place: tuple[float, float],
     agreement: float,
 ) -> None:
     """Draw a row for each class: a filled mark for agreement, an open one for the top probability."""
-    height = 0.17 * max(4, len(shown))
-    axes = place_axes(figure, place[0], 0.3, place[1], height)
     rows = np.arange(len(shown))[::-1]
     right = 100 * classes.agreement[shown]
     axes.set(xlim=(-1, 101), ylim=(-0.6, len(shown) - 0.4))
@@ -69,27 +56,23 @@ def _rows_of_classes(
     if top is not None:
         axes.hlines(rows, right, 100 * top[shown], color=GREY, linewidth=0.8, zorder=1)
         axes.plot(
-            100 * top[shown], rows, "o", markersize=4, markerfacecolor="white",
+            100 * top[shown], rows, "o", markerfacecolor="white",
             markeredgecolor=SECOND, markeredgewidth=1.1, label="mean top probability",
         )  # fmt: skip
     axes.plot(right, rows, "o", markersize=4.5, color=MAIN, label="top-1 is the class")
-    plain(
-        axes,
-        "% of crops (filled), mean top probability in % (open)"
-        if top is not None
-        else "% of crops",
+    axes.set_xlabel(
+        "% of crops (filled), mean top probability in % (open)" if top is not None else "% of crops"
     )
     axes.spines["left"].set_visible(False)
     name_rows(axes, rows.tolist(), [shorten(names[n], 24) for n in classes.class_id[shown]])
     write(axes, 100 * agreement, 1.01, "all", transform=above, ha="center", va="bottom", color=GREY)
 
 
-def _spread_of_classes(figure: Any, agreement: NDArray[np.float64]) -> None:
+def _spread_of_classes(axes: Any, agreement: NDArray[np.float64]) -> None:
     """Draw all classes from the lowest to the highest agreement."""
-    axes = place_axes(figure, 0.5, 0.3, 2.2, 2.2)
-    axes.plot(np.arange(1, len(agreement) + 1), 100 * np.sort(agreement), color=MAIN, linewidth=1.4)
+    axes.plot(np.arange(1, len(agreement) + 1), 100 * np.sort(agreement), color=MAIN)
     axes.set(ylim=(0, 102), xlim=(1, len(agreement)))
-    plain(axes, "classes, lowest first", "top-1 is the class, % of crops")
+    axes.set(xlabel="classes, lowest first", ylabel="top-1 is the class, % of crops")
 
 
 def _class_table(classes: ClassStatistics, names: Sequence[str], order: NDArray[np.int64]) -> Table:

@@ -7,25 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.showing.style import (
-    COLOURS,
-    GREY,
-    INK,
-    PAGE,
-    TEXT,
-    bare,
-    new_figure,
-    place_axes,
-    shorten,
-    to_png,
-    write,
-)
+from fkd.figures import COLOURS, GREY, INK, PAGE, figure_style, new_figure
+from fkd.showing.drawing import bare, shorten, to_png, write
 
 # Inches. A cell is a crop with its bars on the right, and a sample has two columns of them.
 _SIDE, _BARS, _GAP, _LINE = 0.96, 1.22, 0.11, 0.17
 _CELL = _SIDE + _BARS + 0.05
 _LEFT = PAGE - 2 * (_CELL + _GAP)
-_TINY = 6.3  # points
+_TITLE, _TINY = 8.0, 6.3  # points
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 
@@ -45,6 +34,7 @@ class ShownCrop:
     likely: tuple[tuple[str, float | None, bool], ...]
 
 
+@figure_style()
 def sample_figure(image: Pixels, crops: Sequence[ShownCrop], title: str, below: str) -> bytes:
     """Draw an image with the boxes of its crops, and the crops beside it; return a PNG."""
     height, width = image.shape[:2]
@@ -52,7 +42,7 @@ def sample_figure(image: Pixels, crops: Sequence[ShownCrop], title: str, below: 
     # A very long image is drawn narrower or lower than its place, never cut.
     scale = min(_LEFT / width, max(rows * (_SIDE + _GAP) - 2 * _LINE, _LEFT) / height)
     down = max(rows * (_SIDE + _GAP), scale * height + 2.6 * _LINE) + 0.06
-    figure = new_figure(PAGE, down)
+    figure = new_figure(PAGE, down, constrained=False)
     axes = place_axes(figure, 0.03, _LINE + 0.03, scale * width, scale * height)
     axes.imshow(image, aspect="auto")
     bare(axes)
@@ -60,7 +50,7 @@ def sample_figure(image: Pixels, crops: Sequence[ShownCrop], title: str, below: 
         _draw_box(axes, crop.box, _colour(number), number + 1, 1 / (72 * scale))
     where = axes.transAxes
     write(
-        axes, 0, 1, shorten(title, 34), transform=where, va="bottom", fontsize=TEXT, weight="bold"
+        axes, 0, 1, shorten(title, 34), transform=where, va="bottom", fontsize=_TITLE, weight="bold"
     )
     under = -0.05 / (scale * height)
     write(axes, 0, under, shorten(below, 44), transform=where, va="top", color=GREY, fontsize=_TINY)
@@ -71,10 +61,11 @@ def sample_figure(image: Pixels, crops: Sequence[ShownCrop], title: str, below: 
     return to_png(figure)
 
 
+@figure_style()
 def gallery_figure(crops: Sequence[ShownCrop], texts: Sequence[str]) -> bytes:
     """Draw crops with their labels, three in a row, each with a line of text below; return a PNG."""
     pitch = _SIDE + _LINE + 0.12
-    figure = new_figure(PAGE, pitch * -(-len(crops) // 3) + 0.05)
+    figure = new_figure(PAGE, pitch * -(-len(crops) // 3) + 0.05, constrained=False)
     gap = (PAGE - 3 * _CELL) / 3
     for number, (crop, text) in enumerate(zip(crops, texts, strict=True)):
         left = 0.04 + (number % 3) * (_CELL + gap)
@@ -85,6 +76,13 @@ def gallery_figure(crops: Sequence[ShownCrop], texts: Sequence[str]) -> bytes:
             fontsize=_TINY,
         )  # fmt: skip
     return to_png(figure)
+
+
+def place_axes(figure: Any, left: float, top: float, width: float, height: float) -> Any:
+    """Add axes at a place in inches from the figure's upper left corner."""
+    across, down = figure.get_size_inches()
+    place = (left / across, 1 - (top + height) / down, width / across, height / down)
+    return figure.add_axes(place)
 
 
 def _colour(number: int) -> str:
@@ -116,7 +114,7 @@ def _draw_crop(
     axes = place_axes(figure, left, top, _SIDE, _SIDE)
     axes.imshow(crop.pixels)
     axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(color=colour, linewidth=1.8)
+    axes.spines[:].set(visible=True, color=colour, linewidth=1.8)
     badge = {"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none"}
     corner = " ".join(part for part in (number, "↔" if crop.flip else "") if part)
     if corner:

@@ -9,7 +9,7 @@ from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.labels import SoftLabels
 from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
-from fkd.showing.figures import Picture
+from fkd.showing.label_figures import Picture
 from fkd.statistics import UnsureCrop, restored
 from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.views import empty_views, render

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from fkd.errors import ConfigError
 from fkd.machine import write_whole
 from fkd.progress import printable
-from fkd.showing.figures import Picture, Table
+from fkd.showing.label_figures import Picture, Table
 
 MARK = "<!-- made by fkd show -->"  # a folder with such a page may be written anew
 

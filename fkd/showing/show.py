@@ -10,7 +10,13 @@ from fkd.images import ImageList, dataset_root
 from fkd.progress import note, progress
 from fkd.showing.class_figures import class_picture
 from fkd.showing.crops import CropViewer
-from fkd.showing.figures import Picture, Table, certainty_pictures, divergence_picture, size_picture
+from fkd.showing.label_figures import (
+    Picture,
+    Table,
+    certainty_pictures,
+    divergence_picture,
+    size_picture,
+)
 from fkd.showing.page import (
     MARK,
     Page,

@@ -6,21 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fkd.showing.style import (
-    COLOURS,
-    COLUMN,
-    INK,
-    MAIN,
-    PAGE,
-    SECOND,
-    SMALL,
-    bare,
-    new_figure,
-    place_axes,
-    plain,
-    to_png,
-    write,
-)
+from fkd.figures import COLOURS, COLUMN, INK, MAIN, PAGE, SECOND, figure_style, new_figure
+from fkd.showing.drawing import bare, to_png, write
 from fkd.statistics import Certainty, Divergences, Histogram, KeptMass
 
 _HEIGHT = 2.1
@@ -96,10 +83,11 @@ def divergence_picture(divergences: Divergences) -> Picture:
     )
 
 
+@figure_style()
 def _histogram(values: Histogram, xlabel: str, form: str, within: float = 1.0) -> bytes:
     """Draw shares of crops in bins, and say where their mean and median are."""
     figure = new_figure(COLUMN, _HEIGHT)
-    axes = place_axes(figure, 0.5, 0.35, COLUMN - 0.62, _HEIGHT - 0.8)
+    axes = figure.subplots()
     high = values.high if within == 1 else max(values.quantile(within), values.high / 100)
     edges, shares = values.shares(_BINS if within == 1 else 250)
     shown = edges[:-1] < high
@@ -107,7 +95,7 @@ def _histogram(values: Histogram, xlabel: str, form: str, within: float = 1.0) -
     heights = 100 * shares[shown]
     axes.bar(left, heights, width, align="edge", color=MAIN, alpha=0.8, linewidth=0)
     axes.set(xlim=(values.low, high), ylim=(0, max(1e-9, heights.max()) * 1.04))
-    plain(axes, xlabel, "share of crops, %")
+    axes.set(xlabel=xlabel, ylabel="share of crops, %")
     marks = (("mean", values.mean, SECOND), ("median", values.quantile(0.5), INK))
     _mark_two(axes, sorted(marks, key=lambda mark: mark[1]), form, (values.low, high))
     return to_png(figure)
@@ -150,19 +138,20 @@ def _bins_table(values: Histogram, name: str, form: str, bins: int) -> Table:
     )
 
 
+@figure_style()
 def _kept_picture(kept: KeptMass) -> Picture:
     ranks = np.arange(1, len(kept.mean) + 1)
     figure = new_figure(COLUMN, _HEIGHT)
-    axes = place_axes(figure, 0.5, 0.35, COLUMN - 0.62, _HEIGHT - 0.8)
+    axes = figure.subplots()
     band = axes.fill_between(
         ranks, 100 * kept.low, 100 * kept.high, color=MAIN, alpha=0.18, linewidth=0
     )
     band.set_label("5–95 % of crops")
-    axes.plot(ranks, 100 * kept.mean, color=MAIN, linewidth=1.4, marker="o", markersize=3)
+    axes.plot(ranks, 100 * kept.mean, color=MAIN, marker="o", markersize=3)
     axes.set(xlim=(0.7, len(ranks) + 0.3), ylim=(0, 104), yticks=[0, 25, 50, 75, 100])
     step = 1 if len(ranks) <= 10 else 2 if len(ranks) <= 20 else 5
     axes.set_xticks(ranks[step - 1 :: step] if step > 1 else ranks)
-    plain(axes, "classes kept, K", "probability kept, %")
+    axes.set(xlabel="classes kept, K", ylabel="probability kept, %")
     return Picture(
         "kept-mass.png",
         to_png(figure),
@@ -181,12 +170,13 @@ def _kept_picture(kept: KeptMass) -> Picture:
     )
 
 
+@figure_style()
 def size_picture(parts: dict[str, float], num_crops: int) -> Picture:
     """Draw the bytes of a crop by part, as one bar; `parts` is from `fkd.store.bytes_per_crop`."""
     total = parts["total"]
     sizes = [(name, size) for name, size in parts.items() if name != "total" and size > 0]
-    figure = new_figure(PAGE, 0.8)
-    axes = place_axes(figure, 0.05, 0.26, PAGE - 0.1, 0.26)
+    figure = new_figure(PAGE, 0.7)
+    axes = figure.subplots()
     start = 0.0
     for number, (name, size) in enumerate(sizes):
         colour = COLOURS[number % len(COLOURS)]
@@ -198,7 +188,7 @@ def size_picture(parts: dict[str, float], num_crops: int) -> Picture:
         start += size
     axes.set(xlim=(0, total), ylim=(-0.5, 0.5))
     bare(axes)
-    write(axes, 0, -0.68, f"{total:.2f} bytes a crop", va="top", fontsize=SMALL)
+    write(axes, 0, -0.68, f"{total:.2f} bytes a crop", va="top")
     rows = tuple(
         (name, f"{size:.2f}", f"{size / total:.1%}", f"{size * num_crops / 2**20:,.2f} MiB")
         for name, size in parts.items()
