@@ -85,7 +85,7 @@ class KeptLabels:
         }
 
     def fault(self, kept: Mapping[str, StoredArray]) -> tuple[str, str] | None:
-        """Say what makes labels [n, m, …] unreadable: what of them, "ids" or "values", and why."""
+        """Return the part of labels [n, m, …] that is unreadable, "ids" or "values", and why; or None."""
         if self.keeps_all:
             finite = np.isfinite(kept["log_prob"]).all()
             return None if finite else ("values", "a log-probability is not finite")
@@ -95,10 +95,10 @@ class KeptLabels:
         return None
 
     def disordered(self, kept: Mapping[str, StoredArray]) -> NDArray[np.bool_]:
-        """Say of each label, bool [n, m], whether it is one that no labeller writes.
+        """Return bool [n, m]: which labels are such that no labeller writes them.
 
         Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.
-        Such labels can be read; `fkd check` tells of them.
+        Such labels can be read; `fkd check` reports them.
         """
         wrong: NDArray[np.bool_]
         if self.keeps_all:

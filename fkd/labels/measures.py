@@ -23,7 +23,7 @@ def divergence(probs: Tensor, restored: SoftLabels) -> Tensor:
 
 
 def entropy(labels: SoftLabels, num_classes: int) -> Tensor:
-    """Return -Σ_c p_c log p_c per crop, f32 [B]: what no student can get below."""
+    """Return -Σ_c p_c log p_c per crop, f32 [B]: the least loss that a student can have."""
     kept: Tensor = torch.special.entr(labels.value).sum(dim=1)
     if labels.index is None:
         return kept

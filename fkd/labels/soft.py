@@ -72,7 +72,7 @@ class SoftLabels:
 def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
     """Quantize teacher probabilities, f32 [B, C], on their own device and without waiting for it.
 
-    What comes of `faulty_rows` has no meaning.
+    The labels of `faulty_rows` mean nothing.
     """
     if scheme.kind == "full":
         return {"log_prob": probs.log().clamp_(min=_FLOOR).half()}
@@ -91,7 +91,7 @@ def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
 
 
 def faulty_rows(probs: Tensor) -> Tensor:
-    """Say of each crop, bool [B], whether its values are no distribution: not finite, < 0, sum not 1."""
+    """Return bool [B]: which crops have no distribution, but values not finite, < 0 or of another sum."""
     return ~((probs.sum(dim=1) - 1).abs() <= _SUM_TOLERANCE) | (probs < 0).any(dim=1)
 
 

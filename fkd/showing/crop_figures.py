@@ -130,16 +130,21 @@ def _draw_bars(axes: Any, likely: Sequence[tuple[str, float | None, bool]], colo
     """Draw the most likely classes as bars with their names in them; the image's own is bold."""
     bare(axes)
     axes.set(xlim=(0, 1), ylim=(-4.5, 0.5))
-    for rank, (name, probability, own) in enumerate(likely):
-        weight, ink = ("bold", INK) if own else ("normal", "#3A3A3A")
+    for rank, (name, probability, is_target) in enumerate(likely):
+        weight, ink = ("bold", INK) if is_target else ("normal", "#3A3A3A")
         if probability is not None:
             axes.barh(-rank, 1, 0.78, color="#F1F3F5", linewidth=0)
             axes.barh(
-                -rank, probability, 0.78, color=colour, alpha=0.6 if own else 0.32, linewidth=0
+                -rank,
+                probability,
+                0.78,
+                color=colour,
+                alpha=0.6 if is_target else 0.32,
+                linewidth=0,
             )
             shown = f"{probability:.2f}" if probability >= 0.005 else "<.01"
             write(axes, 0.985, -rank, shown, ha="right", va="center", fontsize=_TINY, color=ink)
-        name = shorten(name, 15 if own else 17)
+        name = shorten(name, 15 if is_target else 17)
         write(axes, 0.025, -rank, name, va="center", fontsize=_TINY, weight=weight, color=ink)
     if likely and likely[0][1] is None:
         write(axes, 0.025, -1, "top-1 alone is kept", va="center", fontsize=_TINY, color=GREY)

@@ -47,15 +47,15 @@ class CropViewer:
     def gallery(self, unsure: Sequence[UnsureCrop]) -> Picture | None:
         """Draw the crops that the teacher is least sure of; None where none can be drawn."""
         crops, texts = [], []
-        for found in unsure:
-            index = found.image_index
-            slab = self._store.read_images(range(index, index + 1), found.crop + 1)
+        for unsure_crop in unsure:
+            index = unsure_crop.image_index
+            slab = self._store.read_images(range(index, index + 1), unsure_crop.crop + 1)
             pixels = self._decode(index, slab)
             if pixels is None:
                 continue
-            crops += self._crops(pixels, slab, range(found.crop, found.crop + 1))
+            crops += self._crops(pixels, slab, range(unsure_crop.crop, unsure_crop.crop + 1))
             name = self._names[int(slab.target[0])]
-            texts.append(f"{name} · {found.entropy:.2f} nats")
+            texts.append(f"{name} · {unsure_crop.entropy:.2f} nats")
         if not crops:
             return None
         return Picture(

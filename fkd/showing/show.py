@@ -186,12 +186,12 @@ def _least_sure(
     gallery = None if viewer is None else viewer.gallery(unsure)
     rows = tuple(
         (
-            paths[found.image_index],
-            str(found.crop),
-            f"{found.top_probability:.3f}",
-            f"{found.entropy:.3f}",
+            paths[crop.image_index],
+            str(crop.crop),
+            f"{crop.top_probability:.3f}",
+            f"{crop.entropy:.3f}",
         )
-        for found in unsure
+        for crop in unsure
     )
     return Section(
         "Least sure crops",

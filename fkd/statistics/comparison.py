@@ -57,7 +57,7 @@ class Comparison:
 
 
 def compare(store: LabelStore, other: LabelStore) -> Comparison:
-    """Compare the labels of two stores of the same crops; raises `StoreError` for others."""
+    """Compare the labels of two stores of the same crops; raises `StoreError` where the crops differ."""
     refuse_other_crops(store, other)
     sweep = Sweep.over(store, other)
     num_images = int(np.count_nonzero(sweep.labelled))
@@ -130,5 +130,5 @@ class _Divergences:
         """Turn sums into means."""
         if not self._soft:
             return None
-        crossed, reverse, own, others = (self._sums / num_crops).tolist()
-        return Divergences(crossed, reverse, own, others, self._crossed)
+        crossed, reverse, entropy_p, entropy_q = (self._sums / num_crops).tolist()
+        return Divergences(crossed, reverse, entropy_p, entropy_q, self._crossed)

@@ -43,8 +43,8 @@ class Histogram:
         """Return the number that `share` of all lie below, to a bin's width."""
         below = np.concatenate([[0], self.counts.cumsum()])
         edges = np.linspace(self.low, self.high, BINS + 1)
-        found = int(np.searchsorted(below, share * below[-1], side="left"))
-        first = max(0, found - 1)
+        stop = int(np.searchsorted(below, share * below[-1], side="left"))
+        first = max(0, stop - 1)
         inside = (share * below[-1] - below[first]) / max(1, self.counts[min(first, BINS - 1)])
         return float(edges[first] + inside * (edges[1] - edges[0]))
 

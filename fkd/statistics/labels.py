@@ -153,9 +153,10 @@ class _Certainty:
         lowest, crop = top.min(dim=1)
         nats = nats.view_as(top).gather(1, crop[:, None])[:, 0]
         for n in lowest.argsort(stable=True)[: self._num_unsure].tolist():
-            found = UnsureCrop(int(image_index[n]), int(crop[n]), lowest[n].item(), nats[n].item())
-            self._unsure.append(found)
-        self._unsure.sort(key=lambda found: (found.top_probability, found.image_index))
+            self._unsure.append(
+                UnsureCrop(int(image_index[n]), int(crop[n]), lowest[n].item(), nats[n].item())
+            )
+        self._unsure.sort(key=lambda unsure: (unsure.top_probability, unsure.image_index))
         del self._unsure[self._num_unsure :]
 
     def finish(self, num_images: int, crops_per_image: int) -> LabelStatistics:

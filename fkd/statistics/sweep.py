@@ -59,7 +59,7 @@ class Piece:
 
 
 def reached(store: LabelStore) -> NDArray[np.bool_]:
-    """Say of every image, bool [N], whether its block is labelled; of an unfinished store some are."""
+    """Return bool [N]: of which images the block is labelled, so of a finished store all."""
     sealed = np.ones(store.spec.num_images, np.bool_)
     for number in store.pending_blocks():
         block = store.spec.block_range(number)
@@ -71,10 +71,10 @@ def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
     """Yield the labels of a store, read as all that it keeps; raises `StoreError` for damaged ones."""
     for run in sweep.runs:
         slab = store.read_images(run, sweep.num_crops)
-        rows = np.flatnonzero(sweep.labelled[run.start : run.stop])
-        for first in range(0, len(rows), sweep.piece_images):
-            few = rows[first : first + sweep.piece_images]
-            yield Piece(run.start + few, slab.target[few], restored(store, slab, few))
+        labelled = np.flatnonzero(sweep.labelled[run.start : run.stop])
+        for first in range(0, len(labelled), sweep.piece_images):
+            rows = labelled[first : first + sweep.piece_images]
+            yield Piece(run.start + rows, slab.target[rows], restored(store, slab, rows))
 
 
 def restored(store: LabelStore, slab: Slab, rows: NDArray[np.int64]) -> SoftLabels:

@@ -1,7 +1,7 @@
 """A store's attributes as JSON: signed when they are written, and verified to the last key when read.
 
-A store may come from a stranger, and a signature that anyone can compute stops no one. So nothing is
-taken from the JSON that has not the type and the bounds of what a labeller writes.
+A store may come from a stranger, and a signature that anyone can compute stops no one. So every
+value must have the type and the bounds of what a labeller writes.
 """
 
 import hashlib
@@ -68,10 +68,10 @@ def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
         raise StoreError(f"{where} is not a label store of fkd (its attributes are others)")
     if attributes["sha256"] != digest(content):
         raise StoreError(f"{where} has damaged attributes in zarr.json; restore it or label anew")
-    found = content.get("format_version")
-    if type(found) is not int or found not in FORMAT_VERSIONS:
+    version = content.get("format_version")
+    if type(version) is not int or version not in FORMAT_VERSIONS:
         raise StoreError(
-            f"{where} has format version {_shown(found)}, this fkd reads versions "
+            f"{where} has format version {_shown(version)}, this fkd reads versions "
             f"{' and '.join(map(str, FORMAT_VERSIONS))}; use the fkd that made it, or label anew"
         )
     try:
@@ -121,30 +121,29 @@ def _scheme(content: Mapping[str, Any]) -> Scheme:
     return Scheme(cast("Any", kind), _whole(content, "k", 0, 65_536))
 
 
-def _teachers(found: Any) -> tuple[TeacherRecord, ...]:
-    if not isinstance(found, list) or not 1 <= len(found) <= _MAX_TEACHERS:
-        raise _Wrong(f"teachers is {_shown(found)}")
-    return tuple(_teacher({"teacher": one}) for one in found)
+def _teachers(records: Any) -> tuple[TeacherRecord, ...]:
+    if not isinstance(records, list) or not 1 <= len(records) <= _MAX_TEACHERS:
+        raise _Wrong(f"teachers is {_shown(records)}")
+    return tuple(_teacher(_object({"teacher": record}, "teacher")) for record in records)
 
 
-def _teacher(found: Mapping[str, Any]) -> TeacherRecord:
-    one = _object(found, "teacher")
-    how = _object(one, "preprocessing")
+def _teacher(record: Mapping[str, Any]) -> TeacherRecord:
+    preprocessing = _object(record, "preprocessing")
     return TeacherRecord(
-        _text(one, "name"),
-        _text(one, "weights_hash"),
-        _text(one, "outputs_hash"),
+        _text(record, "name"),
+        _text(record, "weights_hash"),
+        _text(record, "outputs_hash"),
         Preprocessing(
-            _whole(how, "size", 1, 4096),
-            cast("Triple", _numbers(how, "mean", 3)),
-            cast("Triple", _numbers(how, "std", 3)),
-            _choice(how, "interpolation", INTERPOLATIONS),
+            _whole(preprocessing, "size", 1, 4096),
+            cast("Triple", _numbers(preprocessing, "mean", 3)),
+            cast("Triple", _numbers(preprocessing, "std", 3)),
+            _choice(preprocessing, "interpolation", INTERPOLATIONS),
         ),
     )
 
 
 def _check_together(spec: StoreSpec) -> None:
-    """Refuse sizes that are each possible and together are not, before any of them is allocated."""
+    """Refuse sizes that contradict each other or imply too large arrays, before any is allocated."""
     shortest = len("a/b.jpg\0")
     if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
         raise _Wrong("its texts are too short for as many images and classes")

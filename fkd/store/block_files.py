@@ -14,10 +14,10 @@ WHOLE_REMEDY = "restore the file, or label anew with --overwrite"
 
 
 class BlockFiles:
-    """The files below a store's folder, one per block and array, and those of arrays that are whole."""
+    """A store's files: one per block and array, and one for each array that is not cut into blocks."""
 
     def __init__(self, path: Path, layouts: Mapping[str, ArrayLayout]) -> None:
-        """Look at nothing yet."""
+        """Remember where the files are; none is looked at yet."""
         self.path = path
         self._layouts = layouts
         self._num_blocks = layouts["done"].shape[0]
@@ -113,19 +113,22 @@ class BlockFiles:
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise StoreError(f"{self.path}: {path} is no plain file; remove it")
 
-    def seals_there(self) -> list[int]:
-        """Return the numbers of the blocks whose seal is there and has bytes."""
+    def sealed_blocks(self) -> list[int]:
+        """Return the numbers of the blocks that have a seal.
+
+        An empty seal is none: a power cut came before its bytes were written.
+        """
         folder = self.path / "done" / "c"
         names = os.listdir(folder) if folder.is_dir() else []
-        found = [int(name) for name in names if name.isdecimal() and str(int(name)) == name]
+        numbers = [int(name) for name in names if name.isdecimal() and str(int(name)) == name]
         return sorted(
             number
-            for number in found
+            for number in numbers
             if number < self._num_blocks and _has_bytes(self.seal_file(number))
         )
 
     def problem(self, name: str, file: Path) -> str | None:
-        """Say why a file must not be read: once, what has been found good is not looked at again.
+        """Say why a file must not be read, or return None; a good file is looked at once.
 
         Raises `OSError` where that cannot be told.
         """
@@ -134,12 +137,12 @@ class BlockFiles:
         try:
             if file.stat().st_size == 0:
                 return "is empty"
-            found = fault(self.path, file, self._layouts[name])
+            damage = fault(self.path, file, self._layouts[name])
         except FileNotFoundError:
             return "is missing"
-        if found is None:
+        if damage is None:
             self._trusted.add(file)
-        return None if found is None else f"is damaged ({found})"
+        return None if damage is None else f"is damaged ({damage})"
 
 
 def _has_bytes(file: Path) -> bool:

@@ -24,11 +24,11 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_HEADER = 18  # bytes, at most
 _RUN = 1  # the kind of block that is one byte, repeated
 
-# What incompressible chunks may take more than they hold: headers, block tables, checksums.
+# What incompressible chunks may take beyond their content: headers, block tables, checksums.
 _SLACK = 65_536
 
-# Names are distinct. Numbered in order below a long folder they compress 230-fold, to half a byte each.
-# All else that a store can make its reader allocate is bounded by how many images and classes it has.
+# Names differ, so they compress 230-fold at best, to half a byte each: numbered in order below a long
+# folder name. All else that a reader allocates is bounded by the number of images and classes.
 _MAX_TEXT_RATIO = 400
 _NAMES_A_BYTE = 16
 
@@ -41,34 +41,34 @@ def fault(root: Path, file: Path, layout: ArrayLayout) -> str | None:
     link = first_link(root, file)
     if link is not None:
         return f"{link} is a link, and a store has none; copy the store with its links followed"
-    found = file.lstat()
-    if not stat.S_ISREG(found.st_mode):
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode):
         return "it is no plain file"
     whole = layout.shards or layout.chunks
     most = math.prod(whole) * np.dtype(layout.dtype).itemsize
     num_chunks = math.prod(whole) // math.prod(layout.chunks)
-    if found.st_size > most + most // 64 + num_chunks * 64 + _SLACK:
-        return f"{found.st_size:,} bytes are more than it can hold"
+    if status.st_size > most + most // 64 + num_chunks * 64 + _SLACK:
+        return f"{status.st_size:,} bytes are more than it can hold"
     with file.open("rb") as content:
         if layout.shards is not None:
-            return _shard_fault(content, found.st_size, num_chunks, layout)
-        if layout.coding == "text" and most > _MAX_TEXT_RATIO * _on_disk(found) + _SLACK:
-            return f"{most:,} bytes of names do not come out of {found.st_size:,}"
-        return _zstd_fault(content, found.st_size - _CRC_BYTES, layout.chunk_bytes)
+            return _shard_fault(content, status.st_size, num_chunks, layout)
+        if layout.coding == "text" and most > _MAX_TEXT_RATIO * _on_disk(status) + _SLACK:
+            return f"{most:,} bytes of names do not come out of {status.st_size:,}"
+        return _zstd_fault(content, status.st_size - _CRC_BYTES, layout.chunk_bytes)
 
 
 def too_many_names(file: Path, count: int) -> str | None:
-    """Say that a compressed list of names cannot hold so many, or return None."""
+    """Say why a compressed list cannot hold `count` names, or return None."""
     size = _on_disk(file.lstat())
     if count > _NAMES_A_BYTE * size + _SLACK:
         return f"{count:,} names do not come out of {size:,} bytes"
     return None
 
 
-def _on_disk(found: os.stat_result) -> int:
-    """Return the bytes that a file really has: of a sparse one, fewer than its size."""
-    blocks = 512 * getattr(found, "st_blocks", 0)
-    return min(found.st_size, blocks) if blocks else found.st_size
+def _on_disk(status: os.stat_result) -> int:
+    """Return the bytes that a file takes on disk; a sparse file takes fewer than its size."""
+    blocks = 512 * getattr(status, "st_blocks", 0)
+    return min(status.st_size, blocks) if blocks else status.st_size
 
 
 def first_link(root: Path, file: Path) -> Path | None:
@@ -110,7 +110,7 @@ def _blosc_fault(header: bytes, length: int, layout: ArrayLayout) -> str | None:
 def _zstd_fault(content: BinaryIO, length: int, expected: int) -> str | None:
     """Check that one zstd frame (RFC 8878, 3.1.1), of the chunk's size, fills `length` bytes.
 
-    A decoder goes on with what follows a frame, so that must be nothing.
+    Nothing may follow the frame, since a decoder would go on with it.
     """
     header = content.read(_ZSTD_HEADER)
     if header[:4] != _ZSTD_MAGIC or len(header) < 6:

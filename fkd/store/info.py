@@ -59,10 +59,10 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
         ),
     ]
     for teacher in spec.teachers:
-        how = teacher.preprocessing
+        seen = teacher.preprocessing
         lines += [
             ("teacher", f"{teacher.name}, weights {teacher.weights_hash[:19]}…"),
-            ("", f"size {how.size}, mean {_numbers(how.mean)}, std {_numbers(how.std)}"),
+            ("", f"size {seen.size}, mean {_numbers(seen.mean)}, std {_numbers(seen.std)}"),
         ]
     lines += [
         (

@@ -56,7 +56,8 @@ class LabelledImages:
 def image_root(store: LabelStore, folder: Path | None) -> Path:
     """Return the folder that holds the class folders of a store's images; refuse one without them.
 
-    What a store says is a hint, perhaps a stranger's: where none of its images are, nothing is listed.
+    The folder that a store names is a hint, perhaps a stranger's: it is listed only where one of the
+    first or last images is found in it.
     """
     if folder is not None:
         root = dataset_root(folder)
@@ -64,8 +65,11 @@ def image_root(store: LabelStore, folder: Path | None) -> Path:
             return root
         raise _not_there(store, root)
     hint, paths, sizes = store.spec.images_root, store.image_paths(), store.num_bytes()
-    few = [*range(min(_LOOKED_AT, len(paths))), *range(max(0, len(paths) - _LOOKED_AT), len(paths))]
-    if not any(_is_there(os.path.join(hint, paths[n]), int(sizes[n])) for n in few):
+    ends = [
+        *range(min(_LOOKED_AT, len(paths))),
+        *range(max(0, len(paths) - _LOOKED_AT), len(paths)),
+    ]
+    if not any(_is_there(os.path.join(hint, paths[n]), int(sizes[n])) for n in ends):
         raise _not_there(store, Path(hint))
     return Path(hint)
 
@@ -73,10 +77,10 @@ def image_root(store: LabelStore, folder: Path | None) -> Path:
 def _is_there(path: str, num_bytes: int) -> bool:
     """Say whether an image of this size is at a path that a store names, without opening it."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return False
-    return path.lower().endswith(EXTENSIONS) and min(found.st_size, MAX_NUM_BYTES) == num_bytes
+    return path.lower().endswith(EXTENSIONS) and min(status.st_size, MAX_NUM_BYTES) == num_bytes
 
 
 def _not_there(store: LabelStore, root: Path) -> ImagesError:

@@ -1,7 +1,7 @@
-"""Reading from a store's arrays: what is handed out has a seal, a checksum, and values that can be.
+"""Reading from a store's arrays: what is handed out has a seal, a good checksum and possible values.
 
 A store may be damaged, or made by a stranger. What a file claims is compared with the store's attributes
-before it is decompressed, and what it holds with what a labeller can have written after that.
+before it is decompressed; after that, its values are compared with what a labeller can write.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,8 +49,9 @@ class Reader:
     def run(self, blocks: range, crops: slice) -> Slab:
         """Read a run of crops of all images of some blocks, few blocks at a time.
 
-        The files of a block are compared with its seal when it is first read: checksums do not tell a
-        file from that of another block. A slab that no labeller writes is an error.
+        The files of a block are compared with its seal when it is first read, since a file of another
+        block has good checksums too. Raises `BlockError` for those, and for values that no labeller
+        writes.
         """
         images = self._images(blocks)
         return self.images(range(images.start, images.stop), crops)
@@ -152,13 +153,13 @@ class Reader:
                     raise self.implausible(first_image + row, fault[1])
 
     def implausible(self, image_index: int, what: str) -> BlockError:
-        """Return the error for an image whose labels cannot be."""
+        """Return the error for an image whose labels are impossible."""
         remedy = "no labeller writes that, so do not use this store"
         number = image_index // self.spec.block_images
         return BlockError(self.path, number, f"image {image_index}: {what}", remedy=remedy)
 
     def whole(self, name: str) -> StoredArray:
-        """Read an array that the store has once; one that is lost is an error, never zeros."""
+        """Read an array that is not cut into blocks; a lost one is an error, never zeros."""
         self._files.require_whole(name)
         return self.read(name, slice(None))
 
@@ -194,18 +195,15 @@ class Reader:
         return True
 
     def _read_seals(self) -> dict[int, bytes]:
-        """Return the seal of every block that is done; `torn_seals` gets the errors of damaged ones.
-
-        A seal without bytes is none: a power cut came first.
-        """
+        """Return the seal of every block that is done; `torn_seals` gets the errors of damaged ones."""
         seals: dict[int, bytes] = {}
-        there = self._files.seals_there()
-        rows = self._rows_of_done(there)
-        for number in there:
+        sealed = self._files.sealed_blocks()
+        read_seal = self._seal_reader(sealed)
+        for number in sealed:
             file = self._files.seal_file(number)
             try:
                 problem = self._files.problem("done", file)
-                row = b"" if problem else rows(number)
+                row = b"" if problem else read_seal(number)
                 lost = True
             except (MemoryError, OSError) as error:
                 problem, lost = f"cannot be read now ({first_line(error)})", False
@@ -218,15 +216,16 @@ class Reader:
                 seals[number] = row
         return seals
 
-    def _rows_of_done(self, there: list[int]) -> Callable[[int], bytes]:
-        """Return how to read a block's seal: out of one read of all where all are there and good.
+    def _seal_reader(self, sealed: list[int]) -> Callable[[int], bytes]:
+        """Return a function that gives a block's seal.
 
-        A read of a range would open whatever stands in the place of those that are not there.
+        All seals are read at once where every block has a good one, and one by one otherwise: a read of
+        a range would open whatever stands in the place of a missing seal.
         """
         done = self._arrays["done"]
-        if there == list(range(self.spec.num_blocks)):
-            with suppress(Exception):  # which one it is comes out when each is read
-                if not any(self._files.problem("done", self._files.seal_file(n)) for n in there):
+        if sealed == list(range(self.spec.num_blocks)):
+            with suppress(Exception):  # a damaged one is found when each is read
+                if not any(self._files.problem("done", self._files.seal_file(n)) for n in sealed):
                     rows = np.asarray(done[:])
                     return lambda number: rows[number].tobytes()
         return lambda number: np.asarray(done[number]).tobytes()

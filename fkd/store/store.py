@@ -71,7 +71,7 @@ class LabelStore:
         """Create an empty store beside `path` and rename it into place, so it is there whole or not.
 
         `targets` int64 [N] are class ids of the store, `class_names` their C names. With `overwrite`, it
-        takes the place of the store that is there, which is removed after that.
+        replaces the store at `path`, which is then removed.
         """
         create_store(path, spec, images, targets, class_names, overwrite=overwrite)
         return cls.open(path, writable=True)
@@ -221,13 +221,13 @@ class LabelStore:
         return {n: self._reader.read(n, slice(block.start, block.stop)) for n in names}
 
     def strange_files(self) -> list[Path]:
-        """Return what lies in the store's folder and is no part of a store, relative to it."""
+        """Return the files in the store's folder that are no part of a store, relative to it."""
         known = self._files.all_files()
-        found = (path for path in self.path.rglob("*") if not path.is_dir() or path.is_symlink())
-        return sorted(path.relative_to(self.path) for path in found if path not in known)
+        files = (path for path in self.path.rglob("*") if not path.is_dir() or path.is_symlink())
+        return sorted(path.relative_to(self.path) for path in files if path not in known)
 
     def unsealed_files(self) -> int:
-        """Return how many files of blocks there are that are not finished: they are no data."""
+        """Return how many files unfinished blocks have; such files are no data."""
         pending = self.pending_blocks()
         return sum(file.exists() for n in pending for file in self._files.shards(n).values())
 

@@ -131,7 +131,7 @@ def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
 
 
 def _swap(aside: Path, path: Path) -> None:
-    """Put a new store in the place of an old one, and remove that; if it cannot be, nothing changes."""
+    """Replace an old store by a new one and remove the old one; a failure changes nothing."""
     old = aside.with_suffix(".old")
     os.rename(path, old)
     try:

@@ -55,8 +55,8 @@ def _read_json(root: Path, file: Path) -> Any:
     link = first_link(root, file)
     if link is not None:
         raise ValueError(f"{link} is a link, and a store has none")
-    found = file.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_METADATA_BYTES:
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_METADATA_BYTES:
         raise ValueError(f"{file.name} is no plain file of metadata")
     return json.loads(file.read_bytes())
 
@@ -85,13 +85,13 @@ def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: boo
 def _open_array(
     path: Path, name: str, layout: ArrayLayout, *, writable: bool
 ) -> zarr.Array[Any] | None:
-    """Open an array; None where type, shape or fill are others, before zarr makes anything of them."""
-    said = _read_json(path, path / name / "zarr.json")
-    plain = said["data_type"] == layout.dtype and said["shape"] == list(layout.shape)
-    if not plain or type(said["fill_value"]) not in (bool, int, float):
+    """Open an array; where its type, shape or fill is wrong, return None before zarr interprets it."""
+    metadata = _read_json(path, path / name / "zarr.json")
+    same = metadata["data_type"] == layout.dtype and metadata["shape"] == list(layout.shape)
+    if not same or type(metadata["fill_value"]) not in (bool, int, float):
         return None
-    found = zarr.open_array(path / name, mode="r+" if writable else "r", zarr_format=3)
-    return found if isinstance(found, zarr.Array) else None
+    array = zarr.open_array(path / name, mode="r+" if writable else "r", zarr_format=3)
+    return array if isinstance(array, zarr.Array) else None
 
 
 def check_replaceable(path: Path) -> None:
