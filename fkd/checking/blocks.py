@@ -8,13 +8,13 @@ import numpy as np
 from fkd.checking.report import BlockFault
 from fkd.errors import BlockError
 from fkd.progress import progress
-from fkd.store import VIEW_BYTES, LabelStore, StoredCrops
+from fkd.store import VIEW_BYTES, InspectedStore, StoredCrops
 from fkd.views import SAMPLER, outside, sample_views
 
 _BYTES_AT_ONCE = 2**26  # of labels as they are read; looking at them takes a few times that
 
 
-def audit_blocks(store: LabelStore, workers: int, drawn_images: int | None) -> list[BlockFault]:
+def audit_blocks(store: InspectedStore, workers: int, drawn_images: int | None) -> list[BlockFault]:
     """Compare every finished block with its seal, decode it and look at its values.
 
     The views of about `drawn_images` images over the whole store, None for all of them, are drawn anew
@@ -36,7 +36,7 @@ def audit_blocks(store: LabelStore, workers: int, drawn_images: int | None) -> l
     return faults
 
 
-def _audit(store: LabelStore, number: int, share: float) -> list[BlockFault]:
+def _audit(store: InspectedStore, number: int, share: float) -> list[BlockFault]:
     """Check one block; files that are not what was sealed leave nothing more to look at."""
     try:
         store.require_sealed(number)
@@ -52,7 +52,7 @@ def _fault(part: str, error: BlockError) -> BlockFault:
     return BlockFault(error.number, part, error.what, error.lost)
 
 
-def _value_faults(store: LabelStore, number: int, share: float) -> Iterator[tuple[str, str]]:
+def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[tuple[str, str]]:
     """Yield (part, what is wrong) of the values of a block."""
     spec, images = store.spec, store.spec.block_range(number)
     yield from _image_faults(store, number)
@@ -77,7 +77,7 @@ def _value_faults(store: LabelStore, number: int, share: float) -> Iterator[tupl
         yield "values", f"{odd.sum():,} labels are no distribution, the first of image {image}"
 
 
-def _image_faults(store: LabelStore, number: int) -> Iterator[tuple[str, str]]:
+def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the status, size and hash of a block's images."""
     about = store.image_facts(number)
     labelled = about["status"] == 0
@@ -93,7 +93,7 @@ def _image_faults(store: LabelStore, number: int) -> Iterator[tuple[str, str]]:
 
 
 def _view_faults(
-    store: LabelStore,
+    store: InspectedStore,
     number: int,
     crops: slice,
     slab: StoredCrops,

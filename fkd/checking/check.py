@@ -13,7 +13,7 @@ from fkd.config import CheckConfig
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint, list_images
 from fkd.machine import held, resolve_device
-from fkd.store import LabelStore, drift, image_root, library_versions, read_attributes
+from fkd.store import InspectedStore, drift, image_root, library_versions, read_attributes
 from fkd.teachers import Ensemble
 from fkd.views import SAMPLER
 
@@ -38,13 +38,13 @@ def check_store(config: CheckConfig) -> CheckReport:
     # What is found under the lock is still so when it is repaired.
     with lock if config.repair else nullcontext():
         try:
-            store = LabelStore.open(config.store, writable=config.repair, forgiving=True)
+            store = InspectedStore.open(config.store, writable=config.repair)
         except StoreError as error:
             return CheckReport((Verdict("structure", "FAILED", _briefly(config, error)),))
         return _check(config, store)
 
 
-def _check(config: CheckConfig, store: LabelStore) -> CheckReport:
+def _check(config: CheckConfig, store: InspectedStore) -> CheckReport:
     lists = _lists(config, store)
     listed, images = _list_images(config, store) if lists.state == "ok" else ([], None)
     teachers = _load_teachers(config, store, images)
@@ -66,7 +66,7 @@ def _check(config: CheckConfig, store: LabelStore) -> CheckReport:
 # -- one part each --------------------------------------------------------------------------------
 
 
-def _structure(store: LabelStore) -> Verdict:
+def _structure(store: InspectedStore) -> Verdict:
     """The attributes and the metadata of all arrays were compared when the store was opened."""
     strange, spec = store.strange_files(), store.spec
     detail = (
@@ -79,7 +79,7 @@ def _structure(store: LabelStore) -> Verdict:
     return Verdict("structure", "ok", detail)
 
 
-def _versions(store: LabelStore) -> Verdict:
+def _versions(store: InspectedStore) -> Verdict:
     """Say who wrote the store, and whether today's pixels are those that were labelled."""
     try:
         changed = drift(store.spec, store.path)
@@ -96,7 +96,7 @@ def _versions(store: LabelStore) -> Verdict:
     return Verdict("versions", "ok", f"{made}: {same} pixels")
 
 
-def _lists(config: CheckConfig, store: LabelStore) -> Verdict:
+def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
     """Compare paths and sizes with the fingerprint that the attributes have of them."""
     try:
         paths, num_bytes, names = store.image_paths(), store.num_bytes(), store.class_names()
@@ -109,7 +109,7 @@ def _lists(config: CheckConfig, store: LabelStore) -> Verdict:
     return Verdict("lists", "ok", f"{counted(len(paths), 'image')}, {counted(len(names), 'class')}")
 
 
-def _done(store: LabelStore) -> Verdict:
+def _done(store: InspectedStore) -> Verdict:
     """Compare the map of finished blocks with the files that are there; count what has no labels."""
     pending, leftover = store.pending_blocks(), store.unsealed_files()
     total = store.spec.num_blocks
@@ -130,7 +130,7 @@ def _done(store: LabelStore) -> Verdict:
     return Verdict("done", "note" if pending else "ok", detail)
 
 
-def _blocks(store: LabelStore, faults: list[BlockFault]) -> Iterator[Verdict]:
+def _blocks(store: InspectedStore, faults: list[BlockFault]) -> Iterator[Verdict]:
     """Sort the faults of blocks by part; what a damaged block holds was not looked at."""
     unread = {fault.number for fault in faults if fault.part == "checksums"}
     looked_at = [number for number in store.done_blocks() if number not in unread]
@@ -152,7 +152,9 @@ def _blocks(store: LabelStore, faults: list[BlockFault]) -> Iterator[Verdict]:
             yield Verdict(part, "skipped", "there is no block to look at")
 
 
-def _list_images(config: CheckConfig, store: LabelStore) -> tuple[list[Verdict], ImageList | None]:
+def _list_images(
+    config: CheckConfig, store: InspectedStore
+) -> tuple[list[Verdict], ImageList | None]:
     """List the image folder; where there is no such folder, or no use of it, say so."""
     needed = config.images or config.deep or config.teacher
     root = config.images or store.spec.images_root
@@ -170,7 +172,7 @@ def _list_images(config: CheckConfig, store: LabelStore) -> tuple[list[Verdict],
 
 
 def _load_teachers(
-    config: CheckConfig, store: LabelStore, images: ImageList | None
+    config: CheckConfig, store: InspectedStore, images: ImageList | None
 ) -> Ensemble | None:
     if not config.teacher or images is None:
         return None
@@ -179,7 +181,7 @@ def _load_teachers(
 
 def _images(
     config: CheckConfig,
-    store: LabelStore,
+    store: InspectedStore,
     images: ImageList,
     teachers: Ensemble | None,
     whole: list[int],
@@ -199,7 +201,7 @@ def _images(
 
 def _labels(
     config: CheckConfig,
-    store: LabelStore,
+    store: InspectedStore,
     images: ImageList,
     teachers: Ensemble,
     blocks: list[int],

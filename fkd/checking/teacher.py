@@ -13,7 +13,7 @@ from fkd.errors import ConfigError
 from fkd.images import ImageList
 from fkd.labels import SoftLabels, divergence, quantize
 from fkd.progress import progress
-from fkd.store import LabelledImages, LabelStore
+from fkd.store import InspectedStore, LabelledImages, LabelStore
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RenderPool, empty_views, render_views
 
@@ -74,7 +74,7 @@ class Agreement:
 
 
 def ask_again(
-    store: LabelStore,
+    store: InspectedStore,
     images: ImageList,
     teachers: Ensemble,
     blocks: Sequence[int],
@@ -152,7 +152,7 @@ def load_recorded(
 
 
 def _pick(
-    store: LabelStore, blocks: Sequence[int], num_views: int, rng: np.random.Generator
+    store: InspectedStore, blocks: Sequence[int], num_views: int, rng: np.random.Generator
 ) -> Iterator[_Picked]:
     """Pick about as many views at random, from blocks all over the store, in small batches."""
     spec = store.spec

@@ -7,6 +7,7 @@ A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by bloc
 
 from fkd.store.attributes import to_json
 from fkd.store.info import bad_images, bytes_per_crop, info_lines, num_labelled
+from fkd.store.inspection import InspectedStore
 from fkd.store.labelled_images import LabelledImages, find_images, image_root
 from fkd.store.layout import VIEW_BYTES, plan_layout
 from fkd.store.pixel_probe import drift, probe
@@ -18,6 +19,7 @@ from fkd.store.zarr_arrays import check_replaceable, read_attributes
 __all__ = [
     "VIEW_BYTES",
     "Block",
+    "InspectedStore",
     "LabelStore",
     "LabelledImages",
     "Slab",

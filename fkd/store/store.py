@@ -5,13 +5,14 @@ What is not sealed is never read, and what is read has passed a checksum.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.errors import BlockError, StoreError, first_line
+from fkd.errors import StoreError, first_line
 from fkd.images import REASONS, ImageList
 from fkd.labels import StoredArray
 from fkd.store import zarr_arrays
@@ -19,7 +20,7 @@ from fkd.store.attributes import from_attributes
 from fkd.store.block_files import BlockFiles
 from fkd.store.layout import array_layouts
 from fkd.store.reader import Reader
-from fkd.store.slabs import Block, Slab, StoredCrops
+from fkd.store.slabs import Block, Slab
 from fkd.store.spec import StoreSpec
 from fkd.store.writer import Writer, create_store
 
@@ -30,9 +31,7 @@ _ASTRAY = re.compile(rb"(?:^|[\0/])\.{0,2}(?=[\0/])")
 class LabelStore:
     """An open label store. Build one with `LabelStore.open`, or `create` to label into it."""
 
-    def __init__(
-        self, path: Path, spec: StoreSpec, *, writable: bool, forgiving: bool = False
-    ) -> None:
+    def __init__(self, path: Path, spec: StoreSpec, *, writable: bool) -> None:
         """Use `open` or `create`."""
         self.path = path
         self.spec = spec
@@ -45,8 +44,10 @@ class LabelStore:
         self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
         self._reader = Reader(path, spec, self._arrays, self._files)
         self._writer = Writer(path, spec, self._arrays, self._files)
-        if not forgiving:
-            self._reader.require_seals()
+        self._require_seals()
+
+    def _require_seals(self) -> None:
+        self._reader.require_seals()
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -67,7 +68,7 @@ class LabelStore:
         class_names: Sequence[str],
         *,
         overwrite: bool = False,
-    ) -> "LabelStore":
+    ) -> Self:
         """Create an empty store beside `path` and rename it into place, so it is there whole or not.
 
         `targets` int64 [N] are class ids of the store, `class_names` their C names. With `overwrite`, it
@@ -77,23 +78,22 @@ class LabelStore:
         return cls.open(path, writable=True)
 
     @classmethod
-    def open(
-        cls, path: str | Path, *, writable: bool = False, forgiving: bool = False
-    ) -> "LabelStore":
-        """Open a store; raises `StoreError` where there is none or this fkd cannot read it.
-
-        A `forgiving` one opens with damaged seals, for whoever looks for damage.
-        """
+    def open(cls, path: str | Path, *, writable: bool = False) -> Self:
+        """Open a store; raises `StoreError` where there is none or this fkd cannot read it."""
         path = Path(path)
         if not os.path.lexists(path):
             raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
         try:
             spec = from_attributes(zarr_arrays.read_attributes(path), str(path))
-            return cls(path, spec, writable=writable, forgiving=forgiving)
+            return cls(path, spec, writable=writable)
         except (MemoryError, OSError) as error:
             raise StoreError(f"{path} cannot be opened ({first_line(error)})") from error
 
     # -- what it holds --------------------------------------------------------------------------
+
+    def done_blocks(self) -> list[int]:
+        """Return the numbers of the blocks that are sealed."""
+        return sorted(self._reader.seals)
 
     def pending_blocks(self) -> list[int]:
         """Return the numbers of the blocks that are not labelled yet."""
@@ -194,46 +194,6 @@ class LabelStore:
     def require_lists(self) -> None:
         """Raise `StoreError` where paths, sizes, classes or class names are lost or damaged."""
         self.image_paths(), self.num_bytes(), self.targets(), self.class_names()
-
-    # -- checking -------------------------------------------------------------------------------
-
-    def done_blocks(self) -> list[int]:
-        """Return the numbers of the blocks that are sealed."""
-        return sorted(self._reader.seals)
-
-    def torn_seals(self) -> list[BlockError]:
-        """Return what is wrong with damaged seals; only a forgiving store opens with any."""
-        return list(self._reader.torn_seals.values())
-
-    def require_sealed(self, number: int) -> None:
-        """Raise `BlockError` where a block's files are not those that were sealed."""
-        self._reader.require_sealed([number])
-
-    def read_raw(self, number: int, crops: slice) -> StoredCrops:
-        """Read a run of crops of a block, whatever their boxes and ids are, and without classes."""
-        block = self.spec.block_range(number)
-        return self._reader.part(slice(block.start, block.stop), crops)
-
-    def image_facts(self, number: int) -> dict[str, StoredArray]:
-        """Return what a block says of its images: `size`, `status` and, if kept, `content_hash`."""
-        block = self.spec.block_range(number)
-        names = [n for n in ("size", "status", "content_hash") if n in self._arrays]
-        return {n: self._reader.read(n, slice(block.start, block.stop)) for n in names}
-
-    def strange_files(self) -> list[Path]:
-        """Return the files in the store's folder that are no part of a store, relative to it."""
-        known = self._files.all_files()
-        files = (path for path in self.path.rglob("*") if not path.is_dir() or path.is_symlink())
-        return sorted(path.relative_to(self.path) for path in files if path not in known)
-
-    def unsealed_files(self) -> int:
-        """Return how many files unfinished blocks have; such files are no data."""
-        pending = self.pending_blocks()
-        return sum(file.exists() for n in pending for file in self._files.shards(n).values())
-
-    def unseal(self, numbers: Iterable[int]) -> None:
-        """Send blocks back: without their seals they are labelled again; raises `StoreError`."""
-        self._writer.unseal(numbers)
 
     # -- writing --------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Writer:
         return arrays
 
     def unseal(self, numbers: Iterable[int]) -> None:
-        """Remove the seals of blocks, as `LabelStore.unseal` says."""
+        """Remove the seals of blocks, as `InspectedStore.unseal` says."""
         files = [self._files.seal_file(number) for number in numbers]
         try:
             for file in files:

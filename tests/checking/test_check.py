@@ -20,7 +20,7 @@ from fkd import (
 )
 from fkd.errors import ImagesError, StoreError
 from fkd.machine import held
-from fkd.store import Block
+from fkd.store import Block, InspectedStore
 from fkd.store.attributes import digest
 
 TEACHER = TeacherChoice("resnet18", "none")
@@ -57,7 +57,7 @@ def detail(report, part):
 
 def recommit(folder, number, change):
     """Write a block anew, with a valid seal, after `change` has had its way with it."""
-    store = LabelStore.open(folder / "labels.zarr", writable=True)
+    store = InspectedStore.open(folder / "labels.zarr", writable=True)
     slab, facts = store.read_block(number), store.image_facts(number)
     block = Block(
         slab.box, slab.flip, facts["size"], facts["status"], facts["content_hash"], slab.kept
