@@ -31,8 +31,9 @@ from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, l
 from fkd.config import Engine, Preprocessing
 from fkd.images import ImageList, dataset_root, list_images, val_folder
 from fkd.machine import resolve_device
+from fkd.models import is_function
 from fkd.statistics import compare
-from fkd.students import StudentCard, build_student, evaluate, is_function
+from fkd.students import StudentCard, build_student, evaluate
 from fkd.teachers import PROGRAMS, open_source
 from fkd.training import views_at_a_time
 

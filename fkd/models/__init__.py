@@ -1,11 +1,12 @@
 """Networks by name, whether they teach or learn.
 
 A name is a torchvision model, `timm:NAME` or a function of the user's own. Weights come from a file
-that is read without running code in it. A model that does not fit is refused before the work
-begins.
+that is read without running code in it. A model that does not fit its views is refused before the
+work begins.
 """
 
-from fkd.models.fit import check_fit, count_outputs, try_out
+from fkd.models.fit import count_outputs, count_outputs_by_shape
+from fkd.models.functions import call_function, is_function
 from fkd.models.weights import (
     head_tensors,
     load_weights,
@@ -14,21 +15,21 @@ from fkd.models.weights import (
     read_state_dict,
     weights_hash,
 )
-from fkd.models.zoo import build, check_name, find_function, import_timm, timm_name
+from fkd.models.zoo import build, check_name, import_timm, timm_name
 
 __all__ = [
     "build",
-    "check_fit",
+    "call_function",
     "check_name",
     "count_outputs",
-    "find_function",
+    "count_outputs_by_shape",
     "head_tensors",
     "import_timm",
+    "is_function",
     "load_weights",
     "num_outputs",
     "read_file",
     "read_state_dict",
     "timm_name",
-    "try_out",
     "weights_hash",
 ]

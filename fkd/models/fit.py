@@ -1,6 +1,7 @@
-"""Whether a network takes the views that it will get, and what it returns."""
+"""Whether a network takes the views that it will get, and how many outputs it has."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,40 +10,38 @@ from torch import Tensor, nn
 from fkd.errors import ModelError, first_line
 
 
-def try_out(model: nn.Module, num_views: int, size: int, what: str, remedy: str) -> int:
-    """Refuse a user's model that cannot take some views, or learn from them; return its outputs."""
+def count_outputs(
+    model: Callable[[Tensor], Any], views: Tensor, what: str, remedy: str, *, learns: bool = False
+) -> int:
+    """Run a model on views, f32 [B, 3, S, S], and return C of its logits [B, C].
+
+    With `learns` the logits must have a gradient too. `what` names the model and `remedy` says what to
+    do in the `ModelError` that is raised where the model fails or returns anything else.
+    """
+    num_views, size = len(views), views.shape[-1]
     try:
-        logits = model(torch.zeros(num_views, 3, size, size))
-    except Exception as error:  # it is the user's own code that runs here
+        with torch.inference_mode(not learns):
+            logits = model(views)
+    except Exception as error:  # a user's model raises whatever it likes
         raise ModelError(
             f"{what} cannot take {num_views} views of {size} px ({type(error).__name__}: "
             f"{first_line(error)}); {remedy}"
         ) from error
-    outputs = count_outputs(logits, what)
-    if len(logits) != num_views:
-        raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
-    if not logits.requires_grad:
-        raise ModelError(f"{what} has nothing to learn: its logits need no gradient; {remedy}")
-    return outputs
-
-
-def check_fit(model: nn.Module, num_views: int, size: int, what: str, remedy: str) -> int:
-    """Refuse a model that cannot take `num_views` views of `size` pixels in the mode it is in.
-
-    The forward pass runs on shapes alone, on a copy that holds no data. Returns the number of outputs.
-    """
-    shapes = copy.deepcopy(model).to("meta")
-    try:
-        with torch.inference_mode():
-            return count_outputs(shapes(torch.empty(num_views, 3, size, size, device="meta")), what)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise ModelError(
-            f"{what} cannot take {num_views} views of {size} px ({first_line(error)}); {remedy}"
-        ) from error
-
-
-def count_outputs(logits: Any, what: str) -> int:
-    """Return C of logits [B, C]; refuse anything else that a model may return."""
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         raise ModelError(f"{what} returns no logits of shape [batch, classes]")
+    if len(logits) != num_views:
+        raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
+    if learns and not logits.requires_grad:
+        raise ModelError(f"{what} has nothing to learn: its logits need no gradient; {remedy}")
     return logits.shape[1]
+
+
+def count_outputs_by_shape(
+    model: nn.Module, num_views: int, size: int, what: str, remedy: str
+) -> int:
+    """Count the outputs as `count_outputs` does, on a copy of the model that holds shapes and no data.
+
+    Only a library's model is sure to run so: a user's may keep tensors that the copy cannot move.
+    """
+    views = torch.empty(num_views, 3, size, size, device="meta")
+    return count_outputs(copy.deepcopy(model).to("meta"), views, what, remedy)

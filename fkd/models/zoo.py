@@ -1,8 +1,7 @@
-"""Networks by name: torchvision, `timm:NAME`, or a function of the user's own."""
+"""Networks of a library by name: torchvision, or `timm:NAME`."""
 
 import difflib
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import torchvision
@@ -81,14 +80,3 @@ def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
             ) from error
     plain: nn.Module = create(bare, num_classes=num_classes)
     return plain
-
-
-def find_function(name: str) -> Callable[..., Any]:
-    """Return the function of `package.module:function`; raises whatever importing it raises."""
-    module_name, _, function = name.partition(":")
-    module = importlib.import_module(module_name)
-    if not hasattr(module, function):
-        where = getattr(module, "__file__", None) or "no file"
-        raise AttributeError(f"module {module_name} ({where}) has no {function!r}")
-    found: Callable[..., Any] = getattr(module, function)
-    return found

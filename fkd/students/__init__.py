@@ -15,7 +15,7 @@ from fkd.students.checkpoints import (
 )
 from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
 from fkd.students.export import export_student
-from fkd.students.student import StudentCard, build_student, give_weights, is_function
+from fkd.students.student import StudentCard, build_student, give_weights
 
 __all__ = [
     "BEST",
@@ -27,7 +27,6 @@ __all__ = [
     "evaluate_checkpoint",
     "export_student",
     "give_weights",
-    "is_function",
     "load_student",
     "match_classes",
     "newest_checkpoint",

@@ -28,31 +28,15 @@ def build_student(card: StudentCard) -> nn.Module:
     Its name is a model of torchvision, `timm:NAME`, or `package.module:function`, which is called with
     the number of classes and returns a model.
     """
+    if models.is_function(card.name):
+        return models.call_function(
+            card.name, len(card.classes), role="student", takes="of the number of classes"
+        )
     if card.name.startswith("timm:"):
         models.timm_name(card.name, "student")
-    elif is_function(card.name):
-        return _call(card)
     else:
         models.check_name(card.name, "student")
     return models.build(card.name, len(card.classes), card.preprocessing.size)
-
-
-def is_function(name: str) -> bool:
-    """Say whether a student's name is `package.module:function`."""
-    return ":" in name and not name.startswith("timm:")
-
-
-def _call(card: StudentCard) -> nn.Module:
-    try:
-        model = models.find_function(card.name)(len(card.classes))
-    except Exception as error:  # a user's function may raise anything
-        raise ModelError(
-            f"student {card.name}: {first_line(error)}; package.module:function must name a function "
-            "of the number of classes that returns a model"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"student {card.name}: it returned a {type(model).__name__}, not a model")
-    return model
 
 
 def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
@@ -74,7 +58,7 @@ def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
 
 def _head(card: StudentCard) -> list[str]:
     """Name the tensors that change with the number of classes; none of a user's own model."""
-    if is_function(card.name):
+    if models.is_function(card.name):
         return []
     return models.head_tensors(lambda n: models.build(card.name, n, card.preprocessing.size))
 
@@ -84,7 +68,7 @@ def _pretrained(card: StudentCard) -> dict[str, Tensor]:
         if card.name.startswith("timm:"):
             timm = models.import_timm(card.name)
             model: Any = timm.create_model(models.timm_name(card.name, "student"), pretrained=True)
-        elif ":" in card.name:
+        elif models.is_function(card.name):
             raise ModelError(
                 f"--init default: {card.name} has no library that keeps weights for it"
             )

@@ -23,6 +23,8 @@ from fkd.machine import place
 
 PROGRAMS = {".pt2": "an exported program", ".pt": "TorchScript", ".ts": "TorchScript"}
 
+_BATCH = 3  # views that a model is tried on
+
 Model = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -40,27 +42,27 @@ def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -
     """Load what a `TeacherChoice` names; random weights get `num_classes` outputs."""
     if Path(choice.name).suffix in PROGRAMS:
         return _open_program(choice, device)
-    if choice.name.startswith("timm:"):
-        model, said = _open_timm(choice, num_classes)
-    elif ":" in choice.name:
+    if models.is_function(choice.name):
         return _open_function(choice, device)
-    else:
-        model, said = _open_torchvision(choice, num_classes)
-    preprocessing = _override(said, choice)
+    open_library = _open_timm if choice.name.startswith("timm:") else _open_torchvision
+    model, recorded = open_library(choice, num_classes)
+    preprocessing = _override(recorded, choice)
     model = model.eval().requires_grad_(False)
     weights_hash = models.weights_hash(model)
-    remedy = "choose another --size, or leave it to the weights"
-    outputs = models.check_fit(model, 2, preprocessing.size, f"teacher {choice.name}", remedy)
+    outputs = models.count_outputs_by_shape(
+        model, 2, preprocessing.size, f"teacher {choice.name}",
+        "choose another --size, or leave it to the weights",
+    )  # fmt: skip
     return Source(place(model, device), preprocessing, weights_hash, outputs)
 
 
-def _override(said: Preprocessing, choice: TeacherChoice) -> Preprocessing:
-    """Take what the user says before what the weights' metadata say."""
+def _override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:
+    """Prefer what the user says to what is recorded with the weights."""
     return Preprocessing(
-        said.size if choice.size is None else choice.size,
-        choice.mean or said.mean,
-        choice.std or said.std,
-        choice.interpolation or said.interpolation,
+        recorded.size if choice.size is None else choice.size,
+        choice.mean or recorded.mean,
+        choice.std or recorded.std,
+        choice.interpolation or recorded.interpolation,
     )
 
 
@@ -71,16 +73,16 @@ def _open_torchvision(choice: TeacherChoice, num_classes: int) -> tuple[nn.Modul
     models.check_name(choice.name, "teacher")
     weights = torchvision.models.get_model_weights(choice.name).DEFAULT
     transforms = weights.transforms()
-    said = Preprocessing(
+    recorded = Preprocessing(
         transforms.crop_size[0],
         tuple(transforms.mean),
         tuple(transforms.std),
         cast("Interpolation", transforms.interpolation.value),
     )
-    size = choice.size or said.size
+    size = choice.size or recorded.size
     if choice.weights == "default":
         try:
-            return torchvision.models.get_model(choice.name, weights=weights), said
+            return torchvision.models.get_model(choice.name, weights=weights), recorded
         except (URLError, OSError, RuntimeError) as error:
             raise _no_download(choice, weights.url, error) from error
     if choice.weights != "none" and choice.name in ("googlenet", "inception_v3"):
@@ -88,7 +90,7 @@ def _open_torchvision(choice: TeacherChoice, num_classes: int) -> tuple[nn.Modul
             f"teacher {choice.name} cannot be read from a state-dict file, which does not say how its "
             "input is transformed; use --teacher-weights default, or another teacher"
         )
-    return _build(choice, num_classes, lambda n: models.build(choice.name, n, size)), said
+    return _build(choice, num_classes, lambda n: models.build(choice.name, n, size)), recorded
 
 
 def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Module]) -> nn.Module:
@@ -127,13 +129,13 @@ def _open_timm(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Prep
         model = _build(choice, num_classes, lambda n: models.build(choice.name, n, choice.size))
     config: dict[str, Any] = timm.data.resolve_model_data_config(model)
     resampling = config["interpolation"]
-    said = Preprocessing(
+    recorded = Preprocessing(
         config["input_size"][-1],
         tuple(config["mean"]),
         tuple(config["std"]),
         resampling if resampling in INTERPOLATIONS else "bicubic",
     )
-    return model, said
+    return model, recorded
 
 
 # -- files and functions --------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def _open_program(choice: TeacherChoice, device: torch.device) -> Source:
         identity = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
     preprocessing = _override(Preprocessing(), choice)
     remedy = "give its --size, and export it with a batch dimension that is dynamic"
-    outputs = _try(model, choice, preprocessing.size, device, remedy)
+    outputs = _count_outputs(model, choice, preprocessing.size, device, remedy)
     return Source(model, preprocessing, identity, outputs)
 
 
@@ -169,42 +171,24 @@ def _load_program(path: Path) -> Any:
     return script.eval()
 
 
-def _try(model: Model, choice: TeacherChoice, size: int, device: torch.device, remedy: str) -> int:
-    """Run one small batch: programs and users' models do not say which shapes they take."""
-    try:
-        with torch.inference_mode():
-            said = model(torch.zeros(3, 3, size, size, device=device))
-    except Exception as error:  # others' code raises whatever it likes
-        raise ModelError(
-            f"teacher {choice.name} cannot take 3 views of {size} px ({type(error).__name__}: "
-            f"{first_line(error)}); {remedy}"
-        ) from error
-    return models.count_outputs(said, f"teacher {choice.name}")
+def _count_outputs(
+    model: Model, choice: TeacherChoice, size: int, device: torch.device, remedy: str
+) -> int:
+    """Run a small batch: programs and users' models do not say which shapes they take."""
+    views = torch.zeros(_BATCH, 3, size, size, device=device)
+    return models.count_outputs(model, views, f"teacher {choice.name}", remedy)
 
 
 def _open_function(choice: TeacherChoice, device: torch.device) -> Source:
     _refuse_weights(choice)
-    model = place(_call_function(choice).eval(), device)
+    own = models.call_function(choice.name, role="teacher", takes="without arguments")
+    model = place(own.eval(), device)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     preprocessing = _override(Preprocessing(), choice)
-    outputs = _try(model, choice, preprocessing.size, device, "mend it, or give another --size")
+    remedy = "mend it, or give another --size"
+    outputs = _count_outputs(model, choice, preprocessing.size, device, remedy)
     return Source(model, preprocessing, models.weights_hash(model), outputs)
-
-
-def _call_function(choice: TeacherChoice) -> nn.Module:
-    try:
-        model = models.find_function(choice.name)()
-    except (Exception, SystemExit) as error:  # it is the user's own code that runs here
-        raise ModelError(
-            f"teacher {choice.name}: {type(error).__name__}: {first_line(error)}; "
-            "package.module:function must name a function without arguments that returns a model"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(
-            f"teacher {choice.name} returned a {type(model).__name__}, not a torch.nn.Module"
-        )
-    return model
 
 
 def _refuse_weights(choice: TeacherChoice) -> None:

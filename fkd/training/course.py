@@ -9,9 +9,9 @@ from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError
 from fkd.images import ImageList, list_images, val_folder
 from fkd.loader import Picks, Schedule, open_store, plan_steps, select_crops
-from fkd.models import check_fit, try_out
+from fkd.models import count_outputs, count_outputs_by_shape, is_function
 from fkd.store import LabelStore, find_images
-from fkd.students import StudentCard, build_student, give_weights, is_function, match_classes
+from fkd.students import StudentCard, build_student, give_weights, match_classes
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
 
@@ -55,9 +55,10 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
     )
     what = f"student {card.name}"
     if is_function(card.name):
-        outputs = try_out(student.train(), fewest, size, what, "mend its function")
+        pixels = torch.zeros(fewest, 3, size, size)
+        outputs = count_outputs(student.train(), pixels, what, "mend its function", learns=True)
     else:
-        outputs = check_fit(student.train(), fewest, size, what, remedy)
+        outputs = count_outputs_by_shape(student.train(), fewest, size, what, remedy)
     if outputs != len(card.classes):
         raise ConfigError(
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "

@@ -23,6 +23,7 @@ def make(classes): return Tiny(classes)
 def narrow(classes): return Tiny(classes - 1)
 def nothing(classes): return None
 def broken(classes): raise OSError("no weights here")
+def leaves(classes): raise SystemExit(3)
 class Frozen(Tiny):
     def forward(self, x): return super().forward(x).detach()
 def frozen(classes): return Frozen(classes)
@@ -82,8 +83,9 @@ def test_a_student_of_timm(shared_store, tmp_path):
     ("name", "words"),
     [
         ("narrow", "has 2 outputs, .* has 3 classes"),
-        ("nothing", "it returned a NoneType, not a model"),
-        ("broken", "no weights here; package.module:function must name a function"),
+        ("nothing", "own_students:nothing returned a NoneType, not a torch.nn.Module"),
+        ("broken", "OSError: no weights here; package.module:function must name a function"),
+        ("leaves", "own_students:leaves: SystemExit: 3; .* a function of the number of classes"),
         ("missing", r"module own_students \(.*own_students.py\) has no 'missing'"),
         ("frozen", "has nothing to learn: its logits need no gradient"),
         ("first", "returns 1 rows for 12 views"),
