@@ -6,14 +6,15 @@ from typing import Any
 import click
 
 from fkd.cli.options import PATH
+from fkd.config import EXPORT_FORMATS
 
 
 @click.command()
 @click.argument("run", type=PATH)
 @click.option(
     "--format",
-    type=click.Choice(("torch", "onnx", "pt2")),
-    default="torch",
+    type=click.Choice(EXPORT_FORMATS),
+    default=EXPORT_FORMATS[0],
     help="A plain state dict, ONNX, or an exported program of torch.",
 )
 @click.option("--out", type=PATH, help="The file to write  [default: student.* in the run]")

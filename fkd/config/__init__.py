@@ -6,16 +6,18 @@ imports torch, so the command line parses and refuses at once.
 """
 
 from fkd.config.check import CheckConfig
-from fkd.config.checks import MAX_BATCH, MAX_BOUND, MAX_CROPS, MAX_WORKERS, check_count
+from fkd.config.checks import MAX_BATCH, MAX_BOUND, MAX_CROPS, MAX_WORKERS, as_typed, check_count
 from fkd.config.groups import LOSSES, LR_SCHEDULES, OPTIMIZERS, Augment, Objective, Optim, Selection
 from fkd.config.label import LabelConfig
 from fkd.config.loader import LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
+    EXPORT_FORMATS,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Amp,
     Engine,
+    ExportFormat,
     Preprocessing,
     TeacherChoice,
     Triple,
@@ -28,6 +30,7 @@ from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Vie
 
 __all__ = [
     "AMPS",
+    "EXPORT_FORMATS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
@@ -45,6 +48,7 @@ __all__ = [
     "Bound",
     "CheckConfig",
     "Engine",
+    "ExportFormat",
     "Interpolation",
     "LabelConfig",
     "LoaderConfig",
@@ -62,5 +66,6 @@ __all__ = [
     "Triple",
     "ViewFormat",
     "ViewPolicy",
+    "as_typed",
     "check_count",
 ]

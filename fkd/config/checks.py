@@ -35,6 +35,11 @@ def as_paths(config: object, *names: str) -> None:
             object.__setattr__(config, name, Path(value))
 
 
+def as_typed(values: Sequence[float]) -> str:
+    """Return numbers as a user types them after a flag: in four digits, with spaces between."""
+    return " ".join(f"{value:.4g}" for value in values)
+
+
 def _plain(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 

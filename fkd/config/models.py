@@ -1,4 +1,4 @@
-"""Which teacher labels, what a network sees, and how it is run."""
+"""Which teacher labels, what a network sees, how it is run, and in which formats it is exported."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Amp = Literal["off", "bf16", "fp16"]
 AMPS: tuple[Amp, ...] = ("off", "bf16", "fp16")
+
+ExportFormat = Literal["torch", "onnx", "pt2"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = ("torch", "onnx", "pt2")
 
 Triple = tuple[float, float, float]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fkd.config import LabelConfig, Preprocessing
+from fkd.config import LabelConfig, Preprocessing, as_typed
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.teachers import Ensemble, Teacher
@@ -43,7 +43,7 @@ class SampleAccuracy:
         return self.top1 <= chance + 3 * math.sqrt(chance * (1 - chance) / max(1, self.count))
 
     def __str__(self) -> str:
-        mean, std = _numbers(self.preprocessing.mean), _numbers(self.preprocessing.std)
+        mean, std = as_typed(self.preprocessing.mean), as_typed(self.preprocessing.std)
         text = (
             f"{self.teacher}: top-1 {self.top1:.1%} on {self.count} centre crops of "
             f"{self.preprocessing.size} px, {self.preprocessing.interpolation}, mean {mean}, std {std}"
@@ -85,7 +85,3 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
             seen += int(usable.sum())
     num_classes = len(teacher.class_map.names)
     return SampleAccuracy(teacher.name, hits, seen, num_classes, teacher.preprocessing)
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.4g}" for value in values)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fkd.config import as_typed
 from fkd.images import REASONS
 from fkd.store.store import LabelStore
 
@@ -62,13 +63,13 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
         seen = teacher.preprocessing
         lines += [
             ("teacher", f"{teacher.name}, weights {teacher.weights_hash[:19]}…"),
-            ("", f"size {seen.size}, mean {_numbers(seen.mean)}, std {_numbers(seen.std)}"),
+            ("", f"size {seen.size}, mean {as_typed(seen.mean)}, std {as_typed(seen.std)}"),
         ]
     lines += [
         (
             "views",
-            f"{spec.size} px, {spec.interpolation}, scale {_numbers(views.scale)}, "
-            f"ratio {_numbers(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
+            f"{spec.size} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
+            f"ratio {as_typed(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
         ),
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),
@@ -82,7 +83,3 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
     ]
     return lines
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.4g}" for value in values)

@@ -1,29 +1,29 @@
 """`fkd export`: the student alone, with its preprocessing and classes, for other programs."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fkd.config import ExportFormat
 from fkd.errors import ConfigError, ModelError, first_line
+from fkd.machine import write_whole
 from fkd.students.checkpoints import BEST, LAST, PREVIOUS, load_student
 from fkd.students.student import StudentCard
+from fkd.views import resized_side
 
-Format = Literal["torch", "onnx", "pt2"]
-FORMATS: tuple[Format, ...] = ("torch", "onnx", "pt2")
-_SUFFIX = {"torch": ".pth", "onnx": ".onnx", "pt2": ".pt2"}
-
-_BATCH = 3  # views that both are run on
+_BATCH = 3  # views that the student and its file are both run on
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, the description beside or inside it, and how far its logits are off."""
+    """The file that was written, and how far its logits are from the student's, at most."""
 
     path: Path
     difference: float
@@ -46,17 +46,19 @@ class Packaged(nn.Module):
 
 
 def export_student(
-    checkpoint: Path, format: Format = "torch", out: Path | None = None, *, ema: bool = False
+    checkpoint: Path, format: ExportFormat = "torch", out: Path | None = None, *, ema: bool = False
 ) -> Exported:
-    """Write the student of a checkpoint, or of a run's best, and check that the file says the same.
+    """Write the student of a checkpoint, or of a run's best, and check that the file gives its logits.
 
-    "torch" is a plain state dict, which torchvision and timm load as it is, with a .json beside it.
-    "onnx" and "pt2" (torch.export) take pixels in [0, 1], f32 [B, 3, S, S] with any B, normalise them
-    and carry the description inside. Raises `ModelError` where the file's logits differ.
+    "torch" is a plain state dict, which torchvision and timm load as it is. "onnx" and "pt2"
+    (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, S, S] with any B, and normalise
+    them. The student's preprocessing and classes, as JSON, are inside a program, and in a .json beside
+    a state dict. Raises `ModelError` where the file's logits differ, and `ConfigError` where `out`
+    cannot be written or a library is missing.
     """
     card, student = load_student(checkpoint, ema=ema)
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    path = out or folder / f"student{_SUFFIX[format]}"
+    path = out or folder / f"student{_EXPORTERS[format].suffix}"
     _refuse_place(path, format)
     size = card.preprocessing.size
     pixels = torch.rand(_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -70,8 +72,8 @@ def export_student(
     try:
         with TemporaryDirectory(prefix=".export-", dir=path.parent) as scratch:
             aside = Path(scratch) / path.name
-            said = _write_and_run(model, card, pixels, aside, format)
-            difference = float((said - expected).abs().max())
+            logits = _write_and_run(model, card, pixels, aside, format)
+            difference = float((logits - expected).abs().max())
             if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
                 raise ModelError(
                     f"{path} was not written: its logits would differ from the student's by "
@@ -79,19 +81,19 @@ def export_student(
                 )
             aside.replace(path)
         if format == "torch":
-            path.with_suffix(".json").write_text(described(card) + "\n", "utf-8")
+            write_whole(path.with_suffix(".json"), (sidecar(card) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"--out {path} cannot be written ({error})") from error
     return Exported(path, difference)
 
 
 def _write_and_run(
-    model: Packaged, card: StudentCard, pixels: Tensor, path: Path, format: Format
+    model: Packaged, card: StudentCard, pixels: Tensor, path: Path, format: ExportFormat
 ) -> Tensor:
-    write, run = _WAYS[format]
+    exporter = _EXPORTERS[format]
     try:
-        write(model, card, pixels, path)
-        said: Tensor = run(model, pixels, path)
+        exporter.write(model, card, pixels, path)
+        return exporter.run(model, pixels, path)
     except ImportError as error:
         raise ConfigError(
             f"--format {format} needs {error.name}: `pip install onnx onnxscript onnxruntime`"
@@ -103,31 +105,39 @@ def _write_and_run(
             f"student {card.name} cannot be exported as {format} ({first_line(error)}); "
             "use another --format"
         ) from error
-    return said
 
 
-def _refuse_place(path: Path, format: Format) -> None:
-    """Refuse a file that cannot be made, and one that a run needs."""
-    written = {path.name, path.with_suffix(".json").name if format == "torch" else path.name}
+def _refuse_place(path: Path, format: ExportFormat) -> None:
+    """Refuse a path that cannot be written, and one whose file, or .json, a run needs."""
+    names = {path.name, path.with_suffix(".json").name if format == "torch" else path.name}
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {path}: the folder {path.parent} does not exist; make it first")
-    taken = written & {"config.json", LAST, PREVIOUS, BEST}
+    taken = names & {"config.json", LAST, PREVIOUS, BEST}
     if taken or (format == "torch" and path.suffix == ".json"):
         raise ConfigError(f"--out {path} would overwrite a file of a run; choose another name")
 
 
-def described(card: StudentCard) -> str:
-    """Return what a user of the student must know, as JSON."""
-    how = asdict(card.preprocessing)
-    evaluation = {
-        "resize": max(how["size"], round(how["size"] * 256 / 224)),
-        "center_crop": how["size"],
+def sidecar(card: StudentCard) -> str:
+    """Return what other programs must know of the student, as JSON: preprocessing and classes."""
+    size = card.preprocessing.size
+    content = {
+        "name": card.name,
+        "preprocessing": asdict(card.preprocessing),
+        "evaluation": {"resize": resized_side(size), "center_crop": size},
+        "classes": card.classes,
     }
-    return json.dumps(
-        {"name": card.name, "preprocessing": how, "evaluation": evaluation, "classes": card.classes}
-    )
+    return json.dumps(content)
+
+
+@dataclass(frozen=True)
+class _Exporter:
+    """How a format is written, and how its file is run on pixels, f32 [B, 3, S, S]."""
+
+    suffix: str
+    write: Callable[[Packaged, StudentCard, Tensor, Path], None]
+    run: Callable[[Packaged, Tensor, Path], Tensor]
 
 
 def _write_torch(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
@@ -138,21 +148,21 @@ def _write_torch(model: Packaged, card: StudentCard, pixels: Tensor, path: Path)
 def _run_torch(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
     model.student.load_state_dict(torch.load(path, weights_only=True))
     with torch.inference_mode():
-        said: Tensor = model(pixels)
-    return said
+        logits: Tensor = model(pixels)
+    return logits
 
 
 def _write_pt2(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
     batch = {"pixels": {0: torch.export.Dim("batch")}}
     program = torch.export.export(model, (pixels,), dynamic_shapes=batch)
-    torch.export.save(program, path, extra_files={"fkd.json": described(card)})
+    torch.export.save(program, path, extra_files={"fkd.json": sidecar(card)})
 
 
 def _run_pt2(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
     program: Any = torch.export.load(path).module()
     with torch.inference_mode():
-        said: Tensor = program(pixels)
-    return said
+        logits: Tensor = program(pixels)
+    return logits
 
 
 def _write_onnx(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
@@ -164,7 +174,7 @@ def _write_onnx(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) 
         dynamic_shapes=batch, external_data=False, dynamo=True, verbose=False,
     )  # fmt: skip
     graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, {"fkd": described(card)})
+    onnx.helper.set_model_props(graph, {"fkd": sidecar(card)})
     onnx.save(graph, path)
 
 
@@ -175,8 +185,8 @@ def _run_onnx(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
     return torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
 
 
-_WAYS: dict[str, Any] = {
-    "torch": (_write_torch, _run_torch),
-    "pt2": (_write_pt2, _run_pt2),
-    "onnx": (_write_onnx, _run_onnx),
+_EXPORTERS: dict[ExportFormat, _Exporter] = {
+    "torch": _Exporter(".pth", _write_torch, _run_torch),
+    "onnx": _Exporter(".onnx", _write_onnx, _run_onnx),
+    "pt2": _Exporter(".pt2", _write_pt2, _run_pt2),
 }

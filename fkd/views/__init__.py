@@ -6,7 +6,7 @@ finished. `render_table` renders the same pixels on a device.
 """
 
 from fkd.views.center import evaluation_batches
-from fkd.views.render_cpu import RENDERER, empty_views, normalize, render
+from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
 from fkd.views.render_device import CropTable, render_table, render_views_on_device
 from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
 from fkd.views.threads import Pending, RenderPool, ahead, render_views
@@ -29,5 +29,6 @@ __all__ = [
     "render_table",
     "render_views",
     "render_views_on_device",
+    "resized_side",
     "sample_views",
 ]

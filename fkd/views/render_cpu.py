@@ -52,10 +52,15 @@ def render(
         out.copy_(out.flip(-1))
 
 
+def resized_side(size: int) -> int:
+    """Return the shorter side of an image, in pixels, of which a centre view of `size` is cut out."""
+    return max(size, round(size * 256 / 224))
+
+
 def render_center(image: Tensor, out: Tensor, interpolation: Interpolation) -> None:
     """Write the evaluation view of `image` (uint8 [3, H, W]) into `out` (uint8 [3, S, S]).
 
-    The shorter side is resized to S · 256 / 224 and the centre is cut out, as ImageNet is evaluated.
+    The shorter side is resized to `resized_side(S)` and the centre is cut out, as ImageNet is evaluated.
     """
     size = out.shape[-1]
     # Of a strip thousands of times longer than wide, the resized image would not fit in memory.
@@ -63,7 +68,7 @@ def render_center(image: Tensor, out: Tensor, interpolation: Interpolation) -> N
     top, left = (max(0, (side - most) // 2) for side in image.shape[-2:])
     image = image[:, top : top + most, left : left + most]
     height, width = image.shape[-2:]
-    short = max(size, round(size * 256 / 224))
+    short = resized_side(size)
     if height <= width:
         resized = (short, max(short, int(short * width / height)))
     else:
