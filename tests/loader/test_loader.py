@@ -22,7 +22,7 @@ from fkd import (
 from fkd.images import list_images
 from fkd.loader import student_batches
 from fkd.students import evaluate
-from fkd.students.evaluation import read_real
+from fkd.students.real_labels import read_real
 from fkd.views import RenderPool, normalize
 
 SETTINGS = {"crops_per_image": 2, "batch_size": 12, "epochs": 4, "seed": 3, "device": "cpu"}
