@@ -1,4 +1,4 @@
-"""Is every block what was sealed, and is what it holds what a labeller writes?"""
+"""Is every block as it was sealed, and are its values such as a labeller writes?"""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +11,14 @@ from fkd.progress import progress
 from fkd.store import VIEW_BYTES, InspectedStore, StoredCrops
 from fkd.views import SAMPLER, outside, sample_views
 
-_BYTES_AT_ONCE = 2**26  # of labels as they are read; looking at them takes a few times that
+_BYTES_AT_ONCE = 2**26  # of labels that are read; to check them takes a few times as much
 
 
-def audit_blocks(store: InspectedStore, workers: int, drawn_images: int | None) -> list[BlockFault]:
-    """Compare every finished block with its seal, decode it and look at its values.
+def check_blocks(store: InspectedStore, workers: int, drawn_images: int | None) -> list[BlockFault]:
+    """Compare every finished block with its seal, decode it and check its values.
 
-    The views of about `drawn_images` images over the whole store, None for all of them, are drawn anew
-    by the store's own policy and compared.
+    The views of about `drawn_images` images, spread over the store, are drawn anew by the store's own
+    policy and compared; None draws those of all images.
     """
     done = store.done_blocks()
     faults = [_fault("checksums", error) for error in store.torn_seals()]
@@ -28,22 +28,22 @@ def audit_blocks(store: InspectedStore, workers: int, drawn_images: int | None) 
         ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
         progress(None, "check", unit="crop", total=total) as bar,
     ):
-        for number, found in zip(
-            done, pool.map(lambda number: _audit(store, number, share), done), strict=True
+        for number, faults_of_block in zip(
+            done, pool.map(lambda number: _check_block(store, number, share), done), strict=True
         ):
-            faults += found
+            faults += faults_of_block
             bar.update(len(store.spec.block_range(number)) * store.spec.num_crops)
     return faults
 
 
-def _audit(store: InspectedStore, number: int, share: float) -> list[BlockFault]:
-    """Check one block; files that are not what was sealed leave nothing more to look at."""
+def _check_block(store: InspectedStore, number: int, share: float) -> list[BlockFault]:
+    """Check one block: its values only where its files are those that were sealed."""
     try:
         store.require_sealed(number)
     except BlockError as error:
         return [_fault("checksums", error)]
     try:
-        return [BlockFault(number, *found) for found in _value_faults(store, number, share)]
+        return [BlockFault(number, *fault) for fault in _value_faults(store, number, share)]
     except BlockError as error:
         return [_fault("ids" if error.lost else "checksums", error)]
 
@@ -53,12 +53,12 @@ def _fault(part: str, error: BlockError) -> BlockFault:
 
 
 def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[tuple[str, str]]:
-    """Yield (part, what is wrong) of the values of a block."""
+    """Yield (part of the report, what is wrong) for the values of a block."""
     spec, images = store.spec, store.spec.block_range(number)
     yield from _image_faults(store, number)
     at_once = _BYTES_AT_ONCE // (len(images) * (VIEW_BYTES + spec.labels.num_bytes))
     step = max(1, at_once // spec.chunk_crops) * spec.chunk_crops
-    odd = np.zeros(len(images), np.int64)
+    disordered = np.zeros(len(images), np.int64)
     for first in range(0, spec.num_crops, step):
         crops = slice(first, min(first + step, spec.num_crops))
         slab = store.read_raw(number, crops)
@@ -70,20 +70,23 @@ def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[
         if fault:
             yield fault
         labelled = slab.size.any(axis=1)
-        odd[labelled] += spec.labels.disordered(slab.kept)[labelled].sum(axis=1)
+        disordered[labelled] += spec.labels.disordered(slab.kept)[labelled].sum(axis=1)
         yield from _view_faults(store, number, crops, slab, share)
-    if odd.any():
-        image = images[int((odd > 0).argmax())]
-        yield "values", f"{odd.sum():,} labels are no distribution, the first of image {image}"
+    if disordered.any():
+        image = images[int((disordered > 0).argmax())]
+        yield (
+            "values",
+            f"{disordered.sum():,} labels are no distribution, the first of image {image}",
+        )
 
 
 def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the status, size and hash of a block's images."""
-    about = store.image_facts(number)
-    labelled = about["status"] == 0
-    sized = about["size"].all(axis=1)
-    if "content_hash" in about:
-        sized = sized & (about["content_hash"] != 0)
+    facts = store.image_facts(number)
+    labelled = facts["status"] == 0
+    sized = facts["size"].all(axis=1)
+    if "content_hash" in facts:
+        sized = sized & (facts["content_hash"] != 0)
     if (labelled != sized).any():
         image = store.spec.block_range(number)[int((labelled != sized).argmax())]
         yield (

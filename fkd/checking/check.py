@@ -1,11 +1,11 @@
-"""`fkd check`: is a store whole, is it what a labeller wrote, and are the images still those?"""
+"""`fkd check`: is a store whole, did a labeller write it, and are its images still the same?"""
 
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 
-from fkd.checking.blocks import audit_blocks
+from fkd.checking.blocks import check_blocks
 from fkd.checking.images import changed_classes, changed_contents, changed_images
 from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.checking.teacher import ask_again, load_recorded
@@ -24,8 +24,8 @@ _DRAWN_IMAGES = 2000
 def check_store(config: CheckConfig) -> CheckReport:
     """Check a store, part by part; with `repair`, send its damaged blocks back to `fkd label`.
 
-    Raises `FkdError` where there is no store, or where what was asked for cannot be done; all that is
-    wrong with the store and its images is in the report.
+    What is wrong with the store or its images is in the report. Raises `FkdError` where there is no
+    store, and where the check that was asked for cannot be made.
     """
     if not os.path.lexists(config.store):
         raise StoreError(f"label store {config.store} does not exist; make it with `fkd label`")
@@ -35,7 +35,7 @@ def check_store(config: CheckConfig) -> CheckReport:
         f"a `fkd label` is at work on {config.store}; repair it when that is done, or stop that first"
     )
     lock = held(config.store / "zarr.json", busy, "fkd check --repair")
-    # What is found under the lock is still so when it is repaired.
+    # The lock is held from the check to the repair, so that nothing changes in between.
     with lock if config.repair else nullcontext():
         try:
             store = InspectedStore.open(config.store, writable=config.repair)
@@ -48,7 +48,7 @@ def _check(config: CheckConfig, store: InspectedStore) -> CheckReport:
     lists = _lists(config, store)
     listed, images = _list_images(config, store) if lists.state == "ok" else ([], None)
     teachers = _load_teachers(config, store, images)
-    faults = audit_blocks(store, config.workers, None if config.deep else _DRAWN_IMAGES)
+    faults = check_blocks(store, config.workers, None if config.deep else _DRAWN_IMAGES)
     damaged = sorted({fault.number for fault in faults if fault.lost})
     # Without its lists a store cannot be labelled on, and sending its blocks back would lose them.
     sent_back = damaged if config.repair and lists.state == "ok" else []
@@ -67,7 +67,7 @@ def _check(config: CheckConfig, store: InspectedStore) -> CheckReport:
 
 
 def _structure(store: InspectedStore) -> Verdict:
-    """The attributes and the metadata of all arrays were compared when the store was opened."""
+    """Describe a store that could be opened: its attributes and metadata were compared then."""
     strange, spec = store.strange_files(), store.spec
     detail = (
         f"format {spec.format_version}, {counted(spec.num_blocks, 'block')} of {spec.block_images}"
@@ -97,7 +97,7 @@ def _versions(store: InspectedStore) -> Verdict:
 
 
 def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
-    """Compare paths and sizes with the fingerprint that the attributes have of them."""
+    """Compare the paths and sizes of the images with the fingerprint in the attributes."""
     try:
         paths, num_bytes, names = store.image_paths(), store.num_bytes(), store.class_names()
         store.targets()
@@ -110,7 +110,7 @@ def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
 
 
 def _done(store: InspectedStore) -> Verdict:
-    """Compare the map of finished blocks with the files that are there; count what has no labels."""
+    """Count the unfinished blocks, the files that belong to none, and the images without labels."""
     pending, leftover = store.pending_blocks(), store.unsealed_files()
     total = store.spec.num_blocks
     detail = f"{total - len(pending)} of {counted(total, 'block')} finished"
@@ -131,7 +131,7 @@ def _done(store: InspectedStore) -> Verdict:
 
 
 def _blocks(store: InspectedStore, faults: list[BlockFault]) -> Iterator[Verdict]:
-    """Sort the faults of blocks by part; what a damaged block holds was not looked at."""
+    """Yield a verdict for each part of the blocks; the values of a damaged block were not checked."""
     unread = {fault.number for fault in faults if fault.part == "checksums"}
     looked_at = [number for number in store.done_blocks() if number not in unread]
     crops = sum(len(store.spec.block_range(n)) for n in looked_at) * store.spec.num_crops
@@ -155,7 +155,7 @@ def _blocks(store: InspectedStore, faults: list[BlockFault]) -> Iterator[Verdict
 def _list_images(
     config: CheckConfig, store: InspectedStore
 ) -> tuple[list[Verdict], ImageList | None]:
-    """List the image folder; where there is no such folder, or no use of it, say so."""
+    """List the image folder, or return the verdict that says why it is not listed."""
     needed = config.images or config.deep or config.teacher
     root = config.images or store.spec.images_root
     if not os.path.isdir(root):
@@ -163,8 +163,8 @@ def _list_images(
             raise ImagesError(
                 f"the images of {config.store} are not at {root}; say where they are with --images"
             )
-        said = f"there is no {root}; say where they are with --images"
-        return [Verdict("images", "skipped", said)], None
+        where = f"there is no {root}; say where they are with --images"
+        return [Verdict("images", "skipped", where)], None
     try:
         return [], list_images(image_root(store, config.images))
     except ImagesError as error:
@@ -186,7 +186,7 @@ def _images(
     teachers: Ensemble | None,
     whole: list[int],
 ) -> Iterator[Verdict]:
-    """Compare the folder with the list and, if asked to, files with hashes, labels with a teacher."""
+    """Compare the folder with the list; if asked to, files with hashes and labels with a teacher."""
     problems = changed_images(store, images) or changed_classes(store, images)
     yield judge("images", problems, f"{len(images):,} in {images.root}, as they were listed")
     if problems:
@@ -209,16 +209,16 @@ def _labels(
     """Ask the teacher again about views of undamaged blocks."""
     views, seed = config.num_views, config.seed
     try:
-        found = (
+        agreement = (
             ask_again(store, images, teachers, blocks, views, seed, config.workers)
             if blocks
             else None
         )
     except (ImagesError, StoreError) as error:
         return Verdict("labels", "FAILED", _briefly(config, error))
-    if found is None:
+    if agreement is None:
         return Verdict("labels", "skipped", "no view with labels was there to be asked about")
-    return Verdict("labels", "ok" if found.ok else "FAILED", str(found))
+    return Verdict("labels", "ok" if agreement.ok else "FAILED", str(agreement))
 
 
 def _briefly(config: CheckConfig, error: StoreError | ImagesError) -> str:

@@ -15,16 +15,16 @@ _AT_ONCE = 1024
 
 
 def changed_images(store: LabelStore, images: ImageList) -> list[str]:
-    """Say of every image that is missing, new, or of another size than when it was labelled."""
+    """Name every image that is missing, new, or of another size than when it was labelled."""
     stored = dict(zip(store.image_paths(), store.num_bytes().tolist(), strict=True))
     sizes = np.minimum(images.num_bytes, MAX_NUM_BYTES).tolist()
-    found = dict(zip(images.paths, sizes, strict=True))
-    problems = [f"{path} is missing" for path in stored if path not in found]
-    problems += [f"{path} is new" for path in found if path not in stored]
+    present = dict(zip(images.paths, sizes, strict=True))
+    problems = [f"{path} is missing" for path in stored if path not in present]
+    problems += [f"{path} is new" for path in present if path not in stored]
     problems += [
-        f"{path} has {found[path]:,} bytes, {size:,} when it was labelled"
+        f"{path} has {present[path]:,} bytes, {size:,} when it was labelled"
         for path, size in stored.items()
-        if found.get(path, size) != size
+        if present.get(path, size) != size
     ]
     if not problems and images.paths != store.image_paths():
         problems = ["the images are in another order"]
@@ -32,7 +32,7 @@ def changed_images(store: LabelStore, images: ImageList) -> list[str]:
 
 
 def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
-    """Say of class folders whose images are not all of one class of the store, the folder's own."""
+    """Name every class folder whose images are stored as another class, or as several."""
     names, targets = store.class_names(), store.targets()
     problems = []
     for folder in range(len(images.classes)):
@@ -46,10 +46,10 @@ def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
 
 
 def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list[str]:
-    """Read every labelled image and say which is not what was labelled.
+    """Read every labelled image, and name those that are not what was labelled.
 
-    By the hash of its content; a store of format version 1 has none, so its images are decoded, and
-    compared by their height and width.
+    Images are compared by the hash of their content. A store of format version 1 has no hashes: its
+    images are decoded, and compared by their height and width.
     """
     hashes, sizes = store.content_hashes(), store.sizes()
     chosen = np.flatnonzero(sizes.any(axis=1)).tolist()
@@ -70,14 +70,14 @@ def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list
 
 
 def _each(chosen: Sequence[int], look: Callable[[int], str | None], workers: int) -> list[str]:
-    """Look at images in threads, few at a time: a million waiting futures would fill gigabytes."""
+    """Look at images in threads, a batch at a time: a million waiting futures would fill gigabytes."""
     problems: list[str] = []
     with (
         ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
         progress(None, "read images", unit="image", total=len(chosen)) as bar,
     ):
         for first in range(0, len(chosen), _AT_ONCE):
-            few = chosen[first : first + _AT_ONCE]
-            problems += [problem for problem in pool.map(look, few) if problem]
-            bar.update(len(few))
+            batch = chosen[first : first + _AT_ONCE]
+            problems += [problem for problem in pool.map(look, batch) if problem]
+            bar.update(len(batch))
     return problems

@@ -1,4 +1,4 @@
-"""What a check of a store found: a verdict for each part, and one for the whole."""
+"""What a check of a store found: a verdict for each part, and what to do next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ _FEW = 4  # findings that a line names one by one
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number of things in words."""
+    """Return a count with its noun, in the plural where it is not 1."""
     plural = "es" if noun.endswith("s") else "s"
     return f"{count:,} {noun}" + ("" if count == 1 else plural)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one part. A note is worth knowing and nothing wrong."""
+    """What was found in one part. A "note" is worth knowing, and nothing is wrong."""
 
     part: str
     state: State
@@ -26,7 +26,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class BlockFault:
-    """What is wrong with a block. `lost` says that no second look will find it whole."""
+    """What is wrong with a block. `lost` says that another try at reading it would not help."""
 
     number: int
     part: str
@@ -55,7 +55,7 @@ class CheckReport:
 
 
 def judge(part: str, problems: Sequence[str], good: str) -> Verdict:
-    """Return a verdict that names the first few problems, or says what was found good."""
+    """Return a verdict that names the first few problems, or says what is good where there is none."""
     if not problems:
         return Verdict(part, "ok", good)
     more = f" and {len(problems) - _FEW:,} more" if len(problems) > _FEW else ""

@@ -27,7 +27,7 @@ _MEAN_KL, _WORST_KL, _LEAST_AGREEMENT = 0.02, 1.0, 0.95
 
 @dataclass(frozen=True)
 class _Picked:
-    """Some stored views: image and crop indices, int64 [n], their boxes, flips and labels, [n, …]."""
+    """A batch of stored views: image and crop indices, int64 [n], boxes, flips and labels, [n, …]."""
 
     images: NDArray[np.int64]
     crops: NDArray[np.int64]
@@ -41,9 +41,11 @@ class _Picked:
 class Agreement:
     """What a teacher says today of n stored views, against what is stored.
 
-    `kl` f32 [n] is KL(today ‖ stored) in nats, both in the store's scheme, so that it is near 0 however
-    little that keeps; `agrees` bool [n] says whether both have the same top-1; `views` int64 [n, 2]
-    are (image index, crop). `other_weights` says that these are not the weights that labelled.
+    `kl` f32 [n] is KL(today ‖ stored) in nats. Both are in the store's scheme, so that it is near 0
+    however little the scheme keeps. `agrees` bool [n] says whether both have the same top-1. `views`
+    int64 [n, 2] are (image index, crop). `has_values` is false where the scheme keeps no
+    probabilities, so that `kl` says nothing. `other_weights` says that these are not the weights that
+    labelled.
     """
 
     kl: NDArray[np.float32]
@@ -54,7 +56,7 @@ class Agreement:
 
     @property
     def ok(self) -> bool:
-        """Whether the difference is what other kernels and precisions make."""
+        """Whether the difference is no larger than other kernels and precisions make it."""
         agrees = float(self.agrees.mean()) >= _LEAST_AGREEMENT
         close = float(self.kl.mean()) <= _MEAN_KL and float(self.kl.max()) <= _WORST_KL
         return agrees and (close or not self.has_values)
@@ -82,16 +84,16 @@ def ask_again(
     seed: int,
     workers: int,
 ) -> Agreement | None:
-    """Label about `num_views` stored views of random images of some blocks anew, and compare.
+    """Label about `num_views` stored views of random images in `blocks` anew, and compare.
 
-    Temperature and precision are those that the store records. None where no view has labels; raises
-    `ImagesError` for an image that is not the one that was labelled.
+    Temperature and precision are those that the store records. Returns None where no view has labels.
+    Raises `ImagesError` for an image that is not the one that was labelled.
     """
     spec = store.spec
     recorded = [record.weights_hash for record in spec.teachers]
     other_weights = [teacher.weights_hash for teacher in teachers.teachers] != recorded
     picked = list(_pick(store, blocks, num_views, np.random.default_rng(seed)))
-    total = sum(len(some.crops) for some in picked)
+    total = sum(len(batch.crops) for batch in picked)
     files = LabelledImages(images, store.content_hashes())
     if not total:
         return None
@@ -101,19 +103,19 @@ def ask_again(
         RenderPool(workers, teachers.device) as pool,
         progress(None, "ask the teacher", unit="view", total=total) as bar,
     ):
-        for some in picked:
-            views = _render(pool, files, some, teachers)
-            probs = teachers.probs(views, len(some.crops), spec.temperature)
+        for batch in picked:
+            views = _render(pool, files, batch, teachers)
+            probs = teachers.probs(views, len(batch.crops), spec.temperature)
             asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
-            today, then = (spec.labels.restore(kept) for kept in (asked, some.kept))
+            today, then = (spec.labels.restore(kept) for kept in (asked, batch.kept))
             apart = divergence(today.dense(spec.num_classes), _positive(then))
             kl.append(apart.clamp_min(0))
             agrees.append(today.top_class == then.top_class)
-            bar.update(len(some.crops))
+            bar.update(len(batch.crops))
     return Agreement(
         torch.cat(kl).numpy(),
         torch.cat(agrees).numpy(),
-        np.concatenate([np.stack([some.images, some.crops], axis=1) for some in picked]),
+        np.concatenate([np.stack([batch.images, batch.crops], axis=1) for batch in picked]),
         spec.labels.keeps_values,
         other_weights,
     )
@@ -122,7 +124,7 @@ def ask_again(
 def load_recorded(
     store: LabelStore, images: ImageList, choices: Sequence[TeacherChoice], device: torch.device
 ) -> Ensemble:
-    """Load the teachers with the preprocessing that the store records; refuse others than it needs."""
+    """Load teachers with the preprocessing that the store records; refuse those of other classes."""
     spec = store.spec
     if len(choices) != len(spec.teachers):
         names = ", ".join(record.name for record in spec.teachers)
@@ -154,7 +156,7 @@ def load_recorded(
 def _pick(
     store: InspectedStore, blocks: Sequence[int], num_views: int, rng: np.random.Generator
 ) -> Iterator[_Picked]:
-    """Pick about as many views at random, from blocks all over the store, in small batches."""
+    """Pick about `num_views` views at random, from blocks all over the store, in small batches."""
     spec = store.spec
     chosen = rng.choice(blocks, min(_BLOCKS, num_views, len(blocks)), replace=False)
     each = -(-num_views // len(chosen))
@@ -167,30 +169,32 @@ def _pick(
         rows = rng.choice(labelled, each, replace=each > len(labelled))
         crops = rng.integers(slab.flip.shape[1], size=each)
         for first in range(0, each, _BATCH):
-            some = rows[first : first + _BATCH], crops[first : first + _BATCH]
+            row, crop = rows[first : first + _BATCH], crops[first : first + _BATCH]
             yield _Picked(
-                some[0] + spec.block_range(number).start,
-                some[1] + chunk,
-                slab.size[some[0]],
-                slab.box[some],
-                slab.flip[some],
-                {name: torch.from_numpy(values[some]) for name, values in slab.kept.items()},
+                row + spec.block_range(number).start,
+                crop + chunk,
+                slab.size[row],
+                slab.box[row, crop],
+                slab.flip[row, crop],
+                {name: torch.from_numpy(values[row, crop]) for name, values in slab.kept.items()},
             )
 
 
 def _render(
-    pool: RenderPool, files: LabelledImages, some: _Picked, teachers: Ensemble
+    pool: RenderPool, files: LabelledImages, picked: _Picked, teachers: Ensemble
 ) -> list[Tensor]:
     """Render stored views once for each view format that the teachers want."""
-    views = [empty_views(len(some.crops), format.size) for format in teachers.view_formats]
+    views = [empty_views(len(picked.crops), format.size) for format in teachers.view_formats]
 
     def draw(row: int) -> None:
-        pixels = files.decode(int(some.images[row]), some.size[row])
+        pixels = files.decode(int(picked.images[row]), picked.size[row])
         for format, batch in zip(teachers.view_formats, views, strict=True):
             rows = slice(row, row + 1)
-            render_views(pixels, some.box[rows], some.flip[rows], batch[rows], format.interpolation)
+            render_views(
+                pixels, picked.box[rows], picked.flip[rows], batch[rows], format.interpolation
+            )
 
-    list(pool.threads.map(draw, range(len(some.crops))))
+    list(pool.threads.map(draw, range(len(picked.crops))))
     return views
 
 
