@@ -17,14 +17,18 @@ _WRAPPERS = ("state_dict", "model", "student")
 
 
 def read_file(path: Path) -> Any:
-    """Unpickle a file of torch with `weights_only=True`, on the CPU; raises whatever torch does."""
+    """Read a file of `torch.save` onto the CPU, running no code in it; raises whatever torch does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about old or odd pickles, which the caller judges
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a weight file with `weights_only=True`, without wrappers and DDP's `module.` prefix."""
+    """Read the tensors of a weight file by name, running no code in it.
+
+    What trainers wrap around them, and the prefix `module.` of DDP, are left out. Raises `ModelError`
+    for any other file.
+    """
     if not os.path.isfile(path):
         raise ModelError(f"weights {path}: no such file; give a state dict that torch.save wrote")
     try:
@@ -47,7 +51,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load strictly, or name the first tensor that does not fit."""
+    """Load all tensors into a model, or raise `ModelError` with the first one that does not fit."""
     expected = model.state_dict()
     # Files from before 2018 have no batch counters; they count training steps and change no output.
     counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
@@ -67,9 +71,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> No
 def num_outputs(
     name: str, state: Mapping[str, Tensor], build_with: Callable[[int], nn.Module], what: str
 ) -> int:
-    """Read from a weight file how many outputs its head has.
+    """Return how many outputs the model of a weight file has: the length of its head's tensors.
 
-    The head is what changes between the model with 2 and with 3 outputs.
+    `build_with` builds the model `name` with a number of outputs, and `what` names the file in the
+    `ModelError` that is raised where it has no such head.
     """
     heads = head_tensors(build_with)
     for key in heads:
@@ -83,8 +88,8 @@ def num_outputs(
 def head_tensors(build_with: Callable[[int], nn.Module]) -> list[str]:
     """Name the tensors of a model that change with its number of outputs."""
     with torch.device("meta"):
-        few, many = (build_with(n).state_dict() for n in (2, 3))
-    return [key for key in few if few[key].shape != many[key].shape]
+        two, three = (build_with(n).state_dict() for n in (2, 3))
+    return [key for key in two if two[key].shape != three[key].shape]
 
 
 def weights_hash(model: nn.Module) -> str:

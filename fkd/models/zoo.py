@@ -43,7 +43,7 @@ def timm_name(name: str, role: str) -> str:
 def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
     """Build an untrained model of torchvision or timm with `num_classes` outputs.
 
-    `size` is the side of its views in pixels; only architectures that are built for one size ask.
+    `size` is the side of its views in pixels; it matters only to architectures that are built for one.
     """
     if name.startswith("timm:"):
         return _build_timm(name, num_classes, size)
@@ -68,7 +68,7 @@ def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
 def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
     create, bare = import_timm(name).create_model, timm_name(name, "model")
     if size is not None:
-        try:  # transformers are built for one size; others do not know the word
+        try:  # transformers are built for one size; others do not know the argument
             model: nn.Module = create(bare, num_classes=num_classes, img_size=size)
             return model
         except TypeError:

@@ -59,13 +59,13 @@ class Checkpoint:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Checkpoint":
-        """Read what `content` returned; raises `KeyError`, `TypeError` or `ValueError` otherwise."""
+        """Read what `content` returned; anything else is a `KeyError`, `TypeError` or `ValueError`."""
         rest = dict(content)
-        said = rest.pop("student_card")
+        card = rest.pop("student_card")
         rest.pop("checkpoint_version")
-        preprocessing = Preprocessing(**said["preprocessing"])
+        preprocessing = Preprocessing(**card["preprocessing"])
         return cls(
-            StudentCard(said["name"], tuple(said["classes"]), preprocessing),
+            StudentCard(card["name"], tuple(card["classes"]), preprocessing),
             dict(rest.pop("student")),
             int(rest.pop("step")),
             rest.pop("ema", None),
@@ -92,9 +92,9 @@ def _write_aside(path: Path, checkpoint: Checkpoint) -> Path:
 
 
 def save_last(folder: Path, checkpoint: Checkpoint, *, same_step: bool = False) -> None:
-    """Write last.pt and keep the one before as previous.pt, for a disk that lies about what it wrote.
+    """Write last.pt, and keep the last.pt before it as previous.pt: a disk may lie about what it wrote.
 
-    With `same_step` that is not the one it replaces, but one of an earlier step.
+    With `same_step` last.pt is of this step already; previous.pt then stays, as one of an earlier step.
     """
     last = folder / LAST
     aside = _write_aside(last, checkpoint)
@@ -106,11 +106,11 @@ def save_last(folder: Path, checkpoint: Checkpoint, *, same_step: bool = False) 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the newest checkpoint of a run that can be read, or None where there is none.
 
-    Raises `ModelError` where there are some and none can be read.
+    Raises `ModelError` where there are checkpoints and none can be read.
     """
-    there = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    paths = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
     problems = []
-    for path in there:
+    for path in paths:
         try:
             checkpoint = read_checkpoint(path)
         except ModelError as error:
@@ -121,13 +121,13 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
         return checkpoint
     if problems:
         raise ModelError(
-            f"{problems[0]}; remove {' and '.join(p.name for p in there)} to begin anew"
+            f"{problems[0]}; remove {' and '.join(path.name for path in paths)} to begin anew"
         )
     return None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return a checkpoint, or a run's best one; raises `ModelError` for any other file."""
+    """Read a checkpoint, or the best one of a run folder; raises `ModelError` for any other file."""
     if os.path.isdir(path):
         path = path / BEST
     if not os.path.isfile(path):

@@ -1,4 +1,4 @@
-"""Students: build one by name, give it weights to begin with."""
+"""Students: built by name, and given weights to begin with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from fkd.progress import note
 
 @dataclass(frozen=True)
 class StudentCard:
-    """What a checkpoint says of its student: enough to build it and to prepare images for it."""
+    """What a checkpoint records of its student: enough to build it and to prepare images for it."""
 
     name: str
     classes: tuple[str, ...]
@@ -40,20 +40,23 @@ def build_student(card: StudentCard) -> nn.Module:
 
 
 def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
-    """Load the weights to begin with: "default", the library's own, or a state-dict file.
+    """Load the weights that training begins with: those of `init`, a state-dict file or "default".
 
-    A head with another number of outputs keeps its random weights, and that is said.
+    "default" are the weights that the model's library offers. A head of another number of classes keeps
+    its random weights, and a note says so. Raises `ModelError` where the weights do not fit.
     """
     what = f"--init {init}"
     state = _pretrained(card) if init == "default" else models.read_state_dict(Path(init))
-    own = model.state_dict()
-    head = [name for name in _head(card) if name in state and state[name].shape != own[name].shape]
+    built = model.state_dict()
+    head = [
+        name for name in _head(card) if name in state and state[name].shape != built[name].shape
+    ]
     if head:
         note(
             f"{what} was made for {len(state[head[-1]]):,} classes, the store has {len(card.classes):,}: "
             f"{' and '.join(head)} begin at random"
         )
-    models.load_weights(model, {**state, **{name: own[name] for name in head}}, what)
+    models.load_weights(model, {**state, **{name: built[name] for name in head}}, what)
 
 
 def _head(card: StudentCard) -> list[str]:

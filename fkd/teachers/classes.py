@@ -17,8 +17,9 @@ from fkd.errors import ModelError
 class ClassMap:
     """How teacher outputs become the store's classes.
 
-    `columns` int64 [C] picks and orders outputs, None keeps all of them as they are; `names` are the
-    C classes of the store; `target_of` int64 [folder classes] is each folder's class in the store.
+    `names` are the C classes of the store. `columns`, int64 [C], are the outputs that they are taken
+    from, or None where all outputs are kept in order. `target_of`, int64 [folder classes], is each
+    folder's class in the store.
     """
 
     columns: NDArray[np.int64] | None
@@ -33,7 +34,10 @@ class ClassMap:
 
 
 def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: TeacherChoice) -> ClassMap:
-    """Map folder names to teacher outputs, or refuse where neither count nor names fit."""
+    """Match class folders to a teacher's outputs: by name, or by position where no names are given.
+
+    Raises `ModelError` where the names, or the number of outputs, do not fit.
+    """
     folder = tuple(folder_classes)
     if choice.classes_file is None:
         if choice.all_classes:
@@ -75,6 +79,6 @@ def _read_names(path: Path, num_outputs: int) -> tuple[str, ...]:
             "give one name per output, in order"
         )
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ModelError(f"--teacher-classes {path} names {twice!r} twice; names must be unique")
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"--teacher-classes {path} names {repeated!r} twice; names must be unique")
     return names

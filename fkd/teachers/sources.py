@@ -1,4 +1,4 @@
-"""Where a teacher's model comes from: torchvision, timm, an exported program, or a function of yours.
+"""Where a teacher's model comes from: torchvision, timm, an exported program, or a user's function.
 
 A teacher's name says which: `resnet152`, `timm:NAME`, `model.pt2` (torch.export), `model.pt`
 (TorchScript), or `package.module:function`, a function that returns a model with its weights.
@@ -30,7 +30,7 @@ Model = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """A model as it was found: what it wants to see, and a hash that identifies its weights."""
+    """A frozen model, the preprocessing that it expects, and a hash that identifies its weights."""
 
     model: Model
     preprocessing: Preprocessing

@@ -49,8 +49,8 @@ class Teacher:
         """
         if not self._fixed_batch:
             views = views[:count]
-        how = self.preprocessing
-        pixels = normalize(upload(views, self.device), how.mean, how.std)
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        pixels = normalize(upload(views, self.device), mean, std)
         logits = self._ask(pixels.contiguous(memory_format=torch.channels_last))[:count].float()
         if self._columns is not None:
             logits = logits[:, self._columns]
@@ -80,7 +80,7 @@ class Teacher:
 class Ensemble:
     """One or more teachers whose probabilities are averaged over the same boxes.
 
-    `view_formats` are the distinct ways in which they want to see a crop.
+    `view_formats` are the distinct sizes and interpolations in which they want to see a crop.
     """
 
     def __init__(self, teachers: Sequence[Teacher]) -> None:
@@ -103,8 +103,8 @@ class Ensemble:
         total: Tensor | None = None
         for teacher in self.teachers:
             view_format = self.view_formats.index(teacher.preprocessing.view_format)
-            said = teacher.probs(views[view_format], count, temperature)
-            total = said if total is None else total + said
+            probs = teacher.probs(views[view_format], count, temperature)
+            total = probs if total is None else total + probs
         assert total is not None
         return total / len(self.teachers) if len(self.teachers) > 1 else total
 
@@ -115,7 +115,7 @@ def load_teachers(
     device: torch.device,
     engine: Engine = _PLAIN,
 ) -> Ensemble:
-    """Load the teachers of a run; refuses those that do not label the same classes."""
+    """Load the teachers of a run; raises `ModelError` where they do not label the same classes."""
     teachers: list[Teacher] = []
     for choice in choices:
         source = open_source(choice, len(folder_classes), device)
