@@ -2,47 +2,56 @@
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 
-def progress(
-    items: Iterable[T] | None,
+def progress(items: Iterable[T], what: str, *, unit: str, delay: float = 0) -> Iterable[T]:
+    """Return `items` in a progress bar, which appears after `delay` seconds."""
+    bar: Iterable[T] = tqdm(items, delay=delay, **_appearance(what, unit))
+    return bar
+
+
+def progress_bar(
     what: str,
     *,
     unit: str,
-    total: float | None = None,
+    total: float,
     initial: float = 0,
     delay: float = 0,
     disable: bool = False,
     nested: bool = False,
-) -> "tqdm[T]":
-    """Wrap `items` in a progress bar; with None, the caller reports through `update`.
+) -> "tqdm[NoReturn]":
+    """Return a progress bar that the caller moves with `update`.
 
-    `initial` is work done by an earlier run, `delay` seconds pass before the bar appears.
-    A terminal is redrawn twice a second. A log file gets a line every half minute instead. A bar that is
-    `nested` in another one goes away at its end, and is not there in a log file.
+    `initial` is the work that an earlier run has done. The bar appears after `delay` seconds. A bar that
+    is `nested` in another one vanishes at its end, and is left out of a log file.
     """
-    terminal = sys.stderr.isatty()
-    interval = 0.5 if terminal else 30.0
     return tqdm(
-        items,
-        desc=what,
-        unit=unit,
         total=total,
         initial=initial,
         delay=delay,
-        disable=disable or (nested and not terminal),
+        disable=disable or (nested and not sys.stderr.isatty()),
         leave=not nested,
-        mininterval=interval,
-        maxinterval=interval,
-        dynamic_ncols=True,
-        smoothing=0.1,
-        unit_scale=unit in ("view", "crop"),
+        **_appearance(what, unit),
     )
+
+
+def _appearance(what: str, unit: str) -> dict[str, Any]:
+    """Return what all bars share: they are redrawn twice a second, in a log file every half minute."""
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    return {
+        "desc": what,
+        "unit": unit,
+        "mininterval": interval,
+        "maxinterval": interval,
+        "dynamic_ncols": True,
+        "smoothing": 0.1,
+        "unit_scale": unit in ("view", "crop"),
+    }
 
 
 def note(message: str) -> None:

@@ -38,7 +38,7 @@ from fkd.images.scenes import Scenes, render_dataset
 from fkd.labels import restore
 from fkd.machine import place, resolve_device
 from fkd.models import build
-from fkd.progress import progress
+from fkd.progress import progress_bar
 from fkd.store import bytes_per_crop
 from fkd.students import evaluate
 from fkd.training import learning_rate
@@ -200,7 +200,7 @@ def supervised(  # noqa: PLR0913  the two calls differ in each of them
     )
     steps = round(epochs * len(images) / demo.batch_size)
     batches = fresh_crops(images, pixels, demo, seed, scale)
-    with progress(None, f"train {what}", unit="view", total=steps * demo.batch_size) as bar:
+    with progress_bar(f"train {what}", unit="view", total=steps * demo.batch_size) as bar:
         for step in range(steps):
             views, targets = next(batches)
             for group in optimizer.param_groups:

@@ -21,7 +21,7 @@ from trials import Trial
 
 from fkd import FkdError, Scheme, TrainConfig, train_student
 from fkd.images import dataset_root, list_images
-from fkd.progress import note, progress
+from fkd.progress import note, progress_bar
 from fkd.training import read_metrics
 
 
@@ -79,7 +79,7 @@ def train_all(
     had, failed, began = len(wanted) - len(todo), 0, time.monotonic()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent)
-    with pool, progress(None, "students", unit="student", total=len(wanted), initial=had) as bar:
+    with pool, progress_bar("students", unit="student", total=len(wanted), initial=had) as bar:
         running: set[Future[str | None]] = set()
         while todo or running:
             if minutes is not None and time.monotonic() - began > 60 * minutes:

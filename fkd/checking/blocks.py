@@ -7,7 +7,7 @@ import numpy as np
 
 from fkd.checking.report import BlockFault
 from fkd.errors import BlockError
-from fkd.progress import progress
+from fkd.progress import progress_bar
 from fkd.store import VIEW_BYTES, InspectedStore, StoredCrops
 from fkd.views import SAMPLER, outside, sample_views
 
@@ -26,7 +26,7 @@ def check_blocks(store: InspectedStore, workers: int, drawn_images: int | None) 
     share = 1.0 if drawn_images is None else min(1.0, drawn_images / store.spec.num_images)
     with (
         ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
-        progress(None, "check", unit="crop", total=total) as bar,
+        progress_bar("check", unit="crop", total=total) as bar,
     ):
         for number, faults_of_block in zip(
             done, pool.map(lambda number: _check_block(store, number, share), done), strict=True

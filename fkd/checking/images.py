@@ -8,7 +8,7 @@ import numpy as np
 
 from fkd.errors import DecodeError
 from fkd.images import MAX_NUM_BYTES, ImageList, content_hash, decode, read_file
-from fkd.progress import progress
+from fkd.progress import progress_bar
 from fkd.store import LabelStore
 
 _AT_ONCE = 1024
@@ -74,7 +74,7 @@ def _each(chosen: Sequence[int], look: Callable[[int], str | None], workers: int
     problems: list[str] = []
     with (
         ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
-        progress(None, "read images", unit="image", total=len(chosen)) as bar,
+        progress_bar("read images", unit="image", total=len(chosen)) as bar,
     ):
         for first in range(0, len(chosen), _AT_ONCE):
             batch = chosen[first : first + _AT_ONCE]

@@ -12,7 +12,7 @@ from fkd.config import Engine, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.images import ImageList
 from fkd.labels import SoftLabels, divergence, quantize
-from fkd.progress import progress
+from fkd.progress import progress_bar
 from fkd.store import InspectedStore, LabelledImages, LabelStore
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RenderPool, empty_views, render_views
@@ -101,7 +101,7 @@ def ask_again(
     agrees: list[Tensor] = []
     with (
         RenderPool(workers, teachers.device) as pool,
-        progress(None, "ask the teacher", unit="view", total=total) as bar,
+        progress_bar("ask the teacher", unit="view", total=total) as bar,
     ):
         for batch in picked:
             views = _render(pool, files, batch, teachers)

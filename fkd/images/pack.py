@@ -15,7 +15,7 @@ from fkd.errors import DecodeError, ImagesError
 from fkd.images.decoding import decode, inspect
 from fkd.images.folder import ImageList, dataset_root, list_images, val_folder
 from fkd.images.packed_folder import alone, prepare, refuse_overlap, size_of_copy, write_copy
-from fkd.progress import progress
+from fkd.progress import progress_bar
 
 _JPEG = (".jpg", ".jpeg")
 
@@ -106,7 +106,7 @@ def _pack(config: PackConfig, splits: list[_Split]) -> PackReport:
                 todo.append((split, index))
     total = len(todo) + len(earlier_sizes)
     outcomes: list[_Outcome] = []
-    with progress(None, "pack", unit="image", total=total, initial=len(earlier_sizes)) as bar:
+    with progress_bar("pack", unit="image", total=total, initial=len(earlier_sizes)) as bar:
         for outcome in _in_threads(config, todo):
             outcomes.append(outcome)
             bar.update()

@@ -17,7 +17,7 @@ from fkd.labelling.opening import held_store, new_spec, refuse_nested
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
 from fkd.machine import device_memory, make_current, resolve_device
-from fkd.progress import note, progress
+from fkd.progress import note, progress_bar
 from fkd.store import LabelStore, StoreSpec
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RenderPool
@@ -84,8 +84,7 @@ def label_blocks(
     with (
         RenderPool(config.workers, teachers.device, config.render) as pool,
         ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer,
-        progress(
-            None,
+        progress_bar(
             "label",
             unit="view",
             total=spec.num_images * spec.num_crops,

@@ -11,7 +11,7 @@ from fkd.config import Selection
 from fkd.errors import ConfigError
 from fkd.labels import KeptLabels, entropy
 from fkd.loader.picks import Bools, Picks
-from fkd.progress import note, progress
+from fkd.progress import note, progress_bar
 from fkd.store import LabelStore
 
 # Crops whose labels are restored at a time: float32 values of a top-10 label stay in the cache.
@@ -62,7 +62,7 @@ def _judged_blocks(
 ) -> Iterator[tuple[Bools, Bools]]:
     """Yield, block by block, which crops of the labelled images are taken and which are sure."""
     labelled, crops = store.status() == 0, store.spec.num_crops
-    with progress(None, "select crops", unit="crop", total=labelled.size * crops) as bar:
+    with progress_bar("select crops", unit="crop", total=labelled.size * crops) as bar:
         for number in range(store.spec.num_blocks):
             block = store.spec.block_range(number)
             rows = labelled[block.start : block.stop]

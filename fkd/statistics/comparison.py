@@ -10,7 +10,7 @@ import torch
 
 from fkd.errors import StoreError
 from fkd.labels import cross_entropy, entropy
-from fkd.progress import progress
+from fkd.progress import progress_bar
 from fkd.statistics.histogram import Histogram
 from fkd.statistics.sweep import Piece, Sweep, swept
 from fkd.store import LabelStore
@@ -66,8 +66,8 @@ def compare(store: LabelStore, other: LabelStore) -> Comparison:
     num_crops = num_images * sweep.num_crops
     soft = store.spec.labels.keeps_values and other.spec.labels.keeps_values
     tally = _Divergences(store.spec.num_classes, soft)
-    with progress(
-        None, "compare", unit="crop", total=num_crops, delay=1
+    with progress_bar(
+        "compare", unit="crop", total=num_crops, delay=1
     ) as bar, torch.inference_mode():  # fmt: skip
         for mine, theirs in zip(swept(store, sweep), swept(other, sweep), strict=True):
             tally.add(mine, theirs)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fkd.errors import StoreError
 from fkd.labels import SoftLabels, entropy
-from fkd.progress import progress
+from fkd.progress import progress_bar
 from fkd.statistics.histogram import Histogram
 from fkd.statistics.sweep import Piece, Sweep, swept
 from fkd.store import LabelStore
@@ -96,8 +96,8 @@ def label_statistics(store: LabelStore, num_unsure: int = 12) -> LabelStatistics
     if not num_images:
         raise StoreError(f"{store.path} holds no labelled image; run `fkd label` to go on")
     tally = _Certainty(store, num_unsure)
-    with progress(
-        None, "measure", unit="crop", total=num_images * sweep.num_crops, delay=1
+    with progress_bar(
+        "measure", unit="crop", total=num_images * sweep.num_crops, delay=1
     ) as bar, torch.inference_mode():  # fmt: skip
         for piece in swept(store, sweep):
             tally.add(piece, sweep.num_crops)

@@ -13,7 +13,7 @@ from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
 from fkd.machine import device_memory, place, resolve_device, upload
-from fkd.progress import note, progress
+from fkd.progress import note, progress_bar
 from fkd.students.checkpoints import load_student
 from fkd.students.real_labels import read_real
 from fkd.views import RenderPool, evaluation_batches, normalize
@@ -93,7 +93,7 @@ def evaluate(
     with (
         device_memory(f"choose a --batch-size below {batch_size}"),
         RenderPool(workers, device) as pool,
-        progress(None, "evaluate", unit="image", total=len(chosen), nested=nested) as bar,
+        progress_bar("evaluate", unit="image", total=len(chosen), nested=nested) as bar,
     ):
         batches = evaluation_batches(pool, images, chosen.tolist(), batch_size, preprocessing)
         for batch, rows in zip(batches, torch.split(chosen, batch_size), strict=True):

@@ -11,7 +11,7 @@ from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
 from fkd.loader import Schedule, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
-from fkd.progress import progress
+from fkd.progress import progress_bar
 from fkd.store import to_json
 from fkd.students import Checkpoint
 from fkd.training.course import Course, build_learner, prepare
@@ -69,8 +69,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
     with (
         remembered_signals() as stop,
         RenderPool(config.workers, learner.device, config.render) as pool,
-        progress(
-            None,
+        progress_bar(
             "train",
             unit="view",
             total=schedule.total_steps * size,
