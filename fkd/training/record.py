@@ -17,7 +17,7 @@ from fkd.progress import note
 from fkd.students import Accuracy, evaluate
 from fkd.training.course import Course
 from fkd.training.learner import Learner
-from fkd.training.runs import Run
+from fkd.training.run import Run
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.optimizer import learning_rate
 from fkd.training.processes import joined
 from fkd.training.record import Record, Step
-from fkd.training.runs import Run, open_run
+from fkd.training.run import Run
+from fkd.training.run_folder import open_run
 from fkd.views import RenderPool
 
 

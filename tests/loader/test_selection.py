@@ -25,7 +25,7 @@ from fkd.labels import KeptLabels, quantize, restore
 from fkd.loader import Picks, Schedule, select_crops, student_batches, training_labels
 from fkd.loader.labels import harden
 from fkd.store import Block
-from fkd.training.runs import Run
+from fkd.training.run import Run
 from fkd.views import RenderPool, empty_views, render
 
 UNUSABLE = 5  # an image of the store below that has no labels

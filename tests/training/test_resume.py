@@ -25,7 +25,7 @@ from fkd import (
 )
 from fkd.errors import Stopped
 from fkd.students import newest_checkpoint
-from fkd.training.runs import Run
+from fkd.training.run import Run
 
 SETTINGS = {
     "student": "shufflenet_v2_x0_5",  # it has batch norm
