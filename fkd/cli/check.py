@@ -69,5 +69,5 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
         raise ConfigError("--teacher-weights and --teacher-classes do nothing without --teacher")
     weights = once_or_each("--teacher-weights", options["teacher_weights"], count)
     classes = once_or_each("--teacher-classes", options["teacher_classes"], count)
-    own = zip(options["teacher"], weights, classes, strict=True)
-    return tuple(TeacherChoice(name, file, names) for name, file, names in own)
+    each = zip(options["teacher"], weights, classes, strict=True)
+    return tuple(TeacherChoice(name, file, names) for name, file, names in each)

@@ -7,13 +7,29 @@ from typing import Any
 import click
 
 from fkd.cli.options import PATH, RANK, engine, machine, once_or_each, rendering
+from fkd.cli.sections import Sectioned
 from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
 from fkd.progress import printable
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
 
-@click.command()
+# Options whose value is a field of `LabelConfig` of the same name.
+_FIELDS = (
+    "out", "num_crops", "temperature", "batch_size", "workers", "device", "block_images", "max_bad",
+    "overwrite", "render",
+)  # fmt: skip
+
+_SECTIONS = {
+    "--teacher": "Teachers",
+    "--crops": "Crops and labels",
+    "--size": "What the teacher sees",
+    "--temperature": "Labelling",
+    "--amp": "Machine",
+}
+
+
+@click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("images", type=PATH)
 @click.option(
     "--teacher",
@@ -40,7 +56,9 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
     is_flag=True,
     help="Keep all outputs where the folder has fewer classes; default: restrict the logits.",
 )
-@click.option("--crops", default=_LABEL["num_crops"], help="Stored crops per image, M.")
+@click.option(
+    "--crops", "num_crops", default=_LABEL["num_crops"], help="Stored crops per image, M."
+)
 @click.option("--out", default=_LABEL["out"], type=PATH, help="The label store to make.")
 @click.option("--compress", default="topk10", help="What is stored: full, hard, smooth or topkK.")
 @click.option("--seed", default=0, help="Seed of boxes and flips.")
@@ -88,7 +106,10 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 @click.option("--temperature", default=1.0, help="Divides the teacher's logits before the softmax.")
 @click.option("--batch-size", default=_LABEL["batch_size"], help="Views a batch, whatever M is.")
 @click.option(
-    "--block", type=int, help="Images committed together  [default: 256 to 4096, by size]"
+    "--block",
+    "block_images",
+    type=int,
+    help="Images committed together  [default: 256 to 4096, by size]",
 )
 @click.option("--max-bad", default=0.01, help="Share of unusable images above which to stop.")
 @click.option("--overwrite", is_flag=True, help="Start anew instead of continuing a store.")
@@ -98,7 +119,7 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 @engine
 @rendering
 @machine
-def label(images: Path, **options: Any) -> None:
+def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
     IMAGES is an image folder with one subfolder per class; IMAGES/train is used where it exists. A
@@ -111,21 +132,12 @@ def label(images: Path, **options: Any) -> None:
     config = LabelConfig(
         images=images,
         teacher=_teachers(options),
-        out=options["out"],
-        num_crops=options["crops"],
         views=ViewPolicy(options["seed"], options["scale"], options["ratio"]),
-        scheme=Scheme.parse(options["compress"]),
-        temperature=options["temperature"],
-        batch_size=options["batch_size"],
-        workers=options["workers"],
-        device=options["device"],
-        block_images=options["block"],
-        max_bad=options["max_bad"],
-        overwrite=options["overwrite"],
+        scheme=Scheme.parse(compress),
         engine=Engine(options["amp"], options["compile"]),
-        render=options["render"],
+        **{name: options[name] for name in _FIELDS},
     )
-    if options["dry_run"]:
+    if dry_run:
         from fkd.labelling import estimate_run
 
         for name, text in estimate_run(config).lines():
@@ -153,7 +165,7 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
     def each(name: str) -> list[Any]:
         return once_or_each(f"--{name.replace('_', '-')}", options[name], count)
 
-    own = zip(
+    settings = zip(
         options["teacher"],
         each("teacher_weights"),
         each("teacher_classes"),
@@ -167,5 +179,5 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
         TeacherChoice(
             name, weights, classes, options["all_classes"], size, mean, std, interpolation
         )
-        for name, weights, classes, size, mean, std, interpolation in own
+        for name, weights, classes, size, mean, std, interpolation in settings
     )

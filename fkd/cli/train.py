@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from fkd.cli.options import PATH, engine, machine, rendering
+from fkd.cli.sections import Sectioned
 from fkd.config import LOSSES, LR_SCHEDULES, OPTIMIZERS, RECIPES, Scheme, TrainConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,7 +28,23 @@ def _choice(values: tuple[str, ...]) -> click.Choice[str]:
     return click.Choice(values)
 
 
-@click.command()
+_SECTIONS = {
+    "--images": "Files",
+    "--recipe": "Recipe and student",
+    "--crops-per-image": "Crops and labels",
+    "--epochs": "Length and batches",
+    "--optimizer": "Optimizer",
+    "--loss": "Loss",
+    "--min-confidence": "Selection of crops",
+    "--mixup": "Augmentation",
+    "--ema": "Averages over steps and processes",
+    "--eval-every": "Evaluation and checkpoints",
+    "--mean": "Input and seed",
+    "--amp": "Machine",
+}
+
+
+@click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("store", type=PATH, default=_DEFAULTS["store"])
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
 @click.option("--val", type=PATH, help="Folder to evaluate on  [default: val beside train]")
@@ -132,8 +149,8 @@ def train(recipe: str, compress: str, **options: Any) -> None:
     Go on after a stop: fkd train --resume
     On 8 GPUs: torchrun --nproc-per-node 8 -m fkd train --out runs/r50 --resume
     """
-    said = {name: value for name, value in options.items() if value is not None}
-    config = TrainConfig.from_recipe(recipe, scheme=Scheme.parse(compress), **said)
+    given = {name: value for name, value in options.items() if value is not None}
+    config = TrainConfig.from_recipe(recipe, scheme=Scheme.parse(compress), **given)
     from fkd.training import train_student
 
     run = train_student(config)

@@ -1,6 +1,7 @@
 """The command line: one clear line for bad input, a frozen list of options, and the main path."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -262,3 +263,15 @@ def test_an_error_in_a_process_is_one_line(run_fkd):
     assert "nowhere.zarr does not exist" in done.error_line()
     assert len(done.err.splitlines()) == 1
     assert done.out == ""
+
+
+@pytest.mark.parametrize("command", ["label", "train"])
+def test_the_help_of_long_commands_has_headings_and_every_option(command):
+    options = [option for option in main.commands[command].params if option.opts[0][:2] == "--"]
+    text = CliRunner().invoke(main, [command, "--help"]).output
+    sections = main.commands[command]._sections
+    heads = [line[:-1] for line in text.splitlines() if line.endswith(":") and line[:1] != " "]
+    assert heads == list(sections.values())
+    for option in options:
+        assert re.search(rf"^  {option.opts[0]}\b", text, re.MULTILINE)
+    assert set(sections) <= {option.opts[0] for option in options}
