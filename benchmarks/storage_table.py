@@ -29,7 +29,8 @@ from torch import Tensor
 from fkd import FkdError, LabelStore, Scheme
 from fkd.labels import SoftLabels, quantize, restore
 from fkd.progress import progress
-from fkd.store import Block, Slab, bytes_per_crop
+from fkd.statistics import bytes_per_crop
+from fkd.store import Block, Slab
 
 AT_ONCE = 4096  # crops whose dense labels are in memory at a time
 SCHEMES = ("full", "hard", "smooth", "topk5", "topk10", "topk20")

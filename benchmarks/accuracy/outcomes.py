@@ -12,7 +12,7 @@ from study import LABELLING
 from trials import Plan, Trial, planned_trials
 
 from fkd import FkdError, LabelStore, Scheme
-from fkd.store import bytes_per_crop
+from fkd.statistics import bytes_per_crop
 
 STUDENTS = {"thin_resnet:thin_resnet": "ResNet-10 of width 24 (0.7 M parameters), from scratch"}
 

@@ -17,7 +17,7 @@ def info(store: Path) -> None:
     \b
     Example: fkd info labels.zarr
     """
-    from fkd.store import info_lines
+    from fkd.statistics import info_lines
 
     for name, text in info_lines(store):
         click.echo(f"{name:<9} {printable(text)}")

@@ -144,7 +144,7 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
             click.echo(f"{name:<9} {text}")
         return
     from fkd.labelling import label_images
-    from fkd.store import bad_images, bytes_per_crop
+    from fkd.statistics import bad_images, bytes_per_crop
 
     store = label_images(config)
     if RANK != "0":

@@ -16,7 +16,8 @@ from fkd.labelling.opening import new_spec
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
-from fkd.store import LabelStore, bytes_per_crop
+from fkd.statistics import bytes_per_crop
+from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
 
 _SECONDS = 10.0  # of labelling, about

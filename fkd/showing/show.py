@@ -26,8 +26,17 @@ from fkd.showing.page import (
     render_page,
     write_folder,
 )
-from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics, reached
-from fkd.store import LabelStore, bytes_per_crop, drift, find_images, info_lines, num_labelled
+from fkd.statistics import (
+    Comparison,
+    LabelStatistics,
+    bytes_per_crop,
+    compare,
+    info_lines,
+    label_statistics,
+    num_labelled,
+    reached,
+)
+from fkd.store import LabelStore, drift, find_images
 
 
 def show_store(config: ShowConfig) -> Path:

@@ -1,11 +1,13 @@
-"""What the labels of a store say, in numbers.
+"""What a store holds and what its labels say, in numbers.
 
 `label_statistics` says how sure the teacher is, and how often it agrees with the folders. `compare`
 says how far the labels of two stores are apart. Both read a store in pieces, by a `Sweep`.
+`info_lines` says what a store holds and what a crop takes on disk.
 """
 
 from fkd.statistics.comparison import Comparison, Divergences, compare
 from fkd.statistics.histogram import Histogram
+from fkd.statistics.info import bad_images, bytes_per_crop, info_lines, num_labelled
 from fkd.statistics.labels import (
     Certainty,
     ClassStatistics,
@@ -26,8 +28,12 @@ __all__ = [
     "LabelStatistics",
     "Sweep",
     "UnsureCrop",
+    "bad_images",
+    "bytes_per_crop",
     "compare",
+    "info_lines",
     "label_statistics",
+    "num_labelled",
     "reached",
     "restored",
 ]

@@ -6,7 +6,6 @@ A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by bloc
 """
 
 from fkd.store.attributes import to_json
-from fkd.store.info import bad_images, bytes_per_crop, info_lines, num_labelled
 from fkd.store.inspection import InspectedStore
 from fkd.store.labelled_images import LabelledImages, find_images, image_root
 from fkd.store.layout import VIEW_BYTES, plan_layout
@@ -26,16 +25,12 @@ __all__ = [
     "StoreSpec",
     "StoredCrops",
     "TeacherRecord",
-    "bad_images",
-    "bytes_per_crop",
     "check_replaceable",
     "drift",
     "find_images",
     "image_root",
-    "info_lines",
     "library_versions",
     "now",
-    "num_labelled",
     "plan_layout",
     "probe",
     "read_attributes",

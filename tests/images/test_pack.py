@@ -19,7 +19,7 @@ from PIL import Image
 from fkd import PackConfig, label_images, pack_images
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import decode, list_images
-from fkd.store import bad_images
+from fkd.statistics import bad_images
 
 
 def pack(images, out, pixels=32, **changes):

@@ -17,7 +17,7 @@ from helpers.stores import same_labels
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
 from fkd.images import decode, list_images
-from fkd.store import bad_images
+from fkd.statistics import bad_images
 from fkd.views import empty_views, normalize, render
 
 

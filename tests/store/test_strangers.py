@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from fkd import CheckConfig, LabelStore, Scheme, check_store
 from fkd.errors import FkdError
 from fkd.images import REASONS
-from fkd.store import info_lines
+from fkd.statistics import info_lines
 from fkd.store.layout import array_layouts
 from fkd.views import outside
 

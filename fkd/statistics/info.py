@@ -6,7 +6,7 @@ import numpy as np
 
 from fkd.config import as_typed
 from fkd.images import REASONS
-from fkd.store.store import LabelStore
+from fkd.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".
 _PARTS = {
