@@ -37,10 +37,9 @@ from fkd.images import ImageList, decode, list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.labels import restore
 from fkd.machine import place, resolve_device
-from fkd.models import build
 from fkd.progress import progress_bar
-from fkd.store import bytes_per_crop
-from fkd.students import evaluate
+from fkd.statistics import bytes_per_crop
+from fkd.students import StudentCard, build_student, evaluate
 from fkd.training import learning_rate
 from fkd.views import empty_views, normalize, render
 
@@ -50,11 +49,10 @@ class Demo:
     """The settings of the demonstration; rates are at 1024 views and linear in the batch."""
 
     size: int = 48
-    teacher: str = "resnet18"
+    network: str = "fkd.models:thin_resnet"
     teacher_epochs: float = 20
     teacher_lr: float = 0.8
     teacher_scale: tuple[float, float] = (0.25, 1.0)
-    student: str = "resnet18"
     student_epochs: float = 12
     student_lr: float = 0.6
     batch_size: int = 64
@@ -63,7 +61,8 @@ class Demo:
     # As for the plain student, whose every crop is of another visit.
     crops_per_image: int = 1
     train_per_class: int = 300
-    val_per_class: int = 200
+    val_per_class: int = 100
+    short_side: tuple[int, int] = (96, 136)
 
 
 @click.command()
@@ -88,20 +87,25 @@ def main(out: Path, seed: int, quick: bool) -> None:
         seconds[name], clock = time.perf_counter() - clock, time.perf_counter()
 
     data = out / "images"
-    scenes = Scenes(seed, train_per_class=demo.train_per_class, val_per_class=demo.val_per_class)
+    scenes = Scenes(
+        seed,
+        train_per_class=demo.train_per_class,
+        val_per_class=demo.val_per_class,
+        short_side=demo.short_side,
+    )
     shutil.rmtree(data, ignore_errors=True)
     render_dataset(data, scenes, workers=2)
     images, val = list_images(data / "train"), list_images(data / "val")
     lap("render")
     pixels = [decode(images.file(i)) for i in range(len(images))]
     teacher, teacher_top1 = supervised(
-        demo.teacher, images, pixels, val, demo, seed, demo.teacher_epochs, demo.teacher_lr,
+        images, pixels, val, demo, seed, demo.teacher_epochs, demo.teacher_lr,
         demo.teacher_scale, "teacher",
     )  # fmt: skip
-    torch.save(teacher.state_dict(), out / "teacher.pt")
+    save_program(teacher, demo.size, out / "teacher.pt2")
     lap("train the teacher")
     _, plain_top1 = supervised(
-        demo.student, images, pixels, val, demo, seed + 1, demo.student_epochs, demo.student_lr,
+        images, pixels, val, demo, seed + 1, demo.student_epochs, demo.student_lr,
         (0.08, 1.0), "student, plain",
     )  # fmt: skip
     del pixels
@@ -138,9 +142,16 @@ def _busy_and_idle() -> tuple[int, int]:
     return user + nice + system + sum(rest[:3]), idle + wait
 
 
+def save_program(model: nn.Module, size: int, path: Path) -> None:
+    """Export a network as a program that takes any number of views: what `--teacher FILE.pt2` reads."""
+    model = model.cpu().to(memory_format=torch.contiguous_format).eval()
+    views, batch = torch.zeros(2, 3, size, size), {0: torch.export.Dim("batch")}
+    torch.export.save(torch.export.export(model, (views,), dynamic_shapes=[batch]), path)
+
+
 def label_config(demo: Demo, data: Path, out: Path, seed: int) -> LabelConfig:
-    """Build what `fkd label --teacher resnet18 --crops 12 …` builds."""
-    teacher = TeacherChoice(demo.teacher, str(out / "teacher.pt"), size=demo.size)
+    """Build what `fkd label --teacher quickstart/teacher.pt2 --size 48 --crops 12 …` builds."""
+    teacher = TeacherChoice(str(out / "teacher.pt2"), size=demo.size)
     return LabelConfig(
         images=data,
         teacher=teacher,
@@ -160,7 +171,7 @@ def train_config(demo: Demo, data: Path, out: Path, seed: int) -> TrainConfig:
         "fkd",
         store=out / "labels.zarr",
         out=run,
-        student=demo.student,
+        student=demo.network,
         crops_per_image=demo.crops_per_image,
         scheme=Scheme("topk", 5),
         epochs=demo.student_epochs,
@@ -179,7 +190,6 @@ def last_top1(run: Path) -> float:
 
 
 def supervised(  # noqa: PLR0913  the two calls differ in each of them
-    name: str,
     images: ImageList,
     pixels: list[Tensor],
     val: ImageList,
@@ -193,7 +203,8 @@ def supervised(  # noqa: PLR0913  the two calls differ in each of them
     """Train on the folder's classes with fresh random crops; return the model and its top-1."""
     device = resolve_device("auto")
     torch.manual_seed(seed)
-    model = place(build(name, len(images.classes)), device)
+    card = StudentCard(demo.network, images.classes, Preprocessing(demo.size))
+    model = place(build_student(card), device)
     rate = lr * demo.batch_size / 1024
     optimizer = torch.optim.SGD(
         model.parameters(), lr=rate, momentum=0.9, weight_decay=demo.weight_decay
@@ -277,14 +288,14 @@ def report(
     size = sum(store.stored_bytes().values())
     crops = round(demo.student_epochs * spec.num_images)
     rows = [
-        (f"teacher ({demo.teacher})", top1[0], seconds["train the teacher"]),
+        ("teacher", top1[0], seconds["train the teacher"]),
         (
-            f"student ({demo.student}), plain supervised",
+            "student, plain supervised",
             top1[1],
             seconds["train the plain student"],
         ),
         (
-            f"student ({demo.student}), from the store",
+            "student, from the store",
             top1[2],
             seconds["train the student from the store"],
         ),

@@ -1,52 +1,14 @@
-"""A student small enough to be trained from scratch many times on a CPU."""
+"""The student of the study, with batch norm and with group norm."""
 
-from collections.abc import Callable
 from functools import partial
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-Norm = Callable[[int], nn.Module]
+from fkd.models import thin_resnet
 
-
-def thin_resnet(num_classes: int, norm: Norm = nn.BatchNorm2d) -> nn.Module:
-    """Build a ResNet-10 of width 24 with 0.7 M parameters."""
-    width = 24
-    layers: list[nn.Module] = [
-        nn.Conv2d(3, width, 5, 2, 2, bias=False),
-        norm(width),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(3, 2, 1),
-    ]
-    channels = width
-    for stage in range(4):
-        layers.append(_Block(channels, width * 2**stage, stride=2 if stage else 1, norm=norm))
-        channels = width * 2**stage
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
-    return nn.Sequential(*layers)
+__all__ = ["thin_resnet", "thin_resnet_gn"]
 
 
 def thin_resnet_gn(num_classes: int) -> nn.Module:
     """Build the same with group norm, which looks at one view at a time."""
     return thin_resnet(num_classes, partial(nn.GroupNorm, 8))
-
-
-class _Block(nn.Module):
-    """Two 3 × 3 convolutions beside a shortcut (He et al. 2016)."""
-
-    def __init__(self, channels: int, out: int, stride: int, norm: Norm) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
-        self.first_norm = norm(out)
-        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.second_norm = norm(out)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or channels != out:
-            conv = nn.Conv2d(channels, out, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, norm(out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, channels, H, W] to [B, out, H / stride, W / stride]."""
-        y = functional.relu(self.first_norm(self.first(x)), inplace=True)
-        return torch.relu(self.second_norm(self.second(y)) + self.shortcut(x))

@@ -7,6 +7,7 @@ work begins.
 
 from fkd.models.fit import count_outputs, count_outputs_by_shape
 from fkd.models.functions import call_function, is_function
+from fkd.models.small import thin_resnet
 from fkd.models.weights import (
     head_tensors,
     load_weights,
@@ -30,6 +31,7 @@ __all__ = [
     "num_outputs",
     "read_file",
     "read_state_dict",
+    "thin_resnet",
     "timm_name",
     "weights_hash",
 ]
