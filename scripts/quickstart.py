@@ -50,18 +50,18 @@ class Demo:
 
     size: int = 48
     network: str = "fkd.models:thin_resnet"
-    teacher_epochs: float = 20
+    teacher_epochs: float = 24
     teacher_lr: float = 0.8
     teacher_scale: tuple[float, float] = (0.25, 1.0)
-    student_epochs: float = 12
+    student_epochs: float = 8
     student_lr: float = 0.6
     batch_size: int = 64
     weight_decay: float = 2e-4
-    num_crops: int = 12
+    num_crops: int = 8
     # As for the plain student, whose every crop is of another visit.
     crops_per_image: int = 1
     train_per_class: int = 300
-    val_per_class: int = 100
+    val_per_class: int = 200
     short_side: tuple[int, int] = (96, 136)
 
 
@@ -150,7 +150,7 @@ def save_program(model: nn.Module, size: int, path: Path) -> None:
 
 
 def label_config(demo: Demo, data: Path, out: Path, seed: int) -> LabelConfig:
-    """Build what `fkd label --teacher quickstart/teacher.pt2 --size 48 --crops 12 …` builds."""
+    """Build what `fkd label --teacher quickstart/teacher.pt2 --size 48 --crops 8 …` builds."""
     teacher = TeacherChoice(str(out / "teacher.pt2"), size=demo.size)
     return LabelConfig(
         images=data,
