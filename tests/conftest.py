@@ -1,12 +1,11 @@
 """Shared fixtures: a small image folder, a labelled store, and the command line in a process."""
 
-import subprocess
-import sys
+import contextlib
 
 import pytest
 import torch
 from helpers.folders import label_config, make_image_folder
-from helpers.processes import Finished, fkd_environment
+from helpers.processes import Forked
 
 from fkd import LabelStore, label_images
 
@@ -32,18 +31,20 @@ def shared_store(shared_folder) -> LabelStore:
 
 @pytest.fixture
 def run_fkd(tmp_path):
-    """Run `python -m fkd …` in a process, by default in tmp_path."""
+    """Run `fkd …` in a process, by default in tmp_path."""
 
-    def run(*args, cwd=tmp_path, timeout=300):
-        done = subprocess.run(
-            [sys.executable, "-m", "fkd", *map(str, args)],
-            cwd=cwd,
-            env=fkd_environment(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+    def run(*args, cwd=tmp_path):
+        return Forked(args, cwd).finish()
 
     return run
+
+
+@pytest.fixture
+def start_fkd(tmp_path):
+    """Start `fkd …` in a process, by default in tmp_path; whatever becomes of the test, it ends."""
+    with contextlib.ExitStack() as at_work:
+
+        def start(*args, cwd=tmp_path, **more):
+            return at_work.enter_context(Forked(args, cwd, **more))
+
+        yield start

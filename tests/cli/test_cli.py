@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 from click.testing import CliRunner
 from helpers.folders import label_config, make_image_folder
-from helpers.processes import refused
+from helpers.processes import Finished, fkd_environment, refused
 
 from fkd import label_images
 from fkd.cli import main
@@ -231,17 +233,26 @@ def test_a_checkpoint_that_was_cut_short(shared_folder, tmp_path):
     assert "not a checkpoint" in refused("eval", tmp_path / "z.pt", shared_folder)
 
 
-def test_the_main_path_in_processes(tmp_path, run_fkd, monkeypatch):
+def run_python(*args, cwd):
+    """Run `python -m fkd …`, as users do, in a process that loads everything itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fkd", *args], cwd=cwd, env=fkd_environment(), capture_output=True,
+        text=True, check=False, timeout=300,
+    )  # fmt: skip
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_main_path_in_processes(tmp_path, monkeypatch):
     make_image_folder(tmp_path / "data")
     words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 4 data"
-    done = run_fkd(*words.split())
+    done = run_python(*words.split(), cwd=tmp_path)
     assert done.code == 0, done.err
     assert "18 images × 4 crops, topk10" in done.out
     words = (
         "train --crops-per-image 4 --compress topk3 --student squeezenet1_1 --epochs 4 "
         "--batch-size 16"
     )
-    done = run_fkd(*words.split())
+    done = run_python(*words.split(), cwd=tmp_path)
     assert done.code == 0, done.err
     run = tmp_path / "runs" / "squeezenet1_1-topk3-m4-1"
     assert str(run.relative_to(tmp_path)) in done.out
@@ -258,8 +269,8 @@ def test_the_main_path_in_processes(tmp_path, run_fkd, monkeypatch):
     assert f"{size / 72:.2f} bytes (box" in printed
 
 
-def test_an_error_in_a_process_is_one_line(run_fkd):
-    done = run_fkd("train", "nowhere.zarr")
+def test_an_error_in_a_process_is_one_line(tmp_path):
+    done = run_python("train", "nowhere.zarr", cwd=tmp_path)
     assert "nowhere.zarr does not exist" in done.error_line()
     assert len(done.err.splitlines()) == 1
     assert done.out == ""

@@ -1,14 +1,24 @@
-"""Commands in processes of their own, or in this one."""
+"""Commands in processes of their own, or in this one.
+
+`python -m fkd` loads torch for seconds; a fork of a server that has loaded it begins at once. It is a
+process as much: it has its own folder, environment, limits and exit code, and signals reach it alike.
+"""
 
 import json
+import multiprocessing
 import os
-import subprocess
+import resource
 import sys
+import tempfile
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
 
+import torch
 from click.testing import CliRunner
-
-from fkd.cli import main
+from torch.distributed import TCPStore
 
 STUDENT = """
 import torch
@@ -17,6 +27,14 @@ def make(classes):
         torch.nn.Conv2d(3, 8, 5, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 49, classes)
     )
 """
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    [
+        *("fkd.labelling.label", "fkd.training.train", "fkd.checking.check", "fkd.showing.show"),
+        *("matplotlib.backends.backend_agg", "matplotlib.figure", "torch.utils.tensorboard"),
+    ]
+)
 
 
 @dataclass
@@ -38,8 +56,106 @@ def fkd_environment():
     return os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "dumb"}
 
 
+class Forked:
+    """`fkd …` at work in a process; it is killed where a `with` block ends before it does.
+
+    `prepare` is a function of a module, called in the process before the command. `largest_file`, a limit
+    in bytes, stops writing as a full disk would.
+    """
+
+    def __init__(self, args, cwd, *, env=None, prepare=None, largest_file=None):
+        environment = fkd_environment() | (env or {})
+        with ExitStack() as kept:
+            files = [kept.enter_context(tempfile.NamedTemporaryFile()) for _ in range(2)]
+            self._kept = kept.pop_all()
+        self._said = [Path(file.name) for file in files]
+        words = [str(arg) for arg in args]
+        what = (words, str(cwd), self._said, environment, prepare, largest_file)
+        self._process = SERVER.Process(target=_run, args=what, daemon=True)
+        with patch.dict(os.environ, environment):  # the server may start here, and keeps it
+            self._process.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    @property
+    def code(self):
+        """The exit code, or minus the signal that ended it; None while it is at work."""
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self._process.pid, number)
+
+    def kill(self):
+        """Kill it if it is still at work, and forget what it said."""
+        if self.code is None:
+            self._process.kill()
+        self._process.join()
+        self._kept.close()
+
+    def finish(self, timeout=300):
+        """Wait for its end, and return how that was."""
+        self._process.join(timeout)
+        code, (out, err) = self.code, (path.read_text("utf-8") for path in self._said)
+        self.kill()
+        assert code is not None, f"still at work after {timeout} s: {err}"
+        return Finished(code, out, err)
+
+    def wait_for(self, ready, timeout=120):
+        """Wait until `ready()`; it must not end before that."""
+        deadline = time.monotonic() + timeout
+        while not ready():
+            assert self.code is None, self.finish()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def _run(words, cwd, said, environment, prepare, largest_file):
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    for number, path in enumerate(said, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
+    torch.set_num_threads(1)
+    if largest_file is not None:
+        sys.dont_write_bytecode = True
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if prepare is not None:
+        prepare()
+    from fkd.cli import main  # looks for its rank when it is loaded
+
+    main(words)
+
+
+def ranks_finish(args, cwd, num_ranks):
+    """Run a command in processes that meet as those of torchrun do; return how each ended."""
+    keys = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(keys.port),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(num_ranks),
+        "TORCHELASTIC_RUN_ID": "test",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    with ExitStack() as at_work:
+        ranks = [
+            at_work.enter_context(
+                Forked(args, cwd, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            )
+            for rank in range(num_ranks)
+        ]
+        return [rank.finish() for rank in ranks]
+
+
 def refused(*args, alone=True):
     """Run in process; return the message of an expected error, the last or only line."""
+    from fkd.cli import main  # in this process, for it is not for forks
+
     result = CliRunner().invoke(main, [str(a) for a in args])
     assert result.exit_code == 2, result.output
     *others, line = result.stderr.splitlines()
@@ -50,15 +166,10 @@ def refused(*args, alone=True):
 
 
 def trained(store, out, cwd, num_ranks, *more):
+    """Train in one process, or in ranks; return how each ended."""
     (cwd / "tiny_student.py").write_text(STUDENT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    command += [num_ranks] if num_ranks > 1 else []
-    command = [*command, "-m", "fkd"] if num_ranks > 1 else [sys.executable, "-m", "fkd"]
-    command += [*train_arguments(store, out), *more]
-    return subprocess.run(
-        [str(c) for c in command], cwd=cwd, env=fkd_environment() | {"PYTHONPATH": str(cwd)},
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    args = [*train_arguments(store, out), *more]
+    return ranks_finish(args, cwd, num_ranks) if num_ranks > 1 else [Forked(args, cwd).finish()]
 
 
 def train_arguments(store, out):

@@ -3,22 +3,20 @@
 import fcntl
 import json
 import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.folders import draw_image, label_config, make_image_folder
-from helpers.processes import fkd_environment, refused
+from helpers.processes import refused
 from PIL import Image
 
 from fkd import PackConfig, label_images, pack_images
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import decode, list_images
+from fkd.images import pack as pack_module
 from fkd.statistics import bad_images
 
 
@@ -177,43 +175,47 @@ def test_bad_images_are_copied_and_named(image_folder, tmp_path, run_fkd):
 
 @pytest.fixture(scope="module")
 def large_folder(tmp_path_factory):
-    """Images that take long enough to pack for a run to be stopped in between."""
+    """Images whose packed files are larger than the settings; and what packing makes of them."""
     root = tmp_path_factory.mktemp("large")
     rng = np.random.default_rng(0)
     for kind in ("circle", "square"):
         (root / kind).mkdir()
-        for number in range(20):
-            draw_image(kind, rng, 900, 1200).save(
-                root / kind / f"{number:02}.png", compress_level=1
-            )
-    pack(root, root.parent / "whole", 600)
+        for number in range(12):
+            draw_image(kind, rng, 450, 600).save(root / kind / f"{number:02}.png", compress_level=1)
+    pack(root, root.parent / "whole", 300)
     return root
 
 
+def encode_slowly():
+    """Give whoever stops the run the time for it."""
+    encode = pack_module._encode
+
+    def encode_later(*args):
+        time.sleep(0.2)
+        return encode(*args)
+
+    pack_module._encode = encode_later
+
+
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_goes_on_to_the_same_files(large_folder, tmp_path, run_fkd, stop):
-    words = ["pack", "--shortest", "600", "--workers", "2", str(large_folder), "out"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fkd", *words], cwd=tmp_path, env=fkd_environment(),
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not any((tmp_path / "out").glob("*/*.jpg")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, "finished before it could be stopped"
-        time.sleep(0.005)
+def test_a_stopped_run_goes_on_to_the_same_files(large_folder, tmp_path, start_fkd, run_fkd, stop):
+    words = ["pack", "--shortest", "300", "--workers", "2", str(large_folder), "out"]
+    process = start_fkd(*words, prepare=encode_slowly)
+    process.wait_for(lambda: any((tmp_path / "out").glob("*/*.jpg")))
     process.send_signal(stop)
-    _, err = process.communicate(timeout=60)
+    done = process.finish()
     if stop != signal.SIGKILL:
-        assert process.returncode == 130
-        assert "Traceback" not in err
-        assert err.splitlines()[-1].startswith("fkd: pack was stopped. Finished images are kept")
+        assert done.code == 130
+        assert "Traceback" not in done.err
+        assert done.err.splitlines()[-1].startswith(
+            "fkd: pack was stopped. Finished images are kept"
+        )
         assert not list((tmp_path / "out").rglob("*.part"))
     written = {f: f.stat().st_mtime_ns for f in (tmp_path / "out").glob("*/*.jpg")}
-    assert 0 < len(written) < 40
+    assert 0 < len(written) < 24
     done = run_fkd(*words)
     assert done.code == 0, done.err
-    assert f"{40 - len(written)} images packed" in done.out
+    assert f"{24 - len(written)} images packed" in done.out
     assert f"{len(written)} there already" in done.out
     assert files(tmp_path / "out") == files(large_folder.parent / "whole")
     assert {f: f.stat().st_mtime_ns for f in written} == written
@@ -232,21 +234,13 @@ def test_what_a_killed_run_left_is_replaced(shared_folder, tmp_path):
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on(large_folder, tmp_path):
+def test_a_full_disk_is_one_line_and_the_run_goes_on(large_folder, tmp_path, start_fkd):
     """A limit on the size of files stops the images but not the settings, as a full disk would."""
-    command = [sys.executable, "-m", "fkd", "pack", "--shortest", "600", large_folder, "out"]
-    limit = 4096
-    done = subprocess.run(
-        command, cwd=tmp_path, env=fkd_environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("fkd: error")]
-    assert "could not be written" in line
+    command = ["pack", "--shortest", "300", large_folder, "out"]
+    done = start_fkd(*command, largest_file=4096).finish()
+    assert "could not be written" in done.error_line()
     assert files(tmp_path / "out") == {}
-    pack(large_folder, tmp_path / "out", 600)
+    pack(large_folder, tmp_path / "out", 300)
     assert files(tmp_path / "out") == files(large_folder.parent / "whole")
 
 

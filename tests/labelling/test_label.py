@@ -1,10 +1,6 @@
 """Labelling: classes are mapped, bad images are skipped, and a run that is stopped goes on."""
 
-import resource
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -12,7 +8,6 @@ import torch
 import torchvision
 import zarr
 from helpers.folders import label_config, make_image_folder
-from helpers.processes import fkd_environment
 from helpers.stores import same_labels
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
@@ -21,20 +16,13 @@ from fkd.statistics import bad_images
 from fkd.views import empty_views, normalize, render
 
 
-def test_a_killed_run_goes_on_and_keeps_what_was_done(image_folder, tmp_path):
+def test_a_killed_run_goes_on_and_keeps_what_was_done(image_folder, tmp_path, start_fkd):
     words = "label --teacher resnet18 --teacher-weights none --size 32 --block 4 --crops 80"
     words += " --compress topk3 --workers 1 --device cpu --batch-size 16 --out killed.zarr"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fkd", *words.split(), str(image_folder)], cwd=tmp_path,
-        env=fkd_environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    seals, deadline = tmp_path / "killed.zarr" / "done" / "c", time.monotonic() + 120
-    while not any(seals.glob("*/0")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, "finished before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = start_fkd(*words.split(), image_folder)
+    seals = tmp_path / "killed.zarr" / "done" / "c"
+    process.wait_for(lambda: any(seals.glob("*/0")))
+    process.kill()
     store = LabelStore.open(tmp_path / "killed.zarr")
     done = sorted(set(range(5)) - set(store.pending_blocks()))
     assert done
@@ -61,21 +49,15 @@ def test_a_finished_store_is_not_labelled_again(shared_folder, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_says_how_to_go_on(image_folder, tmp_path, stop):
+def test_a_stopped_run_says_how_to_go_on(image_folder, tmp_path, start_fkd, stop):
     words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 3000 --device cpu"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fkd", *words.split(), str(image_folder)], cwd=tmp_path,
-        env=fkd_environment(), stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "labels.zarr").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process = start_fkd(*words.split(), image_folder)
+    process.wait_for((tmp_path / "labels.zarr").exists)
     process.send_signal(stop)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "goes on where it was" in err
-    assert "Traceback" not in err
+    done = process.finish()
+    assert done.code == 130
+    assert "goes on where it was" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -149,22 +131,17 @@ def test_bad_images_are_recorded_and_skipped(image_folder, tmp_path):
     assert np.abs(codes[0] - codes[1]).max() <= 1
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on(image_folder, tmp_path):
+def test_a_full_disk_is_one_line_and_the_run_goes_on(image_folder, tmp_path, start_fkd):
     """A limit on the size of files stops the first shard of boxes, as a full disk would."""
-    words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 200 --block 9"
+    words = "label --teacher squeezenet1_1 --teacher-weights none --size 32 --crops 200 --block 9"
     words += " --compress topk3 --device cpu --workers 1 --batch-size 32 --out s.zarr"
-    command = [sys.executable, "-m", "fkd", *words.split(), str(image_folder)]
-    limit = 4096
-    done = subprocess.run(
-        command, cwd=tmp_path, env=fkd_environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "s.zarr: block 0 could not be written" in done.stderr
+    done = start_fkd(*words.split(), image_folder, largest_file=4096).finish()
+    assert done.code == 2, done.err
+    assert "Traceback" not in done.err
+    assert "s.zarr: block 0 could not be written" in done.err
     assert LabelStore.open(tmp_path / "s.zarr").pending_blocks() == [0, 1]
-    settings = {"num_crops": 200, "block_images": 9, "workers": 1}
+    teacher = TeacherChoice("squeezenet1_1", "none", size=32)
+    settings = {"teacher": teacher, "num_crops": 200, "block_images": 9, "workers": 1}
     resumed, whole = (
         label_images(label_config(image_folder, tmp_path / name, **settings))
         for name in ("s.zarr", "whole.zarr")

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import torchvision
+from helpers.processes import refused
 
 from fkd import FkdError, Scheme, TrainConfig, export_student, load_student, train_student
 
@@ -74,7 +75,7 @@ def test_a_file_that_says_something_else_is_refused(run, tmp_path, monkeypatch):
         export_student(run, "torch", tmp_path / "a.pth")
 
 
-def test_what_cannot_be_exported(run, tmp_path, run_fkd):
+def test_what_cannot_be_exported(run, tmp_path):
     content = torch.load(run / "best.pt", weights_only=True)
     del content["ema"]
     torch.save(content, tmp_path / "plain.pt")
@@ -88,4 +89,4 @@ def test_what_cannot_be_exported(run, tmp_path, run_fkd):
         ([run, "--out", run / "best.pt"], "would overwrite a file of a run"),
         ([run, "--out", tmp_path], "is a folder; name a file in it"),
     ):
-        assert words in run_fkd("export", *arguments).error_line()
+        assert words in refused("export", *arguments, alone=False)

@@ -2,17 +2,12 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from helpers.folders import label_config
-from helpers.processes import fkd_environment
 
 from fkd import (
     FkdError,
@@ -40,13 +35,30 @@ SETTINGS = {
 # The same for the command line.
 STUDENT = ["--student", "shufflenet_v2_x0_5", "--crops-per-image", 2, "--compress", "topk3"]
 STUDENT += ["--batch-size", 20, "--device", "cpu", "--resume"]
-SHORT = [*STUDENT, "--epochs", 60, "--lr", 0.5, "--eval-every", 3]
+SHORT = [*STUDENT, "--epochs", 14, "--lr", 0.5, "--eval-every", 3]
 ENDLESS = [*STUDENT, "--epochs", 4000, "--eval-every", 4000]
 LIVELY = {"optimizer": "adamw", "ema": 0.9, "mixup": 0.5, "cutmix": 1.0, "color_jitter": 0.3}
 
 
 def config(store, out, **changes):
     return TrainConfig.from_recipe("fkd", store=store.path, out=out, **SETTINGS | changes)
+
+
+@pytest.fixture(scope="module")
+def whole(shared_store, tmp_path_factory):
+    """A run that nothing disturbed."""
+    return train_student(config(shared_store, tmp_path_factory.mktemp("whole") / "run"))
+
+
+@pytest.fixture(scope="module")
+def whole_lively(shared_store, tmp_path_factory):
+    return train_student(config(shared_store, tmp_path_factory.mktemp("whole") / "run", **LIVELY))
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A finished run that a test may change."""
+    return shutil.copytree(whole, tmp_path / "run")
 
 
 def lines(run):
@@ -66,11 +78,15 @@ def same(one, other):
     return one == other
 
 
-@pytest.mark.parametrize("more", [{}, LIVELY], ids=["plain", "lively"])
+@pytest.mark.parametrize(
+    ("undisturbed", "more"), [("whole", {}), ("whole_lively", LIVELY)], ids=["plain", "lively"]
+)
 @pytest.mark.parametrize("stop_after", [1, 6, 9])
-def test_weights_are_bit_equal_after_a_stop(shared_store, tmp_path, monkeypatch, stop_after, more):
+def test_weights_are_bit_equal_after_a_stop(
+    request, shared_store, tmp_path, monkeypatch, stop_after, undisturbed, more
+):
     """13 steps of 10 images of 18: no stop falls on the end of a pass, 6 falls after an evaluation."""
-    whole = train_student(config(shared_store, tmp_path / "whole", **more))
+    whole = request.getfixturevalue(undisturbed)
     log_step = Run.log_step
 
     def signalled(self, step, **values):
@@ -94,26 +110,32 @@ def test_weights_are_bit_equal_after_a_stop(shared_store, tmp_path, monkeypatch,
     assert lines(cut) == lines(whole)
 
 
-def test_a_killed_run_goes_on_from_its_newest_good_checkpoint(shared_store, tmp_path):
-    whole = train_student(config(shared_store, tmp_path / "whole", epochs=60))
-    command = [sys.executable, "-m", "fkd", "train", shared_store.path, "--out", tmp_path / "cut"]
-    command += SHORT
-    process = subprocess.Popen([str(c) for c in command], env=fkd_environment(), cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while newest_step(tmp_path / "cut") < 10 and time.monotonic() < deadline:
-        time.sleep(0.02)
+def hang_in_step_9():
+    log_step = Run.log_step
+
+    def log_and_hang(self, step, **values):
+        log_step(self, step, **values)
+        if step == 9:
+            signal.pause()
+
+    Run.log_step = log_and_hang
+
+
+def test_a_killed_run_goes_on_from_its_newest_good_checkpoint(
+    shared_store, whole, tmp_path, start_fkd, run_fkd
+):
+    command = ["train", shared_store.path, "--out", tmp_path / "cut", *SHORT]
+    process = start_fkd(*command, prepare=hang_in_step_9)
+    process.wait_for(lambda: newest_step(tmp_path / "cut") >= 5)
     process.kill()
-    process.wait()
-    assert 10 <= newest_step(tmp_path / "cut") < 54
+    assert 5 <= newest_step(tmp_path / "cut") < 10
     # The machine went down with the process: the newest checkpoint never reached the disk whole.
     if (tmp_path / "cut" / "last.pt").exists():
         os.truncate(tmp_path / "cut" / "last.pt", 1000)
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')
-    done = subprocess.run(
-        [str(c) for c in command], env=fkd_environment(), cwd=tmp_path, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_fkd(*command)
+    assert done.code == 0, done.err
     one, other = (torch.load(r / "last.pt", weights_only=True) for r in (whole, tmp_path / "cut"))
     assert same(one, other)
     assert lines(tmp_path / "cut") == lines(whole)
@@ -128,22 +150,13 @@ def newest_step(folder):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_says_how_to_go_on(shared_store, tmp_path, number, code):
-    command = [sys.executable, "-m", "fkd", "train", shared_store.path, "--out", tmp_path / "run"]
-    command += ENDLESS
-    process = subprocess.Popen(
-        [str(c) for c in command],
-        env=fkd_environment(),
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        time.sleep(0.02)
+def test_a_signal_saves_and_says_how_to_go_on(shared_store, tmp_path, start_fkd, number, code):
+    process = start_fkd("train", shared_store.path, "--out", tmp_path / "run", *ENDLESS)
+    process.wait_for((tmp_path / "run" / "metrics.jsonl").exists)
     process.send_signal(number)
-    stderr = process.communicate(timeout=120)[1]
-    assert process.returncode == code, stderr
-    last = stderr.strip().splitlines()[-1]
+    done = process.finish()
+    assert done.code == code, done.err
+    last = done.err.strip().splitlines()[-1]
     assert last.startswith("fkd: train was stopped after step ")
     assert last.endswith(f"--resume --out {tmp_path / 'run'}")
     said = int(last.split(" step ")[1].split()[0].replace(",", ""))
@@ -159,8 +172,7 @@ def test_a_signal_saves_and_says_how_to_go_on(shared_store, tmp_path, number, co
         ({"mixup": 0.2}, "--mixup is 0.2, the run has 0.0"),
     ],
 )
-def test_another_run_is_not_continued(shared_store, tmp_path, changes, words):
-    run = train_student(config(shared_store, tmp_path / "run"))
+def test_another_run_is_not_continued(shared_store, run, changes, words):
     before = (run / "last.pt").read_bytes()
     with pytest.raises(FkdError, match=words):
         train_student(config(shared_store, run, resume=True, **changes))
@@ -169,73 +181,47 @@ def test_another_run_is_not_continued(shared_store, tmp_path, changes, words):
     assert (run / "last.pt").read_bytes() == before
 
 
-def test_other_labels_are_not_trained_on_by_a_run_that_goes_on(
-    shared_store, shared_folder, tmp_path
-):
-    run = train_student(config(shared_store, tmp_path / "run"))
+def test_other_labels_are_not_trained_on_by_a_run_that_goes_on(run, shared_folder, tmp_path):
     other = label_images(label_config(shared_folder, tmp_path / "other.zarr"))
     with pytest.raises(FkdError, match="store spec is "):
         train_student(config(other, run, resume=True))
 
 
-def test_a_finished_run_is_left_as_it_is(shared_store, tmp_path):
-    run = train_student(config(shared_store, tmp_path / "run"))
+def test_a_finished_run_is_left_as_it_is(shared_store, run):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert train_student(config(shared_store, run, resume=True)) == run
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
-def test_resume_without_a_folder_takes_the_newest_run(shared_store, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    first = train_student(config(shared_store, None, resume=True))
-    second = train_student(config(shared_store, None))
-    assert [first.name[-2:], second.name[-2:]] == ["-1", "-2"]
-    assert train_student(config(shared_store, None, resume=True)) == second
-
-
-def test_a_folder_has_one_run_at_a_time(shared_store, tmp_path, run_fkd):
-    command = [sys.executable, "-m", "fkd", "train", shared_store.path, "--out", tmp_path / "run"]
-    command += ENDLESS
-    process = subprocess.Popen(
-        [str(c) for c in command], env=fkd_environment(), cwd=tmp_path, stderr=subprocess.PIPE
-    )
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        time.sleep(0.02)
-    done = run_fkd(*command[3:])
+def test_a_folder_has_one_run_at_a_time(shared_store, tmp_path, start_fkd, run_fkd):
+    command = ["train", shared_store.path, "--out", tmp_path / "run", *ENDLESS]
+    process = start_fkd(*command)
+    process.wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    done = run_fkd(*command)
     process.kill()
-    process.communicate()
     assert done.code == 2
     assert f"another `fkd train` is at work in {tmp_path / 'run'}" in done.error_line()
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on(shared_store, tmp_path):
+def test_a_full_disk_is_one_line_and_the_run_goes_on(shared_store, whole, tmp_path, start_fkd):
     """A limit on the size of files stops the first checkpoint, as a full disk would."""
-    command = [sys.executable, "-m", "fkd", "train", shared_store.path, "--out", tmp_path / "run"]
-    command += SHORT
-    done = subprocess.run(
-        [str(c) for c in command], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env=fkd_environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "last.pt cannot be written" in done.stderr
+    command = ["train", shared_store.path, "--out", tmp_path / "run", *SHORT]
+    done = start_fkd(*command, largest_file=200_000).finish()
+    assert done.code == 2, done.err
+    assert "Traceback" not in done.err
+    assert "last.pt cannot be written" in done.err
     assert not list((tmp_path / "run").glob("*.pt*"))
-    run = train_student(config(shared_store, tmp_path / "run", epochs=60, resume=True))
-    whole = train_student(config(shared_store, tmp_path / "whole", epochs=60))
+    run = train_student(config(shared_store, tmp_path / "run", resume=True))
     one, other = (torch.load(r / "last.pt", weights_only=True) for r in (whole, run))
     assert same(one, other)
 
 
-def test_a_run_folder_stands_for_its_best_checkpoint(shared_store, shared_folder, tmp_path):
-    run = train_student(config(shared_store, tmp_path / "run"))
-    assert evaluate_checkpoint(run, shared_folder) == evaluate_checkpoint(
-        run / "best.pt", shared_folder
-    )
+def test_a_run_folder_stands_for_its_best_checkpoint(whole, shared_folder):
+    best = evaluate_checkpoint(whole / "best.pt", shared_folder)
+    assert evaluate_checkpoint(whole, shared_folder) == best
 
 
-def test_checkpoints_that_cannot_be_read_are_not_begun_anew(shared_store, tmp_path, capsys):
-    run = train_student(config(shared_store, tmp_path / "run"))
+def test_checkpoints_that_cannot_be_read_are_not_begun_anew(shared_store, run, capsys):
     whole = torch.load(run / "last.pt", weights_only=True)
     (run / "last.pt").write_bytes(b"x")
     before = lines(run)
@@ -253,8 +239,7 @@ def test_checkpoints_that_cannot_be_read_are_not_begun_anew(shared_store, tmp_pa
     assert lines(run) == before
 
 
-def test_the_best_checkpoint_may_take_the_place_of_the_last(shared_store, tmp_path):
-    run = train_student(config(shared_store, tmp_path / "run"))
+def test_the_best_checkpoint_may_take_the_place_of_the_last(shared_store, run):
     step = torch.load(run / "best.pt", weights_only=True)["step"]
     (run / "best.pt").replace(run / "last.pt")
     train_student(config(shared_store, run, resume=True))
@@ -264,8 +249,7 @@ def test_the_best_checkpoint_may_take_the_place_of_the_last(shared_store, tmp_pa
 
 
 @pytest.mark.parametrize("line", ["5", '{"kind": "train", "epoch": "x"}', "\udcff", "[]", "{"])
-def test_damaged_metrics_stop_nothing(shared_store, tmp_path, line):
-    run = train_student(config(shared_store, tmp_path / "run"))
+def test_damaged_metrics_stop_nothing(shared_store, run, tmp_path, line):
     good = lines(run)
     with (run / "metrics.jsonl").open("a", errors="surrogateescape") as file:
         file.write(line + "\n")
@@ -274,9 +258,14 @@ def test_damaged_metrics_stop_nothing(shared_store, tmp_path, line):
     assert lines(run) == good
 
 
-def test_the_newest_run_is_found_where_a_number_is_missing(shared_store, tmp_path, monkeypatch):
+def test_resume_without_a_folder_takes_the_newest_run(shared_store, tmp_path, monkeypatch):
+    """The newest is the one with the highest number, even where another number is missing."""
     monkeypatch.chdir(tmp_path)
-    first, second = (train_student(config(shared_store, None)) for _ in range(2))
+    short = {"epochs": 2, "eval_every": 2.0}
+    first = train_student(config(shared_store, None, resume=True, **short))
+    second = train_student(config(shared_store, None, **short))
+    assert [first.name[-2:], second.name[-2:]] == ["-1", "-2"]
+    assert train_student(config(shared_store, None, resume=True, **short)) == second
     shutil.rmtree(first)
-    assert train_student(config(shared_store, None, resume=True)) == second
-    assert train_student(config(shared_store, None)).name[-2:] == "-3"
+    assert train_student(config(shared_store, None, resume=True, **short)) == second
+    assert train_student(config(shared_store, None, **short)).name[-2:] == "-3"
