@@ -22,7 +22,7 @@ from fkd.errors import FkdError, ImagesError
 from fkd.students import newest_checkpoint
 
 ROUNDS = int(os.environ.get("FKD_FAULT_ROUNDS", "6"))
-LABEL = "label --teacher resnet18 --teacher-weights none --size 32 --crops 30 --block 2 --workers 1"
+LABEL = "label --teacher squeezenet1_1 --teacher-weights none --size 32 --crops 30 --block 2 --workers 1"
 LABEL = f"{LABEL} --compress topk3 --batch-size 16 --device cpu --out labels.zarr data".split()
 TRAIN = "train labels.zarr --student shufflenet_v2_x0_5 --crops-per-image 2 --compress topk3"
 TRAIN += (
@@ -233,7 +233,7 @@ def give_up_privileges():
 
 @pytest.fixture
 def read_only(whole, tmp_path):
-    """A copy of the store and its images, and a function that runs a command while it may only be read."""
+    """A copy of all, and a function that runs a command while its store may only be read."""
     folder = shutil.copytree(whole[0], tmp_path / "only")
     store = folder / "labels.zarr"
 
