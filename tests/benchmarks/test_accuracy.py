@@ -1,15 +1,15 @@
 """The study of accuracy: its stores say what their names say, and its scripts end in a report."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from helpers.folders import label_config, make_image_folder
-from helpers.processes import fkd_environment
+from helpers.processes import SERVER
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, label_images
 from fkd.images import ImageList, list_images
@@ -207,20 +207,23 @@ def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled,
     assert not (tmp_path / "teacher").exists()
 
 
-def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, FOLDER / script, *map(str, arguments)], text=True,
-        env=fkd_environment(), capture_output=True, check=False,
-    )  # fmt: skip
+def test_from_images_to_the_report(study, shared_folder, tmp_path, monkeypatch):
+    import clock
+    import learners
+    import report
+    import run
 
+    def invoked(command, *arguments):
+        return CliRunner().invoke(command, [str(word) for word in arguments])
 
-def test_from_images_to_the_report(shared_folder, tmp_path):
+    monkeypatch.setattr(learners, "get_context", lambda _: SERVER)  # whose processes begin at once
+    monkeypatch.setattr(clock, "_ROUNDS", 1)
     study, few = tmp_path / "study", ["--epochs", 4, "--stored", 4, "--batch-size", 4]
-    few += ["--per-class", 4, "--tune", 5, "--teacher-weights", "none", "--clock-steps", 1]
+    few += ["--per-class", 4, "--tune", 4, "--teacher-weights", "none", "--clock-steps", 1]
     few += ["--lr", 2, "--size", 32, "--seeds", 1, "--jobs", 2, "--out", study]
     some = ["--table", "methods", "--table", "crops an image"]
-    done = run("run.py", shared_folder, *few, *some)
-    assert done.returncode == 0, done.stderr
+    done = invoked(run.main, shared_folder, *few, *some)
+    assert done.exit_code == 0, done.stderr
     trials = {f.parent.name: f.read_bytes() for f in (study / "runs").glob("*/trial.json")}
     assert len(trials) == 7 + 3  # m = 1 and m = 4, dealt, are in the first table too
     store = LabelStore.open(study / "full.zarr")
@@ -243,16 +246,16 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
         for other in (online, plain)
     ]
     assert apart[0] < 0.05 * apart[1], apart
-    again = run("run.py", shared_folder, *few, *some)
-    assert again.returncode == 0, again.stderr
+    again = invoked(run.main, shared_folder, *few, *some)
+    assert again.exit_code == 0, again.stderr
     assert {f.parent.name: f.read_bytes() for f in study.glob("runs/*/trial.json")} == trials
 
-    other = run("run.py", shared_folder, *few, "--map-size", 64, "--table", "schemes")
-    assert (other.returncode, other.stderr.count("error:")) == (2, 1)
+    other = invoked(run.main, shared_folder, *few, "--map-size", 64, "--table", "schemes")
+    assert (other.exit_code, other.stderr.count("error:")) == (2, 1)
     assert "was begun with map_size 96, not 64" in other.stderr
 
-    done = run("report.py", study, "--docs", tmp_path / "docs")
-    assert done.returncode == 0, done.stderr
+    done = invoked(report.main, study, "--docs", tmp_path / "docs")
+    assert done.exit_code == 0, done.stderr
     text = (tmp_path / "docs" / "results.md").read_text("utf-8")
     top1 = json.loads(next(v for k, v in trials.items() if "online" in k))["top1"]
     assert f"{100 * top1:.1f}"[:3] in text
@@ -265,14 +268,14 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
 
     plot.unlink()
     published = plot.with_name("study.json")
-    done = run("report.py", published, "--docs", tmp_path / "docs")
-    assert done.returncode == 0, done.stderr
+    done = invoked(report.main, published, "--docs", tmp_path / "docs")
+    assert done.exit_code == 0, done.stderr
     assert (tmp_path / "docs" / "results.md").read_text("utf-8") == text
     assert plot.exists()
 
     plot.with_name("study.toml").write_text('"crops an image" = """\nFour is\nenough.\n"""\n')
-    done = run("report.py", published, "--docs", tmp_path / "docs")
-    assert done.returncode == 0, done.stderr
+    done = invoked(report.main, published, "--docs", tmp_path / "docs")
+    assert done.exit_code == 0, done.stderr
     remarked = (tmp_path / "docs" / "results.md").read_text("utf-8")
     assert remarked.replace("Four is enough.\n", "", 1).split() == text.split()
     assert remarked.index("Four is enough.") > remarked.index("## Crops an image")
@@ -280,11 +283,11 @@ def test_from_images_to_the_report(shared_folder, tmp_path):
     again, older = published.with_name("again.json"), json.loads(published.read_text("utf-8"))
     del older["about"]["kl"]
     again.write_text(json.dumps(older))
-    done = run("report.py", published, again, "--docs", tmp_path / "docs")
-    assert done.returncode == 0, done.stderr
+    done = invoked(report.main, published, again, "--docs", tmp_path / "docs")
+    assert done.exit_code == 0, done.stderr
     both = (tmp_path / "docs" / "results.md").read_text("utf-8")
     for table in both.split("\n## ")[1:]:
         assert table.count("**study: 4 images a class") == table.count("**again: 4 images") == 1
-    done = run("report.py", published, study, "--docs", tmp_path / "docs")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    done = invoked(report.main, published, study, "--docs", tmp_path / "docs")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "two of these studies have one name (study, study)" in done.stderr

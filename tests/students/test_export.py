@@ -15,7 +15,7 @@ def run(shared_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     return train_student(
         TrainConfig.from_recipe(
-            "fkd", store=shared_store.path, out=out, student="shufflenet_v2_x0_5", epochs=4,
+            "fkd", store=shared_store.path, out=out, student="resnet18", epochs=4,
             crops_per_image=2, scheme=Scheme("topk", 3), batch_size=12, device="cpu", ema=0.5,
             mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4),
         )
@@ -35,7 +35,7 @@ def views():
 def test_a_plain_state_dict_is_torchvisions_own(run, views):
     exported = export_student(run)
     assert exported.path == run / "student.pth"
-    model = torchvision.models.shufflenet_v2_x0_5(num_classes=3)
+    model = torchvision.models.resnet18(num_classes=3)
     model.load_state_dict(torch.load(exported.path, weights_only=True))
     with torch.inference_mode():
         expected = load_student(run / "best.pt")[1](normalised(views))
