@@ -54,7 +54,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def config(setting: Setting, run: Path, **more: Any) -> TrainConfig:
     """Return a short run of a small student on the pictures; `steps` of 20 views."""
     store = labelled(setting)
-    steps = more.pop("steps", 6 if setting.tiny else 30)
+    steps = more.pop("steps", 3 if setting.tiny else 30)
     shutil.rmtree(run, ignore_errors=True)
     settings = {
         "store": store.path, "images": setting.pictures(), "out": run, "student": SMALL_STUDENT,
@@ -95,10 +95,10 @@ def _settings(setting: Setting, options: Mapping[str, dict[str, Any]]) -> Iterat
 def losses_of_the_cpu(setting: Setting) -> Iterator[Finding]:
     """Compare the losses of resnet18 in float32, without TF32, with those of the same run on the CPU."""
     torch.backends.cudnn.allow_tf32 = False
-    seen = {}
+    student, seen = SMALL_STUDENT if setting.tiny else "resnet18", {}
     for device in ("cpu", setting.device_name):
         more = {
-            "student": "resnet18",
+            "student": student,
             "lr": 0.1,
             "device": device,
             "steps": 3 if setting.tiny else 10,
@@ -112,7 +112,7 @@ def losses_of_the_cpu(setting: Setting) -> Iterator[Finding]:
     here, there = seen["cpu"], seen[setting.device_name]
     worst = float(((there - here) / here).abs().max())
     yield Finding(
-        "resnet18",
+        student,
         {"steps": len(here), "largest relative difference": f"{worst:.1e}"},
         worst < 1e-2,
     )
@@ -208,8 +208,9 @@ def places_that_wait(setting: Setting) -> Iterator[Finding]:
         "train, all options": lambda n: _train(setting, n, **ALL_OPTIONS),
         "train, fp16": lambda n: _train(setting, n, amp="fp16"),
     }
+    sizes = (2, 3) if setting.tiny else (4, 12)
     for name, task in tasks.items():
-        (batches, few), (more_batches, many) = (_waits(setting, task, n) for n in (4, 12))
+        (batches, few), (more_batches, many) = (_waits(setting, task, n) for n in sizes)
         grown = many - few
         often = {place: n for place, n in grown.items() if n >= 0.5 * (more_batches - batches)}
         figures = {

@@ -42,7 +42,7 @@ def students(setting: Setting) -> Iterator[Finding]:
         return
     folder = setting.images or setting.pictures()
     given = setting.teacher or TeacherChoice("resnet18", "none")
-    size, crops, batch, epochs = (32, 4, 8, 4) if setting.tiny else (128, 50, 128, 50)
+    size, crops, batch, epochs = (32, 4, 8, 1) if setting.tiny else (128, 50, 128, 50)
     choice = prepare(
         replace(given, size=size), folder, setting.folder / "teacher", 0 if setting.tiny else 4,
     )  # fmt: skip

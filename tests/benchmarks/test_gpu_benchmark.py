@@ -1,7 +1,6 @@
 """`scripts/gpu` is ready for the hour when a GPU is there: its rehearsal runs every check on the CPU."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -51,7 +50,7 @@ def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
     assert len(files) == 100
 
 
-def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path):
+def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkeypatch):
     """One check sleeps for ever, one ends its process, one fails, and one comes after them."""
     (tmp_path / "script.py").write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT / 'benchmarks')!r}]\n"
@@ -64,22 +63,25 @@ def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path):
         "def fail(setting):\n    yield Finding('one')\n    raise ValueError('no luck')\n"
         "def pass_(setting):\n    yield Finding('passed', {'n': 1}, True)\n"
         "checks = [Check('right', f.__name__, -14, f) for f in (hang, die, fail, pass_)]\n"
-        "if sys.argv[1] == '--checks':\n"
+        "if sys.argv[1:2] == ['--checks']:\n"
         "    runner.run_checks(checks, Path(sys.argv[2]), Path(sys.argv[3]))\n"
-        "else:\n"
-        "    setting = Setting(Path(sys.argv[1]), 'cpu', False, time.time() + 200)\n"
-        "    for check, outcome in runner.carried_out(Path(__file__), checks, range(4), setting):\n"
-        "        print(check.what, [row['what'] for row in outcome[0]], outcome[2] or 'fine', sep='|')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "script.py", "."], cwd=tmp_path, text=True, check=True,
-        capture_output=True, env=os.environ | fkd_environment(),
-    )  # fmt: skip
-    lines = [line.split("|") for line in done.stdout.splitlines()]
-    assert [line[:2] for line in lines] == [
-        ["hang", "['begun']"], ["die", "['alive']"], ["fail", "['one']"], ["pass_", "['passed']"]
-    ]  # fmt: skip
-    assert "took too long" in lines[0][2]
-    assert "ended by itself" in lines[1][2]
-    assert lines[2][2] == "ValueError: no luck"
-    assert lines[3][2] == "fine"
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from gpu_phases.findings import Setting
+    from gpu_phases.runner import carried_out
+    from script import checks
+
+    setting = Setting(tmp_path, "cpu", False, time.time() + 200)
+    outcomes = {
+        check.what: ([row["what"] for row in rows], trouble)
+        for check, (rows, _, trouble) in carried_out(
+            tmp_path / "script.py", checks, range(4), setting
+        )
+    }
+    found, troubles = ({name: said[n] for name, said in outcomes.items()} for n in (0, 1))
+    assert found == {"hang": ["begun"], "die": ["alive"], "fail": ["one"], "pass_": ["passed"]}
+    assert "took too long" in troubles["hang"]
+    assert "ended by itself" in troubles["die"]
+    assert troubles["fail"] == "ValueError: no luck"
+    assert troubles["pass_"] == ""
