@@ -4,7 +4,7 @@ matplotlib is an extra, so it is loaded by the functions.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from fkd.errors import ConfigError
@@ -21,22 +21,31 @@ INK, GREY, PALE = "#222222", "#6B6B6B", "#E4E7EB"
 def figure_style() -> Iterator[None]:
     """Draw and save by the style sheet alone, whatever the user's own matplotlibrc says.
 
-    Serves as a decorator too: `@figure_style()`. Raises `ConfigError` where matplotlib is missing.
+    Serves as a decorator too: `@figure_style()`. Meanwhile the settings of matplotlib are those of the
+    sheet for the whole process. Raises `ConfigError` where matplotlib, or the sheet, is missing.
     """
     try:
         import matplotlib as mpl
         import matplotlib.style
     except ImportError as error:
         raise ConfigError("figures need matplotlib: `pip install matplotlib`") from error
-    with mpl.style.context("fkd.figures", after_reset=True):
+    style = mpl.style.context("fkd.figures", after_reset=True)
+    with ExitStack() as in_style:
+        try:
+            in_style.enter_context(style)
+        except OSError as error:  # before 3.7 matplotlib knows no style sheets of packages
+            raise ConfigError(
+                "figures need matplotlib 3.9 or newer: `pip install -U matplotlib`"
+            ) from error
         mpl.rcParams["font.family"] = installed_faces()
         yield
 
 
 def installed_faces() -> list[str]:
-    """Return the style sheet's faces that this machine has: a letter is of the first that has it.
+    """Return those fonts of the style sheet that are installed; call it inside `figure_style`.
 
-    matplotlib would warn of the others at each text. Call it inside `figure_style`.
+    Each letter is drawn in the first of them that has it. For a font that is not installed matplotlib
+    would warn at every text.
     """
     import matplotlib as mpl
     from matplotlib.font_manager import fontManager

@@ -14,7 +14,7 @@ RENDERS: tuple[Render, ...] = ("auto", "cpu", "device")
 
 @dataclass(frozen=True)
 class ViewFormat:
-    """The pixels of a view: `size` is the side of the square, in pixels; how it is resampled to that."""
+    """The side of a square view, in pixels, and the interpolation by which a crop is resized to it."""
 
     size: int
     interpolation: Interpolation

@@ -95,7 +95,7 @@ class KeptLabels:
         return None
 
     def disordered(self, kept: Mapping[str, StoredArray]) -> NDArray[np.bool_]:
-        """Return bool [n, m]: which labels are such that no labeller writes them.
+        """Return which labels no labeller can have written, bool [n, m].
 
         Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.
         Such labels can be read; `fkd check` reports them.

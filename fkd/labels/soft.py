@@ -91,7 +91,7 @@ def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
 
 
 def faulty_rows(probs: Tensor) -> Tensor:
-    """Return bool [B]: which crops have no distribution, but values not finite, < 0 or of another sum."""
+    """Return which rows are no distribution, bool [B]: a value is < 0 or no number, or the sum not 1."""
     return ~((probs.sum(dim=1) - 1).abs() <= _SUM_TOLERANCE) | (probs < 0).any(dim=1)
 
 

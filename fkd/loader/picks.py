@@ -102,7 +102,7 @@ class Picks:
     def _pass_of(self, schedule: Schedule, view: int) -> int:
         """Return the pass that holds a view: the last one that begins at or before it."""
         m, period = schedule.crops_per_image, len(self._before) - 1
-        cycles = view // int(self._before[-1]) + 1  # so many have more than `view` views
+        cycles = view // int(self._before[-1]) + 1  # cycles that hold more than `view` views
         passes = range(cycles * period // m + 1)
         return bisect_right(passes, view, key=lambda index: self.views_before(index * m)) - 1
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,14 +16,15 @@ def count_outputs(
 ) -> int:
     """Run a model on views, f32 [B, 3, S, S], and return C of its logits [B, C].
 
-    With `learns` the logits must have a gradient too. `what` names the model and `remedy` says what to
-    do in the `ModelError` that is raised where the model fails or returns anything else.
+    With `learns` the logits must have a gradient too. Raises `ModelError` where the model fails or
+    returns anything else; its message names the model as `what` and ends with `remedy`.
     """
     num_views, size = len(views), views.shape[-1]
     try:
-        with torch.inference_mode(not learns):
+        # The mode of training is left as it is: a model may have turned gradients off for good.
+        with nullcontext() if learns else torch.inference_mode():
             logits = model(views)
-    except Exception as error:  # a user's model raises whatever it likes
+    except (Exception, SystemExit) as error:  # a user's model raises whatever it likes
         raise ModelError(
             f"{what} cannot take {num_views} views of {size} px ({type(error).__name__}: "
             f"{first_line(error)}); {remedy}"

@@ -172,7 +172,7 @@ def _kept_picture(kept: KeptMass) -> Picture:
 
 @figure_style()
 def size_picture(parts: dict[str, float], num_crops: int) -> Picture:
-    """Draw the bytes of a crop by part, as one bar; `parts` is from `fkd.store.bytes_per_crop`."""
+    """Draw the bytes of a crop by part, as one bar; `parts` is from `fkd.statistics.bytes_per_crop`."""
     total = parts["total"]
     sizes = [(name, size) for name, size in parts.items() if name != "total" and size > 0]
     figure = new_figure(PAGE, 0.7)

@@ -59,7 +59,7 @@ class Piece:
 
 
 def reached(store: LabelStore) -> NDArray[np.bool_]:
-    """Return bool [N]: of which images the block is labelled, so of a finished store all."""
+    """Return whether the block of each image is labelled, bool [N]; in a finished store all are."""
     sealed = np.ones(store.spec.num_images, np.bool_)
     for number in store.pending_blocks():
         block = store.spec.block_range(number)

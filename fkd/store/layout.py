@@ -61,7 +61,7 @@ class ArrayLayout:
 
 
 def plan_layout(spec: StoreSpec, block_images: int | None = None) -> StoreSpec:
-    """Return a spec with its block and chunk sizes, chosen unless `block_images` gives the first.
+    """Return the spec with its block and chunk sizes set; without `block_images` that size is chosen too.
 
     A block has 4096 images, fewer where the data set is small (so that a stop loses little) or
     the labels are dense (so that a block fits in memory). Raises `ConfigError` where the blocks asked

@@ -50,9 +50,9 @@ class LabelStore:
         self._reader.require_seals()
 
     def __repr__(self) -> str:
-        spec = self.spec
+        spec, name = self.spec, type(self).__name__
         return (
-            f"LabelStore({str(self.path)!r}: {spec.num_images:,} images × {spec.num_crops} crops, "
+            f"{name}({str(self.path)!r}: {spec.num_images:,} images × {spec.num_crops} crops, "
             f"{spec.scheme}, {spec.num_classes:,} classes)"
         )
 

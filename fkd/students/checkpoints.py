@@ -94,7 +94,7 @@ def _write_aside(path: Path, checkpoint: Checkpoint) -> Path:
 def save_last(folder: Path, checkpoint: Checkpoint, *, same_step: bool = False) -> None:
     """Write last.pt, and keep the last.pt before it as previous.pt: a disk may lie about what it wrote.
 
-    With `same_step` last.pt is of this step already; previous.pt then stays, as one of an earlier step.
+    With `same_step`, last.pt holds this step already: it is replaced, and previous.pt stays.
     """
     last = folder / LAST
     aside = _write_aside(last, checkpoint)

@@ -15,7 +15,7 @@ _NUM_CLASSES = 1000
 
 
 def read_real(path: Path, images: ImageList, num_classes: int) -> NDArray[np.int64]:
-    """Return the classes that count as right for validation images, int64 [N, A], -1 where none is left.
+    """Return the classes that count as right for validation images, int64 [N, A], filled up with -1.
 
     `path` is the published real.json: a list of class ids for each image, in the order of the image
     numbers. Raises `ImagesError` for other files, other images and students of other classes.

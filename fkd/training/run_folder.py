@@ -63,8 +63,8 @@ def _choose(config: TrainConfig) -> Path:
         return config.out
     student = config.student.replace(":", "-").replace("/", "-")
     stem = f"{student}-{config.scheme}-m{config.crops_per_image}-"
-    endings = [path.name.removeprefix(stem) for path in Path("runs").glob("*")]
-    numbers = [int(ending) for ending in endings if ending.isdecimal()]
+    names = [path.name for path in Path("runs").glob("*") if path.name.startswith(stem)]
+    numbers = [int(name[len(stem) :]) for name in names if name[len(stem) :].isdecimal()]
     number = max(numbers) if config.resume and numbers else max(numbers, default=0) + 1
     return Path("runs") / f"{stem}{number}"
 

@@ -27,6 +27,14 @@ def leaves(classes): raise SystemExit(3)
 class Frozen(Tiny):
     def forward(self, x): return super().forward(x).detach()
 def frozen(classes): return Frozen(classes)
+class Off(Tiny):
+    def forward(self, x):
+        torch.set_grad_enabled(False)
+        return super().forward(x)
+def off(classes): return Off(classes)
+class Quits(Tiny):
+    def forward(self, x): raise SystemExit(4)
+def quits(classes): return Quits(classes)
 class First(Tiny):
     def forward(self, x): return super().forward(x)[:1]
 def first(classes): return First(classes)
@@ -88,12 +96,14 @@ def test_a_student_of_timm(shared_store, tmp_path):
         ("leaves", "own_students:leaves: SystemExit: 3; .* a function of the number of classes"),
         ("missing", r"module own_students \(.*own_students.py\) has no 'missing'"),
         ("frozen", "has nothing to learn: its logits need no gradient"),
+        ("off", "has nothing to learn: its logits need no gradient"),
+        ("quits", "cannot take 12 views of 32 px .SystemExit: 4.; mend its function"),
         ("first", "returns 1 rows for 12 views"),
         ("two", "cannot take 12 views of 32 px .TypeError: .* mend its function"),
     ],
 )
 def test_functions_that_make_none(shared_store, tmp_path, name, words):
-    with pytest.raises(FkdError, match=words):
+    with torch.enable_grad(), pytest.raises(FkdError, match=words):
         train(shared_store, tmp_path / "run", student=f"own_students:{name}")
     assert not (tmp_path / "run").exists()
 

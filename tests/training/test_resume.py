@@ -267,5 +267,6 @@ def test_resume_without_a_folder_takes_the_newest_run(shared_store, tmp_path, mo
     assert [first.name[-2:], second.name[-2:]] == ["-1", "-2"]
     assert train_student(config(shared_store, None, resume=True, **short)) == second
     shutil.rmtree(first)
+    (tmp_path / "runs" / "7").mkdir()  # of somebody else
     assert train_student(config(shared_store, None, resume=True, **short)) == second
     assert train_student(config(shared_store, None, **short)).name[-2:] == "-3"
