@@ -58,7 +58,7 @@ _SECTIONS = {
     "--recipe",
     type=_choice(tuple(RECIPES)),
     default="fkd",
-    help="Settings of the field, see docs/recipes.md; the options below come before them.",
+    help="Settings of the field, see docs/recipes.md; options that are given override them.",
 )
 @_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
 @click.option("--init", help="Weights to begin with: default (the library's) or a state-dict file.")

@@ -39,7 +39,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         text = (run / METRICS).read_text("utf-8", errors="replace")
     except OSError as error:
         raise ConfigError(
-            f"{run} is no run folder: it has no {METRICS}; `fkd train` makes them"
+            f"{run} is no run folder: it has no {METRICS}; name a folder that `fkd train` made"
         ) from error
     lines = []
     for line in text.splitlines():
