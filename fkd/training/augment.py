@@ -56,17 +56,17 @@ def _luma(device: torch.device) -> Tensor:
     return torch.tensor(_LUMA, device=device).view(3, 1, 1)
 
 
-def mix(pixels: Tensor, how: Augment, rng: np.random.Generator) -> tuple[Tensor, Mix | None]:
+def mix(pixels: Tensor, augment: Augment, rng: np.random.Generator) -> tuple[Tensor, Mix | None]:
     """Mix views [B, 3, S, S] with each other by mixup or cutmix, whichever is on; with both, by either.
 
     One share for the batch is drawn from Beta(alpha, alpha) (Zhang et al. 2018, Yun et al. 2019).
     """
-    on = [kind for kind in ("mixup", "cutmix") if getattr(how, kind) > 0]
+    on = [kind for kind in ("mixup", "cutmix") if getattr(augment, kind) > 0]
     if not on:
         return pixels, None
     kind = on[rng.integers(len(on))]
     partner = upload(torch.from_numpy(rng.permutation(len(pixels))), pixels.device)
-    share = float(rng.beta(getattr(how, kind), getattr(how, kind)))
+    share = float(rng.beta(getattr(augment, kind), getattr(augment, kind)))
     if kind == "mixup":
         return torch.lerp(pixels[partner], pixels, share), Mix(partner, share)
     top, left, height, width = _hole(1 - share, pixels.shape[-1], rng)

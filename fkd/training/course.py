@@ -35,8 +35,10 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     store = open_store(config)
     images = find_images(store, config.images)
     schedule = plan_steps(config, store, group.num_ranks)
-    how = Preprocessing(store.spec.size, config.mean, config.std, store.spec.interpolation)
-    card = StudentCard(config.student, store.class_names(), how)
+    preprocessing = Preprocessing(
+        store.spec.size, config.mean, config.std, store.spec.interpolation
+    )
+    card = StudentCard(config.student, store.class_names(), preprocessing)
     val = find_val(config, images, store)
     picks = group.once(lambda: select_crops(config.selection, store))
     return Course(config, store, images, val, schedule, picks, card, group)

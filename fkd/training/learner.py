@@ -83,12 +83,14 @@ class Learner:
         self, batch: StudentBatch, rows: slice, hard_weight: float, rng: np.random.Generator
     ) -> Tensor:
         """Return the loss of some of a batch's views, f32 [b]."""
-        config, how = self._config, self._card.preprocessing
+        config, preprocessing = self._config, self._card.preprocessing
         views, targets = batch.views[rows], batch.targets[rows]
         labels = self.labels(batch, rows, targets)
         if config.augment.color_jitter:
             views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
-        pixels, mixed = mix(normalize(views, how.mean, how.std), config.augment, rng)
+        pixels, mixed = mix(
+            normalize(views, preprocessing.mean, preprocessing.std), config.augment, rng
+        )
         with autocast(self.device, config.engine.amp):
             logits = self._model(pixels.contiguous(memory_format=torch.channels_last))
         losses = distillation_loss(logits, labels, targets, config.objective, hard_weight)

@@ -30,26 +30,26 @@ def learning_rate(
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def build_optimizer(how: Optim, student: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(settings: Optim, student: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer; the learning rate is set at every step.
 
     On CUDA it is a fused one: a few kernels a step, and with fp16 no wait for what the scaler found.
     """
     parameters = [p for p in student.parameters() if p.requires_grad]
     fused = _fused(parameters)
-    flat = [p for p in parameters if p.dim() < 2 and not how.decay_norms]
-    decayed = [p for p in parameters if p.dim() >= 2 or how.decay_norms]
-    groups = [{"params": decayed, "weight_decay": how.weight_decay}]
+    flat = [p for p in parameters if p.dim() < 2 and not settings.decay_norms]
+    decayed = [p for p in parameters if p.dim() >= 2 or settings.decay_norms]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}]
     groups += [{"params": flat, "weight_decay": 0.0}] if flat else []
-    if how.optimizer == "sgd":
-        sgd = torch.optim.SGD(groups, lr=0.0, momentum=how.momentum, fused=fused)
-        if fused and how.momentum:
+    if settings.optimizer == "sgd":
+        sgd = torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=fused)
+        if fused and settings.momentum:
             # The fused kernel leaves them as memory was where fp16's first gradients are not finite.
             for parameter in parameters:
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
-    kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=0.0, betas=(how.momentum, 0.999), fused=fused)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=0.0, betas=(settings.momentum, 0.999), fused=fused)
 
 
 def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
