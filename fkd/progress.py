@@ -1,17 +1,27 @@
-"""Progress of long work, on stderr: a bar with rate and ETA."""
+"""What long work says on stderr: a bar in a terminal, whole and sparse lines in a log file, and notes."""
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
+from fkd.amounts import as_duration, as_rate, plural
+
 T = TypeVar("T")
+
+_REDRAWN = 0.5  # seconds between two states of a bar
+# A log file gets a line every half minute. From an hour on it gets one whenever a hundredth more time
+# has passed, and one every ten minutes at least.
+_LOGGED, _SHARE_LOGGED, _LOGGED_AT_LEAST = 30.0, 0.01, 600.0
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {count} [{elapsed}<{remaining}, {speed}{postfix}]"
 
 
 def progress(items: Iterable[T], what: str, *, unit: str, delay: float = 0) -> Iterable[T]:
     """Return `items` in a progress bar, which appears after `delay` seconds."""
-    bar: Iterable[T] = tqdm(items, delay=delay, **_appearance(what, unit))
+    bar: Iterable[T] = _kind()(items, delay=delay, **_appearance(what, unit))
     return bar
 
 
@@ -30,33 +40,107 @@ def progress_bar(
     `initial` is the work that an earlier run has done. The bar appears after `delay` seconds. A bar that
     is `nested` in another one vanishes at its end, and is left out of a log file.
     """
-    return tqdm(
+    return _kind()(
         total=total,
         initial=initial,
         delay=delay,
-        disable=disable or (nested and not sys.stderr.isatty()),
+        disable=disable or (nested and not in_terminal()),
         leave=not nested,
         **_appearance(what, unit),
     )
 
 
+def in_terminal() -> bool:
+    """Say whether a person watches stderr, not a log file."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _kind() -> "type[tqdm[Any]]":
+    return _Bar if in_terminal() else _Lines
+
+
 def _appearance(what: str, unit: str) -> dict[str, Any]:
-    """Return what all bars share: they are redrawn twice a second, in a log file every half minute."""
-    interval = 0.5 if sys.stderr.isatty() else 30.0
     return {
         "desc": what,
         "unit": unit,
-        "mininterval": interval,
-        "maxinterval": interval,
+        "mininterval": _REDRAWN if in_terminal() else _LOGGED,
+        "miniters": 0,  # look at the clock at every update: steps may be as long as an interval
         "dynamic_ncols": True,
         "smoothing": 0.1,
-        "unit_scale": unit in ("view", "crop"),
+        "bar_format": _BAR,
     }
+
+
+class _Bar(tqdm):  # type: ignore[misc]  # tqdm ships no types
+    """A bar in a terminal, with numbers as all messages have them."""
+
+    @property
+    def format_dict(self) -> Any:
+        state = super().format_dict
+        done = max(self.n - self.initial, 0)
+        rate = state["rate"] or (done / state["elapsed"] if state["elapsed"] else 0.0)
+        total = "" if self.total is None else f"/{self.total:,.0f}"
+        state["count"] = f"{self.n:,.0f}{total} {plural(self.unit)}"
+        state["speed"] = as_rate(rate, self.unit) if rate else "…"
+        return state
+
+
+class _Lines(_Bar):
+    """The same for a log file: a whole line now and then, and one at the end."""
+
+    disable: bool
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Write a line, once there is something to tell."""
+        if self.n > self.initial:
+            state = self.format_dict
+            spent = state["elapsed"]
+            self.mininterval = min(max(_LOGGED, _SHARE_LOGGED * spent), _LOGGED_AT_LEAST)
+            share = f" ({self.n / self.total:.0%})" if self.total else ""
+            rate = (self.n - self.initial) / spent if spent else 0.0
+            left = (self.total - self.n) / rate if self.total and rate else 0.0
+            time = f"{as_duration(left)} left" if left else as_duration(spent)
+            beside = f", {self.postfix}" if self.postfix else ""
+            print(
+                f"{self.desc}: {state['count']}{share}, {state['speed']}, {time}{beside}",
+                file=self.fp,
+                flush=True,
+            )
+        return True
+
+    def clear(self, *args: Any, **kwargs: Any) -> None:
+        """Leave a log file as it is."""
+
+    def close(self) -> None:
+        """Write the last line."""
+        if self.disable:
+            return
+        shown = self.last_print_t > self.start_t or self.delay <= 0
+        if self.leave and shown and self.n != self.last_print_n:
+            self.display()
+        self.disable = True
+        self._decr_instances(self)
 
 
 def note(message: str) -> None:
     """Say something on stderr, above the bar if there is one."""
-    tqdm.write(printable(message), file=sys.stderr)
+    if in_terminal():
+        tqdm.write(printable(message), file=sys.stderr)
+    elif sys.stderr is not None:
+        sys.stderr.write(printable(message) + "\n")
+        sys.stderr.flush()
+
+
+def note_lines(lines: Sequence[tuple[str, str]]) -> None:
+    """Say several things on stderr, each with its name in a column of its own.
+
+    Of the processes that torchrun started, the first says it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, text in lines:
+        note(f"{name:<{width}}  {text}")
 
 
 def printable(text: str) -> str:
