@@ -14,7 +14,7 @@ from fkd.images import ImageList
 from fkd.labels import SoftLabels, divergence, quantize
 from fkd.progress import progress_bar
 from fkd.store import InspectedStore, LabelledImages, LabelStore
-from fkd.teachers import Ensemble, load_teachers
+from fkd.teachers import Ensemble, load_teachers, not_logits
 from fkd.views import RenderPool, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
@@ -45,7 +45,7 @@ class Agreement:
     however little the scheme keeps. `agrees` bool [n] says whether both have the same top-1. `views`
     int64 [n, 2] are (image index, crop). `has_values` is false where the scheme keeps no
     probabilities, so that `kl` says nothing. `other_weights` says that these are not the weights that
-    labelled.
+    labelled. `faults` name teachers whose outputs are no logits.
     """
 
     kl: NDArray[np.float32]
@@ -53,10 +53,13 @@ class Agreement:
     views: NDArray[np.int64]
     has_values: bool
     other_weights: bool
+    faults: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the difference is no larger than other kernels and precisions make it."""
+        """Whether the teacher gives logits, and labels differ no more than other kernels make them."""
+        if self.faults:
+            return False
         agrees = float(self.agrees.mean()) >= _LEAST_AGREEMENT
         close = float(self.kl.mean()) <= _MEAN_KL and float(self.kl.max()) <= _WORST_KL
         return agrees and (close or not self.has_values)
@@ -72,7 +75,7 @@ class Agreement:
             )
         if self.other_weights:
             text += "; these are not the weights that labelled"
-        return text
+        return "; ".join([text, *self.faults])
 
 
 def ask_again(
@@ -99,12 +102,15 @@ def ask_again(
         return None
     kl: list[Tensor] = []
     agrees: list[Tensor] = []
+    faults: list[str] = []
     with (
         RenderPool(workers, teachers.device) as pool,
         progress_bar("ask the teacher", unit="view", total=total) as bar,
     ):
-        for batch in picked:
+        for number, batch in enumerate(picked):
             views = _render(pool, files, batch, teachers)
+            if number == 0:
+                faults = _no_logits(teachers, views, len(batch.crops))
             probs = teachers.probs(views, len(batch.crops), spec.temperature)
             asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
             today, then = (spec.labels.restore(kept) for kept in (asked, batch.kept))
@@ -118,7 +124,14 @@ def ask_again(
         np.concatenate([np.stack([batch.images, batch.crops], axis=1) for batch in picked]),
         spec.labels.keeps_values,
         other_weights,
+        tuple(faults),
     )
+
+
+def _no_logits(teachers: Ensemble, views: Sequence[Tensor], count: int) -> list[str]:
+    """Name the teachers whose outputs are probabilities: a store made with them agrees, and is wrong."""
+    judged = [(t.name, not_logits(t.outputs(seen, count))) for t, seen in teachers.each(views)]
+    return [f"teacher {name} {fault}" for name, fault in judged if fault is not None]
 
 
 def load_recorded(

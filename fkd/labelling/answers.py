@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from fkd.config import LabelConfig
-from fkd.errors import SoftLabelError
+from fkd.errors import ModelError, SoftLabelError
 from fkd.images import ImageList
 from fkd.labelling.batches import TeacherBatch
 from fkd.labels import Quantized, faulty_rows, quantize
@@ -20,51 +18,64 @@ def answers(
     """Yield batches with their labels on the CPU, read once a GPU has the next batch."""
     waiting: _Asked | None = None
     for batch in batches:
-        asked = _ask(teachers, batch, config)
+        asked = _ask(teachers, batch, config, images)
         if waiting is not None:
-            yield waiting.batch, _answer(waiting, config, images)
+            yield waiting.batch, _answer(waiting, teachers, config, images)
         waiting = asked
     if waiting is not None:
-        yield waiting.batch, _answer(waiting, config, images)
+        yield waiting.batch, _answer(waiting, teachers, config, images)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A batch that the teachers have, and its labels on their way; both None where it has no views."""
+    """A batch that the teachers have, and its labels on their way, None where it has no views."""
 
     batch: TeacherBatch
-    probs: torch.Tensor | None = None
     coming: Download | None = None
 
 
-def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig) -> _Asked:
+def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: ImageList) -> _Asked:
     """Give a batch to the teachers, without waiting for a GPU."""
     if not batch.num_views:
         return _Asked(batch)
-    probs = teachers.probs(batch.views, batch.num_views, config.temperature)
-    coming = Download(faulty=faulty_rows(probs), **quantize(probs, config.scheme))
-    return _Asked(batch, probs, coming)
+    try:
+        probs = teachers.probs(batch.views, batch.num_views, config.temperature)
+    except ModelError as error:
+        first = _view(0, batch, images)
+        raise ModelError(f"{error} (in the batch that begins with {first})") from error
+    return _Asked(batch, Download(faulty=faulty_rows(probs), **quantize(probs, config.scheme)))
 
 
-def _answer(asked: _Asked, config: LabelConfig, images: ImageList) -> Quantized:
+def _answer(asked: _Asked, teachers: Ensemble, config: LabelConfig, images: ImageList) -> Quantized:
     """Wait for a batch's quantized labels; refuse probabilities that are no distribution."""
-    if asked.probs is None or asked.coming is None:
+    if asked.coming is None:
         return {}
     kept = asked.coming.wait()
     faulty = kept.pop("faulty")
     if faulty.any():
-        row = int(faulty.int().argmax())
-        probs = asked.probs[row]
-        names = ", ".join(t.name for t in config.teachers)
-        raise SoftLabelError(
-            f"teacher {names}, {_culprit(row, asked.batch, images)}: its probabilities lie in "
-            f"[{float(probs.min()):g}, {float(probs.max()):g}] and sum to {float(probs.sum()):g}; "
-            "check --teacher-weights, --mean, --std, --amp and --temperature"
-        )
+        raise _no_distribution(int(faulty.int().argmax()), asked.batch, teachers, config, images)
     return kept
 
 
-def _culprit(row: int, batch: TeacherBatch, images: ImageList) -> str:
+def _no_distribution(
+    row: int, batch: TeacherBatch, teachers: Ensemble, config: LabelConfig, images: ImageList
+) -> SoftLabelError:
+    """Ask each teacher again, and name the first one whose probabilities in a row are faulty."""
+    rows = [
+        teacher.probs(seen, batch.num_views, config.temperature)[row]
+        for teacher, seen in teachers.each(batch.views)
+    ]
+    culprit = next((n for n, probs in enumerate(rows) if faulty_rows(probs[None]).any()), 0)
+    probs, teacher = rows[culprit], teachers.teachers[culprit]
+    which = f"{culprit + 1} of {len(rows)}, " if len(rows) > 1 else ""
+    return SoftLabelError(
+        f"teacher {which}{teacher.name}, {_view(row, batch, images)}: its probabilities lie in "
+        f"[{float(probs.min()):g}, {float(probs.max()):g}] and sum to {float(probs.sum()):g}; "
+        "check --teacher-weights, --mean, --std, --amp and --temperature"
+    )
+
+
+def _view(row: int, batch: TeacherBatch, images: ImageList) -> str:
     """Name the view in a row of a batch."""
     strip = next(s for s in batch.strips if s.first_row <= row < s.first_row + s.count)
     crop = strip.first_crop + row - strip.first_row

@@ -1,7 +1,7 @@
 """Look before you leap: does the teacher know the images that it is about to label?
 
 A wrong normalisation, a wrong order of classes or a wrong file still gives labels, and a GPU-week later
-a useless store. A few centre crops tell at once.
+a useless store. So do probabilities in the place of logits. A few centre crops tell at once.
 """
 
 import math
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fkd.amounts import as_count
 from fkd.config import LabelConfig, Preprocessing, as_typed
+from fkd.errors import ModelError
 from fkd.images import ImageList
 from fkd.progress import note
-from fkd.teachers import Ensemble, Teacher
+from fkd.teachers import Ensemble, Teacher, not_logits, suspicion
 from fkd.views import RenderPool, evaluation_batches
 
 # Images that are looked at: a hundredth of the run's views, within these bounds.
@@ -23,13 +25,19 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class SampleAccuracy:
-    """How many of `count` centre crops a teacher assigns to their folder's class."""
+    """How many of `count` centre crops a teacher assigns to their folder's class.
+
+    `made_for` is the size in pixels that its weights were made for, None where that is not known. `odd`
+    says what is suspicious about its outputs, if anything is.
+    """
 
     teacher: str
     hits: int
     count: int
     num_classes: int
     preprocessing: Preprocessing
+    made_for: int | None = None
+    odd: str | None = None
 
     @property
     def top1(self) -> float:
@@ -38,50 +46,95 @@ class SampleAccuracy:
 
     @property
     def near_chance(self) -> bool:
-        """Whether guessing would do as well, within three standard deviations."""
+        """Whether guessing would do as well, within three standard deviations.
+
+        Where all is right it is not said: of very few images, guessing may find them all.
+        """
         chance = 1 / self.num_classes
-        return self.top1 <= chance + 3 * math.sqrt(chance * (1 - chance) / max(1, self.count))
+        spread = 3 * math.sqrt(chance * (1 - chance) / max(1, self.count))
+        return self.hits < self.count and self.top1 <= chance + spread
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may be wrong with the teacher's labels, and what to do."""
+        name, size = f"teacher {self.teacher}", self.preprocessing.size
+        found = []
+        if not self.count:
+            found.append(f"{name}: no image that was looked at can be decoded")
+        if self.num_classes == 1:
+            found.append(f"{name}: the folder has one class, so that all labels are the same")
+        if self.near_chance:
+            found.append(
+                f"{name} is no better than guessing among {self.num_classes} classes; "
+                "check --teacher-weights, --teacher-classes, --mean, --std and --size"
+            )
+        if self.made_for is not None and size < self.made_for:
+            found.append(
+                f"{name} sees {size} px, and its weights were made for {self.made_for} px; leave --size "
+                "out, or compare the top-1 of both by --dry-run"
+            )
+        if self.odd is not None:
+            found.append(f"{name} {self.odd}")
+        return found
 
     def __str__(self) -> str:
         mean, std = as_typed(self.preprocessing.mean), as_typed(self.preprocessing.std)
-        text = (
-            f"{self.teacher}: top-1 {self.top1:.1%} on {self.count} centre crops of "
-            f"{self.preprocessing.size} px, {self.preprocessing.interpolation}, mean {mean}, std {std}"
-        )
-        if not self.near_chance:
-            return text
         return (
-            f"warning: {text}: no better than guessing among {self.num_classes} classes; "
-            "check --teacher-weights, --teacher-classes, --mean, --std and --size"
+            f"{self.teacher}: top-1 {self.top1:.1%} on {as_count(self.count, 'centre crop')} of "
+            f"{self.preprocessing.size} px, {self.preprocessing.interpolation}, mean {mean}, std {std}"
         )
 
 
 def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -> None:
-    """Print on stderr how well each teacher knows the folder's classes; warn where it guesses."""
+    """Say on stderr how well each teacher knows the folder's classes, and warn of what looks wrong.
+
+    Raises `ModelError` for a teacher whose outputs are probabilities.
+    """
     for choice, teacher in zip(config.teachers, teachers.teachers, strict=True):
         if choice.weights == "none":
             note(f"teacher {teacher.name} has random weights: its labels mean nothing")
-        else:
-            note(f"teacher {sample_accuracy(teacher, images, config)}")
+            continue
+        count = _sample_size(images, config)
+        note(f"teacher {teacher.name} is looked at on {as_count(count, 'centre crop')}")
+        accuracy = sample_accuracy(teacher, images, config)
+        note(f"teacher {accuracy}")
+        for warning in accuracy.warnings:
+            note(f"warning: {warning}")
 
 
 def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) -> SampleAccuracy:
     """Measure a teacher's top-1 on centre crops of images drawn from all over the folder.
 
-    The sample is the same in every run, so that settings can be compared.
+    The sample is the same in every run, so that settings can be compared. Raises `ModelError` for a
+    teacher whose outputs are probabilities.
     """
-    hundredth = len(images) * config.num_crops // 100
-    count = min(_MOST, len(images), max(_LEAST, hundredth))
+    count = _sample_size(images, config)
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
-    hits = seen = 0
+    hits = 0
+    seen: list[torch.Tensor] = []
     # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
         for batch in evaluation_batches(pool, images, chosen, _BATCH, teacher.preprocessing):
-            probs = teacher.probs(batch.views, len(batch.views), config.temperature)
-            predicted = probs.argmax(1).cpu().numpy()
+            outputs = teacher.outputs(batch.views, len(batch.views))
+            predicted = teacher.as_probs(outputs, config.temperature).argmax(1).cpu().numpy()
             wanted = teacher.class_map.target_of[batch.targets.numpy()]
-            usable = batch.usable.numpy()
-            hits += int((predicted == wanted)[usable].sum())
-            seen += int(usable.sum())
-    num_classes = len(teacher.class_map.names)
-    return SampleAccuracy(teacher.name, hits, seen, num_classes, teacher.preprocessing)
+            hits += int((predicted == wanted)[batch.usable.numpy()].sum())
+            seen.append(outputs.cpu()[batch.usable])
+    outputs = torch.cat(seen)
+    fault = not_logits(outputs)
+    if fault is not None:
+        raise ModelError(f"teacher {teacher.name} {fault}")
+    return SampleAccuracy(
+        teacher.name,
+        hits,
+        len(outputs),
+        len(teacher.class_map.names),
+        teacher.preprocessing,
+        teacher.made_for,
+        suspicion(outputs),
+    )
+
+
+def _sample_size(images: ImageList, config: LabelConfig) -> int:
+    hundredth = len(images) * config.num_crops // 100
+    return min(_MOST, len(images), max(_LEAST, hundredth))

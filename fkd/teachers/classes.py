@@ -41,14 +41,16 @@ def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: Teacher
     folder = tuple(folder_classes)
     if choice.classes_file is None:
         if choice.all_classes:
-            raise ModelError("--all-classes needs --teacher-classes FILE to name the outputs")
+            raise ModelError(
+                f"--all-classes needs --teacher-classes FILE to name the outputs of {choice.name}"
+            )
         if len(folder) != num_outputs:
             raise ModelError(
                 f"the folder has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
                 "outputs; give --teacher-classes FILE with one class name per output, in order"
             )
         return ClassMap(None, folder, np.arange(len(folder)))
-    names = _read_names(choice.classes_file, num_outputs)
+    names = _read_names(choice.classes_file, num_outputs, choice.name)
     position = {name: output for output, name in enumerate(names)}
     unknown = [name for name in folder if name not in position]
     if unknown:
@@ -63,7 +65,7 @@ def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: Teacher
     return ClassMap(columns, folder, np.arange(len(folder)))
 
 
-def _read_names(path: Path, num_outputs: int) -> tuple[str, ...]:
+def _read_names(path: Path, num_outputs: int, teacher: str) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
@@ -75,8 +77,8 @@ def _read_names(path: Path, num_outputs: int) -> tuple[str, ...]:
         ) from error
     if len(names) != num_outputs:
         raise ModelError(
-            f"--teacher-classes {path} has {len(names)} names, the teacher has {num_outputs} outputs; "
-            "give one name per output, in order"
+            f"--teacher-classes {path} has {len(names)} names, teacher {teacher} has {num_outputs} "
+            "outputs; give one name per output, in order"
         )
     if len(set(names)) != len(names):
         repeated = next(name for name in names if names.count(name) > 1)

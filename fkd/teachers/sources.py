@@ -25,17 +25,24 @@ PROGRAMS = {".pt2": "an exported program", ".pt": "TorchScript", ".ts": "TorchSc
 
 _BATCH = 3  # views that a model is tried on
 
+# A state-dict file with as many outputs as the libraries' own weights was most likely trained alike.
+_IMAGENET_CLASSES = 1000
+
 Model = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A frozen model, the preprocessing that it expects, and a hash that identifies its weights."""
+    """A frozen model, the preprocessing that it gets, and a hash that identifies its weights.
+
+    `made_for` is the input size in pixels that is recorded with the weights, None where none is known.
+    """
 
     model: Model
     preprocessing: Preprocessing
     weights_hash: str
     num_outputs: int
+    made_for: int | None = None
 
 
 def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -> Source:
@@ -53,7 +60,11 @@ def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -
         model, 2, preprocessing.size, f"teacher {choice.name}",
         "choose another --size, or leave it to the weights",
     )  # fmt: skip
-    return Source(place(model, device), preprocessing, weights_hash, outputs)
+    like_recorded = choice.weights == "default" or (
+        choice.weights != "none" and outputs == _IMAGENET_CLASSES
+    )
+    made_for = recorded.size if like_recorded else None
+    return Source(place(model, device), preprocessing, weights_hash, outputs, made_for)
 
 
 def _override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:
@@ -195,5 +206,5 @@ def _refuse_weights(choice: TeacherChoice) -> None:
     if choice.weights != "default":
         raise ModelError(
             f"--teacher-weights {choice.weights}: teacher {choice.name} brings its own weights; "
-            "leave the option out"
+            "leave the option out, or give it as `default` for this teacher"
         )

@@ -1,13 +1,14 @@
 """Teachers: frozen models that label views, alone or averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fkd.amounts import as_count
 from fkd.config import Engine, TeacherChoice
-from fkd.errors import ModelError, first_line, of_compiler
+from fkd.errors import FkdError, ModelError, first_line, of_compiler
 from fkd.machine import autocast, upload
 from fkd.teachers.classes import ClassMap, map_classes
 from fkd.teachers.sources import Source, open_source
@@ -31,11 +32,15 @@ class Teacher:
         self.name = name
         self.preprocessing = source.preprocessing
         self.weights_hash = source.weights_hash
+        self.num_outputs = source.num_outputs
+        self.made_for = source.made_for
         self.class_map = class_map
         self._fixed_batch = engine.compile  # another batch size would be compiled anew
         self.device = device
         self._amp = engine.amp
         self._model: Any = source.model
+        own = source.model.parameters() if isinstance(source.model, nn.Module) else ()
+        self.num_parameters = sum(parameter.numel() for parameter in own)
         if engine.compile:
             self._model = torch.compile(source.model, dynamic=False)
         columns = class_map.columns
@@ -46,22 +51,40 @@ class Teacher:
         """Label the first `count` of a batch of views, uint8 [B, 3, S, S]: f32 [count, C].
 
         Logits are restricted to the store's classes before the softmax and divided by `temperature`.
+        Raises `ModelError` where the model fails, or returns anything but a row of outputs for each view.
         """
+        return self.as_probs(self.outputs(views, count), temperature)
+
+    @torch.inference_mode()
+    def as_probs(self, outputs: Tensor, temperature: float) -> Tensor:
+        """Turn outputs, f32 [n, outputs], into probabilities of the store's classes, f32 [n, C]."""
+        logits = outputs if self._columns is None else outputs[:, self._columns]
+        return (logits / temperature).softmax(dim=1)
+
+    @torch.inference_mode()
+    def outputs(self, views: Tensor, count: int) -> Tensor:
+        """Return what the model itself says of the first `count` views: f32 [count, outputs]."""
         if not self._fixed_batch:
             views = views[:count]
         mean, std = self.preprocessing.mean, self.preprocessing.std
         pixels = normalize(upload(views, self.device), mean, std)
-        logits = self._ask(pixels.contiguous(memory_format=torch.channels_last))[:count].float()
-        if self._columns is not None:
-            logits = logits[:, self._columns]
-        probs: Tensor = (logits / temperature).softmax(dim=1)
-        return probs
+        outputs = self._ask(pixels.contiguous(memory_format=torch.channels_last))
+        # A look at the first batch is not enough: a `squeeze` strikes a last batch of one view alone.
+        expected = [len(pixels), self.num_outputs]
+        got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        if got != expected:
+            raise ModelError(
+                f"teacher {self.name} returned {got} for a batch of {as_count(len(pixels), 'view')}, "
+                f"where {expected} was expected; it must return a row for each view, and in each row the "
+                f"{as_count(self.num_outputs, 'output')} that it had at first"
+            )
+        logits: Tensor = outputs[:count].float()
+        return logits
 
-    def _ask(self, pixels: Tensor) -> Tensor:
+    def _ask(self, pixels: Tensor) -> Any:
         try:
             with autocast(self.device, self._amp):
-                logits: Tensor = self._model(pixels)
-                return logits
+                return self._model(pixels)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # exported programs and users' models raise whatever they like
@@ -101,12 +124,16 @@ class Ensemble:
     def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
         """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
         total: Tensor | None = None
-        for teacher in self.teachers:
-            view_format = self.view_formats.index(teacher.preprocessing.view_format)
-            probs = teacher.probs(views[view_format], count, temperature)
+        for teacher, seen in self.each(views):
+            probs = teacher.probs(seen, count, temperature)
             total = probs if total is None else total + probs
         assert total is not None
         return total / len(self.teachers) if len(self.teachers) > 1 else total
+
+    def each(self, views: Sequence[Tensor]) -> Iterator[tuple[Teacher, Tensor]]:
+        """Yield every teacher with its own views of a batch, which is given once for each view format."""
+        for teacher in self.teachers:
+            yield teacher, views[self.view_formats.index(teacher.preprocessing.view_format)]
 
 
 def load_teachers(
@@ -117,9 +144,17 @@ def load_teachers(
 ) -> Ensemble:
     """Load the teachers of a run; raises `ModelError` where they do not label the same classes."""
     teachers: list[Teacher] = []
-    for choice in choices:
-        source = open_source(choice, len(folder_classes), device)
-        class_map = map_classes(folder_classes, source.num_outputs, choice)
+    for number, choice in enumerate(choices, start=1):
+        try:
+            source = open_source(choice, len(folder_classes), device)
+            class_map = map_classes(folder_classes, source.num_outputs, choice)
+        except FkdError as error:
+            if len(choices) == 1:
+                raise
+            # Two may have the same name, and an error that is of an option names none.
+            raise ModelError(
+                f"teacher {number} of {len(choices)}, {choice.name}: {error}"
+            ) from error
         if teachers and class_map.names != teachers[0].class_map.names:
             raise ModelError(
                 f"teachers {choices[0].name} and {choice.name} label other classes; with --all-classes "

@@ -223,7 +223,7 @@ def choice_preprocessing():
         (None, "3 classes, teacher resnet18 has 5 outputs"),
         (["square", "fish", "circle", "bird", "cube"], "not in .*: triangle"),
         (["square", "square", "circle", "bird", "triangle"], "'square' twice"),
-        (["square", "circle", "triangle"], "3 names, the teacher has 5 outputs"),
+        (["square", "circle", "triangle"], "3 names, teacher resnet18 has 5 outputs"),
     ],
     ids=["no file", "missing", "twice", "short"],
 )
