@@ -1,5 +1,6 @@
 """`fkd label`."""
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,15 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
         for name, text in estimate_run(config).lines():
             click.echo(f"{name:<9} {text}")
         return
-    from fkd.labelling import label_images
+    from fkd.labelling import EndedElsewhere, label_images
     from fkd.statistics import bad_images, bytes_per_crop
 
-    store = label_images(config)
+    try:
+        store = label_images(config)
+    except EndedElsewhere:
+        if RANK == "0":
+            raise
+        sys.exit(2)
     if RANK != "0":
         return
     for path, reason in bad_images(store):

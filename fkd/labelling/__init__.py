@@ -8,9 +8,10 @@ from fkd.labelling.batches import teacher_batches
 from fkd.labelling.estimate import estimate_run
 from fkd.labelling.label import label_blocks, label_images
 from fkd.labelling.opening import new_spec
-from fkd.labelling.processes import Ranks
+from fkd.labelling.processes import EndedElsewhere, Ranks
 
 __all__ = [
+    "EndedElsewhere",
     "Ranks",
     "estimate_run",
     "label_blocks",

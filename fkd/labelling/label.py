@@ -27,10 +27,16 @@ def label_images(config: LabelConfig) -> LabelStore:
     """Label an image folder into a store, or go on with one, and return it.
 
     Finished blocks are neither decoded nor labelled again. Under torchrun the processes share the blocks
-    out; the leading one returns when all are done, the others when none is left to take. Raises
-    `FkdError` for bad input, before the first image is decoded wherever that can be known.
+    out; the leading one returns when all are done, the others when none is left to take, and where one
+    fails or is stopped they all end. Raises `FkdError` for bad input, before the first image is decoded
+    wherever that can be known.
     """
     ranks = Ranks.join()
+    with ranks.together():
+        return _label(config, ranks)
+
+
+def _label(config: LabelConfig, ranks: Ranks) -> LabelStore:
     device = make_current(resolve_device(ranks.device(config.device)))
     root = dataset_root(config.images)
     if config.out.is_symlink():
@@ -43,12 +49,13 @@ def label_images(config: LabelConfig) -> LabelStore:
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
     with held_store(config, ranks, spec, images, teachers) as store:
         pending = ranks.once("pending", store.pending_blocks)
-        if pending and ranks.leads:
+        if not pending:
+            if ranks.leads:
+                note(f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)")
+            return store
+        if ranks.leads:
             with _enough_memory(config):
                 check_teachers(teachers, images, config)
-        elif ranks.leads:
-            note(f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)")
-            return store
         with _enough_memory(config):
             label_blocks(config, images, teachers, store, ranks, pending)
     store = LabelStore.open(config.out)

@@ -61,7 +61,10 @@ def held_store(
     """Create or open the store on the leading rank and keep other labellers away from it."""
     if not ranks.leads:
         ranks.once("created", lambda: None)
-        yield LabelStore.open(config.out, writable=True)
+        store = LabelStore.open(config.out, writable=True)
+        # Another machine may have other images, or other weights, in the same place.
+        _refuse_another_labelling(config, store, spec, images)
+        yield store
         return
     _create(config, spec, images, teachers)
     store = LabelStore.open(config.out, writable=True)

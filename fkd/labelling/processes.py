@@ -1,23 +1,31 @@
 """The processes of one labelling run: alone, or joined by torchrun on one or many machines.
 
 Everything goes through the key-value store that torchrun's agents keep; there is no process group
-that could hang on a rank that died.
+that could hang on a rank that died. A rank that fails or is stopped leaves word there, and whoever waits,
+or comes for its next batch, ends too.
 """
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
+from fkd.errors import FkdError, first_line
 from fkd.machine import own_device
 
-# Longer than any block takes, and than any rank reads its list of images.
-_PATIENCE = timedelta(days=7)
+# Seconds between two looks at what another rank has done. A wait inside the key-value store would let no
+# signal through.
+_LOOK = 0.1
+
+
+class EndedElsewhere(FkdError):
+    """A run that another rank has ended; that rank says why."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,37 @@ class Ranks:
         """Return the `--device` of this rank: its own GPU where the user did not number one."""
         return own_device(name, self.local_rank) if self.num_ranks > 1 else name
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Tell the other ranks what ends this one, be it an error or a signal; they end with it."""
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, EndedElsewhere):
+                with suppress(Exception):  # the keys may be gone with the agent that kept them
+                    # The first word stays: what ends the others is its consequence.
+                    self.keys.compare_set("ended", "", json.dumps([self.rank, _reason(error)]))
+            raise
+
+    def go_on(self) -> None:
+        """Return at once, or raise what ended another rank: `EndedElsewhere` or KeyboardInterrupt."""
+        if not self.keys.check(["ended"]):
+            return
+        rank, reason = json.loads(self.keys.get("ended"))
+        if reason is None:
+            raise KeyboardInterrupt
+        raise EndedElsewhere(f"rank {rank} of {self.num_ranks} ended the run: {reason}")
+
     def once(self, key: str, work: Callable[[], Any]) -> Any:
-        """Do `work` on the leading rank; return its result, a JSON value, on every rank."""
+        """Do `work` on the leading rank; return its result, a JSON value, on every rank.
+
+        Where the leading rank fails or is stopped instead, the others raise what `go_on` raises.
+        """
         if self.leads:
             self.keys.set(key, json.dumps(work()))
-        else:
-            self.keys.wait([key], _PATIENCE)
+        while not self.keys.check([key]):
+            self.go_on()
+            time.sleep(_LOOK)
         return json.loads(self.keys.get(key))
 
     def claim(self, items: Sequence[int]) -> Iterator[int]:
@@ -73,7 +106,8 @@ class Ranks:
             yield items[position]
 
     def add(self, key: str, amount: int) -> int:
-        """Add to a number that all ranks share, and return the sum."""
+        """Add to a number that all ranks share, and return the sum, unless another rank ended the run."""
+        self.go_on()
         return self.keys.add(key, amount)
 
     def finish(self) -> None:
@@ -83,3 +117,10 @@ class Ranks:
     def all_finished(self) -> bool:
         """Return whether every rank has nothing left to do."""
         return bool(self.keys.check([f"finished/{rank}" for rank in range(self.num_ranks)]))
+
+
+def _reason(error: BaseException) -> str | None:
+    """Say why a rank ended, or None where it was stopped."""
+    if isinstance(error, FkdError):
+        return str(error)
+    return f"{type(error).__name__}: {first_line(error)}" if isinstance(error, Exception) else None

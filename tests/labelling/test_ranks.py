@@ -67,6 +67,64 @@ def test_a_rank_that_is_killed_costs_its_block_alone(shared_folder, tmp_path):
     same_labels(store, alone(shared_folder, tmp_path, 60))
 
 
+RANK_TEACHER = """
+import os, signal, torch
+class Teacher(torch.nn.Module):
+    def forward(self, x):
+        if os.environ.get("RANK") == "1" and len(x) == 16:
+            {what}
+        return x.mean((2, 3))
+def fails():
+    if os.environ.get("RANK") == "1":
+        raise ValueError("no such thing")
+    return Teacher()
+make = Teacher
+"""
+SMALL = "--teacher rank_teacher:{} --size 32 --block 2 --crops 16 --compress topk2 --workers 1"
+SMALL += " --device cpu --batch-size 16 --out s.zarr"
+
+
+def ranks_of_a_teacher(folder, tmp_path, *more, function="make", what="raise ValueError('bad')"):
+    (tmp_path / "rank_teacher.py").write_text(RANK_TEACHER.replace("{what}", what))
+    words = ["label", *SMALL.format(function).split(), *more, folder]
+    return ranks_finish(words, tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [("fails", "ValueError: no such thing"), ("make", "cannot take 16 views of 32 px")],
+    ids=["as it begins", "in the midst"],
+)
+def test_a_rank_that_fails_ends_the_others(shared_folder, tmp_path, function, words):
+    leading, failed = ranks_of_a_teacher(shared_folder, tmp_path, function=function)
+    assert words in failed.error_line()
+    assert f"rank 1 of 2 ended the run: {failed.error_line()[12:40]}" in leading.error_line()
+    assert LabelStore.open(tmp_path / "s.zarr").pending_blocks()
+
+
+def test_a_rank_that_is_stopped_stops_the_others(shared_folder, tmp_path):
+    stop = "os.kill(os.getpid(), signal.SIGTERM)"
+    ranks = ranks_of_a_teacher(shared_folder, tmp_path, what=stop)
+    said = "".join(done.out + done.err for done in ranks)
+    assert [done.code for done in ranks] == [130, 130], said
+    assert said.count("label was stopped") == 1
+    assert "Traceback" not in said
+
+
+def test_what_the_leading_rank_finds_ends_all(shared_folder, tmp_path):
+    """A complete store, and one of other settings: the others do not wait for a word that never comes."""
+    for more, code, words in (
+        ([], 0, "18 images × 16 crops"),
+        ([], 0, "s.zarr is complete"),
+        (["--seed", 1], 2, "other settings: --seed is"),
+    ):
+        ranks = ranks_of_a_teacher(shared_folder, tmp_path, *more, what="pass")
+        said = "".join(done.out + done.err for done in ranks)
+        assert [done.code for done in ranks] == [code, code], said
+        assert words in said
+        assert "Traceback" not in said
+
+
 def test_a_second_labeller_is_turned_away(start_fkd, shared_folder, tmp_path, run_fkd):
     command = [*WORDS, "--crops", 60, shared_folder]
     first = start_fkd(*command)
