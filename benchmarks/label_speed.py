@@ -27,7 +27,7 @@ from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import AMPS, Amp
 from fkd.images import ImageList, list_images
 from fkd.images.scenes import Scenes, render_dataset
-from fkd.labelling import Ranks, label_blocks, new_spec, teacher_batches
+from fkd.labelling import Ranks, label_blocks, new_spec, teacher_batches, views_at_a_time
 from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.teachers import Ensemble, load_teachers
@@ -123,7 +123,7 @@ def batches_in_memory(
                 range(len(images)),
                 config.views,
                 config.num_crops,
-                config.batch_size,
+                views_at_a_time(config, teachers.device),
                 teachers.view_formats,
             )
         ]

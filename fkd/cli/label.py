@@ -105,7 +105,11 @@ _SECTIONS = {
     help="Resampling  [default: the weights' own]",
 )
 @click.option("--temperature", default=1.0, help="Divides the teacher's logits before the softmax.")
-@click.option("--batch-size", default=_LABEL["batch_size"], help="Views a batch, whatever M is.")
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Views a batch, whatever M is  [default: 256 on a CUDA GPU, else 32]",
+)
 @click.option(
     "--block",
     "block_images",

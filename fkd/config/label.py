@@ -20,8 +20,9 @@ from fkd.errors import ConfigError
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """One labelling run: `fkd label`. `num_crops` is M, `batch_size` counts views.
+    """One labelling run: `fkd label`. `num_crops` is M.
 
+    `batch_size` counts views, and None follows from the device: 256 on a CUDA GPU, else 32.
     The probabilities of several teachers are averaged; the student sees what the first one saw.
     """
 
@@ -32,7 +33,7 @@ class LabelConfig:
     views: ViewPolicy = field(default_factory=ViewPolicy)
     scheme: Scheme = Scheme("topk", 10)
     temperature: float = 1.0
-    batch_size: int = 256
+    batch_size: int | None = None
     workers: int = 2
     device: str = "auto"
     block_images: int | None = None
@@ -52,7 +53,8 @@ class LabelConfig:
             raise ConfigError("--teacher is missing; name at least one")
         check_count("--crops", self.num_crops, 1, MAX_CROPS)
         check_range("--temperature", self.temperature, 1e-3, 1e3)
-        check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
+        if self.batch_size is not None:
+            check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
         check_count("--workers", self.workers, 1, MAX_WORKERS)
         check_range("--max-bad", self.max_bad, 0, 1)
         check_choice("--render", self.render, RENDERS)

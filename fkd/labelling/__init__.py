@@ -4,7 +4,7 @@
 to a store. `estimate_run` measures beforehand how long that takes.
 """
 
-from fkd.labelling.batches import teacher_batches
+from fkd.labelling.batches import teacher_batches, views_at_a_time
 from fkd.labelling.estimate import estimate_run
 from fkd.labelling.label import label_blocks, label_images
 from fkd.labelling.opening import new_spec
@@ -18,4 +18,5 @@ __all__ = [
     "label_images",
     "new_spec",
     "teacher_batches",
+    "views_at_a_time",
 ]

@@ -6,9 +6,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from fkd.config import ViewFormat, ViewPolicy
+from fkd.config import LabelConfig, ViewFormat, ViewPolicy
 from fkd.errors import DecodeError
 from fkd.images import ImageList, content_hash, decode, inspect
 from fkd.machine import page_locked, upload
@@ -26,6 +27,19 @@ from fkd.views import (
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
 # takes as many as the batch has room for.
 _STRIP = 16
+
+# A GPU wants many views at a time. On a CPU 32 are enough, and more cost time and memory: an activation
+# of 256 views may be larger than the blocks that `machine/memory` makes the allocator keep, which are up
+# to 1 GiB. Then the system takes it back after use, and clears each page again for the next one. Measured
+# on two cores with MobileNetV2 at 224 px: 42.0 views/s, 14.7 s of system time, 3.17 M page faults and a
+# peak of 6.3 GiB in batches of 256; 48.6 views/s, 1.0 s, 0.14 M and 1.28 GiB in batches of 32.
+_AT_A_TIME = {"cuda": 256}
+_AT_A_TIME_ELSEWHERE = 32
+
+
+def views_at_a_time(config: LabelConfig, device: torch.device) -> int:
+    """Return how many views a batch for the teachers has."""
+    return config.batch_size or _AT_A_TIME.get(device.type, _AT_A_TIME_ELSEWHERE)
 
 
 @dataclass(frozen=True)

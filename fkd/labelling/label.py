@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+import torch
 from tqdm import tqdm
 
 from fkd.config import LabelConfig
@@ -12,7 +13,7 @@ from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList, dataset_root, list_images
 from fkd.labelling.answers import answers
 from fkd.labelling.assembler import Assembler
-from fkd.labelling.batches import teacher_batches
+from fkd.labelling.batches import teacher_batches, views_at_a_time
 from fkd.labelling.opening import held_store, new_spec, refuse_nested
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
@@ -54,9 +55,9 @@ def _label(config: LabelConfig, ranks: Ranks) -> LabelStore:
                 note(f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)")
             return store
         if ranks.leads:
-            with _enough_memory(config):
+            with _enough_memory(config, device):
                 check_teachers(teachers, images, config)
-        with _enough_memory(config):
+        with _enough_memory(config, device):
             label_blocks(config, images, teachers, store, ranks, pending)
     store = LabelStore.open(config.out)
     if ranks.leads:
@@ -64,10 +65,10 @@ def _label(config: LabelConfig, ranks: Ranks) -> LabelStore:
     return store
 
 
-def _enough_memory(config: LabelConfig) -> AbstractContextManager[None]:
+def _enough_memory(config: LabelConfig, device: torch.device) -> AbstractContextManager[None]:
     return device_memory(
-        f"choose a --batch-size below {config.batch_size}, or --amp bf16, and run the same command "
-        "again to go on"
+        f"choose a --batch-size below {views_at_a_time(config, device)}, or --amp bf16, and run the same "
+        "command again to go on"
     )
 
 
@@ -105,7 +106,7 @@ def label_blocks(
             indices,
             config.views,
             spec.num_crops,
-            config.batch_size,
+            views_at_a_time(config, teachers.device),
             teachers.view_formats,
         )
         written: Future[None] | None = None

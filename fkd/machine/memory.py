@@ -6,6 +6,9 @@ By default glibc gives every large block back to the system at once and asks for
 later, and the system clears each page again: on two virtual cores that was three quarters of a
 MobileNetV2's forward pass (190 against 750 views/s at 128 px, batches of 256).
 
+Blocks above 1 GiB still go back to the system after each use. So `fkd label` gives a CPU batches whose
+activations are smaller; `fkd.labelling.batches` has what that is worth.
+
 It serves the main thread, where the network runs: other threads have arenas, which hold no block above
 64 MiB. One arena for all would make threads that render wait for each other at every small block.
 """
