@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import LabelConfig
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, dataset_root, decode, list_images
+from fkd.images import ImageList, dataset_root, decode, inspect, list_images
 from fkd.labelling.label import label_blocks
 from fkd.labelling.opening import new_spec
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
-from fkd.statistics import bytes_per_crop
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
 
@@ -28,15 +28,16 @@ _MOST_IMAGES = 256
 class Estimate:
     """What a run would take on this machine, with one process.
 
-    `views_per_s` and `bytes_per_crop` were measured on `num_sampled` images; small samples compress a
-    little worse than whole blocks.
+    `views_per_s` and `bytes_per_image` were measured on `num_sampled` images; small samples compress a
+    little worse than whole blocks. `fixed_bytes` are those that a store has however few images are in it.
     """
 
     num_images: int
     num_crops: int
     num_sampled: int
     views_per_s: float
-    bytes_per_crop: float
+    bytes_per_image: float
+    fixed_bytes: int
     teachers: tuple[SampleAccuracy, ...]
 
     @property
@@ -52,22 +53,24 @@ class Estimate:
     @property
     def store_bytes(self) -> float:
         """Size of the whole store."""
-        return self.num_views * self.bytes_per_crop
+        return self.num_images * self.bytes_per_image + self.fixed_bytes
+
+    @property
+    def bytes_per_crop(self) -> float:
+        """Size of the whole store by crop."""
+        return self.store_bytes / self.num_views
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what `fkd label --dry-run` prints: a name and a text each."""
-        hours = self.seconds / 3600
-        duration = f"{hours:.1f} hours" if hours >= 1 else f"{self.seconds / 60:.1f} minutes"
+        sampled = as_count(self.num_sampled, "image")
         return [
             ("images", f"{self.num_images:,}"),
             ("views", f"{self.num_views:,} ({self.num_crops} per image)"),
             *[("teacher", str(teacher)) for teacher in self.teachers],
-            ("speed", f"{self.views_per_s:,.0f} views/s, measured on {self.num_sampled} images"),
-            ("time", f"{duration} on one process like this one"),
-            (
-                "store",
-                f"{_size(self.store_bytes)} at {self.bytes_per_crop:.1f} bytes per crop",
-            ),
+            *[("warning", warning) for teacher in self.teachers for warning in teacher.warnings],
+            ("speed", f"{as_rate(self.views_per_s, 'view')}, measured on {sampled}"),
+            ("time", f"{as_duration(self.seconds)} on one process like this one"),
+            ("store", f"{as_bytes(self.store_bytes)} at {self.bytes_per_crop:.1f} bytes per crop"),
         ]
 
 
@@ -77,17 +80,35 @@ def estimate_run(config: LabelConfig) -> Estimate:
     images = list_images(dataset_root(config.images))
     teachers = load_teachers(config.teachers, images.classes, device, config.engine)
     accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
-    rate, _, _ = _label_sample(config, images, teachers, 1)
-    affordable = int(_SECONDS * rate / config.num_crops)
+    first = _label_sample(config, images, teachers, 1)
+    affordable = int(_SECONDS * first.views_per_s / config.num_crops)
     count = min(_MOST_IMAGES, len(images), max(1, affordable))
-    rate, per_crop, count = _label_sample(config, images, teachers, count)
-    return Estimate(len(images), config.num_crops, count, rate, per_crop, accuracies)
+    sample = _label_sample(config, images, teachers, count)
+    return Estimate(
+        len(images),
+        config.num_crops,
+        sample.num_images,
+        sample.views_per_s,
+        sample.bytes_per_image,
+        sample.fixed_bytes,
+        accuracies,
+    )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What labelling a few images took."""
+
+    num_images: int
+    views_per_s: float
+    bytes_per_image: float
+    fixed_bytes: int
 
 
 def _label_sample(
     config: LabelConfig, images: ImageList, teachers: Ensemble, count: int
-) -> tuple[float, float, int]:
-    """Label `count` images from all over the folder; return views/s, bytes per crop, and how many."""
+) -> _Sample:
+    """Label `count` images from all over the folder, or as many as can be decoded."""
     chosen = _usable(images, count)
     sample = _choose(images, chosen)
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
@@ -98,8 +119,11 @@ def _label_sample(
         began = time.perf_counter()
         label_blocks(small, sample, teachers, store, Ranks.alone(), store.pending_blocks())
         seconds = time.perf_counter() - began
-        parts = bytes_per_crop(LabelStore.open(small.out))
-    return len(chosen) * config.num_crops / seconds, parts["total"] - parts["rest"], len(chosen)
+        sizes = LabelStore.open(small.out).stored_bytes()
+    fixed = sizes["metadata"] + sizes["class_name"]
+    num_views = len(chosen) * config.num_crops
+    growing = sum(sizes.values()) - fixed
+    return _Sample(len(chosen), num_views / seconds, growing / len(chosen), fixed)
 
 
 def _usable(images: ImageList, count: int) -> list[int]:
@@ -108,7 +132,8 @@ def _usable(images: ImageList, count: int) -> list[int]:
     usable = []
     for image_index in dict.fromkeys([*spread, *range(len(images))]):
         try:
-            decode(images.file(image_index))
+            path = images.file(image_index)
+            decode(path, inspect(path))
         except DecodeError:
             continue
         usable.append(image_index)
@@ -124,11 +149,3 @@ def _choose(images: ImageList, chosen: Sequence[int]) -> ImageList:
     return replace(
         images, paths=paths, targets=images.targets[chosen], num_bytes=images.num_bytes[chosen]
     )
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count /= 1024
-    return f"{count:,.1f} TiB"
