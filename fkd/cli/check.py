@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fkd.cli.options import PATH, machine, once_or_each
+from fkd.cli.options import PATH, OrDefault, machine, once_or_each
 from fkd.config import CheckConfig, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.progress import printable
@@ -25,7 +25,7 @@ from fkd.progress import printable
     "Its preprocessing, temperature and precision are taken from the store.",
 )
 @click.option("--teacher-weights", multiple=True, default=["default"], help="As for `fkd label`.")
-@click.option("--teacher-classes", multiple=True, type=PATH, help="As for `fkd label`.")
+@click.option("--teacher-classes", multiple=True, type=OrDefault(PATH), help="As for `fkd label`.")
 @click.option("--views", default=CheckConfig.num_views, help="Stored views that it is asked about.")
 @click.option("--seed", default=0, help="Which views these are.")
 @click.option(

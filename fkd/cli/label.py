@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from fkd.cli.options import PATH, RANK, engine, machine, once_or_each, rendering
+from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, once_or_each, rendering
 from fkd.cli.sections import Sectioned
 from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
+from fkd.errors import ConfigError
 from fkd.progress import printable
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
@@ -38,7 +39,7 @@ _SECTIONS = {
     required=True,
     help="A torchvision model, timm:NAME, a .pt2 or TorchScript file, or package.module:function. Given "
     "several times, the probabilities are averaged; the options of teachers are then given once for "
-    "all, or once for each.",
+    "all, or once for each, with the word default for those that need none.",
 )
 @click.option(
     "--teacher-weights",
@@ -49,7 +50,7 @@ _SECTIONS = {
 @click.option(
     "--teacher-classes",
     multiple=True,
-    type=PATH,
+    type=OrDefault(PATH),
     help="File with one class name per teacher output, in order; maps folder names to outputs.",
 )
 @click.option(
@@ -64,7 +65,10 @@ _SECTIONS = {
 @click.option("--compress", default="topk10", help="What is stored: full, hard, smooth or topkK.")
 @click.option("--seed", default=0, help="Seed of boxes and flips.")
 @click.option(
-    "--size", multiple=True, type=int, help="Side of a crop in pixels  [default: the weights' own]"
+    "--size",
+    multiple=True,
+    type=OrDefault(click.INT),
+    help="Side of a crop in pixels  [default: the weights' own]",
 )
 @click.option(
     "--scale",
@@ -87,21 +91,21 @@ _SECTIONS = {
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=float,
-    help="Normalisation  [default: the weights' own]",
+    type=OrDefault(click.FLOAT),
+    help="Normalisation; default default default for none  [default: the weights' own]",
 )
 @click.option(
     "--std",
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=float,
-    help="Normalisation  [default: the weights' own]",
+    type=OrDefault(click.FLOAT),
+    help="Normalisation; as --mean  [default: the weights' own]",
 )
 @click.option(
     "--interpolation",
     multiple=True,
-    type=click.Choice(INTERPOLATIONS),
+    type=OrDefault(click.Choice(INTERPOLATIONS)),
     help="Resampling  [default: the weights' own]",
 )
 @click.option("--temperature", default=1.0, help="Divides the teacher's logits before the softmax.")
@@ -175,13 +179,20 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
     def each(name: str) -> list[Any]:
         return once_or_each(f"--{name.replace('_', '-')}", options[name], count)
 
+    def triples(name: str) -> list[Any]:
+        given = each(name)
+        for triple in given:
+            if triple is not None and None in triple and set(triple) != {None}:
+                raise ConfigError(f"--{name}: give three numbers, or the word default three times")
+        return [None if triple is None or None in triple else triple for triple in given]
+
     settings = zip(
         options["teacher"],
         each("teacher_weights"),
         each("teacher_classes"),
         each("size"),
-        each("mean"),
-        each("std"),
+        triples("mean"),
+        triples("std"),
         each("interpolation"),
         strict=True,
     )

@@ -18,6 +18,21 @@ RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class OrDefault(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
+    """A value of another type, or the word `default`, which says that nothing is given."""
+
+    def __init__(self, inner: "click.ParamType[Any]") -> None:
+        self.inner, self.name = inner, inner.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return None for `default`."""
+        return None if value == "default" else self.inner.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Show what the other type shows."""
+        return self.inner.get_metavar(param, ctx)
+
+
 def once_or_each(flag: str, given: Sequence[Any], count: int) -> list[Any]:
     """Return an option's value for each of `count` teachers: it is given once for all, or for each."""
     if count <= 1:
@@ -27,7 +42,7 @@ def once_or_each(flag: str, given: Sequence[Any], count: int) -> list[Any]:
     if len(given) not in (0, 1, count):
         raise ConfigError(
             f"{flag} is given {len(given)} times for {count} teachers; give it once, or once for each "
-            "--teacher in order"
+            "--teacher in order, with the word `default` for those that need none"
         )
     return list(given) if len(given) == count else [*given, None][:1] * count
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 from helpers.folders import CLASSES, label_config
+from helpers.processes import refused
 from PIL import Image
 from torch._dynamo.utils import counters
 
@@ -165,6 +166,34 @@ def test_options_of_teachers_are_given_once_or_for_each(shared_folder, tmp_path,
     assert [t.preprocessing.size for t in records] == [32, 48]
     line = run_fkd(*words, *sizes, "--size", 64, "--teacher-weights", "none").error_line()
     assert "--size is given 3 times for 2 teachers" in line
+    assert "the word `default` for those that need none" in line
+
+
+def test_a_teacher_may_have_none_of_what_another_is_given(monkeypatch, shared_folder):
+    """`default` says that nothing is given, for an option of several numbers in the place of each."""
+    chosen = []
+
+    def look(config):
+        chosen.extend(config.teachers)
+        raise FkdError("enough")
+
+    monkeypatch.setattr("fkd.labelling.label_images", look)
+    words = "--teacher a --teacher b --teacher-weights none --teacher-weights default"
+    words += " --teacher-classes default --teacher-classes names --size 32 --size default"
+    words += " --interpolation default --interpolation bicubic --std 1 2 3"
+    words += " --mean 0.5 0.5 0.5 --mean default default default"
+    assert refused("label", shared_folder, *words.split()) == "fkd: error: enough"
+    assert chosen == [
+        TeacherChoice("a", "none", size=32, mean=(0.5, 0.5, 0.5), std=(1, 2, 3)),
+        TeacherChoice("b", "default", Path("names"), std=(1, 2, 3), interpolation="bicubic"),
+    ]
+    mixed = ["label", "--teacher", "a", "--mean", "0.5", "default", "0.5"]
+    assert "--mean: give three numbers, or the word default three times" in refused(
+        *mixed, shared_folder
+    )
+    assert "'wide' is not a valid integer" in refused(
+        *["label", "--teacher", "a", "--size", "wide"], shared_folder
+    )
 
 
 def test_half_precision_is_recorded_and_nearly_the_same(shared_folder, tmp_path):
