@@ -1,5 +1,6 @@
 """`fkd label`."""
 
+import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, once_or_each
 from fkd.cli.sections import Sectioned
 from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
 from fkd.errors import ConfigError
-from fkd.progress import printable
+from fkd.progress import note_lines, printable
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
@@ -170,6 +171,16 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
         f"{config.out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
         f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
     )
+    _say_next(config.out, spec.num_crops, spec.scheme)
+
+
+def _say_next(out: Path, num_crops: int, scheme: Scheme) -> None:
+    """Name the commands that come next, as they can be typed."""
+    name, reading = shlex.quote(str(out)), Scheme("topk", 5)
+    m = max(count for count in (1, 2, 4) if count <= num_crops)  # a batch is a multiple of these
+    compress = reading if scheme.can_be_read_as(reading) else scheme
+    train = f"fkd train {name} --crops-per-image {m} --compress {compress}"
+    note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])
 
 
 def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:

@@ -14,11 +14,12 @@ from fkd.images import ImageList, dataset_root, list_images
 from fkd.labelling.answers import answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
-from fkd.labelling.opening import held_store, new_spec, refuse_nested
+from fkd.labelling.opening import begins_anew, held_store, new_spec, refuse_nested
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
+from fkd.labelling.report import closing_lines, opening_lines
 from fkd.machine import device_memory, make_current, resolve_device
-from fkd.progress import note, progress_bar
+from fkd.progress import note, note_lines, progress_bar
 from fkd.store import LabelStore, StoreSpec
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RenderPool
@@ -48,21 +49,43 @@ def _label(config: LabelConfig, ranks: Ranks) -> LabelStore:
         teachers = load_teachers(config.teachers, images.classes, device, config.engine)
     spec = new_spec(config, images, teachers)
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
+    anew = ranks.leads and begins_anew(config)
+    if anew:  # a teacher that is refused leaves no store behind, and replaces none
+        _look_first(config, images, teachers, spec, spec.num_blocks, ranks)
     with held_store(config, ranks, spec, images, teachers) as store:
         pending = ranks.once("pending", store.pending_blocks)
         if not pending:
             if ranks.leads:
-                note(f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)")
+                note(
+                    f"{config.out} is complete: there is nothing to do (`fkd check` looks into it)"
+                )
             return store
-        if ranks.leads:
-            with _enough_memory(config, device):
-                check_teachers(teachers, images, config)
+        if ranks.leads and not anew:
+            _look_first(config, images, teachers, spec, len(pending), ranks)
+        began = time.perf_counter()
         with _enough_memory(config, device):
             label_blocks(config, images, teachers, store, ranks, pending)
+        seconds = time.perf_counter() - began
     store = LabelStore.open(config.out)
     if ranks.leads:
         store.require_complete()
+        note_lines(closing_lines(store, ranks.add("views", 0), seconds))
     return store
+
+
+def _look_first(
+    config: LabelConfig,
+    images: ImageList,
+    teachers: Ensemble,
+    spec: StoreSpec,
+    num_pending: int,
+    ranks: Ranks,
+) -> None:
+    """Say what the run works with, and look at the teachers before they label."""
+    note_lines(opening_lines(config, images, teachers, spec, num_pending, ranks.num_ranks))
+    with _enough_memory(config, teachers.device):
+        check_teachers(teachers, images, config)
+    note("labels are being made; the first batch is on its way")
 
 
 def _enough_memory(config: LabelConfig, device: torch.device) -> AbstractContextManager[None]:

@@ -54,6 +54,15 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
     return plan_layout(spec, config.block_images)
 
 
+def begins_anew(config: LabelConfig) -> bool:
+    """Return whether a run makes its store; raises `StoreError` where it would replace no store."""
+    if not os.path.lexists(config.out):
+        return True
+    if config.overwrite:
+        check_replaceable(config.out)
+    return config.overwrite
+
+
 @contextmanager
 def held_store(
     config: LabelConfig, ranks: Ranks, spec: StoreSpec, images: ImageList, teachers: Ensemble

@@ -9,7 +9,7 @@ from fkd.views.center import evaluation_batches
 from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
 from fkd.views.render_device import CropTable, render_table, render_views_on_device
 from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
-from fkd.views.threads import Pending, RenderPool, ahead, render_views
+from fkd.views.threads import Pending, RenderPool, ahead, device_renders, render_views
 
 __all__ = [
     "RENDERER",
@@ -21,6 +21,7 @@ __all__ = [
     "RenderPool",
     "Sizes",
     "ahead",
+    "device_renders",
     "empty_views",
     "evaluation_batches",
     "normalize",

@@ -58,6 +58,12 @@ def ahead(submitted: Iterator[Pending[Batch]]) -> Iterator[Batch]:
         yield queue.popleft().wait()
 
 
+def device_renders(device: torch.device, workers: int, render: Render) -> bool:
+    """Return whether the device renders crops, and not the `workers` threads."""
+    too_slow = device.type == "cuda" and workers < _ENOUGH_WORKERS
+    return render == "device" or (render == "auto" and too_slow)
+
+
 class RenderPool:
     """The threads of one run, and where views are rendered; use it in a `with` block."""
 
@@ -71,8 +77,7 @@ class RenderPool:
         self.workers = workers
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="fkd-render")
         self.device = device or torch.device("cpu")
-        too_slow = self.device.type == "cuda" and workers < _ENOUGH_WORKERS
-        self.on_device = render == "device" or (render == "auto" and too_slow)
+        self.on_device = device_renders(self.device, workers, render)
         self._pin = self.device.type == "cuda"
 
     def __enter__(self) -> "RenderPool":

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from helpers.folders import label_config
 
-from fkd import FkdError, TeacherChoice, label_images
+from fkd import CheckConfig, FkdError, TeacherChoice, check_store, label_images
 from fkd.config import Preprocessing
 from fkd.labelling.preflight import SampleAccuracy
 from fkd.teachers import not_logits, open_source, suspicion
@@ -79,6 +79,33 @@ def teacher(tmp_path, monkeypatch):
         return TeacherChoice(f"{name}:Teacher", size=16)
 
     return make
+
+
+def contents(path):
+    return {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_a_teacher_of_probabilities_is_refused_and_its_store_found(
+    shared_folder, shared_store, tmp_path, teacher, monkeypatch
+):
+    soft, out = teacher("soft", "logits.softmax(1)"), tmp_path / "s.zarr"
+    with pytest.raises(
+        FkdError, match=r"soft:Teacher returns probabilities, .* rows sum to 1 to 1"
+    ):
+        label_images(label_config(shared_folder, out, teacher=soft))
+    assert not out.exists()
+    label_images(label_config(shared_folder, out, teacher=teacher("plain", "logits")))
+    before = contents(out)
+    with pytest.raises(FkdError, match="returns probabilities"):
+        label_images(label_config(shared_folder, out, teacher=soft, overwrite=True))
+    assert contents(out) == before
+    monkeypatch.setattr("fkd.labelling.preflight.not_logits", lambda _: None)  # as it once was
+    label_images(label_config(shared_folder, out, teacher=soft, overwrite=True))
+    verdicts = check_store(CheckConfig(out, teacher=(soft,), device="cpu")).verdicts
+    labels = next(v for v in verdicts if v.part == "labels")
+    assert labels.state == "FAILED"
+    assert "top-1 agrees on 100.0%" in labels.detail
+    assert "soft:Teacher returns probabilities" in labels.detail
 
 
 def test_log_probabilities_give_the_labels_of_the_logits(shared_folder, tmp_path, teacher, capsys):

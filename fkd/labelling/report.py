@@ -1,0 +1,111 @@
+"""What a labelling run says of itself: what it is about to do, and what it has done."""
+
+from collections import Counter
+
+import torch
+
+from fkd.amounts import as_bytes, as_count, as_duration, as_large, as_rate
+from fkd.config import LabelConfig, TeacherChoice
+from fkd.images import ImageList
+from fkd.labelling.batches import views_at_a_time
+from fkd.statistics import bad_images, bytes_per_crop
+from fkd.store import LabelStore, StoreSpec
+from fkd.teachers import PROGRAMS, Ensemble, Teacher
+from fkd.views import device_renders
+
+_PRECISIONS = {"off": "float32"}
+
+Lines = list[tuple[str, str]]
+
+
+def opening_lines(
+    config: LabelConfig,
+    images: ImageList,
+    teachers: Ensemble,
+    spec: StoreSpec,
+    num_pending: int,
+    num_ranks: int,
+) -> Lines:
+    """Say what a run works with, before it labels the blocks that are pending: a name and a text each."""
+    views = spec.num_images * spec.num_crops
+    at_a_time = views_at_a_time(config, teachers.device)
+    return [
+        (
+            "images",
+            f"{as_count(len(images), 'image')} of {as_count(len(images.classes), 'class')} "
+            f"in {images.root}",
+        ),
+        ("store", f"{config.out}, {_progress(spec, num_pending)}"),
+        ("crops", f"{spec.num_crops} per image, kept as {spec.scheme}"),
+        *[
+            ("teacher", _teacher(choice, teacher))
+            for choice, teacher in zip(config.teachers, teachers.teachers, strict=True)
+        ],
+        ("device", _device(config, teachers.device, num_ranks)),
+        ("rendering", _rendering(config, teachers.device)),
+        ("views", f"{views:,} in all, {at_a_time:,} a batch"),
+    ]
+
+
+def closing_lines(store: LabelStore, num_views: int, seconds: float) -> Lines:
+    """Say what a run has done: `num_views` labelled in `seconds`, into a store that is complete now."""
+    size, per_crop = sum(store.stored_bytes().values()), bytes_per_crop(store)["total"]
+    reasons = Counter(reason for _, reason in bad_images(store))
+    unusable = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    lines = [
+        (
+            "labelled",
+            f"{as_count(num_views, 'view')} in {as_duration(seconds)}, "
+            f"{as_rate(num_views / seconds, 'view')}",
+        ),
+        ("store", f"{store.path}, {as_bytes(size)}, {per_crop:.1f} bytes per crop"),
+    ]
+    if reasons:
+        lines.append(("unusable", f"{as_count(reasons.total(), 'image')}: {unusable}"))
+    return lines
+
+
+def _progress(spec: StoreSpec, num_pending: int) -> str:
+    done = spec.num_blocks - num_pending
+    if not done:
+        return f"{as_count(spec.num_blocks, 'block')} of {as_count(spec.block_images, 'image')}"
+    return f"goes on: {done:,} of {as_count(spec.num_blocks, 'block')} are labelled"
+
+
+def _teacher(choice: TeacherChoice, teacher: Teacher) -> str:
+    seen, columns = teacher.preprocessing, teacher.class_map.columns
+    kept = "" if columns is None else f"{len(columns):,} of its "
+    return ", ".join(
+        [
+            teacher.name,
+            *([f"{as_large(teacher.num_parameters)} parameters"] if teacher.num_parameters else []),
+            _weights(choice),
+            f"{kept}{as_count(teacher.num_outputs, 'output')}",
+            f"{seen.size} px, {seen.interpolation}",
+        ]
+    )
+
+
+def _weights(choice: TeacherChoice) -> str:
+    if choice.weights == "none":
+        return "random weights"
+    if choice.weights != "default":
+        return f"weights {choice.weights}"
+    own = ":" in choice.name.removeprefix("timm:") or choice.name.endswith(tuple(PROGRAMS))
+    return "its own weights" if own else "the library's weights"
+
+
+def _device(config: LabelConfig, device: torch.device, num_ranks: int) -> str:
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    amp = config.engine.amp
+    compiled = ", compiled" if config.engine.compile else ""
+    processes = f", {num_ranks} processes" if num_ranks > 1 else ""
+    return f"{device}{name}, {_PRECISIONS.get(amp, amp)}{compiled}{processes}"
+
+
+def _rendering(config: LabelConfig, device: torch.device) -> str:
+    threads = as_count(config.workers, "thread")
+    if device_renders(device, config.workers, config.render):
+        decode = "decodes" if config.workers == 1 else "decode"
+        return f"by the device; {threads} {decode}"
+    return f"by {threads} of the CPU"
