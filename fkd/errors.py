@@ -67,6 +67,10 @@ class Stopped(FkdError):
         self.signal_number = signal_number
 
 
+class ToldElsewhere(FkdError):
+    """The end of a run whose reason another of its processes tells; this one ends without a word."""
+
+
 def of_compiler(error: BaseException) -> bool:
     """Say whether `torch.compile` raised an error, not the model that it was to compile."""
     return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))

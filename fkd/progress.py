@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, TypeVar
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -20,8 +21,12 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {count} [{elapsed}<{remaining}, {speed
 
 
 def progress(items: Iterable[T], what: str, *, unit: str, delay: float = 0) -> Iterable[T]:
-    """Return `items` in a progress bar, which appears after `delay` seconds."""
-    bar: Iterable[T] = _kind()(items, delay=delay, **_appearance(what, unit))
+    """Return `items` in a progress bar, which appears after `delay` seconds.
+
+    Of the processes that torchrun started, the first shows it.
+    """
+    hidden = sys.stderr is None or not _leads()
+    bar: Iterable[T] = _kind()(items, delay=delay, disable=hidden, **_appearance(what, unit))
     return bar
 
 
@@ -44,7 +49,7 @@ def progress_bar(
         total=total,
         initial=initial,
         delay=delay,
-        disable=disable or (nested and not in_terminal()),
+        disable=disable or sys.stderr is None or (nested and not in_terminal()),
         leave=not nested,
         **_appearance(what, unit),
     )
@@ -55,12 +60,48 @@ def in_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+class _Forgiving:
+    """A text stream that drops what it cannot write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __eq__(self, other: object) -> bool:
+        return self._stream == getattr(other, "_stream", other)
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # ValueError is of a stream that was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def forgiving(stream: TextIO) -> TextIO:
+    """Return a stream that drops what it cannot write: a log must not end the work of a week."""
+    return stream if isinstance(stream, _Forgiving) else cast("TextIO", _Forgiving(stream))
+
+
+def _leads() -> bool:
+    """Say whether this process is alone, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _kind() -> "type[tqdm[Any]]":
     return _Bar if in_terminal() else _Lines
 
 
 def _appearance(what: str, unit: str) -> dict[str, Any]:
     return {
+        "file": None if sys.stderr is None else forgiving(sys.stderr),
         "desc": what,
         "unit": unit,
         "mininterval": _REDRAWN if in_terminal() else _LOGGED,
@@ -123,12 +164,21 @@ class _Lines(_Bar):
 
 
 def note(message: str) -> None:
-    """Say something on stderr, above the bar if there is one."""
+    """Say something on stderr, above the bar if there is one. What cannot be written is dropped."""
+    if sys.stderr is None:
+        return
+    stream = forgiving(sys.stderr)
     if in_terminal():
-        tqdm.write(printable(message), file=sys.stderr)
-    elif sys.stderr is not None:
-        sys.stderr.write(printable(message) + "\n")
-        sys.stderr.flush()
+        tqdm.write(printable(message), file=stream)
+    else:
+        stream.write(printable(message) + "\n")
+        stream.flush()
+
+
+def note_once(message: str) -> None:
+    """Say what every process of a run would say alike: the first of those that torchrun started does."""
+    if _leads():
+        note(message)
 
 
 def note_lines(lines: Sequence[tuple[str, str]]) -> None:
@@ -136,11 +186,21 @@ def note_lines(lines: Sequence[tuple[str, str]]) -> None:
 
     Of the processes that torchrun started, the first says it.
     """
-    if os.environ.get("RANK", "0") != "0":
-        return
     width = max((len(name) for name, _ in lines), default=0)
     for name, text in lines:
-        note(f"{name:<{width}}  {text}")
+        note_once(f"{name:<{width}}  {text}")
+
+
+def note_at_once(message: str) -> None:
+    """Say something from a signal handler, which may have come in the middle of a line.
+
+    It goes past Python's buffers, which are not to be entered twice, and below the bar.
+    """
+    if sys.stderr is None or not _leads():
+        return
+    line = ("\n" if in_terminal() else "") + printable(message) + "\n"
+    with suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
 
 
 def printable(text: str) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from typing import Any, NoReturn
 
 import click
@@ -15,10 +16,13 @@ from fkd.cli.label import label
 from fkd.cli.options import RANK
 from fkd.cli.pack import pack
 from fkd.cli.plot import plot
+from fkd.cli.process import Stopping, guard_streams
 from fkd.cli.show import show
 from fkd.cli.train import train
-from fkd.errors import FkdError, Stopped
-from fkd.progress import printable
+from fkd.errors import FkdError, Stopped, ToldElsewhere
+from fkd.progress import note, note_once
+
+_TIME_TO_TELL = 1.0  # seconds
 
 
 class _Errors(click.Group):
@@ -31,7 +35,8 @@ class _Errors(click.Group):
             _refuse_usage(error)
 
     def invoke(self, ctx: click.Context) -> Any:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        guard_streams()
+        stopping = Stopping(ctx)
         if os.getcwd() not in sys.path:  # package.module:function is found as by `python -m fkd`
             sys.path.insert(0, os.getcwd())
         try:
@@ -39,37 +44,41 @@ class _Errors(click.Group):
         except click.UsageError as error:
             _refuse_usage(error)
         except Stopped as stop:
-            if RANK == "0":
-                click.echo(f"fkd: {stop}", err=True)
+            stopping.asked = True
+            note_once(f"fkd: {stop}")
             # Whoever sends SIGTERM, as machines do before they go away, got what he wanted.
             sys.exit(0 if stop.signal_number == signal.SIGTERM else 130)
-        except FkdError as error:
-            _refuse(str(error))
-        except KeyboardInterrupt:
-            go_on = _GO_ON.get(ctx.invoked_subcommand or "", "")
-            if RANK != "0":
+        except (Exception, KeyboardInterrupt) as error:
+            if stopping.asked or isinstance(error, KeyboardInterrupt):  # or what came of one
+                stopping.asked = True
+                note_once(stopping.words())
                 sys.exit(130)
-            click.echo(f"fkd: {ctx.invoked_subcommand} was stopped.{go_on}", err=True)
-            sys.exit(130)
+            if isinstance(error, ToldElsewhere):
+                _give_way()
+            if isinstance(error, FkdError):
+                _refuse(str(error))
+            raise
+
+
+def _give_way() -> NoReturn:
+    """End without a word, after the process that tells why: with the first end torchrun ends all."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(_TIME_TO_TELL)
+    sys.exit(2)
 
 
 def _refuse_usage(error: click.UsageError) -> NoReturn:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         raise error
+    if RANK != "0":  # every process has the same command line
+        _give_way()
     command = f"fkd {error.ctx.info_name}" if error.ctx and error.ctx.parent else "fkd"
     _refuse(f"{error.format_message().rstrip('.')}; see `{command} --help`")
 
 
 def _refuse(message: str) -> NoReturn:
-    click.echo("fkd: error: " + printable(" ".join(message.split("\n"))), err=True)
+    note("fkd: error: " + " ".join(message.split("\n")))
     sys.exit(2)
-
-
-_GO_ON = {
-    "label": " Finished blocks are kept; it goes on where it was when the same command is run again.",
-    "pack": " Finished images are kept; the same command, without --overwrite, goes on where it was.",
-    "train": " Its run folder keeps the checkpoints so far; --resume goes on from the last.",
-}
 
 
 @click.group(cls=_Errors, context_settings={"max_content_width": 100, "show_default": True})

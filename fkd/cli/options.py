@@ -1,14 +1,15 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from fkd.config import AMPS, RENDERS
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, FkdError, ToldElsewhere
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +32,17 @@ class OrDefault(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         """Show what the other type shows."""
         return self.inner.get_metavar(param, ctx)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Let one process say what is wrong with a command line that all of torchrun's processes have."""
+    try:
+        yield
+    except FkdError as error:
+        if RANK == "0":
+            raise
+        raise ToldElsewhere(str(error)) from error
 
 
 def once_or_each(flag: str, given: Sequence[Any], count: int) -> list[Any]:

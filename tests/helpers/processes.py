@@ -96,6 +96,10 @@ class Forked:
         self._process.join()
         self._kept.close()
 
+    def said(self):
+        """Return what it has said on stderr so far."""
+        return self._said[1].read_text("utf-8")
+
     def finish(self, timeout=300):
         """Wait for its end, and return how that was."""
         self._process.join(timeout)
@@ -130,7 +134,7 @@ def _run(words, cwd, said, environment, prepare, largest_file):
     main(words)
 
 
-def ranks_finish(args, cwd, num_ranks):
+def ranks_finish(args, cwd, num_ranks, **more):
     """Run a command in processes that meet as those of torchrun do; return how each ended."""
     keys = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
@@ -145,7 +149,7 @@ def ranks_finish(args, cwd, num_ranks):
     with ExitStack() as at_work:
         ranks = [
             at_work.enter_context(
-                Forked(args, cwd, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+                Forked(args, cwd, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **more)
             )
             for rank in range(num_ranks)
         ]
@@ -165,11 +169,13 @@ def refused(*args, alone=True):
     return line
 
 
-def trained(store, out, cwd, num_ranks, *more):
+def trained(store, out, cwd, num_ranks, *more, **settings):
     """Train in one process, or in ranks; return how each ended."""
     (cwd / "tiny_student.py").write_text(STUDENT)
     args = [*train_arguments(store, out), *more]
-    return ranks_finish(args, cwd, num_ranks) if num_ranks > 1 else [Forked(args, cwd).finish()]
+    if num_ranks > 1:
+        return ranks_finish(args, cwd, num_ranks, **settings)
+    return [Forked(args, cwd, **settings).finish()]
 
 
 def train_arguments(store, out):
