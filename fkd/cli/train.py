@@ -4,10 +4,19 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from fkd.cli.options import PATH, engine, machine, rendering
+from fkd.cli.options import PATH, RANK, engine, machine, rendering, told_once
 from fkd.cli.sections import Sectioned
-from fkd.config import LOSSES, LR_SCHEDULES, OPTIMIZERS, RECIPES, Scheme, TrainConfig
+from fkd.config import (
+    LOSSES,
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    RECIPES,
+    Scheme,
+    TrainConfig,
+    settings_to_resume,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,7 +61,8 @@ _SECTIONS = {
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the run in --out, or with the newest of its name; a run that is not there begins.",
+    help="Go on with the run in --out, or with the newest of its name, by its own settings; a run that "
+    "is not there begins.",
 )
 @click.option(
     "--recipe",
@@ -73,6 +83,7 @@ _SECTIONS = {
 )
 @click.option(
     "--compress",
+    "scheme",
     default="topk5",
     help="How labels are read: full, hard, smooth, topkK (re-norm) or topkK-smooth.",
 )
@@ -141,17 +152,36 @@ _SECTIONS = {
 @engine
 @rendering
 @machine
-def train(recipe: str, compress: str, **options: Any) -> None:
+@click.pass_context
+def train(ctx: click.Context, /, **options: Any) -> None:
     """Train a student on the crops and soft labels of STORE (default labels.zarr), without a teacher.
+
+    With --resume, whatever is not given is taken from the run's config.json; what is given and is not as
+    the run has it is refused. Ctrl-C and SIGTERM finish the step, save and stop; a second one stops at
+    once, and what was saved before stays.
 
     \b
     Example: fkd train --crops-per-image 4 --compress topk5
-    Go on after a stop: fkd train --resume
+    Go on after a stop: fkd train --resume --out runs/resnet50-topk5-m4-1
     On 8 GPUs: torchrun --nproc-per-node 8 -m fkd train --out runs/r50 --resume
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    config = TrainConfig.from_recipe(recipe, scheme=Scheme.parse(compress), **given)
+    with told_once():
+        config = _configuration(ctx, options)
     from fkd.training import train_student
 
     run = train_student(config)
-    click.echo(f"{run}: config.json, metrics.jsonl, last.pt, best.pt")
+    if RANK == "0":
+        click.echo(f"{run}: config.json, metrics.jsonl, last.pt, best.pt")
+
+
+def _configuration(ctx: click.Context, options: dict[str, Any]) -> TrainConfig:
+    """Build the configuration: what is given, then what a run that goes on has, then the recipe."""
+    said = {
+        name for name in options if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+    }
+    settings = {name: value for name, value in options.items() if value is not None}
+    settings["scheme"] = Scheme.parse(settings["scheme"])
+    if options["resume"]:
+        given = {name: settings[name] for name in said}
+        settings |= settings_to_resume(given) | given
+    return TrainConfig.from_recipe(settings.pop("recipe"), **settings)

@@ -23,6 +23,7 @@ from fkd.config.models import (
     Triple,
 )
 from fkd.config.pack import Bound, PackConfig
+from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import ShowConfig
 from fkd.config.train import RECIPES, TrainConfig
@@ -30,6 +31,7 @@ from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Vie
 
 __all__ = [
     "AMPS",
+    "CONFIG",
     "EXPORT_FORMATS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
@@ -68,4 +70,7 @@ __all__ = [
     "ViewPolicy",
     "as_typed",
     "check_count",
+    "folder_by_name",
+    "read_config",
+    "settings_to_resume",
 ]

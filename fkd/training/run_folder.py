@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fkd.config import Selection, TrainConfig
+from fkd.config import CONFIG, Selection, TrainConfig, folder_by_name, read_config
 from fkd.errors import ConfigError
 from fkd.loader import Schedule
 from fkd.machine import held, write_whole
@@ -18,8 +18,6 @@ from fkd.progress import note
 from fkd.students import Checkpoint, newest_checkpoint
 from fkd.training.metrics import METRICS, read_metrics
 from fkd.training.run import Run
-
-CONFIG = "config.json"
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
@@ -38,7 +36,9 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
     config.json holds the settings of `config` and what `about` adds to them. Raises `ConfigError` for a
     folder that is in use, and for one that holds a run of other settings.
     """
-    folder = _choose(config)
+    folder = config.out or folder_by_name(
+        config.student, config.scheme, config.crops_per_image, resume=config.resume
+    )
     _holds_run(folder, config)  # refuses a folder of something else before anything is made
     _make(folder)
     settings = {**config.settings(), **about}
@@ -52,21 +52,6 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
                 note(f"{folder} holds no run yet: training starts at the beginning")
             _write_config(folder, settings)
         yield Run(folder, schedule, checkpoint)
-
-
-def _choose(config: TrainConfig) -> Path:
-    """Return `--out` or, without one, a folder runs/STUDENT-SCHEME-mM-NUMBER.
-
-    The number is the highest that exists for a run that goes on, and the next one for a new run.
-    """
-    if config.out:
-        return config.out
-    student = config.student.replace(":", "-").replace("/", "-")
-    stem = f"{student}-{config.scheme}-m{config.crops_per_image}-"
-    names = [path.name for path in Path("runs").glob("*") if path.name.startswith(stem)]
-    numbers = [int(name[len(stem) :]) for name in names if name[len(stem) :].isdecimal()]
-    number = max(numbers) if config.resume and numbers else max(numbers, default=0) + 1
-    return Path("runs") / f"{stem}{number}"
 
 
 def _holds_run(folder: Path, config: TrainConfig) -> bool:
@@ -99,7 +84,7 @@ def _write_config(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _go_on(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
     """Return the newest checkpoint of the run in `folder`, which must have the same settings."""
-    before = _read_config(folder)
+    before = _LATER | read_config(folder)
     _refuse_other_settings(folder, before, settings)
     if before.get("num_ranks") != settings["num_ranks"]:
         note(
@@ -112,24 +97,26 @@ def _go_on(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
     return checkpoint
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = _LATER | json.loads((folder / CONFIG).read_text("utf-8"))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{folder / CONFIG} is damaged ({error}); start a new run") from error
-    return settings
-
-
 def _refuse_other_settings(
     folder: Path, before: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-    for name, value in json.loads(json.dumps(settings)).items():
-        if name not in _FREE and before.get(name) != value:
-            setting = _FLAGS.get(name, name.replace("_", " "))
-            raise ConfigError(
-                f"{folder} was started with other settings: {setting} is {_short(value)}, the run has "
-                f"{_short(before.get(name))}; use the same to go on with it, or another --out"
-            )
+    """Refuse settings that are not the run's, and name all of them.
+
+    What follows from a setting, as the steps in all do, is named where no setting is another one.
+    """
+    now = json.loads(json.dumps(settings))
+    names = [n for n, value in now.items() if n not in _FREE and before.get(n) != value]
+    chosen = [n for n in names if n in _FLAGS] or names
+    if chosen:
+        others = "; ".join(
+            f"{_FLAGS.get(name, name.replace('_', ' '))} is {_short(now[name])}, the run has "
+            f"{_short(before.get(name))}"
+            for name in chosen
+        )
+        raise ConfigError(
+            f"{folder} was started with other settings: {others}; go on with the run's own, which the "
+            "command line takes where an option is not given, or choose another --out"
+        )
 
 
 def _short(value: object) -> str:

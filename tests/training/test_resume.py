@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 import signal
+import time
+from pathlib import Path
 
 import pytest
 import torch
 from helpers.folders import label_config
+from helpers.processes import refused
 
 from fkd import (
     FkdError,
@@ -18,6 +21,7 @@ from fkd import (
     plot_runs,
     train_student,
 )
+from fkd.cli import main
 from fkd.errors import Stopped
 from fkd.students import newest_checkpoint
 from fkd.training.run import Run
@@ -161,6 +165,64 @@ def test_a_signal_saves_and_says_how_to_go_on(shared_store, tmp_path, start_fkd,
     assert last.endswith(f"--resume --out {tmp_path / 'run'}")
     said = int(last.split(" step ")[1].split()[0].replace(",", ""))
     assert newest_checkpoint(tmp_path / "run").step == said
+
+
+def hang_while_saving():
+    """Stand in the middle of a checkpoint for ever."""
+    from fkd.students import checkpoints
+
+    save = torch.save
+
+    def save_and_hang(content, file):
+        save(content, file)
+        if content["step"] > 1:
+            Path("saving").touch()
+            while True:
+                time.sleep(0.01)
+
+    checkpoints.torch.save = save_and_hang
+
+
+def test_a_second_signal_stops_at_once(shared_store, tmp_path, start_fkd):
+    """In the middle of a checkpoint: the one before it stays, and no library has anything to say."""
+    more = ["--save-every", 1e-9, "--out", tmp_path / "run"]
+    process = start_fkd("train", shared_store.path, *ENDLESS, *more, prepare=hang_while_saving)
+    process.wait_for((tmp_path / "saving").exists)
+    process.send_signal(signal.SIGINT)
+    process.wait_for(lambda: "then saving; Ctrl-C again stops at once" in process.said())
+    process.send_signal(signal.SIGINT)
+    done = process.finish()
+    assert done.code == 130
+    assert done.err.splitlines()[-1].startswith(
+        "fkd: train was stopped at once. Its run folder keeps"
+    )
+    assert "Traceback" not in done.err
+    assert newest_checkpoint(tmp_path / "run").step == 1
+
+
+def test_a_run_goes_on_by_its_own_settings(shared_store, whole, tmp_path, monkeypatch, capsys):
+    """No option is given but where the run is; one that is given must be the run's."""
+    monkeypatch.chdir(tmp_path)
+    run = Path(shutil.copytree(whole, "runs/shufflenet_v2_x0_5-topk3-m2-4"))
+    (run / "previous.pt").replace(run / "last.pt")
+    main(["train", "--resume", "--out", str(run)], standalone_mode=False)
+    one, other = (torch.load(r / "last.pt", weights_only=True) for r in (whole, run))
+    assert same(one, other)
+    assert lines(run) == lines(whole)
+    said = capsys.readouterr().err
+    assert "goes on  from step " in said
+    by_name = ["train", "--resume", "--student", "shufflenet_v2_x0_5", "--compress", "topk3"]
+    by_name += ["--crops-per-image", "2"]
+    main(by_name, standalone_mode=False)
+    best = max(line["top1"] for line in lines(run) if line["kind"] == "eval")
+    said = capsys.readouterr().err
+    assert said.startswith(f"{run} is finished: 13 of 13 steps, best top-1 {best:.2%} at epoch ")
+    assert len(said.splitlines()) == 1
+    message = refused(*by_name, "--lr", "0.4", "--epochs", "15", "--workers", "1")
+    assert "other settings: --epochs is 15.0, the run has 14" in message
+    assert "; --lr is 0.4, the run has 0.5; go on with the run's own" in message
+    (run / "config.json").write_text("{")
+    assert "config.json is damaged" in refused(*by_name)
 
 
 @pytest.mark.parametrize(
