@@ -5,8 +5,9 @@ Units of bytes are powers of 1024.
 
 
 def plural(unit: str) -> str:
-    """Return the plural of a unit: "views", "classes", "batches"."""
-    return unit + ("es" if unit.endswith(("s", "ch", "x")) else "s")
+    """Return the plural of a unit: "views", "classes", "batches", "epochs"."""
+    hissing = unit.endswith(("s", "ch", "x")) and not unit.endswith("epoch")
+    return unit + ("es" if hissing else "s")
 
 
 def as_count(number: float, unit: str) -> str:

@@ -1,6 +1,7 @@
 """What a run keeps: losses that are read a step late, evaluations and checkpoints in time."""
 
 import math
+import shlex
 import signal
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.amounts import as_rate
 from fkd.config import TrainConfig
 from fkd.errors import FkdError, Stopped
 from fkd.loader import Schedule
@@ -40,7 +42,7 @@ class Record:
         self._course, self._learner, self._run, self._stop = course, learner, run, stop
         self._evaluate_at = evaluation_steps(course.config, course.schedule)
         self._unread: tuple[Step, Download] | None = None
-        self._stopping = 0
+        self._asked = self._stopping = 0
         self.loss = self.lr = float("nan")
 
     def note_step(self, step: Step) -> None:
@@ -51,6 +53,7 @@ class Record:
         )
         coming = Download(report=report)
         self._read()
+        self._stopping = self._asked  # here, for the leading process alone reads early to save
         self._unread = step, coming
 
     def _read(self) -> None:
@@ -58,7 +61,7 @@ class Record:
             return
         (unread, coming), self._unread = self._unread, None
         self.lr, (self.loss, asked) = unread.lr, coming.wait()["report"].tolist()
-        self._stopping = max(self._stopping, int(asked))
+        self._asked = max(self._asked, int(asked))
         if not abs(self.loss) < float("inf"):
             first = self._course.images.paths[int(unread.image_index[0])]
             raise FkdError(
@@ -76,22 +79,23 @@ class Record:
                 waited=unread.waited,
             )
 
-    def shown(self) -> dict[str, str]:
-        """Return what stands beside the bar: the last loss that was read, its rate, and speeds."""
+    def shown(self) -> str:
+        """Say what stands beside the bar: the last loss that was read, its rate, and speeds."""
         if math.isnan(self.lr):
-            return {}
-        shown = {"loss": f"{self.loss:.3f}", "lr": f"{self.lr:.2g}"}
+            return ""
+        said = f"loss {self.loss:.3f}, lr {self.lr:.2g}"
         speed = {} if self._run is None else self._run.speed
         if speed:
-            shown["images/s"] = f"{speed['images_per_s']:.0f}"
-            shown["waits"] = f"{speed['data_wait']:.0%}"
-        return shown
+            rate = as_rate(speed["images_per_s"], "image")
+            said += f", {rate}, {speed['data_wait']:.0%} of the time waiting"
+        return said
 
     def keep(self, done: int) -> None:
         """Evaluate and save when it is time to; raises `Stopped` once a signal has come."""
         run, config = self._run, self._course.config
         if done in self._evaluate_at:
             self._read()
+            self._stopping = self._asked
             self._save(done, evaluated=False)
             self.evaluate(done)
         elif run is not None and run.due(config.save_every):
@@ -117,6 +121,7 @@ class Record:
         run, course, learner = self._run, self._course, self._learner
         if run is None:
             return
+        self._stop.doing = f"the evaluation after step {done:,}"
         with run.paused():
             try:
                 with self._stop.at_once(course.group.num_ranks == 1):
@@ -137,10 +142,10 @@ class Record:
 
     def _raise_stopped(self, done: int) -> None:
         number = self._stop.number or signal.SIGTERM
-        folder = "" if self._run is None else self._run.folder
+        folder = "" if self._run is None else shlex.quote(str(self._run.folder))
         raise Stopped(
             f"train was stopped after step {done:,} of {self._course.schedule.total_steps:,}; it goes on "
-            f"when the same command is run again with --resume --out {folder}",
+            f"with: fkd train --resume --out {folder}",
             number,
         )
 

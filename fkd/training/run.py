@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fkd.errors import FkdError
+from fkd.errors import FkdError, first_line
 from fkd.loader import Schedule
+from fkd.progress import note
 from fkd.students import BEST, Accuracy, Checkpoint, save_checkpoint, save_last
 from fkd.training.metrics import METRICS, open_tracker
 
@@ -109,4 +110,11 @@ class Run:
             raise FkdError(
                 f"{self.folder / METRICS} cannot be written ({error}); make room, and go on with --resume"
             ) from error
-        self._tracker(line)
+        try:
+            self._tracker(line)
+        except (OSError, ValueError, RuntimeError) as error:
+            note(
+                f"warning: TensorBoard's files cannot be written ({first_line(error)}); the run goes on "
+                "without them"
+            )
+            self._tracker = lambda line: None

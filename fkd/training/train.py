@@ -2,27 +2,38 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
 
+from fkd.amounts import as_duration
 from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
-from fkd.loader import Schedule, student_batches
+from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
-from fkd.progress import progress_bar
+from fkd.progress import note, note_lines, progress_bar
 from fkd.store import to_json
 from fkd.students import Checkpoint
 from fkd.training.course import Course, build_learner, prepare
 from fkd.training.curves import plot_runs
 from fkd.training.learner import Learner, views_at_a_time
+from fkd.training.metrics import METRICS, read_metrics
 from fkd.training.optimizer import learning_rate
 from fkd.training.processes import joined
 from fkd.training.record import Record, Step
+from fkd.training.report import (
+    best_words,
+    cautions,
+    closing_lines,
+    first_step_words,
+    opening_lines,
+)
 from fkd.training.run import Run
 from fkd.training.run_folder import open_run
 from fkd.views import RenderPool
+
+_LONG = 10.0  # seconds after which a first step is worth a word
 
 
 def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Learner) -> Path:
@@ -32,31 +43,40 @@ def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Lear
     torchrun the processes share every batch. Raises `FkdError` for bad input, before the first step
     wherever that can be known, and `Stopped` where a signal ended the run with all saved.
     """
-    with joined(config.device) as group:
+    began = time.monotonic()
+    with joined(config.device) as group, ExitStack() as kept:
         course = prepare(config, group)
         torch.manual_seed(config.seed)
         device = make_current(resolve_device(group.device))
         with device_memory("choose a smaller --student"):
             learns = build_learner(course, device, learner)
-        if not group.leads:
-            return _follow(course, learns)
-        about = {
-            "total_steps": course.schedule.total_steps,
-            "store_spec": to_json(course.store.spec),
-            "num_ranks": group.num_ranks,
-        }
-        with open_run(config, course.schedule, about) as run:
-            checkpoint = group.share(run.checkpoint)
-            _fit(course, learns, run, checkpoint)
-        with suppress(ConfigError):  # curves are there where matplotlib is
-            plot_runs([run.folder], run.folder / "curves.png")
-        return run.folder
+        run = kept.enter_context(_opened(course)) if group.leads else None
+        folder, checkpoint = group.share(None if run is None else (run.folder, run.checkpoint))
+        first = 0 if checkpoint is None else checkpoint.step
+        if first >= course.schedule.total_steps and checkpoint.evaluated:
+            if group.leads:
+                note(_finished_words(folder, first))
+            return Path(folder)
+        _fit(course, learns, run, checkpoint)
+        if group.leads:
+            with suppress(ConfigError):  # curves are there where matplotlib is
+                plot_runs([folder], folder / "curves.png")
+            note_lines(closing_lines(course, folder, first, time.monotonic() - began))
+        return Path(folder)
 
 
-def _follow(course: Course, learner: Learner) -> Path:
-    """Take part in a run that another process leads."""
-    _fit(course, learner, None, course.group.share(None))
-    return course.config.out or Path("runs")
+def _opened(course: Course) -> AbstractContextManager[Run]:
+    about = {
+        "total_steps": course.schedule.total_steps,
+        "store_spec": to_json(course.store.spec),
+        "num_ranks": course.group.num_ranks,
+    }
+    return open_run(course.config, course.schedule, about)
+
+
+def _finished_words(folder: Path, steps: int) -> str:
+    best = best_words(read_metrics(folder)) if (folder / METRICS).is_file() else ""
+    return f"{folder} is finished: {steps:,} of {steps:,} steps" + (best and f", best {best}")
 
 
 def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoint | None) -> None:
@@ -66,19 +86,13 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
     if checkpoint is not None:
         learner.load(checkpoint)
         first = checkpoint.step
-    size = schedule.batch_size
     with (
         remembered_signals() as stop,
         RenderPool(config.workers, learner.device, config.render) as pool,
-        progress_bar(
-            "train",
-            unit="view",
-            total=schedule.total_steps * size,
-            initial=first * size,
-            disable=run is None,
-        ) as bar,
     ):
         record = Record(course, learner, run, stop)
+        if run is not None:
+            _announce(course, learner, run.folder, first, pool)
         if checkpoint is not None and not checkpoint.evaluated:
             record.evaluate(first)
         batches = student_batches(
@@ -91,18 +105,47 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
             rank=group.rank,
             num_ranks=group.num_ranks,
         )
-        for step in range(first, schedule.total_steps):
-            lr = rate_at(config, schedule, step)
-            hard_weight = config.objective.hard_weight_at(step / schedule.total_steps)
-            with _blamed(config, learner, step):
-                waiting = time.perf_counter()
-                batch = next(batches)
-                waited = time.perf_counter() - waiting
-                loss = learner.step(batch, step, lr=lr, hard_weight=hard_weight)
-            record.note_step(Step(step, lr, waited, batch.image_index, loss))
-            bar.update(size)
-            bar.set_postfix(record.shown(), refresh=False)
-            record.keep(step + 1)
+        with progress_bar(
+            "train",
+            unit="view",
+            total=schedule.total_steps * schedule.batch_size,
+            initial=first * schedule.batch_size,
+            disable=run is None,
+        ) as bar:
+            for step in range(first, schedule.total_steps):
+                # Processes hear of a signal by the sum of a step, which is read with the next.
+                stop.doing = f"step {step + 1:,} and the next"
+                began = time.perf_counter()
+                _step(course, learner, record, step, batches)
+                took = time.perf_counter() - began
+                if step == first and run is not None and took > _LONG:
+                    note(f"the first step took {as_duration(took)}")
+                bar.update(schedule.batch_size)
+                bar.set_postfix_str(record.shown(), refresh=False)
+                record.keep(step + 1)
+
+
+def _announce(course: Course, learner: Learner, run: Path, first: int, pool: RenderPool) -> None:
+    """Say what the run works with, and that its first step may take a while."""
+    note_lines(opening_lines(course, learner, run, first, on_device=pool.on_device))
+    for caution in cautions(course, learner):
+        note(caution)
+    note(first_step_words(course))
+
+
+def _step(
+    course: Course, learner: Learner, record: Record, step: int, batches: Iterator[StudentBatch]
+) -> None:
+    """Take one step on the next batch."""
+    config, schedule = course.config, course.schedule
+    lr = rate_at(config, schedule, step)
+    hard_weight = config.objective.hard_weight_at(step / schedule.total_steps)
+    with _blamed(config, learner, step):
+        waiting = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - waiting
+        loss = learner.step(batch, step, lr=lr, hard_weight=hard_weight)
+    record.note_step(Step(step, lr, waited, batch.image_index, loss))
 
 
 def rate_at(config: TrainConfig, schedule: Schedule, step: int) -> float:

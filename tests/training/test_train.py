@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +30,8 @@ from fkd.models import weights_hash
 from fkd.store import LabelledImages
 from fkd.students import StudentCard
 from fkd.training import Group, Learner
+from fkd.training.course import build_learner, prepare
+from fkd.training.report import cautions
 from fkd.views import RenderPool
 
 TOP3 = Scheme("topk", 3)
@@ -74,6 +77,69 @@ def test_a_run_folder_has_everything(shared_store, shared_folder, tmp_path):
     assert last.top1 == evals[-1]["top1"]
     assert last.num_images == 6
     assert last.top5 == 1.0
+
+
+def test_a_run_says_what_it_works_with_and_what_came_of_it(
+    shared_store, shared_folder, tmp_path, capsys
+):
+    run = train(shared_store, tmp_path / "a run", epochs=8, scheme=Scheme("topk", 2), ema=0.5)
+    said = capsys.readouterr().err.splitlines()
+    for line in (
+        f"store    {shared_store.path}: 18 images, 3 classes, 6 crops an image",
+        "labels   read as topk2 from the stored topk3",
+        f"images   {shared_folder / 'train'}",
+        "student  squeezenet1_1, 724 K parameters, 32 px, begins with random weights",
+        "device   cpu, float32",
+        "input    2 threads decode and render",
+        "steps    18, 8 epochs of 18 images, 8 views a step",
+        "rate     sgd, lr 1 × 8/1024 = 0.007812, cosine",
+        f"val      {shared_folder / 'val'}: 6 images, 4 evaluations",
+        f"run      {run}",
+    ):
+        assert line in said
+    assert "the first step is on its way: 9 batches of images are decoded for it" in said
+    evaluated = metrics(run, "eval")
+    best = max(line["ema_top1"] for line in evaluated)
+    epoch = [line["epoch"] for line in evaluated if line["ema_top1"] == best][-1]
+    end = next(line for line in said if line.startswith("best "))
+    assert end.endswith(f"moving average {best:.2%} at epoch {epoch:.4g}")
+    assert said[-3:] == [
+        f"next      fkd eval '{run}' {shared_folder / 'val'} --ema",
+        f"          fkd export '{run}' --ema",
+        f"          fkd plot '{run}'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"epochs": 1, "batch_size": 18},
+            "warning: 1 step in all: 1 epoch of 18 images, 18 views a step; a smaller --batch-size",
+        ),
+        (
+            {"batch_size": 36},
+            "36 views a step, so a step is 2 epochs; a smaller --batch-size gives",
+        ),
+        ({"scheme": Scheme("topk", 3)}, "labels   read as topk3: all 3 classes"),
+    ],
+    ids=["one step", "large batch", "all classes"],
+)
+def test_what_a_user_hardly_means_is_said(shared_store, tmp_path, capsys, changes, words):
+    train(shared_store, tmp_path / "run", **changes)
+    assert words in capsys.readouterr().err
+
+
+def test_a_large_student_on_few_images_is_told_of_a_recipe(shared_store):
+    settings = {"store": shared_store.path, "crops_per_image": 2, "scheme": TOP3, "device": "cpu"}
+    config = TrainConfig(student="resnet18", batch_size=18, **settings)
+    course = prepare(config, Group())
+    cpu = torch.device("cpu")
+    (said,) = cautions(course, build_learner(course, cpu, Learner))
+    assert said.startswith("resnet18 is trained as on ImageNet: 300 steps, 300 epochs of 18 images")
+    assert "--recipe small" in said
+    short = replace(course, config=replace(config, epochs=30))
+    assert cautions(short, build_learner(course, cpu, Learner)) == []
 
 
 def test_the_checkpoint_is_plain_and_whole(shared_store, tmp_path):

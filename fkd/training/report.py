@@ -1,0 +1,217 @@
+"""What a run says of itself: before its first step, and after its last."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fkd.amounts import as_count, as_duration, as_large, as_rate
+from fkd.config import TrainConfig
+from fkd.loader import Schedule
+from fkd.training.course import Course
+from fkd.training.learner import Learner, views_at_a_time
+from fkd.training.metrics import read_metrics
+from fkd.training.record import evaluation_steps
+
+Lines = list[tuple[str, str]]
+
+# Below so many steps the schedule of the learning rate has hardly a shape.
+_FEW_STEPS = 10
+
+# From so many epochs and parameters on, and below so many images, settings made for ImageNet are odd.
+_MANY_EPOCHS, _MANY_PARAMETERS, _FEW_IMAGES = 100, 5e6, 10_000
+
+
+def opening_lines(
+    course: Course, learner: Learner, run: Path, first: int, *, on_device: bool
+) -> Lines:
+    """Return what a run works with, a name and a text each.
+
+    `first` steps have been made before; `on_device` says that the device renders, not threads.
+    """
+    config, schedule, num_ranks = course.config, course.schedule, course.group.num_ranks
+    spec, threads = course.store.spec, as_count(config.workers, "thread")
+    renders = (
+        f"{threads} decode, the device renders" if on_device else f"{threads} decode and render"
+    )
+    lines = [
+        (
+            "store",
+            f"{config.store}: {_images(schedule.num_images, spec.num_images)}, "
+            f"{as_count(spec.num_classes, 'class')}, {as_count(spec.num_crops, 'crop')} an image",
+        ),
+        ("labels", _labels(course)),
+        ("images", str(course.images.root)),
+        ("student", _student(config, learner, spec.size)),
+        ("device", _device(config, learner.device)),
+        ("input", renders),
+    ]
+    if num_ranks > 1:
+        share = as_count(schedule.batch_size // num_ranks, "view")
+        lines += [("processes", f"{num_ranks}, {share} of each step for each")]
+    lines += [
+        ("steps", f"{schedule.total_steps:,}, {_budget(config, schedule)}"),
+        ("step", _step(config, schedule, learner.device)),
+        ("rate", _rate(config)),
+        ("val", _val(course)),
+        ("run", str(run)),
+    ]
+    if first:
+        epoch = schedule.epoch_at(first)
+        lines += [
+            ("goes on", f"from step {first:,} of {schedule.total_steps:,}, epoch {epoch:.4g}")
+        ]
+    return lines
+
+
+def _images(labelled: int, listed: int) -> str:
+    unusable = f" ({listed - labelled:,} more are unusable)" if listed > labelled else ""
+    return as_count(labelled, "image") + unusable
+
+
+def _labels(course: Course) -> str:
+    """Say how labels are read: what is asked for, of what is kept."""
+    wanted, stored = course.config.scheme, course.store.spec.scheme
+    classes, tempered = course.store.spec.num_classes, course.config.label_temperature
+    text = f"read as {wanted}" if wanted == stored else f"read as {wanted} from the stored {stored}"
+    if wanted.kind == "topk" and wanted.k >= classes:
+        text += f": all {as_count(classes, 'class')}"
+    return text if tempered == 1 else f"{text}, at temperature {tempered:g}"
+
+
+def _student(config: TrainConfig, learner: Learner, size: int) -> str:
+    count = as_large(_num_parameters(learner))
+    weights = {None: "random weights", "none": "random weights", "default": "its library's weights"}
+    begins = weights.get(config.init, config.init)
+    return f"{config.student}, {count} parameters, {size} px, begins with {begins}"
+
+
+def _num_parameters(learner: Learner) -> int:
+    return sum(p.numel() for p in learner.student.parameters())
+
+
+def _device(config: TrainConfig, device: torch.device) -> str:
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    precision = "float32" if config.engine.amp == "off" else config.engine.amp
+    return f"{device}{name}, {precision}" + (", compiled" if config.engine.compile else "")
+
+
+def _budget(config: TrainConfig, schedule: Schedule) -> str:
+    epochs, images = as_count(config.epochs, "epoch"), as_count(schedule.num_images, "image")
+    return f"{epochs} of {images}, {as_count(schedule.batch_size, 'view')} a step"
+
+
+def _step(config: TrainConfig, schedule: Schedule, device: torch.device) -> str:
+    m = schedule.crops_per_image
+    text = f"{as_count(schedule.images_per_batch, 'image')} decoded, {as_count(m, 'crop')} of each"
+    if m > 1:
+        text += f"; a pass over the images counts {m} epochs"
+    return f"{text}; at most {views_at_a_time(config, device):,} views at a time in the student"
+
+
+def _rate(config: TrainConfig) -> str:
+    optim, batch = config.optim, config.batch_size
+    text = f"{optim.optimizer}, lr {optim.lr:g} × {batch}/1024 = {optim.lr * batch / 1024:.4g}"
+    text += f", {optim.lr_schedule}" + (f" to {optim.min_lr:g}" if optim.min_lr else "")
+    if optim.warmup_epochs:
+        text += f", {as_count(optim.warmup_epochs, 'warm-up epoch')}"
+    return text
+
+
+def _val(course: Course) -> str:
+    if course.val is None:
+        return "none; best.pt is the checkpoint with the least training loss"
+    times = as_count(len(evaluation_steps(course.config, course.schedule)), "evaluation")
+    return f"{course.val.root}: {as_count(len(course.val), 'image')}, {times}"
+
+
+def cautions(course: Course, learner: Learner) -> list[str]:
+    """Name what a user hardly means: a run of a few steps, and settings for ImageNet on a few images."""
+    config, schedule, said = course.config, course.schedule, []
+    one_step = schedule.batch_size / schedule.num_images
+    if schedule.total_steps < _FEW_STEPS or one_step > 1:
+        steps = f"{as_count(schedule.total_steps, 'step')} in all: {_budget(config, schedule)}"
+        each = f", so a step is {one_step:.3g} epochs" if one_step > 1 else ""
+        said.append(f"warning: {steps}{each}; a smaller --batch-size gives more")
+    if (
+        config.epochs >= _MANY_EPOCHS
+        and schedule.num_images < _FEW_IMAGES
+        and _num_parameters(learner) > _MANY_PARAMETERS
+        and config.recipe == "fkd"
+    ):
+        said.append(
+            f"{config.student} is trained as on ImageNet: {schedule.total_steps:,} steps, "
+            f"{_budget(config, schedule)}; --recipe small has settings for a folder of this size"
+        )
+    return said
+
+
+def first_step_words(course: Course) -> str:
+    """Say what is done before the first step ends."""
+    batches = as_count(course.schedule.reach + 1, "batch")
+    compiled = ", and the student is compiled" if course.config.engine.compile else ""
+    return f"the first step is on its way: {batches} of images are decoded for it{compiled}"
+
+
+def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Lines:
+    """Return what became of a run that began at step `first` and took so many seconds since.
+
+    What is said of all its steps is read from metrics.jsonl, so it is right for a run that went on.
+    """
+    metrics = read_metrics(run)
+    steps = course.schedule.total_steps
+    lines = [("finished", f"{as_count(steps, 'step')}, {as_count(course.config.epochs, 'epoch')}")]
+    if words := best_words(metrics):
+        lines += [("best", words), ("last", accuracy_words(_evaluations(metrics)[-1]))]
+    elif losses := [line["loss"] for line in metrics if line["kind"] == "train"]:
+        lines += [("loss", f"{losses[-1]:.4g} at the end; best.pt has the least")]
+    since = f" since step {first:,}" if first else ""
+    lines += [
+        ("time", as_duration(seconds) + since + _speed_words(metrics, first, course.schedule))
+    ]
+    files = ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))
+    name, average = shlex.quote(str(run)), "" if course.config.ema is None else " --ema"
+    then = [f"fkd export {name}{average}", f"fkd plot {name}"]
+    if course.val is not None:
+        then.insert(0, f"fkd eval {name} {shlex.quote(str(course.val.root))}{average}")
+    names = ["next", *[""] * (len(then) - 1)]
+    return [*lines, ("files", f"{run}: {files}"), *zip(names, then, strict=True)]
+
+
+def best_words(metrics: Sequence[dict[str, Any]]) -> str:
+    """Say which evaluation was the best, the later one of equals; nothing where there was none."""
+    evaluated = _evaluations(metrics)
+    return accuracy_words(max(reversed(evaluated), key=_judged)) if evaluated else ""
+
+
+def accuracy_words(line: dict[str, Any]) -> str:
+    """Say an evaluation in words, from its line of metrics."""
+    average = f", moving average {line['ema_top1']:.2%}" if "ema_top1" in line else ""
+    return f"top-1 {line['top1']:.2%}{average} at epoch {line['epoch']:.4g}"
+
+
+def _evaluations(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in metrics if line["kind"] == "eval" and "top1" in line]
+
+
+def _judged(line: dict[str, Any]) -> float:
+    """Return the accuracy by which best.pt is chosen."""
+    return float(line.get("ema_top1", line["top1"]))
+
+
+def _speed_words(metrics: Sequence[dict[str, Any]], first: int, schedule: Schedule) -> str:
+    """Say how fast the steps since `first` were, evaluations left out, and how long they waited."""
+    seconds = waited = 0.0
+    before = first
+    for line in metrics:
+        if line["kind"] == "train" and line["step"] > before and line.get("views_per_s"):
+            views = (line["step"] - before) * schedule.batch_size
+            seconds += views / line["views_per_s"]
+            waited += views / line["views_per_s"] * line.get("data_wait", 0)
+            before = line["step"]
+    if not seconds:
+        return ""
+    rate = as_rate((before - first) * schedule.batch_size / seconds, "view")
+    return f"; {rate} in its steps, {waited / seconds:.0%} of that waiting for data"
