@@ -5,7 +5,7 @@ from fkd.errors import ConfigError, StoreError
 from fkd.labels import check_reading
 from fkd.loader.schedule import Schedule
 from fkd.machine import physical_memory
-from fkd.progress import note
+from fkd.progress import note_once
 from fkd.store import LabelStore, drift
 
 
@@ -16,9 +16,9 @@ def open_store(config: LoaderConfig) -> LabelStore:
     check_reading(store.spec.scheme, config.scheme)
     changed = drift(store.spec, config.store)
     if changed:
-        note(f"warning: {changed}")
+        note_once(f"warning: {changed}")
     if store.spec.format_version < 2:
-        note(
+        note_once(
             f"warning: {config.store} is of format 1, which keeps no hashes of images: one that was "
             "replaced by another of the same size would not be noticed"
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fkd import models
 from fkd.config import Preprocessing
 from fkd.errors import ModelError, first_line
-from fkd.progress import note
+from fkd.progress import note_once
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
         name for name in _head(card) if name in state and state[name].shape != built[name].shape
     ]
     if head:
-        note(
+        note_once(
             f"{what} was made for {len(state[head[-1]]):,} classes, the store has {len(card.classes):,}: "
             f"{' and '.join(head)} begin at random"
         )

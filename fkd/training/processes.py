@@ -4,8 +4,9 @@ They do the same steps, each with its share of every batch, and differ in nothin
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -17,7 +18,7 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from fkd.errors import FkdError
+from fkd.errors import FkdError, Stopped, ToldElsewhere, first_line
 from fkd.machine import own_device
 from fkd.progress import note
 
@@ -25,6 +26,10 @@ T = TypeVar("T")
 
 # Longer than the leading process evaluates, while the others wait for it.
 _PATIENCE = timedelta(hours=4)
+
+# Under this key the processes count those of them that failed. Each looks for it so often, and then has
+# so long to end by itself, in seconds: one that waits for the dead inside NCCL never would.
+_FAILED, _LOOK_EVERY, _GRACE = "failed", 1.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class Group:
 def joined(device: str) -> Iterator[Group]:
     """Meet the other processes of torchrun and part at the end; without torchrun, be alone.
 
-    `device` is the value of `--device`; each process of a machine gets a GPU of its own.
+    `device` is the value of `--device`; each process of a machine gets a GPU of its own. Where one of
+    them fails, all end: the first to fail raises its error, the others raise `ToldElsewhere`.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Group(device=device)
@@ -100,10 +106,55 @@ def joined(device: str) -> Iterator[Group]:
         timeout=_PATIENCE,
         device_id=torch.device(own) if backend == "nccl" else None,
     )
+    failed = True
     try:
-        yield Group(dist.get_rank(), dist.get_world_size(), own)
+        with _one_tells(keys), _ends_with_others(keys):
+            yield Group(dist.get_rank(), dist.get_world_size(), own)
+        failed = False
     finally:
-        dist.destroy_process_group()
+        if not failed or backend == "gloo":  # NCCL would wait for those that still work
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _one_tells(keys: Store) -> Iterator[None]:
+    """Let the first process that fails raise its error, and the others follow without a word."""
+    try:
+        yield
+    except Stopped:  # as all of them do, after the same step
+        raise
+    except BaseException as error:
+        told = True
+        with suppress(dist.DistError, RuntimeError):  # the store ends with the agents
+            told = keys.add(_FAILED, 1) > 1
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        if told:
+            raise ToldElsewhere("another process of this run says what ended it") from error
+        if "gloo/transport" in str(error):
+            raise FkdError(
+                f"another process of this run is gone ({first_line(error).split('] ')[-1]}); see what it "
+                "said, and go on with --resume"
+            ) from error
+        raise
+
+
+@contextmanager
+def _ends_with_others(keys: Store) -> Iterator[None]:
+    """End this process where another one has failed and this one does not end by itself."""
+    over = threading.Event()
+
+    def look() -> None:
+        with suppress(dist.DistError, RuntimeError):
+            while not over.wait(_LOOK_EVERY):
+                if keys.check([_FAILED]) and not over.wait(_GRACE):
+                    os._exit(2)
+
+    threading.Thread(target=look, name="fkd-look", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _backend(device: str, keys: Store, rank: int, size: int) -> str:

@@ -11,6 +11,9 @@ import pytest
 import torch
 from helpers.processes import fkd_environment, losses, train_arguments, trained
 
+from fkd.errors import ImagesError
+from fkd.training.record import Record
+
 
 @pytest.mark.parametrize("more", [[], ["--micro-batch", 4, "--ema", 0.9]], ids=["plain", "parts"])
 def test_two_ranks_take_the_steps_of_one(shared_store, tmp_path, more):
@@ -33,10 +36,90 @@ def test_two_ranks_take_the_steps_of_one(shared_store, tmp_path, more):
 
 def test_a_batch_that_cannot_be_shared_is_refused(shared_store, tmp_path):
     ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, "--batch-size", 6)
-    assert all(done.code for done in ranks)
-    said = "".join(done.err for done in ranks)
-    assert "--batch-size 6 is 3 images, which 2 processes cannot share evenly" in said
+    assert "--batch-size 6 is 3 images, which 2 processes cannot share evenly" in told_once(ranks)
     assert not (tmp_path / "run").exists()
+
+
+def told_once(ranks):
+    """Return the only line of an error that ended all ranks."""
+    said = "".join(done.err for done in ranks)
+    assert [done.code for done in ranks] == [2, 2], said
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("fkd: error:")]
+    return line
+
+
+def test_an_unknown_option_is_told_once(shared_store, tmp_path):
+    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, "--lr", "-1")
+    assert "--lr is -1" in told_once(ranks)
+    assert "No such option" in told_once(
+        trained(shared_store, tmp_path / "run", tmp_path, 2, "--rl", "1")
+    )
+
+
+def test_a_folder_that_the_leading_rank_refuses_ends_all(shared_store, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2)
+    assert "is not empty; choose a new folder" in told_once(ranks)
+
+
+def test_a_full_disk_on_the_leading_rank_ends_all(shared_store, tmp_path):
+    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, largest_file=8_000)
+    assert "last.pt cannot be written" in told_once(ranks)
+
+
+def fail_beside_a_rank_that_never_ends():
+    """The second rank finds no images; the first does not notice, as one that waits inside NCCL."""
+    from fkd.training import course, processes
+
+    processes._LOOK_EVERY = processes._GRACE = 0.1
+
+    def find(*_):
+        if os.environ["RANK"] == "1":
+            raise ImagesError("the images are gone")
+        time.sleep(200)
+
+    course.find_images = find
+
+
+def test_a_rank_that_waits_for_the_dead_ends_with_them(shared_store, tmp_path):
+    ranks = trained(
+        shared_store, tmp_path / "run", tmp_path, 2, prepare=fail_beside_a_rank_that_never_ends
+    )
+    assert told_once(ranks) == "fkd: error: the images are gone"
+
+
+def stop_the_second_rank():
+    """The second rank is asked to stop in its fifth step."""
+    note_step = Record.note_step
+
+    def asked(self, step):
+        if os.environ["RANK"] == "1" and step.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        note_step(self, step)
+
+    Record.note_step = asked
+
+
+def test_ranks_stop_after_the_same_step_where_one_is_asked(shared_store, tmp_path):
+    """The leading rank saves after every step, and so reads what was asked before the others do."""
+    ranks = trained(
+        shared_store, tmp_path / "run", tmp_path, 2, "--save-every", 1e-9,
+        prepare=stop_the_second_rank,
+    )  # fmt: skip
+    assert [done.code for done in ranks] == [0, 0], ranks
+    assert "fkd: train was stopped after step 6 of 30" in ranks[0].err
+    assert "stopped" not in ranks[1].err
+
+
+def test_ranks_say_once_what_they_do(shared_store, tmp_path):
+    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, "--epochs", 4)
+    first, second = ranks
+    assert [done.code for done in ranks] == [0, 0]
+    assert "processes  2, 12 views of each step for each" in first.err
+    assert first.out == f"{tmp_path / 'run'}: config.json, metrics.jsonl, last.pt, best.pt\n"
+    assert (second.err, second.out) == ("", "")
 
 
 def test_a_killed_rank_goes_on_from_the_last_checkpoint(shared_store, tmp_path):
