@@ -28,7 +28,7 @@ from fkd import (
 from fkd.config import Preprocessing, ViewPolicy
 from fkd.images import dataset_root, list_images
 from fkd.machine import resolve_device
-from fkd.models import build, head_tensors
+from fkd.models import build, head_tensors, shapes_of_any
 from fkd.teachers import open_source
 
 
@@ -114,7 +114,7 @@ def restrict(choice: TeacherChoice, images: Path, path: Path) -> Preprocessing:
     assert isinstance(source.model, nn.Module)
     state = source.model.state_dict()
     if columns is not None:
-        for name in head_tensors(partial(build, choice.name)):
+        for name in head_tensors(shapes_of_any(partial(build, choice.name))):
             state[name] = state[name][columns].clone()
     torch.save({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, path)
     return source.preprocessing

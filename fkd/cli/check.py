@@ -26,6 +26,11 @@ from fkd.progress import printable
 )
 @click.option("--teacher-weights", multiple=True, default=["default"], help="As for `fkd label`.")
 @click.option("--teacher-classes", multiple=True, type=OrDefault(PATH), help="As for `fkd label`.")
+
+
+@click.option(
+    "--teacher-ema/--no-teacher-ema", multiple=True, default=[False], help="As for `fkd label`."
+)
 @click.option("--views", default=CheckConfig.num_views, help="Stored views that it is asked about.")
 @click.option("--seed", default=0, help="Which views these are.")
 @click.option(
@@ -65,9 +70,13 @@ def check(store: Path, **options: Any) -> None:
 
 def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
     count = len(options["teacher"])
-    if not count and (options["teacher_classes"] or options["teacher_weights"] != ("default",)):
-        raise ConfigError("--teacher-weights and --teacher-classes do nothing without --teacher")
+    given = options["teacher_weights"] != ("default",) or any(options["teacher_ema"])
+    if not count and (given or options["teacher_classes"]):
+        raise ConfigError(
+            "--teacher-weights, --teacher-ema and --teacher-classes do nothing without --teacher"
+        )
     weights = once_or_each("--teacher-weights", options["teacher_weights"], count)
     classes = once_or_each("--teacher-classes", options["teacher_classes"], count)
-    each = zip(options["teacher"], weights, classes, strict=True)
-    return tuple(TeacherChoice(name, file, names) for name, file, names in each)
+    averages = once_or_each("--teacher-ema", options["teacher_ema"], count)
+    each = zip(options["teacher"], weights, classes, averages, strict=True)
+    return tuple(TeacherChoice(name, file, names, ema=ema) for name, file, names, ema in each)

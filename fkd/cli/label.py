@@ -46,7 +46,13 @@ _SECTIONS = {
     "--teacher-weights",
     multiple=True,
     default=["default"],
-    help="default (the library's download), none (random), or a state-dict file.",
+    help="default (the library's download), none (random), or a file with a state dict or a checkpoint.",
+)
+@click.option(
+    "--teacher-ema/--no-teacher-ema",
+    multiple=True,
+    default=[False],
+    help="Take the moving average in the file of --teacher-weights.",
 )
 @click.option(
     "--teacher-classes",
@@ -205,11 +211,12 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
         triples("mean"),
         triples("std"),
         each("interpolation"),
+        each("teacher_ema"),
         strict=True,
     )
     return tuple(
         TeacherChoice(
-            name, weights, classes, options["all_classes"], size, mean, std, interpolation
+            name, weights, classes, options["all_classes"], size, mean, std, interpolation, ema
         )
-        for name, weights, classes, size, mean, std, interpolation in settings
+        for name, weights, classes, size, mean, std, interpolation, ema in settings
     )

@@ -71,7 +71,11 @@ _SECTIONS = {
     help="Settings of the field, see docs/recipes.md; options that are given override them.",
 )
 @_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
-@click.option("--init", help="Weights to begin with: default (the library's) or a state-dict file.")
+@click.option(
+    "--init",
+    help="Weights to begin with: default (the library's), or a file with a state dict or a checkpoint.",
+)
+@click.option("--init-ema", is_flag=True, help="Take the moving average in the file of --init.")
 @_setting("--crops-per-image", "Stored crops used per decoded image, m; one pass counts m epochs.")
 @_setting(
     "--stagger",

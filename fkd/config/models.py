@@ -6,6 +6,7 @@ from typing import Literal
 
 from fkd.config.checks import MAX_SIZE, as_paths, check_choice, check_count, check_range
 from fkd.config.views import INTERPOLATIONS, Interpolation, ViewFormat
+from fkd.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -51,8 +52,9 @@ class TeacherChoice:
     """Which teacher labels, and how its outputs meet the folder's classes.
 
     `name` is a torchvision model, `timm:NAME`, a .pt2 or TorchScript file, or `package.module:function`.
-    `weights` is "default" (torchvision's download), "none" (random) or a state-dict file. The four
-    optional fields override what the weights' own metadata says of their preprocessing.
+    `weights` is "default" (torchvision's download), "none" (random), or a file: a state dict, or a
+    checkpoint that holds one. `ema` takes the moving average of the weights from it. The four optional
+    fields override what the weights' own metadata says of their preprocessing.
     """
 
     name: str
@@ -63,9 +65,15 @@ class TeacherChoice:
     mean: Triple | None = None
     std: Triple | None = None
     interpolation: Interpolation | None = None
+    ema: bool = False
 
     def __post_init__(self) -> None:
         as_paths(self, "classes_file")
+        if self.ema and self.weights in ("default", "none"):
+            raise ConfigError(
+                f"--teacher-ema needs --teacher-weights FILE for teacher {self.name}; {self.weights} has "
+                "no moving average"
+            )
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ class TrainConfig(LoaderConfig):
     """One training run: `fkd train`. What is read is a `LoaderConfig`, and this is how to learn from it.
 
     `micro_batch` views go through the student at a time and their gradients are added up; None chooses
-    by the device. `init` is "default" (the library's own pretrained weights) or a state-dict file; None
-    and "none" start from random weights. `ema` is the decay of a moving average of the weights.
+    by the device. `init` is "default" (the library's own pretrained weights) or a file: a state dict, or
+    a checkpoint that holds one, of which `init_ema` takes the moving average; None and "none" start from
+    random weights. `ema` is the decay of a moving average of the weights.
     `eval_every` and `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
     `seed` is of the weights too.
 
@@ -41,6 +42,7 @@ class TrainConfig(LoaderConfig):
     recipe: str = "fkd"
     student: str = "resnet50"
     init: str | None = None
+    init_ema: bool = False
     micro_batch: int | None = None
     optim: Optim = Optim()
     objective: Objective = Objective()
@@ -73,6 +75,8 @@ class TrainConfig(LoaderConfig):
         check_range("--warmup-epochs", self.optim.warmup_epochs, 0, self.epochs)
         check_range("--eval-last", self.eval_last, 0, 1e6)
         check_range("--save-every", self.save_every, 0, 1e6)
+        if self.init_ema and self.init in (None, "none", "default"):
+            raise ConfigError("--init-ema needs --init FILE, whose moving average it takes")
         if self.micro_batch is not None:
             check_count("--micro-batch", self.micro_batch, 1, MAX_BATCH)
         if self.ema is not None:

@@ -1,24 +1,28 @@
 """Networks by name, whether they teach or learn.
 
 A name is a torchvision model, `timm:NAME` or a function of the user's own. Weights come from a file
-that is read without running code in it. A model that does not fit its views is refused before the
-work begins.
+that is read without running code in it: of all that a trainer wrote, what fits the model is taken. A
+model that does not fit its views is refused before the work begins.
 """
 
 from fkd.models.fit import count_outputs, count_outputs_by_shape
 from fkd.models.functions import call_function, is_function
 from fkd.models.small import thin_resnet
+from fkd.models.state_dicts import read_weights
+from fkd.models.weight_files import read_file
 from fkd.models.weights import (
+    Shapes,
     head_tensors,
     load_weights,
     num_outputs,
-    read_file,
-    read_state_dict,
+    shapes_of,
+    shapes_of_any,
     weights_hash,
 )
 from fkd.models.zoo import build, check_name, import_timm, timm_name
 
 __all__ = [
+    "Shapes",
     "build",
     "call_function",
     "check_name",
@@ -30,7 +34,9 @@ __all__ = [
     "load_weights",
     "num_outputs",
     "read_file",
-    "read_state_dict",
+    "read_weights",
+    "shapes_of",
+    "shapes_of_any",
     "thin_resnet",
     "timm_name",
     "weights_hash",

@@ -39,17 +39,26 @@ def build_student(card: StudentCard) -> nn.Module:
     return models.build(card.name, len(card.classes), card.preprocessing.size)
 
 
-def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
-    """Load the weights that training begins with: those of `init`, a state-dict file or "default".
+def give_weights(model: nn.Module, card: StudentCard, init: str, *, average: bool = False) -> None:
+    """Load the weights that training begins with: those of `init`, a file or "default".
 
-    "default" are the weights that the model's library offers. A head of another number of classes keeps
-    its random weights, and a note says so. Raises `ModelError` where the weights do not fit.
+    "default" are the weights that the model's library offers. A file is a state dict or a checkpoint;
+    with `average` the moving average in it is taken. A head of another number of classes keeps its random
+    weights, and a note says so. Raises `ModelError` where the weights do not fit.
     """
-    what = f"--init {init}"
-    state = _pretrained(card) if init == "default" else models.read_state_dict(Path(init))
+    what, shapes = f"--init {init}", _shapes(model, card)
+    if init == "default":
+        state = _pretrained(card)
+    else:
+        state = models.read_weights(
+            Path(init), shapes, card.name,
+            option="--init", average_option="--init-ema", average=average,
+        )  # fmt: skip
     built = model.state_dict()
     head = [
-        name for name in _head(card) if name in state and state[name].shape != built[name].shape
+        name
+        for name in models.head_tensors(shapes)
+        if name in state and state[name].shape != built[name].shape
     ]
     if head:
         note_once(
@@ -59,11 +68,12 @@ def give_weights(model: nn.Module, card: StudentCard, init: str) -> None:
     models.load_weights(model, {**state, **{name: built[name] for name in head}}, what)
 
 
-def _head(card: StudentCard) -> list[str]:
-    """Name the tensors that change with the number of classes; none of a user's own model."""
+def _shapes(model: nn.Module, card: StudentCard) -> models.Shapes:
+    """Return the shapes of the student's weights, with any number of classes if it is a library's."""
     if models.is_function(card.name):
-        return []
-    return models.head_tensors(lambda n: models.build(card.name, n, card.preprocessing.size))
+        return models.shapes_of(model)
+    size = card.preprocessing.size
+    return models.shapes_of_any(lambda n: models.build(card.name, n, size))
 
 
 def _pretrained(card: StudentCard) -> dict[str, Tensor]:

@@ -111,10 +111,13 @@ def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Mo
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return build(num_classes)
-    state = models.read_state_dict(Path(choice.weights))
-    what = f"weights {choice.weights}"
-    model = build(models.num_outputs(choice.name, state, build, what))
-    models.load_weights(model, state, what)
+    shapes = models.shapes_of_any(build)
+    state = models.read_weights(
+        Path(choice.weights), shapes, choice.name,
+        option="--teacher-weights", average_option="--teacher-ema", average=choice.ema,
+    )  # fmt: skip
+    model = build(models.num_outputs(state, shapes, f"teacher {choice.name}"))
+    models.load_weights(model, state, f"--teacher-weights {choice.weights}")
     return model
 
 

@@ -49,7 +49,7 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
     config, card, size = course.config, course.card, course.card.preprocessing.size
     student = build_student(card)
     if config.init not in (None, "none"):
-        give_weights(student, card, config.init)
+        give_weights(student, card, config.init, average=config.init_ema)
     views = config.batch_size // course.group.num_ranks
     fewest = views // -(-views // views_at_a_time(config, device))
     remedy = (

@@ -24,7 +24,7 @@ _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render
 _FREE |= {"save_every", "eval_every", "eval_last", "num_ranks"}
 
 # Settings that an older fkd did not write into config.json, with the values by which it trained.
-_LATER = {**asdict(Selection()), "stagger": 0}
+_LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False}
 
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in TrainConfig().settings()}
 

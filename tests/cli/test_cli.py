@@ -18,20 +18,22 @@ from fkd.store.attributes import digest
 OPTIONS = {
     "label": (
         "--all-classes --amp --batch-size --block --compile --compress --crops --device --dry-run "
-        "--interpolation --max-bad --mean --out --overwrite --ratio --render --scale --seed --size "
-        "--std --teacher --teacher-classes --teacher-weights --temperature --workers"
+        "--interpolation --max-bad --mean --no-teacher-ema --out --overwrite --ratio --render --scale "
+        "--seed --size --std --teacher --teacher-classes --teacher-ema --teacher-weights --temperature "
+        "--workers"
     ),
     "train": (
         "--amp --batch-size --calibrate --clip-grad --color-jitter --compile --compress "
         "--crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-every --eval-last "
-        "--hard-weight --hard-weight-end --images --init --label-smoothing --label-temperature --loss "
-        "--lr --lr-schedule --max-entropy --mean --micro-batch --min-confidence --min-lr --mixup "
+        "--hard-weight --hard-weight-end --images --init --init-ema --label-smoothing "
+        "--label-temperature --loss --lr --lr-schedule --max-entropy --mean --micro-batch "
+        "--min-confidence --min-lr --mixup "
         "--momentum --no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed "
         "--stagger --std --student --student-temperature --sure-above --sure-every --sync-bn "
         "--unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay --workers"
     ),
-    "check": "--deep --device --images --repair --seed --teacher --teacher-classes --teacher-weights "
-    "--views --workers",
+    "check": "--deep --device --images --no-teacher-ema --repair --seed --teacher --teacher-classes "
+    "--teacher-ema --teacher-weights --views --workers",
     "show": "--against --crops --images --out --samples --seed",
     "eval": "--batch-size --device --ema --real --workers",
     "info": "",

@@ -150,15 +150,37 @@ def test_training_begins_with_the_weights_that_it_is_given(shared_store, tmp_pat
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_training_may_begin_with_an_average(shared_store, tmp_path, capsys):
+    first = train(shared_store, tmp_path / "first", lr=30.0, epochs=8, ema=0.5)
+    saved = torch.load(first / "last.pt", weights_only=True)
+    settings = {"init": str(first / "last.pt"), "epochs": 8, "eval_every": 2, "save_every": 0}
+    for ema, key in ((False, "student"), (True, "ema")):
+        run = train(shared_store, tmp_path / key, init_ema=ema, **settings)
+        weights = load_student(run / "last.pt")[1].state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in saved[key].items())
+    said = capsys.readouterr().err
+    assert said.count("those of student; --init-ema takes their moving average, ema\n") == 1
+    with pytest.raises(FkdError, match="other settings: --init-ema is False, the run has True"):
+        train(shared_store, tmp_path / "ema", resume=True, **settings)
+    for init in ("none", "default", None):
+        with pytest.raises(FkdError, match="--init-ema needs --init FILE"):
+            train(shared_store, tmp_path / "none", init=init, init_ema=True)
+    older = json.loads((tmp_path / "student" / "config.json").read_text())
+    del older["init_ema"]
+    (tmp_path / "student" / "config.json").write_text(json.dumps(older))
+    assert train(shared_store, tmp_path / "student", resume=True, **settings)
+
+
 def test_a_head_of_other_classes_begins_at_random(shared_store, tmp_path, capsys):
     torch.manual_seed(0)
     donor = torchvision.models.shufflenet_v2_x0_5(num_classes=7).state_dict()
     torch.save(donor, tmp_path / "donor.pth")
+    torch.save({"state_dict": {f"model.{n}": v for n, v in donor.items()}}, tmp_path / "donor.ckpt")
     run = train(
         shared_store,
         tmp_path / "run",
         student="shufflenet_v2_x0_5",
-        init=str(tmp_path / "donor.pth"),
+        init=str(tmp_path / "donor.ckpt"),
     )
     assert (
         "was made for 7 classes, the store has 3: fc.weight and fc.bias" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Teachers of every kind label alike, alone or averaged, and are looked at before they begin."""
 
+import argparse
 import io
 import shutil
 import struct
@@ -20,6 +21,7 @@ from torch._dynamo.utils import counters
 from fkd import Engine, FkdError, LabelStore, Scheme, TeacherChoice, label_images
 from fkd.images import list_images
 from fkd.labelling.estimate import Estimate, _usable
+from fkd.models import weights_hash
 
 # TorchScript is deprecated, and yet what people have; fixtures make such files too.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
@@ -194,6 +196,36 @@ def test_a_teacher_may_have_none_of_what_another_is_given(monkeypatch, shared_fo
     assert "'wide' is not a valid integer" in refused(
         *["label", "--teacher", "a", "--size", "wide"], shared_folder
     )
+
+
+def test_each_teacher_takes_the_average_or_not(shared_folder, tmp_path, run_fkd, kinds):
+    own = torch.load(kinds / "w.pth")
+    torch.manual_seed(6)
+    average = torchvision.models.resnet18(num_classes=3).state_dict()
+    beside = {"args": argparse.Namespace(lr=0.1), "epoch": 3}
+    torch.save({"model": own, "model_ema": average, **beside}, tmp_path / "both.pth")
+    words = ["label", shared_folder, "--teacher", "resnet18", "--teacher-weights", "both.pth"]
+    words += ["--crops", 1, "--size", 32, "--device", "cpu", "--teacher", "resnet18"]
+    done = run_fkd(*words, "--teacher-ema", "--no-teacher-ema", "--out", "s.zarr")
+    assert done.code == 0, done.err
+    hashes = []
+    for state in (average, own):
+        model = torchvision.models.resnet18(num_classes=3)
+        model.load_state_dict(state)
+        hashes.append(weights_hash(model))
+    records = LabelStore.open(tmp_path / "s.zarr").spec.teachers
+    assert [record.weights_hash for record in records] == hashes
+    said = "both.pth: those of model; --teacher-ema takes their moving average, model_ema\n"
+    assert done.err.count(said) == 1
+    check = ["check", "s.zarr", "--views", 8, *words[2:6], "--teacher", "resnet18"]
+    done = run_fkd(*check, "--teacher-ema", "--no-teacher-ema")
+    assert "top-1 agrees on 100.0%" in done.out
+    assert "not the weights" not in done.out
+    assert "these are not the weights that labelled" in run_fkd(*check, "--teacher-ema").out
+    line = run_fkd(*words[:4], "--teacher-ema").error_line()
+    assert "--teacher-ema needs --teacher-weights FILE for teacher resnet18" in line
+    line = run_fkd("check", "s.zarr", "--teacher-ema").error_line()
+    assert "do nothing without --teacher" in line
 
 
 def test_half_precision_is_recorded_and_nearly_the_same(shared_folder, tmp_path):
