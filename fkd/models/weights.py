@@ -63,13 +63,35 @@ def misfit(state: Mapping[str, Tensor], shapes: Shapes) -> str:
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load all tensors into a model, or raise `ModelError` with the first one that does not fit."""
+    """Load all tensors into a model, in its own precision.
+
+    Raises `ModelError` with the first tensor that does not fit, that is no number where the model has
+    numbers, or that is of another kind: integers in the place of floats are quantized weights without
+    their scales, and so are floats of 8 bits.
+    """
     problem = misfit(state, shapes_of(model))
     if problem:
         raise ModelError(f"{what} {problem}; is it of another architecture?")
     expected = model.state_dict()
+    for name, value in state.items():
+        given, needed = _kind(value), _kind(expected[name])
+        if given != needed:
+            raise ModelError(
+                f"{what}: tensor {name!r} holds {given} ({value.dtype}), the model needs {needed}; give "
+                "weights that are not quantized"
+            )
+        if not value.isfinite().all() and expected[name].isfinite().all():
+            raise ModelError(f"{what}: tensor {name!r} holds NaN or infinity; give other weights")
     counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
     model.load_state_dict({**counters, **state})
+
+
+def _kind(value: Tensor) -> str:
+    if value.is_floating_point():
+        return "floats" if value.dtype.itemsize > 1 else "8-bit floats"
+    if value.is_complex():
+        return "complex numbers"
+    return "truth values" if value.dtype == torch.bool else "integers"
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -261,7 +261,7 @@ def test_preprocessing_comes_from_the_weights_metadata(tmp_path):
 
 def test_a_teacher_that_says_nan_is_named(shared_folder, tmp_path):
     model = torchvision.models.resnet18(num_classes=3)
-    torch.nn.init.constant_(model.fc.weight, float("nan"))
+    torch.nn.init.constant_(model.fc.weight, 3e38)  # finite weights, infinite logits
     torch.save(model.state_dict(), tmp_path / "nan.pt")
     choice = TeacherChoice("resnet18", str(tmp_path / "nan.pt"), size=32)
     with pytest.raises(FkdError, match=r"circle/000\.jpg, crop 0"):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from fkd import FkdError
-from fkd.models import num_outputs, read_weights, shapes_of, shapes_of_any
+from fkd.models import load_weights, num_outputs, read_weights, shapes_of, shapes_of_any
 from fkd.models.weight_files import Inert, read_file
 
 
@@ -280,7 +280,34 @@ def test_a_dictionary_may_hold_itself_and_hide_its_methods(tmp_path):
     assert same(read(tmp_path / "w.pth"), OWN)
 
 
-def test_the_head_says_how_many_outputs_there_are():
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("conv.weight", lambda t: (t * 9).to(torch.int8), r"holds integers \(torch.int8\)"),
+        ("fc.bias", lambda t: t.to(torch.float8_e4m3fn), "holds 8-bit floats"),
+        ("fc.bias", lambda t: t.to(torch.complex64), "holds complex numbers"),
+        ("fc.bias", lambda t: t > 0, "holds truth values"),
+        ("bn.num_batches_tracked", lambda t: t.float(), "floats .*, the model needs integers"),
+        ("bn.running_var", lambda t: t * float("nan"), "holds NaN or infinity"),
+        ("fc.weight", lambda t: t / 0, "holds NaN or infinity"),
+    ],
+)
+def test_tensors_of_another_kind_are_named(name, change, words):
+    with pytest.raises(FkdError, match=f"w.pth: tensor '{name}' .*{words}"):
+        load_weights(build(5), OWN | {name: change(OWN[name])}, "w.pth")
+
+
+def test_floats_come_in_any_precision_and_a_mask_may_be_infinite(tmp_path):
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        model = build(5)
+        load_weights(
+            model, {n: v.to(dtype) if v.is_floating_point() else v for n, v in OWN.items()}, ""
+        )
+        assert model.fc.weight.dtype == torch.float32
+        assert torch.equal(model.fc.weight, OWN["fc.weight"].to(dtype).float())
+    masked = build(5)
+    masked.register_buffer("mask", torch.full((2,), float("-inf")))
+    load_weights(masked, masked.state_dict(), "")
     assert num_outputs(OWN, shapes_of_any(build), "") == 5
     with pytest.raises(FkdError, match="tiny has no layer with as many outputs"):
         num_outputs(OWN, shapes_of(build(5)), "tiny")
