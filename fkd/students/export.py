@@ -1,5 +1,6 @@
 """`fkd export`: the student alone, with its preprocessing and classes, for other programs."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from fkd.config import ExportFormat
 from fkd.errors import ConfigError, ModelError, first_line
-from fkd.machine import write_whole
+from fkd.machine import sync, write_whole
 from fkd.students.checkpoints import BEST, LAST, PREVIOUS, load_student
 from fkd.students.student import StudentCard
 from fkd.views import resized_side
@@ -53,8 +54,8 @@ def export_student(
     "torch" is a plain state dict, which torchvision and timm load as it is. "onnx" and "pt2"
     (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, S, S] with any B, and normalise
     them. The student's preprocessing and classes, as JSON, are inside a program, and in a .json beside
-    a state dict. Raises `ModelError` where the file's logits differ, and `ConfigError` where `out`
-    cannot be written or a library is missing.
+    a state dict, with the SHA-256 of that file. Raises `ModelError` where the file's logits differ, and
+    `ConfigError` where `out` cannot be written or a library is missing.
     """
     card, student = load_student(checkpoint, ema=ema)
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
@@ -79,12 +80,26 @@ def export_student(
                     f"{path} was not written: its logits would differ from the student's by "
                     f"{difference:.3g}; use another --format"
                 )
-            aside.replace(path)
-        if format == "torch":
-            write_whole(path.with_suffix(".json"), (sidecar(card) + "\n").encode())
+            _put(aside, path, card if format == "torch" else None)
     except OSError as error:
         raise ConfigError(f"--out {path} cannot be written ({error})") from error
     return Exported(path, difference)
+
+
+def _put(aside: Path, path: Path, card: StudentCard | None) -> None:
+    """Put a finished file in its place and, where it cannot hold the `card`, a .json beside it.
+
+    The .json of an older file goes first, so that a stop in between leaves none rather than a wrong one.
+    """
+    if card is not None:
+        with aside.open("rb") as file:
+            identity = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        about = sidecar(card, weights=identity) + "\n"
+        path.with_suffix(".json").unlink(missing_ok=True)
+    sync([aside], aside.parent)
+    aside.replace(path)
+    if card is not None:
+        write_whole(path.with_suffix(".json"), about.encode())
 
 
 def _write_and_run(
@@ -119,7 +134,7 @@ def _refuse_place(path: Path, format: ExportFormat) -> None:
         raise ConfigError(f"--out {path} would overwrite a file of a run; choose another name")
 
 
-def sidecar(card: StudentCard) -> str:
+def sidecar(card: StudentCard, **more: str) -> str:
     """Return what other programs must know of the student, as JSON: preprocessing and classes."""
     size = card.preprocessing.size
     content = {
@@ -127,6 +142,7 @@ def sidecar(card: StudentCard) -> str:
         "preprocessing": asdict(card.preprocessing),
         "evaluation": {"resize": resized_side(size), "center_crop": size},
         "classes": card.classes,
+        **more,
     }
     return json.dumps(content)
 

@@ -1,5 +1,6 @@
 """A student leaves with its preprocessing and classes, and says elsewhere what it says here."""
 
+import hashlib
 import json
 
 import pytest
@@ -44,6 +45,21 @@ def test_a_plain_state_dict_is_torchvisions_own(run, views):
     assert about["classes"] == ["circle", "square", "triangle"]
     assert about["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
     assert about["evaluation"] == {"resize": 37, "center_crop": 32}
+    assert about["weights"] == f"sha256:{hashlib.sha256(exported.path.read_bytes()).hexdigest()}"
+
+
+def test_a_stop_between_two_files_leaves_no_pair_that_is_none(run, tmp_path, monkeypatch):
+    export_student(run, "torch", tmp_path / "a.pth")
+    own = (tmp_path / "a.pth").read_bytes()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fkd.students.export.write_whole", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export_student(run, "torch", tmp_path / "a.pth", ema=True)
+    assert (tmp_path / "a.pth").read_bytes() != own
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
 
 
 @pytest.mark.filterwarnings("ignore")
