@@ -11,7 +11,12 @@ from fkd.cli.options import PATH, machine
 @click.command(name="eval")
 @click.argument("checkpoint", type=PATH)
 @click.argument("folder", type=PATH)
-@click.option("--ema", is_flag=True, help="Evaluate the moving average of the weights.")
+@click.option(
+    "--ema",
+    is_flag=True,
+    help="Evaluate the moving average of the weights, by which a run with --ema chose its best.pt; "
+    "without it, the student's own.",
+)
 @click.option("--real", type=PATH, help="ImageNet-ReaL's real.json: any class it names is right.")
 @click.option("--batch-size", default=128, help="Images at a time.")
 @machine

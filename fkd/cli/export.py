@@ -18,7 +18,12 @@ from fkd.config import EXPORT_FORMATS
     help="A plain state dict, ONNX, or an exported program of torch.",
 )
 @click.option("--out", type=PATH, help="The file to write  [default: student.* in the run]")
-@click.option("--ema", is_flag=True, help="Take the moving average of the weights.")
+@click.option(
+    "--ema",
+    is_flag=True,
+    help="Take the moving average of the weights, by which a run with --ema chose its best.pt; "
+    "without it, the student's own.",
+)
 def export(run: Path, **options: Any) -> None:
     """Write the student of RUN (its best, or a checkpoint) for other programs, and check the file.
 

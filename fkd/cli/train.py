@@ -141,7 +141,13 @@ _SECTIONS = {
 @_setting("--mixup", "Alpha of mixup; labels are mixed alike. 0 is off.")
 @_setting("--cutmix", "Alpha of cutmix; with both, each step takes one. 0 is off.")
 @_setting("--color-jitter", "Strength of brightness, contrast and saturation. 0 is off.")
-@_setting("--ema", "Decay of a moving average of the weights, such as 0.9999.", float, shown="off")
+@_setting(
+    "--ema",
+    "Decay of a moving average of the weights, such as 0.9999. Checkpoints hold both; best.pt is then "
+    "chosen by the average's top-1, and --ema of `fkd eval` and `fkd export` takes the average.",
+    float,
+    shown="off",
+)
 @click.option("--sync-bn", is_flag=True, help="Batch norm over all processes (CUDA).")
 @_setting("--eval-every", "Epochs between evaluations.", float, shown="m")
 @_setting("--eval-last", "Evaluate each of so many last epochs.", float)

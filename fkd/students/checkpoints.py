@@ -14,7 +14,7 @@ from fkd import models
 from fkd.config import Preprocessing
 from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
-from fkd.progress import note
+from fkd.progress import note, note_lines
 from fkd.students.student import StudentCard, build_student
 
 CHECKPOINT_VERSION = 1
@@ -64,17 +64,26 @@ class Checkpoint:
         card = rest.pop("student_card")
         rest.pop("checkpoint_version")
         preprocessing = Preprocessing(**card["preprocessing"])
+        if not all(isinstance(name, str) for name in (card["name"], *card["classes"])):
+            raise TypeError("the names of a student and its classes are text")
+        average = rest.pop("ema", None)
         return cls(
             StudentCard(card["name"], tuple(card["classes"]), preprocessing),
-            dict(rest.pop("student")),
+            _tensors(rest.pop("student")),
             int(rest.pop("step")),
-            rest.pop("ema", None),
+            None if average is None else _tensors(average),
             bool(rest.pop("evaluated", True)),
             [float(loss) for loss in rest.pop("losses", ())],
             float(rest.pop("loss", math.inf)),
             float(rest.pop("best", -math.inf)),
             rest,
         )
+
+
+def _tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise TypeError("a state dict holds tensors")
+    return dict(state)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -128,17 +137,17 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, or the best one of a run folder; raises `ModelError` for any other file."""
-    if os.path.isdir(path):
-        path = path / BEST
-    if not os.path.isfile(path):
-        raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
+    path = _file_of(path)
     try:
         content = models.read_file(path)
         if not isinstance(content, Mapping):  # a tensor, asked for a key, warns before it fails
             raise TypeError(f"{type(content).__name__} has no keys")
         version, checkpoint = content["checkpoint_version"], Checkpoint.of(content)
     except Exception as error:  # reading fails in a dozen ways on a file that is not a checkpoint
-        raise ModelError(f"checkpoint {path}: not a checkpoint of fkd train") from error
+        raise ModelError(
+            f"checkpoint {path}: not a checkpoint of fkd train, which says what the student and its "
+            "classes are; give a run folder, or best.pt or last.pt in it"
+        ) from error
     if version != CHECKPOINT_VERSION:
         raise ModelError(
             f"checkpoint {path} has version {version}, this fkd reads version {CHECKPOINT_VERSION}"
@@ -146,12 +155,54 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def _file_of(path: Path) -> Path:
+    """Return the file to read; refuse folders that are no runs, and say what they are."""
+    if os.path.isfile(path):
+        return path
+    if not os.path.isdir(path):
+        raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
+    if os.path.isfile(path / BEST):
+        return path / BEST
+    if os.path.isfile(path / "zarr.json"):
+        raise ModelError(
+            f"checkpoint {path}: is a label store, no student; give the run folder that `fkd train` made"
+        )
+    if os.path.isfile(path / LAST):
+        raise ModelError(
+            f"checkpoint {path}: the run has no {BEST} before its first evaluation; give {path / LAST}"
+        )
+    raise ModelError(
+        f"checkpoint {path}: a folder without {BEST}; give the run folder that `fkd train` made"
+    )
+
+
 def load_student(path: Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
     """Rebuild the student of a checkpoint, with its weights, in eval mode on the CPU.
 
     With `ema`, the weights are the moving average; a checkpoint without one is refused.
     """
-    checkpoint = read_checkpoint(path)
+    return _load(path, read_checkpoint(path), ema)
+
+
+def announce_student(path: Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
+    """Do what `load_student` does, and say on stderr which weights of which step these are."""
+    checkpoint, file = read_checkpoint(path), _file_of(path)
+    loaded = _load(path, checkpoint, ema)
+    which = "the student's own"
+    if ema:
+        which = "the moving average of the student's"
+    elif checkpoint.ema is not None and file.name == BEST and checkpoint.best >= 0:
+        # A run without a val folder chooses by the loss: its score is negative, and of these weights.
+        which += (
+            f", kept for the top-1 of their moving average ({checkpoint.best:.2%}); --ema takes it"
+        )
+    elif checkpoint.ema is not None:
+        which += "; --ema takes their moving average"
+    note_lines([("weights", f"{file}, step {checkpoint.step:,}: {which}")])
+    return loaded
+
+
+def _load(path: Path, checkpoint: Checkpoint, ema: bool) -> tuple[StudentCard, nn.Module]:
     weights = checkpoint.ema if ema else checkpoint.student
     if weights is None:
         raise ModelError(f"checkpoint {path} has no moving average; it was trained without --ema")

@@ -14,7 +14,7 @@ from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress_bar
-from fkd.students.checkpoints import load_student
+from fkd.students.checkpoints import announce_student
 from fkd.students.real_labels import read_real
 from fkd.views import RenderPool, evaluation_batches, normalize
 
@@ -49,7 +49,7 @@ def evaluate_checkpoint(
     """
     check_count("--batch-size", batch_size, 1, MAX_BATCH)
     check_count("--workers", workers, 1, MAX_WORKERS)
-    card, model = load_student(checkpoint, ema=ema)
+    card, model = announce_student(checkpoint, ema=ema)
     root = folder / "val" if (folder / "val").is_dir() and "val" not in card.classes else folder
     images = list_images(root)
     answers = None if real is None else read_real(real, images, len(card.classes))

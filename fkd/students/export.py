@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fkd.config import ExportFormat
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.machine import sync, write_whole
-from fkd.students.checkpoints import BEST, LAST, PREVIOUS, load_student
+from fkd.students.checkpoints import BEST, LAST, PREVIOUS, announce_student
 from fkd.students.student import StudentCard
 from fkd.views import resized_side
 
@@ -57,7 +57,7 @@ def export_student(
     a state dict, with the SHA-256 of that file. Raises `ModelError` where the file's logits differ, and
     `ConfigError` where `out` cannot be written or a library is missing.
     """
-    card, student = load_student(checkpoint, ema=ema)
+    card, student = announce_student(checkpoint, ema=ema)
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     path = out or folder / f"student{_EXPORTERS[format].suffix}"
     _refuse_place(path, format)

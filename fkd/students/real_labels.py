@@ -1,13 +1,14 @@
 """ImageNet-ReaL: all classes that people see in a validation image (Beyer et al. 2020)."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.errors import ImagesError
+from fkd.errors import ImagesError, first_line
 from fkd.images import ImageList
 
 _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})\.")
@@ -20,24 +21,40 @@ def read_real(path: Path, images: ImageList, num_classes: int) -> NDArray[np.int
     `path` is the published real.json: a list of class ids for each image, in the order of the image
     numbers. Raises `ImagesError` for other files, other images and students of other classes.
     """
+    labels = _read(path)
     if num_classes != _NUM_CLASSES:
         raise ImagesError(
-            f"--real {path} is of ImageNet's {_NUM_CLASSES} classes, the student has {num_classes}"
+            f"--real {path} is of ImageNet's {_NUM_CLASSES:,} classes, the student has {num_classes:,}; "
+            "leave it out"
         )
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        labels = [[int(i) for i in ids] for ids in content]
-        if not all(0 <= i < _NUM_CLASSES for ids in labels for i in ids):
-            raise ValueError("a class id is not in 0 … 999")
-    except (OSError, ValueError, TypeError) as error:
-        raise ImagesError(
-            f"--real {path}: not the published real.json ({error}); it is a list of lists of class ids"
-        ) from error
     of_images = [labels[_number(name, len(labels), path)] for name in images.paths]
     answers = np.full((len(images), max(1, *map(len, of_images), 1)), -1)
     for row, ids in enumerate(of_images):
         answers[row, : len(ids)] = ids
     return answers
+
+
+def _read(path: Path) -> list[list[int]]:
+    """Read lists of class ids, one for each image of ImageNet's validation set."""
+    if not os.path.isfile(path):
+        raise ImagesError(f"--real {path}: no such file; give the published real.json")
+    try:
+        labels = json.loads(path.read_text("utf-8"))
+        right = isinstance(labels, list) and all(_is_label(ids) for ids in labels)
+    except OSError as error:
+        raise ImagesError(f"--real {path} cannot be read ({first_line(error)})") from error
+    except (ValueError, RecursionError):  # no text, no JSON, or lists in lists without end
+        right = False
+    if not right:
+        raise ImagesError(
+            f"--real {path}: not the published real.json, a list with a list of class ids (0 to "
+            f"{_NUM_CLASSES - 1}) for each image"
+        )
+    return labels  # type: ignore[no-any-return]
+
+
+def _is_label(ids: object) -> bool:
+    return isinstance(ids, list) and all(type(i) is int and 0 <= i < _NUM_CLASSES for i in ids)
 
 
 def _number(name: str, count: int, path: Path) -> int:

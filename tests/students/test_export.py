@@ -2,13 +2,22 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 import torch
 import torchvision
 from helpers.processes import refused
 
-from fkd import FkdError, Scheme, TrainConfig, export_student, load_student, train_student
+from fkd import (
+    FkdError,
+    Scheme,
+    TrainConfig,
+    evaluate_checkpoint,
+    export_student,
+    load_student,
+    train_student,
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +69,76 @@ def test_a_stop_between_two_files_leaves_no_pair_that_is_none(run, tmp_path, mon
         export_student(run, "torch", tmp_path / "a.pth", ema=True)
     assert (tmp_path / "a.pth").read_bytes() != own
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_which_weights_are_taken_is_said(run, shared_folder, tmp_path, capsys):
+    """Without a val folder the loss chooses best.pt, with one the average's top-1."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = max(line["ema_top1"] for line in lines if line["kind"] == "eval")
+    step = torch.load(run / "best.pt", weights_only=True)["step"]
+    where = f"weights  {run}/best.pt, step {step}: "
+    evaluate_checkpoint(run, shared_folder)
+    kept = f"kept for the top-1 of their moving average ({best:.2%}); --ema takes it\n"
+    assert f"{where}the student's own, {kept}" in capsys.readouterr().err
+    export_student(run, "torch", tmp_path / "a.pth", ema=True)
+    assert capsys.readouterr().err == f"{where}the moving average of the student's\n"
+    evaluate_checkpoint(run / "last.pt", shared_folder)
+    assert "the student's own; --ema takes their moving average\n" in capsys.readouterr().err
+    content = torch.load(run / "last.pt", weights_only=True)
+    del content["ema"]
+    torch.save(content, tmp_path / "plain.pt")
+    export_student(tmp_path / "plain.pt")
+    assert capsys.readouterr().err.endswith(": the student's own\n")
+
+
+def test_what_is_no_student_is_named(run, shared_store, shared_folder, tmp_path):
+    export_student(run, "torch", tmp_path / "plain.pth")
+    (tmp_path / "begun").mkdir()
+    shutil.copy(run / "last.pt", tmp_path / "begun")
+    (tmp_path / "empty").mkdir()
+    changed = torch.load(run / "last.pt", weights_only=True)
+    changed["student_card"]["name"] = 3
+    torch.save(changed, tmp_path / "number.pt")
+    for path, words in (
+        (
+            shared_store.path,
+            "is a label store, no student; give the run folder that `fkd train` made",
+        ),
+        (
+            tmp_path / "plain.pth",
+            "plain.pth: not a checkpoint of fkd train, which says what the student",
+        ),
+        (tmp_path / "number.pt", "number.pt: not a checkpoint of fkd train"),
+        (
+            tmp_path / "begun",
+            f"no best.pt before its first evaluation; give {tmp_path}/begun/last.pt",
+        ),
+        (tmp_path / "empty", "a folder without best.pt"),
+        (tmp_path / "none", "none: no such file"),
+    ):
+        for command in (["eval", path, shared_folder], ["export", path]):
+            assert words in refused(*command)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such file"),
+        (b"\xff", "not the published real.json"),
+        (b'{"a": [1]}', "not the published real.json"),
+        (b"[[1], 2]", "a list with a list of class ids"),
+        (b"[[1000]]", "a list with a list of class ids"),
+        (b"[" * 100_000, "not the published real.json"),
+        (b"[[1], [2]]", "is of ImageNet's 1,000 classes, the student has 3; leave it out"),
+    ],
+    ids=["none", "bytes", "names", "flat", "class", "deep", "classes"],
+)
+def test_real_labels_that_are_none(run, shared_folder, tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "real.json").write_bytes(content)
+    line = refused("eval", run, shared_folder, "--real", tmp_path / "real.json", alone=False)
+    assert f"--real {tmp_path}/real.json" in line
+    assert words in line
 
 
 @pytest.mark.filterwarnings("ignore")
