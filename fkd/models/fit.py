@@ -30,7 +30,8 @@ def count_outputs(
             f"{first_line(error)}); {remedy}"
         ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2:
-        raise ModelError(f"{what} returns no logits of shape [batch, classes]")
+        given = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ModelError(f"{what} returns {given}, not logits of shape [batch, classes]; {remedy}")
     if len(logits) != num_views:
         raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
     if learns and not logits.requires_grad:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 from typing import Any
 
 import torchvision
@@ -13,13 +14,19 @@ from fkd.errors import ModelError, first_line
 def check_name(name: str, role: str) -> None:
     """Refuse a name that torchvision does not have, and offer the nearest ones."""
     known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known and os.path.isfile(name):
+        option = "--teacher-weights" if role == "teacher" else "--init"
+        raise ModelError(
+            f"{role} {name} is a file; give a file of weights with {option}, and its model's name as "
+            f"--{role}"
+        )
     if name not in known:
         hint = _near(name, known) or "see torchvision.models.list_models()"
         raise ModelError(f"{role} {name!r} is not a torchvision classification model; {hint}")
 
 
 def _near(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     return f"did you mean {', '.join(near)}?" if near else ""
 
 

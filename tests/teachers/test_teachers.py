@@ -226,6 +226,8 @@ def test_each_teacher_takes_the_average_or_not(shared_folder, tmp_path, run_fkd,
     assert "--teacher-ema needs --teacher-weights FILE for teacher resnet18" in line
     line = run_fkd("check", "s.zarr", "--teacher-ema").error_line()
     assert "do nothing without --teacher" in line
+    line = run_fkd("label", shared_folder, "--teacher", "both.pth").error_line()
+    assert "teacher both.pth is a file; give a file of weights with --teacher-weights" in line
 
 
 def test_half_precision_is_recorded_and_nearly_the_same(shared_folder, tmp_path):
