@@ -26,8 +26,6 @@ from fkd.progress import printable
 )
 @click.option("--teacher-weights", multiple=True, default=["default"], help="As for `fkd label`.")
 @click.option("--teacher-classes", multiple=True, type=OrDefault(PATH), help="As for `fkd label`.")
-
-
 @click.option(
     "--teacher-ema/--no-teacher-ema", multiple=True, default=[False], help="As for `fkd label`."
 )
