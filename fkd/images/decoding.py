@@ -4,7 +4,6 @@ import os
 from io import BytesIO
 from typing import get_args
 
-import numpy as np
 import torch
 import torchvision.io  # noqa: F401  registers torch.ops.image
 import xxhash
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fkd.errors import DecodeError, Reason, first_line
+from fkd.images.samples import eight_bit_rgb
 
 # Pillow knows dozens of formats, some of which start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
@@ -84,12 +84,7 @@ def _decode_with_pillow(path: str, encoded: bytearray) -> Tensor:
     try:
         with Image.open(BytesIO(encoded), formats=_FORMATS) as file:
             check_dimensions(path, *file.size)
-            if file.mode.startswith("I;16"):
-                # Pillow would clip 16-bit grey at 255 instead of scaling it.
-                grey = (np.array(file).astype(np.uint16) >> 8).astype(np.uint8)
-                array = np.repeat(grey[..., None], 3, axis=2)
-            else:
-                array = np.array(file.convert("RGB"))
+            array = eight_bit_rgb(file)
     except DecodeError:
         raise
     except Exception as error:  # a decoder raises whatever it likes on what a stranger wrote
