@@ -7,11 +7,12 @@ from typing import get_args
 import torch
 import torchvision.io  # noqa: F401  registers torch.ops.image
 import xxhash
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from fkd.errors import DecodeError, Reason, first_line
 from fkd.images.samples import eight_bit_rgb
+from fkd.images.signatures import describe
 
 # Pillow knows dozens of formats, some of which start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
@@ -88,7 +89,7 @@ def _decode_with_pillow(path: str, encoded: bytearray) -> Tensor:
     except DecodeError:
         raise
     except Exception as error:  # a decoder raises whatever it likes on what a stranger wrote
-        raise DecodeError(path, _reason(error), first_line(error)) from error
+        raise _undecodable(path, encoded, error) from error
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
@@ -107,10 +108,13 @@ def inspect(path: str) -> bytearray:
     except DecodeError:
         raise
     except Exception as error:  # as above
-        raise DecodeError(path, _reason(error), first_line(error)) from error
+        raise _undecodable(path, encoded, error) from error
     return encoded
 
 
-def _reason(error: Exception) -> Reason:
+def _undecodable(path: str, encoded: bytearray, error: Exception) -> DecodeError:
+    """Say why an image does not decode; of a file that is none, what it is instead."""
+    if isinstance(error, UnidentifiedImageError):
+        return DecodeError(path, "damaged", describe(encoded))
     bomb = isinstance(error, (Image.DecompressionBombError, MemoryError))
-    return "too large" if bomb else "damaged"
+    return DecodeError(path, "too large" if bomb else "damaged", first_line(error))

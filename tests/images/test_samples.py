@@ -79,9 +79,11 @@ def test_samples_without_a_known_white_are_refused(tmp_path, samples, said):
 def test_signed_samples_and_a_negative_are_refused(tmp_path):
     grey_tiff(tmp_path / "signed.tiff", ramp(32_767, np.int16), 16, sample_format=2)
     grey_tiff(tmp_path / "negative.tiff", ramp(65_535, np.uint16), 16, white_is_zero=True)
+    grey_tiff(tmp_path / "double.tiff", RAMP, 64, sample_format=3)
     for name, said in {
         "signed": "from 0 to 32767",
         "negative": "whose zero is white",
+        "double": "TIFF with a header or samples that Pillow does not read",
     }.items():
         with pytest.raises(DecodeError, match=said):
             decode(str(tmp_path / f"{name}.tiff"))
