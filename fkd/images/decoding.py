@@ -1,6 +1,7 @@
 """From the bytes of an image file to pixels, or to the reason why there are none."""
 
 import os
+import re
 from io import BytesIO
 from typing import get_args
 
@@ -33,6 +34,13 @@ _MAX_FILE_BYTES = 2**31
 MAX_PIXELS = 178_956_970
 
 MAX_SIDE = 65_535  # boxes are u16
+
+# A JPEG file is a row of segments, each after a marker: those that say its size, those without a length
+# of their own, and where the header ends.
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BARE = frozenset([0x01, *range(0xD0, 0xD9)])
+_ENDS = frozenset([0xD9, 0xDA])
 
 
 def read_file(path: str) -> bytearray:
@@ -67,11 +75,12 @@ def decode(path: str, encoded: bytearray | None = None) -> Tensor:
     """Decode one file to RGB, uint8 [3, H, W]; greyscale, palette, CMYK and alpha are converted.
 
     `encoded` is its content, if it has been read. EXIF orientation is left alone, as torchvision's
-    ImageFolder does. Raises `DecodeError`.
+    ImageFolder does. Raises `DecodeError`, for an image of too many pixels before any memory is taken.
     """
     encoded = read_file(path) if encoded is None else encoded
     if not _NATIVE or encoded[:3] != b"\xff\xd8\xff":
         return _decode_with_pillow(path, encoded)
+    check_dimensions(path, *_size_of_jpeg(encoded))
     try:
         content = torch.frombuffer(encoded, dtype=torch.uint8)
         pixels: Tensor = torch.ops.image.decode_jpeg(content, _RGB, False)
@@ -91,6 +100,26 @@ def _decode_with_pillow(path: str, encoded: bytearray) -> Tensor:
     except Exception as error:  # a decoder raises whatever it likes on what a stranger wrote
         raise _undecodable(path, encoded, error) from error
     return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def _size_of_jpeg(encoded: bytearray) -> tuple[int, int]:
+    """Return the (width, height) that a JPEG file claims, 0 × 0 where libjpeg will refuse it.
+
+    libjpeg takes memory for as many pixels before it has looked at any; so this goes from segment to
+    segment as libjpeg does, over bytes between them that are none.
+    """
+    at = 2
+    while marker := _MARKER.search(encoded, at):
+        kind, at = marker[1][0], marker.end()
+        if kind in _FRAMES:
+            return int.from_bytes(encoded[at + 5 : at + 7]), int.from_bytes(
+                encoded[at + 3 : at + 5]
+            )
+        if kind in _ENDS:
+            break
+        if kind not in _BARE:
+            at += int.from_bytes(encoded[at : at + 2])
+    return 0, 0
 
 
 def check_dimensions(path: str, width: int, height: int) -> None:

@@ -1,16 +1,22 @@
 """Decoding at the edges: animations, EXIF, deep grey, files cut short, and files that are no image."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.files import jpeg_bomb
+from helpers.folders import label_config
 from PIL import Image
 
+from fkd import Scheme, label_images
+from fkd.config import PackConfig, Preprocessing
 from fkd.errors import DecodeError
-from fkd.images import decode, inspect, list_images
+from fkd.images import REASONS, decode, inspect, list_images, pack_images
 from fkd.images import decoding as images
-from fkd.views import render
+from fkd.store.labelled_images import LabelledImages
+from fkd.views import RenderPool, evaluation_batches, render
 
 
 def noise(height=20, width=30, seed=0):
@@ -95,3 +101,63 @@ def test_the_bytes_of_the_image_do_not_change_by_rendering(tmp_path):
     before, out = pixels.clone(), torch.empty(3, 16, 16, dtype=torch.uint8)
     render(pixels, np.array([2, 3, 10, 12], np.uint16), True, out, "bicubic")
     assert torch.equal(pixels, before)
+
+
+@pytest.fixture
+def bombs(tmp_path):
+    """A folder with three images and a JPEG of under 1 kB whose header claims 24,000 × 24,000 pixels."""
+    (tmp_path / "d" / "c").mkdir(parents=True)
+    for number in range(3):
+        noise(40, 40, number).save(tmp_path / "d" / "c" / f"{number}.jpg")
+    jpeg_bomb(tmp_path / "d" / "c" / "bomb.jpg")
+    assert (tmp_path / "d" / "c" / "bomb.jpg").stat().st_size < 1000
+    return list_images(tmp_path / "d")
+
+
+def test_a_bomb_is_refused_before_memory_is_taken_for_it(bombs, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(torch.ops.image, "decode_jpeg", lambda *_: decoded.append(1))
+    for look in (decode, inspect, lambda path: LabelledImages(bombs, None).decode(3, np.ones(2))):
+        with pytest.raises(DecodeError) as caught:
+            look(bombs.file(3))
+        assert caught.value.reason == "too large"
+    assert not decoded
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"\xff\xff\xff",  # fill bytes
+        b"\xff\xe1\x00\x0b\xff\xc0\x00\x11\x08\x00\x01\x00\x01",  # another frame, in metadata
+        b"junk\xff\x00junk",
+    ],
+)
+def test_no_disguise_of_the_header_hides_a_bomb(bombs, monkeypatch, before, native):
+    monkeypatch.setattr(images, "_NATIVE", native and images._NATIVE)
+    content = bytearray(Path(bombs.file(3)).read_bytes())
+    after_first = 4 + int.from_bytes(content[4:6])
+    content[after_first:after_first] = before
+    with pytest.raises(DecodeError) as caught:
+        decode("x.jpg", content)
+    # Pillow takes no junk before a marker; libjpeg does.
+    assert caught.value.reason == "too large" or (b"junk" in before and not native)
+
+
+def test_the_header_of_a_jpeg_is_read_without_pillow(bombs, monkeypatch):
+    monkeypatch.setattr(Image, "open", None)
+    assert decode(bombs.file(0)).shape == (3, 40, 40)
+
+
+def test_a_bomb_is_a_bad_image_to_every_command(bombs, tmp_path):
+    report = pack_images(PackConfig(bombs.root, tmp_path / "small", "shortest", 8, workers=1))
+    assert report.bad == ((bombs.file(3), "too large"),)
+    with RenderPool(1, torch.device("cpu")) as pool:
+        batch = next(evaluation_batches(pool, bombs, range(4), 4, Preprocessing(32)))
+    assert batch.usable.tolist() == [True, True, True, False]
+    assert batch.errors[0].reason == "too large"
+    scheme = Scheme.parse("hard")
+    config = label_config(bombs.root, tmp_path / "s.zarr", num_crops=2, scheme=scheme, max_bad=0.5)
+    store = label_images(config)
+    assert [REASONS[code] for code in store.status()] == ["labelled"] * 3 + ["too large"]
