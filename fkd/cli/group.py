@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from typing import Any, NoReturn
 
 import click
@@ -37,6 +38,8 @@ class _Errors(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         guard_streams()
         stopping = Stopping(ctx)
+        # Pillow warns of metadata that fkd does not use, and of sizes that it bounds, and names no file.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         if os.getcwd() not in sys.path:  # package.module:function is found as by `python -m fkd`
             sys.path.insert(0, os.getcwd())
         try:

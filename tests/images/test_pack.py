@@ -356,3 +356,13 @@ def test_a_missing_folder_is_one_line(tmp_path, run_fkd):
     done = run_fkd("pack", "nowhere", "out")
     assert "nowhere does not exist" in done.error_line()
     assert not (tmp_path / "out").exists()
+
+
+def test_warnings_of_pillow_that_name_no_file_are_not_shown(tmp_path, run_fkd):
+    (tmp_path / "d" / "c").mkdir(parents=True)
+    palette = Image.new("RGB", (8, 8), (1, 2, 3)).convert("P")
+    palette.save(tmp_path / "d" / "c" / "1.png", transparency=bytes(9))
+    done = run_fkd("pack", tmp_path / "d", tmp_path / "out", "--shortest", 4, "--workers", 1)
+    assert done.code == 0
+    assert "1 images packed, 0 copied, 0 bad" in done.out
+    assert "Palette" not in done.err
