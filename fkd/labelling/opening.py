@@ -21,6 +21,7 @@ from fkd.store import (
     now,
     plan_layout,
     probe,
+    probe_formats,
 )
 from fkd.teachers import Ensemble
 from fkd.views import RENDERER, SAMPLER
@@ -38,6 +39,7 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         sampler=SAMPLER,
         renderer=RENDERER,
         probe=probe(first.interpolation),
+        probes=probe_formats(images.paths),
         size=first.size,
         interpolation=first.interpolation,
         temperature=config.temperature,

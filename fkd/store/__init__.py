@@ -9,7 +9,7 @@ from fkd.store.attributes import to_json
 from fkd.store.inspection import InspectedStore
 from fkd.store.labelled_images import LabelledImages, find_images, image_root
 from fkd.store.layout import VIEW_BYTES, plan_layout
-from fkd.store.pixel_probe import drift, probe
+from fkd.store.pixel_probe import drift, probe, probe_formats
 from fkd.store.slabs import Block, Slab, StoredCrops
 from fkd.store.spec import StoreSpec, TeacherRecord, library_versions, now
 from fkd.store.store import LabelStore
@@ -33,6 +33,7 @@ __all__ = [
     "now",
     "plan_layout",
     "probe",
+    "probe_formats",
     "read_attributes",
     "to_json",
 ]

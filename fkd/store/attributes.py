@@ -40,6 +40,7 @@ _KEYS = {
     "versions",
 }
 _KEYS |= {*_COUNTS, *_TEXTS}
+_OPTIONAL = {"amp", "probes"}
 
 
 def to_attributes(spec: StoreSpec) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
     """Return a spec as plain JSON values."""
     content = {"format_version": spec.format_version} | asdict(spec)
     content["scheme"] = {"kind": spec.scheme.kind, "k": spec.scheme.k}
-    return content
+    return content if spec.probes else {k: v for k, v in content.items() if k != "probes"}
 
 
 def digest(content: Any) -> str:
@@ -89,8 +90,8 @@ class _Wrong(Exception):
 
 
 def _parse(content: Mapping[str, Any]) -> StoreSpec:
-    if set(content) | {"amp"} != _KEYS | {"amp"}:
-        odd = sorted((_KEYS ^ set(content)) - {"amp"})
+    odd = sorted((_KEYS ^ set(content)) - _OPTIONAL)
+    if odd:
         raise _Wrong(f"key {_shown(odd[0])} is {'missing' if odd[0] in _KEYS else 'unknown'}")
     counts: dict[str, Any] = {n: _whole(content, n, 1, most) for n, most in _COUNTS.items()}
     scheme, views = _object(content, "scheme"), _object(content, "views")
@@ -111,8 +112,9 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         interpolation=_choice(content, "interpolation", INTERPOLATIONS),
         temperature=_number(content, "temperature", 1e-3, 1e3),
         teachers=_teachers(content["teachers"]),
-        versions={_text({"name": name}, "name"): _text(versions, name) for name in versions},
+        versions=_named_texts(versions),
         amp=_choice({"amp": "off", **content}, "amp", AMPS),
+        probes=_named_texts(_object({"probes": {}, **content}, "probes")),
     )
 
 
@@ -181,6 +183,10 @@ def _text(content: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT or "\0" in value:
         raise _Wrong(f"{key} is {_shown(value)}")
     return value
+
+
+def _named_texts(content: Mapping[str, Any]) -> dict[str, str]:
+    return {_text({"name": name}, "name"): _text(content, name) for name in content}
 
 
 def _choice(content: Mapping[str, Any], key: str, choices: tuple[Any, ...]) -> Any:

@@ -1,7 +1,7 @@
 """What a store is of: all that its attributes say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +30,9 @@ class StoreSpec:
 
     Who makes a store leaves four sizes at 0: `plan_layout` sets `block_images` and `chunk_crops`, and
     `LabelStore.create` sets `path_bytes` and `class_name_bytes`.
+
+    `probe` and `probes` are what pictures looked like to the labeller; a store of JPEG files has no
+    `probes`, and one that was made before there were any has none either.
     """
 
     num_images: int
@@ -53,6 +56,7 @@ class StoreSpec:
     path_bytes: int = 0
     class_name_bytes: int = 0
     amp: Amp = "off"
+    probes: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property

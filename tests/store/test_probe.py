@@ -6,14 +6,16 @@ import json
 import shutil
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.folders import label_config
+from PIL import Image
 
 from fkd import LabelStore, label_images
 from fkd.errors import StoreError
-from fkd.store import drift, probe
+from fkd.store import drift, probe, probe_formats
 from fkd.store.attributes import digest
 
 # A part of the store's format: docs/store-format.md.
@@ -94,3 +96,99 @@ def test_a_probe_of_nonsense_is_damage(shared_store, tmp_path, stored):
     path = with_attributes(shared_store, tmp_path / "s.zarr", probe=stored)
     with pytest.raises(StoreError, match="damaged attributes"):
         drift(LabelStore.open(path).spec, path)
+
+
+# Pictures of the other formats: parts of the store's format too.
+PICTURES = {
+    "alpha.png": "6759bc0e0fca3e3f",
+    "alpha.webp": "2522f08219455209",
+    "colour.bmp": "0dce0ee5afb49fe8",
+    "colour.png": "ebe3adb408c137ee",
+    "colour.ppm": "580e72f2c4be66f3",
+    "colour.tiff": "25e12eeadac26a65",
+    "deep.pgm": "8788ac6fe154cb4a",
+    "deep.png": "82e15d6e2d4756f6",
+    "deep.tiff": "be5ea9dcd56ad258",
+    "jpeg.tiff": "e4ac92d9c9ece960",
+    "lossy.webp": "1b2d3b9897f5addf",
+    "palette.gif": "038b865b75c58ba2",
+    "palette.png": "cac7fbb1e3ecffa6",
+}
+SIZES = {"png": 768, "webp": 960, "gif": 192, "bmp": 192, "ppm": 384, "tiff": 1152}
+
+
+def shifted(probes, name, by):
+    """Return the probes of another decoder: one level of a format is `by` off."""
+    levels = np.frombuffer(base64.b64decode(probes[name]), np.uint8).astype(int)
+    levels[5] += by if levels[5] < 128 else -by
+    return probes | {name: base64.b64encode(levels.astype(np.uint8).tobytes()).decode()}
+
+
+def test_the_pictures_of_other_formats_are_those_of_the_format():
+    folder = files("fkd.store") / "probes"
+    found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:16] for p in folder.iterdir()}
+    assert found == PICTURES
+    page = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text("utf-8")
+    assert all(f"{name} {digest}" in page for name, digest in PICTURES.items())
+
+
+def test_only_formats_that_the_images_have_are_kept():
+    assert probe_formats(["a/1.jpg", "a/2.JPEG"]) == {}
+    assert list(probe_formats(["a/1.WebP", "a/2.png", "a/3.jpg"])) == ["png", "webp"]
+    every = probe_formats(["1.png", "1.webp", "1.gif", "1.bmp", "1.pgm", "1.tif"])
+    assert {name: len(base64.b64decode(text)) for name, text in every.items()} == SIZES
+
+
+def test_what_is_kept_is_pixels_of_the_whole_range():
+    for text in probe_formats(["1.png", "1.webp", "1.gif", "1.bmp", "1.ppm", "1.tiff"]).values():
+        levels = np.frombuffer(base64.b64decode(text), np.uint8)
+        assert levels.min() < 40
+        assert levels.max() > 230
+
+
+def test_a_store_of_jpeg_files_says_nothing_of_other_formats(shared_store):
+    attributes = json.loads((shared_store.path / "zarr.json").read_text())["attributes"]["fkd"]
+    assert "probes" not in attributes
+    assert shared_store.spec.probes == {}
+
+
+def test_a_changed_decoder_of_png_is_named_where_the_images_are_png(tmp_path, capsys):
+    for name in ("a", "b", "c"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (24, 24), (9, 99, 199)).save(tmp_path / "images" / name / "1.png")
+    store = label_images(label_config(tmp_path / "images", tmp_path / "png.zarr"))
+    assert store.spec.probes == probe_formats(["1.png"])
+    assert drift(store.spec, "s") is None
+
+    other = shifted(store.spec.probes, "png", 12)
+    path = with_attributes(store, tmp_path / "other.zarr", probes=other)
+    spec = LabelStore.open(path).spec
+    said = (
+        "labelled on other pixels (same versions): on test pictures in png they differ by 0.016 of"
+    )
+    assert said in drift(spec, "s")
+    assert "average and 12 at most" in drift(spec, "s")
+    assert "on a test picture they differ" not in drift(spec, "s")
+
+    label_images(label_config(tmp_path / "images", path))
+    assert "12 at most; --overwrite labels" in capsys.readouterr().err
+
+
+def test_both_kinds_of_pictures_are_named_together(shared_store):
+    probes = shifted(probe_formats(["1.gif", "1.bmp"]), "bmp", 3)
+    spec = replace(shared_store.spec, probe=other_probe(shared_store, 9), probes=probes)
+    said = drift(spec, "s")
+    assert "on a test picture they differ by 0.023 of 255 levels on average and 9 at most; " in said
+    assert said.endswith("in bmp they differ by 0.016 of 255 levels on average and 3 at most")
+
+
+@pytest.mark.parametrize("stored", [{"png": "AAAA"}, {"png": "no!"}, {"png": 5}, [], "png", None])
+def test_probes_of_nonsense_are_damage(shared_store, tmp_path, stored):
+    path = with_attributes(shared_store, tmp_path / "s.zarr", probes=stored)
+    with pytest.raises(StoreError, match="damaged attributes"):
+        drift(LabelStore.open(path).spec, path)
+
+
+def test_formats_of_another_fkd_are_let_be(shared_store, tmp_path):
+    path = with_attributes(shared_store, tmp_path / "s.zarr", probes={"jxl": "AAAA"})
+    assert drift(LabelStore.open(path).spec, path) is None
