@@ -11,7 +11,14 @@ from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.checking.teacher import ask_again, load_recorded
 from fkd.config import CheckConfig
 from fkd.errors import ImagesError, StoreError
-from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint, list_images
+from fkd.images import (
+    MAX_NUM_BYTES,
+    REASONS,
+    ImageList,
+    fingerprint,
+    list_images,
+    refuse_other_kinds,
+)
 from fkd.machine import held, resolve_device
 from fkd.store import InspectedStore, drift, image_root, library_versions, read_attributes
 from fkd.teachers import Ensemble
@@ -156,6 +163,8 @@ def _list_images(
     config: CheckConfig, store: InspectedStore
 ) -> tuple[list[Verdict], ImageList | None]:
     """List the image folder, or return the verdict that says why it is not listed."""
+    if config.images:
+        refuse_other_kinds(config.images)
     needed = config.images or config.deep or config.teacher
     root = config.images or store.spec.images_root
     if not os.path.isdir(root):

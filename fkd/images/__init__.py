@@ -1,6 +1,7 @@
 """The files of an image folder.
 
-`list_images` puts them into the order that gives each image its index. `decode` turns a file into
+`dataset_root` finds the folder of the class folders in a data set, and `list_images` puts its images
+into the order that gives each its index. `decode` turns a file into
 pixels, or raises an error with one of the `REASONS`. `pack_images` copies a folder with fewer
 pixels.
 
@@ -13,12 +14,12 @@ from fkd.images.folder import (
     MAX_NUM_BYTES,
     ImageList,
     changed_image,
-    dataset_root,
     fingerprint,
     list_images,
-    val_folder,
 )
+from fkd.images.no_folder import refuse_other_kinds
 from fkd.images.pack import PackReport, pack_images
+from fkd.images.splits import dataset_root, split_folder, val_folder
 
 __all__ = [
     "EXTENSIONS",
@@ -35,5 +36,7 @@ __all__ = [
     "list_images",
     "pack_images",
     "read_file",
+    "refuse_other_kinds",
+    "split_folder",
     "val_folder",
 ]

@@ -5,16 +5,27 @@ The image index, a position in this list, is the key of everything that a store 
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.errors import ImagesError
-from fkd.progress import progress
+from fkd.images.no_folder import refuse_other_kinds, what_is_in
+from fkd.progress import note_lines, progress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
+
+# Endings of images that fkd does not list: to take one more would change the list of a folder that was
+# labelled.
+_UNLISTED = (
+    ".avif", ".heic", ".heif", ".jfif", ".jpe", ".jif", ".jp2", ".j2k", ".jxl", ".pbm", ".pnm", ".pfm",
+    ".tga", ".ico", ".svg", ".psd", ".exr", ".hdr", ".dng", ".nef", ".cr2", ".arw", ".npy", ".dcm",
+)  # fmt: skip
 
 # Stores keep file sizes in 32 bits; a larger size is kept as this.
 MAX_NUM_BYTES = 2**32 - 1
@@ -25,7 +36,8 @@ class ImageList:
     """The images below `root`, one folder per class, in the order that gives them their index.
 
     `paths` are relative to `root`, with forward slashes; `targets` int64 [N] index `classes`;
-    `num_bytes` int64 [N] are file sizes.
+    `num_bytes` int64 [N] are file sizes. `left_out` counts the files that are not in the list, by their
+    endings (".txt", "no ending"); hidden ones are not counted.
     """
 
     root: Path
@@ -33,6 +45,7 @@ class ImageList:
     targets: NDArray[np.int64]
     num_bytes: NDArray[np.int64]
     classes: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -42,20 +55,40 @@ class ImageList:
         return os.path.join(self.root, self.paths[image_index])
 
 
-def dataset_root(folder: Path) -> Path:
-    """Return the folder that holds the class folders: `folder/train` where it exists, else `folder`."""
-    folder = Path(os.path.abspath(folder))
-    return folder / "train" if os.path.isdir(folder / "train") else folder
-
-
-def val_folder(root: Path) -> Path | None:
-    """Return the `val` folder beside a `train` root, if there is one."""
-    val = root.parent / "val"
-    return val if root.name == "train" and val.is_dir() else None
-
-
 def list_images(root: Path) -> ImageList:
-    """List an image folder (ImageFolder layout: one folder per class), sorted, with file sizes."""
+    """List an image folder (ImageFolder layout: one folder per class), sorted, with file sizes.
+
+    Files that look like images, and are left out for their ending, are named on stderr.
+    """
+    classes = _class_folders(root)
+    paths: list[str] = []
+    num_bytes: list[int] = []
+    targets: list[int] = []
+    left_out: Counter[str] = Counter()
+    for target, name in enumerate(progress(classes, "list images", unit="class", delay=1)):
+        others: Counter[str] = Counter()
+        try:
+            files = sorted(_walk(root / name, name, others))
+        except OSError as error:
+            raise ImagesError(f"class folder {root / name} cannot be read ({error})") from error
+        if not files:
+            but = f" but {_counted(others)}" if others else ""
+            raise ImagesError(
+                f"class folder {root / name} holds no image ({', '.join(EXTENSIONS)}){but}; "
+                "add images or remove the folder"
+            )
+        paths += [path for path, _ in files]
+        num_bytes += [size for _, size in files]
+        targets += [target] * len(files)
+        left_out += others
+    _say_left_out(root, left_out)
+    sizes, most = np.array(num_bytes), dict(left_out.most_common())
+    return ImageList(root, paths, np.array(targets), sizes, tuple(classes), most)
+
+
+def _class_folders(root: Path) -> list[str]:
+    """Return the names of the class folders, sorted; refuse a root without any."""
+    refuse_other_kinds(root)
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist or cannot be reached"
         raise ImagesError(f"image folder {root} {what}; give a folder with one subfolder per class")
@@ -65,35 +98,18 @@ def list_images(root: Path) -> ImageList:
         raise ImagesError(f"image folder {root} cannot be read ({error})") from error
     classes = sorted(n for n in names if not n.startswith(".") and (root / n).is_dir())
     if not classes:
-        hint = "it holds images but no class folders" if _holds_images(root) else "it is empty"
+        images = any(name.lower().endswith(EXTENSIONS) for name in names)
+        hint = "it holds images but no class folders" if images else what_is_in(names)
         raise ImagesError(
             f"image folder {root} has no classes: {hint}; make one subfolder per class"
         )
-    paths: list[str] = []
-    num_bytes: list[int] = []
-    targets: list[int] = []
-    for target, name in enumerate(progress(classes, "list images", unit="class", delay=1)):
-        try:
-            files = sorted(_walk(root / name, name))
-        except OSError as error:
-            raise ImagesError(f"class folder {root / name} cannot be read ({error})") from error
-        if not files:
-            raise ImagesError(
-                f"class folder {root / name} holds no image ({', '.join(EXTENSIONS)}); "
-                "add images or remove the folder"
-            )
-        paths += [path for path, _ in files]
-        num_bytes += [size for _, size in files]
-        targets += [target] * len(files)
-    return ImageList(root, paths, np.array(targets), np.array(num_bytes), tuple(classes))
+    return classes
 
 
-def _holds_images(root: Path) -> bool:
-    return any(name.lower().endswith(EXTENSIONS) for name in os.listdir(root))
-
-
-def _walk(folder: Path, prefix: str, above: tuple[Path, ...] = ()) -> list[tuple[str, int]]:
-    """Return (path relative to the root, bytes) of every image below a class folder."""
+def _walk(
+    folder: Path, prefix: str, left_out: Counter[str], above: tuple[Path, ...] = ()
+) -> list[tuple[str, int]]:
+    """Return (path relative to the root, bytes) of every image below a class folder; count the rest."""
     files: list[tuple[str, int]] = []
     resolved = folder.resolve()
     if resolved in above:
@@ -103,10 +119,28 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...] = ()) -> list[tuple
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                files += _walk(Path(entry.path), f"{prefix}/{entry.name}", (*above, resolved))
-            elif entry.name.lower().endswith(EXTENSIONS) and _is_file(entry):
+                within = Path(entry.path), f"{prefix}/{entry.name}"
+                files += _walk(*within, left_out, (*above, resolved))
+            elif not entry.name.lower().endswith(EXTENSIONS):
+                left_out[os.path.splitext(entry.name)[1].lower() or "no ending"] += 1
+            elif _is_file(entry):
                 files.append((f"{prefix}/{entry.name}", _size(entry)))
     return files
+
+
+def _say_left_out(root: Path, left_out: Counter[str]) -> None:
+    """Name the files that are left out and look like images; annotations may lie where they like."""
+    images = Counter({ending: count for ending, count in left_out.items() if ending in _UNLISTED})
+    if images:
+        what = f"{_counted(images)} in {root}: fkd takes no files of such names for images"
+        note_lines([("left out", f"{what}; convert them, or name JPEG files .jpg")])
+
+
+def _counted(left_out: Counter[str]) -> str:
+    """Return "1,200 .avif, 3 .txt", the most frequent endings first."""
+    named = [f"{count:,} {ending}" for ending, count in left_out.most_common(5)]
+    rest = left_out.total() - sum(count for _, count in left_out.most_common(5))
+    return ", ".join([*named, as_count(rest, "other file")] if rest else named)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -13,8 +13,9 @@ from torch import Tensor
 from fkd.config import MAX_BOUND, PackConfig
 from fkd.errors import DecodeError, ImagesError
 from fkd.images.decoding import decode, inspect
-from fkd.images.folder import ImageList, dataset_root, list_images, val_folder
+from fkd.images.folder import ImageList, list_images
 from fkd.images.packed_folder import alone, prepare, refuse_overlap, size_of_copy, write_copy
+from fkd.images.splits import dataset_root, val_folder
 from fkd.progress import progress_bar
 
 _JPEG = (".jpg", ".jpeg")

@@ -48,7 +48,7 @@ def show_store(config: ShowConfig) -> Path:
     store = LabelStore.open(config.store)
     other = None if config.against is None else LabelStore.open(config.against)
     out = config.out or default_folder(config.store)
-    images_root = dataset_root(config.images or Path(store.spec.images_root))
+    images_root = dataset_root(config.images) if config.images else Path(store.spec.images_root)
     check_folder(out, [s.path for s in (store, other) if s is not None], images_root, MARK)
     names = store.class_names()
     viewer, notes = _viewer(store, config, names)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
 from fkd.errors import ImagesError
-from fkd.images import ImageList, list_images
+from fkd.images import ImageList, list_images, refuse_other_kinds, split_folder
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress_bar
 from fkd.students.checkpoints import announce_student
@@ -50,7 +50,8 @@ def evaluate_checkpoint(
     check_count("--batch-size", batch_size, 1, MAX_BATCH)
     check_count("--workers", workers, 1, MAX_WORKERS)
     card, model = announce_student(checkpoint, ema=ema)
-    root = folder / "val" if (folder / "val").is_dir() and "val" not in card.classes else folder
+    refuse_other_kinds(folder)
+    root = folder if "val" in card.classes else split_folder(folder, "val")
     images = list_images(root)
     answers = None if real is None else read_real(real, images, len(card.classes))
     return evaluate(

@@ -40,6 +40,30 @@ def test_the_list_is_sorted_and_knows_classes(tmp_path):
     assert images.num_bytes.tolist() == [len(p) for p in images.paths]
 
 
+def test_what_is_left_out_is_counted_and_said_where_it_looks_like_an_image(tmp_path, capsys):
+    root = tree(
+        tmp_path, "a/1.jpg", "a/2.AVIF", "a/deep/3.avif", "a/4.jfif", "b/5.png", "b/6.txt", "b/README",
+        "b/.DS_Store",
+    )  # fmt: skip
+    images = list_images(root)
+    assert images.left_out == {".avif": 2, ".jfif": 1, ".txt": 1, "no ending": 1}
+    said = capsys.readouterr().err
+    assert said.startswith(f"left out  2 .avif, 1 .jfif in {root}: ")
+    assert said.count("\n") == 1
+
+
+def test_annotations_are_left_out_without_a_word(tmp_path, capsys):
+    assert list_images(tree(tmp_path, "a/1.jpg", "a/1.xml")).left_out == {".xml": 1}
+    assert list_images(tree(tmp_path / "deep", "a/1.jpg")).left_out == {}
+    assert capsys.readouterr().err == ""
+
+
+def test_a_class_folder_of_other_files_says_which(tmp_path):
+    files = ["a/1.jpg", "b/1.heic", "b/2.heic", *(f"b/x.{n}" for n in "123456")]
+    with pytest.raises(ImagesError, match=r"but 2 \.heic, .*, 2 other files; add images"):
+        list_images(tree(tmp_path, *files))
+
+
 def test_train_and_val_are_found(tmp_path):
     tree(tmp_path, "d/train/a/1.jpg", "d/val/a/1.jpg", "e/a/1.jpg")
     assert dataset_root(tmp_path / "d") == tmp_path / "d" / "train"

@@ -1,0 +1,87 @@
+"""Which folder of a data set holds the class folders: `train` and `val` may be splits, or classes."""
+
+import os
+from pathlib import Path
+
+from fkd.errors import ImagesError
+from fkd.images.folder import EXTENSIONS
+from fkd.images.no_folder import refuse_other_kinds
+from fkd.progress import note_lines
+
+_SPLITS = {
+    "train", "training", "trainval", "val", "valid", "validation", "test", "testing", "dev", "eval",
+}  # fmt: skip
+
+
+def dataset_root(folder: Path) -> Path:
+    """Return the folder of the class folders: `folder/train` where that is a split, else `folder`.
+
+    Raises `ImagesError` for an address or a file, and where `train` may be a split or a class.
+    """
+    refuse_other_kinds(folder)
+    folder = Path(os.path.abspath(folder))
+    root = split_folder(folder, "train")
+    if root == folder:
+        _say_if_splits(folder)
+    return root
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """Return `folder/split` where that is a part of a data set, `folder` where it is a class or absent.
+
+    A class has images, as the folders beside it have; a split has folders of images, as the other
+    splits have. Raises `ImagesError` where that does not tell, so that no class is left out unseen.
+    """
+    chosen = folder / split
+    if not chosen.is_dir():
+        return folder
+    beside = [name for name in _folders(folder) if name != split]
+    splits = [name for name in beside if _is_split(name)]
+    classes = [n for n in beside if n not in splits and _holds_images(folder / n)]
+    if not classes:
+        return chosen
+    if _holds_images(chosen) and not _folders(chosen) and not splits:
+        return folder
+    named = ", ".join(classes[:3]) + (" …" if len(classes) > 3 else "")
+    raise ImagesError(
+        f"{folder} can be read in two ways: {split} is the split to take, or a class like {named} beside "
+        f"it; name {chosen} for the split, or rename that folder where it is a class"
+    )
+
+
+def val_folder(root: Path) -> Path | None:
+    """Return the `val` folder beside a `train` root, if there is one."""
+    val = root.parent / "val"
+    return val if root.name == "train" and val.is_dir() else None
+
+
+def _say_if_splits(folder: Path) -> None:
+    """Warn where all class folders have the names of splits and hold folders: they are splits."""
+    names = _folders(folder)
+    if names and all(_is_split(name) and _folders(folder / name) for name in names):
+        text = f"{', '.join(names)} of {folder} are taken for classes; if they are splits, name one"
+        note_lines([("warning:", text)])
+
+
+def _is_split(name: str) -> bool:
+    """Say whether a folder is named as a split is: "val", "Test", "test2"."""
+    return name.lower().rstrip("0123456789-_. ") in _SPLITS
+
+
+def _folders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError:  # whoever lists the images says so
+        return []
+
+
+def _holds_images(folder: Path) -> bool:
+    """Say whether images lie in a folder itself, as they do in a class folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(
+                e.name.lower().endswith(EXTENSIONS) and not e.name.startswith(".") for e in entries
+            )
+    except OSError:
+        return False

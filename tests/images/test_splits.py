@@ -1,0 +1,70 @@
+"""`train` and `val` may be splits or classes: a class is never left out unseen."""
+
+import pytest
+from PIL import Image
+
+from fkd.config import PackConfig
+from fkd.errors import ImagesError
+from fkd.images import dataset_root, list_images, pack_images, split_folder
+
+
+def tree(root, *files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(root / file)
+    return root
+
+
+def test_beside_other_splits_train_is_the_split(tmp_path):
+    root = tree(
+        tmp_path, "train/a/1.jpg", "val/a/1.jpg", "test/1.jpg", "test2/1.jpg", "more/a/1.jpg"
+    )
+    assert dataset_root(root) == root / "train"
+    assert split_folder(root, "val") == root / "val"
+
+
+def test_among_classes_train_is_a_class(tmp_path):
+    root = tree(tmp_path, "bus/1.jpg", "train/1.jpg", "car/deep/1.jpg")
+    assert dataset_root(root) == root
+    assert list_images(root).classes == ("bus", "car", "train")
+
+
+def test_a_split_may_have_a_class_train(tmp_path):
+    root = tree(
+        tmp_path, "train/bus/1.jpg", "train/train/1.jpg", "val/bus/1.jpg", "val/train/1.jpg"
+    )
+    assert dataset_root(root) == root / "train"
+    assert dataset_root(root / "train") == root / "train"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["bus/1.jpg", "train/express/1.jpg", "train/freight/1.jpg"],
+        ["bus/1.jpg", "train/1.jpg", "test/1.jpg"],
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(tmp_path, files):
+    root = tree(tmp_path / "data", *files)
+    with pytest.raises(ImagesError, match=f"a class like bus beside it; name {root}/train for"):
+        dataset_root(root)
+    with pytest.raises(ImagesError, match="in two ways"):
+        pack_images(PackConfig(root, tmp_path / "out", "shortest", 8))
+    assert not (tmp_path / "out").exists()
+    assert dataset_root(root / "train") == root / "train"
+
+
+def test_val_among_classes_is_not_taken_for_the_split(tmp_path):
+    tree(tmp_path, "bus/1.jpg", "val/1.jpg")
+    assert split_folder(tmp_path, "val") == tmp_path
+    tree(tmp_path, "val/deep/1.jpg")
+    with pytest.raises(ImagesError, match="val is the split to take, or a class like bus"):
+        split_folder(tmp_path, "val")
+
+
+def test_splits_that_are_taken_for_classes_are_named(tmp_path, capsys):
+    root = tree(tmp_path, "validation/a/1.jpg", "Test/a/1.jpg")
+    assert dataset_root(root) == root
+    assert "warning:  Test, validation of" in capsys.readouterr().err
+    dataset_root(tree(tmp_path / "other", "a/1.jpg", "test/1.jpg"))
+    assert capsys.readouterr().err == ""
