@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from fkd.errors import DecodeError
-from fkd.images import MAX_NUM_BYTES, ImageList, content_hash, decode, read_file
+from fkd.images import MAX_NUM_BYTES, ImageList, composed, content_hash, decode, read_file
 from fkd.progress import progress_bar
 from fkd.store import LabelStore
 
@@ -34,14 +34,17 @@ def changed_images(store: LabelStore, images: ImageList) -> list[str]:
 def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
     """Name every class folder whose images are stored as another class, or as several."""
     names, targets = store.class_names(), store.targets()
+    known = {composed(name) for name in names}
     problems = []
     for folder in range(len(images.classes)):
         of_folder = Counter(targets[images.targets == folder].tolist())
         name = images.classes[folder]
         if len(of_folder) > 1:
             problems.append(f"class folder {name} has images of {len(of_folder)} classes")
-        elif name in names and names[next(iter(of_folder))] != name:
-            problems.append(f"class folder {name} is stored as {names[next(iter(of_folder))]}")
+            continue
+        stored = names[next(iter(of_folder))]
+        if composed(name) in known and composed(name) != composed(stored):
+            problems.append(f"class folder {name} is stored as {stored}")
     return problems
 
 

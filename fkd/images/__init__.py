@@ -8,6 +8,7 @@ pixels.
 Example images come from `fkd.images.scenes`, which is imported as a module.
 """
 
+from fkd.images.class_names import composed, match_names
 from fkd.images.decoding import REASONS, content_hash, decode, inspect, read_file
 from fkd.images.folder import (
     EXTENSIONS,
@@ -28,12 +29,14 @@ __all__ = [
     "ImageList",
     "PackReport",
     "changed_image",
+    "composed",
     "content_hash",
     "dataset_root",
     "decode",
     "fingerprint",
     "inspect",
     "list_images",
+    "match_names",
     "pack_images",
     "read_file",
     "refuse_other_kinds",

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
 from fkd.errors import ImagesError
-from fkd.images import ImageList, list_images, refuse_other_kinds, split_folder
+from fkd.images import ImageList, list_images, match_names, refuse_other_kinds, split_folder
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress_bar
 from fkd.students.checkpoints import announce_student
@@ -151,14 +151,15 @@ def match_classes(images: ImageList, classes: tuple[str, ...]) -> NDArray[np.int
 
     Folders are matched by name or, where all are numbers as in ImageNetV2, by position.
     """
-    position = {name: output for output, name in enumerate(classes)}
-    if all(name.isdecimal() and name not in position for name in images.classes):
-        position = {str(output): output for output in range(len(classes))}
-    unknown = [name for name in images.classes if name not in position]
-    if unknown:
+    if all(name.isdecimal() for name in images.classes) and not {*images.classes} & {*classes}:
+        classes = tuple(str(output) for output in range(len(classes)))
+    outputs = match_names(images.classes, classes)
+    known = [output for output in outputs if output is not None]
+    if len(known) < len(outputs):
+        unknown = [n for n, output in zip(images.classes, outputs, strict=True) if output is None]
         raise ImagesError(
             f"{images.root}: {len(unknown)} of {len(images.classes)} class folders are not among the "
             f"student's classes: {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}; "
             "give a folder whose class folders have the names that it was trained on"
         )
-    return np.array([position[name] for name in images.classes])
+    return np.array(known)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fkd.config import TeacherChoice
 from fkd.errors import ModelError
+from fkd.images import match_names
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class ClassMap:
 def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: TeacherChoice) -> ClassMap:
     """Match class folders to a teacher's outputs: by name, or by position where no names are given.
 
-    Raises `ModelError` where the names, or the number of outputs, do not fit.
+    Raises `ModelError` where the names, or the number of outputs, do not fit, and `ImagesError` where two
+    names differ in their Unicode form alone.
     """
     folder = tuple(folder_classes)
     if choice.classes_file is None:
@@ -51,15 +53,16 @@ def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: Teacher
             )
         return ClassMap(None, folder, np.arange(len(folder)))
     names = _read_names(choice.classes_file, num_outputs, choice.name)
-    position = {name: output for output, name in enumerate(names)}
-    unknown = [name for name in folder if name not in position]
-    if unknown:
+    outputs = match_names(folder, names)
+    known = [output for output in outputs if output is not None]
+    if len(known) < len(folder):
+        unknown = [name for name, output in zip(folder, outputs, strict=True) if output is None]
         raise ModelError(
             f"{len(unknown)} of {len(folder)} class folders are not in {choice.classes_file}: "
             f"{', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}; "
             "folder names and lines must be spelled alike; is it the right folder?"
         )
-    columns = np.array([position[name] for name in folder])
+    columns = np.array(known)
     if choice.all_classes:
         return ClassMap(None, names, columns)
     return ClassMap(columns, folder, np.arange(len(folder)))

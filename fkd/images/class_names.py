@@ -1,0 +1,40 @@
+"""Names of classes that are the same in another Unicode form: é is one character, or e and an accent.
+
+macOS may name folders in the second form, and lists of classes are written in the first.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+
+from fkd.errors import ImagesError
+
+
+def composed(name: str) -> str:
+    """Return a name in the form (NFC) in which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def match_names(folders: Sequence[str], names: Sequence[str]) -> list[int | None]:
+    """Return the position in `names` of each folder's name, None where it is not among them.
+
+    Names are compared character by character, and in NFC where that fails. Raises `ImagesError` where
+    two then fall together.
+    """
+    exact = {name: position for position, name in enumerate(names)}
+    if all(folder in exact for folder in folders):
+        return [exact[folder] for folder in folders]
+    _refuse_twins("class folders", folders)
+    _refuse_twins("names of classes", names)
+    position = {composed(name): number for name, number in exact.items()}
+    return [position.get(composed(folder)) for folder in folders]
+
+
+def _refuse_twins(what: str, names: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(composed(name), name)
+        if other != name:
+            raise ImagesError(
+                f"two {what} are one name in two Unicode forms: {other!a} and {name!a}; rename "
+                "one of them"
+            )

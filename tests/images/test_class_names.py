@@ -1,0 +1,44 @@
+"""Names in two Unicode forms are one name, and two folders of one name are refused."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fkd.config import TeacherChoice
+from fkd.errors import ImagesError, ModelError
+from fkd.images import match_names
+from fkd.students.evaluation import match_classes
+from fkd.teachers.classes import map_classes
+
+ONE, TWO = "caf\u00e9", "cafe\u0301"  # é as one character, and as a letter with an accent
+
+
+def test_names_match_in_either_form():
+    assert match_names(["tea", TWO], [ONE, "tea"]) == [1, 0]
+    assert match_names([ONE, "cake"], [TWO, "tea"]) == [0, None]
+
+
+def test_what_is_the_same_to_the_character_needs_no_form():
+    assert match_names([TWO, ONE], [ONE, TWO]) == [1, 0]
+
+
+@pytest.mark.parametrize(("folders", "names"), [([ONE, TWO], [ONE, "x"]), (["x"], [ONE, TWO])])
+def test_names_that_fall_together_are_refused(folders, names):
+    with pytest.raises(ImagesError, match=r"in two Unicode forms: 'caf\\xe9' and 'cafe\\u0301'"):
+        match_names(folders, names)
+
+
+def test_a_teachers_list_may_be_in_another_form_than_the_folders(tmp_path):
+    (tmp_path / "names.txt").write_text(f"tea\n{ONE}\nmilk\n", "utf-8")
+    mapped = map_classes((TWO, "tea"), 3, TeacherChoice("t", classes_file=tmp_path / "names.txt"))
+    assert mapped.columns.tolist() == [1, 0]
+    assert mapped.names == (TWO, "tea")
+    with pytest.raises(ModelError, match="1 of 2 class folders are not in"):
+        map_classes(("x", TWO), 3, TeacherChoice("t", classes_file=tmp_path / "names.txt"))
+
+
+def test_a_student_is_evaluated_on_folders_in_another_form():
+    folder = SimpleNamespace(root="r", classes=(TWO, "tea"))
+    assert match_classes(folder, ("tea", ONE)).tolist() == [1, 0]
+    with pytest.raises(ImagesError, match="1 of 1 class folders are not among"):
+        match_classes(SimpleNamespace(root="r", classes=("x",)), ("tea", ONE))
