@@ -93,8 +93,9 @@ _SECTIONS = {
 )
 @_setting(
     "--label-temperature",
-    "Re-tempers the stored labels: exact for full; for topkK the classes that were not kept share the "
-    "residual evenly. 1 reads them as they are.",
+    "Re-tempers the stored labels: exact where --compress full reads a full store. topkK-smooth shares "
+    "what was not kept evenly among the other classes; topkK drops it, and there is more of it the "
+    "larger this is. 1 reads labels as they are.",
 )
 @_setting("--epochs", "Length; an epoch is as many views as there are images.", float)
 @_setting("--batch-size", "Views a step, a multiple of m, on all processes together.")

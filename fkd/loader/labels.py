@@ -12,6 +12,9 @@ from torch import Tensor
 from fkd.config import LoaderConfig
 from fkd.labels import KeptLabels, Quantized, SoftLabels
 
+# Re-norm may drop this share of re-tempered labels without a word.
+_DROPPED = 0.05
+
 
 def training_labels(
     kept: Quantized, targets: Tensor, stored: KeptLabels, config: LoaderConfig
@@ -26,6 +29,34 @@ def training_labels(
         return labels
     unsure = stored.restore(kept).confidence < selection.unsure_below
     return harden(labels, unsure, targets, stored.num_classes, selection.unsure_smoothing)
+
+
+def temper_warning(config: LoaderConfig, stored: KeptLabels, kept: Quantized) -> str | None:
+    """Say what a label temperature does to labels that are not read whole, or None.
+
+    Re-norm gives the wanted K classes the whole label. What the others had is dropped, and at a higher
+    temperature they had more: of B crops' quantized labels, here as much as there can be of it.
+    """
+    scheme, temperature = config.scheme, config.label_temperature
+    if temperature == 1:
+        return None
+    if scheme.kind == "hard":
+        return f"--label-temperature {temperature:g} does nothing to labels that are read as hard"
+    if temperature < 1 or scheme.kind != "topk" or scheme.tail != "renorm":
+        return None
+    now, before = (
+        float(1 - stored.restore(kept, scheme.whole, t).value.sum(dim=1).mean())
+        for t in (temperature, 1.0)
+    )
+    if now < _DROPPED:
+        return None
+    remedy = "--compress full" if stored.keeps_all else f"--compress {scheme.whole}"
+    spreads = "drops nothing" if stored.keeps_all else "shares that evenly among the other classes"
+    return (
+        f"--label-temperature {temperature:g} with --compress {scheme} drops up to {now:.0%} of the "
+        f"labels ({before:.0%} at 1), since re-norm leaves only the classes that it keeps; {remedy} "
+        f"{spreads}, and `fkd label --temperature {temperature:g}` tempers before it drops anything"
+    )
 
 
 def harden(

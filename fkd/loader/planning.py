@@ -3,6 +3,8 @@
 from fkd.config import LoaderConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.labels import check_reading
+from fkd.loader.labels import temper_warning
+from fkd.loader.samples import sample_labels
 from fkd.loader.schedule import Schedule
 from fkd.machine import physical_memory
 from fkd.progress import note_once
@@ -35,6 +37,10 @@ def open_store(config: LoaderConfig) -> LabelStore:
         )
     if not len(store.labelled_images()):
         raise StoreError(f"{config.store} holds no labelled image")
+    if config.label_temperature != 1:
+        tempered = temper_warning(config, store.spec.labels, sample_labels(store).kept)
+        if tempered:
+            note(f"warning: {tempered}")
     return store
 
 

@@ -1,6 +1,7 @@
 """A loop of one's own gets what `fkd train` trains on; curves and ReaL labels."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -161,3 +162,37 @@ def test_the_store_is_named_in_its_repr(shared_store):
     assert repr(LabelStore.open(shared_store.path)).endswith(
         "18 images × 6 crops, topk3, 3 classes)"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, None),
+        ({"label_temperature": 4.0, "scheme": "topk2-smooth"}, None),
+        ({"label_temperature": 0.5}, None),
+        ({"label_temperature": 4.0, "scheme": "topk3"}, None),  # it keeps all three classes
+        (
+            {"label_temperature": 4.0},
+            r"--label-temperature 4 with --compress topk2 drops up to (\d+)% ",
+        ),
+        (
+            {"label_temperature": 4.0, "scheme": "hard"},
+            r"does nothing to labels that are read as hard",
+        ),
+    ],
+)
+def test_what_a_temperature_does_to_labels_is_said(shared_store, settings, words, capsys):
+    settings = SETTINGS | {"scheme": "topk2"} | settings
+    StudentLoader(shared_store.path, **settings)
+    said = capsys.readouterr().err
+    if words is None:
+        assert said == ""
+        return
+    found = re.search(f"warning: .*{words}", said)
+    assert found, said
+    if found.groups():
+        whole = StudentLoader(shared_store.path, **settings | {"scheme": "topk2-smooth"})
+        lost = torch.cat([1 - labels.value.sum(1) for _, labels in whole]).mean().item()
+        assert int(found[1]) == pytest.approx(100 * lost, abs=3)
+        assert "--compress topk2-smooth shares that evenly among the other classes" in said
+        assert "`fkd label --temperature 4`" in said

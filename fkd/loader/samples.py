@@ -1,0 +1,79 @@
+"""A few of a store's crops, spread over its images: to estimate what all of them would say.
+
+What is taken is a function of the store and of counts alone, and no generator is touched.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fkd.images import ImageList
+from fkd.labels import Quantized
+from fkd.store import LabelledImages, LabelStore
+from fkd.views import Pending, RenderPool, ahead, render_views, sample_views
+
+# Labels are read at so many places of a store, of so many images each, and so many crops of an image.
+_PLACES, _IMAGES, _CROPS = 16, 8, 32
+
+
+@dataclass(frozen=True)
+class LabelSample:
+    """Quantized labels of B crops of `num_images` images, by name [B, …], and class ids, int64 [B]."""
+
+    kept: Quantized
+    targets: Tensor
+    num_images: int
+
+
+def sample_batches(
+    pool: RenderPool, store: LabelStore, images: ImageList, count: int, batch_size: int
+) -> Iterator[Tensor]:
+    """Yield views of about `count` stored crops, uint8 [b, 3, S, S], in batches of at most `batch_size`.
+
+    The images are spread over the whole list and mixed. A store of fewer images gives more crops of each,
+    as far as it has them.
+    """
+    spec, labelled, sizes = store.spec, store.labelled_images(), store.sizes()
+    files = LabelledImages(images, store.content_hashes())
+    crops = min(spec.num_crops, -(-count // len(labelled)))
+    visits = min(len(labelled), -(-count // crops))
+    spread = labelled[np.linspace(0, len(labelled) - 1, visits).round().astype(np.int64)]
+    mixed = np.random.default_rng(0).permutation(spread)
+
+    def submit(part: list[int]) -> Pending[Tensor]:
+        views = pool.empty_views(len(part) * crops, spec.size)
+
+        def draw(row: int, image_index: int) -> None:
+            height, width = sizes[image_index].tolist()
+            boxes, flips = sample_views(spec.views, image_index, crops, height, width)
+            out = views[row * crops : (row + 1) * crops]
+            pixels = files.decode(image_index, sizes[image_index])
+            render_views(pixels, boxes, flips, out, spec.interpolation)
+
+        return Pending([pool.submit(draw, *place) for place in enumerate(part)], lambda: views)
+
+    parts = np.array_split(mixed, -(-visits // max(1, batch_size // crops)))
+    return ahead(submit(part.tolist()) for part in parts)
+
+
+def sample_labels(store: LabelStore) -> LabelSample:
+    """Read the labels of some thousand crops at most."""
+    spec = store.spec
+    run = min(_IMAGES, spec.num_images)
+    places = min(_PLACES, spec.num_images // run)
+    starts = np.linspace(0, spec.num_images - run, places).round().astype(np.int64)
+    kept: dict[str, list[Tensor]] = {}
+    targets, num_images = [], 0
+    for start in starts.tolist():
+        slab = store.read_images(range(start, start + run), min(_CROPS, spec.num_crops))
+        labelled = slab.size.any(axis=1)
+        num_images += int(labelled.sum())
+        targets.append(np.repeat(slab.target[labelled], slab.flip.shape[1]))
+        for name, values in slab.kept.items():
+            rows = values[labelled].reshape(-1, values.shape[2])
+            kept.setdefault(name, []).append(torch.from_numpy(rows))
+    labels = {name: torch.cat(values) for name, values in kept.items()}
+    return LabelSample(labels, torch.from_numpy(np.concatenate(targets)), num_images)
