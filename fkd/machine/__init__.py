@@ -1,7 +1,8 @@
-"""What the code runs on: devices, memory, files, locks and signals.
+"""What the code runs on: devices, memory, files, locks, signals and generators of random numbers.
 
 A device is chosen by name. A file is written aside and renamed, so that it is whole or not there. A
-lock keeps other processes out of a folder, and a signal waits until the work is safe.
+lock keeps other processes out of a folder, and a signal waits until the work is safe. Generators that all
+code of a process shares are seeded for a piece of work and put back.
 """
 
 from fkd.machine.device import (
@@ -13,6 +14,7 @@ from fkd.machine.device import (
     resolve_device,
 )
 from fkd.machine.files import aside_of, sync, write_aside, write_whole
+from fkd.machine.generators import seeded
 from fkd.machine.locks import held
 from fkd.machine.memory import physical_memory
 from fkd.machine.signals import StopRequest, remembered_signals
@@ -32,6 +34,7 @@ __all__ = [
     "place",
     "remembered_signals",
     "resolve_device",
+    "seeded",
     "sync",
     "upload",
     "write_aside",

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import nn
 
 from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError
 from fkd.images import ImageList, list_images, val_folder
 from fkd.loader import Picks, Schedule, open_store, plan_steps, select_crops
+from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
 from fkd.store import LabelStore, find_images
 from fkd.students import StudentCard, build_student, give_weights, match_classes
@@ -46,6 +49,14 @@ def prepare(config: TrainConfig, group: Group) -> Course:
 
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:
     """Build the student, and refuse one that cannot take the views as they will come."""
+    with seeded(np.random.SeedSequence(course.config.seed)):
+        student = _build(course, device)
+    labels = course.store.spec.labels
+    return learner(course.config, course.card, labels, student, device, course.group)
+
+
+def _build(course: Course, device: torch.device) -> nn.Module:
+    """Build the student, and run it once."""
     config, card, size = course.config, course.card, course.card.preprocessing.size
     student = build_student(card)
     if config.init not in (None, "none"):
@@ -66,7 +77,7 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
             "its function gets the number of classes and must return a model with as many outputs"
         )
-    return learner(config, card, course.store.spec.labels, student, device, course.group)
+    return student
 
 
 def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:

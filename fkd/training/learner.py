@@ -12,7 +12,7 @@ from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
-from fkd.machine import autocast, place
+from fkd.machine import autocast, place, seeded
 from fkd.students import Checkpoint, StudentCard
 from fkd.training.augment import jitter, mix
 from fkd.training.average import MovingAverage
@@ -58,8 +58,9 @@ class Learner:
         """Take one optimizer step on this process's share of a batch; return its loss, on the device.
 
         The views go through the student in micro-batches whose gradients add up. All that is random is
-        a function of (seed, step, rank), so it does not matter where a run was interrupted. A GPU is
-        asked for all of the step, and nothing here waits until it is done.
+        a function of (seed, step, rank), so it does not matter where a run was interrupted; that holds
+        for a student that draws from torch, `random` or `numpy.random`. A GPU is asked for all of the
+        step, and nothing here waits until it is done.
         """
         batch = batch.to(self.device)
         key = np.random.SeedSequence((self._config.seed, step, self._group.rank))
@@ -71,12 +72,20 @@ class Learner:
         total = torch.zeros((), device=self.device)
         parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
         for number, rows in enumerate(parts, start=1):
+        with seeded(key):
+            total = self._add_gradients(batch, hard_weight, rng)
+        self._update()
+        return total
+
+    def _add_gradients(
+        self, batch: StudentBatch, hard_weight: float, rng: np.random.Generator
+    ) -> Tensor:
+        """Send a batch through the student and back, part by part; return its loss."""
             with self._gradients_sent(number == len(parts)):
                 losses = self._losses(batch, rows, hard_weight, rng)
                 loss = losses.sum() / len(batch.views)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        self._update()
         return total
 
     def _losses(

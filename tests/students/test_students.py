@@ -1,15 +1,21 @@
 """Students of every kind, with weights to begin with, in every precision."""
 
 import json
+import os
+import random
+import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from helpers.processes import fkd_environment
 
 from fkd import FkdError, Scheme, TrainConfig, load_student, train_student
+from fkd.errors import Stopped
+from fkd.training.run import Run
 
 MODULE = """
 import torch
@@ -49,6 +55,18 @@ class Explodes(Tiny):
         if self.calls == 5: logits.register_hook(lambda gradient: gradient * float("nan"))
         return logits
 def explodes(classes): return Explodes(classes)
+import random
+import numpy
+class Chance(Tiny):
+    # Draws from all the generators there are, at its making and in every pass, evaluations too.
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.head.bias.data[0] = random.random() + numpy.random.rand()
+        self.norm = torch.nn.BatchNorm2d(3, momentum=0.01)  # its statistics are estimated
+    def forward(self, x):
+        drawn = 1 + random.random() + numpy.random.rand() + torch.rand(1)
+        return super().forward(self.norm(x * drawn))
+def chance(classes): return Chance(classes)
 """
 
 
@@ -79,6 +97,40 @@ def test_a_function_of_yours_makes_a_student(shared_store, tmp_path):
     card, model = load_student(run)
     assert card.name == "own_students:make"
     assert model.head.out_features == 3
+
+
+def test_a_student_that_draws_from_python_and_numpy_is_bit_equal_too(
+    shared_store, tmp_path, monkeypatch
+):
+    """Twice with one seed, and after a stop; and the caller's generators go on as they would have."""
+    settings = {"student": "own_students:chance", "lr": 20.0, "micro_batch": 5}
+    random.seed(1), np.random.seed(1)
+    mine = random.getstate(), np.random.get_state()[1].tolist()
+    whole = train(shared_store, tmp_path / "whole", **settings)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == mine
+    random.seed(2), np.random.seed(2)
+    again = train(shared_store, tmp_path / "again", **settings)
+    log_step = Run.log_step
+
+    def signalled(self, step, **values):
+        log_step(self, step, **values)
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "log_step", signalled)
+    with pytest.raises(Stopped):
+        train(shared_store, tmp_path / "cut", **settings)
+    monkeypatch.setattr(Run, "log_step", log_step)
+    cut = train(shared_store, tmp_path / "cut", resume=True, **settings)
+    other = train(shared_store, tmp_path / "other", seed=7, **settings)
+    one, same, went_on, another = (
+        torch.load(run / "last.pt", weights_only=True)["student"]
+        for run in (whole, again, cut, other)
+    )
+    for name in one:
+        assert torch.equal(one[name], same[name]), name
+        assert torch.equal(one[name], went_on[name]), name
+    assert not torch.equal(one["conv.weight"], another["conv.weight"])
 
 
 def test_a_student_of_timm(shared_store, tmp_path):
