@@ -56,7 +56,11 @@ _SECTIONS = {
 @click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("store", type=PATH, default=_DEFAULTS["store"])
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
-@click.option("--val", type=PATH, help="Folder to evaluate on  [default: val beside train]")
+@click.option(
+    "--val",
+    type=PATH,
+    help="Folder to evaluate on, or none  [default: val beside train, as far as its classes are known]",
+)
 @click.option("--out", type=PATH, help="Run folder  [default: runs/STUDENT-SCHEME-mM-NUMBER]")
 @click.option(
     "--resume",

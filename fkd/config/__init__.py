@@ -26,7 +26,7 @@ from fkd.config.pack import Bound, PackConfig
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import ShowConfig
-from fkd.config.train import RECIPES, TrainConfig
+from fkd.config.train import NO_VAL, RECIPES, TrainConfig
 from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, ViewFormat, ViewPolicy
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "MAX_BOUND",
     "MAX_CROPS",
     "MAX_WORKERS",
+    "NO_VAL",
     "OPTIMIZERS",
     "RECIPES",
     "RENDERS",

@@ -7,13 +7,15 @@ number are in docs/recipes.md.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from fkd.config.checks import MAX_BATCH, as_paths, check_choice, check_count, check_range
 from fkd.config.groups import Augment, Objective, Optim
 from fkd.config.loader import LoaderConfig
 from fkd.config.models import Engine
 from fkd.errors import ConfigError
+
+NO_VAL: Literal["none"] = "none"
 
 
 class _Applied(str):
@@ -27,7 +29,8 @@ class TrainConfig(LoaderConfig):
     `micro_batch` views go through the student at a time and their gradients are added up; None chooses
     by the device. `init` is "default" (the library's own pretrained weights) or a file: a state dict, or
     a checkpoint that holds one, of which `init_ema` takes the moving average; None and "none" start from
-    random weights. `ema` is the decay of a moving average of the weights.
+    random weights. `val` is the folder to evaluate on, "none" for no evaluation; None takes `val` beside
+    `train`, as far as its classes are known. `ema` is the decay of a moving average of the weights.
     `eval_every` and `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
     `seed` is of the weights too.
 
@@ -36,7 +39,7 @@ class TrainConfig(LoaderConfig):
     to the class itself it would change nothing, so that is refused.
     """
 
-    val: Path | None = None
+    val: Path | Literal["none"] | None = None
     out: Path | None = None
     resume: bool = False
     recipe: str = "fkd"
@@ -65,7 +68,11 @@ class TrainConfig(LoaderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_paths(self, "val", "out")
+        as_paths(self, "out")
+        if str(self.val) == NO_VAL:
+            object.__setattr__(self, "val", NO_VAL)
+        else:
+            as_paths(self, "val")
         check_choice("--recipe", self.recipe, tuple(RECIPES))
         if RECIPES[self.recipe] and not isinstance(self.recipe, _Applied):
             raise ConfigError(

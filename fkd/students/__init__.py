@@ -16,6 +16,7 @@ from fkd.students.checkpoints import (
 from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
 from fkd.students.export import export_student
 from fkd.students.student import StudentCard, build_student, give_weights
+from fkd.students.validation import find_val
 
 __all__ = [
     "BEST",
@@ -26,6 +27,7 @@ __all__ = [
     "evaluate",
     "evaluate_checkpoint",
     "export_student",
+    "find_val",
     "give_weights",
     "load_student",
     "match_classes",

@@ -146,20 +146,22 @@ class _Tally:
         )
 
 
-def match_classes(images: ImageList, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def match_classes(
+    images: ImageList, classes: tuple[str, ...], *, others: bool = False
+) -> NDArray[np.int64]:
     """Return the output, int64 [folder classes], of each class folder; refuse unknown folders.
 
-    Folders are matched by name or, where all are numbers as in ImageNetV2, by position.
+    Folders are matched by name or, where all are numbers as in ImageNetV2, by position. With `others`,
+    unknown folders are allowed and get -1.
     """
     if all(name.isdecimal() for name in images.classes) and not {*images.classes} & {*classes}:
         classes = tuple(str(output) for output in range(len(classes)))
     outputs = match_names(images.classes, classes)
-    known = [output for output in outputs if output is not None]
-    if len(known) < len(outputs):
-        unknown = [n for n, output in zip(images.classes, outputs, strict=True) if output is None]
+    unknown = [n for n, output in zip(images.classes, outputs, strict=True) if output is None]
+    if unknown and not others:
         raise ImagesError(
             f"{images.root}: {len(unknown)} of {len(images.classes)} class folders are not among the "
             f"student's classes: {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}; "
             "give a folder whose class folders have the names that it was trained on"
         )
-    return np.array(known)
+    return np.array([-1 if output is None else output for output in outputs])

@@ -9,12 +9,12 @@ from torch import nn
 
 from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError
-from fkd.images import ImageList, list_images, val_folder
+from fkd.images import ImageList
 from fkd.loader import Picks, Schedule, open_store, plan_steps, select_crops
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
 from fkd.store import LabelStore, find_images
-from fkd.students import StudentCard, build_student, give_weights, match_classes
+from fkd.students import StudentCard, build_student, find_val, give_weights
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
 
@@ -42,7 +42,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
         store.spec.size, config.mean, config.std, store.spec.interpolation
     )
     card = StudentCard(config.student, store.class_names(), preprocessing)
-    val = find_val(config, images, store)
+    val = group.once(lambda: find_val(config.val, images, card.classes))
     picks = group.once(lambda: select_crops(config.selection, store))
     return Course(config, store, images, val, schedule, picks, card, group)
 
@@ -78,13 +78,3 @@ def _build(course: Course, device: torch.device) -> nn.Module:
             "its function gets the number of classes and must return a model with as many outputs"
         )
     return student
-
-
-def find_val(config: TrainConfig, images: ImageList, store: LabelStore) -> ImageList | None:
-    """List the folder to evaluate on, or return None where there is none."""
-    folder = config.val or val_folder(images.root)
-    if folder is None:
-        return None
-    val = list_images(folder)
-    match_classes(val, store.class_names())
-    return val

@@ -16,7 +16,7 @@ from fkd import (
     TrainConfig,
     label_images,
 )
-from fkd.config import RECIPES, LoaderConfig, LoaderSettings
+from fkd.config import NO_VAL, RECIPES, LoaderConfig, LoaderSettings
 from fkd.loader import Schedule
 from fkd.training.optimizer import build_optimizer
 from fkd.training.record import evaluation_steps
@@ -69,6 +69,15 @@ def test_what_the_user_says_comes_before_the_recipe():
 def test_what_nobody_knows_is_refused(recipe, settings, words):
     with pytest.raises(FkdError, match=re.escape(words)):
         TrainConfig.from_recipe(recipe, **settings)
+
+
+def test_no_evaluation_is_a_word_and_every_other_val_a_path():
+    for value in ("none", Path("none"), NO_VAL):
+        config = TrainConfig(val=value)
+        assert config.val == config.settings()["val"] == "none"
+        assert replace(config, seed=1).val == "none"
+    assert TrainConfig(val="a/none").val == Path("a/none")
+    assert TrainConfig().settings()["val"] is None
 
 
 def test_the_rate_is_linear_in_the_batch_and_ends_at_the_floor():

@@ -1,0 +1,71 @@
+"""The images to evaluate on: those that are named, or what the `val` beside `train` has of them."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.amounts import as_count
+from fkd.config import NO_VAL
+from fkd.errors import ImagesError
+from fkd.images import ImageList, list_images, val_folder
+from fkd.progress import note
+from fkd.students.evaluation import match_classes
+
+
+def find_val(
+    named: Path | str | None, images: ImageList, classes: tuple[str, ...]
+) -> ImageList | None:
+    """List the folder to evaluate a student of `classes` on, or return None where there is none.
+
+    Raises `ImagesError` for a folder that was `named` and cannot be evaluated on. One that was found
+    beside the training `images` stops nothing: a warning says what of it is left out.
+    """
+    if named == NO_VAL:
+        return None
+    if named is not None:
+        val = list_images(Path(named))
+        match_classes(val, classes)
+        return val
+    folder = val_folder(images.root)
+    return None if folder is None else _as_far_as_it_can_be(folder, classes)
+
+
+def _as_far_as_it_can_be(folder: Path, classes: tuple[str, ...]) -> ImageList | None:
+    """List the images of the classes that are known, or return None where there are none; say so."""
+    try:
+        val = list_images(folder)
+        known = match_classes(val, classes, others=True) >= 0
+        if not known.any():
+            match_classes(val, classes)
+    except ImagesError as error:
+        note(
+            f"warning: {error}; training goes on without evaluation (--val names another folder, and "
+            f"--val {NO_VAL} none)"
+        )
+        return None
+    if known.all():
+        return val
+    part = _of_classes(val, known)
+    others = [name for name, is_known in zip(val.classes, known, strict=True) if not is_known]
+    left_out = as_count(len(val) - len(part), "image")
+    note(
+        f"warning: {folder}: {len(others)} of {len(val.classes)} class folders are not among the store's "
+        f"classes: {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; top-1 is over the "
+        f"{as_count(len(part), 'image')} of the rest, and {left_out} of those are left out (--val names "
+        f"another folder, and --val {NO_VAL} none)"
+    )
+    return part
+
+
+def _of_classes(images: ImageList, chosen: NDArray[np.bool_]) -> ImageList:
+    """Return the images of some of the class folders, bool [folder classes]."""
+    rows = np.flatnonzero(chosen[images.targets])
+    number = np.cumsum(chosen) - 1
+    return ImageList(
+        images.root,
+        [images.paths[row] for row in rows],
+        number[images.targets[rows]],
+        images.num_bytes[rows],
+        tuple(name for name, is_chosen in zip(images.classes, chosen, strict=True) if is_chosen),
+    )
