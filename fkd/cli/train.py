@@ -72,7 +72,8 @@ _SECTIONS = {
     "--recipe",
     type=_choice(tuple(RECIPES)),
     default="fkd",
-    help="Settings of the field, see docs/recipes.md; options that are given override them.",
+    help="Settings of the field, see docs/recipes.md; options that are given override them, and its "
+    "warm-up takes at most a quarter of the epochs.",
 )
 @_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
 @click.option(

@@ -17,6 +17,9 @@ from fkd.errors import ConfigError
 
 NO_VAL: Literal["none"] = "none"
 
+# A recipe's own warm-up takes at most this share of a run.
+_WARMUP_SHARE = 0.25
+
 
 class _Applied(str):
     """The name of a recipe whose settings are in the configuration that it stands in."""
@@ -95,10 +98,16 @@ class TrainConfig(LoaderConfig):
     def from_recipe(cls, recipe: str, **settings: Any) -> "TrainConfig":
         """Build a configuration from a preset; `settings` by their names here or in a group.
 
-        Raises `ConfigError` for an unknown recipe, setting or value.
+        The preset's warm-up takes at most a quarter of the epochs; one in `settings` is as it is. Raises
+        `ConfigError` for an unknown recipe, setting or value.
         """
         check_choice("--recipe", recipe, tuple(RECIPES))
-        return cls.of(**{**RECIPES[recipe], **settings, "recipe": _Applied(recipe)})
+        chosen = {**RECIPES[recipe], **settings, "recipe": _Applied(recipe)}
+        epochs = chosen.get("epochs", cls.epochs)
+        if "warmup_epochs" in chosen.keys() - settings.keys() and isinstance(epochs, (int, float)):
+            shortest = max(0.0, _WARMUP_SHARE * epochs)
+            chosen["warmup_epochs"] = min(chosen["warmup_epochs"], shortest)
+        return cls.of(**chosen)
 
     def settings(self) -> dict[str, Any]:
         """Return all settings by name as plain JSON values, groups unfolded."""
@@ -139,3 +148,12 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "loss": "kl",
     },
 }
+    "small": {
+        "optimizer": "sgd",
+        "batch_size": 64,
+        "lr": 1.0,
+        "warmup_epochs": 1.0,
+        "weight_decay": 5e-4,
+        "epochs": 100.0,
+        "crops_per_image": 4,
+    },

@@ -60,7 +60,13 @@ def test_what_the_user_says_comes_before_the_recipe():
         ("fkd", {"learning_rate": 1}, "learning_rate is no setting of a training run"),
         ("fkd", {"lr": -1}, "--lr is -1; it must lie between"),
         ("fkd", {"optimizer": "lion"}, "--optimizer 'lion' is unknown; choose sgd"),
-        ("fkd-vit", {"epochs": 3}, "--warmup-epochs is 5; it must lie between 0 and 3"),
+        (
+            "fkd-vit",
+            {"epochs": 3, "warmup_epochs": 5},
+            "--warmup-epochs is 5; it must lie between 0 and 3",
+        ),
+        ("fkd-vit", {"epochs": -3}, "--epochs is -3; it must lie between"),
+        ("fkd-vit", {"epochs": "3"}, "--epochs is '3'; it must be a number"),
         ("fkd", {"mixup": float("nan")}, "--mixup is nan"),
         ("fkd", {"ema": 1.0}, "--ema is 1"),
         ("fkd", {"optim": Optim()}, "optim is a group; give its settings by their own names"),
@@ -69,6 +75,19 @@ def test_what_the_user_says_comes_before_the_recipe():
 def test_what_nobody_knows_is_refused(recipe, settings, words):
     with pytest.raises(FkdError, match=re.escape(words)):
         TrainConfig.from_recipe(recipe, **settings)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup"),
+    [({}, 5.0), ({"epochs": 20}, 5.0), ({"epochs": 3}, 0.75), ({"epochs": 0.1}, 0.025)],
+)
+def test_a_recipe_shortens_its_own_warm_up_and_no_other(epochs, warmup):
+    config = TrainConfig.from_recipe("fkd-warmup", **epochs)
+    assert config.optim.warmup_epochs == warmup
+    given = TrainConfig.from_recipe("fkd-warmup", epochs=3, warmup_epochs=2)
+    assert given.optim.warmup_epochs == 2
+    assert TrainConfig.from_recipe("fkd", epochs=3).optim.warmup_epochs == 0
+    assert TrainConfig.from_recipe("function-matching").optim.warmup_epochs == 16
 
 
 def test_no_evaluation_is_a_word_and_every_other_val_a_path():
