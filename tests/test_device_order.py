@@ -22,10 +22,9 @@ from fkd.images import list_images
 from fkd.labels import KeptLabels
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import Download, transfer, upload
-from fkd.students import StudentCard
+from fkd.students import MovingAverage, StudentCard
 from fkd.training import Group, Learner
 from fkd.training import processes as group_module
-from fkd.training.average import MovingAverage
 from fkd.training.optimizer import build_optimizer
 from fkd.views import CropTable, RenderPool, render_table
 from fkd.views.render_device import _taps

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 from fkd.cli.options import PATH, RANK, engine, machine, rendering, told_once
 from fkd.cli.sections import Sectioned
 from fkd.config import (
+    BN_STATS,
     LOSSES,
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -149,10 +150,17 @@ _SECTIONS = {
 @_setting("--color-jitter", "Strength of brightness, contrast and saturation. 0 is off.")
 @_setting(
     "--ema",
-    "Decay of a moving average of the weights, such as 0.9999. Checkpoints hold both; best.pt is then "
-    "chosen by the average's top-1, and --ema of `fkd eval` and `fkd export` takes the average.",
+    "Decay of a moving average of the weights, such as 0.9999. It is evaluated beside the student, its "
+    "top-1 decides which best.pt is kept, and checkpoints hold both; --ema of `fkd eval` and `fkd export` "
+    "takes the average.",
     float,
     shown="off",
+)
+@_setting(
+    "--bn-stats",
+    "Batch norm's statistics in evaluations and their checkpoints: the running ones, or an estimate from "
+    "training views. auto estimates while more than 1 % of the running ones is their initial value.",
+    _choice(BN_STATS),
 )
 @click.option("--sync-bn", is_flag=True, help="Batch norm over all processes (CUDA).")
 @_setting("--eval-every", "Epochs between evaluations.", float, shown="m")

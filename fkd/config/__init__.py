@@ -26,12 +26,13 @@ from fkd.config.pack import Bound, PackConfig
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import ShowConfig
-from fkd.config.train import NO_VAL, RECIPES, TrainConfig
+from fkd.config.train import BN_STATS, NO_VAL, RECIPES, BnStats, TrainConfig
 from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, ViewFormat, ViewPolicy
 
 __all__ = [
     "AMPS",
     "CONFIG",
+    "BN_STATS",
     "EXPORT_FORMATS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
@@ -48,6 +49,7 @@ __all__ = [
     "RENDERS",
     "Amp",
     "Augment",
+    "BnStats",
     "Bound",
     "CheckConfig",
     "Engine",

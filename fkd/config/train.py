@@ -16,6 +16,8 @@ from fkd.config.models import Engine
 from fkd.errors import ConfigError
 
 NO_VAL: Literal["none"] = "none"
+BN_STATS = ("auto", "running", "estimate")
+BnStats = Literal["auto", "running", "estimate"]
 
 # A recipe's own warm-up takes at most this share of a run.
 _WARMUP_SHARE = 0.25
@@ -33,7 +35,10 @@ class TrainConfig(LoaderConfig):
     by the device. `init` is "default" (the library's own pretrained weights) or a file: a state dict, or
     a checkpoint that holds one, of which `init_ema` takes the moving average; None and "none" start from
     random weights. `val` is the folder to evaluate on, "none" for no evaluation; None takes `val` beside
-    `train`, as far as its classes are known. `ema` is the decay of a moving average of the weights.
+    `train`, as far as its classes are known. `ema` is the decay of a moving average of the weights, which
+    then decides what is best. `bn_stats` says with which statistics of batch norm a student is evaluated
+    and kept as the best: its "running" ones, an "estimate" from training views, or with "auto" an
+    estimate while initial values are more than 1 % of the running ones.
     `eval_every` and `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
     `seed` is of the weights too.
 
@@ -56,6 +61,7 @@ class TrainConfig(LoaderConfig):
     engine: Engine = Engine()
     ema: float | None = None
     sync_bn: bool = False
+    bn_stats: BnStats = "auto"
     eval_every: float | None = None
     eval_last: float = 0
     save_every: float = 15
@@ -76,6 +82,7 @@ class TrainConfig(LoaderConfig):
             object.__setattr__(self, "val", NO_VAL)
         else:
             as_paths(self, "val")
+        check_choice("--bn-stats", self.bn_stats, BN_STATS)
         check_choice("--recipe", self.recipe, tuple(RECIPES))
         if RECIPES[self.recipe] and not isinstance(self.recipe, _Applied):
             raise ConfigError(
@@ -147,7 +154,6 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 4096,
         "loss": "kl",
     },
-}
     "small": {
         "optimizer": "sgd",
         "batch_size": 64,
@@ -157,3 +163,4 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "epochs": 100.0,
         "crops_per_image": 4,
     },
+}

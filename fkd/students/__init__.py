@@ -1,9 +1,12 @@
 """Who learns: a network, its checkpoints, its accuracy, and its export to other programs.
 
 A `StudentCard` says what a student is. `build_student` makes one, `load_student` reads one from a
-checkpoint, `evaluate` measures it, and `export_student` writes it for other programs.
+checkpoint, `evaluate` measures it, and `export_student` writes it for other programs. `re_estimated`
+gives it statistics of batch norm that belong to its weights.
 """
 
+from fkd.students.average import MovingAverage
+from fkd.students.batch_norm import CONVERGED, initial_share, re_estimated
 from fkd.students.checkpoints import (
     BEST,
     Checkpoint,
@@ -20,8 +23,10 @@ from fkd.students.validation import find_val
 
 __all__ = [
     "BEST",
+    "CONVERGED",
     "Accuracy",
     "Checkpoint",
+    "MovingAverage",
     "StudentCard",
     "build_student",
     "evaluate",
@@ -29,9 +34,11 @@ __all__ = [
     "export_student",
     "find_val",
     "give_weights",
+    "initial_share",
     "load_student",
     "match_classes",
     "newest_checkpoint",
+    "re_estimated",
     "read_checkpoint",
     "save_checkpoint",
     "save_last",

@@ -15,6 +15,7 @@ from fkd.config import Preprocessing
 from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
 from fkd.progress import note, note_lines
+from fkd.students.batch_norm import CONVERGED, initial_share
 from fkd.students.student import StudentCard, build_student
 
 CHECKPOINT_VERSION = 1
@@ -28,7 +29,9 @@ class Checkpoint:
     `student` is the student's state dict; `ema` is that of its moving average, or None. `losses` are
     those since the last line of metrics and `loss` is their mean; `best` is the best score so far.
     `evaluated` says whether the evaluation that is due at this step has been made. `trainer` holds the
-    state of optimizer, scaler and average by name: plain values and tensors.
+    state of optimizer, scaler and average by name: plain values and tensors. Where batch norm was
+    re-estimated, `student` and `ema` have the estimates, to be used, and `trainer["running"]` has the
+    statistics with which training goes on.
     """
 
     card: StudentCard
@@ -208,4 +211,11 @@ def _load(path: Path, checkpoint: Checkpoint, ema: bool) -> tuple[StudentCard, n
         raise ModelError(f"checkpoint {path} has no moving average; it was trained without --ema")
     model = build_student(checkpoint.card)
     models.load_weights(model, weights, f"checkpoint {path}")
+    left = initial_share(model)
+    if left > CONVERGED and "running" not in checkpoint.trainer:
+        note(
+            f"warning: {path}: batch norm's running statistics still hold {left:.0%} of their initial "
+            "values, so the student may look worse than it is; what `fkd train` keeps at an evaluation, "
+            "with --bn-stats auto or estimate, has better ones"
+        )
     return checkpoint.card, model.eval()

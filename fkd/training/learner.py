@@ -13,9 +13,8 @@ from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
 from fkd.machine import autocast, place, seeded
-from fkd.students import Checkpoint, StudentCard
+from fkd.students import Checkpoint, MovingAverage, StudentCard
 from fkd.training.augment import jitter, mix
-from fkd.training.average import MovingAverage
 from fkd.training.objective import distillation_loss
 from fkd.training.optimizer import build_optimizer
 from fkd.training.processes import Group
@@ -27,7 +26,10 @@ _MICRO_BATCH_GPU = 256
 
 
 class Learner:
-    """What changes while a student learns. `student` has the weights, `ema` their moving average."""
+    """What changes while a student learns. `student` has the weights, `ema` their moving average.
+
+    `running` has batch norm's running statistics by network and name, while others stand in their place.
+    """
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Learner:
             student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
         self.student = place(student, device).train()
         self.ema = None if config.ema is None else MovingAverage(self.student, config.ema)
+        self.running: dict[str, Mapping[str, Tensor]] = {}
         self.optimizer = build_optimizer(config.optim, self.student)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.engine.amp == "fp16")
         self._wrapped: Any = group.wrap(self.student, device)
@@ -69,9 +72,6 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
-        for number, rows in enumerate(parts, start=1):
         with seeded(key):
             total = self._add_gradients(batch, hard_weight, rng)
         self._update()
@@ -81,6 +81,9 @@ class Learner:
         self, batch: StudentBatch, hard_weight: float, rng: np.random.Generator
     ) -> Tensor:
         """Send a batch through the student and back, part by part; return its loss."""
+        total = torch.zeros((), device=self.device)
+        parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
+        for number, rows in enumerate(parts, start=1):
             with self._gradients_sent(number == len(parts)):
                 losses = self._losses(batch, rows, hard_weight, rng)
                 loss = losses.sum() / len(batch.views)
@@ -139,12 +142,19 @@ class Learner:
             sums = torch.stack([p.double().sum() for p in self.student.parameters()])
         return bool(torch.isfinite(sums).all())
 
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the student and, where there is one, its moving average, by name."""
+        average = {} if self.ema is None else {"ema": self.ema.module}
+        return {"student": self.student, **average}
+
     def checkpoint(self, step: int) -> Checkpoint:
         """Return the student after `step` steps, with all that the next step depends on."""
         trainer: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
+        if self.running:
+            trainer["running"] = {name: dict(own) for name, own in self.running.items()}
         average = None
         if self.ema is not None:
             average, trainer["ema_updates"] = self.ema.module.state_dict(), self.ema.updates
@@ -153,14 +163,16 @@ class Learner:
     def load(self, checkpoint: Checkpoint) -> None:
         """Take up what `checkpoint` returned; raises `FkdError` where it is of another run."""
         trainer = checkpoint.trainer
+        running = trainer.get("running", {})
         try:
-            self.student.load_state_dict(checkpoint.student)
+            self.student.load_state_dict({**checkpoint.student, **running.get("student", {})})
             self._load_optimizer(trainer["optimizer"])
             self._scaler.load_state_dict(trainer["scaler"])
             if self.ema is not None:
-                self.ema.module.load_state_dict(checkpoint.ema or {})
+                average = checkpoint.ema or {}
+                self.ema.module.load_state_dict({**average, **running.get("ema", {})})
                 self.ema.updates = int(trainer["ema_updates"])
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise FkdError(
                 f"the checkpoint is of another student or optimizer ({error})"
             ) from error

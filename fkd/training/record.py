@@ -3,6 +3,7 @@
 import math
 import shlex
 import signal
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +18,11 @@ from fkd.loader import Schedule
 from fkd.machine import Download, StopRequest
 from fkd.progress import note
 from fkd.students import Accuracy, evaluate
+from fkd.training.batch_statistics import BatchStatistics
 from fkd.training.course import Course
 from fkd.training.learner import Learner
 from fkd.training.run import Run
+from fkd.training.suspicion import Suspicion
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Record:
     ) -> None:
         self._course, self._learner, self._run, self._stop = course, learner, run, stop
         self._evaluate_at = evaluation_steps(course.config, course.schedule)
+        self._statistics = BatchStatistics(course, learner)
+        self._suspicion = Suspicion(course, learner, self._statistics)
         self._unread: tuple[Step, Download] | None = None
         self._asked = self._stopping = 0
         self.loss = self.lr = float("nan")
@@ -122,9 +127,10 @@ class Record:
         if run is None:
             return
         self._stop.doing = f"the evaluation after step {done:,}"
-        with run.paused():
+        with run.paused(), ExitStack() as statistics:
             try:
                 with self._stop.at_once(course.group.num_ranks == 1):
+                    statistics.enter_context(self._statistics.ready())
                     own = _evaluate(course, learner.student)
                     average = None if learner.ema is None else _evaluate(course, learner.ema.module)
             except KeyboardInterrupt:
@@ -135,6 +141,7 @@ class Record:
                 if average is not None:
                     also = f", moving average {average.top1:.2%}"
                 note(f"epoch {epoch:.4g}: top-1 {own.top1:.2%}, top-5 {own.top5:.2%}{also}")
+                self._suspicion.look_at(own, average, run.loss)
             judged = own if average is None else average
             top1 = None if judged is None else judged.top1
             run.save_if_best(learner.checkpoint(done), top1)

@@ -71,6 +71,11 @@ class Run:
         epoch = round(self._schedule.epoch_at(step), 4)
         self._write(kind="eval", step=step, epoch=epoch, **asdict(accuracy), **average)
 
+    @property
+    def loss(self) -> float:
+        """The mean loss of the steps since the last line of metrics, or of those that it is of."""
+        return self._loss
+
     def due(self, minutes: float) -> bool:
         """Say whether the last checkpoint is older than `minutes`; 0 turns that off."""
         return minutes > 0 and time.monotonic() - self._saved > 60 * minutes

@@ -21,7 +21,7 @@ from fkd.training.run import Run
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
-_FREE |= {"save_every", "eval_every", "eval_last", "num_ranks"}
+_FREE |= {"save_every", "eval_every", "eval_last", "num_ranks", "bn_stats"}
 
 # Settings that an older fkd did not write into config.json, with the values by which it trained.
 _LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False}

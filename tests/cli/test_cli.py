@@ -23,7 +23,7 @@ OPTIONS = {
         "--workers"
     ),
     "train": (
-        "--amp --batch-size --calibrate --clip-grad --color-jitter --compile --compress "
+        "--amp --batch-size --bn-stats --calibrate --clip-grad --color-jitter --compile --compress "
         "--crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-every --eval-last "
         "--hard-weight --hard-weight-end --images --init --init-ema --label-smoothing "
         "--label-temperature --loss --lr --lr-schedule --max-entropy --mean --micro-batch "

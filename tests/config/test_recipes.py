@@ -67,6 +67,11 @@ def test_what_the_user_says_comes_before_the_recipe():
         ),
         ("fkd-vit", {"epochs": -3}, "--epochs is -3; it must lie between"),
         ("fkd-vit", {"epochs": "3"}, "--epochs is '3'; it must be a number"),
+        (
+            "fkd",
+            {"bn_stats": "precise"},
+            "--bn-stats 'precise' is unknown; choose auto, running, estimate",
+        ),
         ("fkd", {"mixup": float("nan")}, "--mixup is nan"),
         ("fkd", {"ema": 1.0}, "--ema is 1"),
         ("fkd", {"optim": Optim()}, "optim is a group; give its settings by their own names"),

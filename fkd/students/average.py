@@ -18,8 +18,13 @@ class MovingAverage:
     def __init__(self, student: nn.Module, decay: float) -> None:
         """Begin with a copy of `student`; `decay` lies in [0, 1)."""
         self.module = copy.deepcopy(student)
-        self.updates = 0
+        self.updates, self._decay = 0, decay
         self._lerp = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    @property
+    def first_share(self) -> float:
+        """The share of the average that is the first step's, decay^updates."""
+        return self._decay**self.updates
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
