@@ -151,7 +151,7 @@ _SECTIONS = {
 @_setting(
     "--ema",
     "Decay of a moving average of the weights, such as 0.9999. It is evaluated beside the student, its "
-    "top-1 decides which best.pt is kept, and checkpoints hold both; --ema of `fkd eval` and `fkd export` "
+    "top-1 decides which best.pt is kept, and checkpoints hold both; --ema of `fkd eval`, `fkd export` "
     "takes the average.",
     float,
     shown="off",

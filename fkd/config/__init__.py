@@ -31,8 +31,8 @@ from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Vie
 
 __all__ = [
     "AMPS",
-    "CONFIG",
     "BN_STATS",
+    "CONFIG",
     "EXPORT_FORMATS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",

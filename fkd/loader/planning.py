@@ -40,7 +40,7 @@ def open_store(config: LoaderConfig) -> LabelStore:
     if config.label_temperature != 1:
         tempered = temper_warning(config, store.spec.labels, sample_labels(store).kept)
         if tempered:
-            note(f"warning: {tempered}")
+            note_once(f"warning: {tempered}")
     return store
 
 
