@@ -6,7 +6,15 @@ imports torch, so the command line parses and refuses at once.
 """
 
 from fkd.config.check import CheckConfig
-from fkd.config.checks import MAX_BATCH, MAX_BOUND, MAX_CROPS, MAX_WORKERS, as_typed, check_count
+from fkd.config.checks import (
+    MAX_BATCH,
+    MAX_BOUND,
+    MAX_CROPS,
+    MAX_WORKERS,
+    as_typed,
+    check_choice,
+    check_count,
+)
 from fkd.config.groups import LOSSES, LR_SCHEDULES, OPTIMIZERS, Augment, Objective, Optim, Selection
 from fkd.config.label import LabelConfig
 from fkd.config.loader import LoaderConfig, LoaderSettings
@@ -27,6 +35,7 @@ from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_r
 from fkd.config.scheme import Scheme
 from fkd.config.show import ShowConfig
 from fkd.config.train import BN_STATS, NO_VAL, RECIPES, BnStats, TrainConfig
+from fkd.config.types import as_config, as_path, fit
 from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, ViewFormat, ViewPolicy
 
 __all__ = [
@@ -71,8 +80,12 @@ __all__ = [
     "Triple",
     "ViewFormat",
     "ViewPolicy",
+    "as_config",
+    "as_path",
     "as_typed",
+    "check_choice",
     "check_count",
+    "fit",
     "folder_by_name",
     "read_config",
     "settings_to_resume",

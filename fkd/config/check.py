@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fkd.config.checks import MAX_SEED, MAX_WORKERS, as_paths, check_count
+from fkd.config.checks import MAX_SEED, MAX_WORKERS, check_count
 from fkd.config.models import TeacherChoice
+from fkd.config.types import settle
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class CheckConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        as_paths(self, "store", "images")
+        settle(self)
         check_count("--views", self.num_views, 1, 10_000_000)
         check_count("--seed", self.seed, 0, MAX_SEED)
         check_count("--workers", self.workers, 1, MAX_WORKERS)

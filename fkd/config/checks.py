@@ -1,8 +1,8 @@
 """Bounds of what a user may choose, and the refusals that name a flag."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from fkd.config.types import fit
 from fkd.errors import ConfigError
 
 # A seed is part of the key of a Philox generator, whose words have 64 bits.
@@ -16,8 +16,7 @@ MAX_BOUND = 65_500  # the longest side that libjpeg writes
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise `ConfigError` unless `low <= value <= high`; `name` is the flag as the user typed it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"{name} is {value!r}; it must be a number")
+    value = fit(name, value, float)
     if not low <= value <= high:
         shown = (
             f"{value:g}" if abs(value) < 1e300 or not isinstance(value, int) else "far too large"
@@ -25,14 +24,6 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(
             f"{name} is {shown}; it must lie between {_plain(low)} and {_plain(high)}"
         )
-
-
-def as_paths(config: object, *names: str) -> None:
-    """Let paths be given as text, as from a script of a few lines."""
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, str):
-            object.__setattr__(config, name, Path(value))
 
 
 def as_typed(values: Sequence[float]) -> str:
@@ -46,14 +37,12 @@ def _plain(bound: float) -> str:
 
 def check_count(name: str, value: int, low: int, high: int) -> None:
     """Raise `ConfigError` unless `value` is a whole number and `low <= value <= high`."""
-    check_range(name, value, low, high)
-    if not isinstance(value, int):
-        raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+    check_range(name, fit(name, value, int), low, high)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `ConfigError` unless `value` is one of the choices."""
-    if value not in choices:
+    if fit(name, value, str) not in choices:
         raise ConfigError(f"{name} {value!r} is unknown; choose {', '.join(choices)}")
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from fkd.config.checks import check_choice, check_count, check_range
+from fkd.config.types import settle
 from fkd.errors import ConfigError
 
 OPTIMIZERS = ("sgd", "adamw", "adam")
@@ -33,6 +34,7 @@ class Optim:
     clip_grad: float | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         check_choice("--optimizer", self.optimizer, OPTIMIZERS)
         check_choice("--lr-schedule", self.lr_schedule, LR_SCHEDULES)
         check_range("--lr", self.lr, 0, 1e3)
@@ -63,6 +65,7 @@ class Objective:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        settle(self)
         check_choice("--loss", self.loss, LOSSES)
         check_range("--student-temperature", self.student_temperature, 1e-3, 1e3)
         check_range("--hard-weight", self.hard_weight, 0, 1)
@@ -91,6 +94,7 @@ class Augment:
     color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
+        settle(self)
         check_range("--mixup", self.mixup, 0, 100)
         check_range("--cutmix", self.cutmix, 0, 100)
         check_range("--color-jitter", self.color_jitter, 0, 1)
@@ -116,6 +120,7 @@ class Selection:
     unsure_smoothing: float = 0.1
 
     def __post_init__(self) -> None:
+        settle(self)
         check_range("--min-confidence", self.min_confidence, 0, 1)
         if self.max_entropy is not None:
             check_range("--max-entropy", self.max_entropy, 0, 100)

@@ -7,13 +7,13 @@ from fkd.config.checks import (
     MAX_BATCH,
     MAX_CROPS,
     MAX_WORKERS,
-    as_paths,
     check_choice,
     check_count,
     check_range,
 )
 from fkd.config.models import Engine, TeacherChoice
 from fkd.config.scheme import Scheme
+from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render, ViewPolicy
 from fkd.errors import ConfigError
 
@@ -48,7 +48,7 @@ class LabelConfig:
         return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
 
     def __post_init__(self) -> None:
-        as_paths(self, "images", "out")
+        settle(self)
         if not self.teachers:
             raise ConfigError("--teacher is missing; name at least one")
         check_count("--crops", self.num_crops, 1, MAX_CROPS)

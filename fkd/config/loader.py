@@ -3,7 +3,7 @@
 `fkd train` and a loop of one's own read the same; how a student learns from it is `config.train`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
@@ -13,7 +13,6 @@ from fkd.config.checks import (
     MAX_CROPS,
     MAX_SEED,
     MAX_WORKERS,
-    as_paths,
     check_choice,
     check_count,
     check_range,
@@ -21,6 +20,7 @@ from fkd.config.checks import (
 from fkd.config.groups import Selection
 from fkd.config.models import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
 from fkd.config.scheme import Scheme
+from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render
 from fkd.errors import ConfigError
 
@@ -58,7 +58,7 @@ class LoaderConfig:
     what: ClassVar[str] = "a loader"
 
     def __post_init__(self) -> None:
-        as_paths(self, "store", "images")
+        settle(self)
         Preprocessing(mean=self.mean, std=self.std)
         check_count("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
         if self.stagger is not None:
@@ -113,8 +113,8 @@ class LoaderSettings(TypedDict, total=False):
     label_temperature: float
     epochs: float
     batch_size: int
-    mean: Triple
-    std: Triple
+    mean: Sequence[float]
+    std: Sequence[float]
     seed: int
     workers: int
     device: str

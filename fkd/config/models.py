@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fkd.config.checks import MAX_SIZE, as_paths, check_choice, check_count, check_range
+from fkd.config.checks import MAX_SIZE, check_choice, check_count, check_range
+from fkd.config.types import settle
 from fkd.config.views import INTERPOLATIONS, Interpolation, ViewFormat
 from fkd.errors import ConfigError
 
@@ -34,6 +35,7 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
+        settle(self)
         check_count("--size", self.size, 1, MAX_SIZE)
         for value in self.mean:
             check_range("--mean", value, -10, 10)
@@ -68,12 +70,23 @@ class TeacherChoice:
     ema: bool = False
 
     def __post_init__(self) -> None:
-        as_paths(self, "classes_file")
+        settle(self)
+        Preprocessing(
+            Preprocessing.size if self.size is None else self.size,
+            IMAGENET_MEAN if self.mean is None else self.mean,
+            IMAGENET_STD if self.std is None else self.std,
+            "bilinear" if self.interpolation is None else self.interpolation,
+        )
         if self.ema and self.weights in ("default", "none"):
             raise ConfigError(
                 f"--teacher-ema needs --teacher-weights FILE for teacher {self.name}; {self.weights} has "
                 "no moving average"
             )
+
+    @classmethod
+    def parse(cls, name: str) -> "TeacherChoice":
+        """Return the teacher of a name, with its default weights."""
+        return cls(name)
 
 
 @dataclass(frozen=True)
@@ -84,4 +97,5 @@ class Engine:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        settle(self)
         check_choice("--amp", self.amp, AMPS)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fkd.config.checks import MAX_BOUND, MAX_WORKERS, as_paths, check_choice, check_count
+from fkd.config.checks import MAX_BOUND, MAX_WORKERS, check_choice, check_count
+from fkd.config.types import settle
 
 Bound = Literal["shortest", "longest"]
 BOUNDS: tuple[Bound, ...] = ("shortest", "longest")
@@ -27,7 +28,7 @@ class PackConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        as_paths(self, "images", "out")
+        settle(self)
         check_choice("bound", self.bound, BOUNDS)
         check_count(f"--{self.bound}", self.pixels, 1, MAX_BOUND)
         check_count("--quality", self.quality, 1, 100)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fkd.config.checks import check_count
+from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
 
 SchemeKind = Literal["full", "hard", "smoothing", "topk"]
@@ -25,6 +26,7 @@ class Scheme:
     tail: Tail = "renorm"
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.kind not in ("full", "hard", "smoothing", "topk"):
             raise ConfigError(f"scheme {self.kind!r} is unknown")
         if self.tail not in ("renorm", "smooth"):
@@ -38,6 +40,7 @@ class Scheme:
     @classmethod
     def parse(cls, text: str) -> "Scheme":
         """Read `full`, `hard`, `smooth`, `topkK` or `topkK-smooth`; anything else is refused."""
+        text = fit("scheme", text, str)
         if text in ("full", "hard"):
             return cls(text)  # type: ignore[arg-type]
         if text in ("smooth", "smoothing"):

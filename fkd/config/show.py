@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fkd.config.checks import MAX_SEED, as_paths, check_count
+from fkd.config.checks import MAX_SEED, check_count
+from fkd.config.types import settle
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ShowConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        as_paths(self, "store", "out", "images", "against")
+        settle(self)
         check_count("--samples", self.samples, 0, 100)
         check_count("--crops", self.crops, 1, 24)
         check_count("--seed", self.seed, 0, MAX_SEED)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from fkd.config.checks import MAX_BATCH, as_paths, check_choice, check_count, check_range
+from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
 from fkd.config.groups import Augment, Objective, Optim
 from fkd.config.loader import LoaderConfig
 from fkd.config.models import Engine
@@ -77,11 +77,8 @@ class TrainConfig(LoaderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_paths(self, "out")
         if str(self.val) == NO_VAL:
             object.__setattr__(self, "val", NO_VAL)
-        else:
-            as_paths(self, "val")
         check_choice("--bn-stats", self.bn_stats, BN_STATS)
         check_choice("--recipe", self.recipe, tuple(RECIPES))
         if RECIPES[self.recipe] and not isinstance(self.recipe, _Applied):

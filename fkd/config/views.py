@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fkd.config.checks import MAX_SEED, check_count, check_pair
+from fkd.config.types import settle
 
 Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
@@ -33,6 +34,7 @@ class ViewPolicy:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
+        settle(self)
         check_count("--seed", self.seed, 0, MAX_SEED)
         check_pair("--scale", self.scale, 1e-6, 1.0)
         check_pair("--ratio", self.ratio, 1e-3, 1e3)

@@ -1,0 +1,148 @@
+"""What is given for a setting, as the type that the setting says: in Python people give what is at hand.
+
+Text stands for a path, for a `Scheme` and for a `TeacherChoice`; lists, arrays and NumPy's numbers are as
+good as tuples and numbers of Python. What cannot be meant is refused by a line that names the setting.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from numbers import Integral, Real
+from os import PathLike, fspath
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from fkd.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class _Unfit(Exception):
+    """A value that a setting cannot have; its text says what it must be."""
+
+
+def settle(config: Any) -> None:
+    """Give every field of a frozen dataclass the type that it is annotated with; raises `ConfigError`."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        fitted = fit(field.name, value, field.type)
+        if fitted is not value:
+            object.__setattr__(config, field.name, fitted)
+
+
+def fit(name: str, value: object, kind: Any) -> Any:
+    """Return what is given for the setting `name` as a value of `kind`; raises `ConfigError`."""
+    try:
+        return _fit(value, kind)
+    except _Unfit as must_be:
+        raise ConfigError(f"{name} is {_shown(value)}; it must be {must_be}") from must_be
+
+
+def as_path(name: str, value: object) -> Path:
+    """Return a path that may be given as text; raises `ConfigError` for anything else."""
+    path: Path = fit(name, value, Path)
+    return path
+
+
+def as_config(config: object, kind: type[T]) -> None:
+    """Raise `ConfigError` where a function that takes a configuration is given something else."""
+    if not isinstance(config, kind):
+        raise ConfigError(f"{_shown(config)} is no {kind.__name__}; give {kind.__name__}(…)")
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    if get_origin(kind) in (UnionType, Union):
+        return _fit_one_of(value, get_args(kind))
+    if get_origin(kind) is tuple:
+        return _fit_tuple(value, get_args(kind))
+    if is_dataclass(kind):
+        return _fit_object(value, kind)
+    if not isinstance(value, (str, PathLike)) and hasattr(value, "tolist"):
+        value = value.tolist()  # a number of NumPy, or a tensor of one
+    plain = str if get_origin(kind) is Literal else kind
+    return _PLAIN[plain](value)
+
+
+def _fit_one_of(value: Any, kinds: Sequence[Any]) -> Any:
+    """Fit a setting that may be None, or one or several of a kind."""
+    if value is None and type(None) in kinds:
+        return None
+    several = [kind for kind in kinds if get_origin(kind) is tuple]
+    others = [kind for kind in kinds if kind not in several and kind is not type(None)]
+    if several and (isinstance(value, (tuple, list)) or not others):
+        return _fit(value, several[0])
+    return _fit(value, others[0])
+
+
+def _fit_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Fit a tuple: of so many numbers, or of any number of objects, of which one may stand alone."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if kinds[-1] is Ellipsis:
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        return tuple(_fit(each, kinds[0]) for each in values)
+    if not isinstance(value, (tuple, list)) or len(value) != len(kinds):
+        raise _Unfit(f"{len(kinds)} numbers")
+    try:
+        return tuple(float(_fit(each, kind)) for each, kind in zip(value, kinds, strict=True))
+    except _Unfit as error:
+        raise _Unfit(f"{len(kinds)} numbers") from error
+
+
+def _fit_object(value: Any, kind: Any) -> Any:
+    """Fit one of our own dataclasses, which may have a form in text."""
+    if isinstance(value, kind):
+        return value
+    parse: Callable[[str], Any] | None = getattr(kind, "parse", None)
+    if parse is None:
+        raise _Unfit(f"of the class {kind.__name__}")
+    if not isinstance(value, (str, PathLike)):
+        raise _Unfit(f"a {kind.__name__}, or text for one")
+    return parse(fspath(value))
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, (str, PathLike)) or isinstance(fspath(value), bytes):
+        raise _Unfit("a path")
+    return value if isinstance(value, Path) else Path(value)
+
+
+def _text(value: object) -> str:
+    text = fspath(value) if isinstance(value, PathLike) else value
+    if not isinstance(text, str):
+        raise _Unfit("text")
+    return text
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _Unfit("True or False")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool):
+        raise _Unfit("a number")
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise _Unfit("a number")
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise _Unfit("a whole number")
+    return int(value)
+
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    Path: _path, str: _text, bool: _truth, float: _number, int: _whole,
+}  # fmt: skip
+
+
+def _shown(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "…"
