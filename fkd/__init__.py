@@ -8,7 +8,6 @@
 Names are loaded when they are first used, so that `fkd --help` need not load torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fkd.config import (
@@ -28,6 +27,7 @@ from fkd.config import (
     ViewPolicy,
 )
 from fkd.errors import FkdError
+from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
@@ -40,31 +40,22 @@ if TYPE_CHECKING:
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
     from fkd.training import Learner, plot_runs, train_student
-
-_HOME = {
-    "Accuracy": "fkd.students",
-    "Comparison": "fkd.statistics",
-    "LabelStatistics": "fkd.statistics",
-    "LabelStore": "fkd.store",
-    "Learner": "fkd.training",
-    "PackReport": "fkd.images",
-    "SoftLabels": "fkd.labels",
-    "StudentLoader": "fkd.loader",
-    "CheckReport": "fkd.checking",
-    "check_store": "fkd.checking",
-    "compare": "fkd.statistics",
-    "estimate_run": "fkd.labelling",
-    "evaluate_checkpoint": "fkd.students",
-    "export_student": "fkd.students",
-    "label_images": "fkd.labelling",
-    "label_statistics": "fkd.statistics",
-    "load_student": "fkd.students",
-    "pack_images": "fkd.images",
-    "plot_runs": "fkd.training",
-    "show_store": "fkd.showing",
-    "soft_cross_entropy": "fkd.labels",
-    "train_student": "fkd.training",
-}
+    from fkd.version import __version__ as __version__
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        checking="CheckReport check_store",
+        images="PackReport pack_images",
+        labelling="estimate_run label_images",
+        labels="SoftLabels soft_cross_entropy",
+        loader="StudentLoader",
+        showing="show_store",
+        statistics="Comparison LabelStatistics compare label_statistics",
+        store="LabelStore",
+        students="Accuracy evaluate_checkpoint export_student load_student",
+        training="Learner plot_runs train_student",
+        version="__version__",
+    )
 
 __all__ = [
     "Accuracy",
@@ -105,9 +96,3 @@ __all__ = [
     "soft_cross_entropy",
     "train_student",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fkd' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)

@@ -1,5 +1,6 @@
 """What is loaded when: what the linter of imports, scripts/check, cannot see."""
 
+import ast
 import subprocess
 import sys
 from importlib import import_module
@@ -53,6 +54,27 @@ def test_a_face_has_what_it_promises(wing):
     face = import_module(f"fkd.{wing}")
     assert face.__doc__
     assert [name for name in face.__all__ if not hasattr(face, name)] == []
+
+
+@pytest.mark.parametrize("wing", ["", *WINGS])
+def test_a_face_finds_its_names_where_type_checkers_do(wing):
+    face = import_module(f"fkd.{wing}".rstrip("."))
+    told = {
+        alias.name: statement.module
+        for block in ast.parse(Path(face.__file__).read_text("utf-8")).body
+        if isinstance(block, ast.If)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert [
+        n for n, m in told.items() if getattr(face, n) is not getattr(import_module(m), n)
+    ] == []
+    assert set(told) <= set(dir(face))
+    lazy = "__getattr__" in vars(face)
+    assert lazy == bool(told)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = face.nonsense
 
 
 def test_no_face_loads_matplotlib_or_the_example_images(tmp_path):

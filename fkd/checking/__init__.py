@@ -4,8 +4,19 @@
 returns a `CheckReport` with a verdict for each part.
 """
 
-from fkd.checking.check import check_store
-from fkd.checking.report import CheckReport, summary
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.checking.check import check_store
+    from fkd.checking.report import CheckReport, summary
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        check="check_store",
+        report="CheckReport summary",
+    )
 
 __all__ = [
     "CheckReport",

@@ -9,7 +9,7 @@ from fkd.checking.blocks import check_blocks
 from fkd.checking.images import changed_classes, changed_contents, changed_images
 from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.checking.teacher import ask_again, load_recorded
-from fkd.config import CheckConfig
+from fkd.config import CheckConfig, as_config
 from fkd.errors import ImagesError, StoreError
 from fkd.images import (
     MAX_NUM_BYTES,
@@ -20,7 +20,7 @@ from fkd.images import (
     refuse_other_kinds,
 )
 from fkd.machine import held, resolve_device
-from fkd.store import InspectedStore, drift, image_root, library_versions, read_attributes
+from fkd.store import InspectedStore, drift, image_root, library_versions, require_store
 from fkd.teachers import Ensemble
 from fkd.views import SAMPLER
 
@@ -34,10 +34,8 @@ def check_store(config: CheckConfig) -> CheckReport:
     What is wrong with the store or its images is in the report. Raises `FkdError` where there is no
     store, and where the check that was asked for cannot be made.
     """
-    if not os.path.lexists(config.store):
-        raise StoreError(f"label store {config.store} does not exist; make it with `fkd label`")
-    if "fkd" not in read_attributes(config.store):
-        raise StoreError(f"{config.store} is not a label store of fkd; name the folder of one")
+    as_config(config, CheckConfig)
+    require_store(config.store)
     busy = StoreError(
         f"a `fkd label` is at work on {config.store}; repair it when that is done, or stop that first"
     )

@@ -12,7 +12,7 @@ from fkd.errors import ConfigError
 from fkd.progress import printable
 
 
-@click.command()
+@click.command(short_help="Check a store: every block, its values, and its images.")
 @click.argument("store", type=PATH, default=Path("labels.zarr"))
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
 @click.option(
@@ -57,6 +57,9 @@ def check(store: Path, **options: Any) -> None:
         workers=options["workers"],
         device=options["device"],
     )
+    from fkd.store import require_store
+
+    require_store(store)
     from fkd.checking import check_store, summary
 
     report = check_store(config)

@@ -8,7 +8,7 @@ import click
 from fkd.cli.options import PATH, machine
 
 
-@click.command(name="eval")
+@click.command(name="eval", short_help="Print top-1 and top-5 of a student on an image folder.")
 @click.argument("checkpoint", type=PATH)
 @click.argument("folder", type=PATH)
 @click.option(
@@ -28,6 +28,11 @@ def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
     \b
     Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
     """
+    from fkd.images import class_folders
+    from fkd.students import checkpoint_file
+
+    checkpoint_file(checkpoint)
+    class_folders(folder)
     from fkd.students import evaluate_checkpoint
 
     accuracy = evaluate_checkpoint(checkpoint, folder, **options)

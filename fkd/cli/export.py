@@ -9,7 +9,7 @@ from fkd.cli.options import PATH
 from fkd.config import EXPORT_FORMATS
 
 
-@click.command()
+@click.command(short_help="Write a student for other programs: state dict, ONNX, pt2.")
 @click.argument("run", type=PATH)
 @click.option(
     "--format",
@@ -30,6 +30,9 @@ def export(run: Path, **options: Any) -> None:
     \b
     Example: fkd export runs/resnet50-topk5-m4-1 --format onnx
     """
+    from fkd.students import checkpoint_file
+
+    checkpoint_file(run)
     from fkd.students import export_student
 
     exported = export_student(run, **options)

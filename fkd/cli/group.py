@@ -84,8 +84,19 @@ def _refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from fkd.version import __version__
+
+        click.echo(f"fkd, version {__version__}")
+        ctx.exit()
+
+
 @click.group(cls=_Errors, context_settings={"max_content_width": 100, "show_default": True})
-@click.version_option(package_name="fkd")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 def main() -> None:
     """Fast knowledge distillation: label every crop once, train students without a teacher.
 

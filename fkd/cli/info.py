@@ -9,7 +9,7 @@ from fkd.config import LabelConfig
 from fkd.progress import printable
 
 
-@click.command()
+@click.command(short_help="Say on one screen what a store holds.")
 @click.argument("store", type=PATH, default=LabelConfig.out)
 def info(store: Path) -> None:
     """Say on one screen what STORE (default labels.zarr) holds.

@@ -32,7 +32,11 @@ _SECTIONS = {
 }
 
 
-@click.command(cls=Sectioned, sections=_SECTIONS)
+@click.command(
+    cls=Sectioned,
+    sections=_SECTIONS,
+    short_help="Label M crops of every image with a teacher, once, into a store.",
+)
 @click.argument("images", type=PATH)
 @click.option(
     "--teacher",
@@ -153,6 +157,9 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
         engine=Engine(options["amp"], options["compile"]),
         **{name: options[name] for name in _FIELDS},
     )
+    from fkd.labelling import check_inputs
+
+    check_inputs(config)
     if dry_run:
         from fkd.labelling import estimate_run
 

@@ -15,7 +15,7 @@ _PACK = {f.name: f.default for f in fields(PackConfig)}
 _FEW = 5  # bad images that are named one by one
 
 
-@click.command()
+@click.command(short_help="Copy an image folder with large images made smaller.")
 @click.argument("images", type=PATH)
 @click.argument("out", type=PATH)
 @click.option("--shortest", type=int, help="Most pixels of an image's shorter side  [default: 256]")
@@ -41,6 +41,9 @@ def pack(
     config = PackConfig(
         images, out, bound, PackConfig.pixels if given is None else given, **options
     )
+    from fkd.images import class_folders, dataset_root
+
+    class_folders(dataset_root(images))
     from fkd.images import pack_images
 
     report = pack_images(config)

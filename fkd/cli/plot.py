@@ -7,7 +7,7 @@ import click
 from fkd.cli.options import PATH
 
 
-@click.command()
+@click.command(short_help="Draw loss, top-1 and learning rate of runs into a PNG.")
 @click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN...")
 @click.option("--out", type=PATH, help="The picture  [default: curves.png in the first run]")
 def plot(runs: tuple[Path, ...], out: Path | None) -> None:

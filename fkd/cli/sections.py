@@ -9,7 +9,8 @@ import click
 class Sectioned(click.Command):
     """A command whose help shows its options under headings.
 
-    `sections` maps the option with which a section begins to the heading of that section.
+    `sections` maps the option with which a section begins to the heading of that section. `--help`
+    belongs to none of them and has a heading of its own at the end.
     """
 
     def __init__(self, *args: Any, sections: Mapping[str, str], **settings: Any) -> None:
@@ -26,7 +27,8 @@ class Sectioned(click.Command):
             heading = self._sections.get(option.opts[0], heading)
             record = option.get_help_record(ctx)
             if record is not None:
-                under.setdefault(heading, []).append(record)
+                asks_for_help = option.opts[0] in ctx.help_option_names
+                under.setdefault("Help" if asks_for_help else heading, []).append(record)
         for heading, records in under.items():
             with formatter.section(heading):
                 formatter.write_dl(records)

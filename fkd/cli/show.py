@@ -11,7 +11,7 @@ from fkd.config import ShowConfig
 _SHOW = {f.name: f.default for f in fields(ShowConfig)}
 
 
-@click.command()
+@click.command(short_help="Make a web page and figures of what a store holds.")
 @click.argument("store", type=PATH, default=_SHOW["store"])
 @click.option("--out", type=PATH, help="Folder to write  [default: labels-show for labels.zarr]")
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
@@ -31,6 +31,12 @@ def show(**options: Any) -> None:
     \b
     Example: fkd show labels.zarr --against other.zarr
     """
+    config = ShowConfig(**options)
+    from fkd.store import require_store
+
+    for store in (config.store, config.against):
+        if store is not None:
+            require_store(store)
     from fkd.showing import show_store
 
-    click.echo(str(show_store(ShowConfig(**options))))
+    click.echo(str(show_store(config)))

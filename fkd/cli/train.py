@@ -54,7 +54,11 @@ _SECTIONS = {
 }
 
 
-@click.command(cls=Sectioned, sections=_SECTIONS)
+@click.command(
+    cls=Sectioned,
+    sections=_SECTIONS,
+    short_help="Train a student from a store, without a teacher.",
+)
 @click.argument("store", type=PATH, default=_DEFAULTS["store"])
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
 @click.option(
@@ -191,6 +195,9 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     """
     with told_once():
         config = _configuration(ctx, options)
+        from fkd.training import check_inputs
+
+        check_inputs(config, leads=RANK == "0")
     from fkd.training import train_student
 
     run = train_student(config)

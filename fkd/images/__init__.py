@@ -8,19 +8,39 @@ pixels.
 Example images come from `fkd.images.scenes`, which is imported as a module.
 """
 
-from fkd.images.class_names import composed, match_names
-from fkd.images.decoding import REASONS, content_hash, decode, inspect, read_file
-from fkd.images.folder import (
-    EXTENSIONS,
-    MAX_NUM_BYTES,
-    ImageList,
-    changed_image,
-    fingerprint,
-    list_images,
-)
-from fkd.images.no_folder import refuse_other_kinds
-from fkd.images.pack import PackReport, pack_images
-from fkd.images.splits import dataset_root, split_folder, val_folder
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.images.class_names import composed, match_names
+    from fkd.images.decoding import content_hash, decode, inspect, read_file
+    from fkd.images.folder import (
+        EXTENSIONS,
+        MAX_NUM_BYTES,
+        ImageList,
+        changed_image,
+        class_folders,
+        fingerprint,
+        list_images,
+    )
+    from fkd.images.no_folder import refuse_other_kinds
+    from fkd.images.pack import PackReport, pack_images
+    from fkd.images.reasons import REASONS
+    from fkd.images.splits import dataset_root, split_folder, val_folder
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        class_names="composed match_names",
+        decoding="content_hash decode inspect read_file",
+        folder=(
+            "EXTENSIONS ImageList MAX_NUM_BYTES changed_image class_folders fingerprint list_images"
+        ),
+        no_folder="refuse_other_kinds",
+        pack="PackReport pack_images",
+        reasons="REASONS",
+        splits="dataset_root split_folder val_folder",
+    )
 
 __all__ = [
     "EXTENSIONS",
@@ -29,6 +49,7 @@ __all__ = [
     "ImageList",
     "PackReport",
     "changed_image",
+    "class_folders",
     "composed",
     "content_hash",
     "dataset_root",

@@ -3,7 +3,6 @@
 import os
 import re
 from io import BytesIO
-from typing import get_args
 
 import torch
 import torchvision.io  # noqa: F401  registers torch.ops.image
@@ -17,9 +16,6 @@ from fkd.images.signatures import describe
 
 # Pillow knows dozens of formats, some of which start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
-
-# Why an image has no labels. The position is the code in a store's `status`; 0 is a labelled image.
-REASONS: tuple[str, ...] = ("labelled", *get_args(Reason))
 
 # JPEG goes to torchvision's operators, without their Python wrappers: those warn at each call since
 # 0.29, because the operators will move to another package. Where there are none Pillow decodes JPEG

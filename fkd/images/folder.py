@@ -60,7 +60,7 @@ def list_images(root: Path) -> ImageList:
 
     Files that look like images, and are left out for their ending, are named on stderr.
     """
-    classes = _class_folders(root)
+    classes = class_folders(root)
     paths: list[str] = []
     num_bytes: list[int] = []
     targets: list[int] = []
@@ -86,8 +86,8 @@ def list_images(root: Path) -> ImageList:
     return ImageList(root, paths, np.array(targets), sizes, tuple(classes), most)
 
 
-def _class_folders(root: Path) -> list[str]:
-    """Return the names of the class folders, sorted; refuse a root without any."""
+def class_folders(root: Path) -> list[str]:
+    """Return the names of an image folder's class folders, sorted; raises `ImagesError` without any."""
     refuse_other_kinds(root)
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist or cannot be reached"

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from fkd.config import MAX_BOUND, PackConfig
+from fkd.config import MAX_BOUND, PackConfig, as_config
 from fkd.errors import DecodeError, ImagesError
 from fkd.images.decoding import decode, inspect
 from fkd.images.folder import ImageList, list_images
@@ -43,6 +43,7 @@ def pack_images(config: PackConfig) -> PackReport:
     The layout stays: `train` and `val`, or the class folders alone. Raises `FkdError` for bad input,
     before anything is written.
     """
+    as_config(config, PackConfig)
     splits = _splits(config)
     prepare(config)
     with alone(config.out):

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
-from fkd.config import LabelConfig
+from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, dataset_root, decode, inspect, list_images
+from fkd.images import ImageList, decode, inspect, list_images
+from fkd.labelling.inputs import check_inputs
 from fkd.labelling.label import label_blocks
 from fkd.labelling.opening import new_spec
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
@@ -76,8 +77,9 @@ class Estimate:
 
 def estimate_run(config: LabelConfig) -> Estimate:
     """Label a few images into a temporary store and extrapolate; `config.out` is not touched."""
+    as_config(config, LabelConfig)
+    images = list_images(check_inputs(config))
     device = resolve_device(config.device)
-    images = list_images(dataset_root(config.images))
     teachers = load_teachers(config.teachers, images.classes, device, config.engine)
     accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
     first = _label_sample(config, images, teachers, 1)

@@ -8,12 +8,13 @@ from dataclasses import replace
 import torch
 from tqdm import tqdm
 
-from fkd.config import LabelConfig
+from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, dataset_root, list_images
+from fkd.images import ImageList, list_images
 from fkd.labelling.answers import answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
+from fkd.labelling.inputs import check_inputs
 from fkd.labelling.opening import begins_anew, held_store, new_spec, refuse_nested
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
@@ -33,6 +34,8 @@ def label_images(config: LabelConfig) -> LabelStore:
     fails or is stopped they all end. Raises `FkdError` for bad input, before the first image is decoded
     wherever that can be known.
     """
+    as_config(config, LabelConfig)
+    root = check_inputs(config)
     ranks = Ranks.join()
     with ranks.together():
         return _label(config, ranks)
@@ -40,7 +43,6 @@ def label_images(config: LabelConfig) -> LabelStore:
 
 def _label(config: LabelConfig, ranks: Ranks) -> LabelStore:
     device = make_current(resolve_device(ranks.device(config.device)))
-    root = dataset_root(config.images)
     if config.out.is_symlink():
         config = replace(config, out=config.out.resolve())
     refuse_nested(config.out, root)

@@ -6,17 +6,25 @@
 them.
 """
 
-from fkd.labels.kept import Field, KeptLabels, StoredArray
-from fkd.labels.loss import soft_cross_entropy
-from fkd.labels.measures import cross_entropy, divergence, entropy
-from fkd.labels.soft import (
-    Quantized,
-    SoftLabels,
-    check_reading,
-    faulty_rows,
-    quantize,
-    restore,
-)
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.labels.kept import Field, KeptLabels, StoredArray
+    from fkd.labels.loss import soft_cross_entropy
+    from fkd.labels.measures import cross_entropy, divergence, entropy
+    from fkd.labels.readings import check_reading
+    from fkd.labels.soft import Quantized, SoftLabels, faulty_rows, quantize, restore
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        kept="Field KeptLabels StoredArray",
+        loss="soft_cross_entropy",
+        measures="cross_entropy divergence entropy",
+        readings="check_reading",
+        soft="Quantized SoftLabels faulty_rows quantize restore",
+    )
 
 __all__ = [
     "Field",

@@ -10,13 +10,15 @@ Legend: n images, m crops of each, C classes, K kept classes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import Scheme
-from fkd.labels.soft import Quantized, SoftLabels, restore
+
+if TYPE_CHECKING:
+    from fkd.labels.soft import Quantized, SoftLabels
 
 # An array of a store, of the dtype that its `Field` or its layout names.
 StoredArray = NDArray[Any]
@@ -112,8 +114,10 @@ class KeptLabels:
         return wrong
 
     def restore(
-        self, kept: Quantized, wanted: Scheme | None = None, temperature: float = 1.0
-    ) -> SoftLabels:
+        self, kept: "Quantized", wanted: Scheme | None = None, temperature: float = 1.0
+    ) -> "SoftLabels":
         """Read labels [B, …] as `wanted`, or as all that is kept; as `fkd.labels.restore` does it."""
+        from fkd.labels.soft import restore  # with torch, which nothing else here needs
+
         reading = self.scheme.whole if wanted is None else wanted
         return restore(kept, self.scheme, reading, self.num_classes, temperature)

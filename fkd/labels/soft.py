@@ -14,14 +14,16 @@ classes and K the kept classes of a crop, in falling order:
 Legend: B crops, C classes, K kept classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fkd.amounts import as_count
 from fkd.config import Scheme
 from fkd.errors import SoftLabelError
+from fkd.labels.readings import check_reading
 
 # Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "index"
 # int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K, then the tail) for top-K.
@@ -40,6 +42,7 @@ class SoftLabels:
 
     Sparse: `index` int64 [B, K], `value` f32 [B, K] and `tail` f32 [B], the probability of each of the
     C - K other classes. Dense: `index` is None and `value` is f32 [B, C]. Each crop sums to 1.
+    A batch of them moves between devices as a tensor does, by `to` and `pin_memory`.
     """
 
     index: Tensor | None
@@ -56,13 +59,51 @@ class SoftLabels:
         """The most likely class of each crop, int64 [B]."""
         return self.value.argmax(dim=1) if self.index is None else self.index[:, 0]
 
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __repr__(self) -> str:
+        width = f"{self.value.shape[1]:,}"
+        classes = f"all {width} classes" if self.index is None else f"{width} classes kept"
+        return f"SoftLabels({as_count(len(self), 'crop')}, {classes}, {self.value.device})"
+
+    def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "SoftLabels":
+        """Return the labels on a device."""
+        return self._each(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "SoftLabels":
+        """Return the labels in page-locked memory, from which a GPU copies without waiting."""
+        return self._each(lambda part: part.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "SoftLabels":
+        index = None if self.index is None else change(self.index)
+        return SoftLabels(index, change(self.value), change(self.tail))
+
+    def require_shape(self, num_crops: int, num_classes: int) -> None:
+        """Raise `SoftLabelError` unless these can be labels of so many crops and classes.
+
+        Sparse labels do not say how many classes there are; that no id is too large is not looked at.
+        """
+        if len(self) != num_crops:
+            raise SoftLabelError(
+                f"there are {as_count(len(self), 'soft label')} for "
+                f"{as_count(num_crops, 'row')} of outputs; give each crop its own label"
+            )
+        kept = self.value.shape[1]
+        if kept > num_classes or (self.index is None and kept < num_classes):
+            raise SoftLabelError(
+                f"the soft labels have {as_count(kept, 'class')}, the outputs {num_classes:,}; the model "
+                "must have one output for each class of the store"
+            )
+
     def take(self, rows: Tensor) -> "SoftLabels":
         """Return the labels of some crops, int64 [b], in that order."""
         index = None if self.index is None else self.index[rows]
         return SoftLabels(index, self.value[rows], self.tail[rows])
 
     def dense(self, num_classes: int) -> Tensor:
-        """Return f32 [B, C]."""
+        """Return f32 [B, C]; raises `SoftLabelError` for another number of classes."""
+        self.require_shape(len(self), num_classes)
         if self.index is None:
             return self.value
         spread = self.tail[:, None].expand(-1, num_classes)
@@ -119,15 +160,6 @@ def restore(
     if wanted.kind == "hard":
         return _hard(index)
     return _keep(index, value, tail, wanted, num_classes)
-
-
-def check_reading(stored: Scheme, wanted: Scheme) -> None:
-    """Raise `SoftLabelError`, with the list of what is possible, unless `stored` reads as `wanted`."""
-    if not stored.can_be_read_as(wanted):
-        raise SoftLabelError(
-            f"--compress {wanted} asks for more than the store keeps: it holds {stored}, "
-            f"which reads as {stored.readings()}"
-        )
 
 
 def _hard(index: Tensor) -> SoftLabels:

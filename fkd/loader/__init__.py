@@ -5,20 +5,38 @@ image once and renders the crops. `StudentLoader` does all this for a training l
 `sample_batches` and `sample_labels` give a few crops, spread over the store.
 """
 
-from fkd.loader.batches import StudentBatch, student_batches
-from fkd.loader.labels import training_labels
-from fkd.loader.loader import StudentLoader
-from fkd.loader.picks import Picks
-from fkd.loader.planning import open_store, plan_steps
-from fkd.loader.samples import sample_batches, sample_labels
-from fkd.loader.schedule import Schedule
-from fkd.loader.selection import select_crops
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.loader.batches import StudentBatch, student_batches
+    from fkd.loader.labels import training_labels
+    from fkd.loader.loader import StudentLoader
+    from fkd.loader.picks import Picks
+    from fkd.loader.planning import find_store, open_store, plan_steps
+    from fkd.loader.samples import sample_batches, sample_labels
+    from fkd.loader.schedule import Schedule
+    from fkd.loader.selection import select_crops
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        batches="StudentBatch student_batches",
+        labels="training_labels",
+        loader="StudentLoader",
+        picks="Picks",
+        planning="find_store open_store plan_steps",
+        samples="sample_batches sample_labels",
+        schedule="Schedule",
+        selection="select_crops",
+    )
 
 __all__ = [
     "Picks",
     "Schedule",
     "StudentBatch",
     "StudentLoader",
+    "find_store",
     "open_store",
     "plan_steps",
     "sample_batches",

@@ -3,19 +3,20 @@
 from fkd.config import LoaderConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.labels import check_reading
-from fkd.loader.labels import temper_warning
-from fkd.loader.samples import sample_labels
 from fkd.loader.schedule import Schedule
 from fkd.machine import physical_memory
 from fkd.progress import note_once
-from fkd.store import LabelStore, drift
+from fkd.store import LabelStore
 
 
 def open_store(config: LoaderConfig) -> LabelStore:
-    """Open a complete store; refuse a reading or a number of crops that it cannot give."""
-    store = LabelStore.open(config.store)
-    store.require_complete()
-    check_reading(store.spec.scheme, config.scheme)
+    """Open the store of a run, as `find_store` does, and warn of what is not as it was labelled."""
+    store = find_store(config)
+    # These draw views and read labels, and so load torch.
+    from fkd.loader.labels import temper_warning
+    from fkd.loader.samples import sample_labels
+    from fkd.store import drift
+
     changed = drift(store.spec, config.store)
     if changed:
         note_once(f"warning: {changed}")
@@ -24,6 +25,21 @@ def open_store(config: LoaderConfig) -> LabelStore:
             f"warning: {config.store} is of format 1, which keeps no hashes of images: one that was "
             "replaced by another of the same size would not be noticed"
         )
+    if config.label_temperature != 1:
+        tempered = temper_warning(config, store.spec.labels, sample_labels(store).kept)
+        if tempered:
+            note_once(f"warning: {tempered}")
+    return store
+
+
+def find_store(config: LoaderConfig) -> LabelStore:
+    """Open a complete store; refuse a reading or a number of crops that it cannot give.
+
+    This loads no torch, so it refuses at once.
+    """
+    store = LabelStore.open(config.store)
+    store.require_complete()
+    check_reading(store.spec.scheme, config.scheme)
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
@@ -37,10 +53,6 @@ def open_store(config: LoaderConfig) -> LabelStore:
         )
     if not len(store.labelled_images()):
         raise StoreError(f"{config.store} holds no labelled image")
-    if config.label_temperature != 1:
-        tempered = temper_warning(config, store.spec.labels, sample_labels(store).kept)
-        if tempered:
-            note_once(f"warning: {tempered}")
     return store
 
 

@@ -5,20 +5,36 @@ lock keeps other processes out of a folder, and a signal waits until the work is
 code of a process shares are seeded for a piece of work and put back.
 """
 
-from fkd.machine.device import (
-    autocast,
-    device_memory,
-    make_current,
-    own_device,
-    place,
-    resolve_device,
-)
-from fkd.machine.files import aside_of, sync, write_aside, write_whole
-from fkd.machine.generators import seeded
-from fkd.machine.locks import held
-from fkd.machine.memory import physical_memory
-from fkd.machine.signals import StopRequest, remembered_signals
-from fkd.machine.transfer import Download, page_locked, upload
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.machine.device import (
+        autocast,
+        device_memory,
+        make_current,
+        own_device,
+        place,
+        resolve_device,
+    )
+    from fkd.machine.files import aside_of, sync, write_aside, write_whole
+    from fkd.machine.generators import seeded
+    from fkd.machine.locks import held
+    from fkd.machine.memory import physical_memory
+    from fkd.machine.signals import StopRequest, remembered_signals
+    from fkd.machine.transfer import Download, page_locked, upload
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        device="autocast device_memory make_current own_device place resolve_device",
+        files="aside_of sync write_aside write_whole",
+        generators="seeded",
+        locks="held",
+        memory="physical_memory",
+        signals="StopRequest remembered_signals",
+        transfer="Download page_locked upload",
+    )
 
 __all__ = [
     "Download",

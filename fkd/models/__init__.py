@@ -5,21 +5,41 @@ that is read without running code in it: of all that a trainer wrote, what fits 
 model that does not fit its views is refused before the work begins.
 """
 
-from fkd.models.fit import count_outputs, count_outputs_by_shape
-from fkd.models.functions import call_function, is_function
-from fkd.models.small import thin_resnet
-from fkd.models.state_dicts import read_weights
-from fkd.models.weight_files import read_file
-from fkd.models.weights import (
-    Shapes,
-    head_tensors,
-    load_weights,
-    num_outputs,
-    shapes_of,
-    shapes_of_any,
-    weights_hash,
-)
-from fkd.models.zoo import build, check_name, import_timm, timm_name
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.models.files import require_weights
+    from fkd.models.fit import count_outputs, count_outputs_by_shape
+    from fkd.models.functions import call_function, is_function
+    from fkd.models.small import thin_resnet
+    from fkd.models.state_dicts import read_weights
+    from fkd.models.weight_files import read_file
+    from fkd.models.weights import (
+        Shapes,
+        head_tensors,
+        load_weights,
+        num_outputs,
+        shapes_of,
+        shapes_of_any,
+        weights_hash,
+    )
+    from fkd.models.zoo import build, check_name, import_timm, timm_name
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        files="require_weights",
+        fit="count_outputs count_outputs_by_shape",
+        functions="call_function is_function",
+        small="thin_resnet",
+        state_dicts="read_weights",
+        weight_files="read_file",
+        weights=(
+            "Shapes head_tensors load_weights num_outputs shapes_of shapes_of_any weights_hash"
+        ),
+        zoo="build check_name import_timm timm_name",
+    )
 
 __all__ = [
     "Shapes",
@@ -35,6 +55,7 @@ __all__ = [
     "num_outputs",
     "read_file",
     "read_weights",
+    "require_weights",
     "shapes_of",
     "shapes_of_any",
     "thin_resnet",

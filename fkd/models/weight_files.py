@@ -7,7 +7,6 @@ that does nothing. Nothing is imported, and nothing that a file names is called.
 """
 
 import importlib
-import os
 import pickletools
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -22,6 +21,7 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from fkd.errors import ModelError
+from fkd.models.files import require_weights
 
 # torch reads nothing that names these modules, and no weights need them.
 _NEVER = ("os.", "posix.", "nt.", "sys.")
@@ -117,10 +117,7 @@ def read_content(path: Path, what: str) -> Any:
 
     Raises `ModelError`, which calls the file `what`, where it cannot be read so.
     """
-    if os.path.isdir(path):
-        raise ModelError(f"{what}: is a folder; give a file with a state dict")
-    if not os.path.isfile(path):
-        raise ModelError(f"{what}: no such file; give a state dict that torch.save wrote")
+    require_weights(path, what)
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path, what)

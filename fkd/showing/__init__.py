@@ -4,7 +4,17 @@
 matplotlib.
 """
 
-from fkd.showing.show import show_store
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.showing.show import show_store
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        show="show_store",
+    )
 
 __all__ = [
     "show_store",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd.config import ShowConfig
+from fkd.config import ShowConfig, as_config
 from fkd.errors import ImagesError
 from fkd.images import ImageList, dataset_root
 from fkd.progress import note, progress
@@ -45,6 +45,7 @@ def show_store(config: ShowConfig) -> Path:
     Where the images are not found and `config.images` is None, the page is made without them. Raises
     `FkdError` for a store that cannot be read or compared, and a folder that is not ours.
     """
+    as_config(config, ShowConfig)
     store = LabelStore.open(config.store)
     other = None if config.against is None else LabelStore.open(config.against)
     out = config.out or default_folder(config.store)

@@ -5,15 +5,33 @@ A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by bloc
 `find_images` lists the images that a store was made from, and no others.
 """
 
-from fkd.store.attributes import to_json
-from fkd.store.inspection import InspectedStore
-from fkd.store.labelled_images import LabelledImages, find_images, image_root
-from fkd.store.layout import VIEW_BYTES, plan_layout
-from fkd.store.pixel_probe import drift, probe, probe_formats
-from fkd.store.slabs import Block, Slab, StoredCrops
-from fkd.store.spec import StoreSpec, TeacherRecord, library_versions, now
-from fkd.store.store import LabelStore
-from fkd.store.zarr_arrays import check_replaceable, read_attributes
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.store.attributes import to_json
+    from fkd.store.inspection import InspectedStore
+    from fkd.store.labelled_images import LabelledImages, find_images, image_root
+    from fkd.store.layout import VIEW_BYTES, plan_layout
+    from fkd.store.pixel_probe import drift, probe, probe_formats
+    from fkd.store.slabs import Block, Slab, StoredCrops
+    from fkd.store.spec import StoreSpec, TeacherRecord, library_versions, now
+    from fkd.store.store import LabelStore
+    from fkd.store.zarr_arrays import check_replaceable, require_store
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        attributes="to_json",
+        inspection="InspectedStore",
+        labelled_images="LabelledImages find_images image_root",
+        layout="VIEW_BYTES plan_layout",
+        pixel_probe="drift probe probe_formats",
+        slabs="Block Slab StoredCrops",
+        spec="StoreSpec TeacherRecord library_versions now",
+        store="LabelStore",
+        zarr_arrays="check_replaceable require_store",
+    )
 
 __all__ = [
     "VIEW_BYTES",
@@ -34,6 +52,6 @@ __all__ = [
     "plan_layout",
     "probe",
     "probe_formats",
-    "read_attributes",
+    "require_store",
     "to_json",
 ]

@@ -6,8 +6,11 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from fkd.errors import BlockError, StoreError, first_line
-from fkd.store.headers import fault, too_many_names
+from fkd.labels import StoredArray
+from fkd.store.headers import CRC_BYTES, fault, too_many_names
 from fkd.store.layout import ArrayLayout
 
 WHOLE_REMEDY = "restore the file, or label anew with --overwrite"
@@ -26,11 +29,28 @@ class BlockFiles:
     def shards(self, number: int) -> dict[str, Path]:
         """Return the file of every array that has one object per block, in the order of the seal."""
         names = (name for name, layout in self._layouts.items() if layout.by_block)
-        return {name: self._shard(name, number) for name in names}
+        return {name: self.chunk(name, number) for name in names}
 
-    def _shard(self, name: str, number: int) -> Path:
+    def chunk(self, name: str, number: int) -> Path:
+        """Return the file of a block's part of an array; all of one that has no parts is number 0."""
         zeros = ["0"] * (len(self._layouts[name].shape) - 1)
         return self.path.joinpath(name, "c", str(number), *zeros)
+
+    def values(self, name: str, number: int) -> StoredArray:
+        """Return the values of a part that is one chunk; raises whatever a damaged one leads to.
+
+        It is a zstd frame with a CRC-32C. `problem` must have found it good: that bounds what is
+        allocated here.
+        """
+        import google_crc32c
+        from numcodecs import zstd
+
+        layout, content = self._layouts[name], self.chunk(name, number).read_bytes()
+        frame, checksum = content[:-CRC_BYTES], content[-CRC_BYTES:]
+        if google_crc32c.value(frame) != int.from_bytes(checksum, "little"):
+            raise ValueError("its checksum is wrong")
+        values = np.frombuffer(zstd.decompress(frame), np.dtype(layout.dtype).newbyteorder("<"))
+        return values.astype(layout.dtype, copy=False).reshape(layout.chunks)
 
     def seal_file(self, number: int) -> Path:
         """Return the file that says that a block is done."""
@@ -71,7 +91,7 @@ class BlockFiles:
         zarr would fill what is absent with zeros, and decompress whatever it finds.
         """
         for number in numbers:
-            file = self._shard(name, number)
+            file = self.chunk(name, number)
             try:
                 problem = self.problem(name, file)
             except OSError as error:

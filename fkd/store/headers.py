@@ -15,7 +15,7 @@ import numpy as np
 
 from fkd.store.layout import ArrayLayout
 
-_CRC_BYTES = 4
+CRC_BYTES = 4
 _ABSENT = 2**64 - 1
 
 # blosc 1: version, version of the codec, flags, item size; then bytes, block size, compressed bytes
@@ -54,7 +54,7 @@ def fault(root: Path, file: Path, layout: ArrayLayout) -> str | None:
             return _shard_fault(content, status.st_size, num_chunks, layout)
         if layout.coding == "text" and most > _MAX_TEXT_RATIO * _on_disk(status) + _SLACK:
             return f"{most:,} bytes of names do not come out of {status.st_size:,}"
-        return _zstd_fault(content, status.st_size - _CRC_BYTES, layout.chunk_bytes)
+        return _zstd_fault(content, status.st_size - CRC_BYTES, layout.chunk_bytes)
 
 
 def too_many_names(file: Path, count: int) -> str | None:
@@ -80,7 +80,7 @@ def first_link(root: Path, file: Path) -> Path | None:
 
 def _shard_fault(content: BinaryIO, size: int, num_chunks: int, layout: ArrayLayout) -> str | None:
     """Check a shard's index, which stands at its end, and the header of every chunk."""
-    index_bytes = 16 * num_chunks + _CRC_BYTES
+    index_bytes = 16 * num_chunks + CRC_BYTES
     if size < index_bytes:
         return f"{size} bytes cannot hold its index"
     content.seek(-index_bytes, os.SEEK_END)
@@ -88,11 +88,11 @@ def _shard_fault(content: BinaryIO, size: int, num_chunks: int, layout: ArrayLay
     for offset, length in entries:
         if offset == length == _ABSENT:
             return "a chunk is not there"
-        if offset + length > size - index_bytes or length < _BLOSC.size + _CRC_BYTES:
+        if offset + length > size - index_bytes or length < _BLOSC.size + CRC_BYTES:
             return "its index points outside of it"
         content.seek(offset)
         header = content.read(_BLOSC.size)
-        wrong = _blosc_fault(header, length - _CRC_BYTES, layout)
+        wrong = _blosc_fault(header, length - CRC_BYTES, layout)
         if wrong:
             return wrong
     return None
@@ -128,5 +128,5 @@ def _zstd_fault(content: BinaryIO, length: int, expected: int) -> str | None:
         block = int.from_bytes(content.read(3), "little")
         last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
         place += 3 + (1 if kind == _RUN else size)
-    place += _CRC_BYTES if descriptor >> 2 & 1 else 0
+    place += CRC_BYTES if descriptor >> 2 & 1 else 0
     return None if last and place == length else "it does not end with its frame"

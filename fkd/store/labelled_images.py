@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fkd.errors import ImagesError
 from fkd.images import (
@@ -13,13 +13,13 @@ from fkd.images import (
     MAX_NUM_BYTES,
     ImageList,
     changed_image,
-    content_hash,
     dataset_root,
-    decode,
     list_images,
-    read_file,
 )
 from fkd.store.store import LabelStore
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Images of a store's list, from each end, that are looked for where the store says they are.
 _LOOKED_AT = 32
@@ -32,11 +32,17 @@ class LabelledImages:
         """Take hashes u64 [N], or None for a store of format version 1, which has none."""
         self._images, self._hashes = images, hashes
 
-    def decode(self, image_index: int, size: NDArray[np.uint16]) -> Tensor:
+    def decode(self, image_index: int, size: NDArray[np.uint16]) -> "Tensor":
         """Decode an image, uint8 [3, H, W]; raises `ImagesError` unless it is the one that was labelled.
 
         `size` is its (height, width) then.
         """
+        from fkd.images import (  # with torch; finding images needs none
+            content_hash,
+            decode,
+            read_file,
+        )
+
         path, (height, width) = self._images.file(image_index), size.tolist()
         encoded = read_file(path)
         if self._hashes is not None and content_hash(encoded) != int(self._hashes[image_index]):

@@ -4,8 +4,7 @@ A store may be damaged, or made by a stranger. What a file claims is compared wi
 before it is decompressed; after that, its values are compared with what a labeller can write.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -172,7 +171,9 @@ class Reader:
             blocks = [n for n in range(first // size, -(-stop // size)) if n in self.seals]
             self._files.require(name, blocks)
         try:
-            return np.asarray(self._arrays[name][selection])
+            return self._values(name, *selection)
+        except StoreError:
+            raise
         except (MemoryError, OSError) as error:
             what = f"array '{name}' cannot be read now ({first_line(error)})"
             raise self._error(blocks[:1], what, lost=False) from error
@@ -180,6 +181,17 @@ class Reader:
             damaged = [n for n in blocks if not self._decodes(name, n, selection[1:])]
             what = f"array '{name}' is damaged ({_words(error)})"
             raise self._error(damaged[:1], what) from error
+
+    def _values(self, name: str, *selection: slice) -> StoredArray:
+        """Read part of an array as it is; of one without shards, rows alone are selected."""
+        layout = self._layouts[name]
+        if layout.shards is not None:
+            return np.asarray(self._arrays[name][selection])
+        first, stop, _ = selection[0].indices(layout.shape[0])
+        size = layout.chunks[0]
+        numbers = range(first // size, -(-stop // size))
+        rows = np.concatenate([self._files.values(name, n) for n in numbers])
+        return rows[first - numbers.start * size : stop - numbers.start * size]
 
     def _error(self, blocks: list[int], what: str, *, lost: bool = True) -> StoreError:
         for number in blocks:
@@ -189,7 +201,7 @@ class Reader:
     def _decodes(self, name: str, number: int, rest: tuple[slice, ...]) -> bool:
         block = self.spec.block_range(number)
         try:
-            self._arrays[name][(slice(block.start, block.stop), *rest)]
+            self._values(name, slice(block.start, block.stop), *rest)
         except Exception:  # as above
             return False
         return True
@@ -197,13 +209,11 @@ class Reader:
     def _read_seals(self) -> dict[int, bytes]:
         """Return the seal of every block that is done; `torn_seals` gets the errors of damaged ones."""
         seals: dict[int, bytes] = {}
-        sealed = self._files.sealed_blocks()
-        read_seal = self._seal_reader(sealed)
-        for number in sealed:
+        for number in self._files.sealed_blocks():
             file = self._files.seal_file(number)
             try:
                 problem = self._files.problem("done", file)
-                row = b"" if problem else read_seal(number)
+                row = b"" if problem else self._files.values("done", number).tobytes()
                 lost = True
             except (MemoryError, OSError) as error:
                 problem, lost = f"cannot be read now ({first_line(error)})", False
@@ -215,20 +225,6 @@ class Reader:
             elif any(row):
                 seals[number] = row
         return seals
-
-    def _seal_reader(self, sealed: list[int]) -> Callable[[int], bytes]:
-        """Return a function that gives a block's seal.
-
-        All seals are read at once where every block has a good one, and one by one otherwise: a read of
-        a range would open whatever stands in the place of a missing seal.
-        """
-        done = self._arrays["done"]
-        if sealed == list(range(self.spec.num_blocks)):
-            with suppress(Exception):  # a damaged one is found when each is read
-                if not any(self._files.problem("done", self._files.seal_file(n)) for n in sealed):
-                    rows = np.asarray(done[:])
-                    return lambda number: rows[number].tobytes()
-        return lambda number: np.asarray(done[number]).tobytes()
 
     def targets(self) -> NDArray[np.int64]:
         """Return the class id of every image's folder, int64 [N]."""

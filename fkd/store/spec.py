@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 
 from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
 from fkd.labels import KeptLabels
@@ -107,15 +106,10 @@ class StoreSpec:
 
 def library_versions() -> dict[str, str]:
     """Return the versions that the pixels and the bytes depend on."""
+    from fkd.version import version_of  # which loads what no reader of a store needs
+
     names = ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")
-    return {name: _version(name) for name in names}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "unknown"
+    return {name: version_of(name) for name in names}
 
 
 def now() -> str:

@@ -3,7 +3,6 @@
 What is not sealed is never read, and what is read has passed a checksum.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.config import as_path
 from fkd.errors import StoreError, first_line
 from fkd.images import REASONS, ImageList
 from fkd.labels import StoredArray
@@ -41,7 +41,7 @@ class LabelStore:
         self._files.require_names("class_name", spec.num_classes)
         if writable:
             self._files.require_plain()
-        self._arrays = zarr_arrays.open_arrays(path, self._layouts, writable=writable)
+        self._arrays = zarr_arrays.Arrays(path, self._layouts, writable=writable)
         self._reader = Reader(path, spec, self._arrays, self._files)
         self._writer = Writer(path, spec, self._arrays, self._files)
         self._require_seals()
@@ -80,9 +80,7 @@ class LabelStore:
     @classmethod
     def open(cls, path: str | Path, *, writable: bool = False) -> Self:
         """Open a store; raises `StoreError` where there is none or this fkd cannot read it."""
-        path = Path(path)
-        if not os.path.lexists(path):
-            raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
+        path = as_path("the store", path)
         try:
             spec = from_attributes(zarr_arrays.read_attributes(path), str(path))
             return cls(path, spec, writable=writable)

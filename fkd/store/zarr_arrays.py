@@ -1,35 +1,77 @@
-"""The zarr side of a store: create its arrays, open and verify them. The only room that knows zarr."""
+"""The zarr side of a store: create its arrays, open and verify them. The only room that knows zarr.
+
+Loading zarr takes longer than all else that `fkd info` does. So it is loaded for crops alone: whether
+metadata is what this fkd writes is told without it, and `block_files` reads what has no shards.
+"""
 
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec, TransposeCodec, ZstdCodec
 
 from fkd.errors import StoreError, first_line
 from fkd.store.headers import first_link
 from fkd.store.layout import ArrayLayout
 
-Arrays = dict[str, zarr.Array[Any]]
+if TYPE_CHECKING:
+    import zarr
 
 _MAX_METADATA_BYTES = 2**20
 
 
-def create(folder: Path, layouts: Mapping[str, ArrayLayout], attributes: dict[str, Any]) -> Arrays:
+class Arrays(Mapping[str, "zarr.Array[Any]"]):
+    """The arrays of a store. All are verified at once; zarr opens them when the first one is used."""
+
+    def __init__(self, path: Path, layouts: Mapping[str, ArrayLayout], *, writable: bool) -> None:
+        """Refuse metadata that is not what the attributes imply; raises `StoreError`."""
+        self._path, self._layouts, self._writable = path, layouts, writable
+        if not all(_as_written(path, name, layout) for name, layout in layouts.items()):
+            _ = self._opened  # another zarr may write the same in other words: let zarr judge
+
+    @cached_property
+    def _opened(self) -> "dict[str, zarr.Array[Any]]":
+        return _open_arrays(self._path, self._layouts, writable=self._writable)
+
+    def __getitem__(self, name: str) -> "zarr.Array[Any]":
+        return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layouts)
+
+    def __len__(self) -> int:
+        return len(self._layouts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._layouts
+
+
+def create(
+    folder: Path, layouts: Mapping[str, ArrayLayout], attributes: dict[str, Any]
+) -> "dict[str, zarr.Array[Any]]":
     """Create a group with these attributes and its empty arrays."""
+    import zarr
+
     # Thirty lines of white space an array would be most of a small store's metadata.
     with zarr.config.set({"json_indent": None}):
         group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
         return {name: _create_array(group, name, layout) for name, layout in layouts.items()}
 
 
+def require_store(path: Path) -> None:
+    """Raise `StoreError` unless there is a label store at `path`, whatever its state."""
+    if "fkd" not in read_attributes(path):
+        raise StoreError(f"{path} is not a label store of fkd; name the folder of one")
+
+
 def read_attributes(path: Path) -> dict[str, Any]:
     """Return the attributes of a group; raises `StoreError` where there is none."""
+    if not os.path.lexists(path):
+        raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
     if path.is_dir() and not os.path.lexists(path / "zarr.json"):
         raise StoreError(f"{path} is not a label store of fkd{_what_else(path)}")
     try:
@@ -61,8 +103,53 @@ def _read_json(root: Path, file: Path) -> Any:
     return json.loads(file.read_bytes())
 
 
-def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: bool) -> Arrays:
+def _as_written(path: Path, name: str, layout: ArrayLayout) -> bool:
+    """Say whether the metadata of an array is, but for the order of its keys, what this fkd writes."""
+    try:
+        found = _read_json(path, path / name / "zarr.json")
+    except (OSError, ValueError, RecursionError):
+        return False
+    return json.dumps(found, sort_keys=True) == json.dumps(metadata(layout), sort_keys=True)
+
+
+def metadata(layout: ArrayLayout) -> dict[str, Any]:
+    """Return the metadata of an array as zarr writes it (zarr v3 core specification)."""
+    order, compressor = _codecs(layout)
+    endian = {} if np.dtype(layout.dtype).itemsize == 1 else _configured(endian="little")
+    crc = {"name": "crc32c"}
+    codecs = [{"name": "bytes", **endian}, compressor, crc]
+    if order:
+        codecs.insert(0, {"name": "transpose", **_configured(order=list(order))})
+    if layout.shards is not None:
+        index = [{"name": "bytes", **_configured(endian="little")}, crc]
+        inner = {"chunk_shape": list(layout.chunks), "codecs": codecs}
+        sharding = _configured(**inner, index_codecs=index, index_location="end")
+        codecs = [{"name": "sharding_indexed", **sharding}]
+    grid = _configured(chunk_shape=list(layout.shards or layout.chunks))
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(layout.shape),
+        "data_type": layout.dtype,
+        "chunk_grid": {"name": "regular", **grid},
+        "chunk_key_encoding": {"name": "default", **_configured(separator="/")},
+        "fill_value": np.zeros((), layout.dtype).item(),
+        "codecs": codecs,
+        "attributes": {},
+        "storage_transformers": [],
+    }
+
+
+def _configured(**settings: Any) -> dict[str, Any]:
+    return {"configuration": settings}
+
+
+def _open_arrays(
+    path: Path, layouts: Mapping[str, ArrayLayout], *, writable: bool
+) -> "dict[str, zarr.Array[Any]]":
     """Open every array, and refuse one whose metadata is not what the attributes imply."""
+    import zarr
+
     model = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3)
     arrays = {}
     for name, layout in layouts.items():
@@ -84,12 +171,14 @@ def open_arrays(path: Path, layouts: Mapping[str, ArrayLayout], *, writable: boo
 
 def _open_array(
     path: Path, name: str, layout: ArrayLayout, *, writable: bool
-) -> zarr.Array[Any] | None:
+) -> "zarr.Array[Any] | None":
     """Open an array; where its type, shape or fill is wrong, return None before zarr interprets it."""
     metadata = _read_json(path, path / name / "zarr.json")
     same = metadata["data_type"] == layout.dtype and metadata["shape"] == list(layout.shape)
     if not same or type(metadata["fill_value"]) not in (bool, int, float):
         return None
+    import zarr
+
     array = zarr.open_array(path / name, mode="r+" if writable else "r", zarr_format=3)
     return array if isinstance(array, zarr.Array) else None
 
@@ -110,8 +199,11 @@ def check_replaceable(path: Path) -> None:
             )
 
 
-def _create_array(group: zarr.Group, name: str, layout: ArrayLayout) -> zarr.Array[Any]:
+def _create_array(group: "zarr.Group", name: str, layout: ArrayLayout) -> "zarr.Array[Any]":
+    from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
+
     order, compressor = _codecs(layout)
+    kind = BloscCodec if compressor["name"] == "blosc" else ZstdCodec
     return group.create_array(
         name,
         shape=layout.shape,
@@ -119,13 +211,13 @@ def _create_array(group: zarr.Group, name: str, layout: ArrayLayout) -> zarr.Arr
         chunks=layout.chunks,
         shards=layout.shards,
         filters=[TransposeCodec(order=order)] if order else [],
-        compressors=[compressor, Crc32cCodec()],
+        compressors=[kind(**compressor["configuration"]), Crc32cCodec()],
         fill_value=0,
         config={"write_empty_chunks": True},
     )
 
 
-def _codecs(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, BloscCodec | ZstdCodec]:
+def _codecs(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, dict[str, Any]]:
     """Return the order of axes and the compressor of an array's chunks.
 
     Measured on labels of a real teacher over ImageNet photos: ranks and box edges pack best as planes
@@ -134,27 +226,23 @@ def _codecs(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, BloscCodec | Z
     itemsize = np.dtype(layout.dtype).itemsize
     plane = layout.chunks[0] * layout.chunks[1] * itemsize if len(layout.chunks) > 1 else 0
 
-    def blosc(level: int, shuffle: BloscShuffle, blocksize: int = 0) -> BloscCodec:
-        return BloscCodec(
-            typesize=itemsize,
-            cname=BloscCname.zstd,
-            clevel=level,
-            shuffle=shuffle,
-            blocksize=blocksize,
-        )
+    def blosc(clevel: int, shuffle: str, blocksize: int = 0) -> dict[str, Any]:
+        fixed = {"typesize": itemsize, "cname": "zstd"}
+        settings = _configured(**fixed, clevel=clevel, shuffle=shuffle, blocksize=blocksize)
+        return {"name": "blosc", **settings}
 
     match layout.coding:
         case "box":
-            return (2, 0, 1), blosc(9, BloscShuffle.bitshuffle)
+            return (2, 0, 1), blosc(9, "bitshuffle")
         case "flip":
-            return None, blosc(9, BloscShuffle.bitshuffle)
+            return None, blosc(9, "bitshuffle")
         case "palette":
-            return None, blosc(5, BloscShuffle.shuffle)
+            return None, blosc(5, "shuffle")
         case "slot":
-            return (2, 0, 1), blosc(9, BloscShuffle.shuffle, plane)
+            return (2, 0, 1), blosc(9, "shuffle", plane)
         case "code":
-            return (2, 0, 1), blosc(9, BloscShuffle.noshuffle, plane)
+            return (2, 0, 1), blosc(9, "noshuffle", plane)
         case "log_prob":
-            return None, blosc(5, BloscShuffle.shuffle)
+            return None, blosc(5, "shuffle")
         case "text" | "plain":
-            return None, ZstdCodec(level=9)
+            return None, {"name": "zstd", **_configured(level=9, checksum=False)}

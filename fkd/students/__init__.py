@@ -5,21 +5,40 @@ checkpoint, `evaluate` measures it, and `export_student` writes it for other pro
 gives it statistics of batch norm that belong to its weights.
 """
 
-from fkd.students.average import MovingAverage
-from fkd.students.batch_norm import CONVERGED, initial_share, re_estimated
-from fkd.students.checkpoints import (
-    BEST,
-    Checkpoint,
-    load_student,
-    newest_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
-    save_last,
-)
-from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
-from fkd.students.export import export_student
-from fkd.students.student import StudentCard, build_student, give_weights
-from fkd.students.validation import find_val
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.students.average import MovingAverage
+    from fkd.students.batch_norm import CONVERGED, initial_share, re_estimated
+    from fkd.students.checkpoints import (
+        Checkpoint,
+        load_student,
+        newest_checkpoint,
+        read_checkpoint,
+        save_checkpoint,
+        save_last,
+    )
+    from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
+    from fkd.students.export import export_student
+    from fkd.students.files import BEST, checkpoint_file
+    from fkd.students.student import StudentCard, build_student, give_weights
+    from fkd.students.validation import find_val
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        average="MovingAverage",
+        batch_norm="CONVERGED initial_share re_estimated",
+        checkpoints=(
+            "Checkpoint load_student newest_checkpoint read_checkpoint save_checkpoint save_last"
+        ),
+        evaluation="Accuracy evaluate evaluate_checkpoint match_classes",
+        export="export_student",
+        files="BEST checkpoint_file",
+        student="StudentCard build_student give_weights",
+        validation="find_val",
+    )
 
 __all__ = [
     "BEST",
@@ -29,6 +48,7 @@ __all__ = [
     "MovingAverage",
     "StudentCard",
     "build_student",
+    "checkpoint_file",
     "evaluate",
     "evaluate_checkpoint",
     "export_student",

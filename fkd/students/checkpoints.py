@@ -1,7 +1,6 @@
 """Checkpoints: written aside and renamed, two deep, and read with `weights_only=True`."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,10 +15,10 @@ from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
 from fkd.progress import note, note_lines
 from fkd.students.batch_norm import CONVERGED, initial_share
+from fkd.students.files import LAST, PREVIOUS, checkpoint_file
 from fkd.students.student import StudentCard, build_student
 
 CHECKPOINT_VERSION = 1
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
 @dataclass(frozen=True)
@@ -138,9 +137,9 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint, or the best one of a run folder; raises `ModelError` for any other file."""
-    path = _file_of(path)
+    path = checkpoint_file(path)
     try:
         content = models.read_file(path)
         if not isinstance(content, Mapping):  # a tensor, asked for a key, warns before it fails
@@ -158,28 +157,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _file_of(path: Path) -> Path:
-    """Return the file to read; refuse folders that are no runs, and say what they are."""
-    if os.path.isfile(path):
-        return path
-    if not os.path.isdir(path):
-        raise ModelError(f"checkpoint {path}: no such file; `fkd train` writes RUN/best.pt")
-    if os.path.isfile(path / BEST):
-        return path / BEST
-    if os.path.isfile(path / "zarr.json"):
-        raise ModelError(
-            f"checkpoint {path}: is a label store, no student; give the run folder that `fkd train` made"
-        )
-    if os.path.isfile(path / LAST):
-        raise ModelError(
-            f"checkpoint {path}: the run has no {BEST} before its first evaluation; give {path / LAST}"
-        )
-    raise ModelError(
-        f"checkpoint {path}: a folder without {BEST}; give the run folder that `fkd train` made"
-    )
-
-
-def load_student(path: Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
+def load_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
     """Rebuild the student of a checkpoint, with its weights, in eval mode on the CPU.
 
     With `ema`, the weights are the moving average; a checkpoint without one is refused.

@@ -5,16 +5,34 @@ of each. A run folder keeps the configuration, the metrics and the checkpoints. 
 the curves.
 """
 
-from fkd.training.curves import plot_runs
-from fkd.training.learner import Learner, views_at_a_time
-from fkd.training.metrics import read_metrics
-from fkd.training.optimizer import learning_rate
-from fkd.training.processes import Group
-from fkd.training.train import train_student
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.training.curves import plot_runs
+    from fkd.training.inputs import check_inputs
+    from fkd.training.learner import Learner, views_at_a_time
+    from fkd.training.metrics import read_metrics
+    from fkd.training.optimizer import learning_rate
+    from fkd.training.processes import Group
+    from fkd.training.train import train_student
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        curves="plot_runs",
+        inputs="check_inputs",
+        learner="Learner views_at_a_time",
+        metrics="read_metrics",
+        optimizer="learning_rate",
+        processes="Group",
+        train="train_student",
+    )
 
 __all__ = [
     "Group",
     "Learner",
+    "check_inputs",
     "learning_rate",
     "plot_runs",
     "read_metrics",

@@ -5,18 +5,25 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from fkd.config import as_path, fit
 from fkd.errors import ConfigError
 from fkd.figures import COLOURS, PAGE, figure_style, new_figure
 from fkd.training.metrics import read_metrics
 
 
-@figure_style()
-def plot_runs(runs: Sequence[Path], out: Path) -> None:
-    """Draw the curves of run folders into a PNG at `out`.
+def plot_runs(runs: str | Path | Sequence[str | Path], out: str | Path) -> None:
+    """Draw the curves of one or several run folders into a PNG at `out`.
 
     Raises `ConfigError` for a folder that holds no run, and where matplotlib is missing.
     """
-    metrics = [read_metrics(run) for run in runs]
+    folders = fit("runs", runs, tuple[Path, ...])
+    if not folders:
+        raise ConfigError("no run is given; name at least one run folder")
+    _draw(folders, [read_metrics(folder) for folder in folders], as_path("out", out))
+
+
+@figure_style()
+def _draw(runs: Sequence[Path], metrics: Sequence[Sequence[dict[str, Any]]], out: Path) -> None:
     figure = new_figure(PAGE, 2.1)
     loss, accuracy, rate = figure.subplots(1, 3)
     for run, lines, colour in zip(runs, metrics, cycle(COLOURS)):

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fkd.config import CONFIG, Selection, TrainConfig, folder_by_name, read_config
+from fkd.config import CONFIG, Selection, TrainConfig, read_config
 from fkd.errors import ConfigError
 from fkd.loader import Schedule
 from fkd.machine import held, write_whole
 from fkd.progress import note
 from fkd.students import Checkpoint, newest_checkpoint
+from fkd.training.inputs import folder_of, holds_run
 from fkd.training.metrics import METRICS, read_metrics
 from fkd.training.run import Run
 
@@ -36,36 +37,20 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
     config.json holds the settings of `config` and what `about` adds to them. Raises `ConfigError` for a
     folder that is in use, and for one that holds a run of other settings.
     """
-    folder = config.out or folder_by_name(
-        config.student, config.scheme, config.crops_per_image, resume=config.resume
-    )
-    _holds_run(folder, config)  # refuses a folder of something else before anything is made
+    folder = folder_of(config)
+    holds_run(folder, config)  # refuses a folder of something else before anything is made
     _make(folder)
     settings = {**config.settings(), **about}
     busy = ConfigError(f"another `fkd train` is at work in {folder}; wait for it or stop it")
     with held(folder, busy, "fkd train"):
         checkpoint = None
-        if _holds_run(folder, config):  # asked again: another process may have been faster
+        if holds_run(folder, config):  # asked again: another process may have been faster
             checkpoint = _go_on(folder, settings)
         else:
             if config.resume:
                 note(f"{folder} holds no run yet: training starts at the beginning")
             _write_config(folder, settings)
         yield Run(folder, schedule, checkpoint)
-
-
-def _holds_run(folder: Path, config: TrainConfig) -> bool:
-    """Say whether the folder holds a run to go on with; refuse one that holds anything else."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file; choose a new folder")
-    if config.resume and (folder / CONFIG).is_file():
-        return True
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(
-            f"--out {folder} exists and is not empty; choose a new folder"
-            + ("" if config.resume else ", or add --resume to go on with the run in it")
-        )
-    return False
 
 
 def _make(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fkd.amounts import as_duration
-from fkd.config import TrainConfig
+from fkd.config import TrainConfig, as_config
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
@@ -43,6 +43,7 @@ def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Lear
     torchrun the processes share every batch. Raises `FkdError` for bad input, before the first step
     wherever that can be known, and `Stopped` where a signal ended the run with all saved.
     """
+    as_config(config, TrainConfig)
     began = time.monotonic()
     with joined(config.device) as group, ExitStack() as kept:
         course = prepare(config, group)

@@ -5,11 +5,25 @@ pixels of a box. A `RenderPool` renders batches in threads, and `ahead` yields t
 finished. `render_table` renders the same pixels on a device.
 """
 
-from fkd.views.center import evaluation_batches
-from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
-from fkd.views.render_device import CropTable, render_table, render_views_on_device
-from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
-from fkd.views.threads import Pending, RenderPool, ahead, device_renders, render_views
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.views.center import evaluation_batches
+    from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
+    from fkd.views.render_device import CropTable, render_table, render_views_on_device
+    from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
+    from fkd.views.threads import Pending, RenderPool, ahead, device_renders, render_views
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        center="evaluation_batches",
+        render_cpu="RENDERER empty_views normalize render resized_side",
+        render_device="CropTable render_table render_views_on_device",
+        sample="Boxes Flips SAMPLER Sizes outside sample_views",
+        threads="Pending RenderPool ahead device_renders render_views",
+    )
 
 __all__ = [
     "RENDERER",

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from helpers.stores import make_spec
+from helpers.stores import make_spec, make_store
 
 from fkd import LabelStore, Scheme
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import restore
 from fkd.store.layout import array_layouts
+from fkd.store.zarr_arrays import metadata
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PAGE = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text("utf-8")
@@ -49,6 +50,41 @@ def test_a_golden_store_gives_what_it_gave_when_it_was_made(name):
     assert list(store.class_names()) == expected["class_name"]
     assert store.status().tolist() == expected["status"] == [0, 0, 0, REASONS.index("damaged"), 0]
     assert store.spec.fingerprint == fingerprint(store.image_paths(), store.num_bytes())
+
+
+@pytest.mark.parametrize("scheme", ["full", "hard", "smooth", "topk3"])
+def test_metadata_is_told_without_zarr(scheme, tmp_path):
+    """What fkd expects of an array's zarr.json is what zarr writes into it."""
+    store, _ = make_store(tmp_path / "s.zarr", scheme=Scheme.parse(scheme))
+    for name, layout in array_layouts(store.spec).items():
+        assert json.loads((store.path / name / "zarr.json").read_text()) == metadata(layout), name
+
+
+def test_what_zarr_takes_for_the_same_is_not_refused(tmp_path):
+    """Another zarr may leave out what has a default, and write more than is needed."""
+    store, _ = make_store(tmp_path / "s.zarr")
+    before = store.read_crops(range(3))
+    for name in ("box", "status"):
+        file = store.path / name / "zarr.json"
+        content = json.loads(file.read_text())
+        del content["storage_transformers"]
+        file.write_text(json.dumps(content, indent=2))
+    after = LabelStore.open(store.path).read_crops(range(3))
+    assert np.array_equal(after.box, before.box)
+
+
+def test_chunks_without_shards_are_what_zarr_reads(tmp_path):
+    store, _ = make_store(tmp_path / "s.zarr", n=11, block=4)
+    found = {
+        "status": store.status(),
+        "size": store.sizes(),
+        "content_hash": store.content_hashes(),
+    }
+    found |= {"target": store.targets(), "num_bytes": store.num_bytes()}
+    for name, values in found.items():
+        expected = zarr.open_array(store.path / name, mode="r")[:]
+        assert np.array_equal(values, expected), name
+    assert np.array_equal(store.read_images(range(3, 10), 2).size, found["size"][3:10])
 
 
 @pytest.mark.parametrize("name", STORES)
