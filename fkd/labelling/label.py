@@ -4,6 +4,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -38,10 +39,10 @@ def label_images(config: LabelConfig) -> LabelStore:
     root = check_inputs(config)
     ranks = Ranks.join()
     with ranks.together():
-        return _label(config, ranks)
+        return _label(config, root, ranks)
 
 
-def _label(config: LabelConfig, ranks: Ranks) -> LabelStore:
+def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     device = make_current(resolve_device(ranks.device(config.device)))
     if config.out.is_symlink():
         config = replace(config, out=config.out.resolve())

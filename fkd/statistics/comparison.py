@@ -4,6 +4,7 @@ Legend: p and q are the labels of a crop in this store and in the other one, H(p
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from fkd.errors import StoreError
 from fkd.labels import cross_entropy, entropy
 from fkd.progress import progress_bar
 from fkd.statistics.histogram import Histogram
-from fkd.statistics.sweep import Piece, Sweep, swept
+from fkd.statistics.sweep import Piece, Sweep, opened, swept
 from fkd.store import LabelStore
 
 _MOST_NATS = 32.0  # a code goes to e^-31.75 of the largest value
@@ -56,8 +57,12 @@ class Comparison:
     divergences: Divergences | None
 
 
-def compare(store: LabelStore, other: LabelStore) -> Comparison:
-    """Compare the labels of two stores of the same crops; raises `StoreError` where the crops differ."""
+def compare(store: LabelStore | str | Path, other: LabelStore | str | Path) -> Comparison:
+    """Compare the labels of two stores, or of the stores at two paths, of the same crops.
+
+    Raises `StoreError` where the crops differ.
+    """
+    store, other = opened(store), opened(other)
     refuse_other_crops(store, other)
     sweep = Sweep.over(store, other)
     num_images = int(np.count_nonzero(sweep.labelled))

@@ -6,6 +6,7 @@ kept share what is left evenly, which is the largest entropy that the teacher's 
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from fkd.errors import StoreError
 from fkd.labels import SoftLabels, entropy
 from fkd.progress import progress_bar
 from fkd.statistics.histogram import Histogram
-from fkd.statistics.sweep import Piece, Sweep, swept
+from fkd.statistics.sweep import Piece, Sweep, opened, swept
 from fkd.store import LabelStore
 
 _MAX_K = 20  # of the full scheme, which keeps every class
@@ -86,11 +87,12 @@ class LabelStatistics:
         return self.num_images * self.crops_per_image
 
 
-def label_statistics(store: LabelStore, num_unsure: int = 12) -> LabelStatistics:
-    """Measure the labels of a store, finished or not, with the `num_unsure` least sure images.
+def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> LabelStatistics:
+    """Measure the labels of a store, or of that at a path, with the `num_unsure` least sure images.
 
-    Raises `StoreError` where no image is labelled yet, or labels are damaged.
+    It may be unfinished. Raises `StoreError` where no image is labelled yet, or labels are damaged.
     """
+    store = opened(store)
     sweep = Sweep.over(store)
     num_images = int(np.count_nonzero(sweep.labelled))
     if not num_images:

@@ -6,6 +6,7 @@ Crops are drawn independently of each other, so the first s of every image are a
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -56,6 +57,11 @@ class Piece:
     image_index: NDArray[np.int64]
     target: NDArray[np.int64]
     labels: SoftLabels
+
+
+def opened(store: LabelStore | str | Path) -> LabelStore:
+    """Return a store, which may be given by its path."""
+    return store if isinstance(store, LabelStore) else LabelStore.open(store)
 
 
 def reached(store: LabelStore) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
 from fkd.progress import note, note_lines
 from fkd.students.batch_norm import CONVERGED, initial_share
-from fkd.students.files import LAST, PREVIOUS, checkpoint_file
+from fkd.students.files import BEST, LAST, PREVIOUS, checkpoint_file
 from fkd.students.student import StudentCard, build_student
 
 CHECKPOINT_VERSION = 1
@@ -165,9 +165,9 @@ def load_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCard, n
     return _load(path, read_checkpoint(path), ema)
 
 
-def announce_student(path: Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
+def announce_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
     """Do what `load_student` does, and say on stderr which weights of which step these are."""
-    checkpoint, file = read_checkpoint(path), _file_of(path)
+    checkpoint, file = read_checkpoint(path), checkpoint_file(path)
     loaded = _load(path, checkpoint, ema)
     which = "the student's own"
     if ema:

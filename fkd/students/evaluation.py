@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, check_count
+from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, as_path, check_count, fit
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images, match_names, refuse_other_kinds, split_folder
 from fkd.machine import device_memory, place, resolve_device, upload
@@ -34,11 +34,11 @@ class Accuracy:
 
 
 def evaluate_checkpoint(
-    checkpoint: Path,
-    folder: Path,
+    checkpoint: str | Path,
+    folder: str | Path,
     *,
     ema: bool = False,
-    real: Path | None = None,
+    real: str | Path | None = None,
     batch_size: int = 128,
     workers: int = 2,
     device: str = "auto",
@@ -49,11 +49,13 @@ def evaluate_checkpoint(
     """
     check_count("--batch-size", batch_size, 1, MAX_BATCH)
     check_count("--workers", workers, 1, MAX_WORKERS)
+    folder = as_path("folder", folder)
+    real_labels = fit("real", real, Path | None)
     card, model = announce_student(checkpoint, ema=ema)
     refuse_other_kinds(folder)
     root = folder if "val" in card.classes else split_folder(folder, "val")
     images = list_images(root)
-    answers = None if real is None else read_real(real, images, len(card.classes))
+    answers = None if real is None else read_real(real_labels, images, len(card.classes))
     return evaluate(
         place(model, resolve_device(device)),
         card.preprocessing,

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fkd.config import ExportFormat
+from fkd.config import EXPORT_FORMATS, ExportFormat, check_choice, fit
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.machine import sync, write_whole
-from fkd.students.checkpoints import BEST, LAST, PREVIOUS, announce_student
+from fkd.students.checkpoints import announce_student
+from fkd.students.files import BEST, LAST, PREVIOUS, checkpoint_file
 from fkd.students.student import StudentCard
 from fkd.views import resized_side
 
@@ -47,7 +48,11 @@ class Packaged(nn.Module):
 
 
 def export_student(
-    checkpoint: Path, format: ExportFormat = "torch", out: Path | None = None, *, ema: bool = False
+    checkpoint: str | Path,
+    format: ExportFormat = "torch",
+    out: str | Path | None = None,
+    *,
+    ema: bool = False,
 ) -> Exported:
     """Write the student of a checkpoint, or of a run's best, and check that the file gives its logits.
 
@@ -57,9 +62,10 @@ def export_student(
     a state dict, with the SHA-256 of that file. Raises `ModelError` where the file's logits differ, and
     `ConfigError` where `out` cannot be written or a library is missing.
     """
-    card, student = announce_student(checkpoint, ema=ema)
-    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    path = out or folder / f"student{_EXPORTERS[format].suffix}"
+    check_choice("--format", format, EXPORT_FORMATS)
+    file = checkpoint_file(checkpoint)
+    path = fit("out", out, Path | None) or file.parent / f"student{_EXPORTERS[format].suffix}"
+    card, student = announce_student(file, ema=ema)
     _refuse_place(path, format)
     size = card.preprocessing.size
     pixels = torch.rand(_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
