@@ -9,16 +9,36 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fkd.errors import SoftLabelError
 from fkd.labels.soft import SoftLabels
 
 
 def soft_cross_entropy(logits: Tensor, labels: SoftLabels) -> Tensor:
-    """Return -Σ_c p_c log q_c per crop, f32 [B], for student logits [B, C]."""
+    """Return -Σ_c p_c log q_c per crop, f32 [B], for student logits [B, C] of any float type.
+
+    Raises `SoftLabelError` for logits that cannot belong to the labels.
+    """
+    require_fit(logits, labels)
     logits = logits.float()
     if labels.index is None:
         return -(labels.value * logits.log_softmax(dim=1)).sum(dim=1)
     loss: Tensor = _SparseCrossEntropy.apply(logits, labels.index, labels.value, labels.tail)
     return loss
+
+
+def require_fit(outputs: Tensor, labels: SoftLabels) -> None:
+    """Raise `SoftLabelError` unless `outputs` are floats [B, C] on the device of labels of B crops."""
+    if outputs.dim() != 2 or not outputs.is_floating_point():
+        kind = str(outputs.dtype).removeprefix("torch.")
+        raise SoftLabelError(
+            f"outputs are {kind} {list(outputs.shape)}; give floats of shape [crops, classes]"
+        )
+    labels.require_shape(*outputs.shape)
+    if outputs.device != labels.value.device:
+        raise SoftLabelError(
+            f"outputs are on {outputs.device}, soft labels on {labels.value.device}; move the labels by "
+            "labels.to(device)"
+        )
 
 
 class _SparseCrossEntropy(torch.autograd.Function):

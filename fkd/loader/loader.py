@@ -6,8 +6,10 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
-from fkd.config import LoaderConfig, LoaderSettings, Scheme
+from fkd.amounts import as_count
+from fkd.config import MAX_BATCH, LoaderConfig, LoaderSettings, check_count
 from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
 from fkd.loader.batches import student_batches
@@ -19,7 +21,7 @@ from fkd.store import find_images
 from fkd.views import RenderPool, normalize
 
 
-class StudentLoader:
+class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
     """Yields the (pixels, soft labels) that `fkd train` would train on, in its order, on a device.
 
         for pixels, soft_labels in StudentLoader("labels.zarr", crops_per_image=4, epochs=300):
@@ -28,6 +30,10 @@ class StudentLoader:
     Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; with `stagger=0` the m views of an
     image stand in a row of one batch. `settings` are the fields of `LoaderConfig`; the fields of its
     `Selection` are given directly. Of several ranks each gets its share of every batch.
+
+    It decodes and renders in threads of its own, `workers` of them. Where a trainer wants a `DataLoader`,
+    `DataLoader(loader, batch_size=None)` yields the same batches; worker processes would each yield all
+    of them, so they are refused.
     Raises `FkdError` for what `fkd train` refuses.
     """
 
@@ -39,12 +45,9 @@ class StudentLoader:
         num_ranks: int = 1,
         **settings: Unpack[LoaderSettings],
     ) -> None:
-        if not 0 <= rank < num_ranks:
-            raise ConfigError(f"rank is {rank}; it must lie between 0 and {num_ranks - 1}")
-        scheme = settings.get("scheme")
-        if isinstance(scheme, str):
-            settings["scheme"] = Scheme.parse(scheme)
-        config = LoaderConfig.of(store=Path(store), **settings)
+        check_count("num_ranks", num_ranks, 1, MAX_BATCH)
+        check_count("rank", rank, 0, num_ranks - 1)
+        config = LoaderConfig.of(store=store, **settings)
         self._config, self._rank, self._num_ranks = config, rank, num_ranks
         self._store = open_store(config)
         self._images = find_images(self._store, config.images)
@@ -57,6 +60,15 @@ class StudentLoader:
         """The class names, in the order of the student's outputs."""
         return self._store.class_names()
 
+    def __repr__(self) -> str:
+        config, schedule = self._config, self.schedule
+        selected = "" if self._picks is None else ", selected crops"
+        return (
+            f"StudentLoader({config.store}: {as_count(len(self), 'step')} of "
+            f"{as_count(schedule.batch_size, 'view')}, m = {schedule.crops_per_image}, "
+            f"{config.scheme}{selected}, {self.device})"
+        )
+
     def __len__(self) -> int:
         return self.schedule.total_steps
 
@@ -65,6 +77,15 @@ class StudentLoader:
 
     def batches(self, first_step: int = 0) -> Iterator[tuple[Tensor, SoftLabels]]:
         """Yield the batches from `first_step` on, so that a loop that was stopped can go on."""
+        if get_worker_info() is not None:
+            raise ConfigError(
+                "a StudentLoader in the worker processes of a DataLoader would yield every batch once in "
+                "each of them; use num_workers=0, and give the loader itself more workers, which are "
+                "threads"
+            )
+        return self._batches(first_step)
+
+    def _batches(self, first_step: int) -> Iterator[tuple[Tensor, SoftLabels]]:
         config, spec = self._config, self._store.spec
         with RenderPool(config.workers, self.device, config.render) as pool:
             for batch in student_batches(

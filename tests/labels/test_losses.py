@@ -5,7 +5,15 @@ import torch
 from torch.nn import functional
 
 from fkd import Objective, Scheme
-from fkd.labels import quantize, restore, soft_cross_entropy
+from fkd.errors import SoftLabelError
+from fkd.labels import (
+    cross_entropy,
+    divergence,
+    entropy,
+    quantize,
+    restore,
+    soft_cross_entropy,
+)
 from fkd.training.objective import distillation_loss
 
 
@@ -100,3 +108,46 @@ def test_no_dense_target_is_built(reading):
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
         soft_cross_entropy(logits, labels).sum()
     assert sum(kept.values()) < 1.1 * logits.untyped_storage().nbytes()
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_logits_of_other_crops_or_classes_are_refused(reading):
+    labels = some_labels(reading, 6, 9)
+    kept = labels.value.shape[1]
+    for logits, words in (
+        (torch.zeros(5, 9), "there are 6 soft labels for 5 rows of outputs"),
+        (torch.zeros(6, kept - 1), f"the soft labels have .*, the outputs {kept - 1}"),
+        (torch.zeros(6), r"outputs are float32 \[6\]; give floats of shape"),
+        (torch.zeros(6, 9, 1), r"outputs are float32 \[6, 9, 1\]"),
+        (torch.zeros(6, 9, dtype=torch.long), "outputs are int64"),
+        (torch.zeros(6, 9, device="meta"), "outputs are on meta, soft labels on cpu"),
+    ):
+        for ask in (soft_cross_entropy, divergence):
+            with pytest.raises(SoftLabelError, match=words):
+                ask(logits, labels)
+    soft_cross_entropy(torch.zeros(6, 9, dtype=torch.bfloat16), labels)
+
+
+def test_measures_refuse_labels_of_other_shapes():
+    sparse, dense = some_labels("topk5", 6, 9), some_labels("full", 6, 9)
+    for ask in (
+        lambda: dense.dense(10),
+        lambda: entropy(dense, 10),
+        lambda: entropy(sparse, 4),
+        lambda: cross_entropy(sparse, some_labels("topk5", 5, 9), 9),
+        lambda: soft_cross_entropy(torch.zeros(6, 10), dense),
+    ):
+        with pytest.raises(SoftLabelError):
+            ask()
+
+
+@pytest.mark.parametrize("reading", ["full", "topk5"])
+def test_labels_move_as_tensors_do(reading):
+    labels = some_labels(reading)
+    assert len(labels) == 7
+    moved = labels.to("meta", non_blocking=True)
+    assert {moved.value.device.type, moved.tail.device.type} == {"meta"}
+    assert (moved.index is None) == (reading == "full")
+    assert moved.index is None or moved.index.device.type == "meta"
+    kept = "all 100 classes" if reading == "full" else "5 classes kept"
+    assert repr(labels) == f"SoftLabels(7 crops, {kept}, cpu)"

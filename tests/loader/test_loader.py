@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.folders import make_image_folder
+from torch.utils.data import DataLoader, IterableDataset
 
 from fkd import (
     FkdError,
@@ -70,7 +71,7 @@ def test_what_training_refuses_the_loader_refuses(shared_store, tmp_path):
         ({"rank": 2, "num_ranks": 2}, "rank is 2; it must lie between 0 and 1"),
         ({"batch_size": 960}, "is more than the whole run"),
         ({"std": (0.0, 0.0, 0.0)}, "--std is 0"),
-        ({"crops_per_image": "4"}, "--crops-per-image is '4'; it must be a number"),
+        ({"crops_per_image": "4"}, "crops_per_image is '4'; it must be a whole number"),
     ):
         with pytest.raises(FkdError, match=words):
             StudentLoader(shared_store.path, scheme=Scheme("topk", 3), **SETTINGS | wrong)
@@ -196,3 +197,40 @@ def test_what_a_temperature_does_to_labels_is_said(shared_store, settings, words
         assert int(found[1]) == pytest.approx(100 * lost, abs=3)
         assert "--compress topk2-smooth shares that evenly among the other classes" in said
         assert "`fkd label --temperature 4`" in said
+
+
+class Wrapped(IterableDataset):
+    """How people put a loader into a trainer's own `DataLoader`."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        yield from self.loader
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads
+def test_a_data_loader_yields_each_batch_once_or_says_why_not(shared_store):
+    loader = StudentLoader(shared_store.path, scheme="topk3", **SETTINGS)
+    expected = [pixels for pixels, _ in loader]
+    assert len(expected) == len(loader) > 1
+    for dataset in (loader, Wrapped(loader)):
+        found = list(DataLoader(dataset, batch_size=None))
+        assert all(torch.equal(a, b) for a, (b, _) in zip(expected, found, strict=True))
+        assert all(len(labels) == len(pixels) for pixels, labels in found)
+        with pytest.raises(FkdError, match="would yield every batch once in each of them"):
+            next(
+                iter(
+                    DataLoader(
+                        dataset, batch_size=None, num_workers=2, multiprocessing_context="fork"
+                    )
+                )
+            )
+
+
+def test_a_loader_says_what_it_is(shared_store):
+    loader = StudentLoader(shared_store.path, scheme="topk3", **SETTINGS)
+    steps, size = len(loader), SETTINGS["batch_size"]
+    m = SETTINGS["crops_per_image"]
+    text = f"{shared_store.path}: {steps} steps of {size} views, m = {m}, topk3, cpu)"
+    assert repr(loader) == f"StudentLoader({text}"
