@@ -183,7 +183,7 @@ def announce_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCar
     return loaded
 
 
-def _load(path: Path, checkpoint: Checkpoint, ema: bool) -> tuple[StudentCard, nn.Module]:
+def _load(path: str | Path, checkpoint: Checkpoint, ema: bool) -> tuple[StudentCard, nn.Module]:
     weights = checkpoint.ema if ema else checkpoint.student
     if weights is None:
         raise ModelError(f"checkpoint {path} has no moving average; it was trained without --ema")
