@@ -10,7 +10,7 @@ from fkd.images import ImageList
 from fkd.labels import SoftLabels
 from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
 from fkd.showing.label_figures import Picture
-from fkd.statistics import UnsureCrop, restored
+from fkd.statistics import NotableCrop, restored
 from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.views import empty_views, render
 
@@ -44,7 +44,7 @@ class CropViewer:
             f"{path} with {num_crops} boxes, and the crops; the first one's most likely class: {likely}.",
         )
 
-    def gallery(self, unsure: Sequence[UnsureCrop]) -> Picture | None:
+    def gallery(self, unsure: Sequence[NotableCrop]) -> Picture | None:
         """Draw the crops that the teacher is least sure of; None where none can be drawn."""
         crops, texts = [], []
         for unsure_crop in unsure:

@@ -1,7 +1,8 @@
 """What a store holds and what its labels say, in numbers.
 
-`label_statistics` says how sure the teacher is, and how often it agrees with the folders. `compare`
-says how far the labels of two stores are apart. Both read a store in pieces, by a `Sweep`.
+`label_statistics` says how sure the teacher is, how often it agrees with the folders, which classes
+it confuses, and what a crop's area has to do with it. `compare` says how far the labels of two stores
+are apart. Both read a store in pieces, by a `Sweep`, and `sampled_agreement` reads some of them.
 `info_lines` says what a store holds and what a crop takes on disk.
 """
 
@@ -10,38 +11,45 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.statistics.agreement import sampled_agreement
+    from fkd.statistics.by_area import AreaStatistics
+    from fkd.statistics.by_class import ClassStatistics
+    from fkd.statistics.certainty import Certainty, KeptMass
     from fkd.statistics.comparison import Comparison, Divergences, compare
+    from fkd.statistics.confusion import Confusion
     from fkd.statistics.histogram import Histogram
     from fkd.statistics.info import bad_images, bytes_per_crop, info_lines, num_labelled
-    from fkd.statistics.labels import (
-        Certainty,
-        ClassStatistics,
-        KeptMass,
-        LabelStatistics,
-        UnsureCrop,
-        label_statistics,
-    )
+    from fkd.statistics.labels import LabelStatistics, label_statistics
+    from fkd.statistics.notable import NotableCrop
     from fkd.statistics.sweep import Sweep, reached, restored
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        agreement="sampled_agreement",
+        by_area="AreaStatistics",
+        by_class="ClassStatistics",
+        certainty="Certainty KeptMass",
         comparison="Comparison Divergences compare",
+        confusion="Confusion",
         histogram="Histogram",
         info="bad_images bytes_per_crop info_lines num_labelled",
-        labels="Certainty ClassStatistics KeptMass LabelStatistics UnsureCrop label_statistics",
+        labels="LabelStatistics label_statistics",
+        notable="NotableCrop",
         sweep="Sweep reached restored",
     )
 
 __all__ = [
+    "AreaStatistics",
     "Certainty",
     "ClassStatistics",
     "Comparison",
+    "Confusion",
     "Divergences",
     "Histogram",
     "KeptMass",
     "LabelStatistics",
+    "NotableCrop",
     "Sweep",
-    "UnsureCrop",
     "bad_images",
     "bytes_per_crop",
     "compare",
@@ -50,4 +58,5 @@ __all__ = [
     "num_labelled",
     "reached",
     "restored",
+    "sampled_agreement",
 ]

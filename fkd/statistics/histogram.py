@@ -19,7 +19,7 @@ class Histogram:
 
     low: float
     high: float
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64), repr=False)
     total: float = 0.0
 
     def add(self, values: Tensor) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fkd.labels import SoftLabels
 from fkd.store import LabelStore, Slab
@@ -38,7 +39,20 @@ class Sweep:
     @classmethod
     def over(cls, *stores: LabelStore, at_most: int = MAX_SWEPT) -> "Sweep":
         """Choose s so that no more than about `at_most` crops are read; every image has at least one."""
-        sealed = np.logical_and.reduce([reached(store) for store in stores])
+        return cls._of(np.logical_and.reduce([reached(store) for store in stores]), stores, at_most)
+
+    @classmethod
+    def sample(cls, store: LabelStore, at_most: int) -> "Sweep":
+        """Choose about `at_most` crops: of more images than that, those of every so manieth block."""
+        sealed = reached(store)
+        apart = -(-int(np.count_nonzero(sealed)) // at_most)
+        number = np.arange(len(sealed)) // store.spec.block_images
+        return cls._of(sealed & (number % max(1, apart) == 0), (store,), at_most)
+
+    @classmethod
+    def _of(
+        cls, sealed: NDArray[np.bool_], stores: tuple[LabelStore, ...], at_most: int
+    ) -> "Sweep":
         labelled = np.logical_and.reduce([sealed, *(store.status() == 0 for store in stores)])
         num_images = int(np.count_nonzero(labelled))
         least = min(store.spec.num_crops for store in stores)
@@ -52,10 +66,14 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Piece:
-    """Labels of s crops of n images: `image_index` and `target` int64 [n], `labels` of n · s crops."""
+    """Labels of s crops of n images: `image_index` and `target` int64 [n], `labels` of n · s crops.
+
+    `area` f32 [n · s] is the share of its image that each crop's box covers.
+    """
 
     image_index: NDArray[np.int64]
     target: NDArray[np.int64]
+    area: Tensor
     labels: SoftLabels
 
 
@@ -80,7 +98,16 @@ def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
         labelled = np.flatnonzero(sweep.labelled[run.start : run.stop])
         for first in range(0, len(labelled), sweep.piece_images):
             rows = labelled[first : first + sweep.piece_images]
-            yield Piece(run.start + rows, slab.target[rows], restored(store, slab, rows))
+            yield Piece(
+                run.start + rows, slab.target[rows], _areas(slab, rows), restored(store, slab, rows)
+            )
+
+
+def _areas(slab: Slab, rows: NDArray[np.int64]) -> Tensor:
+    """Return the share of its image that each box of some images covers, f32 [n · s]."""
+    box, size = slab.box[rows].astype(np.float32), slab.size[rows].astype(np.float32)
+    share = box[..., 2] * box[..., 3] / (size[:, :1] * size[:, 1:])
+    return torch.from_numpy(share.reshape(-1))
 
 
 def restored(store: LabelStore, slab: Slab, rows: NDArray[np.int64]) -> SoftLabels:

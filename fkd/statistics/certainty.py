@@ -1,0 +1,86 @@
+"""How sure the teacher is: its top probability, the entropy of its labels, and what K classes keep."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fkd.labels import SoftLabels
+from fkd.statistics.histogram import Histogram
+from fkd.statistics.measured import MeasuredCrops
+from fkd.statistics.notable import NotableCrop, Shortlist, least_sure, sure_of_another
+from fkd.store import StoreSpec
+
+_MAX_K = 20  # of the full scheme, which keeps every class
+
+
+@dataclass(frozen=True)
+class KeptMass:
+    """Probability of the k most likely classes, k = 1 … K: mean and 5 and 95 % quantile, f64 [K] each."""
+
+    mean: NDArray[np.float64] = field(repr=False)
+    low: NDArray[np.float64] = field(repr=False)
+    high: NDArray[np.float64] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure the teacher is: what a store that keeps values can say; entropies are in nats.
+
+    `least_sure` has the crops with the lowest top probability, and `sure_of_another` those with the
+    highest whose top-1 is not the image's class: one crop an image.
+    """
+
+    top_probability: Histogram
+    entropy: Histogram
+    kept_mass: KeptMass
+    least_sure: tuple[NotableCrop, ...] = field(repr=False)
+    sure_of_another: tuple[NotableCrop, ...] = field(repr=False)
+
+
+class CertaintyTally:
+    """What is known of the crops so far, of a store that keeps values."""
+
+    def __init__(self, spec: StoreSpec, num_notable: int) -> None:
+        self._top = Histogram(0.0, 1.0)
+        self._entropy = Histogram(0.0, max(math.log(spec.num_classes), 1e-6))
+        ranks = spec.labels.num_ranks
+        if spec.labels.keeps_all:
+            ranks = min(_MAX_K, ranks)
+        self._mass = [Histogram(0.0, 1.0) for _ in range(ranks)]
+        self._least_sure, self._sure_of_another = Shortlist(num_notable), Shortlist(num_notable)
+
+    def add(self, crops: MeasuredCrops) -> None:
+        """Count crops of a piece of the sweep."""
+        if crops.top_probability is None or crops.entropy is None:
+            return
+        self._top.add(crops.top_probability)
+        self._entropy.add(crops.entropy)
+        self._add_mass(crops.labels)
+        least_sure(crops, self._least_sure)
+        sure_of_another(crops, self._sure_of_another)
+
+    def _add_mass(self, labels: SoftLabels) -> None:
+        value = labels.value
+        if labels.index is None:
+            value = value.topk(len(self._mass), dim=1).values
+        mass = torch.zeros(len(value))
+        for rank, histogram in enumerate(self._mass):
+            mass += value[:, rank]
+            histogram.add(mass)
+
+    def finish(self) -> Certainty:
+        """Turn counts into quantiles."""
+        low, high = (
+            np.array([mass.quantile(share) for mass in self._mass]) for share in (0.05, 0.95)
+        )
+        kept_mass = KeptMass(np.array([mass.mean for mass in self._mass]), low, high)
+        return Certainty(
+            self._top,
+            self._entropy,
+            kept_mass,
+            self._least_sure.crops,
+            self._sure_of_another.crops,
+        )

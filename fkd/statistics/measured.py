@@ -1,0 +1,49 @@
+"""Crops of a piece of the sweep with what all measures of them begin with, worked out once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.labels import SoftLabels, entropy
+from fkd.statistics.sweep import Piece
+from fkd.store import StoreSpec
+
+
+@dataclass(frozen=True)
+class MeasuredCrops:
+    """s crops of each of n images, image by image: B = n · s.
+
+    `image_index` is int64 [n]. `target`, the class of the crop's image, and `top_class` are int64 [B],
+    `agrees` bool [B] says where they are the same, and `area` f32 [B] is the box's share of its image.
+    `top_probability` and `entropy` (nats) are f32 [B], None where the scheme keeps no values (`hard`).
+    """
+
+    image_index: NDArray[np.int64]
+    target: Tensor
+    top_class: Tensor
+    agrees: Tensor
+    area: Tensor
+    labels: SoftLabels
+    top_probability: Tensor | None
+    entropy: Tensor | None
+
+    @classmethod
+    def of(cls, piece: Piece, spec: StoreSpec) -> "MeasuredCrops":
+        """Measure the crops of a piece."""
+        labels, soft = piece.labels, spec.labels.keeps_values
+        num_crops = len(piece.area) // len(piece.image_index)
+        target = torch.from_numpy(piece.target).repeat_interleave(num_crops)
+        top_class = labels.top_class
+        return cls(
+            piece.image_index,
+            target,
+            top_class,
+            top_class == target,
+            piece.area,
+            labels,
+            labels.confidence if soft else None,
+            entropy(labels, spec.num_classes) if soft else None,
+        )
