@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from fkd.cli.options import PATH
-from fkd.config import ShowConfig
+from fkd.config import FIGURE_FORMATS, ShowConfig
 
 _SHOW = {f.name: f.default for f in fields(ShowConfig)}
 
@@ -18,18 +18,39 @@ _SHOW = {f.name: f.default for f in fields(ShowConfig)}
 @click.option(
     "--against", type=PATH, help="Another store of the same crops, by another teacher, to compare."
 )
+@click.option(
+    "--class-names",
+    type=PATH,
+    help="A text file with a name to read for each class: names in order, or lines of folder and name.",
+)
 @click.option("--samples", default=_SHOW["samples"], help="Images that are drawn.")
+@click.option(
+    "--image",
+    "chosen",
+    multiple=True,
+    metavar="PATH",
+    help="An image to draw, in the image folder, instead of --samples; may be repeated.",
+)
 @click.option("--crops", default=_SHOW["crops"], help="Crops that are drawn of each.")
 @click.option("--seed", default=_SHOW["seed"], help="Which images are drawn.")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FIGURE_FORMATS),
+    multiple=True,
+    default=_SHOW["formats"],
+    help="Of the figures beside the page; may be repeated. PNG is always there.",
+)
 def show(**options: Any) -> None:
-    """Make a web page and PNG figures of what STORE (default labels.zarr) holds. Needs matplotlib.
+    """Make a web page and figures of what STORE (default labels.zarr) holds. Needs matplotlib.
 
     The page is one file without scripts, and asks the network for nothing. It has images with their boxes
-    and crops, how sure the teacher is, its agreement with the folder's classes, the crops that it is
-    least sure of, and the size by part. An unfinished store is shown as far as it goes.
+    and crops, how sure the teacher is, its agreement with the folder's classes and the classes that it
+    confuses, the crops that it is least sure of and those on which it is sure of another class, and the
+    size by part. An unfinished store is shown as far as it goes.
 
     \b
-    Example: fkd show labels.zarr --against other.zarr
+    Example: fkd show labels.zarr --class-names names.txt --format pdf
     """
     config = ShowConfig(**options)
     from fkd.store import require_store

@@ -6,33 +6,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.figures import GREY, MAIN, PAGE, PALE, SECOND, figure_style, new_figure
-from fkd.showing.drawing import name_rows, shorten, to_png, write
-from fkd.showing.label_figures import Picture, Table
+from fkd.figures import (
+    GREY,
+    MAIN,
+    PAGE,
+    PALE,
+    SECOND,
+    figure_style,
+    name_rows,
+    new_figure,
+    shorten,
+    write,
+)
+from fkd.showing.picture import Picture, Table, as_files
 from fkd.statistics import ClassStatistics
 
 _MOST_ROWS = 30  # classes that are named one by one
 
 
 @figure_style()
-def class_picture(classes: ClassStatistics, names: Sequence[str], agreement: float) -> Picture:
+def class_picture(
+    classes: ClassStatistics, names: Sequence[str], agreement: float, formats: Sequence[str]
+) -> Picture:
     """Draw the share of crops whose top-1 is the image's class, by class: all of them, or the lowest."""
     order = np.argsort(classes.agreement, kind="stable")
     shown = order[:_MOST_ROWS]
     figure = new_figure(PAGE, 0.75 + 0.17 * max(4, len(shown)))
     many = len(order) > len(shown)
     if many:
-        places = figure.subplot_mosaic("sr;.r", width_ratios=(2, 3), height_ratios=(4, 5))
+        soft = classes.top_probability is not None
+        places = figure.subplot_mosaic("sr;cr" if soft else "sr", width_ratios=(2, 3))
         _spread_of_classes(places["s"], classes.agreement)
+        if soft:
+            _sure_and_right(places["c"], classes)
     axes = places["r"] if many else figure.subplots()
     _rows_of_classes(axes, classes, names, shown, agreement)
     what = f"the {len(shown)} lowest of {len(order):,} classes" if many else "by class"
     return Picture(
-        "classes.png",
-        to_png(figure),
+        "classes",
+        as_files(figure, formats),
         "Agreement with the folder's class",
         f"Share of crops whose top-1 is the image's class, {what}; in all {agreement:.1%}. Where the "
-        "open mark, the mean top probability, lies to the right, the teacher is surer than it is right.",
+        "open mark, the mean top probability, lies to the right, the teacher is surer than it is right."
+        + (" On the left all classes." if many else ""),
         f"Share of crops whose top-1 is the image's class, {what}.",
         _class_table(classes, names, order),
     )
@@ -73,6 +89,19 @@ def _spread_of_classes(axes: Any, agreement: NDArray[np.float64]) -> None:
     axes.plot(np.arange(1, len(agreement) + 1), 100 * np.sort(agreement), color=MAIN)
     axes.set(ylim=(0, 102), xlim=(1, len(agreement)))
     axes.set(xlabel="classes, lowest first", ylabel="top-1 is the class, % of crops")
+
+
+def _sure_and_right(axes: Any, classes: ClassStatistics) -> None:
+    """Draw a point for each class: how sure the teacher is of its crops, and how often it names it."""
+    assert classes.top_probability is not None
+    axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.7)
+    axes.plot(
+        100 * classes.top_probability, 100 * classes.agreement, "o", markersize=2, alpha=0.5,
+        markeredgewidth=0, color=MAIN,
+    )  # fmt: skip
+    lowest = max(0.0, 100 * min(classes.top_probability.min(), classes.agreement.min()) - 3)
+    axes.set(xlim=(lowest, 101), ylim=(lowest, 101))
+    axes.set(xlabel="mean top probability, %", ylabel="top-1 is the class, % of crops")
 
 
 def _class_table(classes: ClassStatistics, names: Sequence[str], order: NDArray[np.int64]) -> Table:

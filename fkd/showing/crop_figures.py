@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.figures import COLOURS, GREY, INK, PAGE, figure_style, new_figure
-from fkd.showing.drawing import bare, shorten, to_png, write
+from fkd.figures import COLOURS, GREY, INK, PAGE, bare, figure_style, fit, new_figure, write
+from fkd.showing.crop_layout import INNER, arrange
+from fkd.showing.picture import as_files
 
-# Inches. A cell is a crop with its bars on the right, and a sample has two columns of them.
-_SIDE, _BARS, _GAP, _LINE = 0.96, 1.22, 0.11, 0.17
-_CELL = _SIDE + _BARS + 0.05
-_LEFT = PAGE - 2 * (_CELL + _GAP)
-_TITLE, _TINY = 8.0, 6.3  # points
+EDGE = 0.04  # inches left free around a figure, for frames are drawn half outside
+HEAD = 0.2  # the line over a sample
+_SIDE, _BARS, _LINE = 0.96, 1.22, 0.17  # of a gallery's cells
+_MOST_HIGH = 1.3  # of the bars of a large crop
+_TITLE, _TINY = 8.5, 6.5  # points
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 
@@ -35,47 +36,63 @@ class ShownCrop:
 
 
 @figure_style()
-def sample_figure(image: Pixels, crops: Sequence[ShownCrop], title: str, below: str) -> bytes:
-    """Draw an image with the boxes of its crops, and the crops beside it; return a PNG."""
+def sample_figure(
+    image: Pixels, crops: Sequence[ShownCrop], title: str, path: str, formats: Sequence[str]
+) -> dict[str, bytes]:
+    """Draw an image with the boxes of its crops, and the crops around it; return the figure's files."""
     height, width = image.shape[:2]
-    rows = -(-len(crops) // 2)
-    # A very long image is drawn narrower or lower than its place, never cut.
-    scale = min(_LEFT / width, max(rows * (_SIDE + _GAP) - 2 * _LINE, _LEFT) / height)
-    down = max(rows * (_SIDE + _GAP), scale * height + 2.6 * _LINE) + 0.06
-    figure = new_figure(PAGE, down, constrained=False)
-    axes = place_axes(figure, 0.03, _LINE + 0.03, scale * width, scale * height)
+    layout = arrange(width / height, len(crops))
+    figure = new_figure(PAGE + 2 * EDGE, HEAD + layout.height + 2 * EDGE, constrained=False)
+    _draw_head(figure, title, path)
+    axes = place_axes(figure, EDGE, HEAD + EDGE, *layout.image)
     axes.imshow(image, aspect="auto")
     bare(axes)
     for number, crop in enumerate(crops):
-        _draw_box(axes, crop.box, _colour(number), number + 1, 1 / (72 * scale))
-    where = axes.transAxes
+        _draw_box(axes, crop.box, _colour(number), number + 1, width / (72 * layout.image[0]))
+    for number, (crop, (left, top)) in enumerate(zip(crops, layout.cells, strict=True)):
+        cell = Cell(left + EDGE, top + HEAD + EDGE, layout.side, layout.bars)
+        _draw_crop(figure, cell, crop, _colour(number), str(number + 1))
+    return as_files(figure, formats)
+
+
+def _draw_head(figure: Any, title: str, path: str) -> None:
+    """Write the class on the left, and the path on the right of the same line."""
+    axes = place_axes(figure, EDGE, EDGE, PAGE, HEAD)
+    bare(axes)
     write(
-        axes, 0, 1, shorten(title, 34), transform=where, va="bottom", fontsize=_TITLE, weight="bold"
+        axes, 0, 1, fit(title, 0.5 * PAGE, _TITLE, "bold"), va="top", fontsize=_TITLE, weight="bold"
     )
-    under = -0.05 / (scale * height)
-    write(axes, 0, under, shorten(below, 44), transform=where, va="top", color=GREY, fontsize=_TINY)
-    for number, crop in enumerate(crops):
-        left = _LEFT + _GAP + (number % 2) * (_CELL + _GAP)
-        top = 0.04 + (number // 2) * (_SIDE + _GAP)
-        _draw_crop(figure, left, top, crop, _colour(number), str(number + 1))
-    return to_png(figure)
+    text = fit(path, 0.48 * PAGE, _TINY)
+    write(axes, 1, 1, text, ha="right", va="top", color=GREY, fontsize=_TINY)
 
 
 @figure_style()
-def gallery_figure(crops: Sequence[ShownCrop], texts: Sequence[str]) -> bytes:
-    """Draw crops with their labels, three in a row, each with a line of text below; return a PNG."""
-    pitch = _SIDE + _LINE + 0.12
-    figure = new_figure(PAGE, pitch * -(-len(crops) // 3) + 0.05, constrained=False)
-    gap = (PAGE - 3 * _CELL) / 3
+def gallery_figure(
+    crops: Sequence[ShownCrop], texts: Sequence[str], formats: Sequence[str]
+) -> dict[str, bytes]:
+    """Draw crops with their labels, three in a row, each with a line of text below; return its files."""
+    pitch, width = _SIDE + _LINE + 0.12, _SIDE + INNER + _BARS
+    rows, between = -(-len(crops) // 3), (PAGE - 3 * width) / 2
+    figure = new_figure(PAGE + 2 * EDGE, pitch * rows - 0.12 + 2 * EDGE, constrained=False)
     for number, (crop, text) in enumerate(zip(crops, texts, strict=True)):
-        left = 0.04 + (number % 3) * (_CELL + gap)
-        top = 0.05 + (number // 3) * pitch
-        axes = _draw_crop(figure, left, top, crop, GREY, "")
+        left = EDGE + (number % 3) * (width + between)
+        cell = Cell(left, EDGE + (number // 3) * pitch, _SIDE, _BARS)
+        axes = _draw_crop(figure, cell, crop, GREY, "")
         write(
-            axes, 0, -0.05, shorten(text, 46), transform=axes.transAxes, va="top", color=GREY,
+            axes, 0, -0.05, fit(text, width, _TINY), transform=axes.transAxes, va="top", color=GREY,
             fontsize=_TINY,
         )  # fmt: skip
-    return to_png(figure)
+    return as_files(figure, formats)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a crop and its bars stand in a figure, in inches from the upper left corner."""
+
+    left: float
+    top: float
+    side: float
+    bars: float
 
 
 def place_axes(figure: Any, left: float, top: float, width: float, height: float) -> Any:
@@ -107,11 +124,9 @@ def _draw_box(
     )  # fmt: skip
 
 
-def _draw_crop(
-    figure: Any, left: float, top: float, crop: ShownCrop, colour: str, number: str
-) -> Any:
-    """Draw one cell, its upper left corner at a place in inches; return the axes of the crop."""
-    axes = place_axes(figure, left, top, _SIDE, _SIDE)
+def _draw_crop(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: str) -> Any:
+    """Draw a crop and its label; return the axes of the crop."""
+    axes = place_axes(figure, cell.left, cell.top, cell.side, cell.side)
     axes.imshow(crop.pixels)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=colour, linewidth=1.8)
@@ -122,12 +137,16 @@ def _draw_crop(
             axes, 0.045, 0.955, corner, transform=axes.transAxes, va="top", color="white",
             weight="bold", fontsize=_TINY, bbox=badge,
         )  # fmt: skip
-    _draw_bars(place_axes(figure, left + _SIDE + 0.07, top, _BARS, _SIDE), crop.likely, colour)
+    high = min(cell.side, _MOST_HIGH)
+    bars = place_axes(figure, cell.left + cell.side + INNER, cell.top, cell.bars, high)
+    _draw_bars(bars, crop.likely, colour, cell.bars - 0.28)
     return axes
 
 
-def _draw_bars(axes: Any, likely: Sequence[tuple[str, float | None, bool]], colour: str) -> None:
-    """Draw the most likely classes as bars with their names in them; the image's own is bold."""
+def _draw_bars(
+    axes: Any, likely: Sequence[tuple[str, float | None, bool]], colour: str, room: float
+) -> None:
+    """Draw the most likely classes as bars; names have `room` inches in them, the image's own is bold."""
     bare(axes)
     axes.set(xlim=(0, 1), ylim=(-4.5, 0.5))
     for rank, (name, probability, is_target) in enumerate(likely):
@@ -144,7 +163,7 @@ def _draw_bars(axes: Any, likely: Sequence[tuple[str, float | None, bool]], colo
             )
             shown = f"{probability:.2f}" if probability >= 0.005 else "<.01"
             write(axes, 0.985, -rank, shown, ha="right", va="center", fontsize=_TINY, color=ink)
-        name = shorten(name, 15 if is_target else 17)
+        name = fit(name, room, _TINY, weight)
         write(axes, 0.025, -rank, name, va="center", fontsize=_TINY, weight=weight, color=ink)
     if likely and likely[0][1] is None:
         write(axes, 0.025, -1, "top-1 alone is kept", va="center", fontsize=_TINY, color=GREY)

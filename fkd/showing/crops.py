@@ -9,7 +9,7 @@ from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.labels import SoftLabels
 from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
-from fkd.showing.label_figures import Picture
+from fkd.showing.picture import Picture
 from fkd.statistics import NotableCrop, restored
 from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.views import empty_views, render
@@ -20,8 +20,11 @@ _TOP = 5
 class CropViewer:
     """Draws images of a store; `skipped` says which could not be drawn, and why."""
 
-    def __init__(self, store: LabelStore, images: ImageList, names: Sequence[str]) -> None:
-        self._store, self._images, self._names = store, images, names
+    def __init__(
+        self, store: LabelStore, images: ImageList, names: Sequence[str], formats: Sequence[str]
+    ) -> None:
+        """Take the names of the classes as they are to be read, and the formats of the figures."""
+        self._store, self._images, self._names, self._formats = store, images, names, formats
         self._files = LabelledImages(images, store.content_hashes())
         self.skipped: list[str] = []
 
@@ -36,34 +39,33 @@ class CropViewer:
         image = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
         likely = crops[0].likely[0][0]
         return Picture(
-            f"sample-{number}.png",
-            sample_figure(image, crops, name, path),
+            f"sample-{number}",
+            sample_figure(image, crops, name, path, self._formats),
             path,
-            f"Class {name}. The numbered boxes, and their crops as the student gets them, with the "
-            "teacher's most likely classes; ↔ is mirrored, bold is the image's own class.",
+            f"Class {name}.",
             f"{path} with {num_crops} boxes, and the crops; the first one's most likely class: {likely}.",
         )
 
-    def gallery(self, unsure: Sequence[NotableCrop]) -> Picture | None:
-        """Draw the crops that the teacher is least sure of; None where none can be drawn."""
+    def gallery(
+        self, name: str, notable: Sequence[NotableCrop], title: str, caption: str
+    ) -> Picture | None:
+        """Draw crops of several images, each with its image's class; None where none can be drawn."""
         crops, texts = [], []
-        for unsure_crop in unsure:
-            index = unsure_crop.image_index
-            slab = self._store.read_images(range(index, index + 1), unsure_crop.crop + 1)
+        for one in notable:
+            index = one.image_index
+            slab = self._store.read_images(range(index, index + 1), one.crop + 1)
             pixels = self._decode(index, slab)
             if pixels is None:
                 continue
-            crops += self._crops(pixels, slab, range(unsure_crop.crop, unsure_crop.crop + 1))
-            name = self._names[int(slab.target[0])]
-            texts.append(f"{name} · {unsure_crop.entropy:.2f} nats")
+            crops += self._crops(pixels, slab, range(one.crop, one.crop + 1))
+            texts.append(f"{self._names[int(slab.target[0])]} · {one.entropy:.2f} nats")
         if not crops:
             return None
         return Picture(
-            "least-sure.png",
-            gallery_figure(crops, texts),
-            "Crops with the lowest top probability",
-            "One crop an image, the least sure first; below it the image's class, in bold where it is "
-            "among the most likely, and the label's entropy.",
+            name,
+            gallery_figure(crops, texts, self._formats),
+            title,
+            caption,
             f"{len(crops)} crops with the teacher's most likely classes.",
         )
 

@@ -1,71 +1,61 @@
 """Figures of label statistics, each in the size of a paper's column, with the numbers that it shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fkd.figures import COLOURS, COLUMN, INK, MAIN, PAGE, SECOND, figure_style, new_figure
-from fkd.showing.drawing import bare, to_png, write
+from fkd.figures import (
+    COLOURS,
+    COLUMN,
+    INK,
+    MAIN,
+    PAGE,
+    SECOND,
+    bare,
+    figure_style,
+    new_figure,
+    write,
+)
+from fkd.showing.picture import Picture, Table, as_files
 from fkd.statistics import Certainty, Divergences, Histogram, KeptMass
 
-_HEIGHT = 2.1
+_HEIGHT = 2.2
 _BINS = 40
 
 
-@dataclass(frozen=True)
-class Table:
-    """The numbers of a figure: names of the columns, and rows of text."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG file with what a page says of it; `name` is the file's, `alt` for who cannot see it."""
-
-    name: str
-    png: bytes
-    title: str
-    caption: str
-    alt: str
-    table: Table | None = None
-
-
-def certainty_pictures(certainty: Certainty) -> list[Picture]:
+def certainty_pictures(certainty: Certainty, formats: Sequence[str]) -> list[Picture]:
     """Draw how sure the teacher is: top probability, entropy, mass by K."""
     top, nats = certainty.top_probability, certainty.entropy
     return [
         Picture(
-            "top-probability.png",
-            _histogram(top, "probability of the top class", "{:.2f}"),
+            "top-probability",
+            _histogram(top, "probability of the top class", "{:.2f}", formats),
             "Top probability",
             "How sure the teacher is of the class that it names, over crops.",
             f"Histogram of the top probability: mean {top.mean:.3f}, median {top.quantile(0.5):.3f}.",
             _bins_table(top, "top probability", "{:.3f}", 20),
         ),
         Picture(
-            "entropy.png",
-            _histogram(nats, "entropy of the label, nats", "{:.2f}"),
+            "entropy",
+            _histogram(nats, "entropy of the label, nats", "{:.2f}", formats),
             "Entropy",
             f"0 is one class for certain, {nats.high:.2f} nats all classes alike. Classes that the store "
             "does not keep share their probability evenly.",
             f"Histogram of the entropy: mean {nats.mean:.3f} nats, median {nats.quantile(0.5):.3f}.",
             _bins_table(nats, "entropy, nats", "{:.3f}", 20),
         ),
-        _kept_picture(certainty.kept_mass),
+        _kept_picture(certainty.kept_mass, formats),
     ]
 
 
-def divergence_picture(divergences: Divergences) -> Picture:
+def divergence_picture(divergences: Divergences, formats: Sequence[str]) -> Picture:
     """Draw the cross-entropy of each crop between two teachers."""
     crossed = divergences.crossed
-    png = _histogram(crossed, "cross-entropy H(this, other), nats", "{:.2f}", within=0.99)
+    name = "cross-entropy H(this, other), nats"
     return Picture(
-        "against.png",
-        png,
+        "against",
+        _histogram(crossed, name, "{:.2f}", formats, within=0.99),
         "Cross-entropy between the teachers",
         "Of each crop, in nats; the axis ends where 99 % of the crops do.",
         f"Histogram of the cross-entropy of crops: mean {divergences.cross_entropy:.3f} nats.",
@@ -84,7 +74,9 @@ def divergence_picture(divergences: Divergences) -> Picture:
 
 
 @figure_style()
-def _histogram(values: Histogram, xlabel: str, form: str, within: float = 1.0) -> bytes:
+def _histogram(
+    values: Histogram, xlabel: str, form: str, formats: Sequence[str], within: float = 1.0
+) -> dict[str, bytes]:
     """Draw shares of crops in bins, and say where their mean and median are."""
     figure = new_figure(COLUMN, _HEIGHT)
     axes = figure.subplots()
@@ -98,7 +90,7 @@ def _histogram(values: Histogram, xlabel: str, form: str, within: float = 1.0) -
     axes.set(xlabel=xlabel, ylabel="share of crops, %")
     marks = (("mean", values.mean, SECOND), ("median", values.quantile(0.5), INK))
     _mark_two(axes, sorted(marks, key=lambda mark: mark[1]), form, (values.low, high))
-    return to_png(figure)
+    return as_files(figure, formats)
 
 
 def _mark_two(
@@ -139,7 +131,7 @@ def _bins_table(values: Histogram, name: str, form: str, bins: int) -> Table:
 
 
 @figure_style()
-def _kept_picture(kept: KeptMass) -> Picture:
+def _kept_picture(kept: KeptMass, formats: Sequence[str]) -> Picture:
     ranks = np.arange(1, len(kept.mean) + 1)
     figure = new_figure(COLUMN, _HEIGHT)
     axes = figure.subplots()
@@ -147,14 +139,15 @@ def _kept_picture(kept: KeptMass) -> Picture:
         ranks, 100 * kept.low, 100 * kept.high, color=MAIN, alpha=0.18, linewidth=0
     )
     band.set_label("5–95 % of crops")
-    axes.plot(ranks, 100 * kept.mean, color=MAIN, marker="o", markersize=3)
+    axes.plot(ranks, 100 * kept.mean, color=MAIN, marker="o", markersize=3, label="mean")
     axes.set(xlim=(0.7, len(ranks) + 0.3), ylim=(0, 104), yticks=[0, 25, 50, 75, 100])
     step = 1 if len(ranks) <= 10 else 2 if len(ranks) <= 20 else 5
     axes.set_xticks(ranks[step - 1 :: step] if step > 1 else ranks)
     axes.set(xlabel="classes kept, K", ylabel="probability kept, %")
+    axes.legend(loc="lower right")
     return Picture(
-        "kept-mass.png",
-        to_png(figure),
+        "kept-mass",
+        as_files(figure, formats),
         "Kept mass by K",
         "Probability that the K most likely classes hold together: mean, and the band of 5 to 95 % of "
         "crops.",
@@ -171,7 +164,7 @@ def _kept_picture(kept: KeptMass) -> Picture:
 
 
 @figure_style()
-def size_picture(parts: dict[str, float], num_crops: int) -> Picture:
+def size_picture(parts: dict[str, float], num_crops: int, formats: Sequence[str]) -> Picture:
     """Draw the bytes of a crop by part, as one bar; `parts` is from `fkd.statistics.bytes_per_crop`."""
     total = parts["total"]
     sizes = [(name, size) for name, size in parts.items() if name != "total" and size > 0]
@@ -194,8 +187,8 @@ def size_picture(parts: dict[str, float], num_crops: int) -> Picture:
         for name, size in parts.items()
     )
     return Picture(
-        "size.png",
-        to_png(figure),
+        "size",
+        as_files(figure, formats),
         "Size by part",
         "Bytes on disk for each crop; rest is metadata, paths, names and checksums.",
         f"Bar of {total:.2f} bytes a crop: " + ", ".join(f"{n} {s:.2f}" for n, s in sizes),

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from fkd.errors import ConfigError
 from fkd.machine import write_whole
 from fkd.progress import printable
-from fkd.showing.label_figures import Picture, Table
+from fkd.showing.picture import Picture, Table
 
 MARK = "<!-- made by fkd show -->"  # a folder with such a page may be written anew
 
@@ -27,7 +27,8 @@ _MARKED = 1000  # bytes from a page's beginning on
 
 # What a page of other settings may have left behind.
 _OURS = re.compile(
-    r"(sample-\d+|top-probability|entropy|kept-mass|against|classes|least-sure|size)\.png"
+    r"(sample-\d+|top-probability|entropy|kept-mass|area|classes|confusions|sure-of-another|least-sure"
+    r"|against|size)\.(png|pdf|svg)"
 )
 
 
@@ -45,9 +46,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page says: the numbers at its head, what the store is, and the sections."""
+    """All that the page says: who labelled, the first numbers, the sections, and what the store is."""
 
     title: str
+    settings: Sequence[tuple[str, str]]
     headline: Sequence[tuple[str, str]]
     notes: Sequence[str]
     about: Sequence[tuple[str, str]]
@@ -109,7 +111,7 @@ def _is_marked(page: Path, mark: str) -> bool:
 
 
 def write_folder(out: Path, page: bytes, pictures: Mapping[str, bytes]) -> Path:
-    """Write the pictures and then the page, each aside first; return the page's path."""
+    """Write the pictures, by name, and then the page, each aside first; return the page's path."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in pictures.items():

@@ -34,7 +34,7 @@ OPTIONS = {
     ),
     "check": "--deep --device --images --no-teacher-ema --repair --seed --teacher --teacher-classes "
     "--teacher-ema --teacher-weights --views --workers",
-    "show": "--against --crops --images --out --samples --seed",
+    "show": "--against --class-names --crops --format --image --images --out --samples --seed",
     "eval": "--batch-size --device --ema --real --workers",
     "info": "",
     "plot": "--out",

@@ -28,6 +28,8 @@ from fkd import (
 from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
 from fkd.images import decode, list_images
 from fkd.labels import entropy, restore
+from fkd.showing.crop_figures import EDGE, HEAD
+from fkd.showing.crop_layout import arrange
 from fkd.store.attributes import digest
 from fkd.views import empty_views, render
 
@@ -35,7 +37,9 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 HOSTILE = ("<img src=x onerror=alert(1)>", "$x_{", "ü '\" \x1b[31m 日本")
-FIGURES = {"top-probability", "entropy", "kept-mass", "classes", "least-sure", "size"}
+GALLERIES = {"least-sure", "sure-of-another"}
+FIGURES = {"top-probability", "entropy", "kept-mass", "area", "classes", "confusions", "size"}
+FIGURES |= GALLERIES
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +175,18 @@ def test_the_crops_are_the_pixels_of_the_student(stores, page):
     render(pixels, slab.box[0, 0], bool(slab.flip[0, 0]), view, store.spec.interpolation)
     with Image.open(page.parent / "sample-1.png") as figure:
         figure = np.asarray(figure.convert("RGB")).astype(np.int16)
-    side = 192  # 0.96 inches of 200 dots
+    layout = arrange(pixels.shape[2] / pixels.shape[1], 3)
+    side = round(200 * layout.side)
+    left, top = (
+        round(200 * (at + free))
+        for at, free in zip(layout.cells[0], (EDGE, EDGE + HEAD), strict=True)
+    )
     wanted = Image.fromarray(view.permute(1, 2, 0).numpy()).resize((side, side), Image.NEAREST)
     wanted = np.asarray(wanted).astype(np.int16)[40:-40, 40:-40]
     best = min(
         np.abs(figure[y : y + side - 80, x : x + side - 80] - wanted).mean()
-        for y in range(30, 70)
-        for x in range(440, 620)
+        for y in range(top + 32, top + 49)
+        for x in range(left + 32, left + 49)
         if figure[y : y + side - 80, x : x + side - 80].shape == wanted.shape
     )
     assert best < 6
@@ -245,7 +254,7 @@ def test_where_the_images_are_not(stores, tmp_path):
     (moved / "zarr.json").write_text(json.dumps(content))
     page = show_store(ShowConfig(moved, tmp_path / "out"))
     assert "say where they are with --images" in page.read_text()
-    assert {p.stem for p in page.parent.glob("*.png")} == FIGURES - {"least-sure"}
+    assert {p.stem for p in page.parent.glob("*.png")} == FIGURES - GALLERIES
     with pytest.raises(ImagesError):
         show_store(ShowConfig(moved, tmp_path / "out", images=tmp_path / "none"))
     again = show_store(ShowConfig(moved, tmp_path / "out", images=stores / "data", samples=1))
@@ -257,7 +266,9 @@ def test_other_schemes_have_a_page(stores, tmp_path, name):
     page = shown(stores, name, tmp_path / "out", samples=1)
     figures = {p.stem for p in page.parent.glob("*.png")}
     assert figures == (
-        {"classes", "size", "sample-1"} if name == "hard" else FIGURES | {"sample-1"}
+        {"area", "classes", "confusions", "size", "sample-1"}
+        if name == "hard"
+        else FIGURES | {"sample-1"}
     )
     assert ("keeps the top class alone" in page.read_text()) == (name == "hard")
 

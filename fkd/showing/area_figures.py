@@ -1,0 +1,73 @@
+"""The figure of how the label depends on how much of its image a crop is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkd.figures import COLUMN, MAIN, PAGE, SECOND, figure_style, new_figure
+from fkd.showing.picture import Picture, Table, as_files
+from fkd.statistics import AreaStatistics
+
+_HEIGHT = 2.4
+
+
+@figure_style()
+def area_picture(area: AreaStatistics, formats: Sequence[str]) -> Picture:
+    """Draw top probability and agreement by the crop's share of its image; the former of soft labels."""
+    at = 50 * (area.edges[1:] + area.edges[:-1])
+    soft = area.mean is not None
+    figure = new_figure(PAGE if soft else COLUMN, _HEIGHT)
+    places = figure.subplots(1, 2 if soft else 1, squeeze=False)[0]
+    if area.mean is not None and area.quantiles is not None:
+        _draw_probability(places[0], at, 100 * area.mean, 100 * area.quantiles)
+    places[-1].plot(at, 100 * area.agreement, "o-", color=MAIN, markersize=3)
+    places[-1].set(ylabel="top-1 is the class, % of crops")
+    for axes in places:
+        axes.set(xlim=(100 * area.edges[0] - 1, 100 * area.edges[-1] + 1), ylim=(0, 102))
+        axes.set(xlabel="area of the crop, % of the image")
+        axes.grid(axis="y")
+    first, last = np.flatnonzero(area.crops)[[0, -1]]
+    return Picture(
+        "area",
+        as_files(figure, formats),
+        "By the crop's area",
+        "A small crop shows less of the object"
+        + (", so its label is softer, and names the folder's class less often." if soft else "."),
+        "Curves by the crop's area: top-1 is the class of "
+        f"{area.agreement[first]:.1%} of the smallest crops, {area.agreement[last]:.1%} of the largest.",
+        _area_table(area),
+    )
+
+
+def _draw_probability(
+    axes: Any, at: NDArray[np.float64], mean: NDArray[np.float64], quantiles: NDArray[np.float64]
+) -> None:
+    low, lower, median, upper, high = quantiles
+    axes.fill_between(at, low, high, color=MAIN, alpha=0.14, linewidth=0, label="5–95 % of crops")
+    axes.fill_between(
+        at, lower, upper, color=MAIN, alpha=0.24, linewidth=0, label="25–75 % of crops"
+    )
+    axes.plot(at, median, color=MAIN, label="median")
+    axes.plot(at, mean, "o-", color=SECOND, markersize=3, label="mean")
+    axes.set(ylabel="top probability, %")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+
+def _area_table(area: AreaStatistics) -> Table:
+    columns: tuple[str, ...] = ("area of the image", "crops", "top-1 is the class")
+    if area.quantiles is not None:
+        columns += ("mean top probability", "5 % of crops below", "median", "95 % of crops below")
+    rows: list[tuple[str, ...]] = []
+    for n in np.flatnonzero(area.crops).tolist():
+        row: tuple[str, ...] = (
+            f"{area.edges[n]:.1%} – {area.edges[n + 1]:.1%}",
+            f"{area.crops[n]:,}",
+            f"{area.agreement[n]:.1%}",
+        )
+        if area.mean is not None and area.quantiles is not None:
+            quantiles = area.quantiles[[0, 2, 4], n]
+            row += tuple(f"{value:.3f}" for value in (area.mean[n], *quantiles))
+        rows.append(row)
+    return Table(columns, tuple(rows))

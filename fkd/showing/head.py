@@ -1,0 +1,97 @@
+"""The head of the page: who labelled and how, the first numbers, and what a reader must know of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fkd.amounts import as_count
+from fkd.config import as_typed
+from fkd.statistics import LabelStatistics, Sweep, bytes_per_crop, num_labelled
+from fkd.store import LabelStore
+
+_HASH = len("sha256:") + 12  # so much of a hash tells files apart
+
+
+def what_is_read(
+    store: LabelStore, other: LabelStore | None, images_root: Path, out: Path
+) -> list[tuple[str, str]]:
+    """Return what is said on stderr before the work begins: a name and a text each."""
+    spec = store.spec
+    sweep = Sweep.over(store)
+    num_images = int(np.count_nonzero(sweep.labelled))
+    lines = [("store", f"{store.path} ({spec.scheme}, {as_count(spec.num_classes, 'class')})")]
+    if other is not None:
+        lines.append(("against", f"{other.path} ({other.spec.scheme})"))
+    return [
+        *lines,
+        ("images", str(images_root)),
+        (
+            "crops",
+            f"{as_count(num_images * sweep.num_crops, 'crop')}: the first {sweep.num_crops} of "
+            f"{spec.num_crops} of {as_count(num_images, 'image')}",
+        ),
+        ("page", str(out)),
+    ]
+
+
+def settings_of(store: LabelStore) -> list[tuple[str, str]]:
+    """Return who labelled the store, and by which settings: a name and a text each."""
+    spec, views = store.spec, store.spec.views
+    rows = []
+    for number, teacher in enumerate(spec.teachers, 1):
+        seen = teacher.preprocessing
+        name = f"teacher {number}" if len(spec.teachers) > 1 else "teacher"
+        rows += [
+            (name, f"{teacher.name}, weights {teacher.weights_hash[:_HASH]}"),
+            (
+                "sees",
+                f"{seen.size} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
+                f"std {as_typed(seen.std)}",
+            ),
+        ]
+    return [
+        *rows,
+        ("labels", f"{spec.scheme} at temperature {spec.temperature:g}"),
+        (
+            "crops",
+            f"M = {spec.num_crops} of each image, scale {as_typed(views.scale)}, "
+            f"ratio {as_typed(views.ratio)}, seed {views.seed}",
+        ),
+        ("made", spec.created.replace("T", " ").replace("+00:00", " UTC")),
+        ("by", ", ".join(f"{name} {version}" for name, version in spec.versions.items())),
+    ]
+
+
+def notes_on(store: LabelStore, changed: str | None) -> list[str]:
+    """Return what a reader must know first; `changed` says how today's pixels are others."""
+    notes, pending = [], len(store.pending_blocks())
+    if pending:
+        notes.append(
+            f"The store is unfinished: {pending} of {store.spec.num_blocks} blocks are not labelled, and "
+            "all numbers are of the others. The same `fkd label` command goes on."
+        )
+    if changed:
+        notes.append(f"{changed}. The crops below are drawn by today's libraries.")
+    if not store.spec.labels.keeps_values:
+        notes.append(
+            "The store keeps the top class alone (hard), so probabilities, entropies, kept mass and the "
+            "least sure crops are not known."
+        )
+    return notes
+
+
+def headline(store: LabelStore, statistics: LabelStatistics) -> list[tuple[str, str]]:
+    """Return the first numbers: a name and a number each."""
+    spec, known = store.spec, num_labelled(store)
+    lines = [
+        ("labelled images", f"{known[0] - known[1]:,}"),
+        ("crops an image, M", f"{spec.num_crops:,}"),
+        ("classes", f"{spec.num_classes:,}"),
+        ("top-1 is the class", f"{statistics.agreement:.1%}"),
+    ]
+    if statistics.certainty is not None:
+        lines += [
+            ("mean top probability", f"{statistics.certainty.top_probability.mean:.3f}"),
+            ("mean entropy, nats", f"{statistics.certainty.entropy.mean:.3f}"),
+        ]
+    return [*lines, ("bytes a crop", f"{bytes_per_crop(store)['total']:.1f}")]

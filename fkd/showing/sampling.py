@@ -1,0 +1,64 @@
+"""Which images the page draws: some at random, or those that the user names."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fkd.config import ShowConfig
+from fkd.errors import ImagesError
+from fkd.images import REASONS
+from fkd.statistics import reached
+from fkd.store import LabelStore
+
+_COMPARED = 20_000  # paths: comparing letters with a million of them takes minutes
+
+
+def sampled_images(store: LabelStore, root: Path, config: ShowConfig) -> list[int]:
+    """Return the indices of the images to draw; `root` is where the store's images are.
+
+    Raises `ImagesError` for a named image that the store does not have, or has no labels of.
+    """
+    if config.chosen:
+        paths = store.image_paths()
+        place = {path: index for index, path in enumerate(paths)}
+        found = [_find(name, root, place, paths) for name in config.chosen]
+        _require_labels(store, found, config.chosen)
+        return list(dict.fromkeys(found))
+    labelled = np.flatnonzero(reached(store) & (store.status() == 0))
+    drawn = np.random.default_rng(config.seed).permutation(labelled)[: config.samples]
+    return [int(index) for index in drawn]
+
+
+def _find(name: str, root: Path, place: dict[str, int], paths: Sequence[str]) -> int:
+    """Look for a path in the image folder, in the folder above (`train/…`), and in the current one."""
+    tried = (name, os.path.join(root.parent, name), name and os.path.abspath(name))
+    for path in tried:
+        inside = os.path.relpath(os.path.join(root, path), root).replace(os.sep, "/")
+        if inside in place:
+            return place[inside]
+    near = _near(name, paths)
+    hint = f"did you mean {' or '.join(near)}?" if near else "give a path below the image folder"
+    raise ImagesError(f"--image {name}: the store has no such image; {hint}")
+
+
+def _near(name: str, paths: Sequence[str]) -> list[str]:
+    folder, _, file = name.replace(os.sep, "/").rpartition("/")
+    same_file = [path for path in paths if path.rpartition("/")[2] == file]
+    if same_file:
+        return same_file[:3]
+    beside = [path for path in paths if path.startswith(folder.rpartition("/")[2] + "/")]
+    return difflib.get_close_matches(name, (beside or paths)[:_COMPARED], n=3, cutoff=0.5)
+
+
+def _require_labels(store: LabelStore, found: Sequence[int], names: Sequence[str]) -> None:
+    labelled, status = reached(store), store.status()
+    for index, name in zip(found, names, strict=True):
+        if not labelled[index]:
+            raise ImagesError(f"--image {name} is not labelled yet; run `fkd label` to go on")
+        if status[index]:
+            raise ImagesError(
+                f"--image {name} has no labels: it was {REASONS[status[index]]}; name another image"
+            )

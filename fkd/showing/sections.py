@@ -1,0 +1,184 @@
+"""The sections of the page: figures with what a reader should know of them, and their numbers."""
+
+from collections.abc import Sequence
+
+from fkd.config import ShowConfig
+from fkd.progress import progress
+from fkd.showing.area_figures import area_picture
+from fkd.showing.class_figures import class_picture
+from fkd.showing.confusion_figures import confusion_picture
+from fkd.showing.crops import CropViewer
+from fkd.showing.label_figures import certainty_pictures, divergence_picture, size_picture
+from fkd.showing.page import Section
+from fkd.showing.picture import Picture, Table
+from fkd.statistics import (
+    Comparison,
+    LabelStatistics,
+    NotableCrop,
+    bytes_per_crop,
+    num_labelled,
+)
+from fkd.store import LabelStore
+
+
+def sample_section(
+    store: LabelStore, viewer: CropViewer, indices: Sequence[int], config: ShowConfig
+) -> Section | None:
+    """Return images of these indices with their first crops; None where there are none."""
+    if not indices:
+        return None
+    num_crops = min(config.crops, store.spec.num_crops)
+    pictures = [
+        viewer.sample(index, num_crops, number)
+        for number, index in enumerate(progress(indices, "draw", unit="image", delay=1), 1)
+    ]
+    which = "Images that were asked for" if config.chosen else f"Images drawn by seed {config.seed}"
+    return Section(
+        "Images and crops",
+        f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, {store.spec.size} px, "
+        f"{store.spec.interpolation}. Boxes have the numbers and colours of their crops. These are as "
+        "the student gets them, with the teacher's most likely classes; ↔ is mirrored, bold is the class "
+        "of the image's folder.",
+        _taken(viewer),
+        tuple(picture for picture in pictures if picture is not None),
+    )
+
+
+def _taken(viewer: CropViewer) -> tuple[str, ...]:
+    """Return why images were not drawn, and forget it."""
+    skipped = tuple(viewer.skipped)
+    viewer.skipped.clear()
+    return skipped
+
+
+def certainty_section(
+    store: LabelStore, statistics: LabelStatistics, formats: Sequence[str]
+) -> Section | None:
+    """Return how sure the teacher is; None where no values are kept."""
+    if statistics.certainty is None:
+        return None
+    return Section(
+        "How sure the teacher is",
+        f"From the first {statistics.crops_per_image} of {store.spec.num_crops} crops of each of "
+        f"{statistics.num_images:,} images: {statistics.num_crops:,} crops, as {store.spec.scheme} at "
+        f"temperature {store.spec.temperature:g} keeps them.",
+        pictures=tuple(certainty_pictures(statistics.certainty, formats)),
+        narrow=True,
+    )
+
+
+def area_section(statistics: LabelStatistics, formats: Sequence[str]) -> Section:
+    """Return what the labels have to do with the crop's area."""
+    picture = area_picture(statistics.area, formats)
+    return Section(
+        "Small crops and large ones", pictures=(picture,), narrow=statistics.certainty is None
+    )
+
+
+def class_section(
+    statistics: LabelStatistics, names: Sequence[str], formats: Sequence[str]
+) -> Section:
+    """Return how often the teacher names the folder's class, and what it names instead."""
+    confused = confusion_picture(statistics.confusion, names, formats)
+    return Section(
+        "Does the teacher name the image's class?",
+        "A crop may miss the object, so less than 100 % is no fault: there the soft label tells the "
+        "student what the crop shows.",
+        pictures=(
+            class_picture(statistics.classes, names, statistics.agreement, formats),
+            *(() if confused is None else (confused,)),
+        ),
+    )
+
+
+def notable_sections(
+    store: LabelStore,
+    viewer: CropViewer | None,
+    statistics: LabelStatistics,
+    names: Sequence[str],
+) -> list[Section]:
+    """Return the crops on which the teacher is sure of another class, and the least sure ones."""
+    if statistics.certainty is None:
+        return []
+    sure, unsure = statistics.certainty.sure_of_another, statistics.certainty.least_sure
+    sections = []
+    if sure:
+        pictures = _gallery(viewer, sure, "sure-of-another", "Surest of another class")
+        sections.append(
+            Section(
+                "Sure, and not of the folder's class",
+                "The highest top probabilities where the top-1 is not the folder's class: crops of "
+                "something else, classes that overlap, images in a wrong folder, errors of the teacher.",
+                () if viewer is None else _taken(viewer),
+                pictures,
+                table=_notable_table(store, sure, names),
+            )
+        )
+    pictures = _gallery(viewer, unsure, "least-sure", "Lowest top probability")
+    least = Section(
+        "Least sure crops",
+        "Of each image the crop with the lowest top probability, and of those the lowest: what is hard "
+        "to tell, what two classes share, and labels that deserve a look.",
+        () if viewer is None else _taken(viewer),
+        pictures,
+        table=_notable_table(store, unsure, names),
+    )
+    return [*sections, least]
+
+
+def _gallery(
+    viewer: CropViewer | None, crops: Sequence[NotableCrop], name: str, title: str
+) -> tuple[Picture, ...]:
+    if viewer is None:
+        return ()
+    caption = (
+        "One crop an image; below it the folder's class and the label's entropy. The class is bold "
+        "where it is among the most likely."
+    )
+    picture = viewer.gallery(name, crops, title, caption)
+    return () if picture is None else (picture,)
+
+
+def _notable_table(store: LabelStore, crops: Sequence[NotableCrop], names: Sequence[str]) -> Table:
+    paths, targets = store.image_paths(), store.targets()
+    rows = tuple(
+        (
+            paths[crop.image_index],
+            str(crop.crop),
+            names[targets[crop.image_index]],
+            names[crop.top_class],
+            f"{crop.top_probability:.3f}",
+            f"{crop.entropy:.3f}",
+        )
+        for crop in crops
+    )
+    columns = ("image", "crop", "folder's class", "top-1", "top probability", "entropy, nats")
+    return Table(columns, rows)
+
+
+def against_section(other: LabelStore, comparison: Comparison, formats: Sequence[str]) -> Section:
+    """Return how far the labels of another store are from this one's."""
+    teachers = ", ".join(teacher.name for teacher in other.spec.teachers)
+    soft = comparison.divergences
+    pictures: tuple[Picture, ...] = () if soft is None else (divergence_picture(soft, formats),)
+    return Section(
+        "Against another store",
+        f"{other.path} ({teachers}, {other.spec.size} px, {other.spec.scheme}). On the first "
+        f"{comparison.crops_per_image} crops of {comparison.num_images:,} images the teachers' top-1 "
+        f"agree in {comparison.agreement:.1%}.",
+        () if soft is not None else ("A hard store keeps no values: there is no cross-entropy.",),
+        pictures,
+        narrow=True,
+    )
+
+
+def size_section(store: LabelStore, formats: Sequence[str]) -> Section:
+    """Return what a crop takes on disk, part by part."""
+    reached_images, num_bad = num_labelled(store)
+    num_crops = max(1, reached_images) * store.spec.num_crops
+    return Section(
+        "Size",
+        f"{sum(store.stored_bytes().values()):,} bytes on disk for {num_crops:,} crops"
+        + (f", of which those of {num_bad:,} unusable images are empty." if num_bad else "."),
+        pictures=(size_picture(bytes_per_crop(store), num_crops, formats),),
+    )
