@@ -90,7 +90,7 @@ def _open(config: ShowConfig) -> _Opened:
     store = LabelStore.open(config.store)
     other = None if config.against is None else LabelStore.open(config.against)
     out = config.out or default_folder(config.store)
-    root = dataset_root(config.images or Path(store.spec.images_root))
+    root = dataset_root(config.images) if config.images else Path(store.spec.images_root)
     check_folder(out, [s.path for s in (store, other) if s is not None], root, MARK)
     names = store.class_names()
     if config.class_names is not None:

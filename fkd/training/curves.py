@@ -1,20 +1,29 @@
 """`fkd plot`: loss, accuracy and learning rate of runs in one picture."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from fkd.config import as_path, fit
-from fkd.errors import ConfigError
-from fkd.figures import COLOURS, PAGE, figure_style, new_figure
+from fkd.errors import ConfigError, FkdError
+from fkd.figures import COLOURS, GREY, INK, PAGE, drawable, figure_style, new_figure, shorten, write
+from fkd.store import LabelStore, to_json
 from fkd.training.metrics import read_metrics
+
+_HEIGHT, _LEGEND_LINE = 2.3, 0.16  # inches
+
+# What a store must have in common with that of a run for its teacher to be the run's.
+_SAME = ("fingerprint", "num_classes", "num_crops", "teachers", "views")
 
 
 def plot_runs(runs: str | Path | Sequence[str | Path], out: str | Path) -> None:
-    """Draw the curves of one or several run folders into a PNG at `out`.
+    """Draw the curves of one or several run folders into a picture at `out`, in the format of its name.
 
-    Raises `ConfigError` for a folder that holds no run, and where matplotlib is missing.
+    Beside the top-1 of the students stand that of guessing and, where a run's store still is where it
+    was, how often its teacher names the folder's class on stored crops. Raises `ConfigError` for a folder
+    that holds no run, and where matplotlib is missing.
     """
     folders = fit("runs", runs, tuple[Path, ...])
     if not folders:
@@ -24,26 +33,29 @@ def plot_runs(runs: str | Path | Sequence[str | Path], out: str | Path) -> None:
 
 @figure_style()
 def _draw(runs: Sequence[Path], metrics: Sequence[Sequence[dict[str, Any]]], out: Path) -> None:
-    figure = new_figure(PAGE, 2.1)
+    lines = len(runs) if len(runs) > 1 else 0
+    figure = new_figure(PAGE, _HEIGHT + _LEGEND_LINE * -(-lines // 3))
     loss, accuracy, rate = figure.subplots(1, 3)
-    for run, lines, colour in zip(runs, metrics, cycle(COLOURS)):
-        train = [line for line in lines if line["kind"] == "train"]
-        evaluated = [line for line in lines if line["kind"] == "eval"]
-        _curve(loss, train, "loss", colour, run.name)
-        _curve(accuracy, evaluated, "top1", colour, run.name, marker="o", scale=100)
-        _curve(accuracy, evaluated, "ema_top1", colour, None, marker=".", style="--", scale=100)
-        _curve(rate, train, "lr", colour, run.name)
-    for axes, title in ((loss, "training loss"), (accuracy, "top-1, %"), (rate, "learning rate")):
-        axes.set(title=title, xlabel="epoch")
+    for lines_of_run, colour in zip(metrics, cycle(COLOURS)):
+        train = [line for line in lines_of_run if line["kind"] == "train"]
+        evaluated = [line for line in lines_of_run if line["kind"] == "eval"]
+        _curve(loss, train, "loss", colour)
+        _curve(accuracy, evaluated, "top1", colour, marker="o", scale=100)
+        _curve(accuracy, evaluated, "ema_top1", colour, marker=".", style="--", scale=100)
+        _curve(rate, train, "lr", colour)
+    _draw_bounds(accuracy, [_read_settings(run) for run in runs])
+    average = any("ema_top1" in line for one in metrics for line in one)
+    titles = {
+        loss: ("Training loss", "loss, nats"),
+        accuracy: ("Evaluation" + (" (dashed: average)" if average else ""), "top-1, %"),
+        rate: ("Learning rate", "learning rate"),
+    }
+    for axes, (title, name) in titles.items():
+        axes.set(title=title, xlabel="epoch", ylabel=name)
         axes.grid()
     if len(runs) > 1:
-        loss.legend()
-    if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder; name a .png file")
-    try:
-        figure.savefig(out)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--out {out} cannot be written ({error}); name a .png file") from error
+        _name_runs(figure, loss, runs)
+    _save(figure, out)
 
 
 def _curve(
@@ -51,7 +63,6 @@ def _curve(
     lines: Sequence[dict[str, Any]],
     name: str,
     colour: str,
-    label: str | None,
     *,
     marker: str = "",
     style: str = "-",
@@ -60,4 +71,85 @@ def _curve(
     points = [(line["epoch"], scale * line[name]) for line in lines if name in line]
     if points:
         epochs, values = zip(*points, strict=True)
-        axes.plot(epochs, values, style, color=colour, label=label, marker=marker)
+        axes.plot(epochs, values, style, color=colour, marker=marker, markersize=3)
+
+
+def _draw_bounds(axes: Any, settings: Sequence[Mapping[str, Any]]) -> None:
+    """Draw what the students' top-1 lies between: that of guessing, and their teachers'."""
+    if not axes.lines:
+        axes.set(xticks=[], yticks=[])
+        where = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": GREY}
+        write(axes, 0.5, 0.5, "no evaluation yet", **where)
+        return
+    classes = sorted({count for one in settings if (count := _num_classes(one))})
+    for count in classes:
+        _bound(axes, 100 / count, f"chance, 1 in {count:,}", GREY, "right")
+    teachers = {str(one.get("store")): share for one in settings if (share := _teacher(one))}
+    for store, share in teachers.items():
+        whose = f" ({shorten(Path(store).name, 20)})" if len(teachers) > 1 else ""
+        _bound(axes, 100 * share, f"teacher on its crops{whose}", INK, "left")
+    top = axes.get_ylim()[1]
+    axes.set_ylim(0, min(108, max(top, 1.08 * max(line.get_ydata()[0] for line in axes.lines))))
+
+
+def _bound(axes: Any, top1: float, text: str, colour: str, side: str) -> None:
+    """Draw a line, its name on the side where the students' curves are far from it: they rise."""
+    axes.axhline(top1, color=colour, linewidth=0.9, linestyle=(0, (4, 2)))
+    beside, x = axes.get_yaxis_transform(), 0.99 if side == "right" else 0.01
+    ground = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6}
+    name = write(axes, x, top1, text, transform=beside, ha=side, va="bottom", color=colour)
+    name.set(fontsize=7, bbox=ground)
+
+
+def _read_settings(run: Path) -> Mapping[str, Any]:
+    """Return what a run's config.json says, or nothing: an old or a damaged one stops no picture."""
+    try:
+        settings = json.loads((run / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _spec(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec = settings.get("store_spec")
+    return spec if isinstance(spec, dict) else {}
+
+
+def _num_classes(settings: Mapping[str, Any]) -> int:
+    count = _spec(settings).get("num_classes")
+    return count if isinstance(count, int) and count > 0 else 0
+
+
+def _teacher(settings: Mapping[str, Any]) -> float | None:
+    """Return how often the teacher of a run's store names the folder's class, if that is there."""
+    try:
+        store = LabelStore.open(Path(str(settings.get("store", ""))))
+        now, then = json.loads(json.dumps(to_json(store.spec))), _spec(settings)
+        if any(now[name] != then.get(name) for name in _SAME):
+            return None
+        from fkd.statistics import sampled_agreement  # reads labels, and so loads torch
+
+        return sampled_agreement(store)
+    except (FkdError, OSError):
+        return None
+
+
+def _name_runs(figure: Any, axes: Any, runs: Sequence[Path]) -> None:
+    """Name the runs below the figure, as the letters of their folders say it."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour) for _, colour in zip(runs, cycle(COLOURS))]
+    # matplotlib leaves out what begins with an underscore.
+    names = [f"\u200a{drawable(shorten(run.name, 40))}" for run in runs]
+    legend = figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(runs)))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _save(figure: Any, out: Path) -> None:
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a .png file")
+    try:
+        figure.savefig(out)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--out {out} cannot be written ({error}); name a .png file") from error
