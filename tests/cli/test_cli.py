@@ -176,7 +176,7 @@ def test_a_damaged_weights_file(shared_folder, tmp_path, content):
             "is more than the whole run: 1 epochs of 18",
         ),
         (["--recipe", "fdk"], "'fdk' is not one of"),
-        (["--recipe", "fkd-vit", "--epochs", "2"], "--warmup-epochs is 5"),
+        (["--recipe", "fkd-vit", "--epochs", "2", "--warmup-epochs", "3"], "--warmup-epochs is 3"),
         (["--init", "none.pth"], "none.pth: no such file"),
         (["--student", "timm:resnet_no"], "timm"),  # an extra, which may be missing
         (["--student", "no_such:module"], "No module named 'no_such'"),
