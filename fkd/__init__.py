@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
     from fkd.loader import StudentLoader
+    from fkd.runs import plot_runs
     from fkd.showing import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
-    from fkd.training import Learner, plot_runs, train_student
+    from fkd.training import Learner, train_student
     from fkd.version import __version__ as __version__
 else:
     __getattr__, __dir__ = names_of(
@@ -53,7 +54,8 @@ else:
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
         students="Accuracy evaluate_checkpoint export_student load_student",
-        training="Learner plot_runs train_student",
+        runs="plot_runs",
+        training="Learner train_student",
         version="__version__",
     )
 

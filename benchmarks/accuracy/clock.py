@@ -15,7 +15,7 @@ from study import About, Study
 from trials import Trial
 
 from fkd.progress import note
-from fkd.training import read_metrics
+from fkd.runs import read_metrics
 
 _ROUNDS = 3
 

@@ -22,7 +22,7 @@ from trials import Trial
 from fkd import FkdError, Scheme, TrainConfig, train_student
 from fkd.images import dataset_root, list_images
 from fkd.progress import note, progress_bar
-from fkd.training import read_metrics
+from fkd.runs import read_metrics
 
 
 def config_of(study: Study, trial: Trial, run: Path, **more: Any) -> TrainConfig:

@@ -19,8 +19,8 @@ from fkd import (
     train_student,
 )
 from fkd.images import dataset_root, list_images
+from fkd.runs import read_metrics
 from fkd.teachers import load_teachers
-from fkd.training import read_metrics
 
 from .findings import Finding, Setting
 from .small_models import SMALL_STUDENT

@@ -16,7 +16,7 @@ def plot(runs: tuple[Path, ...], out: Path | None) -> None:
     \b
     Example: fkd plot runs/resnet50-topk5-m4-1 runs/resnet50-topk5-m4-2 --out both.png
     """
-    from fkd.training import plot_runs
+    from fkd.runs import plot_runs
 
     out = out or runs[0] / "curves.png"
     plot_runs(runs, out)

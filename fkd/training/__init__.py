@@ -1,8 +1,7 @@
 """Stage 2, from labels to a student: `fkd train`. No teacher is ever loaded.
 
 `train_student` takes batches of crops with their labels from a store, and a `Learner` makes a step
-of each. A run folder keeps the configuration, the metrics and the checkpoints. `plot_runs` draws
-the curves.
+of each.
 """
 
 from typing import TYPE_CHECKING
@@ -10,20 +9,16 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.training.curves import plot_runs
     from fkd.training.inputs import check_inputs
     from fkd.training.learner import Learner, views_at_a_time
-    from fkd.training.metrics import read_metrics
     from fkd.training.optimizer import learning_rate
     from fkd.training.processes import Group
     from fkd.training.train import train_student
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        curves="plot_runs",
         inputs="check_inputs",
         learner="Learner views_at_a_time",
-        metrics="read_metrics",
         optimizer="learning_rate",
         processes="Group",
         train="train_student",
@@ -34,8 +29,6 @@ __all__ = [
     "Learner",
     "check_inputs",
     "learning_rate",
-    "plot_runs",
-    "read_metrics",
     "train_student",
     "views_at_a_time",
 ]

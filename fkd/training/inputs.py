@@ -5,11 +5,11 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 
 from pathlib import Path
 
-from fkd.config import CONFIG, NO_VAL, TrainConfig, folder_by_name
-from fkd.errors import ConfigError
+from fkd.config import NO_VAL, TrainConfig
 from fkd.images import class_folders
 from fkd.loader import find_store
 from fkd.models import require_weights
+from fkd.runs import folder_of, holds_run
 from fkd.store import image_root
 
 
@@ -27,24 +27,3 @@ def check_inputs(config: TrainConfig, *, leads: bool = True) -> None:
         require_weights(Path(config.init))
     if leads:
         holds_run(folder_of(config), config)
-
-
-def folder_of(config: TrainConfig) -> Path:
-    """Return `--out` or, without one, a folder below `runs`."""
-    return config.out or folder_by_name(
-        config.student, config.scheme, config.crops_per_image, resume=config.resume
-    )
-
-
-def holds_run(folder: Path, config: TrainConfig) -> bool:
-    """Say whether the folder holds a run to go on with; refuse one that holds anything else."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file; choose a new folder")
-    if config.resume and (folder / CONFIG).is_file():
-        return True
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(
-            f"--out {folder} exists and is not empty; choose a new folder"
-            + ("" if config.resume else ", or add --resume to go on with the run in it")
-        )
-    return False

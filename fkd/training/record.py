@@ -17,11 +17,11 @@ from fkd.errors import FkdError, Stopped
 from fkd.loader import Schedule
 from fkd.machine import Download, StopRequest
 from fkd.progress import note
+from fkd.runs import Run
 from fkd.students import Accuracy, evaluate
 from fkd.training.batch_statistics import BatchStatistics
 from fkd.training.course import Course
 from fkd.training.learner import Learner
-from fkd.training.run import Run
 from fkd.training.suspicion import Suspicion
 
 

@@ -10,9 +10,9 @@ import torch
 from fkd.amounts import as_count, as_duration, as_large, as_rate
 from fkd.config import TrainConfig
 from fkd.loader import Schedule
+from fkd.runs import read_metrics
 from fkd.training.course import Course
 from fkd.training.learner import Learner, views_at_a_time
-from fkd.training.metrics import read_metrics
 from fkd.training.record import evaluation_steps
 
 Lines = list[tuple[str, str]]

@@ -13,12 +13,11 @@ from fkd.errors import ConfigError, FkdError, first_line, of_compiler
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import note, note_lines, progress_bar
+from fkd.runs import METRICS, Run, open_run, plot_runs, read_metrics
 from fkd.store import to_json
 from fkd.students import Checkpoint
 from fkd.training.course import Course, build_learner, prepare
-from fkd.training.curves import plot_runs
 from fkd.training.learner import Learner, views_at_a_time
-from fkd.training.metrics import METRICS, read_metrics
 from fkd.training.optimizer import learning_rate
 from fkd.training.processes import joined
 from fkd.training.record import Record, Step
@@ -29,8 +28,6 @@ from fkd.training.report import (
     first_step_words,
     opening_lines,
 )
-from fkd.training.run import Run
-from fkd.training.run_folder import open_run
 from fkd.views import RenderPool
 
 _LONG = 10.0  # seconds after which a first step is worth a word

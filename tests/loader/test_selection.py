@@ -23,8 +23,8 @@ from fkd.images import decode, list_images
 from fkd.labels import KeptLabels, quantize, restore
 from fkd.loader import Picks, Schedule, select_crops, student_batches, training_labels
 from fkd.loader.labels import harden
+from fkd.runs.run import Run
 from fkd.store import Block
-from fkd.training.run import Run
 from fkd.views import RenderPool, empty_views, render
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "selection.py"

@@ -15,7 +15,7 @@ from helpers.processes import fkd_environment
 
 from fkd import FkdError, Scheme, TrainConfig, load_student, train_student
 from fkd.errors import Stopped
-from fkd.training.run import Run
+from fkd.runs.run import Run
 
 MODULE = """
 import torch

@@ -23,8 +23,8 @@ from fkd import (
 )
 from fkd.cli import main
 from fkd.errors import Stopped
+from fkd.runs.run import Run
 from fkd.students import newest_checkpoint
-from fkd.training.run import Run
 
 SETTINGS = {
     "student": "shufflenet_v2_x0_5",  # it has batch norm

@@ -15,10 +15,10 @@ from fkd.errors import ConfigError
 from fkd.loader import Schedule
 from fkd.machine import held, write_whole
 from fkd.progress import note
+from fkd.runs.metrics import METRICS, read_metrics
+from fkd.runs.place import folder_of, holds_run
+from fkd.runs.run import Run
 from fkd.students import Checkpoint, newest_checkpoint
-from fkd.training.inputs import folder_of, holds_run
-from fkd.training.metrics import METRICS, read_metrics
-from fkd.training.run import Run
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fkd import plot_runs
+from fkd.runs import curves
 from fkd.store import to_json
-from fkd.training import curves
 
 
 @pytest.fixture

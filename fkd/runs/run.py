@@ -12,8 +12,8 @@ from typing import Any
 from fkd.errors import FkdError, first_line
 from fkd.loader import Schedule
 from fkd.progress import note
+from fkd.runs.metrics import METRICS, open_tracker
 from fkd.students import BEST, Accuracy, Checkpoint, save_checkpoint, save_last
-from fkd.training.metrics import METRICS, open_tracker
 
 # A line of training metrics every so many steps.
 _LOG_EVERY = 10

@@ -1,0 +1,27 @@
+"""Which folder a run has, and whether there is a run in it. This room loads no torch."""
+
+from pathlib import Path
+
+from fkd.config import CONFIG, TrainConfig, folder_by_name
+from fkd.errors import ConfigError
+
+
+def folder_of(config: TrainConfig) -> Path:
+    """Return `--out` or, without one, a folder below `runs`."""
+    return config.out or folder_by_name(
+        config.student, config.scheme, config.crops_per_image, resume=config.resume
+    )
+
+
+def holds_run(folder: Path, config: TrainConfig) -> bool:
+    """Say whether the folder holds a run to go on with; refuse one that holds anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; choose a new folder")
+    if config.resume and (folder / CONFIG).is_file():
+        return True
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(
+            f"--out {folder} exists and is not empty; choose a new folder"
+            + ("" if config.resume else ", or add --resume to go on with the run in it")
+        )
+    return False
