@@ -14,6 +14,7 @@ from fkd.errors import ConfigError, FkdError, ToldElsewhere
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+ALONE = "RANK" not in os.environ
 RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

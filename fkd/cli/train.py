@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from fkd.cli.options import PATH, RANK, engine, machine, rendering, told_once
+from fkd.cli.options import ALONE, PATH, RANK, engine, machine, rendering, told_once
 from fkd.cli.sections import Sectioned
 from fkd.config import (
     BN_STATS,
@@ -197,7 +197,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         config = _configuration(ctx, options)
         from fkd.training import check_inputs
 
-        check_inputs(config, leads=RANK == "0")
+        check_inputs(config, alone=ALONE)
     from fkd.training import train_student
 
     run = train_student(config)

@@ -154,8 +154,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "small": {
         "optimizer": "sgd",
         "batch_size": 64,
-        "lr": 1.0,
-        "warmup_epochs": 1.0,
+        "lr": 0.5,
+        "warmup_epochs": 2.0,
         "weight_decay": 5e-4,
         "epochs": 100.0,
         "crops_per_image": 4,

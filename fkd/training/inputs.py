@@ -13,10 +13,11 @@ from fkd.runs import folder_of, holds_run
 from fkd.store import image_root
 
 
-def check_inputs(config: TrainConfig, *, leads: bool = True) -> None:
+def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     """Refuse what a run cannot begin with, as far as files show it; raises `FkdError`.
 
-    Of several processes the one that `leads` looks at the run's folder: the others may find it made.
+    A process that is not `alone` leaves the run's folder to the leading one, which looks when all have
+    met: then they learn what it refuses.
     """
     store = find_store(config)
     if config.images is not None:
@@ -25,5 +26,5 @@ def check_inputs(config: TrainConfig, *, leads: bool = True) -> None:
         class_folders(Path(config.val))
     if config.init not in (None, "none", "default"):
         require_weights(Path(config.init))
-    if leads:
+    if alone:
         holds_run(folder_of(config), config)

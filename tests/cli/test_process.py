@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from helpers.processes import trained
@@ -52,6 +53,7 @@ def test_a_reader_that_has_read_enough_is_no_error(shared_store, start_fkd):
 
 def encode_for_ever():
     def encode(*_):
+        Path("encoding").touch()
         while True:
             time.sleep(0.01)
 
@@ -65,7 +67,7 @@ def test_the_first_signal_is_answered_and_the_second_ends(
     """The threads of this command never end, so the first signal is answered and no more."""
     words = ["pack", "--shortest", 10, "--workers", 1, image_folder / "train", "out"]
     process = start_fkd(*words, prepare=encode_for_ever)
-    process.wait_for((tmp_path / "out").exists)
+    process.wait_for((tmp_path / "encoding").exists)
     process.send_signal(signal.SIGINT)
     process.wait_for(lambda: "fkd: stopping pack; again to stop at once" in process.said())
     process.send_signal(second)

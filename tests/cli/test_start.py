@@ -90,15 +90,17 @@ def test_the_same_is_refused_in_python(shared_store, shared_folder, tmp_path):
         fkd.estimate_run(fkd.LabelConfig(shared_folder, fkd.TeacherChoice("resnet18", "no.pt")))
 
 
-def test_only_the_leading_process_looks_at_the_folder_of_a_run(shared_store, tmp_path):
-    """The others may start when it has been made already."""
+def test_of_several_processes_none_looks_at_the_folder_of_a_run_before_they_meet(
+    shared_store, tmp_path
+):
+    """They could not tell the others, which may find it made already, what is wrong with it."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").touch()
     train = ["train", str(shared_store.path), "--compress", "topk3", "--crops-per-image", "2"]
     words = [[*train, "--out", "run", "--device", "toaster"]]
-    ((_, _, _, err),) = answers(words, tmp_path, RANK="1")
+    ((_, _, _, err),) = answers(words, tmp_path, RANK="0")
     assert "--device toaster" in err
-    ((_, loaded, _, err),) = answers(words, tmp_path, RANK="0")
+    ((_, loaded, _, err),) = answers(words, tmp_path)
     assert "--out run exists" in err
     assert loaded == []
 
