@@ -11,6 +11,8 @@ from fkd.errors import ModelError
 # The shapes of a model's tensors by name; None is a dimension that is the number of outputs.
 Shapes = Mapping[str, tuple[int | None, ...]]
 
+_COUNTER = "num_batches_tracked"  # of a batch norm: it counts training steps and changes no output
+
 
 def shapes_of(model: nn.Module) -> Shapes:
     """Return the shapes of a model's tensors, the number of its outputs among them."""
@@ -35,21 +37,28 @@ def head_tensors(shapes: Shapes) -> list[str]:
 def num_outputs(state: Mapping[str, Tensor], shapes: Shapes, what: str) -> int:
     """Return how many outputs the model has whose weights fit `shapes`.
 
-    Raises `ModelError`, which names the model as `what`, where no tensor says so.
+    Raises `ModelError`, which names the model as `what`, where no tensor says so, or one says more than
+    it holds: a view that repeats a number takes no room in a file, and a model of its shape would.
     """
     for name in head_tensors(shapes):
-        return int(state[name].shape[shapes[name].index(None)])
+        value = state[name]
+        if not value.numel() or value.untyped_storage().nbytes() < value.nbytes:
+            raise ModelError(
+                f"{what}: tensor {name!r} has shape {tuple(value.shape)} and no numbers for it; give "
+                "other weights"
+            )
+        return int(value.shape[shapes[name].index(None)])
     raise ModelError(f"{what} has no layer with as many outputs as classes; choose another model")
 
 
 def misfit(state: Mapping[str, Tensor], shapes: Shapes) -> str:
     """Say which tensor is missing, unknown or of another shape; return "" where all fit.
 
-    Files from before 2018 have no counters of batches, which count training steps and change no output.
+    Files from before 2018 have no counters of batches.
     """
     for name, shape in shapes.items():
         if name not in state:
-            if name.endswith("num_batches_tracked"):
+            if name.endswith(_COUNTER):
                 continue
             return f"misses {name!r}"
         given = tuple(state[name].shape)
@@ -67,13 +76,15 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> No
 
     Raises `ModelError` with the first tensor that does not fit, that is no number where the model has
     numbers, or that is of another kind: integers in the place of floats are quantized weights without
-    their scales, and so are floats of 8 bits.
+    their scales, and so are floats of 8 bits. Counters of batches are taken in any kind.
     """
     problem = misfit(state, shapes_of(model))
     if problem:
         raise ModelError(f"{what} {problem}; is it of another architecture?")
     expected = model.state_dict()
     for name, value in state.items():
+        if name.endswith(_COUNTER):  # a file in half precision may have them in it too
+            continue
         given, needed = _kind(value), _kind(expected[name])
         if given != needed:
             raise ModelError(
@@ -82,7 +93,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> No
             )
         if not value.isfinite().all() and expected[name].isfinite().all():
             raise ModelError(f"{what}: tensor {name!r} holds NaN or infinity; give other weights")
-    counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
+    counters = {k: v for k, v in expected.items() if k.endswith(_COUNTER)}
     model.load_state_dict({**counters, **state})
 
 

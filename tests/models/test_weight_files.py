@@ -287,7 +287,6 @@ def test_a_dictionary_may_hold_itself_and_hide_its_methods(tmp_path):
         ("fc.bias", lambda t: t.to(torch.float8_e4m3fn), "holds 8-bit floats"),
         ("fc.bias", lambda t: t.to(torch.complex64), "holds complex numbers"),
         ("fc.bias", lambda t: t > 0, "holds truth values"),
-        ("bn.num_batches_tracked", lambda t: t.float(), "floats .*, the model needs integers"),
         ("bn.running_var", lambda t: t * float("nan"), "holds NaN or infinity"),
         ("fc.weight", lambda t: t / 0, "holds NaN or infinity"),
     ],
@@ -300,14 +299,19 @@ def test_tensors_of_another_kind_are_named(name, change, words):
 def test_floats_come_in_any_precision_and_a_mask_may_be_infinite(tmp_path):
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         model = build(5)
-        load_weights(
-            model, {n: v.to(dtype) if v.is_floating_point() else v for n, v in OWN.items()}, ""
-        )
+        load_weights(model, {n: v.to(dtype) for n, v in OWN.items()}, "")  # and counters with them
+        assert model.bn.num_batches_tracked.dtype == torch.int64
         assert model.fc.weight.dtype == torch.float32
         assert torch.equal(model.fc.weight, OWN["fc.weight"].to(dtype).float())
     masked = build(5)
     masked.register_buffer("mask", torch.full((2,), float("-inf")))
     load_weights(masked, masked.state_dict(), "")
     assert num_outputs(OWN, shapes_of_any(build), "") == 5
+    for outputs in (0, 10**12):
+        head = {"fc.weight": torch.ones(1, 4).expand(outputs, 4)}
+        with pytest.raises(
+            FkdError, match=f"tiny: tensor 'fc.weight' has shape .{outputs}, 4. and no"
+        ):
+            num_outputs(OWN | head, shapes_of_any(build), "tiny")
     with pytest.raises(FkdError, match="tiny has no layer with as many outputs"):
         num_outputs(OWN, shapes_of(build(5)), "tiny")
