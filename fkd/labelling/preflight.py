@@ -124,6 +124,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     fault = not_logits(outputs)
     if fault is not None:
         raise ModelError(f"teacher {teacher.name} {fault}")
+    columns = teacher.class_map.columns
     return SampleAccuracy(
         teacher.name,
         hits,
@@ -131,7 +132,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
         len(teacher.class_map.names),
         teacher.preprocessing,
         teacher.made_for,
-        suspicion(outputs),
+        suspicion(outputs if columns is None else outputs[:, columns], config.temperature),
     )
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 # in every row, and all of them in [0, 1] as well.
 _ROUNDING = 1e-2
 
-# Logits of trained networks stay within some hundreds.
-_ABSURD = 1e4
+# Logits of trained networks stay within some hundreds, and so does what the first is ahead by.
+_ABSURD = 1e3
 
 # Logits that are exactly 0 now and then are none where none is negative either; scaled cosines, as CLIP's
 # logits, may all be positive.
@@ -39,18 +39,24 @@ def not_logits(outputs: Tensor) -> str | None:
     )
 
 
-def suspicion(outputs: Tensor) -> str | None:
-    """Say what is odd about outputs, f32 [n, outputs], of n views; None where nothing is."""
+def suspicion(outputs: Tensor, temperature: float = 1.0) -> str | None:
+    """Say what is odd about outputs, f32 [n, classes], of n views; None where nothing is.
+
+    They are those that labels are made of, at a temperature: it may be what makes them right, or wrong.
+    """
     if not _can_be_judged(outputs):
         return None
-    low, high = float(outputs.min()), float(outputs.max())
+    logits = outputs / temperature
+    low, high = float(logits.min()), float(logits.max())
+    best = logits.topk(2, dim=1).values
     if len(outputs) > 1 and bool((outputs == outputs[0]).all()):
         return f"returns the same for all {len(outputs)} views that were looked at"
-    if max(-low, high) > _ABSURD:
+    if float((best[:, 0] - best[:, 1]).median()) > _ABSURD:
         return (
-            f"returns no usual logits: {_range(outputs)}, so that labels will have one class each"
+            f"returns no usual logits: {_range(outputs)}, so that labels will have one class each; "
+            "scale what it returns, or choose a higher --temperature"
         )
-    if low >= 0 and high <= 1:
+    if low >= 0 and max(high, float(outputs.max())) <= 1:
         return f"may return the sigmoids of its logits: {_range(outputs)}; return the logits"
     if low == 0 and float((outputs == 0).float().mean()) >= _ZEROS:
         return f"may return its logits after a ReLU: {_range(outputs)}; return the logits"
@@ -59,8 +65,8 @@ def suspicion(outputs: Tensor) -> str | None:
     most = odds / (odds + outputs.shape[1] - 1)
     if most < _EVEN:
         return (
-            f"makes nearly even labels: {_range(outputs)}, so that no class gets more than {most:.2g}; "
-            "scale what it returns, or choose a lower --temperature"
+            f"makes nearly even labels: {_range(outputs)}, so that no class gets more than {most:.2g} "
+            f"at a temperature of {temperature:g}; scale what it returns, or choose a lower --temperature"
         )
     return None
 

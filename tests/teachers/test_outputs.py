@@ -50,12 +50,26 @@ def test_probabilities_are_no_logits(outputs):
         (1e6 * FEW, "no usual logits"),
         (FEW[:1].expand(9, 3), "the same for all 9 views"),
         (torch.nn.functional.normalize(LOGITS), "nearly even labels"),
+        (torch.cat([FEW, torch.full((64, 1), -1e9)], dim=1), None),  # a class that is masked
     ],
 )
 def test_what_is_odd_about_outputs_is_said(outputs, words):
     assert not_logits(outputs) is None
     said = suspicion(outputs)
     assert said is None if words is None else re.search(words, said)
+
+
+def test_outputs_are_judged_at_the_temperature():
+    """Cosines, as CLIP's are before they are scaled, become logits by it, and logits of it cosines."""
+    cosines = 0.2 + LOGITS / 130
+    assert "sigmoids" in suspicion(cosines)
+    assert "nearly even" in suspicion(cosines - 0.2)
+    assert suspicion(cosines, 0.01) is None
+    assert suspicion(cosines - 0.2, 0.01) is None
+    assert suspicion(LOGITS, 4) is None
+    assert "at a temperature of 40; scale" in suspicion(LOGITS, 40)
+    assert "nearly even" in suspicion(20 + LOGITS, 40)
+    assert "one class each" in suspicion(LOGITS, 0.001)
 
 
 @pytest.fixture
@@ -171,18 +185,15 @@ def test_the_size_that_weights_were_made_for(tmp_path):
     assert list(found.values()) == [None, 224, None]
 
 
-@pytest.mark.parametrize("second", ["nan.pt", "names"])
-def test_of_several_teachers_the_one_is_named(shared_folder, tmp_path, second):
-    model = torchvision.models.squeezenet1_1(num_classes=3)
-    torch.nn.init.constant_(model.classifier[1].bias, float("nan"))
-    torch.save(model.state_dict(), tmp_path / "nan.pt")
+@pytest.mark.parametrize("second", ["no numbers", "names"])
+def test_of_several_teachers_the_one_is_named(shared_folder, tmp_path, teacher, second):
     (tmp_path / "names").write_text("circle\nsquare\n")
     first = TeacherChoice("squeezenet1_1", "none", size=32)
     if second == "names":
         other = TeacherChoice("squeezenet1_1", "none", classes_file=tmp_path / "names", size=32)
         words = "^teacher 2 of 2, squeezenet1_1: --teacher-classes .* has 2 names, teacher squeeze"
     else:
-        other = TeacherChoice("squeezenet1_1", str(tmp_path / second), size=32)
-        words = "^teacher 2 of 2, squeezenet1_1: --teacher-weights .*nan.pt: tensor .* holds NaN"
+        other = teacher("nans", "logits * float('nan')")
+        words = "^teacher 2 of 2, nans:Teacher, image .*crop 0: its probabilities"
     with pytest.raises(FkdError, match=words):
         label_images(label_config(shared_folder, tmp_path / "s.zarr", teacher=(first, other)))
