@@ -70,7 +70,10 @@ def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: Teacher
 
 def _read_names(path: Path, num_outputs: int, teacher: str) -> tuple[str, ...]:
     try:
-        names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+        lines = path.read_text(
+            "utf-8-sig"
+        ).splitlines()  # with the mark that Windows' editors begin with
+        names = tuple(line.strip() for line in lines if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         why = (
             "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"

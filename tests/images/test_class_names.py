@@ -37,6 +37,14 @@ def test_a_teachers_list_may_be_in_another_form_than_the_folders(tmp_path):
         map_classes(("x", TWO), 3, TeacherChoice("t", classes_file=tmp_path / "names.txt"))
 
 
+def test_a_teachers_list_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "names.txt").write_text("tea\nmilk\n", "utf-8-sig")
+    mapped = map_classes(
+        ("milk", "tea"), 2, TeacherChoice("t", classes_file=tmp_path / "names.txt")
+    )
+    assert mapped.columns.tolist() == [1, 0]
+
+
 def test_a_student_is_evaluated_on_folders_in_another_form():
     folder = SimpleNamespace(root="r", classes=(TWO, "tea"))
     assert match_classes(folder, ("tea", ONE)).tolist() == [1, 0]
