@@ -1,6 +1,7 @@
 """Which folder of a data set holds the class folders: `train` and `val` may be splits, or classes."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 from fkd.errors import ImagesError
@@ -30,7 +31,8 @@ def split_folder(folder: Path, split: str) -> Path:
     """Return `folder/split` where that is a part of a data set, `folder` where it is a class or absent.
 
     A class has images, as the folders beside it have; a split has folders of images, as the other
-    splits have. Raises `ImagesError` where that does not tell, so that no class is left out unseen.
+    splits have. Raises `ImagesError` where that does not tell, so that no class is left out unseen; where
+    there is no other split, and folders of folders lie beside it, stderr says what is left out.
     """
     chosen = folder / split
     if not chosen.is_dir():
@@ -39,13 +41,14 @@ def split_folder(folder: Path, split: str) -> Path:
     splits = [name for name in beside if _is_split(name)]
     classes = [n for n in beside if n not in splits and _holds_images(folder / n)]
     if not classes:
+        _say_what_is_left_out(chosen, [] if splits else [n for n in beside if _folders(folder / n)])
         return chosen
     if _holds_images(chosen) and not _folders(chosen) and not splits:
         return folder
-    named = ", ".join(classes[:3]) + (" …" if len(classes) > 3 else "")
     raise ImagesError(
-        f"{folder} can be read in two ways: {split} is the split to take, or a class like {named} beside "
-        f"it; name {chosen} for the split, or rename that folder where it is a class"
+        f"{folder} can be read in two ways: {split} is the split to take, or a class like "
+        f"{_few(classes)} beside it; name {chosen} for the split, or rename that folder where it is a "
+        "class"
     )
 
 
@@ -59,8 +62,25 @@ def _say_if_splits(folder: Path) -> None:
     """Warn where all class folders have the names of splits and hold folders: they are splits."""
     names = _folders(folder)
     if names and all(_is_split(name) and _folders(folder / name) for name in names):
-        text = f"{', '.join(names)} of {folder} are taken for classes; if they are splits, name one"
-        note_lines([("warning:", text)])
+        _warn(f"{', '.join(names)} of {folder} are taken for classes; if they are splits, name one")
+
+
+def _say_what_is_left_out(split: Path, beside: list[str]) -> None:
+    """Warn where a folder that is taken for a split may be a class, as those beside it may be."""
+    if beside:
+        _warn(
+            f"{split} is taken for a split, and {_few(beside)} beside it left out; where all are "
+            "classes, rename that folder"
+        )
+
+
+@cache  # a command looks at its folder before torch is loaded, and again when it lists it
+def _warn(text: str) -> None:
+    note_lines([("warning:", text)])
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _is_split(name: str) -> bool:

@@ -66,5 +66,16 @@ def test_splits_that_are_taken_for_classes_are_named(tmp_path, capsys):
     root = tree(tmp_path, "validation/a/1.jpg", "Test/a/1.jpg")
     assert dataset_root(root) == root
     assert "warning:  Test, validation of" in capsys.readouterr().err
+    dataset_root(root)
     dataset_root(tree(tmp_path / "other", "a/1.jpg", "test/1.jpg"))
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_left_out_beside_a_split_that_may_be_a_class_is_named(tmp_path, capsys):
+    root = tree(tmp_path / "a", "train/deep/1.jpg", "bus/deep/1.jpg", "car/deep/1.jpg")
+    assert dataset_root(root) == root / "train"
+    assert "is taken for a split, and bus, car beside it left out" in capsys.readouterr().err
+    dataset_root(tree(tmp_path / "b", "train/deep/1.jpg", "val/deep/1.jpg", "more/deep/1.jpg"))
+    (tmp_path / "c" / "notes").mkdir(parents=True)
+    dataset_root(tree(tmp_path / "c", "train/deep/1.jpg"))
     assert capsys.readouterr().err == ""
