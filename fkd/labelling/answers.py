@@ -65,7 +65,12 @@ def _no_distribution(
         teacher.probs(seen, batch.num_views, config.temperature)[row]
         for teacher, seen in teachers.each(batch.views)
     ]
-    culprit = next((n for n, probs in enumerate(rows) if faulty_rows(probs[None]).any()), 0)
+    culprit = next((n for n, probs in enumerate(rows) if faulty_rows(probs[None]).any()), None)
+    if culprit is None:
+        return SoftLabelError(
+            f"{_view(row, batch, images)}: its probabilities are no distribution, and are one when the "
+            "teacher is asked again; a teacher must give a view the same outputs each time"
+        )
     probs, teacher = rows[culprit], teachers.teachers[culprit]
     which = f"{culprit + 1} of {len(rows)}, " if len(rows) > 1 else ""
     return SoftLabelError(

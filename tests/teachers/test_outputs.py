@@ -185,6 +185,15 @@ def test_the_size_that_weights_were_made_for(tmp_path):
     assert list(found.values()) == [None, 224, None]
 
 
+def test_a_teacher_that_changes_its_mind_is_said_to(shared_folder, tmp_path, teacher):
+    """It is asked again for the message: its probabilities may be right then."""
+    forward = "logits * next(vars(self).setdefault('by', iter([1, 1, float('nan'), *[1] * 99])))"
+    config = label_config(shared_folder, tmp_path / "s.zarr", teacher=teacher("moody", forward))
+    words = r"image .*crop 0: its .* no distribution, and are one when the teacher is asked again"
+    with pytest.raises(FkdError, match=words):
+        label_images(config)
+
+
 @pytest.mark.parametrize("second", ["no numbers", "names"])
 def test_of_several_teachers_the_one_is_named(shared_folder, tmp_path, teacher, second):
     (tmp_path / "names").write_text("circle\nsquare\n")
