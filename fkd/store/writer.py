@@ -114,6 +114,8 @@ class Writer:
     def unseal(self, numbers: Iterable[int]) -> None:
         """Remove the seals of blocks, as `InspectedStore.unseal` says."""
         files = [self._files.seal_file(number) for number in numbers]
+        if not files:  # a store may have no seal yet, and no folder of seals
+            return
         try:
             for file in files:
                 file.unlink(missing_ok=True)

@@ -163,6 +163,15 @@ def test_sealed_nonsense_is_found(folder, change, part):
     assert report.damaged == (2,)
 
 
+def test_a_store_may_have_no_block_yet(folder):
+    """As when its run was stopped in the first block: there is no folder of seals either."""
+    shutil.rmtree(folder / "labels.zarr" / "done" / "c")
+    for repair in (False, True):
+        report = check(folder, repair=repair)
+        assert states(report)["done"] == "note"
+        assert report.sent_back == ()
+
+
 def test_a_block_of_another_store_is_found(folder, tmp_path):
     """Every file is whole by its own checksums; only the seal ties them together."""
     other = tmp_path / "other.zarr"
