@@ -16,5 +16,5 @@ def check_inputs(config: LabelConfig) -> Path:
     class_folders(root)
     for teacher in config.teachers:
         if teacher.weights not in ("default", "none"):
-            require_weights(Path(teacher.weights))
+            require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")
     return root
