@@ -14,7 +14,7 @@ from fkd.cli.eval import evaluate
 from fkd.cli.export import export
 from fkd.cli.info import info
 from fkd.cli.label import label
-from fkd.cli.options import RANK
+from fkd.cli.options import FIRST_HERE
 from fkd.cli.pack import pack
 from fkd.cli.plot import plot
 from fkd.cli.process import Stopping, guard_streams
@@ -73,7 +73,7 @@ def _give_way() -> NoReturn:
 def _refuse_usage(error: click.UsageError) -> NoReturn:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         raise error
-    if RANK != "0":  # every process has the same command line
+    if not FIRST_HERE:  # every process of a machine has the same command line
         _give_way()
     command = f"fkd {error.ctx.info_name}" if error.ctx and error.ctx.parent else "fkd"
     _refuse(f"{error.format_message().rstrip('.')}; see `{command} --help`")

@@ -16,6 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 ALONE = "RANK" not in os.environ
 RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
+# Each machine has its own files and command line: the first process there says what is wrong with them.
+FIRST_HERE = os.environ.get("LOCAL_RANK", RANK) == "0"
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -37,11 +39,11 @@ class OrDefault(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Let one process say what is wrong with a command line that all of torchrun's processes have."""
+    """Let one process of a machine say what is wrong with a command line, and the files that it names."""
     try:
         yield
     except FkdError as error:
-        if RANK == "0":
+        if FIRST_HERE:
             raise
         raise ToldElsewhere(str(error)) from error
 

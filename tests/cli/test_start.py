@@ -105,6 +105,15 @@ def test_of_several_processes_none_looks_at_the_folder_of_a_run_before_they_meet
     assert loaded == []
 
 
+@pytest.mark.parametrize("words", [["train", "none.zarr"], ["train", "--no-such-option"]])
+def test_the_first_process_of_each_machine_says_what_is_wrong_there(words, tmp_path):
+    ((code, _, _, err),) = answers([words], tmp_path, RANK="8", LOCAL_RANK="0")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    ((code, _, _, err),) = answers([words], tmp_path, RANK="9", LOCAL_RANK="1")
+    assert (code, err) == (2, "")
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
