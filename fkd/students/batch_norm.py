@@ -22,13 +22,17 @@ def initial_share(model: nn.Module) -> float:
     """Return the largest share, in [0, 1], that initial values have in the running statistics of a layer.
 
     0 for a model without batch norm. Layers that no batch has gone through are left out: they are not
-    used, or keep the statistics that they were given.
+    used, or keep the statistics that they were given. So are those that do not count their batches.
     """
-    layers = [layer for _, layer in _layers(model) if layer.momentum is not None]
-    counts = [layer.num_batches_tracked for layer in layers]
-    seen = torch.stack([count for count in counts if count is not None]).tolist() if counts else []
-    shares = [(1 - (layer.momentum or 0)) ** n for layer, n in zip(layers, seen, strict=True) if n]
-    return max(shares, default=0.0)
+    known = [
+        (1 - layer.momentum, layer.num_batches_tracked)
+        for _, layer in _layers(model)
+        if layer.momentum is not None and layer.num_batches_tracked is not None
+    ]
+    if not known:
+        return 0.0
+    seen = torch.stack([count for _, count in known]).tolist()  # one wait for a GPU, not one a layer
+    return max((left**n for (left, _), n in zip(known, seen, strict=True) if n), default=0.0)
 
 
 @contextmanager

@@ -35,6 +35,8 @@ def test_the_share_of_initial_values_is_what_a_constant_input_leaves_of_them():
     assert initial_share(model) == pytest.approx(left, rel=1e-3) == pytest.approx(0.2215, rel=1e-3)
     model[1].momentum = None
     assert initial_share(model) == 0
+    model[1].momentum, model[1].num_batches_tracked = 0.01, None
+    assert initial_share(model) == 0
     assert initial_share(nn.Linear(2, 2)) == 0
 
 
