@@ -66,7 +66,7 @@ def test_what_the_user_says_comes_before_the_recipe():
             "--warmup-epochs is 5; it must lie between 0 and 3",
         ),
         ("fkd-vit", {"epochs": -3}, "--epochs is -3; it must lie between"),
-        ("fkd-vit", {"epochs": "3"}, "--epochs is '3'; it must be a number"),
+        ("fkd-vit", {"epochs": "3"}, "epochs is '3'; it must be a number"),
         (
             "fkd",
             {"bn_stats": "precise"},
