@@ -147,7 +147,7 @@ def test_an_image_counts_where_any_answer_is_right(run, shared_folder):
     ("content", "classes", "words"),
     [
         ("[[1], [2]]", 3, "the student has 3"),
-        ("[[1], [2000], [3]]", 1000, "a class id is not in 0"),
+        ("[[1], [2000], [3]]", 1000, "class ids \\(0 to 999\\)"),
         ("{", 1000, "not the published real.json"),
         ("[1, 2, 3]", 1000, "not the published real.json"),
         ("[[1], [2], [3]]", 1000, "is none of its 3 images"),
