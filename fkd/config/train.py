@@ -13,6 +13,7 @@ from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
 from fkd.config.groups import Augment, Objective, Optim
 from fkd.config.loader import LoaderConfig
 from fkd.config.models import Engine
+from fkd.config.types import fit
 from fkd.errors import ConfigError
 
 NO_VAL: Literal["none"] = "none"
@@ -107,10 +108,9 @@ class TrainConfig(LoaderConfig):
         """
         check_choice("--recipe", recipe, tuple(RECIPES))
         chosen = {**RECIPES[recipe], **settings, "recipe": _Applied(recipe)}
-        epochs = chosen.get("epochs", cls.epochs)
-        if "warmup_epochs" in chosen.keys() - settings.keys() and isinstance(epochs, (int, float)):
-            shortest = max(0.0, _WARMUP_SHARE * epochs)
-            chosen["warmup_epochs"] = min(chosen["warmup_epochs"], shortest)
+        if "warmup_epochs" in chosen.keys() - settings.keys():
+            most = _WARMUP_SHARE * fit("epochs", chosen.get("epochs", cls.epochs), float)
+            chosen["warmup_epochs"] = min(chosen["warmup_epochs"], max(0.0, most))
         return cls.of(**chosen)
 
     def settings(self) -> dict[str, Any]:

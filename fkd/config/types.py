@@ -108,6 +108,8 @@ def _path(value: object) -> Path:
 
 
 def _text(value: object) -> str:
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        return str(value)  # without torch, which is not loaded here
     text = fspath(value) if isinstance(value, PathLike) else value
     if not isinstance(text, str):
         raise _Unfit("text")

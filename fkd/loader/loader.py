@@ -77,6 +77,7 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
 
     def batches(self, first_step: int = 0) -> Iterator[tuple[Tensor, SoftLabels]]:
         """Yield the batches from `first_step` on, so that a loop that was stopped can go on."""
+        check_count("first_step", first_step, 0, len(self))
         if get_worker_info() is not None:
             raise ConfigError(
                 "a StudentLoader in the worker processes of a DataLoader would yield every batch once in "

@@ -66,6 +66,7 @@ def test_numbers_of_numpy_are_numbers():
         1, (0.1, 1), (0.5, 2)
     )
     assert TrainConfig(sync_bn=np.bool_(True)).sync_bn is True
+    assert TrainConfig.from_recipe("fkd-warmup", epochs=np.int64(8)).optim.warmup_epochs == 2
 
 
 def test_text_stands_for_a_scheme_a_teacher_and_a_path():
@@ -77,6 +78,7 @@ def test_text_stands_for_a_scheme_a_teacher_and_a_path():
     assert CheckConfig("a.zarr", teacher="resnet18").teacher == (TeacherChoice("resnet18"),)
     assert TrainConfig(scheme="topk3-smooth").scheme == Scheme("topk", 3, "smooth")
     assert TrainConfig.from_recipe("fkd", scheme="hard", val="v").val == Path("v")
+    assert TrainConfig(device=torch.device("cuda", 1)).device == "cuda:1"
 
 
 @pytest.mark.parametrize(

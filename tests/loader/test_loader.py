@@ -48,6 +48,10 @@ def test_a_loop_of_ones_own_sees_the_views_and_labels_of_a_run(shared_store, sha
     soft_cross_entropy(student(pixels), labels).mean().backward()
     for (one, _), (other, _) in zip(batches[4:], loader.batches(4), strict=True):
         assert torch.equal(one, other)
+    assert list(loader.batches(6)) == []
+    for wrong in (-1, 1.5, 7):
+        with pytest.raises(FkdError, match=f"first_step is {wrong}; it must"):
+            loader.batches(wrong)
 
 
 def test_ranks_share_a_batch(shared_store):
