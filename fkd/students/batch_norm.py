@@ -31,7 +31,9 @@ def initial_share(model: nn.Module) -> float:
     ]
     if not known:
         return 0.0
-    seen = torch.stack([count for _, count in known]).tolist()  # one wait for a GPU, not one a layer
+    seen = torch.stack(
+        [count for _, count in known]
+    ).tolist()  # one wait for a GPU, not one a layer
     return max((left**n for (left, _), n in zip(known, seen, strict=True) if n), default=0.0)
 
 

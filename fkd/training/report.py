@@ -9,6 +9,8 @@ import torch
 
 from fkd.amounts import as_count, as_duration, as_large, as_rate
 from fkd.config import TrainConfig
+from fkd.errors import ImagesError
+from fkd.images import ImageList, class_folders
 from fkd.loader import Schedule
 from fkd.runs import read_metrics
 from fkd.training.course import Course
@@ -33,8 +35,10 @@ def opening_lines(
     """
     config, schedule, num_ranks = course.config, course.schedule, course.group.num_ranks
     spec, threads = course.store.spec, as_count(config.workers, "thread")
-    renders = (
-        f"{threads} decode, the device renders" if on_device else f"{threads} decode and render"
+    by = (
+        f"decoded by {threads}, rendered by the device"
+        if on_device
+        else f"decoded and rendered by {threads}"
     )
     lines = [
         (
@@ -46,7 +50,7 @@ def opening_lines(
         ("images", str(course.images.root)),
         ("student", _student(config, learner, spec.size)),
         ("device", _device(config, learner.device)),
-        ("input", renders),
+        ("input", by),
     ]
     if num_ranks > 1:
         share = as_count(schedule.batch_size // num_ranks, "view")
@@ -174,10 +178,19 @@ def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Line
     files = ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))
     name, average = shlex.quote(str(run)), "" if course.config.ema is None else " --ema"
     then = [f"fkd export {name}{average}", f"fkd plot {name}"]
-    if course.val is not None:
-        then.insert(0, f"fkd eval {name} {shlex.quote(str(course.val.root))}{average}")
+    val = course.val
+    if val is not None and _is_whole(val):
+        then.insert(0, f"fkd eval {name} {shlex.quote(str(val.root))}{average}")
     names = ["next", *[""] * (len(then) - 1)]
     return [*lines, ("files", f"{run}: {files}"), *zip(names, then, strict=True)]
+
+
+def _is_whole(val: ImageList) -> bool:
+    """Say whether a folder has no classes that the run left out, for which `fkd eval` would refuse it."""
+    try:
+        return len(val.classes) == len(class_folders(val.root))
+    except ImagesError:  # it has gone since
+        return False
 
 
 def best_words(metrics: Sequence[dict[str, Any]]) -> str:

@@ -66,6 +66,20 @@ def test_a_val_that_was_found_is_left_out_with_a_warning(image_folder, val, chan
         found(image_folder, named=val)
 
 
+def test_a_run_does_not_name_an_evaluation_that_is_refused(
+    shared_store, image_folder, val, tmp_path, capsys
+):
+    shutil.copytree(val / "square", val / "cube")
+    settings = {
+        "store": shared_store.path, "images": image_folder, "student": "squeezenet1_1", "epochs": 1,
+        "crops_per_image": 2, "batch_size": 12, "scheme": "topk3", "device": "cpu",
+    }  # fmt: skip
+    train_student(TrainConfig.from_recipe("fkd", **settings, out=tmp_path / "run"))
+    said = capsys.readouterr().err
+    assert "best      top-1" in said
+    assert f"next      fkd export {tmp_path / 'run'}" in said
+
+
 def test_one_class_more_is_left_out_and_the_rest_is_evaluated(image_folder, val, capsys):
     shutil.copytree(val / "square", val / "cube")
     (val / "cube" / "002.jpg").write_bytes((val / "cube" / "001.jpg").read_bytes())

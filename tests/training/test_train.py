@@ -90,7 +90,7 @@ def test_a_run_says_what_it_works_with_and_what_came_of_it(
         f"images   {shared_folder / 'train'}",
         "student  squeezenet1_1, 724 K parameters, 32 px, begins with random weights",
         "device   cpu, float32",
-        "input    2 threads decode and render",
+        "input    decoded and rendered by 2 threads",
         "steps    18, 8 epochs of 18 images, 8 views a step",
         "rate     sgd, lr 1 × 8/1024 = 0.007812, cosine",
         f"val      {shared_folder / 'val'}: 6 images, 4 evaluations",
