@@ -133,8 +133,9 @@ def _one_tells(keys: Store) -> Iterator[None]:
             raise ToldElsewhere("another process of this run says what ended it") from error
         if "gloo/transport" in str(error):
             raise FkdError(
-                f"another process of this run is gone ({first_line(error).split('] ')[-1]}); see what it "
-                "said, and go on with --resume"
+                "another process of this run is gone "
+                f"({first_line(error).split('] ')[-1].split('. ')[0]}); see what it said, and go on with "
+                "--resume"
             ) from error
         raise
 
