@@ -34,7 +34,7 @@ def sample_batches(
     """Yield views of about `count` stored crops, uint8 [b, 3, S, S], in batches of at most `batch_size`.
 
     The images are spread over the whole list and mixed. A store of fewer images gives more crops of each,
-    as far as it has them.
+    as far as it has them; those of one image are in one batch, however many they are.
     """
     spec, labelled, sizes = store.spec, store.labelled_images(), store.sizes()
     files = LabelledImages(images, store.content_hashes())
