@@ -142,7 +142,7 @@ _SECTIONS = {
 def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
-    IMAGES is an image folder with one subfolder per class; IMAGES/train is used where it exists. A
+    IMAGES is an image folder with one subfolder per class; IMAGES/train is used where it is a split. A
     store that is there already is continued: finished blocks are not labelled again.
 
     \b
