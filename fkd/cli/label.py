@@ -4,7 +4,7 @@ import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,13 @@ from fkd.cli.sections import Sectioned
 from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
 from fkd.errors import ConfigError
 from fkd.progress import note_lines, printable
+
+if TYPE_CHECKING:
+    from fkd.store import StoreSpec
+
+_FEW_IMAGES = (
+    10_000  # below that the defaults of `fkd train`, which are for ImageNet, take few steps
+)
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
@@ -184,15 +191,16 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
         f"{config.out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
         f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
     )
-    _say_next(config.out, spec.num_crops, spec.scheme)
+    _say_next(config.out, spec)
 
 
-def _say_next(out: Path, num_crops: int, scheme: Scheme) -> None:
+def _say_next(out: Path, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
     name, reading = shlex.quote(str(out)), Scheme("topk", 5)
-    m = max(count for count in (1, 2, 4) if count <= num_crops)  # a batch is a multiple of these
-    compress = reading if scheme.can_be_read_as(reading) else scheme
-    train = f"fkd train {name} --crops-per-image {m} --compress {compress}"
+    m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
+    compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme
+    recipe = " --recipe small" if spec.num_images < _FEW_IMAGES else ""
+    train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"
     note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])
 
 

@@ -82,7 +82,7 @@ def test_the_next_commands_are_named_as_they_can_be_typed(
     assert [line.strip() for line in done.stderr.splitlines()[-3:]] == [
         "next  fkd check 'my labels.zarr'",
         "fkd show 'my labels.zarr'",
-        f"fkd train 'my labels.zarr' --crops-per-image {train}",
+        f"fkd train 'my labels.zarr' --recipe small --crops-per-image {train}",
     ]
 
 
