@@ -10,16 +10,20 @@ import click
 
 from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, once_or_each, rendering
 from fkd.cli.sections import Sectioned
-from fkd.config import INTERPOLATIONS, Engine, LabelConfig, Scheme, TeacherChoice, ViewPolicy
+from fkd.config import (
+    FEW_IMAGES,
+    INTERPOLATIONS,
+    Engine,
+    LabelConfig,
+    Scheme,
+    TeacherChoice,
+    ViewPolicy,
+)
 from fkd.errors import ConfigError
 from fkd.progress import note_lines, printable
 
 if TYPE_CHECKING:
     from fkd.store import StoreSpec
-
-_FEW_IMAGES = (
-    10_000  # below that the defaults of `fkd train`, which are for ImageNet, take few steps
-)
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
@@ -199,7 +203,7 @@ def _say_next(out: Path, spec: "StoreSpec") -> None:
     name, reading = shlex.quote(str(out)), Scheme("topk", 5)
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
     compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme
-    recipe = " --recipe small" if spec.num_images < _FEW_IMAGES else ""
+    recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
     train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"
     note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])
 

@@ -34,7 +34,7 @@ from fkd.config.pack import Bound, PackConfig
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
-from fkd.config.train import BN_STATS, NO_VAL, RECIPES, BnStats, TrainConfig
+from fkd.config.train import BN_STATS, FEW_IMAGES, NO_VAL, RECIPES, BnStats, TrainConfig
 from fkd.config.types import as_config, as_path, fit
 from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, ViewFormat, ViewPolicy
 
@@ -43,6 +43,7 @@ __all__ = [
     "BN_STATS",
     "CONFIG",
     "EXPORT_FORMATS",
+    "FEW_IMAGES",
     "FIGURE_FORMATS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",

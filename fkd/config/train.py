@@ -122,6 +122,9 @@ class TrainConfig(LoaderConfig):
         return {k: str(v) if isinstance(v, (Path, _Applied)) else v for k, v in flat.items()}
 
 
+# Below so many images the defaults, which are for ImageNet, are odd: `--recipe small` is meant for these.
+FEW_IMAGES = 10_000
+
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "fkd": {},
     "fkd-warmup": {"warmup_epochs": 5.0, "color_jitter": 0.4},

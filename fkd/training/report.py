@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fkd.amounts import as_count, as_duration, as_large, as_rate
-from fkd.config import TrainConfig
+from fkd.config import FEW_IMAGES, TrainConfig
 from fkd.errors import ImagesError
 from fkd.images import ImageList, class_folders
 from fkd.loader import Schedule
@@ -22,8 +22,8 @@ Lines = list[tuple[str, str]]
 # Below so many steps the schedule of the learning rate has hardly a shape.
 _FEW_STEPS = 10
 
-# From so many epochs and parameters on, and below so many images, settings made for ImageNet are odd.
-_MANY_EPOCHS, _MANY_PARAMETERS, _FEW_IMAGES = 100, 5e6, 10_000
+# From so many epochs and parameters on, settings made for ImageNet are odd for few images.
+_MANY_EPOCHS, _MANY_PARAMETERS = 100, 5e6
 
 
 def opening_lines(
@@ -141,7 +141,7 @@ def cautions(course: Course, learner: Learner) -> list[str]:
         said.append(f"warning: {steps}{each}; a smaller --batch-size gives more")
     if (
         config.epochs >= _MANY_EPOCHS
-        and schedule.num_images < _FEW_IMAGES
+        and schedule.num_images < FEW_IMAGES
         and _num_parameters(learner) > _MANY_PARAMETERS
         and config.recipe == "fkd"
     ):
