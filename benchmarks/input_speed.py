@@ -32,10 +32,11 @@ from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_image
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.errors import ConfigError
 from fkd.figures import PAGE, figure_style, new_figure
-from fkd.images import dataset_root, decode, list_images
+from fkd.images import decode
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.loader import Schedule, student_batches
 from fkd.progress import progress
+from fkd.sources import dataset_root, list_images
 from fkd.views import RenderPool, empty_views, render
 
 BATCH = 256
@@ -86,7 +87,7 @@ def some_of(images: Path, folder: Path, limit: int) -> Path:
     for index in np.random.default_rng(0).permutation(len(whole))[:limit].tolist():
         link = folder / "photos" / whole.paths[index]
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(Path(whole.file(index)).absolute())
+        link.symlink_to(Path(whole.name(index)).absolute())
     return folder / "photos"
 
 
@@ -181,7 +182,7 @@ def kernel_round(
     def loop(share: list[int]) -> None:
         buffer = empty_views(m, size)
         for index in share:
-            pixels = decode(images.file(index))
+            pixels = decode(images.name(index))
             for crop in range(m):
                 render(pixels, slab.box[index, crop], False, buffer[crop], "bilinear")
 

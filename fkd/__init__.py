@@ -31,10 +31,10 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
-    from fkd.images import PackReport, pack_images
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
     from fkd.loader import StudentLoader
+    from fkd.packing import PackReport, pack_images
     from fkd.runs import plot_runs
     from fkd.showing import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
@@ -46,7 +46,6 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         checking="CheckReport check_store",
-        images="PackReport pack_images",
         labelling="estimate_run label_images",
         labels="SoftLabels soft_cross_entropy",
         loader="StudentLoader",
@@ -54,6 +53,7 @@ else:
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
         students="Accuracy evaluate_checkpoint export_student load_student",
+        packing="PackReport pack_images",
         runs="plot_runs",
         training="Learner train_student",
         version="__version__",

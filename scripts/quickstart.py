@@ -33,11 +33,12 @@ from fkd import (
     train_student,
 )
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from fkd.images import ImageList, decode, list_images
+from fkd.images import ImageList, decode
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.labels import restore
 from fkd.machine import place, resolve_device
 from fkd.progress import progress_bar
+from fkd.sources import list_images
 from fkd.statistics import bytes_per_crop
 from fkd.students import StudentCard, build_student, evaluate
 from fkd.training import learning_rate
@@ -97,7 +98,7 @@ def main(out: Path, seed: int, quick: bool) -> None:
     render_dataset(data, scenes, workers=2)
     images, val = list_images(data / "train"), list_images(data / "val")
     lap("render")
-    pixels = [decode(images.file(i)) for i in range(len(images))]
+    pixels = [decode(images.name(i)) for i in range(len(images))]
     teacher, teacher_top1 = supervised(
         images, pixels, val, demo, seed, demo.teacher_epochs, demo.teacher_lr,
         demo.teacher_scale, "teacher",
@@ -255,7 +256,7 @@ def draw_picture(store: LabelStore, images: ImageList, path: Path) -> None:
     colours = ("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e")
     for row in range(rows):
         image_index = row * len(images) // rows + 3
-        pixels = decode(images.file(image_index))
+        pixels = decode(images.name(image_index))
         one = slab.take(np.array([image_index]), np.arange(crops))
         kept = {name: torch.from_numpy(v[0].astype(np.int64)) for name, v in one.kept.items()}
         labels = restore(kept, store.spec.scheme, Scheme("topk", 2, "smooth"), len(names))

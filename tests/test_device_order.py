@@ -18,10 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
 from fkd.config import Optim, Preprocessing
-from fkd.images import list_images
 from fkd.labels import KeptLabels
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import Download, transfer, upload
+from fkd.sources import list_images
 from fkd.students import MovingAverage, StudentCard
 from fkd.training import Group, Learner
 from fkd.training import processes as group_module

@@ -11,8 +11,8 @@ from torch import nn
 
 from fkd import FkdError, Scheme, TeacherChoice, TrainConfig, label_images, train_student
 from fkd.cli import main
-from fkd.images import list_images
 from fkd.loader import Schedule, student_batches
+from fkd.sources import list_images
 from fkd.views import RenderPool
 
 LABEL = ["label", "--teacher", "resnet18", "--teacher-weights", "none", "--size", 32]

@@ -20,9 +20,9 @@ from study import Study, write_json
 from trials import Trial
 
 from fkd import FkdError, Scheme, TrainConfig, train_student
-from fkd.images import dataset_root, list_images
 from fkd.progress import note, progress_bar
 from fkd.runs import read_metrics
+from fkd.sources import dataset_root, list_images
 
 
 def config_of(study: Study, trial: Trial, run: Path, **more: Any) -> TrainConfig:

@@ -195,7 +195,7 @@ def _whole_images(images: ImageList, how: ViewFormat, batch_size: int = 64) -> I
 
 def _draw_whole(images: ImageList, how: ViewFormat, image_index: int, view: Tensor) -> None:
     try:
-        pixels = decode(images.file(image_index))
+        pixels = decode(images.name(image_index))
     except DecodeError:  # the store knows it, and nobody is trained on it
         view.zero_()
         return

@@ -29,9 +29,10 @@ from trials import USUAL, Plan
 
 from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.config import Engine, Preprocessing
-from fkd.images import ImageList, dataset_root, list_images, val_folder
+from fkd.images import ImageList
 from fkd.machine import resolve_device
 from fkd.models import is_function
+from fkd.sources import dataset_root, list_images, val_folder
 from fkd.statistics import compare
 from fkd.students import StudentCard, build_student, evaluate
 from fkd.teachers import PROGRAMS, open_source
@@ -157,7 +158,7 @@ def part(images: Path, per_class: int, out: Path) -> Path:
             taken[target] += 1
             link = aside / "train" / listed.paths[index]
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(Path(listed.file(index)).resolve())
+            link.symlink_to(Path(listed.name(index)).resolve())
     (aside / "val").symlink_to(_val(images).resolve(), target_is_directory=True)
     aside.rename(out)
     return out

@@ -26,9 +26,9 @@ from fkd import (
     train_student,
 )
 from fkd.config import Preprocessing, ViewPolicy
-from fkd.images import dataset_root, list_images
 from fkd.machine import resolve_device
 from fkd.models import build, head_tensors, shapes_of_any
+from fkd.sources import dataset_root, list_images
 from fkd.teachers import open_source
 
 

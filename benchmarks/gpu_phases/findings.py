@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from fkd import TeacherChoice
-from fkd.images import list_images
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.machine import resolve_device
+from fkd.sources import list_images
 
 Figures = Mapping[str, object]  # numbers, words, or None for what does not apply
 

@@ -13,8 +13,9 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import Render
-from fkd.images import ImageList, list_images
+from fkd.images import ImageList
 from fkd.labelling import Ranks, label_blocks, new_spec
+from fkd.sources import list_images
 from fkd.teachers import Ensemble, load_teachers
 
 from .findings import Finding, Setting

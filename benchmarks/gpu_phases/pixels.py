@@ -8,9 +8,10 @@ import torch
 
 from fkd import Engine, LabelConfig, Scheme, TeacherChoice, label_images
 from fkd.config import Amp, Interpolation, Render, ViewPolicy
-from fkd.images import ImageList, dataset_root, decode, list_images
+from fkd.images import ImageList, decode
 from fkd.labels import quantize
 from fkd.loader import Schedule, student_batches
+from fkd.sources import dataset_root, list_images
 from fkd.store import LabelStore
 from fkd.teachers import load_teachers
 from fkd.views import CropTable, RenderPool, empty_views, render, render_table, sample_views
@@ -161,7 +162,7 @@ def _percent(same: torch.Tensor) -> float:
 def _views(images: ImageList, count: int, size: int) -> torch.Tensor:
     views = empty_views(count, size)
     for n in range(count):
-        pixels = decode(images.file(n % len(images)))
+        pixels = decode(images.name(n % len(images)))
         boxes, flips = sample_views(ViewPolicy(), n, 1, *pixels.shape[-2:])
         render(pixels, boxes[0], bool(flips[0]), views[n], "bilinear")
     return views

@@ -15,9 +15,9 @@ from train_speed import Batch, pipeline
 
 from fkd import Engine, LabelStore, TeacherChoice, TrainConfig
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from fkd.images import list_images
 from fkd.loader import StudentBatch, plan_steps, student_batches
 from fkd.machine import Download
+from fkd.sources import list_images
 from fkd.students import StudentCard, build_student
 from fkd.teachers import Teacher, load_teachers
 from fkd.training import Group, Learner

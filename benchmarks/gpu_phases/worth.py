@@ -18,8 +18,8 @@ from fkd import (
     label_images,
     train_student,
 )
-from fkd.images import dataset_root, list_images
 from fkd.runs import read_metrics
+from fkd.sources import dataset_root, list_images
 from fkd.teachers import load_teachers
 
 from .findings import Finding, Setting

@@ -11,15 +11,9 @@ from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.checking.teacher import ask_again, load_recorded
 from fkd.config import CheckConfig, as_config
 from fkd.errors import ImagesError, StoreError
-from fkd.images import (
-    MAX_NUM_BYTES,
-    REASONS,
-    ImageList,
-    fingerprint,
-    list_images,
-    refuse_other_kinds,
-)
+from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint
 from fkd.machine import held, resolve_device
+from fkd.sources import list_images, refuse_other_kinds
 from fkd.store import InspectedStore, drift, image_root, library_versions, require_store
 from fkd.teachers import Ensemble
 from fkd.views import SAMPLER

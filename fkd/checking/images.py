@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from fkd.errors import DecodeError
-from fkd.images import MAX_NUM_BYTES, ImageList, composed, content_hash, decode, read_file
+from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode
 from fkd.progress import progress_bar
 from fkd.store import LabelStore
 
@@ -26,7 +26,7 @@ def changed_images(store: LabelStore, images: ImageList) -> list[str]:
         for path, size in stored.items()
         if present.get(path, size) != size
     ]
-    if not problems and images.paths != store.image_paths():
+    if not problems and Keys.of(images.paths) != store.image_paths():
         problems = ["the images are in another order"]
     return problems
 
@@ -58,13 +58,13 @@ def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list
     chosen = np.flatnonzero(sizes.any(axis=1)).tolist()
 
     def look(image_index: int) -> str | None:
-        path = images.file(image_index)
         try:
-            encoded = read_file(path)
+            encoded = images.read(image_index)
             if hashes is not None:
                 same = content_hash(encoded) == int(hashes[image_index])
             else:
-                same = list(decode(path, encoded).shape[1:]) == sizes[image_index].tolist()
+                pixels = decode(images.name(image_index), encoded)
+                same = list(pixels.shape[1:]) == sizes[image_index].tolist()
         except DecodeError as error:
             return str(error)
         return None if same else f"{images.paths[image_index]} is not the file that was labelled"

@@ -28,7 +28,7 @@ def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
     \b
     Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
     """
-    from fkd.images import class_folders
+    from fkd.sources import class_folders
     from fkd.students import checkpoint_file
 
     checkpoint_file(checkpoint)

@@ -41,10 +41,10 @@ def pack(
     config = PackConfig(
         images, out, bound, PackConfig.pixels if given is None else given, **options
     )
-    from fkd.images import class_folders, dataset_root
+    from fkd.sources import class_folders, dataset_root
 
     class_folders(dataset_root(images))
-    from fkd.images import pack_images
+    from fkd.packing import pack_images
 
     report = pack_images(config)
     for path, reason in report.bad[:_FEW]:

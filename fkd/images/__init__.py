@@ -1,9 +1,7 @@
-"""The files of an image folder.
+"""Images: their ordered list, what they are known by, and their pixels.
 
-`dataset_root` finds the folder of the class folders in a data set, and `list_images` puts its images
-into the order that gives each its index. `decode` turns a file into
-pixels, or raises an error with one of the `REASONS`. `pack_images` copies a folder with fewer
-pixels.
+`ImageList` is the list of a data set, wherever its images are kept: `fkd.sources` makes one. `decode`
+turns the bytes of an image into pixels, or raises an error with one of the `REASONS`.
 
 Example images come from `fkd.images.scenes`, which is imported as a module.
 """
@@ -14,53 +12,43 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.images.class_names import composed, match_names
-    from fkd.images.decoding import content_hash, decode, inspect, read_file
-    from fkd.images.folder import (
-        EXTENSIONS,
-        MAX_NUM_BYTES,
-        ImageList,
-        changed_image,
-        class_folders,
-        fingerprint,
-        list_images,
-    )
-    from fkd.images.no_folder import refuse_other_kinds
-    from fkd.images.pack import PackReport, pack_images
+    from fkd.images.decoding import content_hash, decode, inspect
+    from fkd.images.endings import EXTENSIONS, UNLISTED
+    from fkd.images.files import MAX_IMAGE_BYTES, FolderFiles, read_file
+    from fkd.images.identity import MAX_NUM_BYTES, changed_image, fingerprint
+    from fkd.images.image_list import Contents, ImageList
+    from fkd.images.keys import Keys, key_order
     from fkd.images.reasons import REASONS
-    from fkd.images.splits import dataset_root, split_folder, val_folder
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         class_names="composed match_names",
-        decoding="content_hash decode inspect read_file",
-        folder=(
-            "EXTENSIONS ImageList MAX_NUM_BYTES changed_image class_folders fingerprint list_images"
-        ),
-        no_folder="refuse_other_kinds",
-        pack="PackReport pack_images",
+        decoding="content_hash decode inspect",
+        endings="EXTENSIONS UNLISTED",
+        files="FolderFiles MAX_IMAGE_BYTES read_file",
+        identity="MAX_NUM_BYTES changed_image fingerprint",
+        image_list="Contents ImageList",
+        keys="Keys key_order",
         reasons="REASONS",
-        splits="dataset_root split_folder val_folder",
     )
 
 __all__ = [
     "EXTENSIONS",
+    "MAX_IMAGE_BYTES",
     "MAX_NUM_BYTES",
     "REASONS",
+    "UNLISTED",
+    "Contents",
+    "FolderFiles",
     "ImageList",
-    "PackReport",
+    "Keys",
     "changed_image",
-    "class_folders",
     "composed",
     "content_hash",
-    "dataset_root",
     "decode",
     "fingerprint",
     "inspect",
-    "list_images",
+    "key_order",
     "match_names",
-    "pack_images",
     "read_file",
-    "refuse_other_kinds",
-    "split_folder",
-    "val_folder",
 ]

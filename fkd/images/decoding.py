@@ -1,6 +1,5 @@
 """From the bytes of an image file to pixels, or to the reason why there are none."""
 
-import os
 import re
 from io import BytesIO
 
@@ -10,7 +9,8 @@ import xxhash
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from fkd.errors import DecodeError, Reason, first_line
+from fkd.errors import DecodeError, first_line
+from fkd.images.files import read_file
 from fkd.images.samples import eight_bit_rgb
 from fkd.images.signatures import describe
 
@@ -23,8 +23,6 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 # Pillow: torchvision's PNG decoder ends the process on a damaged file.
 _NATIVE = hasattr(torch.ops.image, "decode_jpeg") and hasattr(torch.ops.image, "read_file")
 _RGB = 3
-
-_MAX_FILE_BYTES = 2**31
 
 # Above this a decoded image alone takes half a gigabyte; Pillow calls such files decompression bombs.
 MAX_PIXELS = 178_956_970
@@ -39,25 +37,6 @@ _BARE = frozenset([0x01, *range(0xD0, 0xD9)])
 _ENDS = frozenset([0xD9, 0xDA])
 
 
-def read_file(path: str) -> bytearray:
-    """Return the bytes of an image file; raises `DecodeError` where there are none, or far too many.
-
-    torchvision's own reader maps the file into memory, and each unmapping stops all threads.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > _MAX_FILE_BYTES:
-                raise DecodeError(path, "too large", f"{size:,} bytes")
-            encoded = bytearray(file.readall())
-    except OSError as error:
-        reason: Reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        raise DecodeError(path, reason, first_line(error)) from error
-    if not encoded:
-        raise DecodeError(path, "empty", "no bytes")
-    return encoded
-
-
 def content_hash(encoded: bytearray) -> int:
     """Return the hash by which a file's content is known again: XXH3 of 64 bits, never 0.
 
@@ -68,9 +47,10 @@ def content_hash(encoded: bytearray) -> int:
 
 
 def decode(path: str, encoded: bytearray | None = None) -> Tensor:
-    """Decode one file to RGB, uint8 [3, H, W]; greyscale, palette, CMYK and alpha are converted.
+    """Decode one image to RGB, uint8 [3, H, W]; greyscale, palette, CMYK and alpha are converted.
 
-    `encoded` is its content, if it has been read. EXIF orientation is left alone, as torchvision's
+    `path` names it in messages. `encoded` is its content; without it, `path` is a file that is read.
+    EXIF orientation is left alone, as torchvision's
     ImageFolder does. Raises `DecodeError`, for an image of too many pixels before any memory is taken.
     """
     encoded = read_file(path) if encoded is None else encoded
@@ -124,17 +104,15 @@ def check_dimensions(path: str, width: int, height: int) -> None:
         raise DecodeError(path, "too large", f"{width}×{height} pixels")
 
 
-def inspect(path: str) -> bytearray:
-    """Return a file's content; refuse one that is missing, empty or, when decoded, a bomb."""
-    encoded = read_file(path)
+def inspect(name: str, encoded: bytearray) -> None:
+    """Refuse an image that would be a bomb when it is decoded; `name` says in messages which one."""
     try:
         with Image.open(BytesIO(encoded), formats=_FORMATS) as file:
-            check_dimensions(path, *file.size)
+            check_dimensions(name, *file.size)
     except DecodeError:
         raise
     except Exception as error:  # as above
-        raise _undecodable(path, encoded, error) from error
-    return encoded
+        raise _undecodable(name, encoded, error) from error
 
 
 def _undecodable(path: str, encoded: bytearray, error: Exception) -> DecodeError:

@@ -84,4 +84,4 @@ def _view(row: int, batch: TeacherBatch, images: ImageList) -> str:
     """Name the view in a row of a batch."""
     strip = next(s for s in batch.strips if s.first_row <= row < s.first_row + s.count)
     crop = strip.first_crop + row - strip.first_row
-    return f"image {images.file(strip.image_index)}, crop {crop}"
+    return f"image {images.name(strip.image_index)}, crop {crop}"

@@ -108,10 +108,10 @@ def _draw(
     """Decode images in order, uint8 [3, H, W], ahead of the rendering by one for each worker."""
 
     def draw(image_index: int) -> tuple[DrawnImage, Tensor | None]:
-        path = images.file(image_index)
         try:
-            encoded = inspect(path)
-            pixels = decode(path, encoded)
+            name, encoded = images.name(image_index), images.read(image_index)
+            inspect(name, encoded)
+            pixels = decode(name, encoded)
         except DecodeError as error:
             boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
             return DrawnImage(image_index, boxes, flips, error=error), None

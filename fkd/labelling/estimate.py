@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import numpy as np
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, decode, inspect, list_images
+from fkd.images import ImageList, decode, inspect
 from fkd.labelling.inputs import check_inputs
 from fkd.labelling.label import label_blocks
 from fkd.labelling.opening import new_spec
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
+from fkd.sources import list_images
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
 
@@ -112,7 +112,7 @@ def _label_sample(
 ) -> _Sample:
     """Label `count` images from all over the folder, or as many as can be decoded."""
     chosen = _usable(images, count)
-    sample = _choose(images, chosen)
+    sample = images.take(np.array(chosen))
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
         small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
         spec = new_spec(small, sample, teachers)
@@ -134,8 +134,9 @@ def _usable(images: ImageList, count: int) -> list[int]:
     usable = []
     for image_index in dict.fromkeys([*spread, *range(len(images))]):
         try:
-            path = images.file(image_index)
-            decode(path, inspect(path))
+            name, encoded = images.name(image_index), images.read(image_index)
+            inspect(name, encoded)
+            decode(name, encoded)
         except DecodeError:
             continue
         usable.append(image_index)
@@ -144,10 +145,3 @@ def _usable(images: ImageList, count: int) -> list[int]:
     if not usable:
         raise ImagesError(f"none of the {len(images)} images in {images.root} can be decoded")
     return usable
-
-
-def _choose(images: ImageList, chosen: Sequence[int]) -> ImageList:
-    paths = [images.paths[i] for i in chosen]
-    return replace(
-        images, paths=paths, targets=images.targets[chosen], num_bytes=images.num_bytes[chosen]
-    )

@@ -6,8 +6,8 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 from pathlib import Path
 
 from fkd.config import LabelConfig
-from fkd.images import class_folders, dataset_root
 from fkd.models import require_weights
+from fkd.sources import class_folders, dataset_root
 
 
 def check_inputs(config: LabelConfig) -> Path:

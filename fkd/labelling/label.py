@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, list_images
+from fkd.images import ImageList
 from fkd.labelling.answers import answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
@@ -22,6 +22,7 @@ from fkd.labelling.processes import Ranks
 from fkd.labelling.report import closing_lines, opening_lines
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
+from fkd.sources import list_images
 from fkd.store import LabelStore, StoreSpec
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RenderPool

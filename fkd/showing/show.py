@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fkd.config import ShowConfig, as_config
 from fkd.errors import ImagesError
-from fkd.images import ImageList, dataset_root
+from fkd.images import ImageList
 from fkd.progress import note, note_lines
 from fkd.showing.class_names import read_class_names
 from fkd.showing.crops import CropViewer
@@ -30,6 +30,7 @@ from fkd.showing.sections import (
     sample_section,
     size_section,
 )
+from fkd.sources import dataset_root
 from fkd.statistics import Comparison, LabelStatistics, compare, info_lines, label_statistics
 from fkd.store import LabelStore, drift, find_images
 

@@ -38,7 +38,7 @@ def num_labelled(store: LabelStore) -> tuple[int, int]:
 def bad_images(store: LabelStore) -> list[tuple[str, str]]:
     """Return (path, reason) of every image that has no labels."""
     status, paths = store.status(), store.image_paths()
-    return [(paths[i], REASONS[status[i]]) for i in np.flatnonzero(status)]
+    return [(paths[int(i)], REASONS[status[i]]) for i in np.flatnonzero(status)]
 
 
 def info_lines(path: Path) -> list[tuple[str, str]]:

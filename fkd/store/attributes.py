@@ -146,7 +146,7 @@ def _teacher(record: Mapping[str, Any]) -> TeacherRecord:
 
 def _check_together(spec: StoreSpec) -> None:
     """Refuse sizes that contradict each other or imply too large arrays, before any is allocated."""
-    shortest = len("a/b.jpg\0")
+    shortest = len("a\0")
     if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
         raise _Wrong("its texts are too short for as many images and classes")
     excess = oversize(spec)

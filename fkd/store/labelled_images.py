@@ -8,14 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
-from fkd.images import (
-    EXTENSIONS,
-    MAX_NUM_BYTES,
-    ImageList,
-    changed_image,
-    dataset_root,
-    list_images,
-)
+from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, changed_image
+from fkd.sources import dataset_root, list_images
 from fkd.store.store import LabelStore
 
 if TYPE_CHECKING:
@@ -37,24 +31,19 @@ class LabelledImages:
 
         `size` is its (height, width) then.
         """
-        from fkd.images import (  # with torch; finding images needs none
-            content_hash,
-            decode,
-            read_file,
-        )
+        from fkd.images import content_hash, decode
 
-        path, (height, width) = self._images.file(image_index), size.tolist()
-        encoded = read_file(path)
+        encoded, (height, width) = self._images.read(image_index), size.tolist()
         if self._hashes is not None and content_hash(encoded) != int(self._hashes[image_index]):
             raise ImagesError(
-                f"{path} is not the file that was labelled (its content is another); restore the image "
-                "or label the folder anew"
+                f"{self._images.name(image_index)} is not the file that was labelled (its content is "
+                "another); restore the image or label the folder anew"
             )
-        pixels = decode(path, encoded)
+        pixels = decode(self._images.name(image_index), encoded)
         if pixels.shape[-2:] != (height, width):
             raise ImagesError(
-                f"{path} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, {width}×{height} when it "
-                "was labelled; restore the image or label the folder anew"
+                f"{self._images.name(image_index)} has {pixels.shape[-1]}×{pixels.shape[-2]} pixels, "
+                f"{width}×{height} when it was labelled; restore the image or label the folder anew"
             )
         return pixels
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fkd.config import as_path
 from fkd.errors import StoreError, first_line
-from fkd.images import REASONS, ImageList
+from fkd.images import REASONS, ImageList, Keys
 from fkd.labels import StoredArray
 from fkd.store import zarr_arrays
 from fkd.store.attributes import from_attributes
@@ -149,8 +149,8 @@ class LabelStore:
         """Return the class id of every image's folder, int64 [N]."""
         return self._reader.targets()
 
-    def image_paths(self) -> list[str]:
-        """Return the path of every image below the image folder, in index order."""
+    def image_paths(self) -> Keys:
+        """Return the key of every image, its path below the image folder, in index order."""
         text = self._reader.whole("path").tobytes()
         astray = _ASTRAY.search(text)
         if astray:
@@ -159,7 +159,10 @@ class LabelStore:
                 f"{self.path} names an image outside of the image folder ({path!r:.80}); "
                 "do not use this store"
             )
-        return self._names(text, self.spec.num_images, "path")
+        keys = Keys(np.frombuffer(text, np.uint8))
+        if len(keys) != self.spec.num_images or text[-1:] != b"\0":
+            raise self._miscounted("path", self.spec.num_images)
+        return keys
 
     def num_bytes(self) -> NDArray[np.int64]:
         """Return the file size of every image when it was listed, int64 [N]."""
@@ -167,17 +170,14 @@ class LabelStore:
 
     def class_names(self) -> tuple[str, ...]:
         """Return the C class names, in the order of the labels."""
-        return tuple(
-            self._names(
-                self._reader.whole("class_name").tobytes(), self.spec.num_classes, "class_name"
-            )
-        )
-
-    def _names(self, text: bytes, count: int, array: str) -> list[str]:
+        text = self._reader.whole("class_name").tobytes()
         names = text.decode("utf-8", "surrogateescape").split("\0")
-        if len(names) != count + 1 or names[-1]:
-            raise StoreError(f"{self.path}: '{array}' does not hold {count:,} names; label anew")
-        return names[:-1]
+        if len(names) != self.spec.num_classes + 1 or names[-1]:
+            raise self._miscounted("class_name", self.spec.num_classes)
+        return tuple(names[:-1])
+
+    def _miscounted(self, array: str, count: int) -> StoreError:
+        return StoreError(f"{self.path}: '{array}' does not hold {count:,} names; label anew")
 
     def stored_bytes(self) -> dict[str, int]:
         """Return the bytes on disk by array, and of all other files as "metadata"."""

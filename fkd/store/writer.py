@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import StoreError
-from fkd.images import MAX_NUM_BYTES, ImageList
+from fkd.images import MAX_NUM_BYTES, ImageList, Keys
 from fkd.labels import StoredArray
 from fkd.machine import sync
 from fkd.store import zarr_arrays
@@ -38,7 +38,7 @@ def create_store(
 ) -> None:
     """Make the files of an empty store, as `LabelStore.create` says."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    texts = {"path": _to_text(images.paths), "class_name": _to_text(class_names)}
+    texts = {"path": Keys.of(images.paths).text, "class_name": Keys.of(class_names).text}
     spec = replace(spec, path_bytes=len(texts["path"]), class_name_bytes=len(texts["class_name"]))
     layouts = array_layouts(spec)
     try:
@@ -124,12 +124,6 @@ class Writer:
             raise StoreError(
                 f"{self._path}: blocks cannot be sent back ({error}); make it writable"
             ) from error
-
-
-def _to_text(names: Iterable[str]) -> NDArray[np.uint8]:
-    """Encode names as UTF-8, each ended by a zero byte."""
-    text = "".join(f"{name}\0" for name in names)
-    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
 
 
 def _swap(aside: Path, path: Path) -> None:

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, as_path, check_count, fit
 from fkd.errors import ImagesError
-from fkd.images import ImageList, list_images, match_names, refuse_other_kinds, split_folder
+from fkd.images import ImageList, match_names
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress_bar
+from fkd.sources import list_images, refuse_other_kinds, split_folder
 from fkd.students.checkpoints import announce_student
 from fkd.students.real_labels import read_real
 from fkd.views import RenderPool, evaluation_batches, normalize

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fkd.amounts import as_count
 from fkd.config import NO_VAL
 from fkd.errors import ImagesError
-from fkd.images import ImageList, list_images, val_folder
+from fkd.images import ImageList
 from fkd.progress import note
+from fkd.sources import list_images, val_folder
 from fkd.students.evaluation import match_classes
 
 
@@ -46,7 +44,7 @@ def _as_far_as_it_can_be(folder: Path, classes: tuple[str, ...]) -> ImageList | 
         return None
     if known.all():
         return val
-    part = _of_classes(val, known)
+    part = val.of_classes(known)
     others = [name for name, is_known in zip(val.classes, known, strict=True) if not is_known]
     left_out = as_count(len(val) - len(part), "image")
     note(
@@ -56,16 +54,3 @@ def _as_far_as_it_can_be(folder: Path, classes: tuple[str, ...]) -> ImageList | 
         f"another folder, and --val {NO_VAL} none)"
     )
     return part
-
-
-def _of_classes(images: ImageList, chosen: NDArray[np.bool_]) -> ImageList:
-    """Return the images of some of the class folders, bool [folder classes]."""
-    rows = np.flatnonzero(chosen[images.targets])
-    number = np.cumsum(chosen) - 1
-    return ImageList(
-        images.root,
-        [images.paths[row] for row in rows],
-        number[images.targets[rows]],
-        images.num_bytes[rows],
-        tuple(name for name, is_chosen in zip(images.classes, chosen, strict=True) if is_chosen),
-    )

@@ -6,10 +6,10 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 from pathlib import Path
 
 from fkd.config import NO_VAL, TrainConfig
-from fkd.images import class_folders
 from fkd.loader import find_store
 from fkd.models import require_weights
 from fkd.runs import folder_of, holds_run
+from fkd.sources import class_folders
 from fkd.store import image_root
 
 

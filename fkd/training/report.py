@@ -10,9 +10,10 @@ import torch
 from fkd.amounts import as_count, as_duration, as_large, as_rate
 from fkd.config import FEW_IMAGES, TrainConfig
 from fkd.errors import ImagesError
-from fkd.images import ImageList, class_folders
+from fkd.images import ImageList
 from fkd.loader import Schedule
 from fkd.runs import read_metrics
+from fkd.sources import class_folders
 from fkd.training.course import Course
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.record import evaluation_steps

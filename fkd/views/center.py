@@ -52,8 +52,9 @@ def _submit(
 
     def draw(row: int, image_index: int) -> None:
         try:
-            path = images.file(image_index)
-            pixels = decode(path, inspect(path))
+            name, encoded = images.name(image_index), images.read(image_index)
+            inspect(name, encoded)
+            pixels = decode(name, encoded)
         except DecodeError as error:
             views[row], errors[row] = 0, error
         else:

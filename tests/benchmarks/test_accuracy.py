@@ -12,7 +12,8 @@ from helpers.folders import label_config, make_image_folder
 from helpers.processes import SERVER
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, label_images
-from fkd.images import ImageList, list_images
+from fkd.images import ImageList
+from fkd.sources import list_images
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from helpers.processes import fkd_environment
 
-from fkd.images import list_images
 from fkd.images.scenes import Scenes
+from fkd.sources import list_images
 
 ROOT = Path(__file__).parents[2]
 PHASES = ["right", "label speed", "train speed", "loss", "worth"]
@@ -46,7 +46,7 @@ def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
     assert some.classes == more.classes
     assert len(some.classes) == 10
     assert [len(listed) for listed in (some, more)] == [20, 250]
-    files = {Path(more.file(n)).resolve() for n in range(250)}
+    files = {Path(more.name(n)).resolve() for n in range(250)}
     assert len(files) == 100
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.processes import trained
 
-from fkd.images import pack as pack_module
+from fkd.packing import pack as pack_module
 
 
 def stderr_is_full():

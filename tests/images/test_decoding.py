@@ -13,8 +13,10 @@ from PIL import Image
 from fkd import Scheme, label_images
 from fkd.config import PackConfig, Preprocessing
 from fkd.errors import DecodeError
-from fkd.images import REASONS, decode, inspect, list_images, pack_images
+from fkd.images import REASONS, decode, inspect, read_file
 from fkd.images import decoding as images
+from fkd.packing import pack_images
+from fkd.sources import list_images
 from fkd.store.labelled_images import LabelledImages
 from fkd.views import RenderPool, evaluation_batches, render
 
@@ -25,8 +27,12 @@ def noise(height=20, width=30, seed=0):
 
 
 def look(path):
-    inspect(path)
+    look_inside(path)
     return decode(path)
+
+
+def look_inside(path):
+    inspect(path, read_file(path))
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
@@ -91,7 +97,7 @@ def test_a_link_that_leads_nowhere_is_a_missing_image(tmp_path):
     found = list_images(tmp_path)
     assert found.num_bytes.tolist() == [0]
     with pytest.raises(DecodeError) as caught:
-        inspect(found.file(0))
+        found.read(0)
     assert caught.value.reason == "missing"
 
 
@@ -117,9 +123,13 @@ def bombs(tmp_path):
 def test_a_bomb_is_refused_before_memory_is_taken_for_it(bombs, monkeypatch):
     decoded = []
     monkeypatch.setattr(torch.ops.image, "decode_jpeg", lambda *_: decoded.append(1))
-    for look in (decode, inspect, lambda path: LabelledImages(bombs, None).decode(3, np.ones(2))):
+    for look in (
+        decode,
+        look_inside,
+        lambda path: LabelledImages(bombs, None).decode(3, np.ones(2)),
+    ):
         with pytest.raises(DecodeError) as caught:
-            look(bombs.file(3))
+            look(bombs.name(3))
         assert caught.value.reason == "too large"
     assert not decoded
 
@@ -136,7 +146,7 @@ def test_a_bomb_is_refused_before_memory_is_taken_for_it(bombs, monkeypatch):
 )
 def test_no_disguise_of_the_header_hides_a_bomb(bombs, monkeypatch, before, native):
     monkeypatch.setattr(images, "_NATIVE", native and images._NATIVE)
-    content = bytearray(Path(bombs.file(3)).read_bytes())
+    content = bytearray(Path(bombs.name(3)).read_bytes())
     after_first = 4 + int.from_bytes(content[4:6])
     content[after_first:after_first] = before
     with pytest.raises(DecodeError) as caught:
@@ -147,12 +157,12 @@ def test_no_disguise_of_the_header_hides_a_bomb(bombs, monkeypatch, before, nati
 
 def test_the_header_of_a_jpeg_is_read_without_pillow(bombs, monkeypatch):
     monkeypatch.setattr(Image, "open", None)
-    assert decode(bombs.file(0)).shape == (3, 40, 40)
+    assert decode(bombs.name(0)).shape == (3, 40, 40)
 
 
 def test_a_bomb_is_a_bad_image_to_every_command(bombs, tmp_path):
     report = pack_images(PackConfig(bombs.root, tmp_path / "small", "shortest", 8, workers=1))
-    assert report.bad == ((bombs.file(3), "too large"),)
+    assert report.bad == ((bombs.name(3), "too large"),)
     with RenderPool(1, torch.device("cpu")) as pool:
         batch = next(evaluation_batches(pool, bombs, range(4), 4, Preprocessing(32)))
     assert batch.usable.tolist() == [True, True, True, False]

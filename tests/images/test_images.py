@@ -10,15 +10,8 @@ import pytest
 from PIL import Image
 
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import (
-    changed_image,
-    dataset_root,
-    decode,
-    fingerprint,
-    inspect,
-    list_images,
-    val_folder,
-)
+from fkd.images import changed_image, decode, fingerprint, inspect, read_file
+from fkd.sources import dataset_root, list_images, val_folder
 
 
 def tree(root, *files):
@@ -155,8 +148,12 @@ def test_unusable_files_have_a_reason(tmp_path):
 
 
 def look(path):
-    inspect(path)
+    look_inside(path)
     decode(path)
+
+
+def look_inside(path):
+    inspect(path, read_file(path))
 
 
 def test_an_unreadable_folder_is_no_image_folder(tmp_path):
@@ -185,7 +182,7 @@ def test_formats_that_are_no_photos_are_damaged_files(tmp_path):
     for number, kind in enumerate(("EPS", "DDS", "ICNS")):
         path = tmp_path / f"{number}.jpg"
         Image.new("RGB", (64, 64)).save(path, kind)
-        for look in (decode, inspect):
+        for look in (decode, look_inside):
             with pytest.raises(DecodeError) as caught:
                 look(str(path))
             assert caught.value.reason == "damaged"

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fkd.images import decode, list_images
+from fkd.images import decode
 from fkd.images.scenes import Scenes, render_dataset
 from fkd.images.shapes import CLASSES
+from fkd.sources import list_images
 
 
 def test_the_same_seed_gives_the_same_files(tmp_path):
@@ -24,7 +25,7 @@ def test_sizes_vary_and_every_class_is_there(tmp_path):
     render_dataset(tmp_path, Scenes(train_per_class=4, val_per_class=1))
     images = list_images(tmp_path / "train")
     assert images.classes == tuple(sorted(CLASSES))
-    shapes = {tuple(decode(images.file(i)).shape[1:]) for i in range(len(images))}
+    shapes = {tuple(decode(images.name(i)).shape[1:]) for i in range(len(images))}
     assert len(shapes) > 20
     assert all(140 <= min(shape) <= 200 for shape in shapes)
 
@@ -35,7 +36,7 @@ def test_photo_sized_scenes_weigh_what_photos_weigh(tmp_path):
     )
     render_dataset(tmp_path, scenes)
     images = list_images(tmp_path / "train")
-    with Image.open(images.file(0)) as image:
+    with Image.open(images.name(0)) as image:
         assert image.size == (500, 375)
     assert 25_000 < np.median(images.num_bytes) < 120_000
 

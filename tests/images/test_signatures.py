@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fkd.errors import DecodeError
-from fkd.images import decode, inspect
+from fkd.images import decode, inspect, read_file
 
 
 def saved(**how):
@@ -62,7 +62,7 @@ FOREIGN = {
 def test_what_is_no_image_is_called_what_it_is(tmp_path, said):
     path = tmp_path / "x.jpg"
     path.write_bytes(FOREIGN[said])
-    for look in (inspect, decode):
+    for look in (lambda path: inspect(path, read_file(path)), decode):
         with pytest.raises(DecodeError) as caught:
             look(str(path))
         assert str(caught.value).startswith(f"{path}: damaged ({said}")

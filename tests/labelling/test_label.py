@@ -11,7 +11,8 @@ from helpers.folders import label_config, make_image_folder
 from helpers.stores import same_labels
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
-from fkd.images import decode, list_images
+from fkd.images import decode
+from fkd.sources import list_images
 from fkd.statistics import bad_images
 from fkd.views import empty_views, normalize, render
 
@@ -202,7 +203,7 @@ def test_folder_names_pick_the_teachers_outputs(shared_folder, tmp_path, all_cla
     views = empty_views(6, 32)
     for image in (0, 7, 17):
         assert store.class_names()[block.target[image]] == images.paths[image].split("/")[0]
-        pixels = decode(images.file(image))
+        pixels = decode(images.name(image))
         for crop in range(6):
             box, flip = block.box[image, crop], bool(block.flip[image, crop])
             render(pixels, box, flip, views[crop], "bilinear")

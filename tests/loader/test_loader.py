@@ -21,8 +21,8 @@ from fkd import (
     soft_cross_entropy,
     train_student,
 )
-from fkd.images import list_images
 from fkd.loader import student_batches
+from fkd.sources import list_images
 from fkd.students import evaluate
 from fkd.students.real_labels import read_real
 from fkd.views import RenderPool, normalize

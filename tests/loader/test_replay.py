@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from fkd import LabelStore, Scheme, TeacherChoice, label_images
-from fkd.images import list_images
 from fkd.labels import quantize
 from fkd.loader import Schedule, student_batches
+from fkd.sources import list_images
 from fkd.views import RenderPool
 
 SIZE = 32
@@ -83,7 +83,7 @@ def test_student_sees_what_the_teacher_labelled(every_kind, tmp_path, interpolat
                 assert batch.image_index[row // 2] == image
                 assert batch.targets[row] == images.targets[image]
                 box, flip = whole.box[image, crop], whole.flip[image, crop]
-                expected = rendered_by_others(images.file(image), box, flip, interpolation)
+                expected = rendered_by_others(images.name(image), box, flip, interpolation)
                 distance = (batch.views[row].int() - expected.int()).abs().max()
                 assert distance == 0, images.paths[image]
                 for name, values in batch.kept.items():

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from fkd import FkdError, LabelStore, Scheme, Selection, StudentLoader, TrainConfig, train_student
 from fkd.errors import Stopped
-from fkd.images import decode, list_images
+from fkd.images import decode
 from fkd.labels import KeptLabels, quantize, restore
 from fkd.loader import Picks, Schedule, select_crops, student_batches, training_labels
 from fkd.loader.labels import harden
 from fkd.runs.run import Run
+from fkd.sources import list_images
 from fkd.store import Block
 from fkd.views import RenderPool, empty_views, render
 
@@ -232,7 +233,7 @@ def test_batches_hold_the_pixels_and_labels_of_the_picked_crops(unsure_store, sh
         for row, (image, slot) in enumerate(seen):
             view = empty_views(1, 32)[0]
             flip = bool(slab.flip[image, slot])
-            render(decode(images.file(image)), slab.box[image, slot], flip, view, "bilinear")
+            render(decode(images.name(image)), slab.box[image, slot], flip, view, "bilinear")
             assert torch.equal(batch.views[row], view)
             assert batch.targets[row] == slab.target[image]
             for name, values in batch.kept.items():

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fkd import FkdError, Selection, StudentLoader, TrainConfig
-from fkd.images import list_images
 from fkd.loader import Schedule, select_crops, student_batches
 from fkd.loader.stagger import dealt, decoded_steps
+from fkd.sources import list_images
 from fkd.views import RenderPool
 
 

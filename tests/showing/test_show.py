@@ -26,10 +26,11 @@ from fkd import (
     show_store,
 )
 from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
-from fkd.images import decode, list_images
+from fkd.images import decode
 from fkd.labels import entropy, restore
 from fkd.showing.crop_figures import EDGE, HEAD
 from fkd.showing.crop_layout import arrange
+from fkd.sources import list_images
 from fkd.store.attributes import digest
 from fkd.views import empty_views, render
 
@@ -171,7 +172,7 @@ def test_the_crops_are_the_pixels_of_the_student(stores, page):
     index = int(np.random.default_rng(0).permutation(18)[0])
     slab = store.read_images(range(index, index + 1), 1)
     view = empty_views(1, store.spec.size)[0]
-    pixels = decode(list_images(stores / "data/train").file(index))
+    pixels = decode(list_images(stores / "data/train").name(index))
     render(pixels, slab.box[0, 0], bool(slab.flip[0, 0]), view, store.spec.interpolation)
     with Image.open(page.parent / "sample-1.png") as figure:
         figure = np.asarray(figure.convert("RGB")).astype(np.int16)

@@ -19,9 +19,9 @@ from PIL import Image
 from torch._dynamo.utils import counters
 
 from fkd import Engine, FkdError, LabelStore, Scheme, TeacherChoice, label_images
-from fkd.images import list_images
 from fkd.labelling.estimate import Estimate, _usable
 from fkd.models import weights_hash
+from fkd.sources import list_images
 
 # TorchScript is deprecated, and yet what people have; fixtures make such files too.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")

@@ -11,8 +11,8 @@ from helpers.folders import label_config
 from PIL import Image
 
 from fkd import Scheme, TeacherChoice, TrainConfig, evaluate_checkpoint, label_images, train_student
-from fkd.images import list_images
 from fkd.loader import sample_batches, sample_labels
+from fkd.sources import list_images
 from fkd.students import load_student, read_checkpoint, save_checkpoint
 from fkd.views import RenderPool
 

@@ -24,9 +24,9 @@ from fkd import (
     load_student,
     train_student,
 )
-from fkd.images import list_images
 from fkd.loader import Schedule, student_batches
 from fkd.models import weights_hash
+from fkd.sources import list_images
 from fkd.store import LabelledImages
 from fkd.students import StudentCard
 from fkd.training import Group, Learner

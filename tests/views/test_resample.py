@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fkd import TeacherChoice, label_images
-from fkd.images import list_images
 from fkd.loader import Schedule, student_batches
+from fkd.sources import list_images
 from fkd.views import RenderPool, empty_views, render, render_views_on_device
 from fkd.views import render_device as module
 

@@ -1,58 +1,16 @@
-"""The ordered list of an image folder, and its fingerprint.
+"""Images in a folder, with a subfolder for each class (the layout of torchvision's ImageFolder)."""
 
-The image index, a position in this list, is the key of everything that a store holds.
-"""
-
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fkd.amounts import as_count
 from fkd.errors import ImagesError
-from fkd.images.no_folder import refuse_other_kinds, what_is_in
+from fkd.images import EXTENSIONS, UNLISTED, ImageList, Keys
 from fkd.progress import note_lines, progress
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
-
-# Endings of images that fkd does not list: to take one more would change the list of a folder that was
-# labelled.
-_UNLISTED = (
-    ".avif", ".heic", ".heif", ".jfif", ".jpe", ".jif", ".jp2", ".j2k", ".jxl", ".pbm", ".pnm", ".pfm",
-    ".tga", ".ico", ".svg", ".psd", ".exr", ".hdr", ".dng", ".nef", ".cr2", ".arw", ".npy", ".dcm",
-)  # fmt: skip
-
-# Stores keep file sizes in 32 bits; a larger size is kept as this.
-MAX_NUM_BYTES = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class ImageList:
-    """The images below `root`, one folder per class, in the order that gives them their index.
-
-    `paths` are relative to `root`, with forward slashes; `targets` int64 [N] index `classes`;
-    `num_bytes` int64 [N] are file sizes. `left_out` counts the files that are not in the list, by their
-    endings (".txt", "no ending"); hidden ones are not counted.
-    """
-
-    root: Path
-    paths: list[str]
-    targets: NDArray[np.int64]
-    num_bytes: NDArray[np.int64]
-    classes: tuple[str, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def file(self, image_index: int) -> str:
-        """Return the path of one image, joined to the root."""
-        return os.path.join(self.root, self.paths[image_index])
+from fkd.sources.kinds import refuse_other_kinds, what_is_in
 
 
 def list_images(root: Path) -> ImageList:
@@ -82,8 +40,15 @@ def list_images(root: Path) -> ImageList:
         targets += [target] * len(files)
         left_out += others
     _say_left_out(root, left_out)
-    sizes, most = np.array(num_bytes), dict(left_out.most_common())
-    return ImageList(root, paths, np.array(targets), sizes, tuple(classes), most)
+    keys, sizes = Keys.of(paths), np.array(num_bytes)
+    return ImageList(
+        root,
+        keys,
+        np.array(targets),
+        sizes,
+        tuple(classes),
+        left_out=dict(left_out.most_common()),
+    )
 
 
 def class_folders(root: Path) -> list[str]:
@@ -130,7 +95,7 @@ def _walk(
 
 def _say_left_out(root: Path, left_out: Counter[str]) -> None:
     """Name the files that are left out and look like images; annotations may lie where they like."""
-    images = Counter({ending: count for ending, count in left_out.items() if ending in _UNLISTED})
+    images = Counter({ending: count for ending, count in left_out.items() if ending in UNLISTED})
     if images:
         what = f"{_counted(images)} in {root}: fkd takes no files of such names for images"
         note_lines([("left out", f"{what}; convert them, or name JPEG files .jpg")])
@@ -154,36 +119,3 @@ def _size(entry: os.DirEntry[str]) -> int:
         return entry.stat().st_size
     except OSError:
         return 0
-
-
-def fingerprint(paths: list[str], num_bytes: NDArray[np.int64]) -> str:
-    """Return a SHA-256 over the ordered relative paths and file sizes: the identity of the images."""
-    digest = hashlib.sha256()
-    for path, size in zip(paths, num_bytes.tolist(), strict=True):
-        digest.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
-    return "sha256:" + digest.hexdigest()
-
-
-def changed_image(
-    stored_paths: list[str], stored_bytes: NDArray[np.int64], images: ImageList
-) -> str | None:
-    """Name the first image that differs from the list that was labelled, or return None."""
-    stored = zip(stored_paths, stored_bytes.tolist(), strict=True)
-    sizes = np.minimum(images.num_bytes, MAX_NUM_BYTES).tolist()
-    current = zip(images.paths, sizes, strict=True)
-    for (path, size), (now_path, now_size) in zip(stored, current, strict=False):
-        if path != now_path:
-            missing = _order(path) < _order(now_path)
-            return f"{path} is missing" if missing else f"{now_path} is new"
-        if size != now_size:
-            return f"{path} has {now_size} bytes, {size} when it was labelled"
-    if len(stored_paths) > len(images):
-        return f"{stored_paths[len(images)]} is missing"
-    if len(stored_paths) < len(images):
-        return f"{images.paths[len(stored_paths)]} is new"
-    return None
-
-
-def _order(path: str) -> tuple[str, str]:
-    """Return the key by which a list is sorted: the class first, then the whole path."""
-    return path.split("/", 1)[0], path

@@ -5,7 +5,8 @@ from PIL import Image
 
 from fkd.config import PackConfig
 from fkd.errors import ImagesError
-from fkd.images import dataset_root, list_images, pack_images, split_folder
+from fkd.packing import pack_images
+from fkd.sources import dataset_root, list_images, split_folder
 
 
 def tree(root, *files):

@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from fkd.errors import ImagesError
-from fkd.images.folder import EXTENSIONS
-from fkd.images.no_folder import refuse_other_kinds
+from fkd.images import EXTENSIONS
 from fkd.progress import note_lines
+from fkd.sources.kinds import refuse_other_kinds
 
 _SPLITS = {
     "train", "training", "trainval", "val", "valid", "validation", "test", "testing", "dev", "eval",

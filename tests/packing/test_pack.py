@@ -15,8 +15,9 @@ from PIL import Image
 
 from fkd import PackConfig, label_images, pack_images
 from fkd.errors import ConfigError, ImagesError
-from fkd.images import decode, list_images
-from fkd.images import pack as pack_module
+from fkd.images import decode
+from fkd.packing import pack as pack_module
+from fkd.sources import list_images
 from fkd.statistics import bad_images
 
 

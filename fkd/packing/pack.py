@@ -12,11 +12,10 @@ from torch import Tensor
 
 from fkd.config import MAX_BOUND, PackConfig, as_config
 from fkd.errors import DecodeError, ImagesError
-from fkd.images.decoding import decode, inspect
-from fkd.images.folder import ImageList, list_images
-from fkd.images.packed_folder import alone, prepare, refuse_overlap, size_of_copy, write_copy
-from fkd.images.splits import dataset_root, val_folder
+from fkd.images import ImageList, decode, inspect
+from fkd.packing.packed_folder import alone, prepare, refuse_overlap, size_of_copy, write_copy
 from fkd.progress import progress_bar
+from fkd.sources import dataset_root, list_images, val_folder
 
 _JPEG = (".jpg", ".jpeg")
 
@@ -141,10 +140,12 @@ def _in_threads(config: PackConfig, todo: list[tuple[_Split, int]]) -> Iterator[
 
 def _pack_one(config: PackConfig, split: _Split, index: int) -> _Outcome:
     """Write one image smaller. One that is within the bound, or cannot be decoded, is copied."""
-    source = split.images.file(index)
+    source = split.images.name(index)
     kept, smaller = split.names(index)
     try:
-        pixels = decode(source, inspect(source))
+        encoded = split.images.read(index)
+        inspect(source, encoded)
+        pixels = decode(source, encoded)
     except DecodeError as error:
         return _Outcome(_copy(source, kept), bad=(source, error.reason))
     size = _size_within(config, *pixels.shape[1:])

@@ -10,7 +10,8 @@ from fkd import label_images
 from fkd.checking import check_store
 from fkd.config import CheckConfig, PackConfig
 from fkd.errors import ImagesError
-from fkd.images import dataset_root, list_images, pack_images
+from fkd.packing import pack_images
+from fkd.sources import dataset_root, list_images
 
 ADDRESSES = (
     "s3://bucket/train",

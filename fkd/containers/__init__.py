@@ -1,0 +1,29 @@
+"""Archives and tables that hold images: what is in them, and the bytes of each, read by offset.
+
+An `Index` says which images a container holds, in which order, and where their bytes are. It is made
+once and kept (`kept_index`); `ContainedImages` reads by it.
+"""
+
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.containers.contents import CODECS, Index, Pieces, Place, make_index
+    from fkd.containers.reading import ContainedImages, import_pyarrow
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        contents="CODECS Index Pieces Place make_index",
+        reading="ContainedImages import_pyarrow",
+    )
+
+__all__ = [
+    "CODECS",
+    "ContainedImages",
+    "Index",
+    "Pieces",
+    "Place",
+    "import_pyarrow",
+    "make_index",
+]
