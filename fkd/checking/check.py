@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 from fkd.checking.blocks import check_blocks
 from fkd.checking.images import changed_classes, changed_contents, changed_images
@@ -13,7 +14,7 @@ from fkd.config import CheckConfig, as_config
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint
 from fkd.machine import held, resolve_device
-from fkd.sources import list_images, refuse_other_kinds
+from fkd.sources import list_images, refuse_other_kinds, what_is_named
 from fkd.store import InspectedStore, drift, image_root, library_versions, require_store
 from fkd.teachers import Ensemble
 from fkd.views import SAMPLER
@@ -159,7 +160,7 @@ def _list_images(
         refuse_other_kinds(config.images)
     needed = config.images or config.deep or config.teacher
     root = config.images or store.spec.images_root
-    if not os.path.isdir(root):
+    if not os.path.exists(root) and what_is_named(Path(root)).kind == "folder":
         if needed:
             raise ImagesError(
                 f"the images of {config.store} are not at {root}; say where they are with --images"

@@ -28,11 +28,11 @@ def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
     \b
     Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
     """
-    from fkd.sources import class_folders
+    from fkd.sources import require_images
     from fkd.students import checkpoint_file
 
     checkpoint_file(checkpoint)
-    class_folders(folder)
+    require_images(folder)
     from fkd.students import evaluate_checkpoint
 
     accuracy = evaluate_checkpoint(checkpoint, folder, **options)

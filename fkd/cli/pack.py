@@ -41,9 +41,9 @@ def pack(
     config = PackConfig(
         images, out, bound, PackConfig.pixels if given is None else given, **options
     )
-    from fkd.sources import class_folders, dataset_root
+    from fkd.sources import dataset_root, require_images
 
-    class_folders(dataset_root(images))
+    require_images(dataset_root(images))
     from fkd.packing import pack_images
 
     report = pack_images(config)

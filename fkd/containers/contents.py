@@ -1,5 +1,6 @@
 """What a container holds, as an index of it says: images by key, and where the bytes of each begin."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +30,11 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes of one image are: in a piece, from `start` on."""
+    """Where the bytes of one image are: in file number `file`, from `start` on.
+
+    Where they are compressed, `start` counts within the piece of `raw` bytes that `codec`, a position in
+    `CODECS`, makes of the `stored` bytes from `offset` on.
+    """
 
     file: int
     start: int
@@ -64,37 +69,71 @@ class Index:
         return len(self.keys)
 
 
+class Places:
+    """Places of many images, gathered one by one in little memory."""
+
+    def __init__(self, numbers: "array[int] | None" = None) -> None:
+        """Begin with none."""
+        self._numbers = array("q") if numbers is None else numbers
+
+    def add(self, place: Place) -> None:
+        """Add the place of the next image."""
+        self._numbers.extend(
+            (
+                place.file, place.start, place.num_bytes,
+                place.offset, place.stored, place.raw, place.codec,
+            )
+        )  # fmt: skip
+
+    def table(self) -> NDArray[np.int64]:
+        """Return the fields of the places, in their order, int64 [N, 7]."""
+        return np.frombuffer(self._numbers, np.int64).reshape(-1, 7)
+
+    def take(self, rows: NDArray[np.int64]) -> "Places":
+        """Return the places of some images, int64 [n], in their order."""
+        return Places(array("q", self.table()[rows].tobytes()))
+
+
 def make_index(
     files: Sequence[str],
     keys: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | NDArray[np.int64],
     classes: Sequence[str],
-    places: Sequence[Place],
+    places: Sequence[Place] | Places,
     left_out: Mapping[str, int],
 ) -> Index:
-    """Put images into the order of their keys, and number the pieces that they lie in."""
-    order = sorted(range(len(keys)), key=lambda row: key_order(keys[row]))
-    numbers: dict[tuple[int, int, int, int, int], int] = {}
-    piece = np.empty(len(order), np.int32)
-    for row, image in enumerate(order):
-        p = places[image]
-        key = (p.file, p.offset, p.stored, p.raw, p.codec)
-        piece[row] = numbers.setdefault(key, len(numbers))
-    table = np.array(list(numbers), np.int64).reshape(-1, 5)
+    """Put images into the order of their keys, and number the pieces that they lie in.
+
+    What is stored as it is lies in the piece that is the whole file: the pieces begin with those.
+    """
+    if not isinstance(places, Places):
+        gathered = Places()
+        for place in places:
+            gathered.add(place)
+        places = gathered
+    order = np.array(sorted(range(len(keys)), key=lambda row: key_order(keys[row])), np.int64)
+    file, start, num_bytes, offset, stored, raw, codec = places.table()[order].T
+    packed = np.flatnonzero(codec)
+    _, first, number = np.unique(
+        file[packed] << 48 | offset[packed], return_index=True, return_inverse=True
+    )
+    piece, example = file.astype(np.int32), packed[first]
+    piece[packed] = len(files) + number
+    whole, nothing = np.arange(len(files)), np.zeros(len(files), np.int64)
     return Index(
         tuple(files),
-        Keys.of(keys[image] for image in order),
-        np.fromiter((labels[image] for image in order), np.int64, len(order)),
+        Keys.of(keys[row] for row in order.tolist()),
+        np.asarray(labels, np.int64)[order],
         tuple(classes),
-        np.fromiter((places[image].num_bytes for image in order), np.int64, len(order)),
+        num_bytes.copy(),
         piece,
-        np.fromiter((places[image].start for image in order), np.int64, len(order)),
+        start.copy(),
         Pieces(
-            table[:, 0].astype(np.int32),
-            table[:, 1],
-            table[:, 2],
-            table[:, 3],
-            table[:, 4].astype(np.uint8),
+            np.concatenate([whole, file[example]]).astype(np.int32),
+            np.concatenate([nothing, offset[example]]),
+            np.concatenate([nothing, stored[example]]),
+            np.concatenate([nothing, raw[example]]),
+            np.concatenate([nothing, codec[example]]).astype(np.uint8),
         ),
         dict(left_out),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.containers.contents import CODECS, Index
+from fkd.containers.contents import CODECS, Index, Place
 from fkd.errors import DecodeError, ImagesError, Reason, first_line
 from fkd.images import MAX_IMAGE_BYTES
 
@@ -48,6 +48,19 @@ class OpenFiles:
             if file not in self._open:
                 os.close(descriptor)
         return buffer
+
+    def read_all(self, place: Place) -> bytes:
+        """Return the bytes at a place, of a member that is no image; raises `ImagesError`."""
+        try:
+            if not place.codec:
+                return bytes(self.read(place.file, place.start, place.num_bytes))
+            packed = self.read(place.file, place.offset, place.stored)
+            whole = _UNPACK[CODECS[place.codec]](packed, place.raw)
+            return bytes(memoryview(whole)[place.start : place.start + place.num_bytes])
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise ImagesError(
+                f"{self.paths[place.file]} cannot be read ({first_line(error)}); restore it"
+            ) from error
 
     def _opened(self, file: int) -> int:
         with self._lock:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from fkd.config import LabelConfig
 from fkd.models import require_weights
-from fkd.sources import class_folders, dataset_root
+from fkd.sources import dataset_root, require_images
 
 
 def check_inputs(config: LabelConfig) -> Path:
-    """Return the folder that holds the class folders; raises `FkdError` for what cannot be labelled."""
+    """Return where the images are; raises `FkdError` for what cannot be labelled."""
     root = dataset_root(config.images)
-    class_folders(root)
+    require_images(root)
     for teacher in config.teachers:
         if teacher.weights not in ("default", "none"):
             require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")

@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.sources.folder import class_folders, list_images
-    from fkd.sources.kinds import refuse_other_kinds
+    from fkd.sources.kinds import refuse_other_kinds, what_is_named
+    from fkd.sources.opening import count_classes, list_images, require_images, val_place
     from fkd.sources.splits import dataset_root, split_folder, val_folder
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        folder="class_folders list_images",
-        kinds="refuse_other_kinds",
+        kinds="refuse_other_kinds what_is_named",
+        opening="count_classes list_images require_images val_place",
         splits="dataset_root split_folder val_folder",
     )
 
 __all__ = [
-    "class_folders",
+    "count_classes",
     "dataset_root",
     "list_images",
     "refuse_other_kinds",
+    "require_images",
     "split_folder",
     "val_folder",
+    "val_place",
+    "what_is_named",
 ]

@@ -8,12 +8,12 @@ import numpy as np
 
 from fkd.amounts import as_count
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS, UNLISTED, ImageList, Keys
+from fkd.images import EXTENSIONS, UNLISTED, ImageList, Keys, key_order
 from fkd.progress import note_lines, progress
-from fkd.sources.kinds import refuse_other_kinds, what_is_in
+from fkd.sources.kinds import what_is_in
 
 
-def list_images(root: Path) -> ImageList:
+def list_folder(root: Path) -> ImageList:
     """List an image folder (ImageFolder layout: one folder per class), sorted, with file sizes.
 
     Files that look like images, and are left out for their ending, are named on stderr.
@@ -26,7 +26,7 @@ def list_images(root: Path) -> ImageList:
     for target, name in enumerate(progress(classes, "list images", unit="class", delay=1)):
         others: Counter[str] = Counter()
         try:
-            files = sorted(_walk(root / name, name, others))
+            files = sorted(_walk(root / name, f"{name}/", others))
         except OSError as error:
             raise ImagesError(f"class folder {root / name} cannot be read ({error})") from error
         if not files:
@@ -51,12 +51,42 @@ def list_images(root: Path) -> ImageList:
     )
 
 
-def class_folders(root: Path) -> list[str]:
-    """Return the names of an image folder's class folders, sorted; raises `ImagesError` without any."""
-    refuse_other_kinds(root)
+def list_any_depth(root: Path) -> ImageList:
+    """List the images of a folder at any depth, sorted by their keys, without classes."""
+    require_folder(root, "images")
+    left_out: Counter[str] = Counter()
+    try:
+        found = _walk(root, "", left_out)
+    except OSError as error:
+        raise ImagesError(f"image folder {root} cannot be read ({error})") from error
+    if not found:
+        but = f" but {_counted(left_out)}" if left_out else ""
+        raise ImagesError(
+            f"image folder {root} holds no image at any depth ({', '.join(EXTENSIONS)}){but}; name a "
+            "folder of images"
+        )
+    found.sort(key=lambda file: key_order(file[0]))
+    _say_left_out(root, left_out)
+    return ImageList(
+        root,
+        Keys.of(path for path, _ in found),
+        np.full(len(found), -1),
+        np.array([size for _, size in found]),
+        (),
+        left_out=dict(left_out.most_common()),
+    )
+
+
+def require_folder(root: Path, wanted: str) -> None:
+    """Raise `ImagesError` where a folder, to give with what is `wanted` in it, is none."""
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist or cannot be reached"
-        raise ImagesError(f"image folder {root} {what}; give a folder with one subfolder per class")
+        raise ImagesError(f"image folder {root} {what}; give a folder with {wanted}")
+
+
+def class_folders(root: Path) -> list[str]:
+    """Return the names of an image folder's class folders, sorted; raises `ImagesError` without any."""
+    require_folder(root, "one subfolder per class")
     try:
         names = os.listdir(root)
     except OSError as error:
@@ -66,7 +96,8 @@ def class_folders(root: Path) -> list[str]:
         images = any(name.lower().endswith(EXTENSIONS) for name in names)
         hint = "it holds images but no class folders" if images else what_is_in(names)
         raise ImagesError(
-            f"image folder {root} has no classes: {hint}; make one subfolder per class"
+            f"image folder {root} has no classes: {hint}; make one subfolder per class, or take images "
+            "without classes with --unlabelled"
         )
     return classes
 
@@ -74,22 +105,22 @@ def class_folders(root: Path) -> list[str]:
 def _walk(
     folder: Path, prefix: str, left_out: Counter[str], above: tuple[Path, ...] = ()
 ) -> list[tuple[str, int]]:
-    """Return (path relative to the root, bytes) of every image below a class folder; count the rest."""
+    """Return (path, bytes) of every image below a folder; `prefix` begins each path. Count the rest."""
     files: list[tuple[str, int]] = []
     resolved = folder.resolve()
     if resolved in above:
-        raise OSError(f"the link {prefix} leads back to a folder that it lies in")
+        raise OSError(f"the link {prefix.rstrip('/')} leads back to a folder that it lies in")
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                within = Path(entry.path), f"{prefix}/{entry.name}"
+                within = Path(entry.path), f"{prefix}{entry.name}/"
                 files += _walk(*within, left_out, (*above, resolved))
             elif not entry.name.lower().endswith(EXTENSIONS):
                 left_out[os.path.splitext(entry.name)[1].lower() or "no ending"] += 1
             elif _is_file(entry):
-                files.append((f"{prefix}/{entry.name}", _size(entry)))
+                files.append((f"{prefix}{entry.name}", _size(entry)))
     return files
 
 

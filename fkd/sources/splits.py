@@ -4,14 +4,10 @@ import os
 from functools import cache
 from pathlib import Path
 
+from fkd.containers import split_of
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS
 from fkd.progress import note_lines
-from fkd.sources.kinds import refuse_other_kinds
-
-_SPLITS = {
-    "train", "training", "trainval", "val", "valid", "validation", "test", "testing", "dev", "eval",
-}  # fmt: skip
+from fkd.sources.kinds import folders_in, holds_images, what_is_named
 
 
 def dataset_root(folder: Path) -> Path:
@@ -19,8 +15,10 @@ def dataset_root(folder: Path) -> Path:
 
     Raises `ImagesError` for an address or a file, and where `train` may be a split or a class.
     """
-    refuse_other_kinds(folder)
+    kind = what_is_named(folder).kind
     folder = Path(os.path.abspath(folder))
+    if kind != "folder":
+        return folder
     root = split_folder(folder, "train")
     if root == folder:
         _say_if_splits(folder)
@@ -37,13 +35,15 @@ def split_folder(folder: Path, split: str) -> Path:
     chosen = folder / split
     if not chosen.is_dir():
         return folder
-    beside = [name for name in _folders(folder) if name != split]
-    splits = [name for name in beside if _is_split(name)]
-    classes = [n for n in beside if n not in splits and _holds_images(folder / n)]
+    beside = [name for name in _names_in(folder) if name != split]
+    splits = [name for name in beside if split_of(name)]
+    classes = [n for n in beside if n not in splits and holds_images(folder / n)]
     if not classes:
-        _say_what_is_left_out(chosen, [] if splits else [n for n in beside if _folders(folder / n)])
+        _say_what_is_left_out(
+            chosen, [] if splits else [n for n in beside if _names_in(folder / n)]
+        )
         return chosen
-    if _holds_images(chosen) and not _folders(chosen) and not splits:
+    if holds_images(chosen) and not _names_in(chosen) and not splits:
         return folder
     raise ImagesError(
         f"{folder} can be read in two ways: {split} is the split to take, or a class like "
@@ -60,8 +60,8 @@ def val_folder(root: Path) -> Path | None:
 
 def _say_if_splits(folder: Path) -> None:
     """Warn where all class folders have the names of splits and hold folders: they are splits."""
-    names = _folders(folder)
-    if names and all(_is_split(name) and _folders(folder / name) for name in names):
+    names = _names_in(folder)
+    if names and all(split_of(name) and _names_in(folder / name) for name in names):
         _warn(f"{', '.join(names)} of {folder} are taken for classes; if they are splits, name one")
 
 
@@ -83,25 +83,5 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def _is_split(name: str) -> bool:
-    """Say whether a folder is named as a split is: "val", "Test", "test2"."""
-    return name.lower().rstrip("0123456789-_. ") in _SPLITS
-
-
-def _folders(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:  # whoever lists the images says so
-        return []
-
-
-def _holds_images(folder: Path) -> bool:
-    """Say whether images lie in a folder itself, as they do in a class folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(
-                e.name.lower().endswith(EXTENSIONS) and not e.name.startswith(".") for e in entries
-            )
-    except OSError:
-        return False
+def _names_in(folder: Path) -> list[str]:
+    return [inner.name for inner in folders_in(folder)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, changed_image
-from fkd.sources import dataset_root, list_images
+from fkd.sources import dataset_root, list_images, what_is_named
 from fkd.store.store import LabelStore
 
 if TYPE_CHECKING:
@@ -49,16 +49,18 @@ class LabelledImages:
 
 
 def image_root(store: LabelStore, folder: Path | None) -> Path:
-    """Return the folder that holds the class folders of a store's images; refuse one without them.
+    """Return where the images of a store are: a folder, or a file; refuse what is not there.
 
-    The folder that a store names is a hint, perhaps a stranger's: it is listed only where one of the
-    first or last images is found in it.
+    The place that a store names is a hint, perhaps a stranger's: a folder is listed only where one of
+    the first or last images is found in it.
     """
     if folder is not None:
         root = dataset_root(folder)
-        if root.is_dir():
-            return root
-        raise _not_there(store, root)
+        if what_is_named(root).kind == "folder" and not root.is_dir():
+            raise _not_there(store, root)
+        return root
+    if _is_file_of_images(Path(store.spec.images_root)):
+        return Path(store.spec.images_root)
     hint, paths, sizes = store.spec.images_root, store.image_paths(), store.num_bytes()
     ends = [
         *range(min(_LOOKED_AT, len(paths))),
@@ -67,6 +69,14 @@ def image_root(store: LabelStore, folder: Path | None) -> Path:
     if not any(_is_there(os.path.join(hint, paths[n]), int(sizes[n])) for n in ends):
         raise _not_there(store, Path(hint))
     return Path(hint)
+
+
+def _is_file_of_images(hint: Path) -> bool:
+    """Say whether a store names archives, tables or a list that are there."""
+    try:
+        return what_is_named(hint).kind != "folder"
+    except (ImagesError, OSError, ValueError):
+        return False
 
 
 def _is_there(path: str, num_bytes: int) -> bool:

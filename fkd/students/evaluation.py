@@ -55,7 +55,7 @@ def evaluate_checkpoint(
     card, model = announce_student(checkpoint, ema=ema)
     refuse_other_kinds(folder)
     root = folder if "val" in card.classes else split_folder(folder, "val")
-    images = list_images(root)
+    images = list_images(root, split="val")
     answers = None if real is None else read_real(real_labels, images, len(card.classes))
     return evaluate(
         place(model, resolve_device(device)),

@@ -7,7 +7,7 @@ from fkd.config import NO_VAL
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.progress import note
-from fkd.sources import list_images, val_folder
+from fkd.sources import list_images, val_place
 from fkd.students.evaluation import match_classes
 
 
@@ -22,17 +22,22 @@ def find_val(
     if named == NO_VAL:
         return None
     if named is not None:
-        val = list_images(Path(named))
+        val = list_images(Path(named), split="val")
         match_classes(val, classes)
         return val
-    folder = val_folder(images.root)
-    return None if folder is None else _as_far_as_it_can_be(folder, classes)
+    place = val_place(images.root)
+    if place is None:
+        return None
+    found = _as_far_as_it_can_be(place, classes)
+    if found is not None and place == images.root and found.paths == images.paths:
+        return None  # one file, which holds no split to evaluate on
+    return found
 
 
 def _as_far_as_it_can_be(folder: Path, classes: tuple[str, ...]) -> ImageList | None:
     """List the images of the classes that are known, or return None where there are none; say so."""
     try:
-        val = list_images(folder)
+        val = list_images(folder, split="val")
         known = match_classes(val, classes, others=True) >= 0
         if not known.any():
             match_classes(val, classes)

@@ -9,7 +9,7 @@ from fkd.config import NO_VAL, TrainConfig
 from fkd.loader import find_store
 from fkd.models import require_weights
 from fkd.runs import folder_of, holds_run
-from fkd.sources import class_folders
+from fkd.sources import require_images
 from fkd.store import image_root
 
 
@@ -23,7 +23,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     if config.images is not None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:
-        class_folders(Path(config.val))
+        require_images(Path(config.val))
     if config.init not in (None, "none", "default"):
         require_weights(Path(config.init))
     if alone:

@@ -13,7 +13,7 @@ from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader import Schedule
 from fkd.runs import read_metrics
-from fkd.sources import class_folders
+from fkd.sources import count_classes
 from fkd.training.course import Course
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.record import evaluation_steps
@@ -189,7 +189,7 @@ def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Line
 def _is_whole(val: ImageList) -> bool:
     """Say whether a folder has no classes that the run left out, for which `fkd eval` would refuse it."""
     try:
-        return len(val.classes) == len(class_folders(val.root))
+        return len(val.classes) == count_classes(val.root, "val")
     except ImagesError:  # it has gone since
         return False
 

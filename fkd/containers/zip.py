@@ -1,0 +1,66 @@
+"""What is in a zip archive, and where."""
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from fkd.containers.contents import CODECS, Place
+from fkd.containers.members import Member
+from fkd.errors import ImagesError, first_line
+
+_CODEC = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflate"}
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # its sign, and the lengths of name and extra field
+_ENCRYPTED = 1
+_LINK = 0o120000
+
+
+def scan_zip(path: Path, file: int) -> Iterator[Member]:
+    """Yield the members of an archive, which is file number `file` of a container.
+
+    Raises `ImagesError` for an archive that is damaged or cut short.
+    """
+    try:
+        with path.open("rb") as content, zipfile.ZipFile(content) as archive:
+            for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+                if not info.is_dir():
+                    yield _member(content, info, file)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
+        if isinstance(error, FileNotFoundError):
+            raise ImagesError(f"{path} does not exist") from error
+        raise ImagesError(
+            f"{path} is no whole zip archive ({first_line(error)}): it was cut short, damaged, or is "
+            "being written; restore it"
+        ) from error
+
+
+def _member(content: IO[bytes], info: zipfile.ZipInfo, file: int) -> Member:
+    """Find where the bytes of a member begin, behind a header of its own."""
+    name = info.filename if "/" in info.filename else info.filename.replace("\\", "/")
+    if info.flag_bits & _ENCRYPTED:
+        return Member(name, None, what="encrypted")
+    if info.external_attr >> 16 & 0o170000 == _LINK:
+        return Member(name, None, what="a link")
+    codec = _CODEC.get(info.compress_type)
+    if codec is None:
+        return Member(name, None, what=f"compressed by method {info.compress_type}")
+    content.seek(info.header_offset)
+    sign, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(content.read(_LOCAL_HEADER.size))
+    if sign != b"PK\3\4":
+        raise EOFError(f"{info.filename} is not where its directory says")
+    first = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+    if first + info.compress_size > info.header_offset + _end(content):
+        raise EOFError(f"{info.filename} ends after the archive does")
+    if codec == "stored":
+        return Member(name, Place(file, first, info.file_size))
+    return Member(
+        name,
+        Place(
+            file, 0, info.file_size, first, info.compress_size, info.file_size, CODECS.index(codec)
+        ),
+    )
+
+
+def _end(content: IO[bytes]) -> int:
+    return content.seek(0, 2)
