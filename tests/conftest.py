@@ -1,6 +1,7 @@
 """Shared fixtures: a small image folder, a labelled store, and the command line in a process."""
 
 import contextlib
+import os
 
 import pytest
 import torch
@@ -10,6 +11,17 @@ from helpers.processes import Forked
 from fkd import LabelStore, label_images
 
 torch.set_num_threads(1)  # networks here are tiny, and pytest runs in as many processes as cores
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep indexes of the tests' archives away from the user's."""
+    before = os.environ.get("FKD_CACHE")
+    os.environ["FKD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("FKD_CACHE")
+    if before is not None:
+        os.environ["FKD_CACHE"] = before
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fkd.cli.options import CORES, PATH
-from fkd.config import Bound, PackConfig
+from fkd.config import PACK_TO, Bound, PackConfig
 from fkd.errors import ConfigError
 from fkd.progress import printable
 
@@ -15,35 +15,67 @@ _PACK = {f.name: f.default for f in fields(PackConfig)}
 _FEW = 5  # bad images that are named one by one
 
 
-@click.command(short_help="Copy an image folder with large images made smaller.")
+@click.command(short_help="Copy images to a folder or tar shards, large ones made smaller.")
 @click.argument("images", type=PATH)
 @click.argument("out", type=PATH)
 @click.option("--shortest", type=int, help="Most pixels of an image's shorter side  [default: 256]")
 @click.option("--longest", type=int, help="Most pixels of its longer side, instead of --shortest.")
+@click.option("--full-size", is_flag=True, help="Copy all images as they are.")
 @click.option("--quality", default=_PACK["quality"], help="Quality of the JPEG files, 1 to 100.")
+@click.option(
+    "--to",
+    type=click.Choice(PACK_TO),
+    default=_PACK["to"],
+    show_default=True,
+    help="Write files in class folders, or tar shards, which WebDataset reads too.",
+)
+@click.option(
+    "--shard-size",
+    default=PackConfig.shard_bytes / 1e6,
+    show_default="1000",
+    help="Megabytes of the source that go into a shard, with --to tar.",
+)
+@click.option("--unlabelled", is_flag=True, help="Take images at any depth, without classes.")
 @click.option("--overwrite", is_flag=True, help="Empty a packed folder OUT, and start anew.")
 @click.option("--workers", default=CORES, help="Threads that decode and encode.")
 def pack(
-    images: Path, out: Path, shortest: int | None, longest: int | None, **options: Any
+    images: Path,
+    out: Path,
+    shortest: int | None,
+    longest: int | None,
+    full_size: bool,
+    shard_size: float,
+    **options: Any,
 ) -> None:
-    """Copy the image folder IMAGES to OUT with large images made smaller: they decode faster.
+    """Copy IMAGES to OUT with large images made smaller: they decode faster.
 
-    OUT has the layout of IMAGES. Images within the bound are copied as they are, byte for byte, and so
-    are those that cannot be decoded. A copy that is there already is continued.
+    IMAGES is a folder, a tar or zip archive, parquet, a list, or a folder of such files. OUT has class
+    folders, or shards, and train and val apart where IMAGES has both. Images within the bound are
+    copied as they are, byte for byte, and so are those that cannot be decoded. A copy that is there
+    already is continued.
 
     \b
     Example: fkd pack --shortest 256 imagenet/ imagenet-256/
     """
-    if shortest is not None and longest is not None:
-        raise ConfigError("--shortest and --longest are both given; choose one of them")
+    bounds = {"--shortest": shortest, "--longest": longest, "--full-size": full_size or None}
+    both = [flag for flag, given in bounds.items() if given is not None]
+    if len(both) > 1:
+        raise ConfigError(f"{both[0]} and {both[1]} are both given; choose one of them")
+    if options["to"] != "tar" and shard_size * 1e6 != PackConfig.shard_bytes:
+        raise ConfigError("--shard-size does nothing without --to tar; add --to tar")
     bound: Bound = "shortest" if longest is None else "longest"
-    given = longest if shortest is None else shortest
+    pixels = next((given for given in (shortest, longest) if given is not None), PackConfig.pixels)
     config = PackConfig(
-        images, out, bound, PackConfig.pixels if given is None else given, **options
+        images,
+        out,
+        bound,
+        None if full_size else pixels,
+        shard_bytes=round(shard_size * 1e6),
+        **options,
     )
     from fkd.sources import dataset_root, require_images
 
-    require_images(dataset_root(images))
+    require_images(dataset_root(images), unlabelled=config.unlabelled)
     from fkd.packing import pack_images
 
     report = pack_images(config)

@@ -30,7 +30,7 @@ from fkd.config.models import (
     TeacherChoice,
     Triple,
 )
-from fkd.config.pack import Bound, PackConfig
+from fkd.config.pack import PACK_TO, Bound, PackConfig
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
@@ -56,6 +56,7 @@ __all__ = [
     "MAX_WORKERS",
     "NO_VAL",
     "OPTIMIZERS",
+    "PACK_TO",
     "RECIPES",
     "RENDERS",
     "Amp",

@@ -1,4 +1,4 @@
-"""One copy of an image folder in smaller pixels: `fkd pack`."""
+"""One copy of images in another place, or in smaller pixels: `fkd pack`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +10,37 @@ from fkd.config.types import settle
 Bound = Literal["shortest", "longest"]
 BOUNDS: tuple[Bound, ...] = ("shortest", "longest")
 
+PackTo = Literal["folder", "tar"]
+PACK_TO: tuple[PackTo, ...] = ("folder", "tar")
+
 
 @dataclass(frozen=True)
 class PackConfig:
-    """One copy of an image folder in smaller pixels: `fkd pack`.
+    """One copy of images, from a folder, archives, tables or a list: `fkd pack`.
 
     `bound` names the side, of the two, that has at most `pixels` afterwards; smaller images stay as they
-    are. `quality` is that of the JPEG files.
+    are, and with None all do. `quality` is that of the JPEG files. `to` says what is written: a "folder"
+    of files, or "tar" shards of about `shard_bytes` of the source each. With `unlabelled`, images are
+    taken from any depth and have no classes.
     """
 
     images: Path
     out: Path
     bound: Bound = "shortest"
-    pixels: int = 256
+    pixels: int | None = 256
     quality: int = 90
     workers: int = 2
     overwrite: bool = False
+    to: PackTo = "folder"
+    shard_bytes: int = 1_000_000_000
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         settle(self)
         check_choice("bound", self.bound, BOUNDS)
-        check_count(f"--{self.bound}", self.pixels, 1, MAX_BOUND)
+        if self.pixels is not None:
+            check_count(f"--{self.bound}", self.pixels, 1, MAX_BOUND)
+        check_choice("--to", self.to, PACK_TO)
+        check_count("--shard-size", self.shard_bytes, 1_000_000, 10**12)
         check_count("--quality", self.quality, 1, 100)
         check_count("--workers", self.workers, 1, MAX_WORKERS)

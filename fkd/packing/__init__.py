@@ -1,12 +1,13 @@
-"""`fkd pack`: a data set copied with large images made smaller, so that training decodes less."""
+"""`fkd pack`: images copied from any source to a folder or to tar shards, large ones made smaller."""
 
 from typing import TYPE_CHECKING
 
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.packing.pack import PackReport, pack_images
+    from fkd.packing.pack import pack_images
+    from fkd.packing.report import PackReport
 else:
-    __getattr__, __dir__ = names_of(__name__, pack="PackReport pack_images")
+    __getattr__, __dir__ = names_of(__name__, pack="pack_images", report="PackReport")
 
 __all__ = ["PackReport", "pack_images"]

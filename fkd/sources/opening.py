@@ -78,6 +78,16 @@ def val_place(root: Path) -> Path | None:
     return root if named.kind == "archives" and named.files == ("",) else None
 
 
+def list_val(images: ImageList) -> ImageList | None:
+    """List the images to evaluate on that belong to training images, None where there are none."""
+    place = val_place(images.root)
+    if place is None:
+        return None
+    val = list_images(place, split="val")
+    # A file that holds one split alone gives the same images for any.
+    return None if place == images.root and val.paths == images.paths else val
+
+
 def _or_none(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())

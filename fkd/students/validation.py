@@ -7,7 +7,7 @@ from fkd.config import NO_VAL
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.progress import note
-from fkd.sources import list_images, val_place
+from fkd.sources import list_images, list_val
 from fkd.students.evaluation import match_classes
 
 
@@ -25,19 +25,15 @@ def find_val(
         val = list_images(Path(named), split="val")
         match_classes(val, classes)
         return val
-    place = val_place(images.root)
-    if place is None:
-        return None
-    found = _as_far_as_it_can_be(place, classes)
-    if found is not None and place == images.root and found.paths == images.paths:
-        return None  # one file, which holds no split to evaluate on
-    return found
+    return _as_far_as_it_can_be(images, classes)
 
 
-def _as_far_as_it_can_be(folder: Path, classes: tuple[str, ...]) -> ImageList | None:
+def _as_far_as_it_can_be(training: ImageList, classes: tuple[str, ...]) -> ImageList | None:
     """List the images of the classes that are known, or return None where there are none; say so."""
     try:
-        val = list_images(folder, split="val")
+        val = list_val(training)
+        if val is None:
+            return None
         known = match_classes(val, classes, others=True) >= 0
         if not known.any():
             match_classes(val, classes)
@@ -53,8 +49,8 @@ def _as_far_as_it_can_be(folder: Path, classes: tuple[str, ...]) -> ImageList | 
     others = [name for name, is_known in zip(val.classes, known, strict=True) if not is_known]
     left_out = as_count(len(val) - len(part), "image")
     note(
-        f"warning: {folder}: {len(others)} of {len(val.classes)} class folders are not among the store's "
-        f"classes: {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; top-1 is over the "
+        f"warning: {val.root}: {len(others)} of {len(val.classes)} class folders are not among the "
+        f"store's classes: {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; top-1 is over the "
         f"{as_count(len(part), 'image')} of the rest, and {left_out} of those are left out (--val names "
         f"another folder, and --val {NO_VAL} none)"
     )

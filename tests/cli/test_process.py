@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.processes import trained
 
-from fkd.packing import pack as pack_module
+from fkd.packing import smaller
 
 
 def stderr_is_full():
@@ -57,7 +57,7 @@ def encode_for_ever():
         while True:
             time.sleep(0.01)
 
-    pack_module._encode = encode
+    smaller._encode = encode
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])

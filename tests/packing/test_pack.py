@@ -16,7 +16,7 @@ from PIL import Image
 from fkd import PackConfig, label_images, pack_images
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import decode
-from fkd.packing import pack as pack_module
+from fkd.packing import smaller
 from fkd.sources import list_images
 from fkd.statistics import bad_images
 
@@ -189,13 +189,13 @@ def large_folder(tmp_path_factory):
 
 def encode_slowly():
     """Give whoever stops the run the time for it."""
-    encode = pack_module._encode
+    encode = smaller._encode
 
     def encode_later(*args):
         time.sleep(0.2)
         return encode(*args)
 
-    pack_module._encode = encode_later
+    smaller._encode = encode_later
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

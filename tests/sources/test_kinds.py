@@ -36,12 +36,15 @@ def test_addresses_are_not_looked_for_on_the_disk(address):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("x.tar", "is not a folder but an archive, .*unpack it"),
-        ("x.TAR.GZ", "is not a folder but an archive, .*unpack it"),
-        ("x.zip", "is not a folder but an archive, .*unpack it"),
-        ("x.parquet", "a data file, .*write its images as files"),
-        ("x.jsonl", "a list, .*link its images"),
-        ("x.png", "one image, .*name the folder"),
+        ("x.tar", "is no whole tar archive .*restore it"),
+        ("x.TAR.GZ", "is a compressed archive; decompress it"),
+        ("x.zip", "is no whole zip archive .*restore it"),
+        ("x.7z", "an archive of a kind that fkd does not read; unpack it"),
+        ("x.h5", "a data file of a kind that fkd does not read; write its images"),
+        ("x.json", "no list that fkd reads; write one as .csv"),
+        ("x.jsonl", r"x\.jsonl, line 1: no JSON object"),
+        ("x.csv", "no column is named path"),
+        ("x.png", "one image; name the folder"),
         ("x.else", "is not a folder"),
     ],
 )
@@ -57,12 +60,35 @@ def test_a_folder_may_be_called_as_an_archive_is(tmp_path):
     assert len(list_images(dataset_root(tmp_path / "x.tar"))) == 1
 
 
-def test_a_folder_of_shards_is_no_image_folder(tmp_path):
+def test_a_folder_of_other_files_says_what_they_are(tmp_path):
     for number in range(3):
-        (tmp_path / f"{number:05}.tar").write_bytes(b"x")
+        (tmp_path / f"{number:05}.tfrecord").write_bytes(b"x")
     (tmp_path / "names.txt").write_text("x")
-    with pytest.raises(ImagesError, match=r"files in \.tar \(3\), which fkd does not read: unpack"):
+    with pytest.raises(
+        ImagesError, match=r"files in \.tfrecord \(3\), a data file: write its images"
+    ):
         list_images(tmp_path)
+
+
+def test_shards_of_two_kinds_are_not_one_data_set(tmp_path):
+    for name in ("a.tar", "b.zip"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ImagesError, match=r"holds \.tar and \.zip files; name those"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("x-{0..3}.tar", "no file has a name as"),
+        ("*.png", "not shards of one kind"),
+        ("{0..99}-{0..99999}.tar", "stands for too many files"),
+    ],
+)
+def test_a_pattern_that_names_no_shards_is_refused(tmp_path, pattern, said):
+    (tmp_path / "1.png").write_bytes(b"x")
+    with pytest.raises(ImagesError, match=said):
+        list_images(tmp_path / pattern)
 
 
 def test_every_command_says_so(shared_store, tmp_path):

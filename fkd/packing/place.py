@@ -1,9 +1,9 @@
-"""The folder that `fkd pack` makes: its settings, one run at a time, and files that are whole."""
+"""The folder that `fkd pack` writes to: its settings, one run at a time, and files that are whole."""
 
 import json
 import os
 import shutil
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,9 @@ def _settings(config: PackConfig) -> dict[str, Any]:
         "bound": config.bound,
         "pixels": config.pixels,
         "quality": config.quality,
+        "to": config.to,
+        "shard_bytes": config.shard_bytes,
+        "unlabelled": config.unlabelled,
     }
 
 
@@ -79,7 +82,7 @@ def _read_settings(out: Path) -> dict[str, Any] | None:
 
 
 def _refuse_another_copy(out: Path, made: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for had, has in zip(_in_words(made), _in_words(wanted), strict=True):
+    for had, has in zip(_in_words(made), _in_words(wanted), strict=False):
         if had != has:
             raise ImagesError(
                 f"{out} was packed with {had}, not {has}; use the same settings to go on, name another "
@@ -89,11 +92,17 @@ def _refuse_another_copy(out: Path, made: dict[str, Any], wanted: dict[str, Any]
 
 def _in_words(settings: dict[str, Any]) -> list[str]:
     had = {"images": None, "bound": None, "pixels": None, "quality": None} | settings
-    return [
+    whole = had["pixels"] is None
+    words = [
         f"the images of {had['images']}",
-        f"--{had['bound']} {had['pixels']}",
-        f"--quality {had['quality']}",
+        "--full-size" if whole else f"--{had['bound']} {had['pixels']}",
+        "--full-size" if whole else f"--quality {had['quality']}",
+        f"--to {had.get('to', 'folder')}",  # a version before this one made folders alone
+        "--unlabelled" if had.get("unlabelled") else "classes",
     ]
+    if had.get("to") == "tar":
+        words.append(f"--shard-size {int(had['shard_bytes']) / 1e6:g}")
+    return words
 
 
 def _clear(out: Path) -> None:
@@ -109,20 +118,16 @@ def write_copy(target: str, content: bytes) -> int:
     """Write a file of the folder whole, or not at all, and return its size."""
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        # A power cut may cost the last few of a million files, and `size_of_copy` finds them.
+        # A power cut may cost the last few of a million files, and the next run finds them empty.
         write_whole(Path(target), content, durable=False)
     except OSError as error:
-        raise ImagesError(
-            f"{target} could not be written ({error}); finished images are kept, run the same command "
-            "again to go on"
-        ) from error
+        raise cannot_write(target, error) from error
     return len(content)
 
 
-def size_of_copy(names: tuple[str, str]) -> int:
-    """Return the size of an image's copy, 0 where there is none or a power cut left it empty."""
-    for name in names:
-        with suppress(OSError):
-            if size := os.path.getsize(name):
-                return size
-    return 0
+def cannot_write(target: object, error: OSError) -> ImagesError:
+    """Return the refusal of a place that cannot be written."""
+    return ImagesError(
+        f"{target} could not be written ({error}); finished images are kept, run the same command "
+        "again to go on"
+    )
