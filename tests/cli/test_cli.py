@@ -39,7 +39,7 @@ OPTIONS = {
     "info": "",
     "plot": "--out",
     "export": "--ema --format --out",
-    "pack": "--longest --overwrite --quality --shortest --workers",
+    "pack": "--full-size --longest --overwrite --quality --shard-size --shortest --to --unlabelled --workers",
 }
 
 
@@ -83,7 +83,7 @@ def test_folders_that_are_no_image_folders(tmp_path):
         "missing": "does not exist",
         "empty": "no classes",
         "flat": "no class folders",
-        "flat/a.jpg": "is not a folder",
+        "flat/a.jpg": "is one image; name the folder",
         "hollow": "holds no image",
     }.items():
         message = refused(*label_args(tmp_path / name, tmp_path))
