@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.images.class_names import composed, match_names
+    from fkd.images.class_names import are_numbers, composed, match_names, match_outputs
     from fkd.images.decoding import content_hash, decode, inspect, read_file
     from fkd.images.folder import (
         EXTENSIONS,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        class_names="composed match_names",
+        class_names="are_numbers composed match_names match_outputs",
         decoding="content_hash decode inspect read_file",
         folder=(
             "EXTENSIONS ImageList MAX_NUM_BYTES changed_image class_folders fingerprint list_images"
@@ -48,6 +48,7 @@ __all__ = [
     "REASONS",
     "ImageList",
     "PackReport",
+    "are_numbers",
     "changed_image",
     "class_folders",
     "composed",
@@ -58,6 +59,7 @@ __all__ = [
     "inspect",
     "list_images",
     "match_names",
+    "match_outputs",
     "pack_images",
     "read_file",
     "refuse_other_kinds",

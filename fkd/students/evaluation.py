@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, as_path, check_count, fit
 from fkd.errors import ImagesError
-from fkd.images import ImageList, list_images, match_names, refuse_other_kinds, split_folder
+from fkd.images import ImageList, list_images, match_outputs, refuse_other_kinds, split_folder
 from fkd.machine import device_memory, place, resolve_device, upload
 from fkd.progress import note, progress_bar
 from fkd.students.checkpoints import announce_student
@@ -156,9 +156,7 @@ def match_classes(
     Folders are matched by name or, where all are numbers as in ImageNetV2, by position. With `others`,
     unknown folders are allowed and get -1.
     """
-    if all(name.isdecimal() for name in images.classes) and not {*images.classes} & {*classes}:
-        classes = tuple(str(output) for output in range(len(classes)))
-    outputs = match_names(images.classes, classes)
+    outputs = match_outputs(images.classes, classes)
     unknown = [n for n, output in zip(images.classes, outputs, strict=True) if output is None]
     if unknown and not others:
         raise ImagesError(

@@ -9,23 +9,32 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.teachers.classes import ClassMap, map_classes
+    from fkd.teachers.ensemble import Ensemble, load_teachers
+    from fkd.teachers.output_names import OutputNames
     from fkd.teachers.outputs import not_logits, suspicion
     from fkd.teachers.sources import PROGRAMS, Source, open_source
-    from fkd.teachers.teacher import Ensemble, Teacher, load_teachers
+    from fkd.teachers.teacher import Teacher
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        classes="ClassMap map_classes",
+        ensemble="Ensemble load_teachers",
+        output_names="OutputNames",
         outputs="not_logits suspicion",
         sources="PROGRAMS Source open_source",
-        teacher="Ensemble Teacher load_teachers",
+        teacher="Teacher",
     )
 
 __all__ = [
     "PROGRAMS",
+    "ClassMap",
     "Ensemble",
+    "OutputNames",
     "Source",
     "Teacher",
     "load_teachers",
+    "map_classes",
     "not_logits",
     "open_source",
     "suspicion",

@@ -20,6 +20,7 @@ from fkd import models
 from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice
 from fkd.errors import ModelError, first_line
 from fkd.machine import place
+from fkd.teachers.output_names import OutputNames
 
 PROGRAMS = {".pt2": "an exported program", ".pt": "TorchScript", ".ts": "TorchScript"}
 
@@ -31,11 +32,16 @@ _IMAGENET_CLASSES = 1000
 Model = Callable[[torch.Tensor], torch.Tensor]
 
 
+# A library's model, what is recorded of its input, and what its outputs are called.
+_Opened = tuple[nn.Module, Preprocessing, OutputNames | None]
+
+
 @dataclass(frozen=True)
 class Source:
     """A frozen model, the preprocessing that it gets, and a hash that identifies its weights.
 
     `made_for` is the input size in pixels that is recorded with the weights, None where none is known.
+    `names` are what the outputs are called, where the teacher itself says so.
     """
 
     model: Model
@@ -43,16 +49,17 @@ class Source:
     weights_hash: str
     num_outputs: int
     made_for: int | None = None
+    names: OutputNames | None = None
 
 
-def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -> Source:
-    """Load what a `TeacherChoice` names; random weights get `num_classes` outputs."""
+def open_source(choice: TeacherChoice, num_classes: int | None, device: torch.device) -> Source:
+    """Load what a `TeacherChoice` names; random weights get `num_classes` outputs, or ImageNet's."""
     if Path(choice.name).suffix in PROGRAMS:
         return _open_program(choice, device)
     if models.is_function(choice.name):
         return _open_function(choice, device)
     open_library = _open_timm if choice.name.startswith("timm:") else _open_torchvision
-    model, recorded = open_library(choice, num_classes)
+    model, recorded, names = open_library(choice, num_classes or _IMAGENET_CLASSES)
     preprocessing = _override(recorded, choice)
     model = model.eval().requires_grad_(False)
     weights_hash = models.weights_hash(model)
@@ -64,7 +71,7 @@ def open_source(choice: TeacherChoice, num_classes: int, device: torch.device) -
         choice.weights != "none" and outputs == _IMAGENET_CLASSES
     )
     made_for = recorded.size if like_recorded else None
-    return Source(place(model, device), preprocessing, weights_hash, outputs, made_for)
+    return Source(place(model, device), preprocessing, weights_hash, outputs, made_for, names)
 
 
 def _override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:
@@ -80,7 +87,7 @@ def _override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:
 # -- torchvision ----------------------------------------------------------------------------------
 
 
-def _open_torchvision(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Preprocessing]:
+def _open_torchvision(choice: TeacherChoice, num_classes: int) -> _Opened:
     models.check_name(choice.name, "teacher")
     weights = torchvision.models.get_model_weights(choice.name).DEFAULT
     transforms = weights.transforms()
@@ -93,15 +100,17 @@ def _open_torchvision(choice: TeacherChoice, num_classes: int) -> tuple[nn.Modul
     size = choice.size or recorded.size
     if choice.weights == "default":
         try:
-            return torchvision.models.get_model(choice.name, weights=weights), recorded
+            model = torchvision.models.get_model(choice.name, weights=weights)
         except (URLError, OSError, RuntimeError) as error:
             raise _no_download(choice, weights.url, error) from error
+        words = OutputNames(tuple(weights.meta["categories"]), "torchvision", binding=False)
+        return model, recorded, words
     if choice.weights != "none" and choice.name in ("googlenet", "inception_v3"):
         raise ModelError(
             f"teacher {choice.name} cannot be read from a state-dict file, which does not say how its "
             "input is transformed; use --teacher-weights default, or another teacher"
         )
-    return _build(choice, num_classes, lambda n: models.build(choice.name, n, size)), recorded
+    return _build(choice, num_classes, lambda n: models.build(choice.name, n, size)), recorded, None
 
 
 def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Module]) -> nn.Module:
@@ -131,14 +140,16 @@ def _no_download(choice: TeacherChoice, url: str, error: Exception) -> ModelErro
 # -- timm -----------------------------------------------------------------------------------------
 
 
-def _open_timm(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Preprocessing]:
+def _open_timm(choice: TeacherChoice, num_classes: int) -> _Opened:
     timm = models.import_timm(choice.name)
     name = models.timm_name(choice.name, "teacher")
+    names = None
     if choice.weights == "default":
         try:
             model: nn.Module = timm.create_model(name, pretrained=True)
         except Exception as error:  # the hub's client raises a dozen kinds
             raise _no_download(choice, "the model hub of timm", error) from error
+        names = _timm_names(timm, model)
     else:
         model = _build(choice, num_classes, lambda n: models.build(choice.name, n, choice.size))
     config: dict[str, Any] = timm.data.resolve_model_data_config(model)
@@ -149,7 +160,17 @@ def _open_timm(choice: TeacherChoice, num_classes: int) -> tuple[nn.Module, Prep
         tuple(config["std"]),
         resampling if resampling in INTERPOLATIONS else "bicubic",
     )
-    return model, recorded
+    return model, recorded, names
+
+
+def _timm_names(timm: Any, model: nn.Module) -> OutputNames | None:
+    """Return the names of the classes, which for ImageNet's are those of its folders (n01440764, …)."""
+    config: dict[str, Any] = getattr(model, "pretrained_cfg", {})
+    names = config.get("label_names")
+    if not names:
+        subset = timm.data.infer_imagenet_subset(model)
+        names = timm.data.ImageNetInfo(subset).label_names() if subset else None
+    return None if not names else OutputNames(tuple(map(str, names)), "timm", binding=False)
 
 
 # -- files and functions --------------------------------------------------------------------------

@@ -1,17 +1,16 @@
-"""Teachers: frozen models that label views, alone or averaged."""
+"""One teacher: a frozen model that labels views."""
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fkd.amounts import as_count
-from fkd.config import Engine, TeacherChoice
-from fkd.errors import FkdError, ModelError, first_line, of_compiler
+from fkd.config import Engine
+from fkd.errors import ModelError, first_line, of_compiler
 from fkd.machine import autocast, upload
-from fkd.teachers.classes import ClassMap, map_classes
-from fkd.teachers.sources import Source, open_source
+from fkd.teachers.classes import ClassMap
+from fkd.teachers.sources import Source
 from fkd.views import normalize
 
 _PLAIN = Engine()
@@ -45,6 +44,8 @@ class Teacher:
             self._model = torch.compile(source.model, dynamic=False)
         columns = class_map.columns
         self._columns = None if columns is None else torch.from_numpy(columns).to(device)
+        class_of = class_map.class_of
+        self._class_of = None if class_of is None else torch.from_numpy(class_of).to(device)
 
     @torch.inference_mode()
     def probs(self, views: Tensor, count: int, temperature: float) -> Tensor:
@@ -57,9 +58,17 @@ class Teacher:
 
     @torch.inference_mode()
     def as_probs(self, outputs: Tensor, temperature: float) -> Tensor:
-        """Turn outputs, f32 [n, outputs], into probabilities of the store's classes, f32 [n, C]."""
+        """Turn outputs, f32 [n, outputs], into probabilities of the store's classes, f32 [n, C].
+
+        Those of the outputs that are one class are added after the softmax:
+        p_c = Σ_{j of class c} exp(z_j / T) / Σ_i exp(z_i / T).
+        """
         logits = outputs if self._columns is None else outputs[:, self._columns]
-        return (logits / temperature).softmax(dim=1)
+        probs = (logits / temperature).softmax(dim=1)
+        if self._class_of is None:
+            return probs
+        of_classes = probs.new_zeros(len(probs), len(self.class_map.names))
+        return of_classes.index_add_(1, self._class_of, probs)
 
     @torch.inference_mode()
     def outputs(self, views: Tensor, count: int) -> Tensor:
@@ -98,67 +107,3 @@ class Teacher:
                 f"({type(error).__name__}: {first_line(error)}); choose another --batch-size, or "
                 "export it with a batch dimension that is dynamic"
             ) from error
-
-
-class Ensemble:
-    """One or more teachers whose probabilities are averaged over the same boxes.
-
-    `view_formats` are the distinct sizes and interpolations in which they want to see a crop.
-    """
-
-    def __init__(self, teachers: Sequence[Teacher]) -> None:
-        """Gather teachers of the same classes."""
-        self.teachers = tuple(teachers)
-        self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the teachers are."""
-        return self.teachers[0].device
-
-    @property
-    def classes(self) -> ClassMap:
-        """How the folder's classes stand in the store; the same for every teacher."""
-        return self.teachers[0].class_map
-
-    def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
-        """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
-        total: Tensor | None = None
-        for teacher, seen in self.each(views):
-            probs = teacher.probs(seen, count, temperature)
-            total = probs if total is None else total + probs
-        assert total is not None
-        return total / len(self.teachers) if len(self.teachers) > 1 else total
-
-    def each(self, views: Sequence[Tensor]) -> Iterator[tuple[Teacher, Tensor]]:
-        """Yield every teacher with its own views of a batch, which is given once for each view format."""
-        for teacher in self.teachers:
-            yield teacher, views[self.view_formats.index(teacher.preprocessing.view_format)]
-
-
-def load_teachers(
-    choices: Sequence[TeacherChoice],
-    folder_classes: Sequence[str],
-    device: torch.device,
-    engine: Engine = _PLAIN,
-) -> Ensemble:
-    """Load the teachers of a run; raises `ModelError` where they do not label the same classes."""
-    teachers: list[Teacher] = []
-    for number, choice in enumerate(choices, start=1):
-        try:
-            source = open_source(choice, len(folder_classes), device)
-            class_map = map_classes(folder_classes, source.num_outputs, choice)
-        except FkdError as error:
-            if len(choices) == 1:
-                raise
-            # Two may have the same name, and an error that is of an option names none.
-            raise ModelError(
-                f"teacher {number} of {len(choices)}, {choice.name}: {error}"
-            ) from error
-        if teachers and class_map.names != teachers[0].class_map.names:
-            raise ModelError(
-                f"teachers {choices[0].name} and {choice.name} label other classes; with --all-classes "
-                "their --teacher-classes must hold the same names in the same order"
-            )
-        teachers.append(Teacher(choice.name, source, class_map, device, engine))
-    return Ensemble(teachers)
