@@ -13,6 +13,7 @@ from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, as_path, check_cou
 from fkd.errors import ImagesError
 from fkd.images import ImageList, list_images, match_outputs, refuse_other_kinds, split_folder
 from fkd.machine import device_memory, place, resolve_device, upload
+from fkd.models import find_logits
 from fkd.progress import note, progress_bar
 from fkd.students.checkpoints import announce_student
 from fkd.students.real_labels import read_real
@@ -114,7 +115,8 @@ def evaluate(
 def _logits(model: nn.Module, views: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return the logits, f32 [B, C], of views, uint8 [B, 3, S, S], on their device."""
     pixels = normalize(views, preprocessing.mean, preprocessing.std)
-    logits: Tensor = model(pixels.contiguous(memory_format=torch.channels_last)).float()
+    answer = model(pixels.contiguous(memory_format=torch.channels_last))
+    logits: Tensor = find_logits(answer, len(views), "the student").float()
     return logits
 
 
