@@ -13,7 +13,8 @@ from fkd.config import Engine, TeacherChoice
 from fkd.errors import FkdError, ModelError
 from fkd.teachers.classes import ClassMap, map_classes
 from fkd.teachers.output_names import output_names, store_names
-from fkd.teachers.sources import Source, open_source
+from fkd.teachers.source import Source
+from fkd.teachers.sources import open_source
 from fkd.teachers.teacher import Teacher
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ def load_teachers(
                 "their --teacher-classes must hold the same names in the same order"
             )
     each = zip(choices, sources, maps, strict=True)
-    return Ensemble([Teacher(c.name, source, m, device, engine) for c, source, m in each])
+    return Ensemble([Teacher(c.name, s, m, device, engine, c.output) for c, s, m in each])
 
 
 def _match_all(

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from fkd.amounts import as_count
-from fkd.config import Engine
+from fkd.config import Engine, TeacherOutput
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.machine import autocast, upload
+from fkd.models import find_logits
 from fkd.teachers.classes import ClassMap
-from fkd.teachers.sources import Source
+from fkd.teachers.outputs import misread
+from fkd.teachers.source import Source
 from fkd.views import normalize
 
 _PLAIN = Engine()
@@ -26,9 +28,10 @@ class Teacher:
         class_map: ClassMap,
         device: torch.device,
         engine: Engine = _PLAIN,
+        output: TeacherOutput = "logits",
     ) -> None:
-        """Put a model to work on `device`."""
-        self.name = name
+        """Put a model to work on `device`; its `output` are logits or probabilities."""
+        self.name, self._output = name, output
         self.preprocessing = source.preprocessing
         self.weights_hash = source.weights_hash
         self.num_outputs = source.num_outputs
@@ -40,6 +43,10 @@ class Teacher:
         self._model: Any = source.model
         own = source.model.parameters() if isinstance(source.model, nn.Module) else ()
         self.num_parameters = sum(parameter.numel() for parameter in own)
+        if engine.compile and not isinstance(source.model, nn.Module):
+            raise ModelError(
+                f"--compile: teacher {name} is run by onnxruntime, not torch; leave it out"
+            )
         if engine.compile:
             self._model = torch.compile(source.model, dynamic=False)
         columns = class_map.columns
@@ -63,12 +70,31 @@ class Teacher:
         Those of the outputs that are one class are added after the softmax:
         p_c = Σ_{j of class c} exp(z_j / T) / Σ_i exp(z_i / T).
         """
-        logits = outputs if self._columns is None else outputs[:, self._columns]
-        probs = (logits / temperature).softmax(dim=1)
+        probs = (self.logits(outputs) / temperature).softmax(dim=1)
         if self._class_of is None:
             return probs
         of_classes = probs.new_zeros(len(probs), len(self.class_map.names))
         return of_classes.index_add_(1, self._class_of, probs)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return the logits of the outputs that are kept, f32 [n, K], of outputs, f32 [n, outputs].
+
+        Of probabilities they are the logarithms; a probability of 0 counts as the smallest f32.
+        """
+        kept = outputs if self._columns is None else outputs[:, self._columns]
+        if self._output == "logits":
+            return kept
+        return kept.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    def fault(self, outputs: Tensor) -> str | None:
+        """Say where outputs, f32 [n, outputs], are not what the user says that they are."""
+        return misread(outputs, self._output)
+
+    @property
+    def outputs_hash(self) -> str:
+        """What identifies which output is which class, and how it is read."""
+        mapped = self.class_map.outputs_hash()
+        return mapped if self._output == "logits" else f"{self._output} {mapped}"
 
     @torch.inference_mode()
     def outputs(self, views: Tensor, count: int) -> Tensor:
@@ -77,7 +103,8 @@ class Teacher:
             views = views[:count]
         mean, std = self.preprocessing.mean, self.preprocessing.std
         pixels = normalize(upload(views, self.device), mean, std)
-        outputs = self._ask(pixels.contiguous(memory_format=torch.channels_last))
+        answer = self._ask(pixels.contiguous(memory_format=torch.channels_last))
+        outputs = find_logits(answer, len(pixels), f"teacher {self.name}")
         # A look at the first batch is not enough: a `squeeze` strikes a last batch of one view alone.
         expected = [len(pixels), self.num_outputs]
         got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

@@ -121,7 +121,7 @@ def test_one_teacher_names_the_classes_for_all(tmp_path):
     plain = TeacherChoice("squeezenet1_1", "none", size=32)
 
     def weights(count, file=None):
-            model, path = torchvision.models.squeezenet1_1(num_classes=count), tmp_path / f"{count}.pth"
+        model, path = torchvision.models.squeezenet1_1(num_classes=count), tmp_path / f"{count}.pth"
         torch.save(model.state_dict(), path)
         return TeacherChoice("squeezenet1_1", str(path), file, size=32)
 
