@@ -13,6 +13,8 @@ from fkd.teachers.kinds import Kind
 from fkd.teachers.source import Source, file_hash, override, refuse_weights, try_on_views
 from fkd.teachers.taught import inside_program, names_of
 
+_CALLED: dict[Kind, str] = {"exported program": "an exported program", "TorchScript": "TorchScript"}
+
 
 def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Source:
     """Open a program. Only those that `fkd export` wrote say how their input is prepared."""
@@ -23,8 +25,8 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
         model = program.to(device)
     except Exception as error:  # both loaders fail in a dozen ways on other files
         raise ModelError(
-            f"teacher {path}: cannot be loaded as {kind} ({first_line(error)}); a state dict goes to "
-            "--teacher-weights, beside its model's name as --teacher"
+            f"teacher {path}: cannot be loaded as {_CALLED[kind]} ({first_line(error)}); a state dict "
+            "goes to --teacher-weights, beside its model's name as --teacher"
         ) from error
     preprocessing = override(Preprocessing() if card is None else inside_program(card), choice)
     remedy = "give its --size, and export it with a batch dimension that is dynamic"
