@@ -9,6 +9,8 @@ CLASSES = 1000
 class Weightless(nn.Module):
     """Logits [B, 1000] that depend on the views, and no weights."""
 
+    fkd_identity = "weightless"
+
     def forward(self, views: Tensor) -> Tensor:
         """Spread the mean of each view over the classes."""
         ramp = torch.linspace(-3, 3, CLASSES, device=views.device)

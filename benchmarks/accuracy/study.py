@@ -31,11 +31,10 @@ from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, l
 from fkd.config import Engine, Preprocessing
 from fkd.images import ImageList
 from fkd.machine import resolve_device
-from fkd.models import is_function
 from fkd.sources import dataset_root, list_images, val_folder
 from fkd.statistics import compare
 from fkd.students import StudentCard, build_student, evaluate
-from fkd.teachers import PROGRAMS, open_source
+from fkd.teachers import kind_of, open_source
 from fkd.training import views_at_a_time
 
 LABELLING = "labelling"  # among the views a second of a study
@@ -178,7 +177,7 @@ def choose_teacher(
     was begun with another.
     """
     about, listed = About(out), list_images(dataset_root(images))
-    if is_function(choice.name) or Path(choice.name).suffix in PROGRAMS:
+    if kind_of(choice.name) != "library":
         raise FkdError(
             f"teacher {choice.name} cannot be cut to the folder's classes; name a model of torchvision"
         )

@@ -14,7 +14,7 @@ from fkd.images import ImageList
 from fkd.labels import SoftLabels, divergence, quantize
 from fkd.progress import progress_bar
 from fkd.store import InspectedStore, LabelledImages, LabelStore
-from fkd.teachers import Ensemble, load_teachers, not_logits
+from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RenderPool, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
@@ -130,7 +130,7 @@ def ask_again(
 
 def _no_logits(teachers: Ensemble, views: Sequence[Tensor], count: int) -> list[str]:
     """Name the teachers whose outputs are probabilities: a store made with them agrees, and is wrong."""
-    judged = [(t.name, not_logits(t.outputs(seen, count))) for t, seen in teachers.each(views)]
+    judged = [(t.name, t.fault(t.outputs(seen, count))) for t, seen in teachers.each(views)]
     return [f"teacher {name} {fault}" for name, fault in judged if fault is not None]
 
 
@@ -149,11 +149,12 @@ def load_recorded(
     recorded = [
         replace(
             choice,
-            all_classes=choice.classes_file is not None and all_classes,
+            all_classes=all_classes,
             size=record.preprocessing.size,
             mean=record.preprocessing.mean,
             std=record.preprocessing.std,
             interpolation=record.preprocessing.interpolation,
+            output=record.output,
         )
         for choice, record in zip(choices, spec.teachers, strict=True)
     ]

@@ -13,6 +13,7 @@ from fkd.cli.sections import Sectioned
 from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
+    TEACHER_OUTPUTS,
     Engine,
     LabelConfig,
     Scheme,
@@ -53,9 +54,10 @@ _SECTIONS = {
     "--teacher",
     multiple=True,
     required=True,
-    help="A torchvision model, timm:NAME, a .pt2 or TorchScript file, or package.module:function. Given "
-    "several times, the probabilities are averaged; the options of teachers are then given once for "
-    "all, or once for each, with the word default for those that need none.",
+    help="A torchvision model, timm:NAME, a run of fkd train or a checkpoint in it, a .pt2, TorchScript "
+    "or .onnx file, or package.module:function. Given several times, the probabilities are averaged; the "
+    "options of teachers are then given once for all, or once for each, with the word default for those "
+    "that need none.",
 )
 @click.option(
     "--teacher-weights",
@@ -67,13 +69,20 @@ _SECTIONS = {
     "--teacher-ema/--no-teacher-ema",
     multiple=True,
     default=[False],
-    help="Take the moving average in the file of --teacher-weights.",
+    help="Take the moving average in the file of --teacher-weights, or in the run.",
+)
+@click.option(
+    "--teacher-output",
+    multiple=True,
+    type=OrDefault(click.Choice(TEACHER_OUTPUTS)),
+    help="What the teacher returns; of probs the logarithms are taken  [default: logits]",
 )
 @click.option(
     "--teacher-classes",
     multiple=True,
     type=OrDefault(PATH),
-    help="File with one class name per teacher output, in order; maps folder names to outputs.",
+    help="File with one class name per teacher output, in order; maps folder names to outputs. The "
+    "probabilities of outputs of one name are added.",
 )
 @click.option(
     "--all-classes",
@@ -231,11 +240,15 @@ def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
         triples("std"),
         each("interpolation"),
         each("teacher_ema"),
+        each("teacher_output"),
         strict=True,
     )
+    # fmt: off
     return tuple(
         TeacherChoice(
-            name, weights, classes, options["all_classes"], size, mean, std, interpolation, ema
+            name, weights, classes, options["all_classes"], size, mean, std, interpolation, ema,
+            output or "logits",
         )
-        for name, weights, classes, size, mean, std, interpolation, ema in settings
+        for name, weights, classes, size, mean, std, interpolation, ema, output in settings
     )
+    # fmt: on

@@ -15,6 +15,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Amp = Literal["off", "bf16", "fp16"]
 AMPS: tuple[Amp, ...] = ("off", "bf16", "fp16")
 
+TeacherOutput = Literal["logits", "probs"]
+TEACHER_OUTPUTS: tuple[TeacherOutput, ...] = ("logits", "probs")
+
 ExportFormat = Literal["torch", "onnx", "pt2"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = ("torch", "onnx", "pt2")
 
@@ -53,10 +56,12 @@ class Preprocessing:
 class TeacherChoice:
     """Which teacher labels, and how its outputs meet the folder's classes.
 
-    `name` is a torchvision model, `timm:NAME`, a .pt2 or TorchScript file, or `package.module:function`.
+    `name` is a torchvision model, `timm:NAME`, a run or a checkpoint of `fkd train`, a .pt2, TorchScript
+    or .onnx file, or `package.module:function`.
     `weights` is "default" (torchvision's download), "none" (random), or a file: a state dict, or a
-    checkpoint that holds one. `ema` takes the moving average of the weights from it. The four optional
-    fields override what the weights' own metadata says of their preprocessing.
+    checkpoint that holds one. `ema` takes the moving average of the weights from it, or from the run. The
+    four optional fields override what the weights' own metadata says of their preprocessing. `output`
+    says what the model returns: "logits", or "probs", probabilities whose logarithms are then the logits.
     """
 
     name: str
@@ -68,6 +73,7 @@ class TeacherChoice:
     std: Triple | None = None
     interpolation: Interpolation | None = None
     ema: bool = False
+    output: TeacherOutput = "logits"
 
     def __post_init__(self) -> None:
         settle(self)
@@ -77,10 +83,11 @@ class TeacherChoice:
             IMAGENET_STD if self.std is None else self.std,
             "bilinear" if self.interpolation is None else self.interpolation,
         )
-        if self.ema and self.weights in ("default", "none"):
+        check_choice("--teacher-output", self.output, TEACHER_OUTPUTS)
+        if self.ema and self.weights == "none":
             raise ConfigError(
-                f"--teacher-ema needs --teacher-weights FILE for teacher {self.name}; {self.weights} has "
-                "no moving average"
+                f"--teacher-ema needs --teacher-weights FILE for teacher {self.name}; random weights "
+                "have no moving average"
             )
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.images.class_names import composed, match_names
+    from fkd.images.class_names import are_numbers, composed, match_names, match_outputs
     from fkd.images.decoding import content_hash, decode, inspect
     from fkd.images.endings import EXTENSIONS, UNLISTED
     from fkd.images.files import MAX_IMAGE_BYTES, FolderFiles, read_file
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        class_names="composed match_names",
+        class_names="are_numbers composed match_names match_outputs",
         decoding="content_hash decode inspect",
         endings="EXTENSIONS UNLISTED",
         files="FolderFiles MAX_IMAGE_BYTES read_file",
@@ -42,6 +42,7 @@ __all__ = [
     "FolderFiles",
     "ImageList",
     "Keys",
+    "are_numbers",
     "changed_image",
     "composed",
     "content_hash",
@@ -50,5 +51,6 @@ __all__ = [
     "inspect",
     "key_order",
     "match_names",
+    "match_outputs",
     "read_file",
 ]

@@ -1,8 +1,10 @@
-"""Names of classes that are the same in another Unicode form: é is one character, or e and an accent.
+"""Names of classes: which are the same in another Unicode form, and which are numbers.
 
-macOS may name folders in the second form, and lists of classes are written in the first.
+é is one character, or e and an accent. macOS may name folders in the second form, and lists of classes
+are written in the first.
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -27,6 +29,22 @@ def match_names(folders: Sequence[str], names: Sequence[str]) -> list[int | None
     _refuse_twins("names of classes", names)
     position = {composed(name): number for name, number in exact.items()}
     return [position.get(composed(folder)) for folder in folders]
+
+
+def are_numbers(folders: Sequence[str]) -> bool:
+    """Say whether all names are numbers as a program writes them: without signs and leading zeros."""
+    return all(re.fullmatch("0|[1-9][0-9]{,17}", name) for name in folders)
+
+
+def match_outputs(folders: Sequence[str], names: Sequence[str]) -> list[int | None]:
+    """Return the output of each folder, whose `names` are in order; None where there is none.
+
+    Folders are matched by name or, where all are numbers and none is a name, as in ImageNetV2, by
+    position.
+    """
+    if are_numbers(folders) and not {*folders} & {*names}:
+        names = [str(output) for output in range(len(names))]
+    return match_names(folders, names)
 
 
 def _refuse_twins(what: str, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from fkd.config import LabelConfig
 from fkd.models import require_weights
 from fkd.sources import dataset_root, require_images
+from fkd.teachers import check_teacher
 
 
 def check_inputs(config: LabelConfig) -> Path:
@@ -15,6 +16,7 @@ def check_inputs(config: LabelConfig) -> Path:
     root = dataset_root(config.images)
     require_images(root)
     for teacher in config.teachers:
+        check_teacher(teacher)
         if teacher.weights not in ("default", "none"):
             require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")
     return root

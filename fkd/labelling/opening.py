@@ -45,7 +45,7 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         temperature=config.temperature,
         amp=config.engine.amp,
         teachers=tuple(
-            TeacherRecord(t.name, t.weights_hash, t.class_map.outputs_hash(), t.preprocessing)
+            TeacherRecord(t.name, t.weights_hash, t.outputs_hash, t.preprocessing)
             for t in teachers.teachers
         ),
         images_root=str(images.root),

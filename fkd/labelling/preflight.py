@@ -15,7 +15,7 @@ from fkd.config import LabelConfig, Preprocessing, as_typed
 from fkd.errors import ModelError
 from fkd.images import ImageList
 from fkd.progress import note
-from fkd.teachers import Ensemble, Teacher, not_logits, suspicion
+from fkd.teachers import Ensemble, Teacher, suspicion
 from fkd.views import RenderPool, evaluation_batches
 
 # Images that are looked at: a hundredth of the run's views, within these bounds.
@@ -88,7 +88,7 @@ class SampleAccuracy:
 def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -> None:
     """Say on stderr how well each teacher knows the folder's classes, and warn of what looks wrong.
 
-    Raises `ModelError` for a teacher whose outputs are probabilities.
+    Raises `ModelError` for a teacher whose outputs are not what they should be, logits or probabilities.
     """
     for choice, teacher in zip(config.teachers, teachers.teachers, strict=True):
         if choice.weights == "none":
@@ -106,7 +106,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     """Measure a teacher's top-1 on centre crops of images drawn from all over the folder.
 
     The sample is the same in every run, so that settings can be compared. Raises `ModelError` for a
-    teacher whose outputs are probabilities.
+    teacher whose outputs are not what they should be.
     """
     count = _sample_size(images, config)
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
@@ -119,12 +119,11 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
             predicted = teacher.as_probs(outputs, config.temperature).argmax(1).cpu().numpy()
             wanted = teacher.class_map.target_of[batch.targets.numpy()]
             hits += int((predicted == wanted)[batch.usable.numpy()].sum())
-            seen.append(outputs.cpu()[batch.usable])
+            seen.append(outputs[batch.usable.to(outputs.device)])
     outputs = torch.cat(seen)
-    fault = not_logits(outputs)
+    fault = teacher.fault(outputs)
     if fault is not None:
         raise ModelError(f"teacher {teacher.name} {fault}")
-    columns = teacher.class_map.columns
     return SampleAccuracy(
         teacher.name,
         hits,
@@ -132,7 +131,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
         len(teacher.class_map.names),
         teacher.preprocessing,
         teacher.made_for,
-        suspicion(outputs if columns is None else outputs[:, columns], config.temperature),
+        suspicion(teacher.logits(outputs), config.temperature),
     )
 
 

@@ -10,7 +10,7 @@ from fkd.images import ImageList
 from fkd.labelling.batches import views_at_a_time
 from fkd.statistics import bad_images, bytes_per_crop
 from fkd.store import LabelStore, StoreSpec
-from fkd.teachers import PROGRAMS, Ensemble, Teacher
+from fkd.teachers import Ensemble, Teacher, kind_of
 from fkd.views import device_renders
 
 _PRECISIONS = {"off": "float32"}
@@ -91,8 +91,9 @@ def _weights(choice: TeacherChoice) -> str:
         return "random weights"
     if choice.weights != "default":
         return f"weights {choice.weights}"
-    own = ":" in choice.name.removeprefix("timm:") or choice.name.endswith(tuple(PROGRAMS))
-    return "its own weights" if own else "the library's weights"
+    if choice.ema:
+        return "the moving average of its weights"
+    return "the library's weights" if kind_of(choice.name) == "library" else "its own weights"
 
 
 def _device(config: LabelConfig, device: torch.device, num_ranks: int) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fkd.models.files import require_weights
     from fkd.models.fit import count_outputs, count_outputs_by_shape
     from fkd.models.functions import call_function, is_function
+    from fkd.models.outputs import find_logits
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
     from fkd.models.weight_files import read_file
@@ -25,20 +26,21 @@ if TYPE_CHECKING:
         shapes_of_any,
         weights_hash,
     )
-    from fkd.models.zoo import build, check_name, import_timm, timm_name
+    from fkd.models.zoo import build, check_name, import_timm, is_known, timm_name
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         files="require_weights",
         fit="count_outputs count_outputs_by_shape",
         functions="call_function is_function",
+        outputs="find_logits",
         small="thin_resnet",
         state_dicts="read_weights",
         weight_files="read_file",
         weights=(
             "Shapes head_tensors load_weights num_outputs shapes_of shapes_of_any weights_hash"
         ),
-        zoo="build check_name import_timm timm_name",
+        zoo="build check_name import_timm is_known timm_name",
     )
 
 __all__ = [
@@ -48,9 +50,11 @@ __all__ = [
     "check_name",
     "count_outputs",
     "count_outputs_by_shape",
+    "find_logits",
     "head_tensors",
     "import_timm",
     "is_function",
+    "is_known",
     "load_weights",
     "num_outputs",
     "read_file",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fkd.errors import ModelError, first_line
+from fkd.models.outputs import find_logits
 
 
 def count_outputs(
@@ -23,12 +24,13 @@ def count_outputs(
     try:
         # The mode of training is left as it is: a model may have turned gradients off for good.
         with nullcontext() if learns else torch.inference_mode():
-            logits = model(views)
+            answer = model(views)
     except (Exception, SystemExit) as error:  # a user's model raises whatever it likes
         raise ModelError(
             f"{what} cannot take {num_views} views of {size} px ({type(error).__name__}: "
             f"{first_line(error)}); {remedy}"
         ) from error
+    logits = find_logits(answer, num_views, what)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         given = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise ModelError(f"{what} returns {given}, not logits of shape [batch, classes]; {remedy}")

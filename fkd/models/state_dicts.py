@@ -7,7 +7,7 @@ dictionaries in the file and all prefixes in them, those are taken whose names a
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,18 +58,29 @@ class _Found:
 
 
 def read_weights(
-    path: Path, shapes: Shapes, model: str, *, option: str, average_option: str, average: bool
+    path: Path,
+    shapes: Shapes,
+    model: str,
+    *,
+    option: str,
+    average_option: str,
+    average: bool,
+    may_miss: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """Read the weights of a model with these `shapes` from a state dict or a checkpoint.
 
-    No code in the file is run. With `average` the moving average of the weights is taken; without it the
-    weights themselves, or the average where there is nothing else, and stderr says so. Messages name the
-    `model` and the options by which the file and its average are chosen. Raises `ModelError` where
-    nothing fits, where several weights do, and where an average is asked for and there is none.
+    Weights that have all tensors come before those without the ones that they `may_miss`, as a backbone
+    is without its head. No code in the file is run. With `average` the moving average of the weights is
+    taken; without it the weights themselves, or the average where there is nothing else, and stderr says
+    so. Messages name the `model` and the options by which the file and its average are chosen. Raises
+    `ModelError` where nothing fits, where several weights do, and where an average is asked for and there
+    is none.
     """
     what = f"{option} {path}"
     content = read_content(path, what)
     found = list(_find(content, shapes))
+    if may_miss and all(one.problem for one in found):
+        found = list(_find(content, shapes, may_miss))
     if not found:
         raise ModelError(f"{what} {_what_else(content, model)}")
     averages = [one for one in found if one.is_average(found)]
@@ -107,7 +118,7 @@ def _only(fitting: list[_Found], what: str) -> _Found:
     return first
 
 
-def _find(content: object, shapes: Shapes) -> Iterator[_Found]:
+def _find(content: object, shapes: Shapes, may_miss: Collection[str] = ()) -> Iterator[_Found]:
     """Yield all tensors that may be the model's, in the order of the file."""
     for keys, table in _tables(content, (), set()):
         for prefix, matched in _prefixes(table, shapes).items():
@@ -115,7 +126,7 @@ def _find(content: object, shapes: Shapes) -> Iterator[_Found]:
                 n[len(prefix) :]: value for n, value in table.items() if n.startswith(prefix)
             }
             counts = f"{prefix.removesuffix('module.')}n_averaged" in table  # torch's AveragedModel
-            problem = misfit(tensors, shapes)
+            problem = misfit(tensors, shapes, may_miss)
             yield _Found(keys, prefix, tensors, matched, problem, counts)
 
 

@@ -1,7 +1,7 @@
 """A model's weights: which shapes they have, whether others fit, and what identifies them."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -51,14 +51,14 @@ def num_outputs(state: Mapping[str, Tensor], shapes: Shapes, what: str) -> int:
     raise ModelError(f"{what} has no layer with as many outputs as classes; choose another model")
 
 
-def misfit(state: Mapping[str, Tensor], shapes: Shapes) -> str:
+def misfit(state: Mapping[str, Tensor], shapes: Shapes, may_miss: Collection[str] = ()) -> str:
     """Say which tensor is missing, unknown or of another shape; return "" where all fit.
 
-    Files from before 2018 have no counters of batches.
+    Those that it `may_miss` need not be there. Files from before 2018 have no counters of batches.
     """
     for name, shape in shapes.items():
         if name not in state:
-            if name.endswith(_COUNTER):
+            if name.endswith(_COUNTER) or name in may_miss:
                 continue
             return f"misses {name!r}"
         given = tuple(state[name].shape)

@@ -11,6 +11,11 @@ from torch import nn
 from fkd.errors import ModelError, first_line
 
 
+def is_known(name: str) -> bool:
+    """Say whether torchvision has a classification model of this name."""
+    return name in torchvision.models.list_models(module=torchvision.models)
+
+
 def check_name(name: str, role: str) -> None:
     """Refuse a name that torchvision does not have, and offer the nearest ones."""
     known = torchvision.models.list_models(module=torchvision.models)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from fkd.config import Amp, Interpolation, Preprocessing, Scheme, ViewPolicy
+from fkd.config import Amp, Interpolation, Preprocessing, Scheme, TeacherOutput, ViewPolicy
 from fkd.labels import KeptLabels
 
 # Version 2 adds `content_hash`; both are read, and a store that is continued keeps its own.
@@ -15,12 +15,20 @@ FORMAT_VERSIONS = (1, FORMAT_VERSION)
 
 @dataclass(frozen=True)
 class TeacherRecord:
-    """Who labelled: name, hash of the weights, hash of which outputs are which class, preprocessing."""
+    """Who labelled: name, hash of the weights, hash of which outputs are which class, preprocessing.
+
+    The hash of the outputs begins with the word `probs` where they were probabilities, not logits.
+    """
 
     name: str
     weights_hash: str
     outputs_hash: str
     preprocessing: Preprocessing
+
+    @property
+    def output(self) -> TeacherOutput:
+        """What the teacher returned."""
+        return "probs" if self.outputs_hash.startswith("probs ") else "logits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +93,7 @@ class StoreSpec:
         return {
             "--teacher": ", ".join(t.name for t in self.teachers),
             "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
+            "--teacher-output": ", ".join(t.output for t in self.teachers),
             "--teacher-classes": ", ".join(t.outputs_hash for t in self.teachers),
             "--crops": self.num_crops,
             "--compress": str(self.scheme),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fkd.students.batch_norm import CONVERGED, initial_share, re_estimated
     from fkd.students.checkpoints import (
         Checkpoint,
+        announce_student,
         load_student,
         newest_checkpoint,
         read_checkpoint,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
         save_last,
     )
     from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
-    from fkd.students.export import export_student
+    from fkd.students.export import EXPORT_KEY, EXPORT_PROPERTY, export_student, read_sidecar
     from fkd.students.files import BEST, checkpoint_file
     from fkd.students.student import StudentCard, build_student, give_weights
     from fkd.students.validation import find_val
@@ -31,10 +32,11 @@ else:
         average="MovingAverage",
         batch_norm="CONVERGED initial_share re_estimated",
         checkpoints=(
-            "Checkpoint load_student newest_checkpoint read_checkpoint save_checkpoint save_last"
+            "Checkpoint announce_student load_student newest_checkpoint read_checkpoint "
+            "save_checkpoint save_last"
         ),
         evaluation="Accuracy evaluate evaluate_checkpoint match_classes",
-        export="export_student",
+        export="EXPORT_KEY EXPORT_PROPERTY export_student read_sidecar",
         files="BEST checkpoint_file",
         student="StudentCard build_student give_weights",
         validation="find_val",
@@ -43,10 +45,13 @@ else:
 __all__ = [
     "BEST",
     "CONVERGED",
+    "EXPORT_KEY",
+    "EXPORT_PROPERTY",
     "Accuracy",
     "Checkpoint",
     "MovingAverage",
     "StudentCard",
+    "announce_student",
     "build_student",
     "checkpoint_file",
     "evaluate",
@@ -60,6 +65,7 @@ __all__ = [
     "newest_checkpoint",
     "re_estimated",
     "read_checkpoint",
+    "read_sidecar",
     "save_checkpoint",
     "save_last",
 ]

@@ -165,8 +165,13 @@ def load_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCard, n
     return _load(path, read_checkpoint(path), ema)
 
 
-def announce_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
-    """Do what `load_student` does, and say on stderr which weights of which step these are."""
+def announce_student(
+    path: str | Path, *, ema: bool = False, option: str = "--ema"
+) -> tuple[StudentCard, nn.Module]:
+    """Do what `load_student` does, and say on stderr which weights of which step these are.
+
+    `option` is how the user asks for the moving average.
+    """
     checkpoint, file = read_checkpoint(path), checkpoint_file(path)
     loaded = _load(path, checkpoint, ema)
     which = "the student's own"
@@ -175,10 +180,11 @@ def announce_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCar
     elif checkpoint.ema is not None and file.name == BEST and checkpoint.best >= 0:
         # A run without a val folder chooses by the loss: its score is negative, and of these weights.
         which += (
-            f", kept for the top-1 of their moving average ({checkpoint.best:.2%}); --ema takes it"
+            f", kept for the top-1 of their moving average ({checkpoint.best:.2%}); {option} takes "
+            "it"
         )
     elif checkpoint.ema is not None:
-        which += "; --ema takes their moving average"
+        which += f"; {option} takes their moving average"
     note_lines([("weights", f"{file}, step {checkpoint.step:,}: {which}")])
     return loaded
 

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, as_path, check_count, fit
 from fkd.errors import ImagesError
-from fkd.images import ImageList, match_names
+from fkd.images import ImageList, match_outputs
 from fkd.machine import device_memory, place, resolve_device, upload
+from fkd.models import find_logits
 from fkd.progress import note, progress_bar
 from fkd.sources import list_images, refuse_other_kinds, split_folder
 from fkd.students.checkpoints import announce_student
@@ -115,7 +116,8 @@ def evaluate(
 def _logits(model: nn.Module, views: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return the logits, f32 [B, C], of views, uint8 [B, 3, S, S], on their device."""
     pixels = normalize(views, preprocessing.mean, preprocessing.std)
-    logits: Tensor = model(pixels.contiguous(memory_format=torch.channels_last)).float()
+    answer = model(pixels.contiguous(memory_format=torch.channels_last))
+    logits: Tensor = find_logits(answer, len(views), "the student").float()
     return logits
 
 
@@ -157,9 +159,7 @@ def match_classes(
     Folders are matched by name or, where all are numbers as in ImageNetV2, by position. With `others`,
     unknown folders are allowed and get -1.
     """
-    if all(name.isdecimal() for name in images.classes) and not {*images.classes} & {*classes}:
-        classes = tuple(str(output) for output in range(len(classes)))
-    outputs = match_names(images.classes, classes)
+    outputs = match_outputs(images.classes, classes)
     unknown = [n for n, output in zip(images.classes, outputs, strict=True) if output is None]
     if unknown and not others:
         raise ImagesError(

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fkd.config import EXPORT_FORMATS, ExportFormat, check_choice, fit
+from fkd.config import EXPORT_FORMATS, ExportFormat, Preprocessing, check_choice, fit
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.machine import sync, write_whole
+from fkd.models import find_logits
 from fkd.students.checkpoints import announce_student
 from fkd.students.files import BEST, LAST, PREVIOUS, checkpoint_file
 from fkd.students.student import StudentCard
@@ -21,6 +22,9 @@ from fkd.views import resized_side
 
 _BATCH = 3  # views that the student and its file are both run on
 _TOLERANCE = 1e-3
+
+# Where a program has what `sidecar` says: a file in an exported program, a property of an ONNX file.
+EXPORT_KEY, EXPORT_PROPERTY = "fkd.json", "fkd"
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Packaged(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits, f32 [B, C]."""
-        logits: Tensor = self.student(pixels * self.scale + self.shift)
+        answer = self.student(pixels * self.scale + self.shift)
+        logits: Tensor = find_logits(answer, pixels.shape[0], "the student")  # len() is a constant
         return logits
 
 
@@ -153,6 +158,16 @@ def sidecar(card: StudentCard, **more: str) -> str:
     return json.dumps(content)
 
 
+def read_sidecar(text: str) -> StudentCard | None:
+    """Read what `sidecar` returned; anything else says nothing of a student."""
+    try:
+        content = json.loads(text)
+        preprocessing = Preprocessing(**content["preprocessing"])
+        return StudentCard(str(content["name"]), tuple(map(str, content["classes"])), preprocessing)
+    except (ConfigError, KeyError, TypeError, ValueError):
+        return None
+
+
 @dataclass(frozen=True)
 class _Exporter:
     """How a format is written, and how its file is run on pixels, f32 [B, 3, S, S]."""
@@ -177,7 +192,7 @@ def _run_torch(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
 def _write_pt2(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
     batch = {"pixels": {0: torch.export.Dim("batch")}}
     program = torch.export.export(model, (pixels,), dynamic_shapes=batch)
-    torch.export.save(program, path, extra_files={"fkd.json": sidecar(card)})
+    torch.export.save(program, path, extra_files={EXPORT_KEY: sidecar(card)})
 
 
 def _run_pt2(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
@@ -196,7 +211,7 @@ def _write_onnx(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) 
         dynamic_shapes=batch, external_data=False, dynamo=True, verbose=False,
     )  # fmt: skip
     graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, {"fkd": sidecar(card)})
+    onnx.helper.set_model_props(graph, {EXPORT_PROPERTY: sidecar(card)})
     onnx.save(graph, path)
 
 

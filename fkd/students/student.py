@@ -44,7 +44,8 @@ def give_weights(model: nn.Module, card: StudentCard, init: str, *, average: boo
 
     "default" are the weights that the model's library offers. A file is a state dict or a checkpoint;
     with `average` the moving average in it is taken. A head of another number of classes keeps its random
-    weights, and a note says so. Raises `ModelError` where the weights do not fit.
+    weights, and so does one that a backbone comes without; a note says so. Raises `ModelError` where the
+    weights do not fit.
     """
     what, shapes = f"--init {init}", _shapes(model, card)
     if init == "default":
@@ -53,8 +54,13 @@ def give_weights(model: nn.Module, card: StudentCard, init: str, *, average: boo
         state = models.read_weights(
             Path(init), shapes, card.name,
             option="--init", average_option="--init-ema", average=average,
+            may_miss=models.head_tensors(shapes),
         )  # fmt: skip
     built = model.state_dict()
+    missing = [name for name in models.head_tensors(shapes) if name not in state]
+    if missing:
+        note_once(f"{what} has no head: {' and '.join(missing)} begin at random")
+        state |= {name: built[name] for name in missing}
     head = [
         name
         for name in models.head_tensors(shapes)

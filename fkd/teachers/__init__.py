@@ -9,23 +9,37 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.teachers.classes import ClassMap, map_classes
+    from fkd.teachers.ensemble import Ensemble, load_teachers
+    from fkd.teachers.kinds import check_teacher, kind_of
+    from fkd.teachers.output_names import OutputNames
     from fkd.teachers.outputs import not_logits, suspicion
-    from fkd.teachers.sources import PROGRAMS, Source, open_source
-    from fkd.teachers.teacher import Ensemble, Teacher, load_teachers
+    from fkd.teachers.source import Source
+    from fkd.teachers.sources import open_source
+    from fkd.teachers.teacher import Teacher
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        classes="ClassMap map_classes",
+        ensemble="Ensemble load_teachers",
+        kinds="check_teacher kind_of",
+        output_names="OutputNames",
         outputs="not_logits suspicion",
-        sources="PROGRAMS Source open_source",
-        teacher="Ensemble Teacher load_teachers",
+        source="Source",
+        sources="open_source",
+        teacher="Teacher",
     )
 
 __all__ = [
-    "PROGRAMS",
+    "ClassMap",
     "Ensemble",
+    "OutputNames",
     "Source",
     "Teacher",
+    "check_teacher",
+    "kind_of",
     "load_teachers",
+    "map_classes",
     "not_logits",
     "open_source",
     "suspicion",

@@ -3,90 +3,179 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import TeacherChoice
 from fkd.errors import ModelError
-from fkd.images import match_names
+from fkd.images import are_numbers, match_outputs
+from fkd.progress import note_once
+from fkd.teachers.output_names import OutputNames, output_names, store_names
+
+_SHOWN = 3  # names that a message lists
 
 
 @dataclass(frozen=True)
 class ClassMap:
     """How teacher outputs become the store's classes.
 
-    `names` are the C classes of the store. `columns`, int64 [C], are the outputs that they are taken
+    `names` are the C classes of the store. `columns`, int64 [K], are the outputs that they are taken
     from, or None where all outputs are kept in order. `target_of`, int64 [folder classes], is each
-    folder's class in the store.
+    folder's class in the store; it is empty where images have no classes. `class_of`, int64 [K], is the
+    class of each output that is kept, where several are one class; None where K = C, in order.
     """
 
     columns: NDArray[np.int64] | None
     names: tuple[str, ...]
     target_of: NDArray[np.int64]
+    class_of: NDArray[np.int64] | None = None
 
     def outputs_hash(self) -> str:
         """Return a SHA-256 over the mapping: which output is which class of the store."""
         columns = None if self.columns is None else self.columns.tolist()
-        content = json.dumps([columns, self.names, self.target_of.tolist()])
+        shared = [] if self.class_of is None else [self.class_of.tolist()]
+        content = json.dumps([columns, self.names, self.target_of.tolist(), *shared])
         return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
+    def unlabelled(self) -> "ClassMap":
+        """Return the same for images that have no classes."""
+        return replace(self, target_of=np.empty(0, np.int64))
 
-def map_classes(folder_classes: Sequence[str], num_outputs: int, choice: TeacherChoice) -> ClassMap:
-    """Match class folders to a teacher's outputs: by name, or by position where no names are given.
+
+def map_classes(
+    folder_classes: Sequence[str] | None,
+    num_outputs: int,
+    choice: TeacherChoice,
+    names: OutputNames | None = None,
+) -> ClassMap:
+    """Match class folders to a teacher's outputs: by name, or by position where no names are known.
+
+    `names` are those that come with the teacher; a file of the `choice` counts before them. Folders whose
+    names are numbers, none of which is the name of an output, are the outputs of these numbers. Outputs
+    of one name are one class. Without folder classes all outputs are kept, and there are no targets.
 
     Raises `ModelError` where the names, or the number of outputs, do not fit, and `ImagesError` where two
     names differ in their Unicode form alone.
     """
+    known = output_names(choice, num_outputs, names)
+    if folder_classes is None:
+        every = replace(choice, all_classes=False)
+        own = store_names([known], num_outputs)
+        return map_classes(own, num_outputs, every, names).unlabelled()
     folder = tuple(folder_classes)
-    if choice.classes_file is None:
-        if choice.all_classes:
-            raise ModelError(
-                f"--all-classes needs --teacher-classes FILE to name the outputs of {choice.name}"
-            )
-        if len(folder) != num_outputs:
-            raise ModelError(
-                f"the folder has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
-                "outputs; give --teacher-classes FILE with one class name per output, in order"
-            )
-        return ClassMap(None, folder, np.arange(len(folder)))
-    names = _read_names(choice.classes_file, num_outputs, choice.name)
-    outputs = match_names(folder, names)
-    known = [output for output in outputs if output is not None]
-    if len(known) < len(folder):
-        unknown = [name for name, output in zip(folder, outputs, strict=True) if output is None]
-        raise ModelError(
-            f"{len(unknown)} of {len(folder)} class folders are not in {choice.classes_file}: "
-            f"{', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}; "
-            "folder names and lines must be spelled alike; is it the right folder?"
-        )
-    columns = np.array(known)
+    if known is None or not (known.binding or _are_among(folder, known.names)):
+        return _match_positions(folder, num_outputs, choice)
+    return _match_names(folder, known, choice)
+
+
+def _are_among(folder: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    return None not in match_outputs(folder, names) and not _by_number(folder, names)
+
+
+def _by_number(folder: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    return are_numbers(folder) and not {*folder} & {*names}
+
+
+def _match_positions(folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice) -> ClassMap:
+    """Match folders to outputs that have no names."""
     if choice.all_classes:
-        return ClassMap(None, names, columns)
-    return ClassMap(columns, folder, np.arange(len(folder)))
+        raise ModelError(
+            f"--all-classes needs --teacher-classes FILE to name the outputs of {choice.name}"
+        )
+    in_order = np.arange(len(folder))
+    if len(folder) == num_outputs:
+        _warn_of_text_order(folder, choice)
+        return ClassMap(None, folder, in_order)
+    if are_numbers(folder):
+        outputs = _numbered(folder, num_outputs, choice)
+        note_once(
+            f"warning: classes are numbers: class {folder[-1]} is output {folder[-1]} of teacher "
+            f"{choice.name}; where it is another, give --teacher-classes FILE with one class name per "
+            "output, in order"
+        )
+        return ClassMap(outputs, folder, in_order)
+    raise ModelError(
+        f"the folder has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
+        "outputs; give --teacher-classes FILE with one class name per output, in order"
+    )
 
 
-def _read_names(path: Path, num_outputs: int, teacher: str) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(
-            "utf-8-sig"
-        ).splitlines()  # with the mark that Windows' editors begin with
-        names = tuple(line.strip() for line in lines if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        why = (
-            "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+def _warn_of_text_order(folder: tuple[str, ...], choice: TeacherChoice) -> None:
+    """Warn where folders are numbers in the order of their text: 10 before 2, as ImageFolder has them."""
+    if are_numbers(folder) and list(folder) != sorted(folder, key=int):
+        place = next(n for n, name in enumerate(folder) if name != str(n))
+        note_once(
+            f"warning: class folders are numbers in the order of their text, as torchvision sorts them: "
+            f"folder {folder[place]} is output {place} of teacher {choice.name}; where it is output "
+            f"{folder[place]}, give --teacher-classes FILE with one class name per output, in order"
         )
+
+
+def _match_names(folder: tuple[str, ...], known: OutputNames, choice: TeacherChoice) -> ClassMap:
+    """Match folders to outputs that have names, of which several may have one."""
+    unique = tuple(dict.fromkeys(known.names))
+    number = {name: position for position, name in enumerate(unique)}
+    class_of = np.array([number[name] for name in known.names])
+    in_order = np.arange(len(folder))
+    if _by_number(folder, known.names):
+        columns = _numbered(folder, len(known.names), choice)
+        targets, groups = class_of[columns], in_order
+    else:
+        targets = _found(folder, unique, known)
+        each = [np.flatnonzero(class_of == target) for target in targets]
+        columns = np.concatenate(each)
+        groups = np.repeat(in_order, [len(outputs) for outputs in each])
+    if choice.all_classes:
+        return ClassMap(None, unique, targets, _shared(class_of, unique, known))
+    # A file that changes nothing is recorded as one all the same: stores of it go on.
+    as_they_are = choice.classes_file is None and np.array_equal(columns, np.arange(len(class_of)))
+    groups_if_any = _shared(groups, folder, known)
+    return ClassMap(None if as_they_are else columns, folder, in_order, groups_if_any)
+
+
+def _shared(
+    class_of: NDArray[np.int64], names: tuple[str, ...], known: OutputNames
+) -> NDArray[np.int64] | None:
+    """Return the class of each output, and say which have several; None where each has its own."""
+    if len(class_of) == len(names):
+        return None
+    several = [names[number] for number in np.flatnonzero(np.bincount(class_of) > 1)]
+    note_once(
+        f"{known.said_by} names {as_count(len(several), 'class')} more than once ({_listed(several)}): "
+        "the probabilities of the outputs of one name are added"
+    )
+    return class_of
+
+
+def _found(
+    folder: tuple[str, ...], unique: tuple[str, ...], known: OutputNames
+) -> NDArray[np.int64]:
+    """Return the position of each folder's name, int64 [folder classes]; refuse others."""
+    positions = match_outputs(folder, unique)
+    unknown = [name for name, found in zip(folder, positions, strict=True) if found is None]
+    if unknown:
         raise ModelError(
-            f"--teacher-classes {path}: {why}; give a text file with one class name per output"
-        ) from error
-    if len(names) != num_outputs:
-        raise ModelError(
-            f"--teacher-classes {path} has {len(names)} names, teacher {teacher} has {num_outputs} "
-            "outputs; give one name per output, in order"
+            f"{len(unknown)} of {len(folder)} class folders are not in {known.said_by}: "
+            f"{_listed(unknown)}; {known.remedy}; is it the right folder?"
         )
-    if len(set(names)) != len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ModelError(f"--teacher-classes {path} names {repeated!r} twice; names must be unique")
-    return names
+    return np.array([found for found in positions if found is not None])
+
+
+def _numbered(
+    folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice
+) -> NDArray[np.int64]:
+    """Return the numbers that are the folders' names, int64 [folder classes]."""
+    beyond = [name for name in folder if int(name) >= num_outputs]
+    if beyond:
+        raise ModelError(
+            f"class folders are numbers, and {beyond[0]} is no output of teacher {choice.name} (0 to "
+            f"{num_outputs - 1}); give --teacher-classes FILE with one class name per output, in order"
+        )
+    return np.array([int(name) for name in folder])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}"

@@ -8,6 +8,8 @@ import math
 
 from torch import Tensor
 
+from fkd.config import TeacherOutput
+
 # How far from 1 the probabilities of a network in bfloat16 may sum. The sums of logits are nowhere near 1
 # in every row, and all of them in [0, 1] as well.
 _ROUNDING = 1e-2
@@ -35,7 +37,22 @@ def not_logits(outputs: Tensor) -> str | None:
         return None
     return (
         f"returns probabilities, not logits: {_range(outputs)}, and another softmax would make nearly "
-        "even labels of them; return the logits, or the logarithms of the probabilities"
+        "even labels of them; say --teacher-output probs, or return the logits"
+    )
+
+
+def misread(outputs: Tensor, output: TeacherOutput) -> str | None:
+    """Say where outputs, f32 [n, outputs], are not what they should be."""
+    if output == "logits":
+        return not_logits(outputs)
+    if not outputs.isfinite().all():
+        return None  # labelling refuses that, and names the image
+    in_range = outputs.numel() == 0 or float(outputs.min()) >= 0
+    if in_range and bool(((outputs.double().sum(dim=1) - 1).abs() <= _ROUNDING).all()):
+        return None
+    return (
+        f"returns no probabilities: {_range(outputs)}; leave --teacher-output probs out if it returns "
+        "logits"
     )
 
 

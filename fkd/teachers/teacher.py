@@ -1,17 +1,18 @@
-"""Teachers: frozen models that label views, alone or averaged."""
+"""One teacher: a frozen model that labels views."""
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fkd.amounts import as_count
-from fkd.config import Engine, TeacherChoice
-from fkd.errors import FkdError, ModelError, first_line, of_compiler
+from fkd.config import Engine, TeacherOutput
+from fkd.errors import ModelError, first_line, of_compiler
 from fkd.machine import autocast, upload
-from fkd.teachers.classes import ClassMap, map_classes
-from fkd.teachers.sources import Source, open_source
+from fkd.models import find_logits
+from fkd.teachers.classes import ClassMap
+from fkd.teachers.outputs import misread
+from fkd.teachers.source import Source
 from fkd.views import normalize
 
 _PLAIN = Engine()
@@ -27,9 +28,10 @@ class Teacher:
         class_map: ClassMap,
         device: torch.device,
         engine: Engine = _PLAIN,
+        output: TeacherOutput = "logits",
     ) -> None:
-        """Put a model to work on `device`."""
-        self.name = name
+        """Put a model to work on `device`; its `output` are logits or probabilities."""
+        self.name, self._output = name, output
         self.preprocessing = source.preprocessing
         self.weights_hash = source.weights_hash
         self.num_outputs = source.num_outputs
@@ -41,10 +43,16 @@ class Teacher:
         self._model: Any = source.model
         own = source.model.parameters() if isinstance(source.model, nn.Module) else ()
         self.num_parameters = sum(parameter.numel() for parameter in own)
+        if engine.compile and not isinstance(source.model, nn.Module):
+            raise ModelError(
+                f"--compile: teacher {name} is run by onnxruntime, not torch; leave it out"
+            )
         if engine.compile:
             self._model = torch.compile(source.model, dynamic=False)
         columns = class_map.columns
         self._columns = None if columns is None else torch.from_numpy(columns).to(device)
+        class_of = class_map.class_of
+        self._class_of = None if class_of is None else torch.from_numpy(class_of).to(device)
 
     @torch.inference_mode()
     def probs(self, views: Tensor, count: int, temperature: float) -> Tensor:
@@ -57,9 +65,36 @@ class Teacher:
 
     @torch.inference_mode()
     def as_probs(self, outputs: Tensor, temperature: float) -> Tensor:
-        """Turn outputs, f32 [n, outputs], into probabilities of the store's classes, f32 [n, C]."""
-        logits = outputs if self._columns is None else outputs[:, self._columns]
-        return (logits / temperature).softmax(dim=1)
+        """Turn outputs, f32 [n, outputs], into probabilities of the store's classes, f32 [n, C].
+
+        Those of the outputs that are one class are added after the softmax:
+        p_c = Σ_{j of class c} exp(z_j / T) / Σ_i exp(z_i / T).
+        """
+        probs = (self.logits(outputs) / temperature).softmax(dim=1)
+        if self._class_of is None:
+            return probs
+        of_classes = probs.new_zeros(len(probs), len(self.class_map.names))
+        return of_classes.index_add_(1, self._class_of, probs)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return the logits of the outputs that are kept, f32 [n, K], of outputs, f32 [n, outputs].
+
+        Of probabilities they are the logarithms; a probability of 0 counts as the smallest f32.
+        """
+        kept = outputs if self._columns is None else outputs[:, self._columns]
+        if self._output == "logits":
+            return kept
+        return kept.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    def fault(self, outputs: Tensor) -> str | None:
+        """Say where outputs, f32 [n, outputs], are not what the user says that they are."""
+        return misread(outputs, self._output)
+
+    @property
+    def outputs_hash(self) -> str:
+        """What identifies which output is which class, and how it is read."""
+        mapped = self.class_map.outputs_hash()
+        return mapped if self._output == "logits" else f"{self._output} {mapped}"
 
     @torch.inference_mode()
     def outputs(self, views: Tensor, count: int) -> Tensor:
@@ -68,7 +103,8 @@ class Teacher:
             views = views[:count]
         mean, std = self.preprocessing.mean, self.preprocessing.std
         pixels = normalize(upload(views, self.device), mean, std)
-        outputs = self._ask(pixels.contiguous(memory_format=torch.channels_last))
+        answer = self._ask(pixels.contiguous(memory_format=torch.channels_last))
+        outputs = find_logits(answer, len(pixels), f"teacher {self.name}")
         # A look at the first batch is not enough: a `squeeze` strikes a last batch of one view alone.
         expected = [len(pixels), self.num_outputs]
         got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -98,67 +134,3 @@ class Teacher:
                 f"({type(error).__name__}: {first_line(error)}); choose another --batch-size, or "
                 "export it with a batch dimension that is dynamic"
             ) from error
-
-
-class Ensemble:
-    """One or more teachers whose probabilities are averaged over the same boxes.
-
-    `view_formats` are the distinct sizes and interpolations in which they want to see a crop.
-    """
-
-    def __init__(self, teachers: Sequence[Teacher]) -> None:
-        """Gather teachers of the same classes."""
-        self.teachers = tuple(teachers)
-        self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the teachers are."""
-        return self.teachers[0].device
-
-    @property
-    def classes(self) -> ClassMap:
-        """How the folder's classes stand in the store; the same for every teacher."""
-        return self.teachers[0].class_map
-
-    def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
-        """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
-        total: Tensor | None = None
-        for teacher, seen in self.each(views):
-            probs = teacher.probs(seen, count, temperature)
-            total = probs if total is None else total + probs
-        assert total is not None
-        return total / len(self.teachers) if len(self.teachers) > 1 else total
-
-    def each(self, views: Sequence[Tensor]) -> Iterator[tuple[Teacher, Tensor]]:
-        """Yield every teacher with its own views of a batch, which is given once for each view format."""
-        for teacher in self.teachers:
-            yield teacher, views[self.view_formats.index(teacher.preprocessing.view_format)]
-
-
-def load_teachers(
-    choices: Sequence[TeacherChoice],
-    folder_classes: Sequence[str],
-    device: torch.device,
-    engine: Engine = _PLAIN,
-) -> Ensemble:
-    """Load the teachers of a run; raises `ModelError` where they do not label the same classes."""
-    teachers: list[Teacher] = []
-    for number, choice in enumerate(choices, start=1):
-        try:
-            source = open_source(choice, len(folder_classes), device)
-            class_map = map_classes(folder_classes, source.num_outputs, choice)
-        except FkdError as error:
-            if len(choices) == 1:
-                raise
-            # Two may have the same name, and an error that is of an option names none.
-            raise ModelError(
-                f"teacher {number} of {len(choices)}, {choice.name}: {error}"
-            ) from error
-        if teachers and class_map.names != teachers[0].class_map.names:
-            raise ModelError(
-                f"teachers {choices[0].name} and {choice.name} label other classes; with --all-classes "
-                "their --teacher-classes must hold the same names in the same order"
-            )
-        teachers.append(Teacher(choice.name, source, class_map, device, engine))
-    return Ensemble(teachers)

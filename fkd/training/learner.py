@@ -13,6 +13,7 @@ from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
 from fkd.machine import autocast, place, seeded
+from fkd.models import find_logits
 from fkd.students import Checkpoint, MovingAverage, StudentCard
 from fkd.training.augment import jitter, mix
 from fkd.training.objective import distillation_loss
@@ -104,7 +105,8 @@ class Learner:
             normalize(views, preprocessing.mean, preprocessing.std), config.augment, rng
         )
         with autocast(self.device, config.engine.amp):
-            logits = self._model(pixels.contiguous(memory_format=torch.channels_last))
+            answer = self._model(pixels.contiguous(memory_format=torch.channels_last))
+        logits = find_logits(answer, len(pixels), f"student {self._card.name}")
         losses = distillation_loss(logits, labels, targets, config.objective, hard_weight)
         if mixed is None:
             return losses

@@ -19,8 +19,8 @@ OPTIONS = {
     "label": (
         "--all-classes --amp --batch-size --block --compile --compress --crops --device --dry-run "
         "--interpolation --max-bad --mean --no-teacher-ema --out --overwrite --ratio --render --scale "
-        "--seed --size --std --teacher --teacher-classes --teacher-ema --teacher-weights --temperature "
-        "--workers"
+        "--seed --size --std --teacher --teacher-classes --teacher-ema --teacher-output "
+        "--teacher-weights --temperature --workers"
     ),
     "train": (
         "--amp --batch-size --bn-stats --calibrate --clip-grad --color-jitter --compile --compress "
@@ -39,7 +39,8 @@ OPTIONS = {
     "info": "",
     "plot": "--out",
     "export": "--ema --format --out",
-    "pack": "--full-size --longest --overwrite --quality --shard-size --shortest --to --unlabelled --workers",
+    "pack": "--full-size --longest --overwrite --quality --shard-size --shortest --to --unlabelled "
+    "--workers",
 }
 
 

@@ -70,6 +70,7 @@ def test_a_rank_that_is_killed_costs_its_block_alone(shared_folder, tmp_path):
 RANK_TEACHER = """
 import os, signal, torch
 class Teacher(torch.nn.Module):
+    fkd_identity = "means"
     def forward(self, x):
         if os.environ.get("RANK") == "1" and len(x) == 16:
             {what}

@@ -15,7 +15,14 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from fkd import FkdError
-from fkd.models import load_weights, num_outputs, read_weights, shapes_of, shapes_of_any
+from fkd.models import (
+    head_tensors,
+    load_weights,
+    num_outputs,
+    read_weights,
+    shapes_of,
+    shapes_of_any,
+)
 from fkd.models.weight_files import Inert, read_file
 
 
@@ -135,6 +142,29 @@ def test_averages_are_taken_on_request(tmp_path, capsys, content, where):
     said = capsys.readouterr().err
     assert said.startswith(f"weights  {tmp_path}/w.pth: those of ")
     assert said.endswith(f"; --init-ema takes their moving average, {where}\n")
+
+
+def test_a_backbone_may_come_without_its_head(tmp_path, capsys):
+    """As self-supervised ones do, whose projection heads lie beside them."""
+    bare = {name: value for name, value in OWN.items() if not name.startswith("fc.")}
+    other = {name: value for name, value in AVERAGE.items() if not name.startswith("fc.")}
+    head = {"head.mlp.0.weight": torch.ones(2, 2)}
+    student = under("module.backbone.", bare) | {f"module.{n}": v for n, v in head.items()}
+    teacher = under("backbone.", other) | head
+    torch.save({"student": student, "teacher": teacher, "epoch": 3}, tmp_path / "w.pth")
+    shapes = shapes_of_any(build)
+    may = {"may_miss": head_tensors(shapes)}
+    words = {"option": "--init", "average_option": "--init-ema"}
+    found = read_weights(tmp_path / "w.pth", shapes, "tiny", **words, average=False, **may)
+    assert same(found, bare)
+    assert "those of student/module.backbone.*; --init-ema takes" in capsys.readouterr().err
+    found = read_weights(tmp_path / "w.pth", shapes, "tiny", **words, average=True, **may)
+    assert same(found, other)
+    with pytest.raises(FkdError, match=r"misses 'fc.weight'"):
+        read(tmp_path / "w.pth")
+    torch.save({"backbone": bare, "whole": OWN}, tmp_path / "w.pth")
+    found = read_weights(tmp_path / "w.pth", shapes, "tiny", **words, average=False, **may)
+    assert same(found, OWN)
 
 
 def test_an_average_that_is_alone_is_taken_and_said(tmp_path, capsys):

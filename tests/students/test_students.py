@@ -13,9 +13,18 @@ import torch
 import torchvision
 from helpers.processes import fkd_environment
 
-from fkd import FkdError, Scheme, TrainConfig, load_student, train_student
+from fkd import (
+    FkdError,
+    Preprocessing,
+    Scheme,
+    TrainConfig,
+    export_student,
+    load_student,
+    train_student,
+)
 from fkd.errors import Stopped
 from fkd.runs.run import Run
+from fkd.students import StudentCard, build_student, give_weights
 
 MODULE = """
 import torch
@@ -67,6 +76,15 @@ class Chance(Tiny):
         drawn = 1 + random.random() + numpy.random.rand() + torch.rand(1)
         return super().forward(self.norm(x * drawn))
 def chance(classes): return Chance(classes)
+class Helped(Tiny):
+    # As GoogLeNet: an auxiliary head beside the logits in training.
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.aux = torch.nn.Linear(3, classes)
+    def forward(self, x):
+        logits = super().forward(x)
+        return (logits, self.aux(x.mean((2, 3)))) if self.training else {"logits": logits}
+def helped(classes): return Helped(classes)
 """
 
 
@@ -97,6 +115,43 @@ def test_a_function_of_yours_makes_a_student(shared_store, tmp_path):
     card, model = load_student(run)
     assert card.name == "own_students:make"
     assert model.head.out_features == 3
+
+
+def test_a_student_may_return_more_than_its_logits(shared_store, shared_folder, tmp_path):
+    """An auxiliary head learns nothing; all else goes as without it."""
+    runs = [
+        train(
+            shared_store,
+            tmp_path / name,
+            student=f"own_students:{name}",
+            lr=20.0,
+            val=shared_folder / "val",
+        )
+        for name in ("make", "helped")
+    ]
+    plain, helped = (load_student(run)[1].state_dict() for run in runs)
+    assert all(torch.equal(value, helped[name]) for name, value in plain.items())
+    exported = export_student(runs[1], "pt2")
+    assert exported.difference < 1e-4
+
+
+def test_a_backbone_is_what_a_student_begins_with(tmp_path, capsys):
+    """A file without the head, as self-supervised trainers write it; the head stays as it was made."""
+    card = StudentCard("squeezenet1_1", ("a", "b", "c"), Preprocessing(32))
+    whole = build_student(card).state_dict()
+    bare = {f"module.{n}": v for n, v in whole.items() if not n.startswith("classifier.1")}
+    torch.save({"student": bare}, tmp_path / "w.pth")
+    student = build_student(card)
+    head = student.classifier[1].weight.detach().clone()
+    give_weights(student, card, str(tmp_path / "w.pth"))
+    assert torch.equal(student.classifier[1].weight, head)
+    assert all(
+        torch.equal(value, whole[name])
+        for name, value in student.state_dict().items()
+        if not name.startswith("classifier.1")
+    )
+    said = "has no head: classifier.1.weight and classifier.1.bias begin at random"
+    assert said in capsys.readouterr().err
 
 
 def test_a_student_that_draws_from_python_and_numpy_is_bit_equal_too(

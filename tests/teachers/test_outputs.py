@@ -113,8 +113,9 @@ def test_a_teacher_of_probabilities_is_refused_and_its_store_found(
     with pytest.raises(FkdError, match="returns probabilities"):
         label_images(label_config(shared_folder, out, teacher=soft, overwrite=True))
     assert contents(out) == before
-    monkeypatch.setattr("fkd.labelling.preflight.not_logits", lambda _: None)  # as it once was
-    label_images(label_config(shared_folder, out, teacher=soft, overwrite=True))
+    with monkeypatch.context() as once:
+        once.setattr("fkd.teachers.outputs.not_logits", lambda _: None)  # as it was
+        label_images(label_config(shared_folder, out, teacher=soft, overwrite=True))
     verdicts = check_store(CheckConfig(out, teacher=(soft,), device="cpu")).verdicts
     labels = next(v for v in verdicts if v.part == "labels")
     assert labels.state == "FAILED"
@@ -139,7 +140,7 @@ def test_log_probabilities_give_the_labels_of_the_logits(shared_folder, tmp_path
     [
         ("fewer", "logits[:, 1:] if len(x) == 7 else logits", r"\[7, 2\] for .*7 views, where \[7, 3\]"),
         ("squeezes", "logits.squeeze()", r"returned \[3\] for a batch of 1 view, where \[1, 3\]"),
-        ("wraps", "[logits] if len(x) == 7 else logits", "returned list for a batch of 7 views"),
+        ("wraps", "[x] if len(x) == 7 else logits", "returned list for a batch of 7 views"),
     ],
 )  # fmt: skip
 def test_every_batch_has_the_shape_of_the_first(

@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,7 +109,9 @@ def test_every_kind_of_teacher_says_the_same(shared_folder, tmp_path, kinds, mon
         ("my_teachers:broken", "cannot take 3 views of 224 px .KeyError: 'logits'.; mend it"),
         ("my_teachers:leaves", "my_teachers:leaves: SystemExit: 3"),
         ("missing.pt2", "no such file"),
-        ("w.pt2", "cannot be loaded as an exported program"),
+        ("w.pt2", "w.pt2: no program, and checkpoint w.pt2: not a checkpoint of fkd train"),
+        ("cut.pt2", "cannot be loaded as an exported program"),
+        ("runs/none", "runs/none: no such file, and no run of `fkd train`"),
         ("timm:no_such_model", "timm"),
     ],
 )
@@ -116,6 +119,8 @@ def test_teachers_that_are_none(shared_folder, tmp_path, kinds, monkeypatch, nam
     monkeypatch.syspath_prepend(str(kinds))
     monkeypatch.chdir(tmp_path)
     shutil.copy(kinds / "w.pth", tmp_path / "w.pt2")
+    with zipfile.ZipFile(tmp_path / "cut.pt2", "w") as archive:
+        archive.writestr("cut/archive_format", "pt2")
     with pytest.raises(FkdError, match=words):
         label(shared_folder, tmp_path / "s.zarr", TeacherChoice(name))
     assert not (tmp_path / "s.zarr").exists()
@@ -227,7 +232,8 @@ def test_each_teacher_takes_the_average_or_not(shared_folder, tmp_path, run_fkd,
     line = run_fkd("check", "s.zarr", "--teacher-ema").error_line()
     assert "do nothing without --teacher" in line
     line = run_fkd("label", shared_folder, "--teacher", "both.pth").error_line()
-    assert "teacher both.pth is a file; give a file of weights with --teacher-weights" in line
+    assert "both.pth: no program, and checkpoint both.pth: not a checkpoint of fkd train" in line
+    assert "weights alone go to --teacher-weights, with their model's name as --teacher" in line
 
 
 def test_half_precision_is_recorded_and_nearly_the_same(shared_folder, tmp_path):
@@ -266,6 +272,7 @@ def centre_pixel_teacher(tmp_path, monkeypatch, shift):
     (tmp_path / "colour_teacher.py").write_text(
         "import torch\n"
         "class Colour(torch.nn.Module):\n"
+        f"    fkd_identity = 'roll {shift}'\n"
         "    def forward(self, x):\n"
         f"        return 20 * x.mean((2, 3)).roll({shift}, 1)\n"
         "make = Colour\n"

@@ -1,0 +1,55 @@
+"""Where the logits are in what a model returns: networks return tuples, dicts and objects as well."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fkd.errors import ModelError
+
+_LOGITS = "logits"
+
+
+def find_logits(answer: Any, num_views: int, what: str) -> Any:
+    """Return the logits in a model's answer to a batch, or the answer itself where none are found.
+
+    They are a tensor alone, what is called `logits`, the one tensor [num_views, C] of several things, or
+    the first of a sequence where others have as many columns, as those of auxiliary heads. Raises
+    `ModelError`, which calls the model `what`, where several may be the logits.
+    """
+    if isinstance(answer, Tensor):
+        return answer
+    parts = _parts(answer)
+    named = parts.get(_LOGITS)
+    if isinstance(named, Tensor):
+        return named
+    fitting = {
+        name: part
+        for name, part in parts.items()
+        if isinstance(part, Tensor) and part.dim() == 2 and part.shape[0] == num_views
+    }
+    in_order = (
+        isinstance(answer, (tuple, list)) and len({t.shape[1] for t in fitting.values()}) == 1
+    )
+    if len(fitting) == 1 or (in_order and next(iter(parts)) in fitting):
+        return next(iter(fitting.values()))
+    if not fitting:
+        return answer
+    listed = ", ".join(f"{name} {list(part.shape)}" for name, part in fitting.items())
+    raise ModelError(
+        f"{what} returns several tensors that may be its logits ({listed}); return the logits alone, or "
+        "under the name `logits`"
+    )
+
+
+def _parts(answer: Any) -> dict[str, Any]:
+    """Return what a model's answer consists of, by name or number."""
+    if isinstance(answer, Mapping):
+        return {str(name): part for name, part in answer.items()}
+    if isinstance(answer, (tuple, list)):
+        names = getattr(answer, "_fields", range(len(answer)))  # those of a named tuple
+        return {str(name): part for name, part in zip(names, answer, strict=True)}
+    if is_dataclass(answer):
+        return {field.name: getattr(answer, field.name) for field in fields(answer)}
+    return {_LOGITS: getattr(answer, _LOGITS, None)}

@@ -1,0 +1,133 @@
+"""Teachers together: they are loaded, label the same classes, and their probabilities are averaged."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from fkd.amounts import as_count
+from fkd.config import Engine, TeacherChoice
+from fkd.errors import FkdError, ModelError
+from fkd.teachers.classes import ClassMap, map_classes
+from fkd.teachers.output_names import output_names, store_names
+from fkd.teachers.source import Source
+from fkd.teachers.sources import open_source
+from fkd.teachers.teacher import Teacher
+
+T = TypeVar("T")
+
+_PLAIN = Engine()
+
+
+class Ensemble:
+    """One or more teachers whose probabilities are averaged over the same boxes.
+
+    `view_formats` are the distinct sizes and interpolations in which they want to see a crop.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        """Gather teachers of the same classes."""
+        self.teachers = tuple(teachers)
+        self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the teachers are."""
+        return self.teachers[0].device
+
+    @property
+    def classes(self) -> ClassMap:
+        """How the folder's classes stand in the store; the same for every teacher."""
+        return self.teachers[0].class_map
+
+    def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
+        """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
+        total: Tensor | None = None
+        for teacher, seen in self.each(views):
+            probs = teacher.probs(seen, count, temperature)
+            total = probs if total is None else total + probs
+        assert total is not None
+        return total / len(self.teachers) if len(self.teachers) > 1 else total
+
+    def each(self, views: Sequence[Tensor]) -> Iterator[tuple[Teacher, Tensor]]:
+        """Yield every teacher with its own views of a batch, which is given once for each view format."""
+        for teacher in self.teachers:
+            yield teacher, views[self.view_formats.index(teacher.preprocessing.view_format)]
+
+
+def load_teachers(
+    choices: Sequence[TeacherChoice],
+    folder_classes: Sequence[str] | None,
+    device: torch.device,
+    engine: Engine = _PLAIN,
+) -> Ensemble:
+    """Load the teachers of a run; without `folder_classes` images have no classes.
+
+    The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
+    where they do not label the same classes.
+    """
+    num_classes = None if folder_classes is None else len(folder_classes)
+    sources = [
+        _told_apart(choices, n, partial(open_source, choice, num_classes, device))
+        for n, choice in enumerate(choices)
+    ]
+    maps = _match_all(choices, sources, folder_classes)
+    for choice, class_map in zip(choices, maps, strict=True):
+        if class_map.names != maps[0].names:
+            raise ModelError(
+                f"teachers {choices[0].name} and {choice.name} label other classes; with --all-classes "
+                "their --teacher-classes must hold the same names in the same order"
+            )
+    each = zip(choices, sources, maps, strict=True)
+    return Ensemble([Teacher(c.name, s, m, device, engine, c.output) for c, s, m in each])
+
+
+def _match_all(
+    choices: Sequence[TeacherChoice], sources: Sequence[Source], folder: Sequence[str] | None
+) -> list[ClassMap]:
+    """Match each teacher's outputs to the folder's classes or, without any, to those of the store."""
+    given = list(enumerate(zip(choices, sources, strict=True)))
+    if folder is not None:
+        return [
+            _told_apart(choices, n, partial(map_classes, folder, s.num_outputs, choice, s.names))
+            for n, (choice, s) in given
+        ]
+    names = _store_classes(choices, sources)
+    maps = []
+    for n, (choice, s) in given:
+        all_kept = replace(choice, all_classes=False)
+        match = partial(map_classes, names, s.num_outputs, all_kept, s.names)
+        class_map = _told_apart(choices, n, match).unlabelled()
+        if class_map.columns is not None and len(class_map.columns) < s.num_outputs:
+            raise ModelError(
+                f"teachers {choices[0].name} and {choice.name} label other classes: one has "
+                f"{as_count(len(names), 'class')}, the other {as_count(s.num_outputs, 'output')}; give "
+                "--teacher-classes with the same names for both, or label with one of them"
+            )
+        maps.append(class_map)
+    return maps
+
+
+def _store_classes(choices: Sequence[TeacherChoice], sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return the classes of a store of images without classes, as one of the teachers names them."""
+    known = [
+        _told_apart(choices, n, partial(output_names, choice, source.num_outputs, source.names))
+        for n, (choice, source) in enumerate(zip(choices, sources, strict=True))
+    ]
+    return store_names(known, sources[0].num_outputs)
+
+
+def _told_apart(choices: Sequence[TeacherChoice], number: int, work: Callable[[], T]) -> T:
+    """Do what may fail for one of the teachers, and say for which: an error of an option names none."""
+    try:
+        return work()
+    except FkdError as error:
+        if len(choices) == 1:
+            raise
+        # Two may have the same name.
+        raise ModelError(
+            f"teacher {number + 1} of {len(choices)}, {choices[number].name}: {error}"
+        ) from error

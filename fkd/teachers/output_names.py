@@ -1,0 +1,71 @@
+"""What a teacher's outputs are called, and by whom: a file, the teacher itself, or nobody."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fkd.config import TeacherChoice
+from fkd.errors import ModelError
+
+
+@dataclass(frozen=True)
+class OutputNames:
+    """What a teacher's outputs are called, in order, and who says so.
+
+    `remedy` is what to do where folders have other names. They are `binding` where class folders must
+    have these names. A library's words for its classes are not: ImageNet's folders have others.
+    """
+
+    names: tuple[str, ...]
+    said_by: str
+    remedy: str = "give --teacher-classes FILE with one class name per output, in order"
+    binding: bool = True
+
+    def distinct(self) -> "OutputNames":
+        """Return the same with its number after each name that several outputs have."""
+        seen = self.names
+        names = [f"{n} ({i})" if seen.count(n) > 1 else n for i, n in enumerate(seen)]
+        return replace(self, names=tuple(names))
+
+
+def output_names(
+    choice: TeacherChoice, num_outputs: int, names: OutputNames | None
+) -> OutputNames | None:
+    """Return what a teacher's outputs are called: in the file of the `choice`, or what came with it."""
+    if choice.classes_file is not None:
+        return _read_names(choice.classes_file, num_outputs, choice.name)
+    return None if names is None else names if names.binding else names.distinct()
+
+
+def store_names(known: Sequence[OutputNames | None], num_outputs: int) -> tuple[str, ...]:
+    """Return the classes of a store of images without classes: one source names them for all teachers.
+
+    Names that are binding come before a library's, and numbers stand where no teacher knows any.
+    """
+    named = [one for one in known if one is not None]
+    best = next((one for one in named if one.binding), named[0] if named else None)
+    if best is None:
+        return tuple(map(str, range(num_outputs)))
+    return tuple(dict.fromkeys(best.names))
+
+
+def _read_names(path: Path, num_outputs: int, teacher: str) -> OutputNames:
+    try:
+        lines = path.read_text(
+            "utf-8-sig"
+        ).splitlines()  # with the mark that Windows' editors begin with
+        names = tuple(line.strip() for line in lines if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        why = (
+            "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        )
+        raise ModelError(
+            f"--teacher-classes {path}: {why}; give a text file with one class name per output"
+        ) from error
+    if len(names) != num_outputs:
+        raise ModelError(
+            f"--teacher-classes {path} has {len(names)} names, teacher {teacher} has {num_outputs} "
+            "outputs; give one name per output, in order"
+        )
+    remedy = "folder names and lines must be spelled alike"
+    return OutputNames(names, str(path), remedy)

@@ -1,0 +1,67 @@
+"""A teacher's model once it is open, and what all kinds of teachers have in common."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fkd import models
+from fkd.config import Preprocessing, TeacherChoice
+from fkd.errors import ModelError
+from fkd.teachers.output_names import OutputNames
+
+_BATCH = 3  # views that a model is tried on
+
+Model = Callable[[torch.Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A frozen model, the preprocessing that it gets, and a hash that identifies its weights.
+
+    `made_for` is the input size in pixels that is recorded with the weights, None where none is known.
+    `names` are what the outputs are called, where the teacher itself says so.
+    """
+
+    model: Model
+    preprocessing: Preprocessing
+    weights_hash: str
+    num_outputs: int
+    made_for: int | None = None
+    names: OutputNames | None = None
+
+
+def override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:
+    """Prefer what the user says to what is recorded with the weights."""
+    return Preprocessing(
+        recorded.size if choice.size is None else choice.size,
+        choice.mean or recorded.mean,
+        choice.std or recorded.std,
+        choice.interpolation or recorded.interpolation,
+    )
+
+
+def refuse_weights(choice: TeacherChoice) -> None:
+    """Refuse `--teacher-weights` for a teacher that has its weights in it."""
+    if choice.weights != "default":
+        raise ModelError(
+            f"--teacher-weights {choice.weights}: teacher {choice.name} brings its own weights; "
+            "leave the option out, or give it as `default` for this teacher"
+        )
+
+
+def try_on_views(
+    model: Model, choice: TeacherChoice, size: int, device: torch.device, remedy: str
+) -> int:
+    """Run a small batch and count the outputs: programs and users' models do not say what they take."""
+    views = torch.zeros(_BATCH, 3, size, size, device=device)
+    return models.count_outputs(model, views, f"teacher {choice.name}", remedy)
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, which identifies a program."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,54 @@
+"""A teacher that was a student: a run of `fkd train`, or one of its checkpoints."""
+
+import os
+
+import torch
+
+from fkd.config import Preprocessing, TeacherChoice
+from fkd.errors import ModelError
+from fkd.machine import place
+from fkd.models import weights_hash
+from fkd.students import StudentCard, announce_student
+from fkd.teachers.output_names import OutputNames
+from fkd.teachers.source import Source, override, refuse_weights, try_on_views
+
+
+def open_run(choice: TeacherChoice, device: torch.device) -> Source:
+    """Open a run or a checkpoint, which says all: architecture, preprocessing, classes and weights."""
+    refuse_weights(choice)
+    try:
+        card, student = announce_student(choice.name, ema=choice.ema, option="--teacher-ema")
+    except ModelError as error:
+        if not os.path.isfile(choice.name):
+            raise ModelError(f"teacher {choice.name}: {error}") from error
+        raise ModelError(
+            f"teacher {choice.name}: no program, and {error}; weights alone go to --teacher-weights, "
+            "with their model's name as --teacher"
+        ) from error
+    model = place(student.requires_grad_(False), device)
+    preprocessing = override(card.preprocessing, choice)
+    outputs = try_on_views(model, choice, preprocessing.size, device, "choose another --size")
+    if outputs != len(card.classes):
+        raise ModelError(
+            f"teacher {choice.name} has {outputs} outputs and {len(card.classes)} classes; give another "
+            "checkpoint"
+        )
+    return Source(
+        model,
+        preprocessing,
+        weights_hash(model),
+        outputs,
+        card.preprocessing.size,
+        names_of(card, choice),
+    )
+
+
+def names_of(card: StudentCard, choice: TeacherChoice) -> OutputNames:
+    """Return the classes that a student learned."""
+    return OutputNames(card.classes, f"the classes of teacher {choice.name}")
+
+
+def inside_program(card: StudentCard) -> Preprocessing:
+    """Return what a program of `fkd export` gets: pixels in [0, 1], which it normalises itself."""
+    seen = card.preprocessing
+    return Preprocessing(seen.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), seen.interpolation)
