@@ -10,11 +10,13 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.containers.contents import CODECS, Index, Pieces, Place, make_index
+    from fkd.containers.parquet import index_parquet
     from fkd.containers.reading import ContainedImages, import_pyarrow
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         contents="CODECS Index Pieces Place make_index",
+        parquet="index_parquet",
         reading="ContainedImages import_pyarrow",
     )
 
@@ -25,5 +27,6 @@ __all__ = [
     "Pieces",
     "Place",
     "import_pyarrow",
+    "index_parquet",
     "make_index",
 ]

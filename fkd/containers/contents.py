@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fkd.images import Keys, key_order
 
 # How the bytes of a piece are stored. The position is the code in an index.
-CODECS = ("stored", "deflate", "snappy", "gzip", "zstd", "brotli", "lz4_raw")
+CODECS = ("stored", "deflate", "snappy", "gzip", "zstd", "brotli", "lz4_raw", "snappy_blocks")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,18 @@ class Place:
     stored: int = 0
     raw: int = 0
     codec: int = 0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the bytes of n images are, as an `Index` has it: int32, int64, int64 [n].
+
+    A row of a table that has no image has -1 bytes.
+    """
+
+    piece: NDArray[np.int32]
+    start: NDArray[np.int64]
+    num_bytes: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
