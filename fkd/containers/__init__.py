@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.containers.arrow import files_of_saved, index_arrow
     from fkd.containers.contents import CODECS, Index, Pieces, Place, make_index
     from fkd.containers.parquet import index_parquet
     from fkd.containers.reading import ContainedImages, import_pyarrow
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        arrow="files_of_saved index_arrow",
         contents="CODECS Index Pieces Place make_index",
         parquet="index_parquet",
         reading="ContainedImages import_pyarrow",
@@ -26,7 +28,9 @@ __all__ = [
     "Index",
     "Pieces",
     "Place",
+    "files_of_saved",
     "import_pyarrow",
+    "index_arrow",
     "index_parquet",
     "make_index",
 ]
