@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fkd.images import Keys, key_order
 
 # How the bytes of a piece are stored. The position is the code in an index.
-CODECS = ("stored", "deflate", "snappy", "gzip", "zstd", "brotli", "lz4_raw")
+CODECS = ("stored", "deflate", "snappy", "gzip", "zstd", "brotli", "lz4_raw", "snappy_blocks")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the bytes of n images are, as an `Index` has it: int32, int64, int64 [n].
+
+    A row of a table that has no image has -1 bytes.
+    """
+
+    piece: NDArray[np.int32]
+    start: NDArray[np.int64]
+    num_bytes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Index:
     """The images of a container in their order, N in all.
 
@@ -69,7 +81,7 @@ class Index:
         return len(self.keys)
 
 
-class Places:
+class PlaceList:
     """Places of many images, gathered one by one in little memory."""
 
     def __init__(self, numbers: "array[int] | None" = None) -> None:
@@ -89,9 +101,9 @@ class Places:
         """Return the fields of the places, in their order, int64 [N, 7]."""
         return np.frombuffer(self._numbers, np.int64).reshape(-1, 7)
 
-    def take(self, rows: NDArray[np.int64]) -> "Places":
+    def take(self, rows: NDArray[np.int64]) -> "PlaceList":
         """Return the places of some images, int64 [n], in their order."""
-        return Places(array("q", self.table()[rows].tobytes()))
+        return PlaceList(array("q", self.table()[rows].tobytes()))
 
 
 def make_index(
@@ -99,15 +111,15 @@ def make_index(
     keys: Sequence[str],
     labels: Sequence[int] | NDArray[np.int64],
     classes: Sequence[str],
-    places: Sequence[Place] | Places,
+    places: Sequence[Place] | PlaceList,
     left_out: Mapping[str, int],
 ) -> Index:
     """Put images into the order of their keys, and number the pieces that they lie in.
 
     What is stored as it is lies in the piece that is the whole file: the pieces begin with those.
     """
-    if not isinstance(places, Places):
-        gathered = Places()
+    if not isinstance(places, PlaceList):
+        gathered = PlaceList()
         for place in places:
             gathered.add(place)
         places = gathered

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
 
+# What people call the class of an image, in JSON and in tables.
+LABEL_KEYS = ("label", "cls", "class", "class_name", "label_name", "target")
+
 _WHOLE = re.compile(r"-?[0-9]+")
 
 

@@ -161,9 +161,21 @@ def _arrow(codec: str) -> Callable[[bytearray, int], Any]:
     return unpack
 
 
+def _snappy_blocks(packed: bytearray, raw: int) -> Any:
+    """Undo some blocks of a text of snappy: they lack the length that it begins with."""
+    length = bytearray()
+    rest = raw
+    while rest >= 128:
+        length.append(rest & 127 | 128)
+        rest >>= 7
+    length.append(rest)
+    return _arrow("snappy")(length + packed, raw)
+
+
 _UNPACK: dict[str, Callable[[bytearray, int], Any]] = {
     "deflate": _inflate,
-    **{codec: _arrow(codec) for codec in CODECS[2:]},
+    **{codec: _arrow(codec) for codec in CODECS[2:-1]},
+    "snappy_blocks": _snappy_blocks,
 }
 
 
@@ -171,6 +183,7 @@ def import_pyarrow() -> Any:
     """Import pyarrow, or say how to get it."""
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
         raise ImagesError(

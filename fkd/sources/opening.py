@@ -4,15 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fkd.containers import (
-    CLASS_FILES,
-    ContainedImages,
-    Index,
-    index_archives,
-    kept_index,
-    of_split,
-    split_in,
-)
+from fkd.archives import CLASS_FILES, index_archives
+from fkd.containers import ContainedImages, Index, kept_index, of_split, split_in
 from fkd.errors import ImagesError, first_line
 from fkd.images import ImageList
 from fkd.sources.flat import find_mapping, is_flat, list_flat, read_mapping
@@ -20,6 +13,7 @@ from fkd.sources.folder import class_folders, list_any_depth, list_folder, requi
 from fkd.sources.kinds import Named, what_is_named
 from fkd.sources.listed import list_listed
 from fkd.sources.splits import val_folder
+from fkd.tables import files_of_saved, index_arrow, index_parquet
 
 
 def list_images(root: Path, *, split: str = "train", unlabelled: bool = False) -> ImageList:
@@ -97,8 +91,11 @@ def _or_none(folder: Path) -> list[Path]:
 
 def _list_contained(given: Path, named: Named, split: str, unlabelled: bool) -> ImageList:
     """List the images in archives or tables by an index, which is kept."""
-    files = of_split(named.files, split, named.root)
     root = named.root
+    if (root / "state.json").is_file() and named.kind == "arrow":
+        files = files_of_saved(root)
+    else:
+        files = of_split(named.files, split, root)
     settings: list[object] = [named.kind, split, unlabelled, *_beside(named)]
     try:
         index = kept_index(root, files, settings, _maker(named, files, split, unlabelled))
@@ -117,15 +114,16 @@ def _list_contained(given: Path, named: Named, split: str, unlabelled: bool) -> 
 
 def _maker(named: Named, files: list[str], split: str, unlabelled: bool) -> Callable[[], Index]:
     """Return what makes the index of a container."""
+    root = named.root
 
     def make() -> Index:
-        if named.kind == "archives":
-            mapping = find_mapping(_folder_of(named))
-            listed = None if mapping is None or unlabelled else read_mapping(mapping)
-            return index_archives(
-                named.root, files, split=split, unlabelled=unlabelled, listed=listed
-            )
-        raise ImagesError(f"{named.root} holds {named.kind}, which needs another fkd")
+        if named.kind == "parquet":
+            return index_parquet(root, files, unlabelled=unlabelled)
+        if named.kind == "arrow":
+            return index_arrow(root, files, unlabelled=unlabelled)
+        mapping = find_mapping(_folder_of(named))
+        listed = None if mapping is None or unlabelled else read_mapping(mapping)
+        return index_archives(root, files, split=split, unlabelled=unlabelled, listed=listed)
 
     return make
 

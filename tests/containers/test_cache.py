@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.sources import write_tar
 
-from fkd.containers import archives, cache_folder
+from fkd.archives import indexing
+from fkd.containers import cache_folder
 from fkd.sources import list_images
 
 FILES = [(f"{kind}/{n}.jpg", b"%d" % n * 9) for kind in "ab" for n in range(3)]
@@ -22,8 +23,8 @@ def cache(tmp_path, monkeypatch):
 def scans(monkeypatch):
     """Count how often an archive is read through."""
     made = []
-    scan = archives.SCANS[".tar"]
-    monkeypatch.setitem(archives.SCANS, ".tar", lambda *a: made.append(1) or scan(*a))
+    scan = indexing.SCANS[".tar"]
+    monkeypatch.setitem(indexing.SCANS, ".tar", lambda *a: made.append(1) or scan(*a))
     return made
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from fkd.containers.contents import Place
-from fkd.containers.members import Member
+from fkd.archives.members import Member
+from fkd.containers import Place
 from fkd.errors import ImagesError, first_line
 
 _BLOCK = 512

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fkd.containers.contents import Place, Places
+from fkd.containers import LABEL_KEYS, Place, PlaceList
 from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS
-
-LABEL_KEYS = ("label", "cls", "class", "class_name", "label_name", "target")
 
 _MAX_LABEL_BYTES = 2**20
 
@@ -37,7 +35,7 @@ class Gathered:
     """
 
     names: list[str] = field(default_factory=list)
-    places: Places = field(default_factory=Places)
+    places: PlaceList = field(default_factory=PlaceList)
     file: list[int] = field(default_factory=list)
     labels: dict[tuple[int, str], str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from fkd.containers.contents import CODECS, Place
-from fkd.containers.members import Member
+from fkd.archives.members import Member
+from fkd.containers import CODECS, Place
 from fkd.errors import ImagesError, first_line
 
 _CODEC = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflate"}

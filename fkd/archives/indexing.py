@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.containers.contents import Index, make_index
-from fkd.containers.labels import number_classes
-from fkd.containers.members import Gathered, sample_labels
-from fkd.containers.reading import OpenFiles
-from fkd.containers.split_names import split_of
-from fkd.containers.tar import scan_tar
-from fkd.containers.zip import scan_zip
+from fkd.archives.members import Gathered, sample_labels
+from fkd.archives.tar import scan_tar
+from fkd.archives.zip import scan_zip
+from fkd.containers import Index, OpenFiles, make_index, number_classes, split_of
 from fkd.errors import ImagesError
 from fkd.progress import progress
 
