@@ -14,7 +14,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.images.class_names import composed, match_names
-    from fkd.images.decoding import content_hash, decode, inspect, read_file
+    from fkd.images.decoding import content_hash, decode, inspect, jpeg_decoder, read_file
     from fkd.images.folder import (
         EXTENSIONS,
         MAX_NUM_BYTES,
@@ -32,7 +32,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         class_names="composed match_names",
-        decoding="content_hash decode inspect read_file",
+        decoding="content_hash decode inspect jpeg_decoder read_file",
         folder=(
             "EXTENSIONS ImageList MAX_NUM_BYTES changed_image class_folders fingerprint list_images"
         ),
@@ -56,6 +56,7 @@ __all__ = [
     "decode",
     "fingerprint",
     "inspect",
+    "jpeg_decoder",
     "list_images",
     "match_names",
     "pack_images",
