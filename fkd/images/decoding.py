@@ -14,8 +14,10 @@ from fkd.images.samples import eight_bit_rgb
 from fkd.images.signatures import describe
 from fkd.version import version_of
 
-# Pillow knows dozens of formats, some of which start other programs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+# Pillow knows dozens of formats, some of which start other programs. AVIF came with 11.3, and a build may
+# lack it.
+_AVIF = ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", *_AVIF)
 
 # JPEG goes to an operator where there is one. All other formats go to Pillow: torchvision's PNG decoder
 # ends the process on a damaged file.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.files import jpeg_bomb
 from helpers.folders import label_config
-from PIL import Image
+from PIL import Image, features
 
 from fkd import Scheme, label_images
 from fkd.config import PackConfig, Preprocessing
@@ -17,6 +17,11 @@ from fkd.images import REASONS, decode, inspect, list_images, pack_images
 from fkd.images import decoding as images
 from fkd.store.labelled_images import LabelledImages
 from fkd.views import RenderPool, evaluation_batches, render
+
+AVIF = pytest.param(
+    "avif", marks=pytest.mark.skipif(not features.check("avif"), reason="a Pillow without AVIF")
+)
+
 
 def noise(height=20, width=30, seed=0):
     rng = np.random.default_rng(seed)
@@ -52,7 +57,7 @@ def test_netpbm_files_decode(tmp_path, suffix):
     assert np.array_equal(decode(str(tmp_path / f"x.{suffix}")).numpy(), expected)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", AVIF])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.8, 0.95])
 def test_a_file_cut_anywhere_is_damaged(tmp_path, suffix, share):
     path = tmp_path / f"x.{suffix}"
@@ -63,6 +68,17 @@ def test_a_file_cut_anywhere_is_damaged(tmp_path, suffix, share):
         look(str(path))
     assert caught.value.reason == "damaged"
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [AVIF])
+def test_avif_decodes_by_its_content_and_is_not_turned(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise(20, 30).save(tmp_path / f"x.{suffix}", exif=exif)
+    (tmp_path / f"x.{suffix}").rename(tmp_path / "named.jpg")
+    with Image.open(tmp_path / "named.jpg") as file:
+        expected = np.array(file.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(look(str(tmp_path / "named.jpg")).numpy(), expected)
 
 
 def test_the_content_counts_and_not_the_suffix(tmp_path):
