@@ -1,6 +1,7 @@
 """Decoding at the edges: animations, EXIF, deep grey, files cut short, and files that are no image."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, features
 from fkd import Scheme, label_images
 from fkd.config import PackConfig, Preprocessing
 from fkd.errors import DecodeError
-from fkd.images import REASONS, decode, inspect, list_images, pack_images
+from fkd.images import REASONS, decode, inspect, list_images, pack_images, read_file
 from fkd.images import decoding as images
 from fkd.store.labelled_images import LabelledImages
 from fkd.views import RenderPool, evaluation_batches, render
@@ -79,6 +80,16 @@ def test_avif_decodes_by_its_content_and_is_not_turned(tmp_path, suffix):
     with Image.open(tmp_path / "named.jpg") as file:
         expected = np.array(file.convert("RGB")).transpose(2, 0, 1)
     assert np.array_equal(look(str(tmp_path / "named.jpg")).numpy(), expected)
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    noise().save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit((tmp_path / "x.png").write_bytes, content)
+        assert read_file(str(tmp_path / "x.png")) == content
+        written.result()
 
 
 def test_the_content_counts_and_not_the_suffix(tmp_path):
