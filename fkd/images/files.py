@@ -24,7 +24,11 @@ def read_file(path: str) -> bytearray:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_IMAGE_BYTES:
                 raise DecodeError(path, "too large", f"{size:,} bytes")
-            encoded = bytearray(file.readall())
+            encoded = bytearray(size)  # memory is taken once
+            read = file.readinto(encoded) or 0
+            if read < size or not size:  # it shrank, or is a pipe, which has no size
+                del encoded[read:]
+                encoded += file.readall()
     except OSError as error:
         reason: Reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         raise DecodeError(path, reason, first_line(error)) from error

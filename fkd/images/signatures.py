@@ -42,14 +42,15 @@ _FOREIGN = (
 
 # Files in boxes, as MP4 has them, say in four letters what they are for.
 _BRANDS = {
-    b"avif": "AVIF",
-    b"avis": "AVIF",
     b"heic": "HEIC",
     b"heix": "HEIC",
     b"hevc": "HEIC",
     b"mif1": "HEIF",
     b"msf1": "HEIF",
 }
+
+# Cameras and phones write them by themselves, so whoever has one has thousands.
+_CURES = dict.fromkeys(("HEIC", "HEIF"), "; convert it to JPEG or PNG")
 
 _LOOKED_AT = 512
 
@@ -60,11 +61,13 @@ def describe(encoded: bytes | bytearray) -> str:
     known = next((name for start, name in _READ if head.startswith(start)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         known = "WebP"
+    if head[4:12] in (b"ftypavif", b"ftypavis"):
+        known = "AVIF"
     if known:
         return f"{known} with a header or samples that Pillow does not read"
     foreign = next((name for start, name in _FOREIGN if head.startswith(start)), _by_place(head))
     if foreign:
-        return f"{foreign}, which fkd does not read"
+        return f"{foreign}, which fkd does not read{_CURES.get(foreign, '')}"
     if not any(head) and not any(encoded):
         return "nothing but zero bytes"
     return _as_text(head) or "no image that fkd knows"

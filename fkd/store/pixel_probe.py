@@ -1,8 +1,9 @@
 """Pictures that every store remembers: they show whether today's pixels are those that were labelled.
 
 Decoders and resizing kernels may change with a library's release. What a small JPEG of this package
-looked like as two views is kept in the store, and so are the pixels of small pictures in the other
-formats that its images have; whoever sees them differently is told by how much.
+looked like as two views is kept in the store, and so are the pixels of small pictures in the formats that
+its images have; whoever sees them differently is told by how much. The views tell what resizing does, but
+average over many pixels of one kind of JPEG; whole pixels of four kinds tell what its decoder does.
 """
 
 import os
@@ -27,6 +28,7 @@ _SIDE = 8
 # By format: the endings of its files, and pictures of the kinds that its decoder treats differently. They
 # are a part of the store's format; a new kind needs a format of a new name.
 _PICTURES = {
+    "jpeg": ((".jpg", ".jpeg"), ("chroma.jpg", "wide.jpg", "grey.jpg", "cmyk.jpg")),
     "png": ((".png",), ("palette.png", "alpha.png", "deep.png", "colour.png")),
     "webp": ((".webp",), ("lossy.webp", "alpha.webp")),
     "gif": ((".gif",), ("palette.gif",)),
@@ -35,7 +37,7 @@ _PICTURES = {
     "tiff": ((".tif", ".tiff"), ("colour.tiff", "deep.tiff", "jpeg.tiff")),
 }
 
-_DRAW_PIXELS = ("torch", "torchvision", "pillow")
+_DRAW_PIXELS = ("torch", "torchvision", "pillow", "decoder")
 
 
 def probe(interpolation: Interpolation) -> str:
@@ -49,7 +51,7 @@ def probe(interpolation: Interpolation) -> str:
 
 
 def probe_formats(paths: Iterable[str]) -> dict[str, str]:
-    """Decode the package's pictures in the formats, JPEG apart, that the endings of images name.
+    """Decode the package's pictures in the formats that the endings of images name.
 
     Returns by format their pixels, u8 [3, H, W] each, one picture after the other, in base64. A format
     that Pillow was built without has none.

@@ -38,8 +38,8 @@ class StoreSpec:
     Who makes a store leaves four sizes at 0: `plan_layout` sets `block_images` and `chunk_crops`, and
     `LabelStore.create` sets `path_bytes` and `class_name_bytes`.
 
-    `probe` and `probes` are what pictures looked like to the labeller; a store of JPEG files has no
-    `probes`, and one that was made before there were any has none either.
+    `probe` and `probes` are what pictures looked like to the labeller; a store that was made before there
+    were any has no `probes`, and an older one of JPEG files has none either.
     """
 
     num_images: int
@@ -114,11 +114,12 @@ class StoreSpec:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions that the pixels and the bytes depend on."""
-    from fkd.version import version_of  # which loads what no reader of a store needs
+    """Return the versions that the pixels and the bytes depend on, and as `decoder` who decodes JPEG."""
+    from fkd.images import jpeg_decoder  # which loads what no reader of a store needs,
+    from fkd.version import version_of  # and so does this
 
     names = ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")
-    return {name: version_of(name) for name in names}
+    return {name: version_of(name) for name in names} | {"decoder": jpeg_decoder()}
 
 
 def now() -> str:

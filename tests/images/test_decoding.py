@@ -1,6 +1,7 @@
 """Decoding at the edges: animations, EXIF, deep grey, files cut short, and files that are no image."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from helpers.files import jpeg_bomb
 from helpers.folders import label_config
-from PIL import Image
+from PIL import Image, features
 
 from fkd import Scheme, label_images
 from fkd.config import PackConfig, Preprocessing
@@ -19,6 +20,10 @@ from fkd.packing import pack_images
 from fkd.sources import list_images
 from fkd.store.labelled_images import LabelledImages
 from fkd.views import RenderPool, evaluation_batches, render
+
+AVIF = pytest.param(
+    "avif", marks=pytest.mark.skipif(not features.check("avif"), reason="a Pillow without AVIF")
+)
 
 
 def noise(height=20, width=30, seed=0):
@@ -59,19 +64,7 @@ def test_netpbm_files_decode(tmp_path, suffix):
     assert np.array_equal(decode(str(tmp_path / f"x.{suffix}")).numpy(), expected)
 
 
-@pytest.mark.parametrize("kind", ["RGB.jpg", "L.jpg", "CMYK.jpg", "RGB.png", "P.png", "deep.png"])
-def test_without_torchvisions_operators_the_pixels_are_the_same(tmp_path, monkeypatch, kind):
-    mode, path = kind.split(".")[0], tmp_path / kind
-    if mode == "deep":
-        Image.fromarray(np.arange(0, 65_536, 64, dtype=np.uint16).reshape(32, 32)).save(path)
-    else:
-        noise(45, 61).convert(mode).save(path)
-    native = decode(str(path))
-    monkeypatch.setattr(images, "_NATIVE", False)
-    assert torch.equal(decode(str(path)), native)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", AVIF])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.8, 0.95])
 def test_a_file_cut_anywhere_is_damaged(tmp_path, suffix, share):
     path = tmp_path / f"x.{suffix}"
@@ -82,6 +75,27 @@ def test_a_file_cut_anywhere_is_damaged(tmp_path, suffix, share):
         look(str(path))
     assert caught.value.reason == "damaged"
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [AVIF])
+def test_avif_decodes_by_its_content_and_is_not_turned(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise(20, 30).save(tmp_path / f"x.{suffix}", exif=exif)
+    (tmp_path / f"x.{suffix}").rename(tmp_path / "named.jpg")
+    with Image.open(tmp_path / "named.jpg") as file:
+        expected = np.array(file.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(look(str(tmp_path / "named.jpg")).numpy(), expected)
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    noise().save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit((tmp_path / "x.png").write_bytes, content)
+        assert read_file(str(tmp_path / "x.png")) == content
+        written.result()
 
 
 def test_the_content_counts_and_not_the_suffix(tmp_path):
@@ -145,7 +159,7 @@ def test_a_bomb_is_refused_before_memory_is_taken_for_it(bombs, monkeypatch):
     ],
 )
 def test_no_disguise_of_the_header_hides_a_bomb(bombs, monkeypatch, before, native):
-    monkeypatch.setattr(images, "_NATIVE", native and images._NATIVE)
+    monkeypatch.setattr(images, "_JPEG", images._JPEG if native else None)
     content = bytearray(Path(bombs.name(3)).read_bytes())
     after_first = 4 + int.from_bytes(content[4:6])
     content[after_first:after_first] = before

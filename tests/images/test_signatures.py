@@ -36,8 +36,8 @@ def zipped(file):
 
 
 FOREIGN = {
-    "AVIF, which fkd does not read": b"\0\0\0\x20ftypavif" + b"\0" * 40,
-    "HEIC, which fkd does not read": b"\0\0\0\x18ftypheic" + b"\0" * 40,
+    "AVIF with a header or samples": b"\0\0\0\x20ftypavif" + b"\0" * 40,
+    "HEIC, which fkd does not read; convert it to JPEG or PNG": b"\0\0\0\x18ftypheic" + b"\0" * 40,
     "JPEG 2000, which fkd does not read": b"\0\0\0\x0cjP  \r\n\x87\n",
     "JPEG XL, which fkd does not read": b"\xff\x0a\xfa\x7f",
     "PostScript, which": saved(format="EPS"),

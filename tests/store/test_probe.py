@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from importlib.resources import files
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.folders import label_config
 from PIL import Image
 
 from fkd import LabelStore, label_images
 from fkd.errors import StoreError
-from fkd.store import drift, probe, probe_formats
+from fkd.images import decode, jpeg_decoder
+from fkd.store import drift, pixel_probe, probe, probe_formats
 from fkd.store.attributes import digest
 
 # A part of the store's format: docs/store-format.md.
@@ -102,6 +105,8 @@ def test_a_probe_of_nonsense_is_damage(shared_store, tmp_path, stored):
 PICTURES = {
     "alpha.png": "6759bc0e0fca3e3f",
     "alpha.webp": "2522f08219455209",
+    "chroma.jpg": "fc3233f7236a3683",
+    "cmyk.jpg": "157d5ca34f6f77dd",
     "colour.bmp": "0dce0ee5afb49fe8",
     "colour.png": "ebe3adb408c137ee",
     "colour.ppm": "580e72f2c4be66f3",
@@ -109,12 +114,14 @@ PICTURES = {
     "deep.pgm": "8788ac6fe154cb4a",
     "deep.png": "82e15d6e2d4756f6",
     "deep.tiff": "be5ea9dcd56ad258",
+    "grey.jpg": "e23010e2013dcb13",
     "jpeg.tiff": "e4ac92d9c9ece960",
     "lossy.webp": "1b2d3b9897f5addf",
     "palette.gif": "038b865b75c58ba2",
     "palette.png": "cac7fbb1e3ecffa6",
+    "wide.jpg": "53cb6a577b3ac4c7",
 }
-SIZES = {"png": 768, "webp": 960, "gif": 192, "bmp": 192, "ppm": 384, "tiff": 1152}
+SIZES = {"jpeg": 2349, "png": 768, "webp": 960, "gif": 192, "bmp": 192, "ppm": 384, "tiff": 1152}
 
 
 def shifted(probes, name, by):
@@ -133,14 +140,16 @@ def test_the_pictures_of_other_formats_are_those_of_the_format():
 
 
 def test_only_formats_that_the_images_have_are_kept():
-    assert probe_formats(["a/1.jpg", "a/2.JPEG"]) == {}
-    assert list(probe_formats(["a/1.WebP", "a/2.png", "a/3.jpg"])) == ["png", "webp"]
-    every = probe_formats(["1.png", "1.webp", "1.gif", "1.bmp", "1.pgm", "1.tif"])
+    assert list(probe_formats(["a/1.jpg", "a/2.JPEG"])) == ["jpeg"]
+    assert list(probe_formats(["a/1.WebP", "a/2.png"])) == ["png", "webp"]
+    every = probe_formats(["1.jpg", "1.png", "1.webp", "1.gif", "1.bmp", "1.pgm", "1.tif"])
     assert {name: len(base64.b64decode(text)) for name, text in every.items()} == SIZES
 
 
 def test_what_is_kept_is_pixels_of_the_whole_range():
-    for text in probe_formats(["1.png", "1.webp", "1.gif", "1.bmp", "1.ppm", "1.tiff"]).values():
+    for text in probe_formats(
+        ["1.jpg", "1.png", "1.webp", "1.gif", "1.bmp", "1.ppm", "1.tiff"]
+    ).values():
         levels = np.frombuffer(base64.b64decode(text), np.uint8)
         assert levels.min() < 40
         assert levels.max() > 230
@@ -148,8 +157,61 @@ def test_what_is_kept_is_pixels_of_the_whole_range():
 
 def test_a_store_of_jpeg_files_says_nothing_of_other_formats(shared_store):
     attributes = json.loads((shared_store.path / "zarr.json").read_text())["attributes"]["fkd"]
-    assert "probes" not in attributes
-    assert shared_store.spec.probes == {}
+    assert attributes["probes"] == probe_formats(["1.jpg"])
+    assert shared_store.spec.probes == attributes["probes"]
+
+
+def test_a_store_older_than_its_pictures_is_read_and_says_nothing(shared_store, tmp_path):
+    path = with_attributes(shared_store, tmp_path / "old.zarr", probes={})
+    metadata = json.loads((path / "zarr.json").read_text())
+    content = metadata["attributes"]["fkd"]
+    del content["probes"], content["versions"]["decoder"]
+    metadata["attributes"]["sha256"] = digest(content)
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    spec = LabelStore.open(path).spec
+    assert spec.probes == {}
+    assert drift(spec, path) is None
+    older = replace(spec, probe=other_probe(shared_store, 9))
+    assert f"(decoder unknown, now {jpeg_decoder()})" in drift(older, path)
+
+
+def in_ycbcr(path, shrink=1):
+    """Return u8 [H, W, 3] before colours are converted; of half the size chroma is as it is stored."""
+    with Image.open(path) as file:
+        file.draft("YCbCr", (file.width // shrink, file.height // shrink))
+        return np.array(file)
+
+
+def other_colours(path):
+    """Convert the colours as Pillow does, to other fractions than libjpeg."""
+    return Image.fromarray(in_ycbcr(path), "YCbCr").convert("RGB")
+
+
+def plain_chroma(path):
+    """Repeat chroma, as libjpeg does without its "fancy upsampling"."""
+    whole, stored = in_ycbcr(path), in_ycbcr(path, 2)
+    for axis in (0, 1):
+        if stored.shape[axis] < whole.shape[axis]:
+            stored = stored.repeat(2, axis)
+    height, width = whole.shape[:2]
+    pixels = np.dstack([whole[..., 0], stored[:height, :width, 1:]])
+    return Image.fromarray(pixels, "YCbCr").convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("picture", "most"), [(other_colours, range(1, 2)), (plain_chroma, range(100, 256))]
+)
+def test_another_decoder_of_jpeg_is_noticed_and_named(shared_store, monkeypatch, picture, most):
+    def otherwise(path):
+        if Path(path).name != "chroma.jpg":
+            return decode(path)
+        return torch.from_numpy(np.array(picture(path))).permute(2, 0, 1)
+
+    monkeypatch.setattr(pixel_probe, "decode", otherwise)
+    versions = shared_store.spec.versions | {"decoder": "anyjpeg 1.0"}
+    said = drift(replace(shared_store.spec, versions=versions), "s")
+    assert f"(decoder anyjpeg 1.0, now {jpeg_decoder()}): on test pictures in jpeg they" in said
+    assert int(re.search(r"and (\d+) at most$", said)[1]) in most
 
 
 def test_a_changed_decoder_of_png_is_named_where_the_images_are_png(tmp_path, capsys):
