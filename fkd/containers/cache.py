@@ -103,7 +103,7 @@ def _write(path: Path, about: dict[str, Any], index: Index) -> None:
 def _read(path: Path, about: dict[str, Any]) -> Index | None:
     """Read an index, whose parts have checksums; None where there is none of these files."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             kept = json.loads(content["about"].tobytes())
             if any(kept[name] != about[name] for name in ("version", "settings", "files")):
                 return None

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 # Names that are decoded, or taken, at a time.
 _AT_ONCE = 1 << 16
 
+# Bytes of the text that are searched at a time.
+_TEXT_AT_ONCE = 1 << 26
+
 
 class Keys(Sequence[str]):
     """N names, each a path with forward slashes, in one text.
@@ -20,11 +23,16 @@ class Keys(Sequence[str]):
     def __init__(self, text: NDArray[np.uint8]) -> None:
         """Take a text that ends with a zero byte, or is empty."""
         self.text = text
-        ends = [
-            first + np.flatnonzero(text[first : first + 2**26] == 0)
-            for first in range(0, len(text), 2**26)
+        parts = [
+            slice(first, first + _TEXT_AT_ONCE) for first in range(0, len(text), _TEXT_AT_ONCE)
         ]
-        self._ends: NDArray[np.int64] = np.concatenate(ends) if ends else np.empty(0, np.int64)
+        count = sum(len(text[part]) - np.count_nonzero(text[part]) for part in parts)
+        self._ends: NDArray[np.int64] = np.empty(count, np.int64)
+        filled = 0
+        for part in parts:
+            ends = np.flatnonzero(text[part] == 0)
+            self._ends[filled : filled + len(ends)] = ends + part.start
+            filled += len(ends)
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "Keys":
