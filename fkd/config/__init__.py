@@ -26,6 +26,7 @@ from fkd.config.models import (
     Amp,
     Engine,
     ExportFormat,
+    NetworkInput,
     Preprocessing,
     TeacherChoice,
     Triple,
@@ -34,14 +35,30 @@ from fkd.config.pack import Bound, PackConfig
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
+from fkd.config.sizes import ViewSizes
 from fkd.config.train import BN_STATS, FEW_IMAGES, NO_VAL, RECIPES, BnStats, TrainConfig
 from fkd.config.types import as_config, as_path, fit
-from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, ViewFormat, ViewPolicy
+from fkd.config.views import (
+    CROP_SHARE,
+    INTERPOLATIONS,
+    RENDERS,
+    CenterView,
+    Interpolation,
+    Render,
+    Size,
+    ViewFormat,
+    ViewPolicy,
+    as_size,
+    sides_of,
+    size_text,
+    usual_crop,
+)
 
 __all__ = [
     "AMPS",
     "BN_STATS",
     "CONFIG",
+    "CROP_SHARE",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
     "FIGURE_FORMATS",
@@ -62,6 +79,7 @@ __all__ = [
     "Augment",
     "BnStats",
     "Bound",
+    "CenterView",
     "CheckConfig",
     "Engine",
     "ExportFormat",
@@ -69,6 +87,7 @@ __all__ = [
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
+    "NetworkInput",
     "Objective",
     "Optim",
     "PackConfig",
@@ -77,13 +96,16 @@ __all__ = [
     "Scheme",
     "Selection",
     "ShowConfig",
+    "Size",
     "TeacherChoice",
     "TrainConfig",
     "Triple",
     "ViewFormat",
     "ViewPolicy",
+    "ViewSizes",
     "as_config",
     "as_path",
+    "as_size",
     "as_typed",
     "check_choice",
     "check_count",
@@ -91,4 +113,7 @@ __all__ = [
     "folder_by_name",
     "read_config",
     "settings_to_resume",
+    "sides_of",
+    "size_text",
+    "usual_crop",
 ]

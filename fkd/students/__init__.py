@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         save_checkpoint,
         save_last,
     )
-    from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
+    from fkd.students.evaluation import (
+        Accuracy,
+        evaluate,
+        evaluate_checkpoint,
+        match_classes,
+        require_size,
+        seen_otherwise,
+    )
     from fkd.students.export import export_student
     from fkd.students.files import BEST, checkpoint_file
     from fkd.students.student import StudentCard, build_student, give_weights
@@ -33,7 +40,9 @@ else:
         checkpoints=(
             "Checkpoint load_student newest_checkpoint read_checkpoint save_checkpoint save_last"
         ),
-        evaluation="Accuracy evaluate evaluate_checkpoint match_classes",
+        evaluation=(
+            "Accuracy evaluate evaluate_checkpoint match_classes require_size seen_otherwise"
+        ),
         export="export_student",
         files="BEST checkpoint_file",
         student="StudentCard build_student give_weights",
@@ -60,6 +69,8 @@ __all__ = [
     "newest_checkpoint",
     "re_estimated",
     "read_checkpoint",
+    "require_size",
     "save_checkpoint",
     "save_last",
+    "seen_otherwise",
 ]
