@@ -7,7 +7,7 @@ All contestants take turns in one process, round after round, on the same files,
 - torchvision, PIL: ImageFolder, RandomResizedCrop, flip, ToTensor, Normalize, through a DataLoader;
 - torchvision, v2: the same with tensors (decode_jpeg, v2 transforms, antialias), normalised in float;
 - fkd at m = 1, 2, 4, 8: `student_batches` from a label store, as `fkd train` reads it (uint8 views; they
-  are normalised on the device);
+  are normalised on the device); at m = 4 for a student of another size too;
 - kernels at each m: decoding plus m resizes straight into one buffer, in a plain loop, nothing else;
   with two workers, two such loops in two threads.
 """
@@ -34,7 +34,7 @@ from fkd.errors import ConfigError
 from fkd.figures import PAGE, figure_style, new_figure
 from fkd.images import decode
 from fkd.images.scenes import Scenes, render_dataset
-from fkd.loader import Schedule, student_batches
+from fkd.loader import Schedule, SizePlan, student_batches
 from fkd.progress import progress
 from fkd.sources import dataset_root, list_images
 from fkd.views import RenderPool, empty_views, render
@@ -44,6 +44,14 @@ READY = 5  # batches that pass before the clock starts: the queue is then as it 
 CROPS = 8
 VISITS = (1, 2, 4, 8)
 
+# What is to be reached, at m = 4: one pipeline's speed over another's, round by round.
+SMALL = "fkd, m = 4, small"
+FIGURES = (
+    (SMALL, "fkd, m = 4"),
+    ("fkd, m = 4", "torchvision, PIL"),
+    ("fkd, m = 4", "kernels, m = 4"),
+)
+
 Contest = dict[str, Callable[[], float]]  # name → one round, which returns views/s
 
 
@@ -52,11 +60,14 @@ Contest = dict[str, Callable[[], float]]  # name → one round, which returns vi
 @click.option("--limit", default=400, show_default=True, help="Different images, at most.")
 @click.option("--visits", default=1600, show_default=True, help="Images decoded in a round.")
 @click.option("--size", default=224, show_default=True)
+@click.option("--small", default=128, show_default=True, help="The other student's size.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option(
     "--out", default="benchmarks/results", type=click.Path(path_type=Path), show_default=True
 )
-def main(images: Path | None, limit: int, visits: int, size: int, rounds: int, out: Path) -> None:
+def main(
+    images: Path | None, limit: int, visits: int, size: int, small: int, rounds: int, out: Path
+) -> None:
     """Print a table of views/s for one and for two workers; write it as CSV and as a plot."""
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []
@@ -65,7 +76,9 @@ def main(images: Path | None, limit: int, visits: int, size: int, rounds: int, o
         root = rendered(folder, limit) if images is None else some_of(images, folder, limit)
         store = label(root, folder, size)
         for workers in (1, 2):
-            rows += run(contestants(store, root, size, visits, workers), rounds, workers)
+            contest = contestants(store, root, size, visits, workers)
+            contest[SMALL] = fkd_round(store, visits, 4, workers, small)
+            rows += run(contest, rounds, workers)
     report(rows, out)
 
 
@@ -154,8 +167,11 @@ def loader_round(
     return one_round
 
 
-def fkd_round(store: LabelStore, visits: int, m: int, workers: int) -> Callable[[], float]:
+def fkd_round(
+    store: LabelStore, visits: int, m: int, workers: int, size: int | None = None
+) -> Callable[[], float]:
     """As many images as the others decode, m views of each, from the middle of a long training run."""
+    sizes = SizePlan(((0, size or store.spec.size),), store.spec.interpolation)
     images = list_images(Path(store.spec.images_root))
     apart = TrainConfig(crops_per_image=m).steps_apart
     schedule = Schedule(len(images), CROPS, m, BATCH, epochs=1e6, seed=0, stagger=apart)
@@ -163,7 +179,7 @@ def fkd_round(store: LabelStore, visits: int, m: int, workers: int) -> Callable[
 
     def one_round() -> float:
         with RenderPool(workers) as pool:
-            batches = student_batches(pool, store, images, schedule)
+            batches = student_batches(pool, store, images, schedule, sizes=sizes)
             for _ in range(READY):
                 next(batches)
             began = time.perf_counter()
@@ -203,6 +219,9 @@ def run(contest: Contest, rounds: int, workers: int) -> list[dict[str, object]]:
             rate = one_round()
             if number:
                 rates[name].append(rate)
+    for one, other in FIGURES:
+        ratios = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
+        print(f"{one} / {other}, {workers} worker(s): {statistics.median(ratios):.2f}")
     base = statistics.median(rates["torchvision, PIL"])
     return [
         {

@@ -204,7 +204,8 @@ def supervised(  # noqa: PLR0913  the two calls differ in each of them
     """Train on the folder's classes with fresh random crops; return the model and its top-1."""
     device = resolve_device("auto")
     torch.manual_seed(seed)
-    card = StudentCard(demo.network, images.classes, Preprocessing(demo.size))
+    seen = Preprocessing(demo.size)
+    card = StudentCard(demo.network, images.classes, seen, seen.center_view)
     model = place(build_student(card), device)
     rate = lr * demo.batch_size / 1024
     optimizer = torch.optim.SGD(
@@ -225,7 +226,7 @@ def supervised(  # noqa: PLR0913  the two calls differ in each of them
             optimizer.step()
             bar.update(demo.batch_size)
             bar.set_postfix(loss=f"{float(loss.detach()):.3f}", refresh=False)
-    accuracy = evaluate(model, Preprocessing(demo.size), images.classes, val, 100, 2)
+    accuracy = evaluate(model, card, val, 100, 2)
     return model, accuracy.top1
 
 

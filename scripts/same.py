@@ -44,6 +44,11 @@ RUNS = {
 # By attribute: the key in it that is newer than a BASE may be.
 ADDED = {"versions": "decoder", "probes": "jpeg"}
 
+HELP = """
+from fkd.cli import main
+main(["train", "--help"], standalone_mode=False)
+"""
+
 EACH = """
 import json, sys
 from fkd.cli import main
@@ -106,7 +111,12 @@ def make(code: Path, out: Path) -> None:
         ["label", "../images", "--out", store, *options.split(), *where]
         for store, options in STORES.items()
     ]
-    commands += [["train", *options.split(), "--out", run, *where] for run, options in RUNS.items()]
+    # Code without the option evaluates views of 32 px so.
+    has_share = "--eval-crop" in run_python(code, out, HELP)
+    seen = ["--eval-crop", "0.875"] if has_share else []
+    commands += [
+        ["train", *options.split(), "--out", run, *where, *seen] for run, options in RUNS.items()
+    ]
     run_python(code, out, EACH, json.dumps(commands))
 
 

@@ -192,7 +192,9 @@ def choose_teacher(
     if "teacher_top1" not in about.said:
         assert isinstance(source.model, nn.Module)
         val = list_images(_val(images))
-        found = evaluate(source.model, source.preprocessing, listed.classes, val, 128, 2)
+        seen = source.preprocessing
+        card = StudentCard(choice.name, listed.classes, seen, seen.center_view)
+        found = evaluate(source.model, card, val, 128, 2)
         about.note(teacher_top1=found.top1)
     return chosen
 

@@ -18,6 +18,17 @@ from fkd.cli.options import PATH, machine
     "without it, the student's own.",
 )
 @click.option("--real", type=PATH, help="ImageNet-ReaL's real.json: any class it names is right.")
+@click.option(
+    "--eval-size",
+    metavar="S|HxW",
+    help="Size of the views in pixels: a side, or height and width  [default: as its training evaluated]",
+)
+@click.option(
+    "--eval-crop",
+    type=float,
+    help="Share of a resized image's shorter side that is evaluated, timm's crop_pct  [default: as its "
+    "training evaluated]",
+)
 @click.option("--batch-size", default=128, help="Images at a time.")
 @machine
 def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:

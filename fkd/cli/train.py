@@ -10,6 +10,7 @@ from fkd.cli.options import ALONE, PATH, RANK, engine, machine, rendering, told_
 from fkd.cli.sections import Sectioned
 from fkd.config import (
     BN_STATS,
+    INTERPOLATIONS,
     LOSSES,
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -95,6 +96,21 @@ _SECTIONS = {
     int,
     shown="16 / m",
 )
+@_setting(
+    "--size",
+    "Of the student's views, in pixels: a side (160), height and width (160x224), or A:B for a run whose "
+    "views grow from A to B. Boxes are the store's at any size.",
+    str,
+    shown="the store's",
+    metavar="S|HxW|A:B",
+)
+@_setting("--size-multiple", "With --size A:B: all sides are multiples of it.")
+@_setting(
+    "--interpolation",
+    "By which crops are resized.",
+    _choice(INTERPOLATIONS),
+    shown="the store's",
+)
 @click.option(
     "--compress",
     "scheme",
@@ -169,6 +185,19 @@ _SECTIONS = {
 @click.option("--sync-bn", is_flag=True, help="Batch norm over all processes (CUDA).")
 @_setting("--eval-every", "Epochs between evaluations.", float, shown="m")
 @_setting("--eval-last", "Evaluate each of so many last epochs.", float)
+@_setting(
+    "--eval-size",
+    "Views to evaluate on: a side, or height and width.",
+    str,
+    shown="the last --size",
+    metavar="S|HxW",
+)
+@_setting(
+    "--eval-crop",
+    "Share of a resized image's shorter side that is evaluated (timm's crop_pct).",
+    float,
+    shown="0.875; 1 for views of up to 64 px",
+)
 @_setting("--save-every", "Minutes between checkpoints; evaluations save too. 0 is off.", float)
 @click.option(
     "--mean", nargs=3, metavar="R G B", type=float, default=_DEFAULTS["mean"], help="Of its input."

@@ -27,6 +27,7 @@ from fkd.config.models import (
     Amp,
     Engine,
     ExportFormat,
+    NetworkInput,
     Preprocessing,
     TeacherChoice,
     TeacherOutput,
@@ -36,14 +37,30 @@ from fkd.config.pack import PACK_TO, Bound, PackConfig
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
+from fkd.config.sizes import ViewSizes
 from fkd.config.train import BN_STATS, FEW_IMAGES, NO_VAL, RECIPES, BnStats, TrainConfig
 from fkd.config.types import as_config, as_path, fit
-from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, ViewFormat, ViewPolicy
+from fkd.config.views import (
+    CROP_SHARE,
+    INTERPOLATIONS,
+    RENDERS,
+    CenterView,
+    Interpolation,
+    Render,
+    Size,
+    ViewFormat,
+    ViewPolicy,
+    as_size,
+    sides_of,
+    size_text,
+    usual_crop,
+)
 
 __all__ = [
     "AMPS",
     "BN_STATS",
     "CONFIG",
+    "CROP_SHARE",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
     "FIGURE_FORMATS",
@@ -66,6 +83,7 @@ __all__ = [
     "Augment",
     "BnStats",
     "Bound",
+    "CenterView",
     "CheckConfig",
     "Engine",
     "ExportFormat",
@@ -73,6 +91,7 @@ __all__ = [
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
+    "NetworkInput",
     "Objective",
     "Optim",
     "PackConfig",
@@ -81,14 +100,17 @@ __all__ = [
     "Scheme",
     "Selection",
     "ShowConfig",
+    "Size",
     "TeacherChoice",
     "TeacherOutput",
     "TrainConfig",
     "Triple",
     "ViewFormat",
     "ViewPolicy",
+    "ViewSizes",
     "as_config",
     "as_path",
+    "as_size",
     "as_typed",
     "check_choice",
     "check_count",
@@ -96,4 +118,7 @@ __all__ = [
     "folder_by_name",
     "read_config",
     "settings_to_resume",
+    "sides_of",
+    "size_text",
+    "usual_crop",
 ]

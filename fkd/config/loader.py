@@ -12,6 +12,7 @@ from fkd.config.checks import (
     MAX_BATCH,
     MAX_CROPS,
     MAX_SEED,
+    MAX_SIZE,
     MAX_WORKERS,
     check_choice,
     check_count,
@@ -20,8 +21,9 @@ from fkd.config.checks import (
 from fkd.config.groups import Selection
 from fkd.config.models import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
 from fkd.config.scheme import Scheme
+from fkd.config.sizes import ViewSizes
 from fkd.config.types import settle
-from fkd.config.views import RENDERS, Render
+from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Size
 from fkd.errors import ConfigError
 
 MAX_STAGGER = 1000
@@ -34,6 +36,9 @@ class LoaderConfig:
     The m crops of an image go to batches that are `stagger` steps apart, 0 for all in one batch as in the
     paper; None is 16 / m, at least 1. So (m - 1) · stagger batches wait in memory, of the device where
     that renders.
+    `size` is that of the student's views, a `ViewSizes` or what stands for one: 160, (160, 224),
+    "160x224", or "128:224" for a run whose views grow, in sides that are multiples of `size_multiple`.
+    None for it and for `interpolation` is the store's.
     `mean` and `std` normalise the student's pixels. `seed` is of the order of images. None for `images`
     takes them from where the store says that they are.
     """
@@ -47,6 +52,9 @@ class LoaderConfig:
     selection: Selection = Selection()
     epochs: float = 300
     batch_size: int = 1024
+    size: ViewSizes | None = None
+    size_multiple: int = 32
+    interpolation: Interpolation | None = None
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     seed: int = 0
@@ -66,6 +74,11 @@ class LoaderConfig:
         check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
         check_range("--epochs", self.epochs, 1e-6, 1e6)
         check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
+        check_count("--size-multiple", self.size_multiple, 1, MAX_SIZE)
+        if self.size is not None:
+            self.size.check("--size", self.size_multiple)
+        if self.interpolation is not None:
+            check_choice("--interpolation", self.interpolation, INTERPOLATIONS)
         check_count("--seed", self.seed, 0, MAX_SEED)
         check_count("--workers", self.workers, 1, MAX_WORKERS)
         check_choice("--render", self.render, RENDERS)
@@ -113,6 +126,9 @@ class LoaderSettings(TypedDict, total=False):
     label_temperature: float
     epochs: float
     batch_size: int
+    size: ViewSizes | Size | str | None
+    size_multiple: int
+    interpolation: Interpolation | None
     mean: Sequence[float]
     std: Sequence[float]
     seed: int

@@ -6,7 +6,16 @@ from typing import Literal
 
 from fkd.config.checks import MAX_SIZE, check_choice, check_count, check_range
 from fkd.config.types import settle
-from fkd.config.views import INTERPOLATIONS, Interpolation, ViewFormat
+from fkd.config.views import (
+    INTERPOLATIONS,
+    CenterView,
+    Interpolation,
+    Size,
+    ViewFormat,
+    as_size,
+    sides_of,
+    usual_crop,
+)
 from fkd.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -25,21 +34,23 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class NetworkInput:
     """What stands between a decoded image and a network: input size, normalisation, resampling.
 
-    `mean` and `std` are per channel (R, G, B), for pixels scaled to [0, 1]. `size` is the side of
-    the square input in pixels.
+    `mean` and `std` are per channel (R, G, B), for pixels scaled to [0, 1]. `size` is the side of a
+    square input in pixels, or its height and width.
     """
 
-    size: int = 224
+    size: Size = 224
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         settle(self)
-        check_count("--size", self.size, 1, MAX_SIZE)
+        object.__setattr__(self, "size", as_size(*sides_of(self.size)))
+        for side in sides_of(self.size):
+            check_count("--size", side, 1, MAX_SIZE)
         for value in self.mean:
             check_range("--mean", value, -10, 10)
         for value in self.std:
@@ -50,6 +61,18 @@ class Preprocessing:
     def view_format(self) -> ViewFormat:
         """The part that makes pixels; the rest is arithmetic on the device."""
         return ViewFormat(self.size, self.interpolation)
+
+    @property
+    def center_view(self) -> CenterView:
+        """How a network with this input is evaluated where nobody says another way."""
+        return CenterView(self.size, self.interpolation, usual_crop(self.size))
+
+
+@dataclass(frozen=True)
+class Preprocessing(NetworkInput):
+    """The input of a network whose views are square, of `size` pixels a side, as all teachers' are."""
+
+    size: int = 224
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,17 @@ from typing import Any
 
 from fkd.config.scheme import Scheme
 from fkd.config.train import TrainConfig
+from fkd.config.views import CROP_SHARE
 from fkd.errors import ConfigError
 
 CONFIG = "config.json"
 
 # What a run that goes on does not take from its folder: these are of the command that goes on.
 _OWN = {"out", "resume", "workers"}
+
+# Settings that an older fkd did not write, with the values by which it evaluated, so that a run is judged
+# alike to its end.
+_EVALUATED = {"eval_crop": CROP_SHARE}
 
 
 def folder_by_name(
@@ -51,7 +56,7 @@ def settings_to_resume(given: Mapping[str, Any]) -> dict[str, Any]:
             settings[name] = tuple(value)
     if isinstance(settings.get("scheme"), str):
         settings["scheme"] = Scheme.parse(settings["scheme"])
-    return {**settings, "out": folder}
+    return {**_EVALUATED, **settings, "out": folder}
 
 
 def read_config(folder: Path) -> dict[str, Any]:

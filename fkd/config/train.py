@@ -13,7 +13,9 @@ from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
 from fkd.config.groups import Augment, Objective, Optim
 from fkd.config.loader import LoaderConfig
 from fkd.config.models import Engine
+from fkd.config.sizes import ViewSizes
 from fkd.config.types import fit
+from fkd.config.views import MIN_CROP_SHARE
 from fkd.errors import ConfigError
 
 NO_VAL: Literal["none"] = "none"
@@ -40,6 +42,9 @@ class TrainConfig(LoaderConfig):
     then decides what is best. `bn_stats` says with which statistics of batch norm a student is evaluated
     and kept as the best: its "running" ones, an "estimate" from training views, or with "auto" an
     estimate while initial values are more than 1 % of the running ones.
+    `eval_size` is the size that a student is evaluated at, None for the last that it is trained at, and
+    `eval_crop` the share of a resized image's shorter side that is evaluated (timm's `crop_pct`): None is
+    1 for views of up to 64 px, and 224 / 256 above.
     `eval_every` and `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
     `seed` is of the weights too.
 
@@ -63,6 +68,8 @@ class TrainConfig(LoaderConfig):
     ema: float | None = None
     sync_bn: bool = False
     bn_stats: BnStats = "auto"
+    eval_size: ViewSizes | None = None
+    eval_crop: float | None = None
     eval_every: float | None = None
     eval_last: float = 0
     save_every: float = 15
@@ -96,6 +103,10 @@ class TrainConfig(LoaderConfig):
             check_count("--micro-batch", self.micro_batch, 1, MAX_BATCH)
         if self.ema is not None:
             check_range("--ema", self.ema, 0, 0.999999)
+        if self.eval_size is not None:
+            self.eval_size.check("--eval-size")
+        if self.eval_crop is not None:
+            check_range("--eval-crop", self.eval_crop, MIN_CROP_SHARE, 1)
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)
 
@@ -119,6 +130,9 @@ class TrainConfig(LoaderConfig):
         for name, value in asdict(self).items():
             flat |= value if name in self.groups else {name: value}
         flat["scheme"] = str(self.scheme)
+        for name in ("size", "eval_size"):
+            sizes = getattr(self, name)
+            flat[name] = None if sizes is None else str(sizes)
         return {k: str(v) if isinstance(v, (Path, _Applied)) else v for k, v in flat.items()}
 
 

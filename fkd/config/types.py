@@ -84,20 +84,25 @@ def _fit_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(value, (tuple, list)) or len(value) != len(kinds):
         raise _Unfit(f"{len(kinds)} numbers")
     try:
-        return tuple(float(_fit(each, kind)) for each, kind in zip(value, kinds, strict=True))
+        return tuple(kind(_fit(each, kind)) for each, kind in zip(value, kinds, strict=True))
     except _Unfit as error:
         raise _Unfit(f"{len(kinds)} numbers") from error
 
 
 def _fit_object(value: Any, kind: Any) -> Any:
-    """Fit one of our own dataclasses, which may have a form in text."""
+    """Fit one of our own dataclasses, which may have a form in text, and one in numbers."""
     if isinstance(value, kind):
         return value
+    if hasattr(kind, "of_numbers"):
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        if (made := kind.of_numbers(plain)) is not None:
+            return made
     parse: Callable[[str], Any] | None = getattr(kind, "parse", None)
     if parse is None:
         raise _Unfit(f"of the class {kind.__name__}")
     if not isinstance(value, (str, PathLike)):
-        raise _Unfit(f"a {kind.__name__}, or text for one")
+        numbers = ", whole numbers" if hasattr(kind, "of_numbers") else ""
+        raise _Unfit(f"a {kind.__name__}{numbers}, or text for one")
     return parse(fspath(value))
 
 

@@ -1,9 +1,16 @@
-"""How views are drawn, how they are rendered, and by whom."""
+"""How views are drawn, how large and how they are rendered, and by whom."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from fkd.config.checks import MAX_SEED, check_count, check_pair
+from fkd.config.checks import (
+    MAX_SEED,
+    MAX_SIZE,
+    check_choice,
+    check_count,
+    check_pair,
+    check_range,
+)
 from fkd.config.types import settle
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -13,12 +20,61 @@ Render = Literal["auto", "cpu", "device"]
 RENDERS: tuple[Render, ...] = ("auto", "cpu", "device")
 
 
+# The side of square views, or their height and width, in pixels. Of equal sides it is always one number.
+Size = int | tuple[int, int]
+
+# The share of a resized image's shorter side that is evaluated: ImageNet's 224 of 256 pixels. Images of
+# CIFAR and Tiny ImageNet are no larger than their views, and are evaluated whole in the field.
+CROP_SHARE = 224 / 256
+WHOLE_UP_TO = 64
+MIN_CROP_SHARE = 0.1
+
+
+def sides_of(size: Size) -> tuple[int, int]:
+    """Return the height and width of views."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def as_size(height: int, width: int) -> Size:
+    """Return the size of views of this height and width."""
+    return height if height == width else (height, width)
+
+
+def size_text(size: Size) -> str:
+    """Return a size as a user writes it: "224", "160x224"."""
+    return "x".join(str(side) for side in dict.fromkeys(sides_of(size)))
+
+
+def usual_crop(size: Size) -> float:
+    """Return the share of an image that views of a size are evaluated on, where nobody says another."""
+    return 1.0 if min(sides_of(size)) <= WHOLE_UP_TO else CROP_SHARE
+
+
 @dataclass(frozen=True)
 class ViewFormat:
-    """The side of a square view, in pixels, and the interpolation by which a crop is resized to it."""
+    """The size of a view in pixels, and the interpolation by which a crop is resized to it."""
 
-    size: int
+    size: Size
     interpolation: Interpolation
+
+
+@dataclass(frozen=True)
+class CenterView(ViewFormat):
+    """How an image becomes the view that a network is evaluated on.
+
+    The image is resized until the view covers the share `crop` of its side, and the centre is cut out:
+    what timm calls `crop_pct` and `crop_mode="center"`.
+    """
+
+    crop: float = CROP_SHARE
+
+    def __post_init__(self) -> None:
+        settle(self)
+        object.__setattr__(self, "size", as_size(*sides_of(self.size)))
+        for side in sides_of(self.size):
+            check_count("--eval-size", side, 1, MAX_SIZE)
+        check_choice("--interpolation", self.interpolation, INTERPOLATIONS)
+        check_range("--eval-crop", self.crop, MIN_CROP_SHARE, 1)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,9 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     seen: list[torch.Tensor] = []
     # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
-        for batch in evaluation_batches(pool, images, chosen, _BATCH, teacher.preprocessing):
+        for batch in evaluation_batches(
+            pool, images, chosen, _BATCH, teacher.preprocessing.center_view
+        ):
             outputs = teacher.outputs(batch.views, len(batch.views))
             predicted = teacher.as_probs(outputs, config.temperature).argmax(1).cpu().numpy()
             wanted = teacher.class_map.target_of[batch.targets.numpy()]

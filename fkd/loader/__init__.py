@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.loader.batches import StudentBatch, student_batches
+    from fkd.loader.batches import student_batches
+    from fkd.loader.filling import StudentBatch
     from fkd.loader.labels import training_labels
     from fkd.loader.loader import StudentLoader
     from fkd.loader.picks import Picks
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from fkd.loader.samples import sample_batches, sample_labels
     from fkd.loader.schedule import Schedule
     from fkd.loader.selection import select_crops
+    from fkd.loader.sizes import SizePlan
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        batches="StudentBatch student_batches",
+        batches="student_batches",
+        filling="StudentBatch",
         labels="training_labels",
         loader="StudentLoader",
         picks="Picks",
@@ -29,11 +32,13 @@ else:
         samples="sample_batches sample_labels",
         schedule="Schedule",
         selection="select_crops",
+        sizes="SizePlan",
     )
 
 __all__ = [
     "Picks",
     "Schedule",
+    "SizePlan",
     "StudentBatch",
     "StudentLoader",
     "find_store",

@@ -3,25 +3,23 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import count, groupby
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import ViewFormat
+from fkd.config import Interpolation
 from fkd.images import ImageList
-from fkd.labels import Quantized
-from fkd.loader.picks import Bools, PickedVisits, Picks, whole_visits
+from fkd.loader.filling import Crops, Decoded, Room, StudentBatch
+from fkd.loader.picks import PickedVisits, Picks, whole_visits
 from fkd.loader.prefetch import SlabPrefetcher
 from fkd.loader.schedule import Schedule
+from fkd.loader.sizes import SizePlan
 from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
 from fkd.store import LabelledImages, LabelStore, Slab
 from fkd.views import (
-    Boxes,
     CropTable,
-    Flips,
     Pending,
     RenderPool,
     ahead,
@@ -34,33 +32,13 @@ from fkd.views import (
 _PACKED_BYTES = 512 * 2**20
 
 
-@dataclass(frozen=True)
-class StudentBatch:
-    """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
-
-    The m views of an image stand in a row; with a selection, those of them that are picked. Views that
-    are to be dealt to several batches (`fkd.loader.stagger`) stand share by share. `image_index` int64
-    [n] names the images that were decoded for the batch.
-    """
-
-    views: Tensor
-    kept: Quantized
-    targets: Tensor
-    image_index: NDArray[np.int64]
-
-    def to(self, device: torch.device) -> "StudentBatch":
-        """Return the batch on a device. It is copied whole: a GPU would wait for a part of it."""
-        kept = {name: upload(values, device) for name, values in self.kept.items()}
-        views, targets = upload(self.views, device), upload(self.targets, device)
-        return StudentBatch(views, kept, targets, self.image_index)
-
-
-def student_batches(
+def student_batches(  # noqa: PLR0913  what is read, which of it, and from where on
     pool: RenderPool,
     store: LabelStore,
     images: ImageList,
     schedule: Schedule,
     *,
+    sizes: SizePlan | None = None,
     picks: Picks | None = None,
     first_step: int = 0,
     rank: int = 0,
@@ -68,142 +46,102 @@ def student_batches(
 ) -> Iterator[StudentBatch]:
     """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image.
 
-    With `picks`, only picked crops are taken. The schedule says whether the m crops share a batch or are
-    dealt to m of them. A rank gets its share of each step. What a step holds is a function of schedule
-    and picks alone, so a run may be continued from any step.
+    All views of a step have the size that `sizes` has for it, by default the store's. With `picks`, only
+    picked crops are taken. The schedule says whether the m crops share a batch or are dealt to m of them.
+    A rank gets its share of each step. What a step holds is a function of schedule, sizes and picks, so
+    a run may be continued from any step.
     """
     labelled, slabs = store.labelled_images(), SlabPrefetcher(pool.threads, store, schedule)
     files = LabelledImages(images, store.content_hashes())
-    renderer = _Renderer(pool, files, ViewFormat(store.spec.size, store.spec.interpolation))
+    sizes = sizes or SizePlan.of_store(store.spec)
     shares = schedule.crops_per_image if schedule.apart else 1
+    steps = range(first_step, schedule.total_steps)
+    room = Room(pool, sizes, schedule.batch_size // num_ranks, shares, schedule.apart, steps)
+    renderer = _Renderer(pool, files, sizes.interpolation, room)
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
         if picks is None:
             return whole_visits(schedule, first, rank, num_ranks)
         return picks.batches(schedule, first, rank, num_ranks)
 
-    def submitted() -> Iterator[Pending[StudentBatch]]:
-        for parts in decoded_steps(schedule, first_step, steps_from):
+    def submitted() -> Iterator[Pending[Decoded]]:
+        decoded = decoded_steps(schedule, first_step, steps_from)
+        for step, parts in zip(count(first_step - schedule.reach), decoded):
             rows = [slabs.rows(index, labelled[positions]) for index, positions, _ in parts]
             visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
-            crops = _Crops.of(visited, Slab.concatenate(rows), picked, shares)
-            yield renderer.submit(crops)
-
-    def join(decoded: list[StudentBatch]) -> StudentBatch:
-        return _join(decoded, pool.device)
+            yield renderer.submit(Crops.of(visited, Slab.concatenate(rows), picked, shares), step)
 
     decoded = ahead(submitted())
-    return dealt(decoded, schedule, join) if schedule.apart else decoded
-
-
-def _join(decoded: list[StudentBatch], device: torch.device) -> StudentBatch:
-    """Put share c of batch c of m batches together, on the device where the student is."""
-    size = len(decoded[0].views) // len(decoded)
-    shares = [(batch, slice(c * size, (c + 1) * size)) for c, batch in enumerate(decoded)]
-    views = torch.cat([upload(batch.views[rows], device) for batch, rows in shares])
-    kept = {n: torch.cat([batch.kept[n][rows] for batch, rows in shares]) for n in decoded[0].kept}
-    targets = torch.cat([batch.targets[rows] for batch, rows in shares])
-    return StudentBatch(views, kept, targets, decoded[0].image_index)
-
-
-@dataclass(frozen=True)
-class _Crops:
-    """The crops of one batch, B of n images, in the order of its rows.
-
-    `visited` int64 [n] are the images and `sides` int64 [n, 2] their height and width; `image` int64 [B]
-    says which of them a row is a crop of. `box`, `flip`, `kept` and `targets` are of the rows.
-    """
-
-    visited: NDArray[np.int64]
-    sides: NDArray[np.int64]
-    image: NDArray[np.int64]
-    box: Boxes
-    flip: Flips
-    kept: Quantized
-    targets: Tensor
-
-    @classmethod
-    def of(cls, visited: NDArray[np.int64], slab: Slab, picked: Bools, shares: int) -> "_Crops":
-        """Take the picked crops, bool [n, m], from the images' rows of a slab, [n, m, …].
-
-        Crops are dealt to the shares in turn. Each share stands in one piece of memory.
-        """
-        image, crop = picked.nonzero()
-        order = np.arange(len(image)).reshape(-1, shares).T.ravel()
-        image, crop = image[order], crop[order]
-        return cls(
-            visited,
-            slab.size.astype(np.int64),
-            image,
-            slab.box[image, crop],
-            slab.flip[image, crop],
-            {name: torch.from_numpy(values[image, crop]) for name, values in slab.kept.items()},
-            torch.from_numpy(slab.target[image]),
-        )
-
-    @property
-    def num_pixels(self) -> NDArray[np.int64]:
-        """Pixels of each image, int64 [n]."""
-        pixels: NDArray[np.int64] = self.sides.prod(axis=1)
-        return pixels
-
-    def batch(self, views: Tensor) -> StudentBatch:
-        """Return the batch that has these crops, rendered: uint8 [B, 3, S, S]."""
-        return StudentBatch(views, self.kept, self.targets, self.visited)
+    if schedule.apart:
+        return dealt(decoded, schedule, room.close)
+    return (room.close([whole]) for whole in decoded)
 
 
 @dataclass(frozen=True)
 class _Renderer:
-    """Renders crops of `files` in one format, in the threads of a pool or on its device."""
+    """Renders crops of `files`, in the threads of a pool or on its device."""
 
     pool: RenderPool
     files: LabelledImages
-    format: ViewFormat
+    interpolation: Interpolation
+    room: Room
 
-    def submit(self, crops: _Crops) -> Pending[StudentBatch]:
-        """Let threads begin with one batch."""
+    def submit(self, crops: Crops, step: int) -> Pending[Decoded]:
+        """Let threads begin with what is decoded for a step."""
         if self.pool.on_device and 3 * crops.num_pixels.sum() <= _PACKED_BYTES:
-            return self._submit_to_device(crops)
-        return self._submit_to_threads(crops)
+            return self._submit_to_device(crops, step)
+        return self._submit_to_threads(crops, step)
 
-    def _submit_to_threads(self, crops: _Crops) -> Pending[StudentBatch]:
-        """Let threads decode, and render straight into the batch."""
-        views = self.pool.empty_views(len(crops.box), self.format.size)
-        by_image = np.argsort(crops.image, kind="stable")
-        ends = np.bincount(crops.image, minlength=len(crops.visited)).cumsum()
-        rows_of = np.split(by_image, ends)
+    def _submit_to_threads(self, crops: Crops, step: int) -> Pending[Decoded]:
+        """Let threads decode, and render straight into the batches."""
+        views: dict[int, Tensor] = {}
+        for share in self.room.sizes(step):
+            rows = range(len(crops.box))[self.room.rows(share)]
+            views.update(zip(rows, self.room.place(step, share).unbind(), strict=True))
+        rows_of: dict[int, list[int]] = {}
+        for row in views:
+            rows_of.setdefault(int(crops.image[row]), []).append(row)
 
         def draw(n: int, pixels: Tensor) -> None:
-            rows = rows_of[n]
-            out = [views[row] for row in rows.tolist()]
-            render_views(pixels, crops.box[rows], crops.flip[rows], out, self.format.interpolation)
+            rows, out = rows_of[n], [views[row] for row in rows_of[n]]
+            render_views(pixels, crops.box[rows], crops.flip[rows], out, self.interpolation)
 
-        return Pending(self._decode(crops, draw), lambda: crops.batch(views))
+        return Pending(self._decode(crops, list(rows_of), draw), lambda: Decoded(crops, {}))
 
-    def _submit_to_device(self, crops: _Crops) -> Pending[StudentBatch]:
+    def _submit_to_device(self, crops: Crops, step: int) -> Pending[Decoded]:
         """Let threads decode into one buffer; it goes to the device whole, and all is rendered there."""
         stop = crops.num_pixels.cumsum()
         first = stop - crops.num_pixels
         packed = self.pool.empty_pixels(int(stop[-1]))
+        sizes = self.room.sizes(step)
 
         def pack(n: int, pixels: Tensor) -> None:
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
-        def finish() -> StudentBatch:
+        def finish() -> Decoded:
             width, box = crops.sides[crops.image, 1], crops.box.astype(np.int64)
             table = CropTable(first[crops.image], width, box, crops.flip)
             pixels = upload(packed, self.pool.device)
-            size, interpolation = self.format.size, self.format.interpolation
-            return crops.batch(render_table(pixels, table, size, interpolation))
+            apart: dict[int, Tensor] = {}
+            for size, alike in groupby(sizes, key=lambda share: sizes[share]):
+                shares = list(
+                    alike
+                )  # sizes change a few times in a run: mostly these are all of them
+                rows = np.arange(self.room.rows(shares[0]).start, self.room.rows(shares[-1]).stop)
+                views = render_table(pixels, table.take(rows), size, self.interpolation)
+                apart |= dict(zip(shares, views.chunk(len(shares)), strict=True))
+            return Decoded(crops, apart)
 
-        return Pending(self._decode(crops, pack), finish)
+        return Pending(self._decode(crops, list(range(len(first))), pack), finish)
 
-    def _decode(self, crops: _Crops, use: Callable[[int, Tensor], None]) -> list["Future[None]"]:
-        """Let threads decode the images, n of them, and call `use` with the number and pixels of each."""
+    def _decode(
+        self, crops: Crops, numbers: list[int], use: Callable[[int, Tensor], None]
+    ) -> list["Future[None]"]:
+        """Let threads decode images, and call `use` with the number and pixels of each."""
 
-        def decode(numbers: range) -> None:
-            for n in numbers:
+        def decode(run: range) -> None:
+            for n in numbers[run.start : run.stop]:
                 use(n, self.files.decode(int(crops.visited[n]), crops.sides[n]))
 
-        return [self.pool.submit(decode, run) for run in self.pool.share_out(len(crops.visited))]
+        return [self.pool.submit(decode, run) for run in self.pool.share_out(len(numbers))]

@@ -16,6 +16,7 @@ from fkd.loader.batches import student_batches
 from fkd.loader.labels import training_labels
 from fkd.loader.planning import open_store, plan_steps
 from fkd.loader.selection import select_crops
+from fkd.loader.sizes import SizePlan
 from fkd.machine import resolve_device
 from fkd.store import find_images
 from fkd.views import RenderPool, normalize
@@ -27,9 +28,10 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
         for pixels, soft_labels in StudentLoader("labels.zarr", crops_per_image=4, epochs=300):
             loss = soft_cross_entropy(student(pixels), soft_labels).mean()
 
-    Pixels are normalised, f32 [B, 3, S, S] in channels-last memory; with `stagger=0` the m views of an
-    image stand in a row of one batch. `settings` are the fields of `LoaderConfig`; the fields of its
-    `Selection` are given directly. Of several ranks each gets its share of every batch.
+    Pixels are normalised, f32 [B, 3, H, W] in channels-last memory; `sizes.at(step)` says how large. With
+    `stagger=0` the m views of an image stand in a row of one batch. `settings` are the fields of
+    `LoaderConfig`; the fields of its `Selection` are given directly. Of several ranks each gets its share
+    of every batch.
 
     It decodes and renders in threads of its own, `workers` of them. Where a trainer wants a `DataLoader`,
     `DataLoader(loader, batch_size=None)` yields the same batches; worker processes would each yield all
@@ -53,6 +55,7 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
         self._images = find_images(self._store, config.images)
         self.device = resolve_device(config.device)
         self.schedule = plan_steps(config, self._store, num_ranks)
+        self.sizes = SizePlan.of(config, self._store.spec, self.schedule)
         self._picks = select_crops(config.selection, self._store)
 
     @property
@@ -94,6 +97,7 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
                 self._store,
                 self._images,
                 self.schedule,
+                sizes=self.sizes,
                 picks=self._picks,
                 first_step=first_step,
                 rank=self._rank,

@@ -4,6 +4,7 @@ from fkd.config import LoaderConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.labels import check_reading
 from fkd.loader.schedule import Schedule
+from fkd.loader.sizes import SizePlan
 from fkd.machine import physical_memory
 from fkd.progress import note_once
 from fkd.store import LabelStore
@@ -78,13 +79,15 @@ def plan_steps(config: LoaderConfig, store: LabelStore, num_ranks: int) -> Sched
             f"{num_ranks} processes cannot share evenly; choose a multiple of "
             f"{config.crops_per_image * num_ranks}"
         )
-    _refuse_too_many_waiting(schedule, store.spec.size, num_ranks)
+    _refuse_too_many_waiting(
+        schedule, SizePlan.of(config, store.spec, schedule).most_bytes, num_ranks
+    )
     return schedule
 
 
-def _refuse_too_many_waiting(schedule: Schedule, size: int, num_ranks: int) -> None:
+def _refuse_too_many_waiting(schedule: Schedule, bytes_each: int, num_ranks: int) -> None:
     """Refuse a `--stagger` that keeps more batches waiting than fit in memory."""
-    waiting = schedule.reach * schedule.batch_size // num_ranks * 3 * size**2
+    waiting = schedule.reach * schedule.batch_size // num_ranks * bytes_each
     if waiting > physical_memory():
         raise ConfigError(
             f"--stagger {schedule.apart} with --crops-per-image {schedule.crops_per_image} keeps "

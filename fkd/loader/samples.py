@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fkd.config import ViewFormat
 from fkd.images import ImageList
 from fkd.labels import Quantized
 from fkd.store import LabelledImages, LabelStore
@@ -29,14 +30,21 @@ class LabelSample:
 
 
 def sample_batches(
-    pool: RenderPool, store: LabelStore, images: ImageList, count: int, batch_size: int
+    pool: RenderPool,
+    store: LabelStore,
+    images: ImageList,
+    count: int,
+    batch_size: int,
+    format: ViewFormat | None = None,
 ) -> Iterator[Tensor]:
-    """Yield views of about `count` stored crops, uint8 [b, 3, S, S], in batches of at most `batch_size`.
+    """Yield views of about `count` stored crops, uint8 [b, 3, H, W], in batches of at most `batch_size`.
 
-    The images are spread over the whole list and mixed. A store of fewer images gives more crops of each,
-    as far as it has them; those of one image are in one batch, however many they are.
+    They are rendered as in the store, or in `format`. The images are spread over the whole list and
+    mixed. A store of fewer images gives more crops of each, as far as it has them; those of one image are
+    in one batch, however many they are.
     """
     spec, labelled, sizes = store.spec, store.labelled_images(), store.sizes()
+    format = format or ViewFormat(spec.size, spec.interpolation)
     files = LabelledImages(images, store.content_hashes())
     crops = min(spec.num_crops, -(-count // len(labelled)))
     visits = min(len(labelled), -(-count // crops))
@@ -44,14 +52,14 @@ def sample_batches(
     mixed = np.random.default_rng(0).permutation(spread)
 
     def submit(part: list[int]) -> Pending[Tensor]:
-        views = pool.empty_views(len(part) * crops, spec.size)
+        views = pool.empty_views(len(part) * crops, format.size)
 
         def draw(row: int, image_index: int) -> None:
             height, width = sizes[image_index].tolist()
             boxes, flips = sample_views(spec.views, image_index, crops, height, width)
             out = views[row * crops : (row + 1) * crops]
             pixels = files.decode(image_index, sizes[image_index])
-            render_views(pixels, boxes, flips, out, spec.interpolation)
+            render_views(pixels, boxes, flips, out, format.interpolation)
 
         return Pending([pool.submit(draw, *place) for place in enumerate(part)], lambda: views)
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 from fkd.loader.schedule import Schedule
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def decoded_steps(
@@ -32,7 +33,7 @@ def decoded_steps(
     yield from steps_from(max(0, begin))
 
 
-def dealt(decoded: Iterator[T], schedule: Schedule, join: Callable[[list[T]], T]) -> Iterator[T]:
+def dealt(decoded: Iterator[T], schedule: Schedule, join: Callable[[list[T]], U]) -> Iterator[U]:
     """Deal what is decoded, step by step, and yield the batches to train on.
 
     `join` is given m decoded batches. It makes a batch of share 0 of the first, share 1 of the second, ….

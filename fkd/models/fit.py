@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fkd.config import Size, sides_of, size_text
 from fkd.errors import ModelError, first_line
 from fkd.models.outputs import find_logits
 
@@ -15,12 +16,12 @@ from fkd.models.outputs import find_logits
 def count_outputs(
     model: Callable[[Tensor], Any], views: Tensor, what: str, remedy: str, *, learns: bool = False
 ) -> int:
-    """Run a model on views, f32 [B, 3, S, S], and return C of its logits [B, C].
+    """Run a model on views, f32 [B, 3, H, W], and return C of its logits [B, C].
 
     With `learns` the logits must have a gradient too. Raises `ModelError` where the model fails or
     returns anything else; its message names the model as `what` and ends with `remedy`.
     """
-    num_views, size = len(views), views.shape[-1]
+    num_views, size = len(views), size_text((views.shape[-2], views.shape[-1]))
     try:
         # The mode of training is left as it is: a model may have turned gradients off for good.
         with nullcontext() if learns else torch.inference_mode():
@@ -42,11 +43,11 @@ def count_outputs(
 
 
 def count_outputs_by_shape(
-    model: nn.Module, num_views: int, size: int, what: str, remedy: str
+    model: nn.Module, num_views: int, size: Size, what: str, remedy: str
 ) -> int:
     """Count the outputs as `count_outputs` does, on a copy of the model that holds shapes and no data.
 
     Only a library's model is sure to run so: a user's may keep tensors that the copy cannot move.
     """
-    views = torch.empty(num_views, 3, size, size, device="meta")
+    views = torch.empty(num_views, 3, *sides_of(size), device="meta")
     return count_outputs(copy.deepcopy(model).to("meta"), views, what, remedy)

@@ -8,6 +8,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
+from fkd.config import Size, sides_of, size_text
 from fkd.errors import ModelError, first_line
 
 
@@ -52,18 +53,23 @@ def timm_name(name: str, role: str) -> str:
     return bare
 
 
-def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
+def build(name: str, num_classes: int, size: Size | None = None) -> nn.Module:
     """Build an untrained model of torchvision or timm with `num_classes` outputs.
 
-    `size` is the side of its views in pixels; it matters only to architectures that are built for one.
+    `size` is that of its views in pixels; it matters only to architectures that are built for one.
     """
     if name.startswith("timm:"):
         return _build_timm(name, num_classes, size)
     settings: dict[str, Any] = {"weights": None, "num_classes": num_classes}
     if size is not None and name.startswith("vit_"):
+        if not isinstance(size, int):
+            raise ModelError(
+                f"{name} cannot be built for views of {size_text(size)} px, it takes square ones; choose "
+                "another model or another --size"
+            )
         settings["image_size"] = size
     if size is not None and name.startswith("maxvit_"):
-        settings["input_size"] = (size, size)
+        settings["input_size"] = sides_of(size)
     if name in ("googlenet", "inception_v3"):
         # Auxiliary heads return a tuple in training and are no part of what is evaluated.
         settings |= {"aux_logits": False, "init_weights": True}
@@ -71,13 +77,17 @@ def build(name: str, num_classes: int, size: int | None = None) -> nn.Module:
         model: nn.Module = torchvision.models.get_model(name, **settings)
     except (ValueError, AssertionError) as error:
         raise ModelError(
-            f"{name} cannot be built for views of {size} px ({first_line(error)}); "
+            f"{name} cannot be built{_for_views(size)} ({first_line(error)}); "
             "choose another model or another --size"
         ) from error
     return model
 
 
-def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
+def _for_views(size: Size | None) -> str:
+    return "" if size is None else f" for views of {size_text(size)} px"
+
+
+def _build_timm(name: str, num_classes: int, size: Size | None) -> nn.Module:
     create, bare = import_timm(name).create_model, timm_name(name, "model")
     if size is not None:
         try:  # transformers are built for one size; others do not know the argument
@@ -87,7 +97,7 @@ def _build_timm(name: str, num_classes: int, size: int | None) -> nn.Module:
             pass
         except (ValueError, AssertionError) as error:
             raise ModelError(
-                f"{name} cannot be built for views of {size} px ({first_line(error)}); "
+                f"{name} cannot be built{_for_views(size)} ({first_line(error)}); "
                 "choose another model or another --size"
             ) from error
     plain: nn.Module = create(bare, num_classes=num_classes)

@@ -22,10 +22,19 @@ from fkd.students import Checkpoint, newest_checkpoint
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
-_FREE |= {"save_every", "eval_every", "eval_last", "num_ranks", "bn_stats"}
+_FREE |= {
+    "save_every",
+    "eval_every",
+    "eval_last",
+    "eval_size",
+    "eval_crop",
+    "num_ranks",
+    "bn_stats",
+}
 
 # Settings that an older fkd did not write into config.json, with the values by which it trained.
 _LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False}
+_LATER |= {"size": None, "size_multiple": 32, "interpolation": None}
 
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in TrainConfig().settings()}
 

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
         save_checkpoint,
         save_last,
     )
-    from fkd.students.evaluation import Accuracy, evaluate, evaluate_checkpoint, match_classes
+    from fkd.students.evaluation import (
+        Accuracy,
+        evaluate,
+        evaluate_checkpoint,
+        match_classes,
+        require_size,
+        seen_otherwise,
+    )
     from fkd.students.export import EXPORT_KEY, EXPORT_PROPERTY, export_student, read_sidecar
     from fkd.students.files import BEST, checkpoint_file
     from fkd.students.student import StudentCard, build_student, give_weights
@@ -35,7 +42,9 @@ else:
             "Checkpoint announce_student load_student newest_checkpoint read_checkpoint "
             "save_checkpoint save_last"
         ),
-        evaluation="Accuracy evaluate evaluate_checkpoint match_classes",
+        evaluation=(
+            "Accuracy evaluate evaluate_checkpoint match_classes require_size seen_otherwise"
+        ),
         export="EXPORT_KEY EXPORT_PROPERTY export_student read_sidecar",
         files="BEST checkpoint_file",
         student="StudentCard build_student give_weights",
@@ -66,6 +75,8 @@ __all__ = [
     "re_estimated",
     "read_checkpoint",
     "read_sidecar",
+    "require_size",
     "save_checkpoint",
     "save_last",
+    "seen_otherwise",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fkd import models
-from fkd.config import Preprocessing
+from fkd.config import CenterView, NetworkInput
 from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
 from fkd.progress import note, note_lines
@@ -65,12 +65,13 @@ class Checkpoint:
         rest = dict(content)
         card = rest.pop("student_card")
         rest.pop("checkpoint_version")
-        preprocessing = Preprocessing(**card["preprocessing"])
+        preprocessing, view = NetworkInput(**card["preprocessing"]), card.get("evaluation")
+        evaluation = None if view is None else CenterView(**view)
         if not all(isinstance(name, str) for name in (card["name"], *card["classes"])):
             raise TypeError("the names of a student and its classes are text")
         average = rest.pop("ema", None)
         return cls(
-            StudentCard(card["name"], tuple(card["classes"]), preprocessing),
+            StudentCard(card["name"], tuple(card["classes"]), preprocessing, evaluation),
             _tensors(rest.pop("student")),
             int(rest.pop("step")),
             None if average is None else _tensors(average),

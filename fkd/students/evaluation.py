@@ -1,6 +1,6 @@
 """Top-1, top-5 and loss of a student on an image folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +9,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fkd.config import MAX_BATCH, MAX_WORKERS, Preprocessing, as_path, check_count, fit
+from fkd.config import (
+    MAX_BATCH,
+    MAX_WORKERS,
+    CenterView,
+    NetworkInput,
+    Size,
+    ViewSizes,
+    as_path,
+    check_count,
+    fit,
+    sides_of,
+    size_text,
+)
 from fkd.errors import ImagesError
 from fkd.images import ImageList, match_outputs
 from fkd.machine import device_memory, place, resolve_device, upload
-from fkd.models import find_logits
+from fkd.models import count_outputs, find_logits
 from fkd.progress import note, progress_bar
 from fkd.sources import list_images, refuse_other_kinds, split_folder
 from fkd.students.checkpoints import announce_student
 from fkd.students.real_labels import read_real
+from fkd.students.student import StudentCard
 from fkd.views import RenderPool, evaluation_batches, normalize
 
 
@@ -35,33 +48,40 @@ class Accuracy:
     num_unusable: int
 
 
-def evaluate_checkpoint(
+def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     checkpoint: str | Path,
     folder: str | Path,
     *,
     ema: bool = False,
     real: str | Path | None = None,
+    eval_size: Size | str | None = None,
+    eval_crop: float | None = None,
     batch_size: int = 128,
     workers: int = 2,
     device: str = "auto",
 ) -> Accuracy:
     """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it.
 
-    `ema` takes the moving average of the weights. `real` is the file of ImageNet-ReaL's labels.
+    `ema` takes the moving average of the weights. `real` is the file of ImageNet-ReaL's labels. The size
+    of its views and the share of an image that they show are those of its training's evaluations, unless
+    `eval_size` and `eval_crop` are others. Raises `FkdError` for a student that takes no such size.
     """
     check_count("--batch-size", batch_size, 1, MAX_BATCH)
     check_count("--workers", workers, 1, MAX_WORKERS)
     folder = as_path("folder", folder)
     real_labels = fit("real", real, Path | None)
+    sizes = fit("eval_size", eval_size, ViewSizes | None)
     card, model = announce_student(checkpoint, ema=ema)
+    view = seen_otherwise(card.center_view, sizes, eval_crop)
+    if view.size != card.center_view.size:
+        require_size(model, card, view.size)
     refuse_other_kinds(folder)
     root = folder if "val" in card.classes else split_folder(folder, "val")
     images = list_images(root, split="val")
     answers = None if real is None else read_real(real_labels, images, len(card.classes))
     return evaluate(
         place(model, resolve_device(device)),
-        card.preprocessing,
-        card.classes,
+        replace(card, evaluation=view),
         images,
         batch_size,
         workers,
@@ -69,10 +89,29 @@ def evaluate_checkpoint(
     )
 
 
+def seen_otherwise(view: CenterView, sizes: ViewSizes | None, crop: float | None) -> CenterView:
+    """Return how a student is evaluated where the user gives a size or a share of the image, or both."""
+    if sizes is not None:
+        sizes.check("--eval-size")
+        view = replace(view, size=sizes.last)
+    return view if crop is None else replace(view, crop=fit("eval_crop", crop, float))
+
+
+def require_size(model: nn.Module, card: StudentCard, size: Size) -> None:
+    """Raise `ModelError` for a student that cannot be evaluated on views of a size.
+
+    It is left in eval mode.
+    """
+    pixels = torch.zeros(1, 3, *sides_of(size))
+    count_outputs(
+        model.eval(), pixels, f"student {card.name}",
+        f"it was trained at {size_text(card.preprocessing.size)} px; leave --eval-size out",
+    )  # fmt: skip
+
+
 def evaluate(
     model: nn.Module,
-    preprocessing: Preprocessing,
-    classes: tuple[str, ...],
+    card: StudentCard,
     images: ImageList,
     batch_size: int,
     workers: int,
@@ -80,14 +119,14 @@ def evaluate(
     answers: NDArray[np.int64] | None = None,
     nested: bool = False,
 ) -> Accuracy:
-    """Evaluate `model`, whose outputs are `classes` in order, on the centre crops of images.
+    """Evaluate `model` on the centre views of images, prepared as its `card` says.
 
     Class folders are matched to the outputs by name. `answers`, int64 [N, A], are the outputs that count
     as right for each image, -1 for none; an image without any is left out. Without `answers` the class
     of its folder is right. Images that cannot be decoded are named on stderr and count as missed.
     `nested` is for a run that shows a bar of its own.
     """
-    targets = torch.from_numpy(match_classes(images, classes)[images.targets])
+    targets = torch.from_numpy(match_classes(images, card.classes)[images.targets])
     right = targets[:, None] if answers is None else torch.from_numpy(answers)
     chosen = torch.nonzero((right >= 0).any(dim=1))[:, 0]
     if not len(chosen):
@@ -100,11 +139,11 @@ def evaluate(
         RenderPool(workers, device) as pool,
         progress_bar("evaluate", unit="image", total=len(chosen), nested=nested) as bar,
     ):
-        batches = evaluation_batches(pool, images, chosen.tolist(), batch_size, preprocessing)
+        batches = evaluation_batches(pool, images, chosen.tolist(), batch_size, card.center_view)
         for batch, rows in zip(batches, torch.split(chosen, batch_size), strict=True):
             for error in batch.errors:
                 note(f"counted as missed: {error}")
-            logits = _logits(model, upload(batch.views, device), preprocessing).cpu()
+            logits = _logits(model, upload(batch.views, device), card.preprocessing).cpu()
             usable = rows[batch.usable]
             tally.add(logits[batch.usable], targets[usable], right[usable])
             bar.update(len(batch.targets))
@@ -113,8 +152,8 @@ def evaluate(
 
 
 @torch.inference_mode()
-def _logits(model: nn.Module, views: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Return the logits, f32 [B, C], of views, uint8 [B, 3, S, S], on their device."""
+def _logits(model: nn.Module, views: Tensor, preprocessing: NetworkInput) -> Tensor:
+    """Return the logits, f32 [B, C], of views, uint8 [B, 3, H, W], on their device."""
     pixels = normalize(views, preprocessing.mean, preprocessing.std)
     answer = model(pixels.contiguous(memory_format=torch.channels_last))
     logits: Tensor = find_logits(answer, len(views), "the student").float()

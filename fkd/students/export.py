@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fkd.config import EXPORT_FORMATS, ExportFormat, Preprocessing, check_choice, fit
+from fkd.config import (
+    EXPORT_FORMATS,
+    ExportFormat,
+    NetworkInput,
+    as_size,
+    check_choice,
+    fit,
+    sides_of,
+)
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.machine import sync, write_whole
 from fkd.models import find_logits
@@ -36,7 +44,7 @@ class Exported:
 
 
 class Packaged(nn.Module):
-    """A student that takes pixels in [0, 1], f32 [B, 3, S, S], and normalises them itself."""
+    """A student that takes pixels in [0, 1], f32 [B, 3, H, W], and normalises them itself."""
 
     def __init__(self, student: nn.Module, card: StudentCard) -> None:
         super().__init__()
@@ -62,18 +70,19 @@ def export_student(
     """Write the student of a checkpoint, or of a run's best, and check that the file gives its logits.
 
     "torch" is a plain state dict, which torchvision and timm load as it is. "onnx" and "pt2"
-    (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, S, S] with any B, and normalise
-    them. The student's preprocessing and classes, as JSON, are inside a program, and in a .json beside
-    a state dict, with the SHA-256 of that file. Raises `ModelError` where the file's logits differ, and
-    `ConfigError` where `out` cannot be written or a library is missing.
+    (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, H, W] with any B, of the size that
+    the student is evaluated at, and normalise them. The student's preprocessing and classes, as JSON, are
+    inside a program, and in a .json beside a state dict, with the SHA-256 of that file. Raises
+    `ModelError` where the file's logits differ, and `ConfigError` where `out` cannot be written or a
+    library is missing.
     """
     check_choice("--format", format, EXPORT_FORMATS)
     file = checkpoint_file(checkpoint)
     path = fit("out", out, Path | None) or file.parent / f"student{_EXPORTERS[format].suffix}"
     card, student = announce_student(file, ema=ema)
     _refuse_place(path, format)
-    size = card.preprocessing.size
-    pixels = torch.rand(_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
+    sides = sides_of(card.center_view.size)
+    pixels = torch.rand(_BATCH, 3, *sides, generator=torch.Generator().manual_seed(0))
     model = Packaged(student, card).eval()
     with torch.inference_mode():
         expected = model(pixels)
@@ -146,12 +155,17 @@ def _refuse_place(path: Path, format: ExportFormat) -> None:
 
 
 def sidecar(card: StudentCard, **more: str) -> str:
-    """Return what other programs must know of the student, as JSON: preprocessing and classes."""
-    size = card.preprocessing.size
+    """Return what other programs must know of the student, as JSON: preprocessing and classes.
+
+    Of `evaluation`, `resize` is the side that an image's shorter side is resized to; where views are not
+    square, both sides that it must cover.
+    """
+    view = card.center_view
+    resized = as_size(*(resized_side(side, view.crop) for side in sides_of(view.size)))
     content = {
         "name": card.name,
         "preprocessing": asdict(card.preprocessing),
-        "evaluation": {"resize": resized_side(size), "center_crop": size},
+        "evaluation": {"resize": resized, "center_crop": view.size, "crop_pct": view.crop},
         "classes": card.classes,
         **more,
     }
@@ -162,15 +176,20 @@ def read_sidecar(text: str) -> StudentCard | None:
     """Read what `sidecar` returned; anything else says nothing of a student."""
     try:
         content = json.loads(text)
-        preprocessing = Preprocessing(**content["preprocessing"])
+        preprocessing = NetworkInput(**content["preprocessing"])
         return StudentCard(str(content["name"]), tuple(map(str, content["classes"])), preprocessing)
     except (ConfigError, KeyError, TypeError, ValueError):
         return None
 
 
+def _as_run(card: StudentCard) -> StudentCard:
+    """Return what a program has: its input is of the size that it was exported at, and no other."""
+    return replace(card, preprocessing=replace(card.preprocessing, size=card.center_view.size))
+
+
 @dataclass(frozen=True)
 class _Exporter:
-    """How a format is written, and how its file is run on pixels, f32 [B, 3, S, S]."""
+    """How a format is written, and how its file is run on pixels, f32 [B, 3, H, W]."""
 
     suffix: str
     write: Callable[[Packaged, StudentCard, Tensor, Path], None]
@@ -192,7 +211,7 @@ def _run_torch(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
 def _write_pt2(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
     batch = {"pixels": {0: torch.export.Dim("batch")}}
     program = torch.export.export(model, (pixels,), dynamic_shapes=batch)
-    torch.export.save(program, path, extra_files={EXPORT_KEY: sidecar(card)})
+    torch.export.save(program, path, extra_files={EXPORT_KEY: sidecar(_as_run(card))})
 
 
 def _run_pt2(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
@@ -211,7 +230,7 @@ def _write_onnx(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) 
         dynamic_shapes=batch, external_data=False, dynamo=True, verbose=False,
     )  # fmt: skip
     graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, {EXPORT_PROPERTY: sidecar(card)})
+    onnx.helper.set_model_props(graph, {EXPORT_PROPERTY: sidecar(_as_run(card))})
     onnx.save(graph, path)
 
 

@@ -8,18 +8,30 @@ import torchvision
 from torch import Tensor, nn
 
 from fkd import models
-from fkd.config import Preprocessing
+from fkd.config import CenterView, NetworkInput
 from fkd.errors import ModelError, first_line
 from fkd.progress import note_once
 
 
 @dataclass(frozen=True)
 class StudentCard:
-    """What a checkpoint records of its student: enough to build it and to prepare images for it."""
+    """What a checkpoint records of its student: enough to build it and to prepare images for it.
+
+    `preprocessing` has the size that it is built for and was last trained at, `evaluation` how images are
+    cut out for it. Checkpoints of older versions do not say that: they were evaluated at that size, on
+    224 / 256 of an image.
+    """
 
     name: str
     classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: NetworkInput
+    evaluation: CenterView | None = None
+
+    @property
+    def center_view(self) -> CenterView:
+        """How images become the views that the student is evaluated on."""
+        seen = self.preprocessing
+        return self.evaluation or CenterView(seen.size, seen.interpolation)
 
 
 def build_student(card: StudentCard) -> nn.Module:

@@ -28,7 +28,7 @@ def open_onnx(choice: TeacherChoice, device: torch.device) -> Source:
     session = _open_session(path, device, what)
     graph = _Graph.of(session, what)
     card = _card(session)
-    recorded = Preprocessing() if card is None else inside_program(card)
+    recorded = Preprocessing() if card is None else inside_program(card, choice)
     preprocessing = override(recorded, choice)
     if graph.size is not None:
         if choice.size not in (None, graph.size):

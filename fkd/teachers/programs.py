@@ -28,7 +28,9 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
             f"teacher {path}: cannot be loaded as {_CALLED[kind]} ({first_line(error)}); a state dict "
             "goes to --teacher-weights, beside its model's name as --teacher"
         ) from error
-    preprocessing = override(Preprocessing() if card is None else inside_program(card), choice)
+    preprocessing = override(
+        Preprocessing() if card is None else inside_program(card, choice), choice
+    )
     remedy = "give its --size, and export it with a batch dimension that is dynamic"
     outputs = try_on_views(model, choice, preprocessing.size, device, remedy)
     names = None if card is None else names_of(card, choice)

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from fkd.config import Preprocessing, TeacherChoice
+from fkd.config import NetworkInput, Preprocessing, TeacherChoice, size_text
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.models import weights_hash
@@ -26,7 +26,7 @@ def open_run(choice: TeacherChoice, device: torch.device) -> Source:
             "with their model's name as --teacher"
         ) from error
     model = place(student.requires_grad_(False), device)
-    preprocessing = override(card.preprocessing, choice)
+    preprocessing = override(square(card.preprocessing, choice), choice)
     outputs = try_on_views(model, choice, preprocessing.size, device, "choose another --size")
     if outputs != len(card.classes):
         raise ModelError(
@@ -38,7 +38,7 @@ def open_run(choice: TeacherChoice, device: torch.device) -> Source:
         preprocessing,
         weights_hash(model),
         outputs,
-        card.preprocessing.size,
+        preprocessing.size if choice.size is None else None,
         names_of(card, choice),
     )
 
@@ -48,7 +48,18 @@ def names_of(card: StudentCard, choice: TeacherChoice) -> OutputNames:
     return OutputNames(card.classes, f"the classes of teacher {choice.name}")
 
 
-def inside_program(card: StudentCard) -> Preprocessing:
+def square(seen: NetworkInput, choice: TeacherChoice) -> Preprocessing:
+    """Return the preprocessing of a student as a teacher's, whose views are square."""
+    size = choice.size or seen.size
+    if not isinstance(size, int):
+        raise ModelError(
+            f"teacher {choice.name} was trained on views of {size_text(size)} px, and teachers see "
+            "square ones; give --size S"
+        )
+    return Preprocessing(size, seen.mean, seen.std, seen.interpolation)
+
+
+def inside_program(card: StudentCard, choice: TeacherChoice) -> Preprocessing:
     """Return what a program of `fkd export` gets: pixels in [0, 1], which it normalises itself."""
-    seen = card.preprocessing
+    seen = square(card.preprocessing, choice)
     return Preprocessing(seen.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), seen.interpolation)

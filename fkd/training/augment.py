@@ -1,7 +1,7 @@
 """What is done to a batch of views on the device: colour jitter, mixup and cutmix.
 
 Views are rendered and labelled before; what is drawn here is a function of the random generator alone,
-so a run that is continued draws what it would have drawn. Legend: B views of S × S pixels.
+so a run that is continued draws what it would have drawn. Legend: B views of h × w pixels.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Mix:
 
 
 def jitter(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast and saturation, in this order, of views f32 [B, 3, S, S] in [0, 1].
+    """Change brightness, contrast and saturation, in this order, of views f32 [B, 3, h, w] in [0, 1].
 
     Each view has factors of its own, uniform in [1 - strength, 1 + strength]; each step is clipped.
     """
@@ -57,7 +57,7 @@ def _luma(device: torch.device) -> Tensor:
 
 
 def mix(pixels: Tensor, augment: Augment, rng: np.random.Generator) -> tuple[Tensor, Mix | None]:
-    """Mix views [B, 3, S, S] with each other by mixup or cutmix, whichever is on; with both, by either.
+    """Mix views [B, 3, h, w] with each other by mixup or cutmix, whichever is on; with both, by either.
 
     One share for the batch is drawn from Beta(alpha, alpha) (Zhang et al. 2018, Yun et al. 2019).
     """
@@ -69,16 +69,22 @@ def mix(pixels: Tensor, augment: Augment, rng: np.random.Generator) -> tuple[Ten
     share = float(rng.beta(getattr(augment, kind), getattr(augment, kind)))
     if kind == "mixup":
         return torch.lerp(pixels[partner], pixels, share), Mix(partner, share)
-    top, left, height, width = _hole(1 - share, pixels.shape[-1], rng)
+    top, left, height, width = _hole(1 - share, (pixels.shape[-2], pixels.shape[-1]), rng)
     mixed = pixels.clone()
     rows, columns = slice(top, top + height), slice(left, left + width)
     mixed[..., rows, columns] = pixels[partner][..., rows, columns]
-    return mixed, Mix(partner, 1 - height * width / pixels.shape[-1] ** 2)
+    return mixed, Mix(partner, 1 - height * width / pixels[0, 0].numel())
 
 
-def _hole(area: float, size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a square of a share of the view's area around any pixel; what hangs over is cut off."""
-    half = round(size * area**0.5) // 2
-    row, column = rng.integers(size, size=2).tolist()
-    top, left = max(0, row - half), max(0, column - half)
-    return top, left, min(size, row + half) - top, min(size, column + half) - left
+def _hole(
+    area: float, sides: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Draw a box of a share of the view's area, and of its shape, around any pixel of h × w.
+
+    What hangs over is cut off.
+    """
+    half = [round(side * area**0.5) // 2 for side in sides]
+    center = rng.integers(sides).tolist()
+    top, left = (max(0, at - reach) for at, reach in zip(center, half, strict=True))
+    height, width = (min(sides[n], center[n] + half[n]) for n in range(2))
+    return top, left, height - top, width - left

@@ -7,14 +7,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from fkd.config import Preprocessing, TrainConfig
+from fkd.config import NetworkInput, Size, TrainConfig, sides_of
 from fkd.errors import ConfigError
 from fkd.images import ImageList
-from fkd.loader import Picks, Schedule, open_store, plan_steps, select_crops
+from fkd.loader import Picks, Schedule, SizePlan, open_store, plan_steps, select_crops
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
 from fkd.store import LabelStore, find_images
-from fkd.students import StudentCard, build_student, find_val, give_weights
+from fkd.students import (
+    StudentCard,
+    build_student,
+    find_val,
+    give_weights,
+    require_size,
+    seen_otherwise,
+)
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
 
@@ -28,6 +35,7 @@ class Course:
     images: ImageList
     val: ImageList | None
     schedule: Schedule
+    sizes: SizePlan
     picks: Picks | None
     card: StudentCard
     group: Group
@@ -38,13 +46,13 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     store = open_store(config)
     images = find_images(store, config.images)
     schedule = plan_steps(config, store, group.num_ranks)
-    preprocessing = Preprocessing(
-        store.spec.size, config.mean, config.std, store.spec.interpolation
-    )
-    card = StudentCard(config.student, store.class_names(), preprocessing)
+    sizes = SizePlan.of(config, store.spec, schedule)
+    preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
+    view = seen_otherwise(preprocessing.center_view, config.eval_size, config.eval_crop)
+    card = StudentCard(config.student, store.class_names(), preprocessing, view)
     val = group.once(lambda: find_val(config.val, images, card.classes))
     picks = group.once(lambda: select_crops(config.selection, store))
-    return Course(config, store, images, val, schedule, picks, card, group)
+    return Course(config, store, images, val, schedule, sizes, picks, card, group)
 
 
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:
@@ -56,25 +64,34 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
 
 
 def _build(course: Course, device: torch.device) -> nn.Module:
-    """Build the student, and run it once."""
-    config, card, size = course.config, course.card, course.card.preprocessing.size
+    """Build the student, and run it once at each size that it will see."""
+    config, card = course.config, course.card
     student = build_student(card)
     if config.init not in (None, "none"):
         give_weights(student, card, config.init, average=config.init_ema)
     views = config.batch_size // course.group.num_ranks
     fewest = views // -(-views // views_at_a_time(config, device))
-    remedy = (
-        "choose another --student, a larger --batch-size or --micro-batch, or another size to label"
-    )
-    what = f"student {card.name}"
-    if is_function(card.name):
-        pixels = torch.zeros(fewest, 3, size, size)
-        outputs = count_outputs(student.train(), pixels, what, "mend its function", learns=True)
-    else:
-        outputs = count_outputs_by_shape(student.train(), fewest, size, what, remedy)
+    for size in sorted({size for _, size in course.sizes.stages}, key=sides_of, reverse=True):
+        outputs = _count_outputs(course, student, fewest, size)
     if outputs != len(card.classes):
         raise ConfigError(
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
             "its function gets the number of classes and must return a model with as many outputs"
         )
+    if course.val is not None and card.center_view.size != course.sizes.last:
+        require_size(student, card, card.center_view.size)
     return student
+
+
+def _count_outputs(course: Course, student: nn.Module, num_views: int, size: Size) -> int:
+    """Run the student on a few views of a size, as it will be trained."""
+    what = f"student {course.card.name}"
+    if is_function(course.card.name):
+        pixels, remedy = torch.zeros(num_views, 3, *sides_of(size)), "mend its function"
+        if len(course.sizes.stages) > 1:
+            remedy += ", or give one --size for the whole run"
+        return count_outputs(student.train(), pixels, what, remedy, learns=True)
+    remedy = "choose another --student, a larger --batch-size or --micro-batch, or another --size"
+    if len(course.sizes.stages) > 1:
+        remedy += "; a student that is built for one size takes one --size for the whole run"
+    return count_outputs_by_shape(student.train(), num_views, size, what, remedy)

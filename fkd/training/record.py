@@ -175,14 +175,5 @@ def evaluation_steps(config: TrainConfig, schedule: Schedule) -> set[int]:
 def _evaluate(course: Course, student: torch.nn.Module) -> Accuracy | None:
     if course.val is None:
         return None
-    config, card = course.config, course.card
-    batch_size = min(128, config.batch_size)
-    return evaluate(
-        student,
-        card.preprocessing,
-        card.classes,
-        course.val,
-        batch_size,
-        config.workers,
-        nested=True,
-    )
+    config, batch_size = course.config, min(128, course.config.batch_size)
+    return evaluate(student, course.card, course.val, batch_size, config.workers, nested=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fkd.amounts import as_count, as_duration, as_large, as_rate
-from fkd.config import FEW_IMAGES, TrainConfig
+from fkd.config import FEW_IMAGES, TrainConfig, size_text
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader import Schedule
@@ -49,7 +49,8 @@ def opening_lines(
         ),
         ("labels", _labels(course)),
         ("images", str(course.images.root)),
-        ("student", _student(config, learner, spec.size)),
+        ("student", _student(config, learner)),
+        ("views", _views(course)),
         ("device", _device(config, learner.device)),
         ("input", by),
     ]
@@ -86,11 +87,19 @@ def _labels(course: Course) -> str:
     return text if tempered == 1 else f"{text}, at temperature {tempered:g}"
 
 
-def _student(config: TrainConfig, learner: Learner, size: int) -> str:
+def _student(config: TrainConfig, learner: Learner) -> str:
     count = as_large(_num_parameters(learner))
     weights = {None: "random weights", "none": "random weights", "default": "its library's weights"}
     begins = weights.get(config.init, config.init)
-    return f"{config.student}, {count} parameters, {size} px, begins with {begins}"
+    return f"{config.student}, {count} parameters, begins with {begins}"
+
+
+def _views(course: Course) -> str:
+    """Say how large views are, from which step on, and where the teacher saw others."""
+    spec, sizes = course.store.spec, course.sizes
+    size = f"{sizes}, {sizes.interpolation}"
+    teacher = f"{spec.size} px, {spec.interpolation}"
+    return size if size == teacher else f"{size} (the teacher saw {teacher})"
 
 
 def _num_parameters(learner: Learner) -> int:
@@ -129,7 +138,11 @@ def _val(course: Course) -> str:
     if course.val is None:
         return "none; best.pt is the checkpoint with the least training loss"
     times = as_count(len(evaluation_steps(course.config, course.schedule)), "evaluation")
-    return f"{course.val.root}: {as_count(len(course.val), 'image')}, {times}"
+    view = course.card.center_view
+    seen = f"{size_text(view.size)} px, " + (
+        "the whole of an image" if view.crop == 1 else f"{view.crop:.3g} of an image"
+    )
+    return f"{course.val.root}: {as_count(len(course.val), 'image')}, {times} at {seen}"
 
 
 def cautions(course: Course, learner: Learner) -> list[str]:

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fkd.amounts import as_duration
-from fkd.config import TrainConfig, as_config
+from fkd.config import TrainConfig, as_config, size_text
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
@@ -64,11 +65,13 @@ def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Lear
 
 
 def _opened(course: Course) -> AbstractContextManager[Run]:
-    about = {
+    about: dict[str, Any] = {
         "total_steps": course.schedule.total_steps,
         "store_spec": to_json(course.store.spec),
         "num_ranks": course.group.num_ranks,
     }
+    if len(course.sizes.stages) > 1:
+        about["size_from_step"] = {str(step): size_text(size) for step, size in course.sizes.stages}
     return open_run(course.config, course.schedule, about)
 
 
@@ -98,6 +101,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
             course.store,
             course.images,
             schedule,
+            sizes=course.sizes,
             picks=course.picks,
             first_step=first,
             rank=group.rank,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fkd.config import Preprocessing
+from fkd.config import CenterView
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode, inspect
 from fkd.views.render_cpu import render_center
@@ -16,7 +16,7 @@ from fkd.views.threads import Pending, RenderPool, ahead
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """Centre views, uint8 [B, 3, S, S], and their class ids in the folder's own list, int64 [B].
+    """Centre views, uint8 [B, 3, h, w], and their class ids in the folder's own list, int64 [B].
 
     `usable`, bool [B], is false where an image could not be decoded; `errors` say why.
     """
@@ -32,22 +32,22 @@ def evaluation_batches(
     images: ImageList,
     indices: Sequence[int],
     batch_size: int,
-    preprocessing: Preprocessing,
+    view: CenterView,
 ) -> Iterator[EvaluationBatch]:
     """Yield the centre views of some images of a folder, in the given order."""
 
     def submitted() -> Iterator[Pending[EvaluationBatch]]:
         for start in range(0, len(indices), batch_size):
-            yield _submit(pool, images, indices[start : start + batch_size], preprocessing)
+            yield _submit(pool, images, indices[start : start + batch_size], view)
 
     return ahead(submitted())
 
 
 def _submit(
-    pool: RenderPool, images: ImageList, indices: Sequence[int], preprocessing: Preprocessing
+    pool: RenderPool, images: ImageList, indices: Sequence[int], view: CenterView
 ) -> Pending[EvaluationBatch]:
     """Let threads draw one batch."""
-    views = pool.empty_views(len(indices), preprocessing.size)
+    views = pool.empty_views(len(indices), view.size)
     errors: dict[int, DecodeError] = {}
 
     def draw(row: int, image_index: int) -> None:
@@ -58,7 +58,7 @@ def _submit(
         except DecodeError as error:
             views[row], errors[row] = 0, error
         else:
-            render_center(pixels, views[row], preprocessing.interpolation)
+            render_center(pixels, views[row], view.interpolation, view.crop)
 
     def finish() -> EvaluationBatch:
         targets = torch.from_numpy(images.targets[np.asarray(indices)])

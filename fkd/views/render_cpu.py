@@ -1,9 +1,10 @@
 """From a box and a flip to pixels, on the CPU.
 
 Both stages call `render`, so the pixels that a student sees are the pixels that the teacher labelled.
-Legend: H and W are the height and width of an image, S the side of a rendered crop.
+Legend: H and W are the height and width of an image, h and w those of a rendered view.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fkd.config import Interpolation
+from fkd.config import CROP_SHARE, Interpolation, Size, sides_of
 
 RENDERER = "torch-antialias-uint8-1"
 _MAX_ASPECT = 64  # of what is resized to be evaluated
@@ -24,21 +25,32 @@ _KERNELS = {
 
 
 def empty_views(
-    count: int, size: int, device: torch.device | None = None, *, pin: bool = False
+    count: int, size: Size, device: torch.device | None = None, *, pin: bool = False
 ) -> Tensor:
-    """Return an uninitialised uint8 [count, 3, S, S] buffer for views, in channels-last memory.
+    """Return an uninitialised uint8 [count, 3, h, w] buffer for views, in channels-last memory.
 
     On the CPU, `pin` makes the memory page-locked, so that CUDA copies from it while the CPU goes on.
     """
-    pin = pin and device is None
-    views = torch.empty((count, size, size, 3), dtype=torch.uint8, device=device, pin_memory=pin)
+    shape = (count, *sides_of(size), 3)
+    if device is None and not pin:
+        # NumPy asks for no more than it needs. torch asks for aligned memory, which glibc cuts out of a
+        # larger piece: a buffer that was freed is too small for the next one, and new pages come slowly.
+        views = torch.from_numpy(np.empty(shape, np.uint8))
+    else:
+        views = torch.empty(
+            shape, dtype=torch.uint8, device=device, pin_memory=pin and device is None
+        )
     return views.permute(0, 3, 1, 2)
 
 
 def render(
-    image: Tensor, box: NDArray[np.uint16], flip: bool, out: Tensor, interpolation: Interpolation
+    image: Tensor,
+    box: NDArray[np.uint16] | Sequence[int],
+    flip: bool,
+    out: Tensor,
+    interpolation: Interpolation,
 ) -> None:
-    """Write one view of `image` (uint8 [3, H, W]) into `out` (uint8 [3, S, S]).
+    """Write one view of `image` (uint8 [3, H, W]) into `out` (uint8 [3, h, w]).
 
     Crop, antialiased resize, then flip. The kernel behind `functional.interpolate` is called itself:
     it takes the crop as a view of a channels-last image and writes straight into the batch, which
@@ -46,42 +58,47 @@ def render(
     """
     top, left, height, width = (int(edge) for edge in box)
     crop = image[None, :, top : top + height, left : left + width]
-    size = out.shape[-1]
-    _KERNELS[interpolation](crop, (size, size), False, None, None, out=out[None])
+    _KERNELS[interpolation](crop, out.shape[-2:], False, None, None, out=out[None])
     if flip:
         out.copy_(out.flip(-1))
 
 
-def resized_side(size: int) -> int:
-    """Return the shorter side of an image, in pixels, of which a centre view of `size` is cut out."""
-    return max(size, round(size * 256 / 224))
+def resized_side(side: int, crop: float = CROP_SHARE) -> int:
+    """Return the side in pixels of which `side` is cut out, where that is the share `crop` of it.
 
-
-def render_center(image: Tensor, out: Tensor, interpolation: Interpolation) -> None:
-    """Write the evaluation view of `image` (uint8 [3, H, W]) into `out` (uint8 [3, S, S]).
-
-    The shorter side is resized to `resized_side(S)` and the centre is cut out, as ImageNet is evaluated.
+    timm rounds down what is rounded here; for ImageNet's 224 of 256 pixels both are the same.
     """
-    size = out.shape[-1]
+    return max(side, round(side / crop))
+
+
+def render_center(
+    image: Tensor, out: Tensor, interpolation: Interpolation, crop: float = CROP_SHARE
+) -> None:
+    """Write the evaluation view of `image` (uint8 [3, H, W]) into `out` (uint8 [3, h, w]).
+
+    The image is resized until it just covers `resized_side` of both sides, and the centre is cut out. For
+    a square view, that resizes its shorter side.
+    """
+    size = out.shape[-2:]
     # Of a strip thousands of times longer than wide, the resized image would not fit in memory.
     most = _MAX_ASPECT * min(image.shape[-2:])
     top, left = (max(0, (side - most) // 2) for side in image.shape[-2:])
     image = image[:, top : top + most, left : left + most]
     height, width = image.shape[-2:]
-    short = resized_side(size)
-    if height <= width:
-        resized = (short, max(short, int(short * width / height)))
+    least = [resized_side(side, crop) for side in size]
+    if least[1] * height <= least[0] * width:
+        resized = (least[0], max(least[1], int(least[0] * width / height)))
     else:
-        resized = (max(short, int(short * height / width)), short)
+        resized = (max(least[0], int(least[1] * height / width)), least[1])
     pixels = functional.interpolate(image[None], resized, mode=interpolation, antialias=True)[0]
-    top, left = round((resized[0] - size) / 2), round((resized[1] - size) / 2)
-    out.copy_(pixels[:, top : top + size, left : left + size])
+    top, left = (round((is_ - cut) / 2) for is_, cut in zip(resized, size, strict=True))
+    out.copy_(pixels[:, top : top + size[0], left : left + size[1]])
 
 
 def normalize(
     pixels: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Tensor:
-    """Turn uint8 [B, 3, S, S] into float32 `(pixels / 255 - mean) / std` on the same device."""
+    """Turn uint8 [B, 3, h, w] into float32 `(pixels / 255 - mean) / std` on the same device."""
     scale, shift = _scale_and_shift(mean, std, pixels.device)
     return torch.addcmul(shift, pixels.float(), scale)
 

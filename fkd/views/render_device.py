@@ -9,8 +9,8 @@ that are rounded correctly everywhere. A GPU divides by a Python number through 
 takes powers approximately and sums in an order of its own; none of the three is used. Everything that
 describes the crops goes to the device in one copy that waits for nothing.
 
-Legend: n crops, S the side of a rendered crop, H the height of the highest box, K taps, the source
-pixels under one output pixel.
+Legend: n crops, h and w the height and width of a rendered crop, S either of them, H the height of the
+highest box, K taps, the source pixels under one output pixel.
 """
 
 import math
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Interpolation
+from fkd.config import Interpolation, Size, sides_of
 from fkd.machine import upload
 
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}  # half the kernel's width, in output pixels
@@ -77,14 +77,15 @@ class _Crops:
 
 
 def render_table(
-    pixels: Tensor, table: CropTable, size: int, interpolation: Interpolation
+    pixels: Tensor, table: CropTable, size: Size, interpolation: Interpolation
 ) -> Tensor:
-    """Render crops on the device of `pixels`, uint8 [P, 3]: uint8 [n, 3, S, S], channels last."""
-    views = pixels.new_empty((len(table.first), size, size, 3))
-    for rows in _goes(table.box[:, 2], size):
+    """Render crops on the device of `pixels`, uint8 [P, 3]: uint8 [n, 3, h, w], channels last."""
+    sides = sides_of(size)
+    views = pixels.new_empty((len(table.first), *sides, 3))
+    for rows in _goes(table.box[:, 2], sides[1]):
         part = table.take(rows)
         where, *columns = upload(part.beside(rows), pixels.device).unbind()
-        views[where] = _render(pixels, _Crops(*columns), part.largest, size, interpolation)
+        views[where] = _render(pixels, _Crops(*columns), part.largest, sides, interpolation)
     return views.permute(0, 3, 1, 2)
 
 
@@ -95,23 +96,27 @@ def render_views_on_device(
     out: Tensor,
     interpolation: Interpolation,
 ) -> None:
-    """Render crops of one image, uint8 [3, H, W], into `out`, uint8 [n, 3, S, S]."""
+    """Render crops of one image, uint8 [3, H, W], into `out`, uint8 [n, 3, h, w]."""
     width, count = pixels.shape[-1], len(boxes)
     table = CropTable(
         np.zeros(count, np.int64), np.full(count, width), boxes.astype(np.int64), flips
     )
     flat = pixels.permute(1, 2, 0).reshape(-1, 3)
-    out.copy_(render_table(flat, table, out.shape[-1], interpolation))
+    height, width = out.shape[-2:]
+    out.copy_(render_table(flat, table, (height, width), interpolation))
 
 
-def _goes(height: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Share crops out to goes: similar heights together, since all are padded to the highest."""
+def _goes(height: NDArray[np.int64], width: int) -> Iterator[NDArray[np.int64]]:
+    """Share crops out to goes: similar heights together, since all are padded to the highest.
+
+    A go holds all rows of its boxes, resampled to `width` pixels each.
+    """
     order = np.argsort(height, kind="stable")
     start = 0
     for stop in range(1, len(order) + 1):
         full = stop == len(order)
         if not full:
-            samples = (stop + 1 - start) * size * int(height[order[stop]])
+            samples = (stop + 1 - start) * width * int(height[order[stop]])
             full = samples * _BYTES_PER_SAMPLE > _WORKING_BYTES
         if full:
             yield order[start:stop]
@@ -122,21 +127,21 @@ def _render(
     pixels: Tensor,
     crops: _Crops,
     largest: tuple[int, int],
-    size: int,
+    sides: tuple[int, int],
     interpolation: Interpolation,
 ) -> Tensor:
-    """Render crops in one go, uint8 [n, S, S, 3]; `largest` bounds their height and width."""
-    device, (highest, widest) = pixels.device, largest
-    across = _taps(crops.width, widest, size, interpolation)
+    """Render crops in one go, uint8 [n, h, w, 3]; `largest` bounds their height and width."""
+    device, (highest, widest), (high, wide) = pixels.device, largest, sides
+    across = _taps(crops.width, widest, wide, interpolation)
     across = across.mirrored(crops.flip.bool())
     row = torch.arange(highest, device=device).minimum(crops.height[:, None] - 1)
     above = (crops.top[:, None] + row) * crops.row_length[:, None]
     corner = crops.first[:, None] + above + crops.left[:, None]
-    narrow = _resample(across, lambda x: pixels[corner[:, :, None] + x[:, None]], (-1, 1, size, 1))
+    narrow = _resample(across, lambda x: pixels[corner[:, :, None] + x[:, None]], (-1, 1, wide, 1))
 
-    down = _taps(crops.height, highest, size, interpolation)
+    down = _taps(crops.height, highest, high, interpolation)
     crop = torch.arange(len(crops.height), device=device)[:, None]
-    return _resample(down, lambda y: narrow[crop, y], (-1, size, 1, 1))
+    return _resample(down, lambda y: narrow[crop, y], (-1, high, 1, 1))
 
 
 @dataclass(frozen=True)

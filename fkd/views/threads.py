@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fkd.config import Interpolation, Render
+from fkd.config import Interpolation, Render, Size, size_text
 from fkd.errors import FkdError
 from fkd.views.render_cpu import empty_views, render
 from fkd.views.sample import Boxes, Flips
@@ -95,16 +95,17 @@ class RenderPool:
         parts = min(count, 4 * self.workers)
         return [range(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
 
-    def empty_views(self, count: int, size: int, *, on_device: bool = False) -> Tensor:
-        """Return an uninitialised uint8 [count, 3, size, size] for threads, or the device, to fill."""
+    def empty_views(self, count: int, size: Size, *, on_device: bool = False) -> Tensor:
+        """Return an uninitialised uint8 [count, 3, h, w] for threads, or the device, to fill."""
         device = self.device if on_device else None
         try:
             return empty_views(count, size, device, pin=self._pin)
         except torch.OutOfMemoryError:
             raise  # of the device: whoever asked for the batch says what to do
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise FkdError(
-                f"no memory for batches of {count} views of {size} px; choose a smaller --batch-size"
+                f"no memory for batches of {count} views of {size_text(size)} px; choose a smaller "
+                "--batch-size"
             ) from error
 
     def empty_pixels(self, count: int) -> Tensor:
@@ -119,6 +120,6 @@ def render_views(
     out: Sequence[Tensor] | Tensor,
     interpolation: Interpolation,
 ) -> None:
-    """Render n views of a decoded image, boxes [n, 4] and flips [n], into `out`, n of [3, S, S]."""
-    for box, flip, row in zip(boxes, flips, out, strict=True):
-        render(pixels, box, bool(flip), row, interpolation)
+    """Render n views of a decoded image, boxes [n, 4] and flips [n], into `out`, n of [3, h, w]."""
+    for box, flip, row in zip(boxes.tolist(), flips.tolist(), out, strict=True):
+        render(pixels, box, flip, row, interpolation)

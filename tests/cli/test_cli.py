@@ -24,18 +24,18 @@ OPTIONS = {
     ),
     "train": (
         "--amp --batch-size --bn-stats --calibrate --clip-grad --color-jitter --compile --compress "
-        "--crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-every --eval-last "
-        "--hard-weight --hard-weight-end --images --init --init-ema --label-smoothing "
-        "--label-temperature --loss --lr --lr-schedule --max-entropy --mean --micro-batch "
-        "--min-confidence --min-lr --mixup "
-        "--momentum --no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed "
-        "--stagger --std --student --student-temperature --sure-above --sure-every --sync-bn "
-        "--unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay --workers"
+        "--crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-crop --eval-every "
+        "--eval-last --eval-size --hard-weight --hard-weight-end --images --init --init-ema "
+        "--interpolation --label-smoothing --label-temperature --loss --lr --lr-schedule "
+        "--max-entropy --mean --micro-batch --min-confidence --min-lr --mixup --momentum "
+        "--no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed --size "
+        "--size-multiple --stagger --std --student --student-temperature --sure-above --sure-every "
+        "--sync-bn --unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay --workers"
     ),
     "check": "--deep --device --images --no-teacher-ema --repair --seed --teacher --teacher-classes "
     "--teacher-ema --teacher-weights --views --workers",
     "show": "--against --class-names --crops --format --image --images --out --samples --seed",
-    "eval": "--batch-size --device --ema --real --workers",
+    "eval": "--batch-size --device --ema --eval-crop --eval-size --real --workers",
     "info": "",
     "plot": "--out",
     "export": "--ema --format --out",

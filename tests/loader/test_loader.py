@@ -137,7 +137,7 @@ def test_an_image_counts_where_any_answer_is_right(run, shared_folder):
 
     card, model = load_student(run)
     images = list_images(shared_folder / "val")
-    common = (model, card.preprocessing, card.classes, images, 4, 1)
+    common = (model, card, images, 4, 1)
     everything = np.tile([0, 1, 2], (6, 1))
     assert evaluate(*common, answers=everything).top1 == 1
     own = np.repeat([0, 1, 2], 2)[:, None]

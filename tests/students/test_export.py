@@ -53,7 +53,7 @@ def test_a_plain_state_dict_is_torchvisions_own(run, views):
     about = json.loads((run / "student.json").read_text())
     assert about["classes"] == ["circle", "square", "triangle"]
     assert about["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
-    assert about["evaluation"] == {"resize": 37, "center_crop": 32}
+    assert about["evaluation"] == {"resize": 32, "center_crop": 32, "crop_pct": 1}
     assert about["weights"] == f"sha256:{hashlib.sha256(exported.path.read_bytes()).hexdigest()}"
 
 

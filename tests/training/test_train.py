@@ -88,12 +88,14 @@ def test_a_run_says_what_it_works_with_and_what_came_of_it(
         f"store    {shared_store.path}: 18 images, 3 classes, 6 crops an image",
         "labels   read as topk2 from the stored topk3",
         f"images   {shared_folder / 'train'}",
-        "student  squeezenet1_1, 724 K parameters, 32 px, begins with random weights",
+        "student  squeezenet1_1, 724 K parameters, begins with random weights",
+        "views    32 px, bilinear",
         "device   cpu, float32",
         "input    decoded and rendered by 2 threads",
         "steps    18, 8 epochs of 18 images, 8 views a step",
         "rate     sgd, lr 1 × 8/1024 = 0.007812, cosine",
-        f"val      {shared_folder / 'val'}: 6 images, 4 evaluations",
+        f"val      {shared_folder / 'val'}: 6 images, 4 evaluations at 32 px, the whole of an "
+        "image",
         f"run      {run}",
     ):
         assert line in said

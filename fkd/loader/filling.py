@@ -1,0 +1,160 @@
+"""Batches that are being filled: crops decoded together go to the batches of their own steps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.config import Size
+from fkd.labels import Quantized
+from fkd.loader.picks import Bools
+from fkd.loader.sizes import SizePlan
+from fkd.machine import upload
+from fkd.store import Slab
+from fkd.views import Boxes, Flips, RenderPool
+
+
+@dataclass(frozen=True)
+class StudentBatch:
+    """Views for the student, uint8 [B, 3, H, W], their quantized labels and class ids (int64 [B]).
+
+    The m views of an image stand in a row; with a selection, those of them that are picked. Where they
+    are dealt to several batches (`fkd.loader.stagger`), the views of a share stand together.
+    `image_index` int64 [n] names the images that were decoded for the step.
+    """
+
+    views: Tensor
+    kept: Quantized
+    targets: Tensor
+    image_index: NDArray[np.int64]
+
+    def to(self, device: torch.device) -> "StudentBatch":
+        """Return the batch on a device. It is copied whole: a GPU would wait for a part of it."""
+        kept = {name: upload(values, device) for name, values in self.kept.items()}
+        views, targets = upload(self.views, device), upload(self.targets, device)
+        return StudentBatch(views, kept, targets, self.image_index)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The crops of one decoded batch, B of n images, in the order of its rows.
+
+    `visited` int64 [n] are the images and `sides` int64 [n, 2] their height and width; `image` int64 [B]
+    says which of them a row is a crop of. `box`, `flip`, `kept` and `targets` are of the rows.
+    """
+
+    visited: NDArray[np.int64]
+    sides: NDArray[np.int64]
+    image: NDArray[np.int64]
+    box: Boxes
+    flip: Flips
+    kept: Quantized
+    targets: Tensor
+
+    @classmethod
+    def of(cls, visited: NDArray[np.int64], slab: Slab, picked: Bools, shares: int) -> "Crops":
+        """Take the picked crops, bool [n, m], from the images' rows of a slab, [n, m, …].
+
+        Crops are dealt to the shares in turn. Each share stands in one piece of memory.
+        """
+        image, crop = picked.nonzero()
+        order = np.arange(len(image)).reshape(-1, shares).T.ravel()
+        image, crop = image[order], crop[order]
+        return cls(
+            visited,
+            slab.size.astype(np.int64),
+            image,
+            slab.box[image, crop],
+            slab.flip[image, crop],
+            {name: torch.from_numpy(values[image, crop]) for name, values in slab.kept.items()},
+            torch.from_numpy(slab.target[image]),
+        )
+
+    @property
+    def num_pixels(self) -> NDArray[np.int64]:
+        """Pixels of each image, int64 [n]."""
+        pixels: NDArray[np.int64] = self.sides.prod(axis=1)
+        return pixels
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A batch as it was decoded, share by share.
+
+    A share's views are in the batch that it belongs to, or in `apart`: uint8 [B / m, 3, H, W] by share.
+    """
+
+    crops: Crops
+    apart: Mapping[int, Tensor]
+
+
+class Room:
+    """The batches of steps to come, uint8 [B, 3, H, W], which threads fill.
+
+    A share of what is decoded is rendered straight to its place in the batch of its own step.
+    """
+
+    def __init__(
+        self,
+        pool: RenderPool,
+        sizes: SizePlan,
+        num_views: int,
+        shares: int,
+        apart: int,
+        steps: range,
+    ) -> None:
+        """Make room for batches of `num_views` views, for `steps` alone."""
+        self._pool, self._sizes, self._num_views = pool, sizes, num_views
+        self._shares, self._apart, self._steps = shares, apart, steps
+        self._open: dict[int, Tensor] = {}
+        self._next = steps.start
+
+    def rows(self, share: int) -> slice:
+        """Return the rows of a share, both in what is decoded and in its batch."""
+        each = self._num_views // self._shares
+        return slice(share * each, (share + 1) * each)
+
+    def sizes(self, step: int) -> dict[int, Size]:
+        """Return the size of each share of what is decoded for a step.
+
+        Shares are left out that belong to steps before the first or after the last.
+        """
+        at = {share: step + share * self._apart for share in range(self._shares)}
+        return {share: self._sizes.at(s) for share, s in at.items() if s in self._steps}
+
+    def place(self, step: int, share: int) -> Tensor:
+        """Return where the views of a share belong that are decoded for `step`."""
+        at = step + share * self._apart
+        if at not in self._open:
+            self._open[at] = self._pool.empty_views(self._num_views, self._sizes.at(at))
+        return self._open[at][self.rows(share)]
+
+    def close(self, decoded: Sequence[Decoded]) -> StudentBatch:
+        """Return the batch of the next step: share 0 of the first decoded, share 1 of the second, …."""
+        views = self._open.pop(self._next, None)
+        self._next += 1
+        kept, targets = decoded[0].crops.kept, decoded[0].crops.targets
+        if len(decoded) > 1:
+            dealt_out = [(one.crops, self.rows(share)) for share, one in enumerate(decoded)]
+            kept = {n: torch.cat([crops.kept[n][rows] for crops, rows in dealt_out]) for n in kept}
+            targets = torch.cat([crops.targets[rows] for crops, rows in dealt_out])
+        if any(one.apart for one in decoded):
+            views = self._gathered(decoded, views)
+        assert views is not None
+        return StudentBatch(views, kept, targets, decoded[0].crops.visited)
+
+    def _gathered(self, decoded: Sequence[Decoded], filled: Tensor | None) -> Tensor:
+        """Put shares together on the device, some of which threads may have rendered."""
+        parts = [one.apart.get(share) for share, one in enumerate(decoded)]
+        if len(parts) == 1 and parts[0] is not None:
+            return parts[0]
+        views = []
+        for share, part in enumerate(parts):
+            if part is None:
+                assert filled is not None
+                part = filled[self.rows(share)]
+            views.append(upload(part, self._pool.device))
+        return torch.cat(views)

@@ -1,0 +1,69 @@
+"""How large the views of each step are: the store's size, the student's own, or sizes that grow.
+
+Boxes are stored in pixels of their image, so a student may see them at any size. Sizes that grow over a
+run (progressive resizing; Tan and Le, EfficientNetV2, 2021) make its early steps cheap. Which size a step
+has is a function of the step alone.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from fkd.amounts import as_count
+from fkd.config import Interpolation, LoaderConfig, Size, sides_of, size_text
+from fkd.loader.schedule import Schedule
+from fkd.store import StoreSpec
+
+_MOST_NAMED = 6  # changes of size
+
+
+@dataclass(frozen=True)
+class SizePlan:
+    """The sizes of a run's views, and the interpolation by which all of them are rendered.
+
+    Each of `stages` is a first step and a size; the first begins at step 0.
+    """
+
+    stages: tuple[tuple[int, Size], ...]
+    interpolation: Interpolation
+
+    @classmethod
+    def of(cls, config: LoaderConfig, spec: StoreSpec, schedule: Schedule) -> "SizePlan":
+        """Return the plan of a run: its sizes share the steps evenly.
+
+        A run of fewer steps than sizes leaves the first ones out.
+        """
+        sizes = [spec.size] if config.size is None else config.size.steps(config.size_multiple)
+        sizes = sizes[-schedule.total_steps :]
+        first = [-(-n * schedule.total_steps // len(sizes)) for n in range(len(sizes))]
+        stages = tuple(zip(first, sizes, strict=True))
+        return cls(stages, config.interpolation or spec.interpolation)
+
+    @classmethod
+    def of_store(cls, spec: StoreSpec) -> "SizePlan":
+        """Return the plan of a run that sees what the teacher saw."""
+        return cls(((0, spec.size),), spec.interpolation)
+
+    def __str__(self) -> str:
+        """Return the sizes, and the steps with which they change, in words."""
+        (_, first), *later = self.stages
+        if len(later) > _MOST_NAMED:
+            text = f"{size_text(first)} to {size_text(self.last)} px, {len(self.stages)} sizes of about "
+            return text + as_count(later[0][0], "step")
+        changes = (f", {size_text(size)} px from step {step + 1:,}" for step, size in later)
+        return f"{size_text(first)} px" + "".join(changes)
+
+    def at(self, step: int) -> Size:
+        """Return the size of a step's views."""
+        stage = bisect_right(self.stages, step, key=lambda stage: stage[0]) - 1
+        return self.stages[stage][1]
+
+    @property
+    def last(self) -> Size:
+        """The size at the end of the run, which no other is larger than."""
+        return self.stages[-1][1]
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes of one view of the last size."""
+        height, width = sides_of(self.last)
+        return 3 * height * width
