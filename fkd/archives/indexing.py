@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,13 @@ def index_archives(
     *,
     split: str = "train",
     unlabelled: bool = False,
-    listed: Mapping[str, str] | None = None,
+    listed: Callable[[], Mapping[str, str]] | None = None,
 ) -> Index:
     """Index archives, whose paths are relative to `root`; one that is `root` itself is "".
 
     Of an archive that holds several splits, `split` is taken. With `unlabelled`, images have no classes.
-    `listed` has the class of each image by its file's name, where a list beside the archive says it.
+    `listed` returns the class of each image by its file's name, where a list beside archives of images in
+    no folder says it.
     Raises `ImagesError` for archives that are damaged, and for images without a class.
     """
     opened = OpenFiles(root, tuple(files))
@@ -54,7 +55,9 @@ def index_archives(
         keys = [found.names[row] for row in rows]
     else:
         rows, keys = _of_split(_below_archives(found, opened.paths), split, root)
-        texts = [_class_of(key, listed, root) for key in keys]
+        flat = listed is not None and any("/" not in key for key in keys)
+        of_files = listed() if listed is not None and flat else {}
+        texts = [_class_of(key, of_files, root) for key in keys]
     _refuse_twins(keys, [opened.paths[found.file[row]] for row in rows])
     labels: NDArray[np.int64] = np.full(len(keys), -1)
     classes: tuple[str, ...] = ()
@@ -97,11 +100,11 @@ def _of_split(names: list[str], split: str, root: Path) -> tuple[list[int], list
         names = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
 
-def _class_of(key: str, listed: Mapping[str, str] | None, root: Path) -> str:
+def _class_of(key: str, listed: Mapping[str, str], root: Path) -> str:
     """Return the class of an image: its folder, or what a list says of it."""
     folder, slash, _ = key.partition("/")
     name = os.path.basename(key)
-    if listed is not None and name in listed:
+    if name in listed:
         return listed[name]
     if slash:
         return folder

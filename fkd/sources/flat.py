@@ -21,16 +21,18 @@ _LISTS = ("LOC_val_solution.csv", "val.txt", "val_annotations.txt")
 _IN_ORDER = "imagenet_2012_validation_synset_labels.txt"
 _DEVKIT = "ILSVRC2012_validation_ground_truth.txt"
 
-# LOC_val_solution.csv lies three folders above the images, as Kaggle packs them.
-_LEVELS = 4
+# Kaggle's list lies three folders above the images; the others lie in their folder or beside it.
+_LEVELS = {"LOC_val_solution.csv": 4}
 
 
 def find_mapping(folder: Path) -> Path | None:
     """Return the file that has the classes of the images in a flat folder, which lies in or above it."""
-    places = [folder, *Path(os.path.abspath(folder)).parents][: 1 + _LEVELS]
-    names = [*_LISTS, _IN_ORDER, _DEVKIT]
-    found = (place / name for place in places for name in names)
-    return next((path for path in found if path.is_file()), None)
+    places = [folder, *Path(os.path.abspath(folder)).parents]
+    for name in (*_LISTS, _IN_ORDER, _DEVKIT):
+        for place in places[: 1 + _LEVELS.get(name, 1)]:
+            if (place / name).is_file():
+                return place / name
+    return None
 
 
 def read_mapping(path: Path) -> Mapping[str, str]:

@@ -53,7 +53,7 @@ _OTHERS = {
 }
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MAX_FILES = 1_000_000
+_MAX_FILES = 100_000
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,9 @@ def list_val(images: ImageList) -> ImageList | None:
     if place is None:
         return None
     val = list_images(place, split="val")
-    # A file that holds one split alone gives the same images for any.
-    return None if place == images.root and val.paths == images.paths else val
+    one_file = place == images.root and what_is_named(place).files == ("",)
+    # One file that holds one split alone gives the same images for any.
+    return None if one_file and val.paths == images.paths else val
 
 
 def _or_none(folder: Path) -> list[Path]:
@@ -122,7 +123,7 @@ def _maker(named: Named, files: list[str], split: str, unlabelled: bool) -> Call
         if named.kind == "arrow":
             return index_arrow(root, files, unlabelled=unlabelled)
         mapping = find_mapping(_folder_of(named))
-        listed = None if mapping is None or unlabelled else read_mapping(mapping)
+        listed = None if mapping is None else lambda: read_mapping(mapping)
         return index_archives(root, files, split=split, unlabelled=unlabelled, listed=listed)
 
     return make

@@ -101,11 +101,8 @@ def test_a_list_that_is_none_is_refused_by_its_line(tmp_path, name, text, said):
         ("val_annotations.txt", "{0}\tn02\t0\t32\t44\t62\n{1}\tn01\t1\t2\t3\t4\n"),
     ],
 )
-@pytest.mark.parametrize("where", ["", "Data/CLS-LOC"])
-def test_a_flat_folder_takes_its_classes_from_the_list_beside_or_above_it(
-    tmp_path, name, text, where
-):
-    images = tmp_path / where / "val"
+def test_a_flat_folder_takes_its_classes_from_the_list_beside_or_above_it(tmp_path, name, text):
+    images = tmp_path / ("Data/CLS-LOC" if name.startswith("LOC") else "") / "val"
     images.mkdir(parents=True)
     names = [f"ILSVRC2012_val_0000000{n}.JPEG" for n in (1, 2)]
     for number, file in enumerate(names):
