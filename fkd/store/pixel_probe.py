@@ -51,12 +51,12 @@ def probe(interpolation: Interpolation) -> str:
 
 
 def probe_formats(paths: Iterable[str]) -> dict[str, str]:
-    """Decode the package's pictures in the formats that the endings of images name.
+    """Decode the package's pictures in the formats that the endings of images name; without one, JPEG.
 
     Returns by format their pixels, u8 [3, H, W] each, one picture after the other, in base64. A format
     that Pillow was built without has none.
     """
-    endings = {os.path.splitext(path)[1].lower() for path in paths}
+    endings = {os.path.splitext(path)[1].lower() or ".jpg" for path in paths}
     named = [name for name, (of_it, _) in _PICTURES.items() if endings.intersection(of_it)]
     pixels = {name: _pixels(name) for name in named}
     return {name: text for name, text in pixels.items() if text is not None}
