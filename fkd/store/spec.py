@@ -115,7 +115,7 @@ class StoreSpec:
 
 def library_versions() -> dict[str, str]:
     """Return the versions that the pixels and the bytes depend on, and as `decoder` who decodes JPEG."""
-    from fkd.images import jpeg_decoder  # which loads what no reader of a store needs,
+    from fkd.images import jpeg_decoder
     from fkd.version import version_of  # and so does this
 
     names = ("fkd", "torch", "torchvision", "pillow", "numpy", "zarr")

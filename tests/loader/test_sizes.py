@@ -6,8 +6,9 @@ import torch
 
 from fkd import FkdError, Selection, StudentLoader
 from fkd.config import LoaderConfig
-from fkd.images import decode, list_images
+from fkd.images import decode
 from fkd.loader import Schedule, SizePlan, select_crops, student_batches
+from fkd.sources import list_images
 from fkd.views import RenderPool, empty_views, render
 
 GROWING = SizePlan(((0, 16), (4, (20, 31)), (7, 48)), "bilinear")
@@ -39,7 +40,7 @@ def test_the_boxes_are_the_stores_at_any_size(shared_store, shared_folder, size,
         for row, view in enumerate(expected):
             image, crop = other.image_index[row // 6], row % 6
             flip = bool(slab.flip[image, crop])
-            render(decode(images.file(image)), slab.box[image, crop], flip, view, interpolation)
+            render(decode(images.name(image)), slab.box[image, crop], flip, view, interpolation)
         assert torch.equal(other.views, expected)
 
 
