@@ -40,6 +40,11 @@ def find_store(config: LoaderConfig) -> LabelStore:
     store = LabelStore.open(config.store)
     store.require_complete()
     check_reading(store.spec.scheme, config.scheme)
+    if config.selection.calibrate and store.spec.unlabelled:
+        raise ConfigError(
+            f"--calibrate gives crops their folder's class, and the images of {config.store} have no "
+            "classes; leave it out"
+        )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "

@@ -30,9 +30,8 @@ from fkd.showing.sections import (
     sample_section,
     size_section,
 )
-from fkd.sources import dataset_root
 from fkd.statistics import Comparison, LabelStatistics, compare, info_lines, label_statistics
-from fkd.store import LabelStore, drift, find_images
+from fkd.store import LabelStore, drift, find_images, image_root
 
 
 def show_store(config: ShowConfig) -> Path:
@@ -91,7 +90,7 @@ def _open(config: ShowConfig) -> _Opened:
     store = LabelStore.open(config.store)
     other = None if config.against is None else LabelStore.open(config.against)
     out = config.out or default_folder(config.store)
-    root = dataset_root(config.images) if config.images else Path(store.spec.images_root)
+    root = image_root(store, config.images) if config.images else Path(store.spec.images_root)
     check_folder(out, [s.path for s in (store, other) if s is not None], root, MARK)
     names = store.class_names()
     if config.class_names is not None:
@@ -119,7 +118,10 @@ def _files(sections: Sequence[Section]) -> dict[str, bytes]:
 
 
 def _headline_text(statistics: LabelStatistics, comparison: Comparison | None) -> str:
-    parts = [f"{statistics.num_crops:,} crops: top-1 is the class of {statistics.agreement:.1%}"]
+    known = " of images without classes"
+    if statistics.agreement is not None:
+        known = f": top-1 is the class of {statistics.agreement:.1%}"
+    parts = [f"{statistics.num_crops:,} crops{known}"]
     if statistics.certainty is not None:
         parts.append(f"mean top probability {statistics.certainty.top_probability.mean:.3f}")
         parts.append(f"mean entropy {statistics.certainty.entropy.mean:.3f} nats")

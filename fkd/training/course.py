@@ -15,6 +15,7 @@ from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
 from fkd.store import LabelStore, find_images
 from fkd.students import StudentCard, build_student, find_val, give_weights
+from fkd.training.inputs import refuse_without_classes
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
 
@@ -36,6 +37,7 @@ class Course:
 def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
+    refuse_without_classes(config, store)
     images = find_images(store, config.images)
     schedule = plan_steps(config, store, group.num_ranks)
     preprocessing = Preprocessing(
