@@ -19,6 +19,7 @@ from fkd.config.checks import (
 )
 from fkd.config.groups import Selection
 from fkd.config.models import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
+from fkd.config.part import Part
 from fkd.config.scheme import Scheme
 from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render
@@ -35,7 +36,7 @@ class LoaderConfig:
     paper; None is 16 / m, at least 1. So (m - 1) · stagger batches wait in memory, of the device where
     that renders.
     `mean` and `std` normalise the student's pixels. `seed` is of the order of images. None for `images`
-    takes them from where the store says that they are.
+    takes them from where the store says that they are. `part` is of the store's images.
     """
 
     store: Path = Path("labels.zarr")
@@ -53,8 +54,9 @@ class LoaderConfig:
     workers: int = 2
     device: str = "auto"
     render: Render = "auto"
+    part: Part = Part()
 
-    groups: ClassVar[Mapping[str, Any]] = {"selection": Selection}
+    groups: ClassVar[Mapping[str, Any]] = {"part": Part, "selection": Selection}
     what: ClassVar[str] = "a loader"
 
     def __post_init__(self) -> None:
@@ -107,6 +109,8 @@ class LoaderSettings(TypedDict, total=False):
     """The settings of a `LoaderConfig` but for its store, by name, groups unfolded."""
 
     images: str | Path | None
+    subset: str | float | Path | None
+    classes: str | Path | None
     crops_per_image: int
     stagger: int | None
     scheme: str | Scheme

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fkd.images.identity import MAX_NUM_BYTES, changed_image, fingerprint
     from fkd.images.image_list import Contents, ImageList
     from fkd.images.keys import Keys, key_order
+    from fkd.images.part import in_part, require_files, take_part
     from fkd.images.reasons import REASONS
 else:
     __getattr__, __dir__ = names_of(
@@ -29,6 +30,7 @@ else:
         identity="MAX_NUM_BYTES changed_image fingerprint",
         image_list="Contents ImageList",
         keys="Keys key_order",
+        part="in_part require_files take_part",
         reasons="REASONS",
     )
 
@@ -48,9 +50,12 @@ __all__ = [
     "content_hash",
     "decode",
     "fingerprint",
+    "in_part",
     "inspect",
     "key_order",
     "match_names",
     "match_outputs",
     "read_file",
+    "require_files",
+    "take_part",
 ]

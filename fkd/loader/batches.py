@@ -36,8 +36,9 @@ _PACKED_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class StudentBatch:
-    """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids (int64 [B]).
+    """Views for the student, uint8 [B, 3, S, S], their quantized labels and class ids.
 
+    `targets` int64 [B] are the classes of the images' folders, -1 where images have no classes.
     The m views of an image stand in a row; with a selection, those of them that are picked. Views that
     are to be dealt to several batches (`fkd.loader.stagger`) stand share by share. `image_index` int64
     [n] names the images that were decoded for the batch.
@@ -55,12 +56,13 @@ class StudentBatch:
         return StudentBatch(views, kept, targets, self.image_index)
 
 
-def student_batches(
+def student_batches(  # noqa: PLR0913  what a run reads, and where a process begins in it
     pool: RenderPool,
     store: LabelStore,
     images: ImageList,
     schedule: Schedule,
     *,
+    chosen: NDArray[np.int64] | None = None,
     picks: Picks | None = None,
     first_step: int = 0,
     rank: int = 0,
@@ -68,11 +70,15 @@ def student_batches(
 ) -> Iterator[StudentBatch]:
     """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image.
 
-    With `picks`, only picked crops are taken. The schedule says whether the m crops share a batch or are
+    `chosen`, int64 [N], are the images that the schedule is of; None are all that have labels. With
+    `picks`, only picked crops are taken. The schedule says whether the m crops share a batch or are
     dealt to m of them. A rank gets its share of each step. What a step holds is a function of schedule
     and picks alone, so a run may be continued from any step.
     """
-    labelled, slabs = store.labelled_images(), SlabPrefetcher(pool.threads, store, schedule)
+    numbers = store.labelled_images() if chosen is None else chosen
+    if len(numbers) != schedule.num_images:
+        raise ValueError(f"the schedule is of {schedule.num_images} images, not of {len(numbers)}")
+    slabs = SlabPrefetcher(pool.threads, store, schedule)
     files = LabelledImages(images, store.content_hashes())
     renderer = _Renderer(pool, files, ViewFormat(store.spec.size, store.spec.interpolation))
     shares = schedule.crops_per_image if schedule.apart else 1
@@ -84,8 +90,8 @@ def student_batches(
 
     def submitted() -> Iterator[Pending[StudentBatch]]:
         for parts in decoded_steps(schedule, first_step, steps_from):
-            rows = [slabs.rows(index, labelled[positions]) for index, positions, _ in parts]
-            visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
+            rows = [slabs.rows(index, numbers[positions]) for index, positions, _ in parts]
+            visited = np.concatenate([numbers[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
             crops = _Crops.of(visited, Slab.concatenate(rows), picked, shares)
             yield renderer.submit(crops)

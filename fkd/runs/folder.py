@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fkd.config import CONFIG, Selection, TrainConfig, read_config
+from fkd.config import CONFIG, Part, Selection, TrainConfig, read_config
 from fkd.errors import ConfigError
 from fkd.loader import Schedule
 from fkd.machine import held, write_whole
@@ -23,11 +23,13 @@ from fkd.students import Checkpoint, newest_checkpoint
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
 _FREE |= {"save_every", "eval_every", "eval_last", "num_ranks", "bn_stats"}
+_FREE |= {*asdict(Part())}  # `chosen_images` says what they chose, wherever their files are
 
 # Settings that an older fkd did not write into config.json, with the values by which it trained.
-_LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False}
+_LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False, "chosen_images": "all"}
 
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in TrainConfig().settings()}
+_FLAGS["chosen_images"] = "what --subset and --classes choose"
 
 
 @contextmanager

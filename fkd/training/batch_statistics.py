@@ -67,7 +67,10 @@ class BatchStatistics:
         course, device = self._course, self._learner.device
         how = course.card.preprocessing
         with RenderPool(course.config.workers, device) as pool:
-            for views in sample_batches(pool, course.store, course.images, _VIEWS, _AT_A_TIME):
+            some = sample_batches(
+                pool, course.store, course.images, _VIEWS, _AT_A_TIME, course.chosen
+            )
+            for views in some:
                 pixels = normalize(upload(views, device), how.mean, how.std)
                 yield pixels.contiguous(memory_format=torch.channels_last)
 

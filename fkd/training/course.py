@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fkd.config import Preprocessing, TrainConfig
 from fkd.errors import ConfigError
 from fkd.images import ImageList
-from fkd.loader import Picks, Schedule, open_store, plan_steps, select_crops
+from fkd.loader import Picks, Schedule, chosen_images, open_store, plan_steps, select_crops
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
 from fkd.store import LabelStore, find_images
@@ -22,11 +23,15 @@ from fkd.training.processes import Group
 
 @dataclass(frozen=True)
 class Course:
-    """What a run works with: all that is settled before the first step."""
+    """What a run works with: all that is settled before the first step.
+
+    `chosen`, int64 [N], are the images of the store that the run takes.
+    """
 
     config: TrainConfig
     store: LabelStore
     images: ImageList
+    chosen: NDArray[np.int64]
     val: ImageList | None
     schedule: Schedule
     picks: Picks | None
@@ -39,14 +44,15 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     store = open_store(config)
     refuse_without_classes(config, store)
     images = find_images(store, config.images)
-    schedule = plan_steps(config, store, group.num_ranks)
+    chosen = chosen_images(config.part, store)
+    schedule = plan_steps(config, store, len(chosen), group.num_ranks)
     preprocessing = Preprocessing(
         store.spec.size, config.mean, config.std, store.spec.interpolation
     )
     card = StudentCard(config.student, store.class_names(), preprocessing)
     val = group.once(lambda: find_val(config.val, images, card.classes))
-    picks = group.once(lambda: select_crops(config.selection, store))
-    return Course(config, store, images, val, schedule, picks, card, group)
+    picks = group.once(lambda: select_crops(config.selection, store, chosen))
+    return Course(config, store, images, chosen, val, schedule, picks, card, group)
 
 
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:

@@ -10,7 +10,7 @@ import torch
 from fkd.amounts import as_duration
 from fkd.config import TrainConfig, as_config
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
-from fkd.loader import Schedule, StudentBatch, student_batches
+from fkd.loader import Schedule, StudentBatch, part_identity, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.runs import METRICS, Run, open_run, plot_runs, read_metrics
@@ -68,6 +68,7 @@ def _opened(course: Course) -> AbstractContextManager[Run]:
         "total_steps": course.schedule.total_steps,
         "store_spec": to_json(course.store.spec),
         "num_ranks": course.group.num_ranks,
+        "chosen_images": part_identity(course.config.part, course.chosen),
     }
     return open_run(course.config, course.schedule, about)
 
@@ -98,6 +99,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
             course.store,
             course.images,
             schedule,
+            chosen=course.chosen,
             picks=course.picks,
             first_step=first,
             rank=group.rank,
