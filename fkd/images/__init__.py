@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fkd.images.keys import Keys, key_order
     from fkd.images.part import in_part, require_files, take_part
     from fkd.images.reasons import REASONS
+    from fkd.images.titles import read_titles, require_titles
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -32,6 +33,7 @@ else:
         keys="Keys key_order",
         part="in_part require_files take_part",
         reasons="REASONS",
+        titles="read_titles require_titles",
     )
 
 __all__ = [
@@ -56,6 +58,8 @@ __all__ = [
     "match_names",
     "match_outputs",
     "read_file",
+    "read_titles",
     "require_files",
+    "require_titles",
     "take_part",
 ]

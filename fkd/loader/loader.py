@@ -62,6 +62,11 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
         """The class names, in the order of the student's outputs."""
         return self._store.class_names()
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Names of these classes for people to read; the class names where the store has no others."""
+        return self._store.class_titles()
+
     def __repr__(self) -> str:
         config, schedule = self._config, self.schedule
         selected = "" if config.part.takes_all else f", {as_count(len(self._chosen), 'image')}"

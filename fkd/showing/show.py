@@ -6,9 +6,8 @@ from pathlib import Path
 
 from fkd.config import ShowConfig, as_config
 from fkd.errors import ImagesError
-from fkd.images import ImageList
+from fkd.images import ImageList, read_titles
 from fkd.progress import note, note_lines
-from fkd.showing.class_names import read_class_names
 from fkd.showing.crops import CropViewer
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
 from fkd.showing.page import (
@@ -92,9 +91,9 @@ def _open(config: ShowConfig) -> _Opened:
     out = config.out or default_folder(config.store)
     root = image_root(store, config.images) if config.images else Path(store.spec.images_root)
     check_folder(out, [s.path for s in (store, other) if s is not None], root, MARK)
-    names = store.class_names()
+    names = store.class_titles()
     if config.class_names is not None:
-        names = read_class_names(config.class_names, names)
+        names = read_titles(config.class_names, store.class_names())
     return _Opened(store, other, root, out, names)
 
 

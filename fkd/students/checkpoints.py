@@ -48,7 +48,7 @@ class Checkpoint:
         average = {} if self.ema is None else {"ema": self.ema}
         return {
             "checkpoint_version": CHECKPOINT_VERSION,
-            "student_card": asdict(self.card),
+            "student_card": {k: v for k, v in asdict(self.card).items() if v is not None},
             "step": self.step,
             "losses": list(self.losses),
             "best": self.best,
@@ -66,11 +66,18 @@ class Checkpoint:
         card = rest.pop("student_card")
         rest.pop("checkpoint_version")
         preprocessing = Preprocessing(**card["preprocessing"])
-        if not all(isinstance(name, str) for name in (card["name"], *card["classes"])):
+        titles = card.get("titles")
+        texts = (card["name"], *card["classes"], *(titles or ()))
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("the names of a student and its classes are text")
         average = rest.pop("ema", None)
         return cls(
-            StudentCard(card["name"], tuple(card["classes"]), preprocessing),
+            StudentCard(
+                card["name"],
+                tuple(card["classes"]),
+                preprocessing,
+                None if titles is None else tuple(titles),
+            ),
             _tensors(rest.pop("student")),
             int(rest.pop("step")),
             None if average is None else _tensors(average),

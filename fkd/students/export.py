@@ -153,6 +153,7 @@ def sidecar(card: StudentCard, **more: str) -> str:
         "preprocessing": asdict(card.preprocessing),
         "evaluation": {"resize": resized_side(size), "center_crop": size},
         "classes": card.classes,
+        **({} if card.titles is None else {"titles": card.titles}),
         **more,
     }
     return json.dumps(content)

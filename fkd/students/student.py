@@ -15,11 +15,15 @@ from fkd.progress import note_once
 
 @dataclass(frozen=True)
 class StudentCard:
-    """What a checkpoint records of its student: enough to build it and to prepare images for it."""
+    """What a checkpoint records of its student: enough to build it and to prepare images for it.
+
+    `titles` are names of the classes for people to read, None where nobody gave any.
+    """
 
     name: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    titles: tuple[str, ...] | None = None
 
 
 def build_student(card: StudentCard) -> nn.Module:

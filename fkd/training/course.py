@@ -49,7 +49,8 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     preprocessing = Preprocessing(
         store.spec.size, config.mean, config.std, store.spec.interpolation
     )
-    card = StudentCard(config.student, store.class_names(), preprocessing)
+    titles = store.class_titles() if store.spec.class_title_bytes else None
+    card = StudentCard(config.student, store.class_names(), preprocessing, titles)
     val = group.once(lambda: find_val(config.val, images, card.classes))
     picks = group.once(lambda: select_crops(config.selection, store, chosen))
     return Course(config, store, images, chosen, val, schedule, picks, card, group)
