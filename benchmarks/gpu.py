@@ -35,7 +35,7 @@ from gpu_phases.runner import carried_out, run_checks
 from gpu_phases.train_rates import losses, rivals, train_rate
 
 from fkd import TeacherChoice
-from fkd.images.scenes import render_dataset
+from fkd.examples.scenes import render_dataset
 from fkd.progress import note
 
 TOTAL = 480.0  # seconds

@@ -31,9 +31,9 @@ from weightless import class_names
 from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.errors import ConfigError
+from fkd.examples.scenes import Scenes, render_dataset
 from fkd.figures import PAGE, figure_style, new_figure
 from fkd.images import decode
-from fkd.images.scenes import Scenes, render_dataset
 from fkd.loader import Schedule, SizePlan, student_batches
 from fkd.progress import progress
 from fkd.sources import dataset_root, list_images

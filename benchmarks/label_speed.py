@@ -25,8 +25,8 @@ from weightless import class_names
 
 from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import AMPS, Amp
+from fkd.examples.scenes import Scenes, render_dataset
 from fkd.images import ImageList
-from fkd.images.scenes import Scenes, render_dataset
 from fkd.labelling import Ranks, label_blocks, new_spec, teacher_batches, views_at_a_time
 from fkd.machine import resolve_device
 from fkd.progress import progress

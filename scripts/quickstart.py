@@ -33,8 +33,8 @@ from fkd import (
     train_student,
 )
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from fkd.examples.scenes import Scenes, render_dataset
 from fkd.images import ImageList, decode
-from fkd.images.scenes import Scenes, render_dataset
 from fkd.labels import restore
 from fkd.machine import place, resolve_device
 from fkd.progress import progress_bar

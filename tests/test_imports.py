@@ -79,7 +79,7 @@ def test_a_face_finds_its_names_where_type_checkers_do(wing):
 
 def test_no_face_loads_matplotlib_or_the_example_images(tmp_path):
     modules = loaded_modules(f"import {', '.join(f'fkd.{wing}' for wing in WINGS)}", tmp_path)
-    assert not {"matplotlib", "fkd.images.scenes"} & set(modules)
+    assert not {"matplotlib", "fkd.examples.scenes"} & set(modules)
 
 
 @pytest.mark.parametrize("name", fkd.__all__)

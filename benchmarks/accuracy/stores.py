@@ -210,6 +210,8 @@ def derive_as(source: LabelStore, folder: Path, scheme: Scheme) -> LabelStore:
         return LabelStore.open(path)
     num_bytes, names = source.num_bytes(), source.class_names()
     root = Path(source.spec.images_root)
-    images = ImageList(root, source.image_paths(), source.targets(), num_bytes, names)
+    targets = source.targets()
+    assert targets is not None
+    images = ImageList(root, source.image_paths(), targets, num_bytes, names)
     every = np.tile(np.arange(source.spec.num_crops), (len(images), 1))
     return derive(source, path, images, scheme, every)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fkd import TeacherChoice
-from fkd.images.scenes import Scenes, render_dataset
+from fkd.examples.scenes import Scenes, render_dataset
 from fkd.machine import resolve_device
 from fkd.sources import list_images
 

@@ -14,8 +14,15 @@ from fkd.config import CheckConfig, as_config
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint
 from fkd.machine import held, resolve_device
-from fkd.sources import list_images, refuse_other_kinds, what_is_named
-from fkd.store import InspectedStore, drift, image_root, library_versions, require_store
+from fkd.sources import refuse_other_kinds, what_is_named
+from fkd.store import (
+    InspectedStore,
+    drift,
+    image_root,
+    library_versions,
+    listed_again,
+    require_store,
+)
 from fkd.teachers import Ensemble
 from fkd.views import SAMPLER
 
@@ -99,13 +106,15 @@ def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
     """Compare the paths and sizes of the images with the fingerprint in the attributes."""
     try:
         paths, num_bytes, names = store.image_paths(), store.num_bytes(), store.class_names()
-        store.targets()
+        store.targets(), store.class_titles()
     except StoreError as error:
         return Verdict("lists", "FAILED", _briefly(config, error))
     known = num_bytes.max() < MAX_NUM_BYTES
     if known and fingerprint(paths, num_bytes) != store.spec.fingerprint:
         return Verdict("lists", "FAILED", "paths and sizes are not those of its fingerprint")
-    return Verdict("lists", "ok", f"{counted(len(paths), 'image')}, {counted(len(names), 'class')}")
+    whose = " of the teacher; images have none" if store.spec.unlabelled else ""
+    text = f"{counted(len(paths), 'image')}, {counted(len(names), 'class')}{whose}"
+    return Verdict("lists", "ok", text)
 
 
 def _done(store: InspectedStore) -> Verdict:
@@ -167,7 +176,7 @@ def _list_images(
         where = f"there is no {root}; say where they are with --images"
         return [Verdict("images", "skipped", where)], None
     try:
-        return [], list_images(image_root(store, config.images))
+        return [], listed_again(store, image_root(store, config.images))
     except ImagesError as error:
         return [Verdict("images", "FAILED", str(error))], None
 

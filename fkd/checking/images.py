@@ -32,11 +32,16 @@ def changed_images(store: LabelStore, images: ImageList) -> list[str]:
 
 
 def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
-    """Name every class folder whose images are stored as another class, or as several."""
+    """Name every class folder whose images are stored as another class, or as several.
+
+    There is none where images have no classes. Of a part, folders may have no image in it.
+    """
     names, targets = store.class_names(), store.targets()
+    if targets is None:
+        return []
     known = {composed(name) for name in names}
     problems = []
-    for folder in range(len(images.classes)):
+    for folder in np.unique(images.targets).tolist():
         of_folder = Counter(targets[images.targets == folder].tolist())
         name = images.classes[folder]
         if len(of_folder) > 1:

@@ -145,7 +145,10 @@ def load_recorded(
             f"--teacher is given {len(choices)} times, {store.path} was labelled by "
             f"{len(spec.teachers)} ({names}); give it as often"
         )
-    all_classes = store.class_names() != images.classes
+    classes = store.class_names()
+    # A store may be of some of the folder's classes.
+    only = tuple(n for n in images.classes if n in set(classes)) if spec.part else images.classes
+    all_classes = classes != only and not spec.unlabelled
     recorded = [
         replace(
             choice,
@@ -158,8 +161,9 @@ def load_recorded(
         )
         for choice, record in zip(choices, spec.teachers, strict=True)
     ]
-    teachers = load_teachers(recorded, images.classes, device, Engine(spec.amp))
-    if teachers.classes.names != store.class_names():
+    folder = None if spec.unlabelled else images.classes
+    teachers = load_teachers(recorded, folder, device, Engine(spec.amp), only=only)
+    if teachers.classes.names != classes:
         raise ConfigError(
             f"the teacher labels other classes than {store.path} holds; give the --teacher-classes that "
             "it was labelled with"

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, once_or_each, rendering
+from fkd.cli.options import (
+    PATH,
+    RANK,
+    OrDefault,
+    engine,
+    machine,
+    once_or_each,
+    rendering,
+    splitting,
+)
 from fkd.cli.sections import Sectioned
 from fkd.config import (
     FEW_IMAGES,
@@ -16,6 +25,7 @@ from fkd.config import (
     TEACHER_OUTPUTS,
     Engine,
     LabelConfig,
+    Part,
     Scheme,
     TeacherChoice,
     ViewPolicy,
@@ -31,11 +41,12 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
 # Options whose value is a field of `LabelConfig` of the same name.
 _FIELDS = (
-    "out", "num_crops", "temperature", "batch_size", "workers", "device", "block_images", "max_bad",
-    "overwrite", "render",
+    "out", "split", "unlabelled", "class_names", "num_crops", "temperature", "batch_size", "workers",
+    "device", "block_images", "max_bad", "overwrite", "render",
 )  # fmt: skip
 
 _SECTIONS = {
+    "--subset": "Images and classes",
     "--teacher": "Teachers",
     "--crops": "Crops and labels",
     "--size": "What the teacher sees",
@@ -50,6 +61,26 @@ _SECTIONS = {
     short_help="Label M crops of every image with a teacher, once, into a store.",
 )
 @click.argument("images", type=PATH)
+@click.option(
+    "--subset",
+    metavar="FILE|SHARE",
+    help="Label a part of the images: a share of each class (0.1 or 10%), or a file with one image a "
+    "line. Shares are drawn by the images' names; a smaller one is a part of a larger one.",
+)
+@click.option(
+    "--classes", type=PATH, help="Label the images of the classes in this file, one a line."
+)
+@click.option(
+    "--unlabelled",
+    is_flag=True,
+    help="Take images at any depth of IMAGES, without classes; labels are over the teacher's.",
+)
+@splitting
+@click.option(
+    "--class-names",
+    type=PATH,
+    help="File with a name to read for each class (n01440764 tench), kept in the store.",
+)
 @click.option(
     "--teacher",
     multiple=True,
@@ -162,7 +193,8 @@ _SECTIONS = {
 def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
-    IMAGES is an image folder with one subfolder per class; IMAGES/train is used where it is a split. A
+    IMAGES is an image folder with one subfolder per class; IMAGES/train is used where it is a split. With
+    --unlabelled, it holds images in any way. A
     store that is there already is continued: finished blocks are not labelled again.
 
     \b
@@ -172,6 +204,7 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
     config = LabelConfig(
         images=images,
         teacher=_teachers(options),
+        part=Part(options["subset"], options["classes"]),
         views=ViewPolicy(options["seed"], options["scale"], options["ratio"]),
         scheme=Scheme.parse(compress),
         engine=Engine(options["amp"], options["compile"]),

@@ -81,6 +81,15 @@ def rendering(command: F) -> F:
     )(command)
 
 
+def splitting(command: F) -> F:
+    """Add the option that says what a folder named train is."""
+    return click.option(
+        "--split/--no-split",
+        default=True,
+        help="Whether IMAGES/train may be a split; with --no-split, IMAGES itself is taken.",
+    )(command)
+
+
 def engine(command: F) -> F:
     """Add the options that say how a model is run."""
     command = click.option("--compile", is_flag=True, help="Run the model through torch.compile.")(

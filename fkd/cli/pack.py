@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fkd.cli.options import CORES, PATH
+from fkd.cli.options import CORES, PATH, splitting
 from fkd.config import PACK_TO, Bound, PackConfig
 from fkd.errors import ConfigError
 from fkd.progress import printable
@@ -36,6 +36,7 @@ _FEW = 5  # bad images that are named one by one
     help="Megabytes of the source that go into a shard, with --to tar.",
 )
 @click.option("--unlabelled", is_flag=True, help="Take images at any depth, without classes.")
+@splitting
 @click.option("--overwrite", is_flag=True, help="Empty a packed folder OUT, and start anew.")
 @click.option("--workers", default=CORES, help="Threads that decode and encode.")
 def pack(
@@ -75,7 +76,8 @@ def pack(
     )
     from fkd.sources import dataset_root, require_images
 
-    require_images(dataset_root(images), unlabelled=config.unlabelled)
+    root = dataset_root(images, split=config.split, unlabelled=config.unlabelled)
+    require_images(root, unlabelled=config.unlabelled)
     from fkd.packing import pack_images
 
     report = pack_images(config)

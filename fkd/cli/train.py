@@ -63,6 +63,17 @@ _SECTIONS = {
 @click.argument("store", type=PATH, default=_DEFAULTS["store"])
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
 @click.option(
+    "--subset",
+    metavar="FILE|SHARE",
+    help="Train on a part of the images: a share of each class (0.1 or 10%), or a file with one image a "
+    "line. Shares are drawn by the images' names, as `fkd label --subset` draws them.",
+)
+@click.option(
+    "--classes",
+    type=PATH,
+    help="Train on the images of the classes in this file, one a line; the student keeps all outputs.",
+)
+@click.option(
     "--val",
     type=PATH,
     help="Folder to evaluate on, or none  [default: val beside train, as far as its classes are known]",

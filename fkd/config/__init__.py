@@ -34,6 +34,7 @@ from fkd.config.models import (
     Triple,
 )
 from fkd.config.pack import PACK_TO, Bound, PackConfig
+from fkd.config.part import Part
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
@@ -95,6 +96,7 @@ __all__ = [
     "Objective",
     "Optim",
     "PackConfig",
+    "Part",
     "Preprocessing",
     "Render",
     "Scheme",

@@ -12,6 +12,7 @@ from fkd.config.checks import (
     check_range,
 )
 from fkd.config.models import Engine, TeacherChoice
+from fkd.config.part import Part
 from fkd.config.scheme import Scheme
 from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render, ViewPolicy
@@ -24,6 +25,9 @@ class LabelConfig:
 
     `batch_size` counts views, and None follows from the device: 256 on a CUDA GPU, else 32.
     The probabilities of several teachers are averaged; the student sees what the first one saw.
+    `part` says which images are labelled. With `unlabelled` they lie at any depth of the folder and have
+    no classes: the labels are over the teacher's. Without `split`, `images` itself is taken, though a
+    folder in it is named train. `class_names` is a file with a name to read for each class.
     """
 
     images: Path
@@ -41,6 +45,10 @@ class LabelConfig:
     overwrite: bool = False
     engine: Engine = Engine()
     render: Render = "auto"
+    part: Part = Part()
+    split: bool = True
+    unlabelled: bool = False
+    class_names: Path | None = None
 
     @property
     def teachers(self) -> tuple[TeacherChoice, ...]:
@@ -51,6 +59,14 @@ class LabelConfig:
         settle(self)
         if not self.teachers:
             raise ConfigError("--teacher is missing; name at least one")
+        if self.unlabelled and self.part.classes is not None:
+            raise ConfigError(
+                f"--classes {self.part.classes} does nothing with --unlabelled, which takes no classes"
+            )
+        if self.unlabelled and any(teacher.all_classes for teacher in self.teachers):
+            raise ConfigError(
+                "--all-classes does nothing with --unlabelled, which keeps all anyway"
+            )
         check_count("--crops", self.num_crops, 1, MAX_CROPS)
         check_range("--temperature", self.temperature, 1e-3, 1e3)
         if self.batch_size is not None:

@@ -20,6 +20,7 @@ from fkd.config.checks import (
 )
 from fkd.config.groups import Selection
 from fkd.config.models import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
+from fkd.config.part import Part
 from fkd.config.scheme import Scheme
 from fkd.config.sizes import ViewSizes
 from fkd.config.types import settle
@@ -40,7 +41,7 @@ class LoaderConfig:
     "160x224", or "128:224" for a run whose views grow, in sides that are multiples of `size_multiple`.
     None for it and for `interpolation` is the store's.
     `mean` and `std` normalise the student's pixels. `seed` is of the order of images. None for `images`
-    takes them from where the store says that they are.
+    takes them from where the store says that they are. `part` is of the store's images.
     """
 
     store: Path = Path("labels.zarr")
@@ -61,8 +62,9 @@ class LoaderConfig:
     workers: int = 2
     device: str = "auto"
     render: Render = "auto"
+    part: Part = Part()
 
-    groups: ClassVar[Mapping[str, Any]] = {"selection": Selection}
+    groups: ClassVar[Mapping[str, Any]] = {"part": Part, "selection": Selection}
     what: ClassVar[str] = "a loader"
 
     def __post_init__(self) -> None:
@@ -120,6 +122,8 @@ class LoaderSettings(TypedDict, total=False):
     """The settings of a `LoaderConfig` but for its store, by name, groups unfolded."""
 
     images: str | Path | None
+    subset: str | float | Path | None
+    classes: str | Path | None
     crops_per_image: int
     stagger: int | None
     scheme: str | Scheme

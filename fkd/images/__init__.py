@@ -2,8 +2,6 @@
 
 `ImageList` is the list of a data set, wherever its images are kept: `fkd.sources` makes one. `decode`
 turns the bytes of an image into pixels, or raises an error with one of the `REASONS`.
-
-Example images come from `fkd.images.scenes`, which is imported as a module.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +16,9 @@ if TYPE_CHECKING:
     from fkd.images.identity import MAX_NUM_BYTES, changed_image, fingerprint
     from fkd.images.image_list import Contents, ImageList
     from fkd.images.keys import Keys, key_order
+    from fkd.images.part import in_part, require_files, take_part
     from fkd.images.reasons import REASONS
+    from fkd.images.titles import read_titles, require_titles
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -29,7 +29,9 @@ else:
         identity="MAX_NUM_BYTES changed_image fingerprint",
         image_list="Contents ImageList",
         keys="Keys key_order",
+        part="in_part require_files take_part",
         reasons="REASONS",
+        titles="read_titles require_titles",
     )
 
 __all__ = [
@@ -48,10 +50,15 @@ __all__ = [
     "content_hash",
     "decode",
     "fingerprint",
+    "in_part",
     "inspect",
     "jpeg_decoder",
     "key_order",
     "match_names",
     "match_outputs",
     "read_file",
+    "read_titles",
+    "require_files",
+    "require_titles",
+    "take_part",
 ]

@@ -10,16 +10,15 @@ import numpy as np
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList, decode, inspect
-from fkd.labelling.inputs import check_inputs
+from fkd.images import ImageList, decode, inspect, take_part
+from fkd.labelling.inputs import all_images, check_inputs
 from fkd.labelling.label import label_blocks
-from fkd.labelling.opening import new_spec
+from fkd.labelling.opening import create_store, new_spec, teachers_of
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
-from fkd.sources import list_images
 from fkd.store import LabelStore
-from fkd.teachers import Ensemble, load_teachers
+from fkd.teachers import Ensemble
 
 _SECONDS = 10.0  # of labelling, about
 _MOST_IMAGES = 256
@@ -78,9 +77,9 @@ class Estimate:
 def estimate_run(config: LabelConfig) -> Estimate:
     """Label a few images into a temporary store and extrapolate; `config.out` is not touched."""
     as_config(config, LabelConfig)
-    images = list_images(check_inputs(config))
-    device = resolve_device(config.device)
-    teachers = load_teachers(config.teachers, images.classes, device, config.engine)
+    listed = all_images(config, check_inputs(config))
+    images = take_part(config.part, listed)
+    teachers = teachers_of(config, listed, images, resolve_device(config.device))
     accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
     first = _label_sample(config, images, teachers, 1)
     affordable = int(_SECONDS * first.views_per_s / config.num_crops)
@@ -116,13 +115,12 @@ def _label_sample(
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
         small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
         spec = new_spec(small, sample, teachers)
-        targets = teachers.classes.target_of[sample.targets]
-        store = LabelStore.create(small.out, spec, sample, targets, teachers.classes.names)
+        store = create_store(small, spec, sample, teachers)
         began = time.perf_counter()
         label_blocks(small, sample, teachers, store, Ranks.alone(), store.pending_blocks())
         seconds = time.perf_counter() - began
         sizes = LabelStore.open(small.out).stored_bytes()
-    fixed = sizes["metadata"] + sizes["class_name"]
+    fixed = sizes["metadata"] + sizes["class_name"] + sizes.get("class_title", 0)
     num_views = len(chosen) * config.num_crops
     growing = sum(sizes.values()) - fixed
     return _Sample(len(chosen), num_views / seconds, growing / len(chosen), fixed)

@@ -6,17 +6,26 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 from pathlib import Path
 
 from fkd.config import LabelConfig
+from fkd.images import ImageList, require_files, require_titles
 from fkd.models import require_weights
-from fkd.sources import dataset_root, require_images
+from fkd.sources import dataset_root, list_images, require_images
 from fkd.teachers import check_teacher
 
 
 def check_inputs(config: LabelConfig) -> Path:
     """Return where the images are; raises `FkdError` for what cannot be labelled."""
-    root = dataset_root(config.images)
-    require_images(root)
+    root = dataset_root(config.images, split=config.split, unlabelled=config.unlabelled)
+    require_images(root, unlabelled=config.unlabelled)
+    require_files(config.part)
+    if config.class_names is not None:
+        require_titles(config.class_names)
     for teacher in config.teachers:
         check_teacher(teacher)
         if teacher.weights not in ("default", "none"):
             require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")
     return root
+
+
+def all_images(config: LabelConfig, root: Path) -> ImageList:
+    """List the images at `root`; `config.part` says which of them are labelled."""
+    return list_images(root, unlabelled=config.unlabelled)

@@ -11,25 +11,24 @@ from tqdm import tqdm
 
 from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import ImageList
+from fkd.images import ImageList, take_part
 from fkd.labelling.answers import answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
-from fkd.labelling.inputs import check_inputs
-from fkd.labelling.opening import begins_anew, held_store, new_spec, refuse_nested
+from fkd.labelling.inputs import all_images, check_inputs
+from fkd.labelling.opening import begins_anew, held_store, new_spec, refuse_nested, teachers_of
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
 from fkd.labelling.report import closing_lines, opening_lines
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
-from fkd.sources import list_images
 from fkd.store import LabelStore, StoreSpec
-from fkd.teachers import Ensemble, load_teachers
+from fkd.teachers import Ensemble
 from fkd.views import RenderPool
 
 
 def label_images(config: LabelConfig) -> LabelStore:
-    """Label an image folder into a store, or go on with one, and return it.
+    """Label an image folder, or a part of it, into a store, or go on with one, and return it.
 
     Finished blocks are neither decoded nor labelled again. Under torchrun the processes share the blocks
     out; the leading one returns when all are done, the others when none is left to take, and where one
@@ -48,9 +47,10 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     if config.out.is_symlink():
         config = replace(config, out=config.out.resolve())
     refuse_nested(config.out, root)
-    images = list_images(root)
+    listed = all_images(config, root)
+    images = take_part(config.part, listed)
     with device_memory("choose a device with room for the teachers"):
-        teachers = load_teachers(config.teachers, images.classes, device, config.engine)
+        teachers = teachers_of(config, listed, images, device)
     spec = new_spec(config, images, teachers)
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
     anew = ranks.leads and begins_anew(config)

@@ -1,13 +1,15 @@
 """Make the store of a run, or go on with one, and keep other labellers out of it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import torch
+
 from fkd.config import LabelConfig
 from fkd.errors import ImagesError, StoreError
-from fkd.images import ImageList, changed_image, fingerprint
+from fkd.images import ImageList, changed_image, fingerprint, read_titles
 from fkd.labelling.processes import Ranks
 from fkd.machine import held
 from fkd.progress import note
@@ -23,7 +25,7 @@ from fkd.store import (
     probe,
     probe_formats,
 )
-from fkd.teachers import Ensemble
+from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RENDERER, SAMPLER
 
 
@@ -52,6 +54,8 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         fingerprint=fingerprint(images.paths, images.num_bytes),
         versions=library_versions(),
         created=now(),
+        part=not config.part.takes_all,
+        unlabelled=images.unlabelled,
     )
     return plan_layout(spec, config.block_images)
 
@@ -63,6 +67,15 @@ def begins_anew(config: LabelConfig) -> bool:
     if config.overwrite:
         check_replaceable(config.out)
     return config.overwrite
+
+
+def teachers_of(
+    config: LabelConfig, listed: ImageList, images: ImageList, device: torch.device
+) -> Ensemble:
+    """Load the teachers of a run on `images`, which are all `listed` ones or a part of them."""
+    folder = None if listed.unlabelled else listed.classes
+    only = None if config.part.classes is None else images.classes
+    return load_teachers(config.teachers, folder, device, config.engine, only=only)
 
 
 @contextmanager
@@ -91,13 +104,37 @@ def held_store(
 
 def _create(config: LabelConfig, spec: StoreSpec, images: ImageList, teachers: Ensemble) -> None:
     """Make the store where there is none; with `--overwrite`, replace one that is idle."""
-    targets, names = teachers.classes.target_of[images.targets], teachers.classes.names
     if not os.path.lexists(config.out):
-        LabelStore.create(config.out, spec, images, targets, names)
+        create_store(config, spec, images, teachers)
     elif config.overwrite:
         check_replaceable(config.out)
         with _locked(config):
-            LabelStore.create(config.out, spec, images, targets, names, overwrite=True)
+            create_store(config, spec, images, teachers, overwrite=True)
+
+
+def create_store(
+    config: LabelConfig,
+    spec: StoreSpec,
+    images: ImageList,
+    teachers: Ensemble,
+    *,
+    overwrite: bool = False,
+) -> LabelStore:
+    """Create the empty store of a run, with the classes of its images, if they have any."""
+    classes = teachers.classes
+    return LabelStore.create(
+        config.out,
+        spec,
+        images,
+        None if images.unlabelled else classes.target_of[images.targets],
+        classes.names,
+        class_titles=_titles(config, classes.names),
+        overwrite=overwrite,
+    )
+
+
+def _titles(config: LabelConfig, names: Sequence[str]) -> tuple[str, ...]:
+    return () if config.class_names is None else read_titles(config.class_names, names)
 
 
 def _locked(config: LabelConfig) -> AbstractContextManager[None]:
@@ -121,15 +158,29 @@ def refuse_nested(out: Path, root: Path) -> None:
 def _refuse_another_labelling(
     config: LabelConfig, store: LabelStore, spec: StoreSpec, images: ImageList
 ) -> None:
-    if store.spec.fingerprint != spec.fingerprint:
+    if store.spec.fingerprint != spec.fingerprint and store.spec.unlabelled == spec.unlabelled:
         changed = changed_image(store.image_paths(), store.num_bytes(), images)
+        now = f"{images.root} holds now"
+        if spec.part:
+            now = f"{config.part} chooses of {images.root} now"
+        a_part = store.spec.part or spec.part
+        remedy = "take the part that it was made from" if a_part else "restore them"
         raise ImagesError(
-            f"{config.out} was made from other images than {images.root} holds now: {changed}; "
-            "restore them, or use --out for another store or --overwrite to start anew"
+            f"{config.out} was made from other images than {now}: {changed}; {remedy}, or use --out for "
+            "another store or --overwrite to start anew"
         )
-    difference = store.spec.first_difference(spec)
+    difference = store.spec.first_difference(spec) or _other_titles(config, store)
     if difference:
         raise StoreError(
             f"{config.out} was made with other settings: {difference}; "
             "use the same settings to continue it, --out for another store or --overwrite to start anew"
         )
+
+
+def _other_titles(config: LabelConfig, store: LabelStore) -> str | None:
+    """Say that --class-names gives the store's classes other titles than it has, or return None."""
+    if config.class_names is None or _titles(config, store.class_names()) == store.class_titles():
+        return None
+    return (
+        f"--class-names {config.class_names} has other names than the store (leave it out to go on)"
+    )

@@ -25,14 +25,16 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class SampleAccuracy:
-    """How many of `count` centre crops a teacher assigns to their folder's class.
+    """How many of `count` centre crops a teacher assigns to their folder's class, and how sure it is.
 
-    `made_for` is the size in pixels that its weights were made for, None where that is not known. `odd`
-    says what is suspicious about its outputs, if anything is.
+    `hits` is None where images have no classes. `confidence` is the mean top probability. `made_for` is
+    the size in pixels that its weights were made for, None where that is not known. `odd` says what is
+    suspicious about its outputs, if anything is.
     """
 
     teacher: str
-    hits: int
+    hits: int | None
+    confidence: float
     count: int
     num_classes: int
     preprocessing: Preprocessing
@@ -40,9 +42,9 @@ class SampleAccuracy:
     odd: str | None = None
 
     @property
-    def top1(self) -> float:
+    def top1(self) -> float | None:
         """Share of hits, in [0, 1]."""
-        return self.hits / max(1, self.count)
+        return None if self.hits is None else self.hits / max(1, self.count)
 
     @property
     def near_chance(self) -> bool:
@@ -50,6 +52,8 @@ class SampleAccuracy:
 
         Where all is right it is not said: of very few images, guessing may find them all.
         """
+        if self.hits is None or self.top1 is None:
+            return False
         chance = 1 / self.num_classes
         spread = 3 * math.sqrt(chance * (1 - chance) / max(1, self.count))
         return self.hits < self.count and self.top1 <= chance + spread
@@ -62,7 +66,8 @@ class SampleAccuracy:
         if not self.count:
             found.append(f"{name}: no image that was looked at can be decoded")
         if self.num_classes == 1:
-            found.append(f"{name}: the folder has one class, so that all labels are the same")
+            whose = "it" if self.hits is None else "the folder"
+            found.append(f"{name}: {whose} has one class, so that all labels are the same")
         if self.near_chance:
             found.append(
                 f"{name} is no better than guessing among {self.num_classes} classes; "
@@ -79,8 +84,11 @@ class SampleAccuracy:
 
     def __str__(self) -> str:
         mean, std = as_typed(self.preprocessing.mean), as_typed(self.preprocessing.std)
+        found = f"mean top probability {self.confidence:.1%}, without classes to compare with,"
+        if self.top1 is not None:
+            found = f"top-1 {self.top1:.1%}"
         return (
-            f"{self.teacher}: top-1 {self.top1:.1%} on {as_count(self.count, 'centre crop')} of "
+            f"{self.teacher}: {found} on {as_count(self.count, 'centre crop')} of "
             f"{self.preprocessing.size} px, {self.preprocessing.interpolation}, mean {mean}, std {std}"
         )
 
@@ -103,14 +111,14 @@ def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -
 
 
 def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) -> SampleAccuracy:
-    """Measure a teacher's top-1 on centre crops of images drawn from all over the folder.
+    """Measure a teacher's top-1, and how sure it is, on centre crops of images from all over the folder.
 
     The sample is the same in every run, so that settings can be compared. Raises `ModelError` for a
     teacher whose outputs are not what they should be.
     """
     count = _sample_size(images, config)
     chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
-    hits = 0
+    hits, top = 0, 0.0
     seen: list[torch.Tensor] = []
     # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
@@ -118,9 +126,11 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
             pool, images, chosen, _BATCH, teacher.preprocessing.center_view
         ):
             outputs = teacher.outputs(batch.views, len(batch.views))
-            predicted = teacher.as_probs(outputs, config.temperature).argmax(1).cpu().numpy()
-            wanted = teacher.class_map.target_of[batch.targets.numpy()]
-            hits += int((predicted == wanted)[batch.usable.numpy()].sum())
+            best = teacher.as_probs(outputs, config.temperature).cpu().max(dim=1)
+            top += float(best.values[batch.usable].double().sum())
+            if not images.unlabelled:
+                wanted = teacher.class_map.target_of[batch.targets.numpy()]
+                hits += int((best.indices.numpy() == wanted)[batch.usable.numpy()].sum())
             seen.append(outputs[batch.usable.to(outputs.device)])
     outputs = torch.cat(seen)
     fault = teacher.fault(outputs)
@@ -128,7 +138,8 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
         raise ModelError(f"teacher {teacher.name} {fault}")
     return SampleAccuracy(
         teacher.name,
-        hits,
+        None if images.unlabelled else hits,
+        top / max(1, len(outputs)),
         len(outputs),
         len(teacher.class_map.names),
         teacher.preprocessing,

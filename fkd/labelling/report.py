@@ -30,11 +30,8 @@ def opening_lines(
     views = spec.num_images * spec.num_crops
     at_a_time = views_at_a_time(config, teachers.device)
     return [
-        (
-            "images",
-            f"{as_count(len(images), 'image')} of {as_count(len(images.classes), 'class')} "
-            f"in {images.root}",
-        ),
+        ("images", _images(config, images)),
+        *([("classes", _outputs(teachers))] if images.unlabelled else []),
         ("store", f"{config.out}, {_progress(spec, num_pending)}"),
         ("crops", f"{spec.num_crops} per image, kept as {spec.scheme}"),
         *[
@@ -63,6 +60,21 @@ def closing_lines(store: LabelStore, num_views: int, seconds: float) -> Lines:
     if reasons:
         lines.append(("unusable", f"{as_count(reasons.total(), 'image')}: {unusable}"))
     return lines
+
+
+def _images(config: LabelConfig, images: ImageList) -> str:
+    classes = "without classes"
+    if not images.unlabelled:
+        classes = f"of {as_count(len(images.classes), 'class')}"
+    part = "" if config.part.takes_all else f" ({config.part})"
+    return f"{as_count(len(images), 'image')} {classes} in {images.root}{part}"
+
+
+def _outputs(teachers: Ensemble) -> str:
+    """Say which classes the labels of images without classes are over."""
+    names = teachers.classes.names
+    few = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return f"the teacher's {as_count(len(names), 'class')}: {few}"
 
 
 def _progress(spec: StoreSpec, num_pending: int) -> str:

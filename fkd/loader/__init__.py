@@ -1,8 +1,8 @@
 """What a student is fed from a store.
 
-A `Schedule` says which crops each step takes. `student_batches` reads their labels, decodes each
-image once and renders the crops. `StudentLoader` does all this for a training loop of one's own.
-`sample_batches` and `sample_labels` give a few crops, spread over the store.
+`chosen_images` are those of a run, and a `Schedule` says which crops each step takes. `student_batches`
+reads their labels, decodes each image once and renders the crops. `StudentLoader` does all this for a
+training loop of one's own. `sample_batches` and `sample_labels` give a few crops, spread over the store.
 """
 
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fkd.loader.filling import StudentBatch
     from fkd.loader.labels import training_labels
     from fkd.loader.loader import StudentLoader
+    from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
     from fkd.loader.planning import find_store, open_store, plan_steps
     from fkd.loader.samples import sample_batches, sample_labels
@@ -27,6 +28,7 @@ else:
         filling="StudentBatch",
         labels="training_labels",
         loader="StudentLoader",
+        part="chosen_images part_identity",
         picks="Picks",
         planning="find_store open_store plan_steps",
         samples="sample_batches sample_labels",
@@ -41,8 +43,10 @@ __all__ = [
     "SizePlan",
     "StudentBatch",
     "StudentLoader",
+    "chosen_images",
     "find_store",
     "open_store",
+    "part_identity",
     "plan_steps",
     "sample_batches",
     "sample_labels",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import count, groupby
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Interpolation
@@ -39,6 +40,7 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     schedule: Schedule,
     *,
     sizes: SizePlan | None = None,
+    chosen: NDArray[np.int64] | None = None,
     picks: Picks | None = None,
     first_step: int = 0,
     rank: int = 0,
@@ -46,12 +48,16 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
 ) -> Iterator[StudentBatch]:
     """Yield stage 2's input: one batch per step of the schedule, m stored crops per decoded image.
 
-    All views of a step have the size that `sizes` has for it, by default the store's. With `picks`, only
-    picked crops are taken. The schedule says whether the m crops share a batch or are dealt to m of them.
-    A rank gets its share of each step. What a step holds is a function of schedule, sizes and picks, so
-    a run may be continued from any step.
+    All views of a step have the size that `sizes` has for it, by default the store's. `chosen`, int64
+    [N], are the images that the schedule is of; None are all that have labels. With `picks`, only picked
+    crops are taken. The schedule says whether the m crops share a batch or are dealt to m of them. A rank gets
+    its share of each step. What a step holds is a function of schedule, sizes and picks, so a run may be
+    continued from any step.
     """
-    labelled, slabs = store.labelled_images(), SlabPrefetcher(pool.threads, store, schedule)
+    numbers = store.labelled_images() if chosen is None else chosen
+    if len(numbers) != schedule.num_images:
+        raise ValueError(f"the schedule is of {schedule.num_images} images, not of {len(numbers)}")
+    slabs = SlabPrefetcher(pool.threads, store, schedule)
     files = LabelledImages(images, store.content_hashes())
     sizes = sizes or SizePlan.of_store(store.spec)
     shares = schedule.crops_per_image if schedule.apart else 1
@@ -67,8 +73,8 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     def submitted() -> Iterator[Pending[Decoded]]:
         decoded = decoded_steps(schedule, first_step, steps_from)
         for step, parts in zip(count(first_step - schedule.reach), decoded):
-            rows = [slabs.rows(index, labelled[positions]) for index, positions, _ in parts]
-            visited = np.concatenate([labelled[positions] for _, positions, _ in parts])
+            rows = [slabs.rows(index, numbers[positions]) for index, positions, _ in parts]
+            visited = np.concatenate([numbers[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
             yield renderer.submit(Crops.of(visited, Slab.concatenate(rows), picked, shares), step)
 

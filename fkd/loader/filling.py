@@ -19,11 +19,12 @@ from fkd.views import Boxes, Flips, RenderPool
 
 @dataclass(frozen=True)
 class StudentBatch:
-    """Views for the student, uint8 [B, 3, H, W], their quantized labels and class ids (int64 [B]).
+    """Views for the student, uint8 [B, 3, H, W], their quantized labels and class ids.
 
     The m views of an image stand in a row; with a selection, those of them that are picked. Where they
     are dealt to several batches (`fkd.loader.stagger`), the views of a share stand together.
-    `image_index` int64 [n] names the images that were decoded for the step.
+    `targets` int64 [B] are the images' classes, -1 where they have none. `image_index` int64 [n] names the
+    images that were decoded for the step.
     """
 
     views: Tensor

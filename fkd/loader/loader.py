@@ -14,6 +14,7 @@ from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
 from fkd.loader.batches import student_batches
 from fkd.loader.labels import training_labels
+from fkd.loader.part import chosen_images
 from fkd.loader.planning import open_store, plan_steps
 from fkd.loader.selection import select_crops
 from fkd.loader.sizes import SizePlan
@@ -30,8 +31,8 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
 
     Pixels are normalised, f32 [B, 3, H, W] in channels-last memory; `sizes.at(step)` says how large. With
     `stagger=0` the m views of an image stand in a row of one batch. `settings` are the fields of
-    `LoaderConfig`; the fields of its `Selection` are given directly. Of several ranks each gets its share
-    of every batch.
+    `LoaderConfig`; the fields of its `Part` and `Selection` are given directly. Of several ranks each
+    gets its share of every batch.
 
     It decodes and renders in threads of its own, `workers` of them. Where a trainer wants a `DataLoader`,
     `DataLoader(loader, batch_size=None)` yields the same batches; worker processes would each yield all
@@ -54,18 +55,25 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
         self._store = open_store(config)
         self._images = find_images(self._store, config.images)
         self.device = resolve_device(config.device)
-        self.schedule = plan_steps(config, self._store, num_ranks)
+        self._chosen = chosen_images(config.part, self._store)
+        self.schedule = plan_steps(config, self._store, len(self._chosen), num_ranks)
         self.sizes = SizePlan.of(config, self._store.spec, self.schedule)
-        self._picks = select_crops(config.selection, self._store)
+        self._picks = select_crops(config.selection, self._store, self._chosen)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the student's outputs."""
         return self._store.class_names()
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Names of these classes for people to read; the class names where the store has no others."""
+        return self._store.class_titles()
+
     def __repr__(self) -> str:
         config, schedule = self._config, self.schedule
-        selected = "" if self._picks is None else ", selected crops"
+        selected = "" if config.part.takes_all else f", {as_count(len(self._chosen), 'image')}"
+        selected += "" if self._picks is None else ", selected crops"
         return (
             f"StudentLoader({config.store}: {as_count(len(self), 'step')} of "
             f"{as_count(schedule.batch_size, 'view')}, m = {schedule.crops_per_image}, "
@@ -98,6 +106,7 @@ class StudentLoader(IterableDataset[tuple[Tensor, SoftLabels]]):
                 self._images,
                 self.schedule,
                 sizes=self.sizes,
+                chosen=self._chosen,
                 picks=self._picks,
                 first_step=first_step,
                 rank=self._rank,

@@ -1,8 +1,9 @@
 """Open the store of a run, refuse settings that it cannot serve, and plan the steps."""
 
 from fkd.config import LoaderConfig
-from fkd.errors import ConfigError, StoreError
+from fkd.errors import ConfigError
 from fkd.labels import check_reading
+from fkd.loader.part import chosen_images
 from fkd.loader.schedule import Schedule
 from fkd.loader.sizes import SizePlan
 from fkd.machine import physical_memory
@@ -34,13 +35,18 @@ def open_store(config: LoaderConfig) -> LabelStore:
 
 
 def find_store(config: LoaderConfig) -> LabelStore:
-    """Open a complete store; refuse a reading or a number of crops that it cannot give.
+    """Open a complete store; refuse a reading, a number of crops or a part that it cannot give.
 
     This loads no torch, so it refuses at once.
     """
     store = LabelStore.open(config.store)
     store.require_complete()
     check_reading(store.spec.scheme, config.scheme)
+    if config.selection.calibrate and store.spec.unlabelled:
+        raise ConfigError(
+            f"--calibrate gives crops their folder's class, and the images of {config.store} have no "
+            "classes; leave it out"
+        )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
@@ -52,15 +58,19 @@ def find_store(config: LoaderConfig) -> LabelStore:
             f"{config.crops_per_image}; batch size counts views, so choose a multiple such as "
             f"{max(1, config.batch_size // config.crops_per_image) * config.crops_per_image}"
         )
-    if not len(store.labelled_images()):
-        raise StoreError(f"{config.store} holds no labelled image")
+    chosen_images(config.part, store)
     return store
 
 
-def plan_steps(config: LoaderConfig, store: LabelStore, num_ranks: int) -> Schedule:
-    """Return the schedule of a run; refuse a batch larger than the run, or that ranks cannot share."""
+def plan_steps(
+    config: LoaderConfig, store: LabelStore, num_images: int, num_ranks: int
+) -> Schedule:
+    """Return the schedule of a run on `num_images` images.
+
+    Refuse a batch that is larger than the run, or that ranks cannot share.
+    """
     schedule = Schedule(
-        num_images=len(store.labelled_images()),
+        num_images=num_images,
         num_crops=store.spec.num_crops,
         crops_per_image=config.crops_per_image,
         batch_size=config.batch_size,

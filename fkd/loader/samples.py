@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import ViewFormat
@@ -36,14 +37,16 @@ def sample_batches(
     count: int,
     batch_size: int,
     format: ViewFormat | None = None,
+    chosen: NDArray[np.int64] | None = None,
 ) -> Iterator[Tensor]:
     """Yield views of about `count` stored crops, uint8 [b, 3, H, W], in batches of at most `batch_size`.
 
-    They are rendered as in the store, or in `format`. The images are spread over the whole list and
-    mixed. A store of fewer images gives more crops of each, as far as it has them; those of one image are
-    in one batch, however many they are.
+    They are rendered as in the store, or in `format`. The images are spread over all that have labels, or
+    over those `chosen`, int64 [n], and mixed. Fewer images give more crops of each, as far as the store
+    has them; those of one image are in one batch, however many they are.
     """
-    spec, labelled, sizes = store.spec, store.labelled_images(), store.sizes()
+    spec, sizes = store.spec, store.sizes()
+    labelled = store.labelled_images() if chosen is None else chosen
     format = format or ViewFormat(spec.size, spec.interpolation)
     files = LabelledImages(images, store.content_hashes())
     crops = min(spec.num_crops, -(-count // len(labelled)))
@@ -67,17 +70,23 @@ def sample_batches(
     return ahead(submit(part.tolist()) for part in parts)
 
 
-def sample_labels(store: LabelStore) -> LabelSample:
-    """Read the labels of some thousand crops at most."""
+def sample_labels(store: LabelStore, chosen: NDArray[np.int64] | None = None) -> LabelSample:
+    """Read the labels of some thousand crops at most, of all images or of those `chosen`, int64 [n]."""
     spec = store.spec
     run = min(_IMAGES, spec.num_images)
+    taken = np.ones(spec.num_images, np.bool_)
     places = min(_PLACES, spec.num_images // run)
     starts = np.linspace(0, spec.num_images - run, places).round().astype(np.int64)
+    if chosen is not None and len(chosen) < spec.num_images:
+        taken = np.isin(np.arange(spec.num_images), chosen)
+        spread = chosen[np.linspace(0, len(chosen) - 1, places).round().astype(np.int64)]
+        starts = np.unique(spread // run * run)
     kept: dict[str, list[Tensor]] = {}
     targets, num_images = [], 0
     for start in starts.tolist():
-        slab = store.read_images(range(start, start + run), min(_CROPS, spec.num_crops))
-        labelled = slab.size.any(axis=1)
+        stop = min(start + run, spec.num_images)
+        slab = store.read_images(range(start, stop), min(_CROPS, spec.num_crops))
+        labelled = slab.size.any(axis=1) & taken[start:stop]
         num_images += int(labelled.sum())
         targets.append(np.repeat(slab.target[labelled], slab.flip.shape[1]))
         for name, values in slab.kept.items():

@@ -32,8 +32,12 @@ class _Selected:
     least_entropy: float = float("inf")
 
 
-def select_crops(selection: Selection, store: LabelStore) -> Picks | None:
+def select_crops(
+    selection: Selection, store: LabelStore, chosen: NDArray[np.int64] | None = None
+) -> Picks | None:
     """Return the crops that a run takes, or None where it takes all, and print how many they are.
+
+    `chosen`, int64 [N], are the run's images, rising; None are all that have labels.
 
     Raises `ConfigError` where the store keeps no confidence, and where no crop is left.
     """
@@ -44,9 +48,12 @@ def select_crops(selection: Selection, store: LabelStore) -> Picks | None:
             f"{_flags(selection)}: {store.path} holds hard labels, which say nothing of the teacher's "
             "confidence; leave the selection out, or label with --compress topk10"
         )
-    tally = _Selected()
+    tally, taken_images = _Selected(), np.zeros(store.spec.num_images, np.bool_)
+    taken_images[store.labelled_images() if chosen is None else chosen] = True
     every = selection.sure_every if selection.calibrate else 1
-    picks = Picks(_judged_blocks(selection, store, tally), store.spec.num_crops, every)
+    picks = Picks(
+        _judged_blocks(selection, store, taken_images, tally), store.spec.num_crops, every
+    )
     if not tally.taken:
         raise ConfigError(
             f"{_flags(selection)} leaves none of the {tally.crops:,} crops of {store.path}: the largest "
@@ -58,14 +65,17 @@ def select_crops(selection: Selection, store: LabelStore) -> Picks | None:
 
 
 def _judged_blocks(
-    selection: Selection, store: LabelStore, tally: _Selected
+    selection: Selection, store: LabelStore, chosen: Bools, tally: _Selected
 ) -> Iterator[tuple[Bools, Bools]]:
-    """Yield, block by block, which crops of the labelled images are taken and which are sure."""
-    labelled, crops = store.status() == 0, store.spec.num_crops
-    with progress_bar("select crops", unit="crop", total=labelled.size * crops) as bar:
+    """Yield, block by block, which crops of the images `chosen`, bool [all], are taken and sure."""
+    crops = store.spec.num_crops
+    with progress_bar("select crops", unit="crop", total=chosen.size * crops) as bar:
         for number in range(store.spec.num_blocks):
             block = store.spec.block_range(number)
-            rows = labelled[block.start : block.stop]
+            rows = chosen[block.start : block.stop]
+            bar.update(len(block) * crops)
+            if not rows.any():
+                continue
             kept = store.read_block(number).kept
             confidence, spread = _measure(
                 {name: values[rows].reshape(-1, values.shape[2]) for name, values in kept.items()},
@@ -74,7 +84,6 @@ def _judged_blocks(
             taken, sure = _judge(selection, confidence, spread, tally)
             shape = (int(rows.sum()), crops)
             tally.empty_images += int((~taken.reshape(shape).any(axis=1)).sum())
-            bar.update(len(block) * crops)
             yield taken.reshape(shape), sure.reshape(shape)
 
 

@@ -33,7 +33,7 @@ class Split:
 
 def list_splits(config: PackConfig) -> list[Split]:
     """List the images of every split; refuse names that would collide."""
-    root = dataset_root(config.images)
+    root = dataset_root(config.images, split=config.split, unlabelled=config.unlabelled)
     images = list_images(root, unlabelled=config.unlabelled)
     val = None if config.unlabelled or _is_part(config, root) else list_val(images)
     whole = val is None and root == config.images.absolute()

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fkd.config import CONFIG, Selection, TrainConfig, read_config
+from fkd.config import CONFIG, Part, Selection, TrainConfig, read_config
 from fkd.errors import ConfigError
 from fkd.loader import Schedule
 from fkd.machine import held, write_whole
@@ -31,12 +31,14 @@ _FREE |= {
     "num_ranks",
     "bn_stats",
 }
+_FREE |= {*asdict(Part())}  # `chosen_images` says what they chose, wherever their files are
 
 # Settings that an older fkd did not write into config.json, with the values by which it trained.
-_LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False}
+_LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False, "chosen_images": "all"}
 _LATER |= {"size": None, "size_multiple": 32, "interpolation": None}
 
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in TrainConfig().settings()}
+_FLAGS["chosen_images"] = "what --subset and --classes choose"
 
 
 @contextmanager

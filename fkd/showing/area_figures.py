@@ -14,16 +14,23 @@ _HEIGHT = 2.4
 
 
 @figure_style()
-def area_picture(area: AreaStatistics, formats: Sequence[str]) -> Picture:
-    """Draw top probability and agreement by the crop's share of its image; the former of soft labels."""
+def area_picture(area: AreaStatistics, formats: Sequence[str]) -> Picture | None:
+    """Draw top probability and agreement by the crop's share of its image.
+
+    The former is known of soft labels, the latter where images have classes; None without either.
+    """
     at = 50 * (area.edges[1:] + area.edges[:-1])
-    soft = area.mean is not None
-    figure = new_figure(PAGE if soft else COLUMN, _HEIGHT)
-    places = figure.subplots(1, 2 if soft else 1, squeeze=False)[0]
+    soft, agreement = area.mean is not None, area.agreement
+    curves = soft + (agreement is not None)
+    if not curves:
+        return None
+    figure = new_figure(PAGE if curves == 2 else COLUMN, _HEIGHT)
+    places = figure.subplots(1, curves, squeeze=False)[0]
     if area.mean is not None and area.quantiles is not None:
         _draw_probability(places[0], at, 100 * area.mean, 100 * area.quantiles)
-    places[-1].plot(at, 100 * area.agreement, "o-", color=MAIN, markersize=3)
-    places[-1].set(ylabel="top-1 is the class, % of crops")
+    if agreement is not None:
+        places[-1].plot(at, 100 * agreement, "o-", color=MAIN, markersize=3)
+        places[-1].set(ylabel="top-1 is the class, % of crops")
     for axes in places:
         axes.set(xlim=(100 * area.edges[0] - 1, 100 * area.edges[-1] + 1), ylim=(0, 102))
         axes.set(xlabel="area of the crop, % of the image")
@@ -34,9 +41,12 @@ def area_picture(area: AreaStatistics, formats: Sequence[str]) -> Picture:
         as_files(figure, formats),
         "By the crop's area",
         "A small crop shows less of the object"
-        + (", so its label is softer, and names the folder's class less often." if soft else "."),
-        "Curves by the crop's area: top-1 is the class of "
-        f"{area.agreement[first]:.1%} of the smallest crops, {area.agreement[last]:.1%} of the largest.",
+        + (", so its label is softer" if soft else "")
+        + (", and names the folder's class less often." if curves == 2 else "."),
+        "Curve of the top probability by the crop's area."
+        if agreement is None
+        else "Curves by the crop's area: top-1 is the class of "
+        f"{agreement[first]:.1%} of the smallest crops, {agreement[last]:.1%} of the largest.",
         _area_table(area),
     )
 
@@ -56,7 +66,9 @@ def _draw_probability(
 
 
 def _area_table(area: AreaStatistics) -> Table:
-    columns: tuple[str, ...] = ("area of the image", "crops", "top-1 is the class")
+    columns: tuple[str, ...] = ("area of the image", "crops")
+    if area.agreement is not None:
+        columns += ("top-1 is the class",)
     if area.quantiles is not None:
         columns += ("mean top probability", "5 % of crops below", "median", "95 % of crops below")
     rows: list[tuple[str, ...]] = []
@@ -64,8 +76,9 @@ def _area_table(area: AreaStatistics) -> Table:
         row: tuple[str, ...] = (
             f"{area.edges[n]:.1%} – {area.edges[n + 1]:.1%}",
             f"{area.crops[n]:,}",
-            f"{area.agreement[n]:.1%}",
         )
+        if area.agreement is not None:
+            row += (f"{area.agreement[n]:.1%}",)
         if area.mean is not None and area.quantiles is not None:
             quantiles = area.quantiles[[0, 2, 4], n]
             row += tuple(f"{value:.3f}" for value in (area.mean[n], *quantiles))

@@ -35,21 +35,25 @@ class CropViewer:
         if pixels is None:
             return None
         crops = self._crops(pixels, slab, range(num_crops))
-        name, path = self._names[int(slab.target[0])], self._images.paths[image_index]
+        name, path = self._class_of(slab), self._images.paths[image_index]
         image = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
         likely = crops[0].likely[0][0]
         return Picture(
             f"sample-{number}",
-            sample_figure(image, crops, name, path, self._formats),
+            sample_figure(image, crops, name or "", path, self._formats),
             path,
-            f"Class {name}.",
+            f"Class {name}." if name else "",
             f"{path} with {num_crops} boxes, and the crops; the first one's most likely class: {likely}.",
         )
 
-    def gallery(
-        self, name: str, notable: Sequence[NotableCrop], title: str, caption: str
-    ) -> Picture | None:
+    def gallery(self, name: str, notable: Sequence[NotableCrop], title: str) -> Picture | None:
         """Draw crops of several images, each with its image's class; None where none can be drawn."""
+        caption = "One crop an image; below it the label's entropy."
+        if not self._store.spec.unlabelled:
+            caption = (
+                "One crop an image; below it the folder's class and the label's entropy. The class is "
+                "bold where it is among the most likely."
+            )
         crops, texts = [], []
         for one in notable:
             index = one.image_index
@@ -58,7 +62,8 @@ class CropViewer:
             if pixels is None:
                 continue
             crops += self._crops(pixels, slab, range(one.crop, one.crop + 1))
-            texts.append(f"{self._names[int(slab.target[0])]} · {one.entropy:.2f} nats")
+            own = self._class_of(slab)
+            texts.append(f"{own} · {one.entropy:.2f} nats" if own else f"{one.entropy:.2f} nats")
         if not crops:
             return None
         return Picture(
@@ -68,6 +73,10 @@ class CropViewer:
             caption,
             f"{len(crops)} crops with the teacher's most likely classes.",
         )
+
+    def _class_of(self, slab: Slab) -> str | None:
+        """Return the class of the one image of a slab, None where images have none."""
+        return None if self._store.spec.unlabelled else self._names[int(slab.target[0])]
 
     def _decode(self, image_index: int, slab: Slab) -> torch.Tensor | None:
         """Decode an image that still is as it was labelled, or note why it is not drawn."""

@@ -72,6 +72,10 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
         )
     if changed:
         notes.append(f"{changed}. The crops below are drawn by today's libraries.")
+    if store.spec.unlabelled:
+        notes.append(
+            "The images have no classes of their own, so it is not known how often the teacher is right."
+        )
     if not store.spec.labels.keeps_values:
         notes.append(
             "The store keeps the top class alone (hard), so probabilities, entropies, kept mass and the "
@@ -87,8 +91,9 @@ def headline(store: LabelStore, statistics: LabelStatistics) -> list[tuple[str, 
         ("labelled images", f"{known[0] - known[1]:,}"),
         ("crops an image, M", f"{spec.num_crops:,}"),
         ("classes", f"{spec.num_classes:,}"),
-        ("top-1 is the class", f"{statistics.agreement:.1%}"),
     ]
+    if statistics.agreement is not None:
+        lines.append(("top-1 is the class", f"{statistics.agreement:.1%}"))
     if statistics.certainty is not None:
         lines += [
             ("mean top probability", f"{statistics.certainty.top_probability.mean:.3f}"),

@@ -37,8 +37,8 @@ def sample_section(
         "Images and crops",
         f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, {store.spec.size} px, "
         f"{store.spec.interpolation}. Boxes have the numbers and colours of their crops. These are as "
-        "the student gets them, with the teacher's most likely classes; ↔ is mirrored, bold is the class "
-        "of the image's folder.",
+        "the student gets them, with the teacher's most likely classes; ↔ is mirrored"
+        + ("." if store.spec.unlabelled else ", bold is the class of the image's folder."),
         _taken(viewer),
         tuple(picture for picture in pictures if picture is not None),
     )
@@ -67,25 +67,35 @@ def certainty_section(
     )
 
 
-def area_section(statistics: LabelStatistics, formats: Sequence[str]) -> Section:
-    """Return what the labels have to do with the crop's area."""
+def area_section(statistics: LabelStatistics, formats: Sequence[str]) -> Section | None:
+    """Return what the labels have to do with the crop's area; None where neither curve is known."""
     picture = area_picture(statistics.area, formats)
+    if picture is None:
+        return None
     return Section(
-        "Small crops and large ones", pictures=(picture,), narrow=statistics.certainty is None
+        "Small crops and large ones",
+        pictures=(picture,),
+        narrow=statistics.certainty is None or statistics.agreement is None,
     )
 
 
 def class_section(
     statistics: LabelStatistics, names: Sequence[str], formats: Sequence[str]
-) -> Section:
-    """Return how often the teacher names the folder's class, and what it names instead."""
-    confused = confusion_picture(statistics.confusion, names, formats)
+) -> Section | None:
+    """Return how often the teacher names the folder's class, and what it names instead.
+
+    None where images have no classes.
+    """
+    classes, confusion, agreement = statistics.classes, statistics.confusion, statistics.agreement
+    if classes is None or confusion is None or agreement is None:
+        return None
+    confused = confusion_picture(confusion, names, formats)
     return Section(
         "Does the teacher name the image's class?",
         "A crop may miss the object, so less than 100 % is no fault: there the soft label tells the "
         "student what the crop shows.",
         pictures=(
-            class_picture(statistics.classes, names, statistics.agreement, formats),
+            class_picture(classes, names, agreement, formats),
             *(() if confused is None else (confused,)),
         ),
     )
@@ -131,11 +141,7 @@ def _gallery(
 ) -> tuple[Picture, ...]:
     if viewer is None:
         return ()
-    caption = (
-        "One crop an image; below it the folder's class and the label's entropy. The class is bold "
-        "where it is among the most likely."
-    )
-    picture = viewer.gallery(name, crops, title, caption)
+    picture = viewer.gallery(name, crops, title)
     return () if picture is None else (picture,)
 
 
@@ -145,15 +151,15 @@ def _notable_table(store: LabelStore, crops: Sequence[NotableCrop], names: Seque
         (
             paths[crop.image_index],
             str(crop.crop),
-            names[targets[crop.image_index]],
+            *(() if targets is None else (names[targets[crop.image_index]],)),
             names[crop.top_class],
             f"{crop.top_probability:.3f}",
             f"{crop.entropy:.3f}",
         )
         for crop in crops
     )
-    columns = ("image", "crop", "folder's class", "top-1", "top probability", "entropy, nats")
-    return Table(columns, rows)
+    own = () if targets is None else ("folder's class",)
+    return Table(("image", "crop", *own, "top-1", "top probability", "entropy, nats"), rows)
 
 
 def against_section(other: LabelStore, comparison: Comparison, formats: Sequence[str]) -> Section:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from fkd.config import ShowConfig, as_config
 from fkd.errors import ImagesError
-from fkd.images import ImageList
+from fkd.images import ImageList, read_titles
 from fkd.progress import note, note_lines
-from fkd.showing.class_names import read_class_names
 from fkd.showing.crops import CropViewer
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
 from fkd.showing.page import (
@@ -30,9 +29,8 @@ from fkd.showing.sections import (
     sample_section,
     size_section,
 )
-from fkd.sources import dataset_root
 from fkd.statistics import Comparison, LabelStatistics, compare, info_lines, label_statistics
-from fkd.store import LabelStore, drift, find_images
+from fkd.store import LabelStore, drift, find_images, image_root
 
 
 def show_store(config: ShowConfig) -> Path:
@@ -91,11 +89,11 @@ def _open(config: ShowConfig) -> _Opened:
     store = LabelStore.open(config.store)
     other = None if config.against is None else LabelStore.open(config.against)
     out = config.out or default_folder(config.store)
-    root = dataset_root(config.images) if config.images else Path(store.spec.images_root)
+    root = image_root(store, config.images) if config.images else Path(store.spec.images_root)
     check_folder(out, [s.path for s in (store, other) if s is not None], root, MARK)
-    names = store.class_names()
+    names = store.class_titles()
     if config.class_names is not None:
-        names = read_class_names(config.class_names, names)
+        names = read_titles(config.class_names, store.class_names())
     return _Opened(store, other, root, out, names)
 
 
@@ -119,7 +117,10 @@ def _files(sections: Sequence[Section]) -> dict[str, bytes]:
 
 
 def _headline_text(statistics: LabelStatistics, comparison: Comparison | None) -> str:
-    parts = [f"{statistics.num_crops:,} crops: top-1 is the class of {statistics.agreement:.1%}"]
+    known = " of images without classes"
+    if statistics.agreement is not None:
+        known = f": top-1 is the class of {statistics.agreement:.1%}"
+    parts = [f"{statistics.num_crops:,} crops{known}"]
     if statistics.certainty is not None:
         parts.append(f"mean top probability {statistics.certainty.top_probability.mean:.3f}")
         parts.append(f"mean entropy {statistics.certainty.entropy.mean:.3f} nats")

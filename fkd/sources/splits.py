@@ -10,27 +10,29 @@ from fkd.progress import note_lines
 from fkd.sources.kinds import folders_in, holds_images, what_is_named
 
 
-def dataset_root(folder: Path) -> Path:
+def dataset_root(folder: Path, *, split: bool = True, unlabelled: bool = False) -> Path:
     """Return the folder of the class folders: `folder/train` where that is a split, else `folder`.
 
-    Raises `ImagesError` for an address or a file, and where `train` may be a split or a class.
+    Without `split` it is `folder`, whatever is in it; so it is where `unlabelled` images lie in it beside
+    `train`. Raises `ImagesError` for an address or a file, and where `train` may be a split or a class.
     """
     kind = what_is_named(folder).kind
     folder = Path(os.path.abspath(folder))
-    if kind != "folder":
+    if kind != "folder" or not split or (unlabelled and holds_images(folder)):
         return folder
-    root = split_folder(folder, "train")
+    root = split_folder(folder, "train", otherwise="add --no-split")
     if root == folder:
         _say_if_splits(folder)
     return root
 
 
-def split_folder(folder: Path, split: str) -> Path:
+def split_folder(folder: Path, split: str, *, otherwise: str = "rename that folder") -> Path:
     """Return `folder/split` where that is a part of a data set, `folder` where it is a class or absent.
 
     A class has images, as the folders beside it have; a split has folders of images, as the other
     splits have. Raises `ImagesError` where that does not tell, so that no class is left out unseen; where
-    there is no other split, and folders of folders lie beside it, stderr says what is left out.
+    there is no other split, and folders of folders lie beside it, stderr says what is left out. Both name
+    what to do `otherwise`, where it is a class.
     """
     chosen = folder / split
     if not chosen.is_dir():
@@ -39,16 +41,14 @@ def split_folder(folder: Path, split: str) -> Path:
     splits = [name for name in beside if split_of(name)]
     classes = [n for n in beside if n not in splits and holds_images(folder / n)]
     if not classes:
-        _say_what_is_left_out(
-            chosen, [] if splits else [n for n in beside if _names_in(folder / n)]
-        )
+        left_out = [] if splits else [n for n in beside if _names_in(folder / n)]
+        _say_what_is_left_out(chosen, left_out, otherwise)
         return chosen
     if holds_images(chosen) and not _names_in(chosen) and not splits:
         return folder
     raise ImagesError(
         f"{folder} can be read in two ways: {split} is the split to take, or a class like "
-        f"{_few(classes)} beside it; name {chosen} for the split, or rename that folder where it is a "
-        "class"
+        f"{_few(classes)} beside it; name {chosen} for the split, or {otherwise} where it is a class"
     )
 
 
@@ -65,12 +65,12 @@ def _say_if_splits(folder: Path) -> None:
         _warn(f"{', '.join(names)} of {folder} are taken for classes; if they are splits, name one")
 
 
-def _say_what_is_left_out(split: Path, beside: list[str]) -> None:
+def _say_what_is_left_out(split: Path, beside: list[str], otherwise: str) -> None:
     """Warn where a folder that is taken for a split may be a class, as those beside it may be."""
     if beside:
         _warn(
             f"{split} is taken for a split, and {_few(beside)} beside it left out; where all are "
-            "classes, rename that folder"
+            f"classes, {otherwise}"
         )
 
 

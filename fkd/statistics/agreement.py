@@ -7,15 +7,18 @@ from fkd.statistics.sweep import Sweep, swept
 from fkd.store import LabelStore
 
 
-def sampled_agreement(store: LabelStore, at_most: int = 200_000) -> float:
+def sampled_agreement(store: LabelStore, at_most: int = 200_000) -> float | None:
     """Return the share of crops whose top-1 is their image's class, from about `at_most` crops.
 
+    It is None where images have no classes.
     Raises `StoreError` where no image is labelled yet, or labels are damaged.
     """
     sweep = Sweep.sample(store, at_most)
     agreeing = total = 0
     with torch.inference_mode():
         for piece in swept(store, sweep):
+            if piece.target is None:
+                return None
             target = torch.from_numpy(piece.target).repeat_interleave(sweep.num_crops)
             agreeing += int((piece.labels.top_class == target).sum())
             total += len(target)

@@ -19,14 +19,15 @@ class AreaStatistics:
     """Numbers by the share of its image that a crop's box covers, in b equal bins of the drawn scale.
 
     `edges` f64 [b + 1]; crops beyond them count in the first or last bin. `crops` is int64 [b];
-    `agreement` f64 [b] is the share of crops whose top-1 is the image's class. Of the top probability,
+    `agreement` f64 [b] is the share of crops whose top-1 is the image's class, None where images have no
+    classes. Of the top probability,
     `mean` is f64 [b] and `quantiles` f64 [5, b] are those of 5, 25, 50, 75 and 95 % of the crops; both
     are None where no values are kept. Numbers of a bin without crops are NaN.
     """
 
     edges: NDArray[np.float64] = field(repr=False)
     crops: NDArray[np.int64] = field(repr=False)
-    agreement: NDArray[np.float64] = field(repr=False)
+    agreement: NDArray[np.float64] | None = field(repr=False)
     mean: NDArray[np.float64] | None = field(repr=False)
     quantiles: NDArray[np.float64] | None = field(repr=False)
 
@@ -37,7 +38,7 @@ class AreaTally:
     def __init__(self, spec: StoreSpec) -> None:
         self._low, self._high = spec.views.scale
         self._bins = _AREAS if self._high - self._low > 1e-3 else 1
-        self._keeps_values = spec.labels.keeps_values
+        self._keeps_values, self._classes = spec.labels.keeps_values, not spec.unlabelled
         self._crops, self._agreeing, self._sums = np.zeros((3, self._bins))
         self._top = np.zeros((self._bins, BINS), np.int64)
 
@@ -48,7 +49,8 @@ class AreaTally:
             ((crops.area - self._low) / max(width, 1e-9)).floor().clamp(0, self._bins - 1).long()
         )
         self._crops += self._summed(place, torch.ones(len(place)))
-        self._agreeing += self._summed(place, crops.agrees)
+        if crops.agrees is not None:
+            self._agreeing += self._summed(place, crops.agrees)
         top = crops.top_probability
         if top is not None:
             self._sums += self._summed(place, top)
@@ -72,6 +74,5 @@ class AreaTally:
             quantiles = np.array([[top.quantile(share) for top in found] for share in QUANTILES])
             quantiles[:, np.isnan(crops)] = np.nan
         edges = np.linspace(self._low, self._high, self._bins + 1)
-        return AreaStatistics(
-            edges, self._crops.astype(np.int64), self._agreeing / crops, mean, quantiles
-        )
+        agreement = self._agreeing / crops if self._classes else None
+        return AreaStatistics(edges, self._crops.astype(np.int64), agreement, mean, quantiles)

@@ -34,7 +34,9 @@ class ClassTally:
         self.crops, self.agreeing = self._sums[:2]
 
     def add(self, crops: MeasuredCrops) -> None:
-        """Count crops of a piece of the sweep."""
+        """Count crops of a piece of the sweep, whose images have classes."""
+        assert crops.target is not None
+        assert crops.agrees is not None
         measures = [torch.ones(len(crops.target)), crops.agrees]
         if crops.top_probability is not None and crops.entropy is not None:
             measures += [crops.top_probability, crops.entropy]

@@ -30,7 +30,7 @@ class Certainty:
     """How sure the teacher is: what a store that keeps values can say; entropies are in nats.
 
     `least_sure` has the crops with the lowest top probability, and `sure_of_another` those with the
-    highest whose top-1 is not the image's class: one crop an image.
+    highest whose top-1 is not the image's class: one crop an image. Without classes there are none.
     """
 
     top_probability: Histogram

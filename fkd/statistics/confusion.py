@@ -44,7 +44,9 @@ class ConfusionTally:
         self._num_held = 0
 
     def add(self, crops: MeasuredCrops) -> None:
-        """Count crops of a piece of the sweep."""
+        """Count crops of a piece of the sweep, whose images have classes."""
+        assert crops.target is not None
+        assert crops.agrees is not None
         other = ~crops.agrees
         codes = crops.target[other] * self._num_classes + crops.top_class[other]
         self._held.append(codes.numpy())

@@ -50,8 +50,8 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
     blocks = spec.num_blocks - len(store.pending_blocks())
     lines = [
         ("store", str(path)),
-        ("images", f"{spec.num_images:,} in {spec.images_root}"),
-        ("classes", f"{spec.num_classes:,}"),
+        ("images", _images(store)),
+        ("classes", _classes(store)),
         ("crops", f"{spec.num_crops} per image, {spec.num_images * spec.num_crops:,} in all"),
         (
             "labelled",
@@ -83,3 +83,20 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
     ]
     return lines
+
+
+def _images(store: LabelStore) -> str:
+    spec = store.spec
+    without = " without classes" if spec.unlabelled else ""
+    part = ", a part of those there" if spec.part else ""
+    return f"{spec.num_images:,}{without} in {spec.images_root}{part}"
+
+
+def _classes(store: LabelStore) -> str:
+    """Say how many classes labels are over, whose where they are not the images', and some titles."""
+    count = f"{store.spec.num_classes:,}"
+    whose = ", the teacher's" if store.spec.unlabelled else ""
+    if not store.spec.class_title_bytes:
+        return count + whose
+    titles = store.class_titles()
+    return f"{count}{whose} ({', '.join(titles[:3])}{' …' if len(titles) > 3 else ''})"

@@ -27,15 +27,16 @@ class LabelStatistics:
     """Numbers from the first `crops_per_image` crops of all `num_images` labelled images.
 
     `agreement` is the share of crops whose top-1 is the image's class, and `classes`, `confusion` and
-    `area` say where it is lower; `certainty` is None where the scheme keeps no values (`hard`).
+    `area` say where it is lower; where images have no classes the first three are None. `certainty` is
+    None where the scheme keeps no values (`hard`).
     """
 
     num_images: int
     crops_per_image: int
-    agreement: float
+    agreement: float | None
     certainty: Certainty | None
-    classes: ClassStatistics = field(repr=False)
-    confusion: Confusion
+    classes: ClassStatistics | None = field(repr=False)
+    confusion: Confusion | None
     area: AreaStatistics = field(repr=False)
 
     @property
@@ -57,9 +58,9 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
         raise StoreError(f"{store.path} holds no labelled image; run `fkd label` to go on")
     soft = spec.labels.keeps_values
     certainty = CertaintyTally(spec, num_unsure) if soft else None
-    classes, confusion = ClassTally(spec.num_classes, soft), ConfusionTally(spec.num_classes)
+    compared = None if spec.unlabelled else _Compared(spec.num_classes, soft)
     area = AreaTally(spec)
-    tallies = [tally for tally in (certainty, classes, confusion, area) if tally is not None]
+    tallies = [tally for tally in (certainty, compared, area) if tally is not None]
     with progress_bar(
         "measure", unit="crop", total=num_images * sweep.num_crops, delay=1
     ) as bar, torch.inference_mode():  # fmt: skip
@@ -67,13 +68,30 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
             crops = MeasuredCrops.of(piece, spec)
             for tally in tallies:
                 tally.add(crops)
-            bar.update(len(crops.target))
+            bar.update(len(crops.top_class))
     return LabelStatistics(
         num_images,
         sweep.num_crops,
-        classes.agreement,
+        None if compared is None else compared.classes.agreement,
         None if certainty is None else certainty.finish(),
-        classes.finish(),
-        confusion.finish(classes.crops, classes.agreeing),
+        None if compared is None else compared.classes.finish(),
+        None if compared is None else compared.confusion(),
         area.finish(),
     )
+
+
+class _Compared:
+    """What is known of the crops so far from the classes of their images."""
+
+    def __init__(self, num_classes: int, soft: bool) -> None:
+        self.classes = ClassTally(num_classes, soft)
+        self._confusion = ConfusionTally(num_classes)
+
+    def add(self, crops: MeasuredCrops) -> None:
+        """Count crops of a piece of the sweep."""
+        self.classes.add(crops)
+        self._confusion.add(crops)
+
+    def confusion(self) -> Confusion:
+        """Choose the classes that are taken for each other most."""
+        return self._confusion.finish(self.classes.crops, self.classes.agreeing)

@@ -17,14 +17,15 @@ class MeasuredCrops:
     """s crops of each of n images, image by image: B = n · s.
 
     `image_index` is int64 [n]. `target`, the class of the crop's image, and `top_class` are int64 [B],
-    `agrees` bool [B] says where they are the same, and `area` f32 [B] is the box's share of its image.
+    and `agrees` bool [B] says where they are the same. Where images have no classes, `target` and
+    `agrees` are None. `area` f32 [B] is the box's share of its image.
     `top_probability` and `entropy` (nats) are f32 [B], None where the scheme keeps no values (`hard`).
     """
 
     image_index: NDArray[np.int64]
-    target: Tensor
+    target: Tensor | None
     top_class: Tensor
-    agrees: Tensor
+    agrees: Tensor | None
     area: Tensor
     labels: SoftLabels
     top_probability: Tensor | None
@@ -35,13 +36,15 @@ class MeasuredCrops:
         """Measure the crops of a piece."""
         labels, soft = piece.labels, spec.labels.keeps_values
         num_crops = len(piece.area) // len(piece.image_index)
-        target = torch.from_numpy(piece.target).repeat_interleave(num_crops)
+        target = None
+        if piece.target is not None:
+            target = torch.from_numpy(piece.target).repeat_interleave(num_crops)
         top_class = labels.top_class
         return cls(
             piece.image_index,
             target,
             top_class,
-            top_class == target,
+            None if target is None else top_class == target,
             piece.area,
             labels,
             labels.confidence if soft else None,

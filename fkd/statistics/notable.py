@@ -45,7 +45,7 @@ class Shortlist:
         """Offer the crops `chosen`, int64 [k], of a piece; the lowest `keys`, f64 [k], come first."""
         if crops.top_probability is None or crops.entropy is None:
             return
-        each = len(crops.target) // len(crops.image_index)
+        each = len(crops.top_class) // len(crops.image_index)
         for n in np.lexsort(keys[::-1])[: self._most].tolist():
             row = int(chosen[n])
             crop = NotableCrop(
@@ -76,7 +76,7 @@ def sure_of_another(crops: MeasuredCrops, shortlist: Shortlist) -> None:
     Codes are coarse near 1, so many crops share the highest. Of those the ones with the lowest entropy
     come first, and then such whose images are scattered over all classes.
     """
-    if crops.top_probability is None or crops.entropy is None:
+    if crops.top_probability is None or crops.entropy is None or crops.agrees is None:
         return
     others = crops.top_probability.masked_fill(crops.agrees, -1).view(len(crops.image_index), -1)
     highest, crop = others.max(dim=1)

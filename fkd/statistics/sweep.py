@@ -68,11 +68,12 @@ class Sweep:
 class Piece:
     """Labels of s crops of n images: `image_index` and `target` int64 [n], `labels` of n · s crops.
 
-    `area` f32 [n · s] is the share of its image that each crop's box covers.
+    `target` is None where images have no classes. `area` f32 [n · s] is the share of its image that each
+    crop's box covers.
     """
 
     image_index: NDArray[np.int64]
-    target: NDArray[np.int64]
+    target: NDArray[np.int64] | None
     area: Tensor
     labels: SoftLabels
 
@@ -98,9 +99,8 @@ def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
         labelled = np.flatnonzero(sweep.labelled[run.start : run.stop])
         for first in range(0, len(labelled), sweep.piece_images):
             rows = labelled[first : first + sweep.piece_images]
-            yield Piece(
-                run.start + rows, slab.target[rows], _areas(slab, rows), restored(store, slab, rows)
-            )
+            target = None if store.spec.unlabelled else slab.target[rows]
+            yield Piece(run.start + rows, target, _areas(slab, rows), restored(store, slab, rows))
 
 
 def _areas(slab: Slab, rows: NDArray[np.int64]) -> Tensor:

@@ -12,7 +12,7 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.store.attributes import to_json
     from fkd.store.inspection import InspectedStore
-    from fkd.store.labelled_images import LabelledImages, find_images, image_root
+    from fkd.store.labelled_images import LabelledImages, find_images, image_root, listed_again
     from fkd.store.layout import VIEW_BYTES, plan_layout
     from fkd.store.pixel_probe import drift, probe, probe_formats
     from fkd.store.slabs import Block, Slab, StoredCrops
@@ -24,7 +24,7 @@ else:
         __name__,
         attributes="to_json",
         inspection="InspectedStore",
-        labelled_images="LabelledImages find_images image_root",
+        labelled_images="LabelledImages find_images image_root listed_again",
         layout="VIEW_BYTES plan_layout",
         pixel_probe="drift probe probe_formats",
         slabs="Block Slab StoredCrops",
@@ -48,6 +48,7 @@ __all__ = [
     "find_images",
     "image_root",
     "library_versions",
+    "listed_again",
     "now",
     "plan_layout",
     "probe",

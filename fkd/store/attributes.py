@@ -40,7 +40,9 @@ _KEYS = {
     "versions",
 }
 _KEYS |= {*_COUNTS, *_TEXTS}
-_OPTIONAL = {"amp", "probes"}
+_OPTIONAL = {"amp", "probes", "part", "unlabelled", "class_title_bytes"}
+# Of the optional ones, those that are left out where there is nothing to say: older stores have none.
+_LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 
 
 def to_attributes(spec: StoreSpec) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
     """Return a spec as plain JSON values."""
     content = {"format_version": spec.format_version} | asdict(spec)
     content["scheme"] = {"kind": spec.scheme.kind, "k": spec.scheme.k}
-    return content if spec.probes else {k: v for k, v in content.items() if k != "probes"}
+    return {k: v for k, v in content.items() if v or k not in _LEFT_OUT}
 
 
 def digest(content: Any) -> str:
@@ -115,6 +117,11 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         versions=_named_texts(versions),
         amp=_choice({"amp": "off", **content}, "amp", AMPS),
         probes=_named_texts(_object({"probes": {}, **content}, "probes")),
+        part=_said(content, "part"),
+        unlabelled=_said(content, "unlabelled"),
+        class_title_bytes=_whole(
+            {"class_title_bytes": 0, **content}, "class_title_bytes", 0, 2**40
+        ),
     )
 
 
@@ -149,6 +156,8 @@ def _check_together(spec: StoreSpec) -> None:
     shortest = len("a\0")
     if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
         raise _Wrong("its texts are too short for as many images and classes")
+    if 0 < spec.class_title_bytes < spec.num_classes:
+        raise _Wrong("its titles are too short for as many classes")
     excess = oversize(spec)
     if excess:
         raise _Wrong(f"they imply {excess}")
@@ -162,6 +171,13 @@ def _whole(content: Mapping[str, Any], key: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise _Wrong(f"{key} is {_shown(value)}")
     return value
+
+
+def _said(content: Mapping[str, Any], key: str) -> bool:
+    """Return whether a key is there; it says nothing but true."""
+    if key in content and content[key] is not True:
+        raise _Wrong(f"{key} is {_shown(content[key])}")
+    return key in content
 
 
 def _number(content: Mapping[str, Any], key: str, low: float, high: float) -> float:

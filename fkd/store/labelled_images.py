@@ -55,20 +55,32 @@ def image_root(store: LabelStore, folder: Path | None) -> Path:
     the first or last images is found in it.
     """
     if folder is not None:
-        root = dataset_root(folder)
-        if what_is_named(root).kind == "folder" and not root.is_dir():
-            raise _not_there(store, root)
-        return root
-    if _is_file_of_images(Path(store.spec.images_root)):
-        return Path(store.spec.images_root)
-    hint, paths, sizes = store.spec.images_root, store.image_paths(), store.num_bytes()
+        return _root_in(store, dataset_root(folder, split=False))
+    hint = Path(store.spec.images_root)
+    if not _is_file_of_images(hint) and not _holds_some(store, hint):
+        raise _not_there(store, hint)
+    return hint
+
+
+def _root_in(store: LabelStore, place: Path) -> Path:
+    """Return where a store's images are: in the place itself, or in its folder `train`."""
+    if what_is_named(place).kind != "folder":
+        return place
+    split = place / "train"
+    root = split if split.is_dir() and not _holds_some(store, place) else place
+    if not root.is_dir():
+        raise _not_there(store, root)
+    return root
+
+
+def _holds_some(store: LabelStore, root: Path) -> bool:
+    """Say whether one of a store's first or last images lies below a folder, at its key."""
+    paths, sizes = store.image_paths(), store.num_bytes()
     ends = [
         *range(min(_LOOKED_AT, len(paths))),
         *range(max(0, len(paths) - _LOOKED_AT), len(paths)),
     ]
-    if not any(_is_there(os.path.join(hint, paths[n]), int(sizes[n])) for n in ends):
-        raise _not_there(store, Path(hint))
-    return Path(hint)
+    return any(_is_there(os.path.join(root, paths[n]), int(sizes[n])) for n in ends)
 
 
 def _is_file_of_images(hint: Path) -> bool:
@@ -94,10 +106,22 @@ def _not_there(store: LabelStore, root: Path) -> ImagesError:
     )
 
 
+def listed_again(store: LabelStore, root: Path) -> ImageList:
+    """List what is at `root` as a store's images were listed: of a part, those that are in it.
+
+    Its classes are those at `root`, though the store may be of some of them.
+    """
+    images = list_images(root, unlabelled=store.spec.unlabelled)
+    if not store.spec.part:
+        return images
+    known = set(store.image_paths())
+    return images.take(np.flatnonzero([key in known for key in images.paths]))
+
+
 def find_images(store: LabelStore, folder: Path | None) -> ImageList:
     """List the images of a store in `folder`, or where the store says they are; refuse others."""
     root = image_root(store, folder)
-    images = list_images(root)
+    images = listed_again(store, root)
     difference = changed_image(store.image_paths(), store.num_bytes(), images)
     if difference:
         raise ImagesError(

@@ -113,13 +113,18 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     layouts["status"] = ArrayLayout("uint8", (n,), (block,), None, "plain")
     if spec.format_version >= 2:
         layouts["content_hash"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
-    layouts["target"] = ArrayLayout(_id_dtype(spec.num_classes), (n,), (n,), None, "plain", False)
+    if not spec.unlabelled:
+        ids = _id_dtype(spec.num_classes)
+        layouts["target"] = ArrayLayout(ids, (n,), (n,), None, "plain", False)
     layouts["num_bytes"] = ArrayLayout("uint32", (n,), (n,), None, "plain", False)
     layouts["path"] = ArrayLayout(
         "uint8", (spec.path_bytes,), (spec.path_bytes,), None, "text", False
     )
     names = (spec.class_name_bytes,)
     layouts["class_name"] = ArrayLayout("uint8", names, names, None, "text", False)
+    if spec.class_title_bytes:
+        titles = (spec.class_title_bytes,)
+        layouts["class_title"] = ArrayLayout("uint8", titles, titles, None, "text", False)
     seals = (spec.num_blocks, SEAL_BYTES)
     layouts["done"] = ArrayLayout("uint8", seals, (1, SEAL_BYTES), None, "plain", False)
     return layouts

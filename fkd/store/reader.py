@@ -57,7 +57,7 @@ class Reader:
 
     def images(self, images: range, crops: slice) -> Slab:
         """Read a run of crops of a run of images, as `run` does."""
-        slabs, size = [], self.spec.block_images
+        slabs, size, targets = [], self.spec.block_images, self.targets()
         step = self._blocks_at_once() * size
         cuts = [
             images.start,
@@ -68,7 +68,8 @@ class Reader:
             self.require_sealed(range(start // size, -(-stop // size)))
             stored = self.part(slice(start, stop), crops)
             self._require_plausible(stored, start)
-            slabs.append(stored.of_classes(self.targets()[start:stop]))
+            own = np.full(stop - start, -1) if targets is None else targets[start:stop]
+            slabs.append(stored.of_classes(own))
         return Slab.concatenate(slabs)
 
     def _blocks_at_once(self) -> int:
@@ -226,8 +227,10 @@ class Reader:
                 seals[number] = row
         return seals
 
-    def targets(self) -> NDArray[np.int64]:
-        """Return the class id of every image's folder, int64 [N]."""
+    def targets(self) -> NDArray[np.int64] | None:
+        """Return the class id of every image's folder, int64 [N]; None where images have no classes."""
+        if self.spec.unlabelled:
+            return None
         if self._targets is None:
             targets = self.whole("target").astype(np.int64)
             if targets.max() >= self.spec.num_classes:

@@ -64,7 +64,7 @@ class StoredCrops:
         )
 
     def of_classes(self, target: NDArray[np.int64]) -> "Slab":
-        """Return these crops as a slab: `target` int64 [n] is the class of each image's folder."""
+        """Return these crops as a slab: `target` int64 [n] is the class of each image, -1 for none."""
         return Slab(self.box, self.flip, self.size, target, self.kept)
 
 
@@ -72,8 +72,8 @@ class StoredCrops:
 class Slab:
     """m crops of n images, as one pass reads them.
 
-    `box` u16 [n, m, 4], `flip` bool [n, m], `size` u16 [n, 2], `target` int64 [n], `kept` the
-    quantized labels [n, m, …].
+    `box` u16 [n, m, 4], `flip` bool [n, m], `size` u16 [n, 2], `kept` the quantized labels [n, m, …].
+    `target` int64 [n] is the class of each image's folder, -1 where images have no classes.
     """
 
     box: Boxes

@@ -36,10 +36,13 @@ class StoreSpec:
     """The attributes of a store: everything needed to read it and to refuse it.
 
     Who makes a store leaves four sizes at 0: `plan_layout` sets `block_images` and `chunk_crops`, and
-    `LabelStore.create` sets `path_bytes` and `class_name_bytes`.
+    `LabelStore.create` sets `path_bytes`, `class_name_bytes` and `class_title_bytes`.
 
     `probe` and `probes` are what pictures looked like to the labeller; a store that was made before there
     were any has no `probes`, and an older one of JPEG files has none either.
+
+    `part` says that the store is of a part of the images at `images_root`. In an `unlabelled` store
+    images have no classes of their own. `class_title_bytes` is 0 where classes have no titles.
     """
 
     num_images: int
@@ -64,6 +67,9 @@ class StoreSpec:
     class_name_bytes: int = 0
     amp: Amp = "off"
     probes: Mapping[str, str] = field(default_factory=dict)
+    part: bool = False
+    unlabelled: bool = False
+    class_title_bytes: int = 0
     format_version: int = FORMAT_VERSION
 
     @property
@@ -91,6 +97,7 @@ class StoreSpec:
 
     def _settings(self) -> dict[str, object]:
         return {
+            "--unlabelled": "given" if self.unlabelled else "not given",
             "--teacher": ", ".join(t.name for t in self.teachers),
             "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
             "--teacher-output": ", ".join(t.output for t in self.teachers),

@@ -39,6 +39,8 @@ class LabelStore:
         self._files = BlockFiles(path, self._layouts)
         self._files.require_names("path", spec.num_images)  # bounds all that attributes may claim
         self._files.require_names("class_name", spec.num_classes)
+        if spec.class_title_bytes:
+            self._files.require_names("class_title", spec.num_classes)
         if writable:
             self._files.require_plain()
         self._arrays = zarr_arrays.Arrays(path, self._layouts, writable=writable)
@@ -64,17 +66,21 @@ class LabelStore:
         path: Path,
         spec: StoreSpec,
         images: ImageList,
-        targets: NDArray[np.int64],
+        targets: NDArray[np.int64] | None,
         class_names: Sequence[str],
         *,
+        class_titles: Sequence[str] = (),
         overwrite: bool = False,
     ) -> Self:
         """Create an empty store beside `path` and rename it into place, so it is there whole or not.
 
-        `targets` int64 [N] are class ids of the store, `class_names` their C names. With `overwrite`, it
+        `targets` int64 [N] are class ids of the store, None where it is `unlabelled`; `class_names` are
+        their C names, and `class_titles` C names to be read by people, or none. With `overwrite`, it
         replaces the store at `path`, which is then removed.
         """
-        create_store(path, spec, images, targets, class_names, overwrite=overwrite)
+        create_store(
+            path, spec, images, targets, class_names, class_titles=class_titles, overwrite=overwrite
+        )
         return cls.open(path, writable=True)
 
     @classmethod
@@ -145,8 +151,8 @@ class LabelStore:
             values[where] = self._reader.read(name, where)
         return values
 
-    def targets(self) -> NDArray[np.int64]:
-        """Return the class id of every image's folder, int64 [N]."""
+    def targets(self) -> NDArray[np.int64] | None:
+        """Return the class id of every image's folder, int64 [N]; None where images have no classes."""
         return self._reader.targets()
 
     def image_paths(self) -> Keys:
@@ -170,10 +176,17 @@ class LabelStore:
 
     def class_names(self) -> tuple[str, ...]:
         """Return the C class names, in the order of the labels."""
-        text = self._reader.whole("class_name").tobytes()
+        return self._names("class_name")
+
+    def class_titles(self) -> tuple[str, ...]:
+        """Return C names for people to read: the titles that were given, or else the class names."""
+        return self._names("class_title" if self.spec.class_title_bytes else "class_name")
+
+    def _names(self, array: str) -> tuple[str, ...]:
+        text = self._reader.whole(array).tobytes()
         names = text.decode("utf-8", "surrogateescape").split("\0")
         if len(names) != self.spec.num_classes + 1 or names[-1]:
-            raise self._miscounted("class_name", self.spec.num_classes)
+            raise self._miscounted(array, self.spec.num_classes)
         return tuple(names[:-1])
 
     def _miscounted(self, array: str, count: int) -> StoreError:
@@ -191,7 +204,13 @@ class LabelStore:
 
     def require_lists(self) -> None:
         """Raise `StoreError` where paths, sizes, classes or class names are lost or damaged."""
-        self.image_paths(), self.num_bytes(), self.targets(), self.class_names()
+        (
+            self.image_paths(),
+            self.num_bytes(),
+            self.targets(),
+            self.class_names(),
+            self.class_titles(),
+        )
 
     # -- writing --------------------------------------------------------------------------------
 

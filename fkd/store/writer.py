@@ -31,21 +31,31 @@ def create_store(
     path: Path,
     spec: StoreSpec,
     images: ImageList,
-    targets: NDArray[np.int64],
+    targets: NDArray[np.int64] | None,
     class_names: Sequence[str],
     *,
+    class_titles: Sequence[str],
     overwrite: bool,
 ) -> None:
     """Make the files of an empty store, as `LabelStore.create` says."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     texts = {"path": Keys.of(images.paths).text, "class_name": Keys.of(class_names).text}
-    spec = replace(spec, path_bytes=len(texts["path"]), class_name_bytes=len(texts["class_name"]))
+    if class_titles:
+        texts["class_title"] = Keys.of(class_titles).text
+    spec = replace(
+        spec,
+        path_bytes=len(texts["path"]),
+        class_name_bytes=len(texts["class_name"]),
+        class_title_bytes=len(texts.get("class_title", ())),
+    )
     layouts = array_layouts(spec)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = zarr_arrays.create(aside, layouts, to_attributes(spec))
         num_bytes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
-        known: dict[str, StoredArray] = {**texts, "target": targets, "num_bytes": num_bytes}
+        known: dict[str, StoredArray] = {**texts, "num_bytes": num_bytes}
+        if targets is not None:
+            known["target"] = targets
         for name, values in known.items():
             arrays[name][:] = values.astype(layouts[name].dtype)
         sync(aside.rglob("*"), aside)

@@ -48,7 +48,7 @@ class Checkpoint:
         average = {} if self.ema is None else {"ema": self.ema}
         return {
             "checkpoint_version": CHECKPOINT_VERSION,
-            "student_card": asdict(self.card),
+            "student_card": {k: v for k, v in asdict(self.card).items() if v is not None},
             "step": self.step,
             "losses": list(self.losses),
             "best": self.best,
@@ -67,11 +67,19 @@ class Checkpoint:
         rest.pop("checkpoint_version")
         preprocessing, view = NetworkInput(**card["preprocessing"]), card.get("evaluation")
         evaluation = None if view is None else CenterView(**view)
-        if not all(isinstance(name, str) for name in (card["name"], *card["classes"])):
+        titles = card.get("titles")
+        texts = (card["name"], *card["classes"], *(titles or ()))
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("the names of a student and its classes are text")
         average = rest.pop("ema", None)
         return cls(
-            StudentCard(card["name"], tuple(card["classes"]), preprocessing, evaluation),
+            StudentCard(
+                card["name"],
+                tuple(card["classes"]),
+                preprocessing,
+                evaluation,
+                None if titles is None else tuple(titles),
+            ),
             _tensors(rest.pop("student")),
             int(rest.pop("step")),
             None if average is None else _tensors(average),

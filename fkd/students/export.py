@@ -167,6 +167,7 @@ def sidecar(card: StudentCard, **more: str) -> str:
         "preprocessing": asdict(card.preprocessing),
         "evaluation": {"resize": resized, "center_crop": view.size, "crop_pct": view.crop},
         "classes": card.classes,
+        **({} if card.titles is None else {"titles": card.titles}),
         **more,
     }
     return json.dumps(content)

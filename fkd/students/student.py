@@ -20,12 +20,14 @@ class StudentCard:
     `preprocessing` has the size that it is built for and was last trained at, `evaluation` how images are
     cut out for it. Checkpoints of older versions do not say that: they were evaluated at that size, on
     224 / 256 of an image.
+    `titles` are names of the classes for people to read, None where nobody gave any.
     """
 
     name: str
     classes: tuple[str, ...]
     preprocessing: NetworkInput
     evaluation: CenterView | None = None
+    titles: tuple[str, ...] | None = None
 
     @property
     def center_view(self) -> CenterView:

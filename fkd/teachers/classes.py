@@ -40,6 +40,21 @@ class ClassMap:
         content = json.dumps([columns, self.names, self.target_of.tolist(), *shared])
         return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
+    def of_folders(self, chosen: NDArray[np.int64], *, all_classes: bool) -> "ClassMap":
+        """Return the map of some of the folder's classes, int64 [n], in their order.
+
+        The store's classes are these alone, but for `all_classes`.
+        """
+        if all_classes:
+            return replace(self, target_of=self.target_of[chosen])
+        class_of = np.arange(len(self.names)) if self.class_of is None else self.class_of
+        columns = np.arange(len(class_of)) if self.columns is None else self.columns
+        each = [np.flatnonzero(class_of == number) for number in chosen]
+        groups = np.repeat(np.arange(len(chosen)), [len(outputs) for outputs in each])
+        names = tuple(self.names[number] for number in chosen)
+        shared = None if len(groups) == len(chosen) else groups
+        return ClassMap(columns[np.concatenate(each)], names, np.arange(len(chosen)), shared)
+
     def unlabelled(self) -> "ClassMap":
         """Return the same for images that have no classes."""
         return replace(self, target_of=np.empty(0, np.int64))

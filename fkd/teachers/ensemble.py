@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,9 +64,12 @@ def load_teachers(
     folder_classes: Sequence[str] | None,
     device: torch.device,
     engine: Engine = _PLAIN,
+    *,
+    only: Sequence[str] | None = None,
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
 
+    With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
     where they do not label the same classes.
     """
@@ -75,6 +79,13 @@ def load_teachers(
         for n, choice in enumerate(choices)
     ]
     maps = _match_all(choices, sources, folder_classes)
+    if folder_classes is not None and only is not None and tuple(only) != tuple(folder_classes):
+        place = {name: number for number, name in enumerate(folder_classes)}
+        chosen = np.array([place[name] for name in only])
+        maps = [
+            class_map.of_folders(chosen, all_classes=choice.all_classes)
+            for choice, class_map in zip(choices, maps, strict=True)
+        ]
     for choice, class_map in zip(choices, maps, strict=True):
         if class_map.names != maps[0].names:
             raise ModelError(

@@ -5,12 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fkd.config import NetworkInput, Size, TrainConfig, sides_of
 from fkd.errors import ConfigError
 from fkd.images import ImageList
-from fkd.loader import Picks, Schedule, SizePlan, open_store, plan_steps, select_crops
+from fkd.loader import (
+    Picks,
+    Schedule,
+    SizePlan,
+    chosen_images,
+    open_store,
+    plan_steps,
+    select_crops,
+)
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
 from fkd.store import LabelStore, find_images
@@ -22,17 +31,22 @@ from fkd.students import (
     require_size,
     seen_otherwise,
 )
+from fkd.training.inputs import refuse_without_classes
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a run works with: all that is settled before the first step."""
+    """What a run works with: all that is settled before the first step.
+
+    `chosen`, int64 [N], are the images of the store that the run takes.
+    """
 
     config: TrainConfig
     store: LabelStore
     images: ImageList
+    chosen: NDArray[np.int64]
     val: ImageList | None
     schedule: Schedule
     sizes: SizePlan
@@ -44,15 +58,18 @@ class Course:
 def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
+    refuse_without_classes(config, store)
     images = find_images(store, config.images)
-    schedule = plan_steps(config, store, group.num_ranks)
+    chosen = chosen_images(config.part, store)
+    schedule = plan_steps(config, store, len(chosen), group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
     view = seen_otherwise(preprocessing.center_view, config.eval_size, config.eval_crop)
-    card = StudentCard(config.student, store.class_names(), preprocessing, view)
+    titles = store.class_titles() if store.spec.class_title_bytes else None
+    card = StudentCard(config.student, store.class_names(), preprocessing, view, titles)
     val = group.once(lambda: find_val(config.val, images, card.classes))
-    picks = group.once(lambda: select_crops(config.selection, store))
-    return Course(config, store, images, val, schedule, sizes, picks, card, group)
+    picks = group.once(lambda: select_crops(config.selection, store, chosen))
+    return Course(config, store, images, chosen, val, schedule, sizes, picks, card, group)
 
 
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:

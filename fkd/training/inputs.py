@@ -6,11 +6,28 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 from pathlib import Path
 
 from fkd.config import NO_VAL, TrainConfig
+from fkd.errors import ConfigError
 from fkd.loader import find_store
 from fkd.models import require_weights
 from fkd.runs import folder_of, holds_run
 from fkd.sources import require_images
-from fkd.store import image_root
+from fkd.store import LabelStore, image_root
+
+
+def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:
+    """Raise `ConfigError` for settings that look at an image's own class, where images have none."""
+    objective = config.objective
+    asked = {
+        "--hard-weight": objective.hard_weight,
+        "--hard-weight-end": objective.hard_weight_end,
+        "--label-smoothing": objective.label_smoothing,
+    }
+    for flag, value in asked.items():
+        if value and store.spec.unlabelled:
+            raise ConfigError(
+                f"{flag} {value:g}: the hard part of the loss is on an image's own class, and the images "
+                f"of {store.path} have none; leave it out"
+            )
 
 
 def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
@@ -20,6 +37,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     met: then they learn what it refuses.
     """
     store = find_store(config)
+    refuse_without_classes(config, store)
     if config.images is not None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:

@@ -44,7 +44,7 @@ def opening_lines(
     lines = [
         (
             "store",
-            f"{config.store}: {_images(schedule.num_images, spec.num_images)}, "
+            f"{config.store}: {_images(course)}, "
             f"{as_count(spec.num_classes, 'class')}, {as_count(spec.num_crops, 'crop')} an image",
         ),
         ("labels", _labels(course)),
@@ -72,9 +72,13 @@ def opening_lines(
     return lines
 
 
-def _images(labelled: int, listed: int) -> str:
-    unusable = f" ({listed - labelled:,} more are unusable)" if listed > labelled else ""
-    return as_count(labelled, "image") + unusable
+def _images(course: Course) -> str:
+    """Say how many images the run takes and, of a part, of how many."""
+    taken, listed = len(course.chosen), course.store.spec.num_images
+    if not course.config.part.takes_all:
+        return f"{taken:,} of {as_count(listed, 'image')} ({course.config.part})"
+    unusable = f" ({listed - taken:,} more are unusable)" if listed > taken else ""
+    return as_count(taken, "image") + unusable
 
 
 def _labels(course: Course) -> str:

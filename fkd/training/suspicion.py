@@ -30,11 +30,12 @@ _OTHERWISE = (
 class _Told:
     """What the store's labels tell: the loss of the best constant answer, and how often they are right.
 
-    `agreement` is the share of `num_images` images' crops whose most likely class is their folder's.
+    `agreement` is the share of `num_images` images' crops whose most likely class is their folder's, None
+    where images have no classes.
     """
 
     constant_loss: float
-    agreement: float
+    agreement: float | None
     num_images: int
 
 
@@ -81,7 +82,10 @@ class Suspicion:
                 f"the moving average, which still holds {average.first_share:.0%} of the first step's "
                 "weights (a smaller --ema follows the student sooner)"
             )
-        if told.agreement <= _most_by_chance(1 / len(course.card.classes), told.num_images):
+        chance = 1 / len(course.card.classes)
+        if told.agreement is not None and told.agreement <= _most_by_chance(
+            chance, told.num_images
+        ):
             causes.append(
                 f"the labels, whose most likely class is the image's own in {told.agreement:.1%} of the "
                 "crops: the teacher's classes are in another order (`fkd label --teacher-classes`), or "
@@ -116,16 +120,19 @@ def _most_by_chance(share: float, count: int) -> float:
 def _ask(course: Course) -> _Told:
     """Read some of the store's labels, as the run reads them."""
     config, spec = course.config, course.store.spec
-    sample, objective = sample_labels(course.store), config.objective
+    sample, objective = sample_labels(course.store, course.chosen), config.objective
     if not sample.num_images:
         return _Told(0.0, 1.0, 1)
     labels = training_labels(sample.kept, sample.targets, spec.labels, config)
-    right = spec.labels.restore(sample.kept).top_class == sample.targets
+    agreement = None
+    if not spec.unlabelled:
+        right = spec.labels.restore(sample.kept).top_class == sample.targets
+        agreement = float(right.double().mean())
     soft = _constant_loss(labels, spec.num_classes, kl=objective.loss == "kl")
     soft *= objective.student_temperature**2
     weights = (objective.hard_weight_at(0), objective.hard_weight_at(1))
     least = min((1 - weight) * soft + weight * math.log(spec.num_classes) for weight in weights)
-    return _Told(least, float(right.double().mean()), sample.num_images)
+    return _Told(least, agreement, sample.num_images)
 
 
 def _constant_loss(labels: SoftLabels, num_classes: int, *, kl: bool) -> float:

@@ -11,7 +11,7 @@ import torch
 from fkd.amounts import as_duration
 from fkd.config import TrainConfig, as_config, size_text
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
-from fkd.loader import Schedule, StudentBatch, student_batches
+from fkd.loader import Schedule, StudentBatch, part_identity, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.runs import METRICS, Run, open_run, plot_runs, read_metrics
@@ -69,6 +69,7 @@ def _opened(course: Course) -> AbstractContextManager[Run]:
         "total_steps": course.schedule.total_steps,
         "store_spec": to_json(course.store.spec),
         "num_ranks": course.group.num_ranks,
+        "chosen_images": part_identity(course.config.part, course.chosen),
     }
     if len(course.sizes.stages) > 1:
         about["size_from_step"] = {str(step): size_text(size) for step, size in course.sizes.stages}
@@ -102,6 +103,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
             course.images,
             schedule,
             sizes=course.sizes,
+            chosen=course.chosen,
             picks=course.picks,
             first_step=first,
             rank=group.rank,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers.processes import fkd_environment
 
-from fkd.images.scenes import Scenes
+from fkd.examples.scenes import Scenes
 from fkd.sources import list_images
 
 ROOT = Path(__file__).parents[2]

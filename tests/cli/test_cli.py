@@ -17,20 +17,22 @@ from fkd.store.attributes import digest
 
 OPTIONS = {
     "label": (
-        "--all-classes --amp --batch-size --block --compile --compress --crops --device --dry-run "
-        "--interpolation --max-bad --mean --no-teacher-ema --out --overwrite --ratio --render --scale "
-        "--seed --size --std --teacher --teacher-classes --teacher-ema --teacher-output "
-        "--teacher-weights --temperature --workers"
+        "--all-classes --amp --batch-size --block --class-names --classes --compile --compress --crops "
+        "--device --dry-run --interpolation --max-bad --mean --no-split --no-teacher-ema --out "
+        "--overwrite --ratio --render --scale --seed --size --split --std --subset --teacher "
+        "--teacher-classes --teacher-ema --teacher-output --teacher-weights --temperature --unlabelled "
+        "--workers"
     ),
     "train": (
-        "--amp --batch-size --bn-stats --calibrate --clip-grad --color-jitter --compile --compress "
-        "--crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-crop --eval-every "
-        "--eval-last --eval-size --hard-weight --hard-weight-end --images --init --init-ema "
+        "--amp --batch-size --bn-stats --calibrate --classes --clip-grad --color-jitter --compile "
+        "--compress --crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-crop "
+        "--eval-every --eval-last --eval-size --hard-weight --hard-weight-end --images --init --init-ema "
         "--interpolation --label-smoothing --label-temperature --loss --lr --lr-schedule "
         "--max-entropy --mean --micro-batch --min-confidence --min-lr --mixup --momentum "
         "--no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed --size "
-        "--size-multiple --stagger --std --student --student-temperature --sure-above --sure-every "
-        "--sync-bn --unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay --workers"
+        "--size-multiple --stagger --std --student --student-temperature --subset --sure-above "
+        "--sure-every --sync-bn --unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay "
+        "--workers"
     ),
     "check": "--deep --device --images --no-teacher-ema --repair --seed --teacher --teacher-classes "
     "--teacher-ema --teacher-weights --views --workers",
@@ -39,8 +41,8 @@ OPTIONS = {
     "info": "",
     "plot": "--out",
     "export": "--ema --format --out",
-    "pack": "--full-size --longest --overwrite --quality --shard-size --shortest --to --unlabelled "
-    "--workers",
+    "pack": "--full-size --longest --no-split --overwrite --quality --shard-size --shortest --split --to "
+    "--unlabelled --workers",
 }
 
 

@@ -8,7 +8,7 @@ from helpers.folders import label_config
 from fkd import ShowConfig, label_images, show_store
 from fkd.errors import ConfigError, ImagesError
 from fkd.figures import PAGE, figure_style, fit, new_figure
-from fkd.showing.class_names import read_class_names
+from fkd.images import read_titles
 from fkd.showing.crop_layout import arrange
 from fkd.showing.page import write_folder
 
@@ -26,7 +26,7 @@ FOLDERS = ("n01", "n02", "n 03")
 )  # fmt: skip
 def test_names_of_classes(tmp_path, text, names):
     (tmp_path / "names.txt").write_bytes(text.encode())
-    assert read_class_names(tmp_path / "names.txt", FOLDERS) == names
+    assert read_titles(tmp_path / "names.txt", FOLDERS) == names
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_names_that_do_not_fit(tmp_path, content, words):
     if content is not None:
         (tmp_path / "names.txt").write_bytes(content)
     with pytest.raises(ConfigError, match="--class-names") as error:
-        read_class_names(tmp_path / "names.txt", FOLDERS)
+        read_titles(tmp_path / "names.txt", FOLDERS)
     assert words in str(error.value)
 
 

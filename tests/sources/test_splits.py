@@ -1,12 +1,18 @@
 """`train` and `val` may be splits or classes: a class is never left out unseen."""
 
+import shutil
+
 import pytest
+from helpers.folders import make_image_folder
+from helpers.processes import refused
 from PIL import Image
 
+from fkd.cli import main
 from fkd.config import PackConfig
 from fkd.errors import ImagesError
 from fkd.packing import pack_images
 from fkd.sources import dataset_root, list_images, split_folder
+from fkd.store import LabelStore, find_images
 
 
 def tree(root, *files):
@@ -53,6 +59,39 @@ def test_what_can_be_read_in_two_ways_is_refused(tmp_path, files):
         pack_images(PackConfig(root, tmp_path / "out", "shortest", 8))
     assert not (tmp_path / "out").exists()
     assert dataset_root(root / "train") == root / "train"
+    with pytest.raises(ImagesError, match="or add --no-split where it is a class"):
+        dataset_root(root)
+    with pytest.raises(ImagesError, match="or rename that folder where it is a class"):
+        split_folder(root, "train")
+    assert dataset_root(root, split=False) == root
+
+
+def test_a_class_train_is_labelled_and_trained_on_where_the_user_says_so(tmp_path, monkeypatch):
+    """Its store is found again without being asked: keys tell which folder they are in."""
+    source = make_image_folder(tmp_path / "source", train_per_class=2, val_per_class=1) / "train"
+    root = tmp_path / "voc"
+    for name, place in (
+        ("circle", "bus"),
+        ("square", "train/express"),
+        ("triangle", "train/freight"),
+    ):
+        shutil.copytree(source / name, root / place)
+    monkeypatch.chdir(tmp_path)
+    command = ["label", root, "--out", "labels.zarr", "--teacher", "resnet18", "--teacher-weights"]
+    command += ["none", "--size", 32, "--crops", 2, "--device", "cpu"]
+    assert "add --no-split where it is a class" in refused(*command)
+    main([str(word) for word in [*command, "--no-split"]], standalone_mode=False)
+    store = LabelStore.open("labels.zarr")
+    assert store.class_names() == ("bus", "train")
+    assert list(store.image_paths()) == [
+        "bus/000.jpg", "bus/001.jpg", "train/express/000.jpg", "train/express/001.jpg",
+        "train/freight/000.jpg", "train/freight/001.jpg",
+    ]  # fmt: skip
+    for folder in (None, root):
+        assert find_images(store, folder).root == root
+    packed = pack_images(PackConfig(root, tmp_path / "small", pixels=16, split=False))
+    assert packed.packed == 6
+    assert list_images(tmp_path / "small").classes == ("bus", "train")
 
 
 def test_val_among_classes_is_not_taken_for_the_split(tmp_path):

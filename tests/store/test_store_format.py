@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -136,9 +137,12 @@ def said_by_the_page(spec):
     most = max(1, 2**22 // (2 * q * c))
     names["G"] = max(g for g in range(1, b + 1) if b % g == 0 and g <= most)
     names |= {"path_bytes": spec.path_bytes, "class_name_bytes": spec.class_name_bytes}
+    names |= {"class_title_bytes": spec.class_title_bytes}
     kind = spec.scheme.kind
     absent = {"palette", "slot", "code"} if kind == "full" else {"log_prob"}
     absent |= {"code"} if kind == "hard" else set()
+    absent |= {"target"} if spec.unlabelled else set()
+    absent |= set() if spec.class_title_bytes else {"class_title"}
 
     def numbers(text):
         return None if text == "–" else tuple(names[word] if word in names else int(word)
@@ -164,8 +168,9 @@ def said_by_the_page(spec):
         make_spec(90, 30, Scheme("full"), classes=21_841),
         make_spec(300, 300, Scheme("hard")),
         make_spec(300, 50, Scheme("smoothing"), classes=300),
+        replace(make_spec(300, 50, Scheme("topk", 3)), unlabelled=True, class_title_bytes=99),
     ],
-    ids=lambda spec: f"{spec.scheme}-{spec.num_classes}",
+    ids=lambda spec: f"{spec.scheme}-{spec.num_classes}-{spec.class_title_bytes}",
 )
 def test_the_page_lists_every_array_as_it_is_laid_out(spec):
     layouts = array_layouts(spec)
@@ -207,7 +212,9 @@ def test_the_pages_attributes_are_those_of_a_golden_store_and_all_explained():
     assert hashlib.sha256(text.encode()).hexdigest() == example["sha256"]
     table = PAGE[PAGE.index("| key | meaning |") : PAGE.index("## Arrays")]
     cells = re.findall(r"^\| (`.+?`) \|", table, flags=re.M)
-    assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == {*content, "probes"}
+    assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == {
+        *content, "probes", "part", "unlabelled", "class_title_bytes"
+    }  # fmt: skip
 
 
 def test_the_page_explains_every_status():

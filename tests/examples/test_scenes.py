@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fkd.examples.scenes import Scenes, render_dataset
+from fkd.examples.shapes import CLASSES
 from fkd.images import decode
-from fkd.images.scenes import Scenes, render_dataset
-from fkd.images.shapes import CLASSES
 from fkd.sources import list_images
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from fkd.images.shapes import CLASSES, SHAPES, TAU, Outline
+from fkd.examples.shapes import CLASSES, SHAPES, TAU, Outline
 
 Colour = tuple[int, int, int]
 Range = tuple[float, float]

@@ -1,0 +1,132 @@
+"""Titles: names of classes to be read by people, where the folders have ids (n01440764, 0001)."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fkd.errors import ConfigError
+
+_GAP = re.compile(r"\s*,\s*|\s+")
+
+
+def read_titles(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return a title for each class, whose own names are `classes`, from a file (`--class-names`).
+
+    A line has a class and its title, apart by a tab, spaces or a comma, and there may be more classes
+    than are asked for; or lines are titles alone, one for each class in order. A JSON file says the same
+    as a list, or as an object: by class, by number, or Keras' {"0": ["n01440764", "tench"]}. Of synonyms
+    with commas between (`tench, Tinca tinca`) the first is taken, where no other class has it too;
+    classes of the same title get their names behind it. Raises `ConfigError` for a file that does not
+    name every class.
+    """
+    text = _read(path)
+    if _is_json(path, text):
+        named, in_order = _from_json(path, text)
+    else:
+        in_order = [line.strip() for line in text.splitlines() if line.strip()]
+        named = _by_class(in_order, set(classes))
+    titles = _titles(path, named, in_order, classes)
+    return _told_apart([_plain(title) for title in titles], classes)
+
+
+def require_titles(path: Path) -> None:
+    """Raise `ConfigError` for a file of titles that cannot be read."""
+    text = _read(path)
+    if _is_json(path, text):
+        _from_json(path, text)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = "no such file" if missing else f"cannot be read ({error})"
+        raise ConfigError(
+            f"--class-names {path}: {why}; give a text file with one name per class"
+        ) from error
+
+
+def _titles(
+    path: Path, named: Mapping[str, str], in_order: Sequence[str], classes: Sequence[str]
+) -> Sequence[str]:
+    """Return the title of each class: by its name or, where hardly any class is named, in order."""
+    unnamed = [name for name in classes if not named.get(name)]
+    if not unnamed:
+        return [named[name] for name in classes]
+    known = len(classes) - len(unnamed)
+    if len(in_order) == len(classes) and known < len(classes) / 2:
+        return in_order
+    if known:
+        raise ConfigError(
+            f"--class-names {path} has no name for {len(unnamed):,} of {len(classes):,} classes: "
+            f"{', '.join(unnamed[:3])}{' …' if len(unnamed) > 3 else ''}; add a line of folder and name"
+        )
+    raise ConfigError(
+        f"--class-names {path} has {len(in_order or named):,} lines, the store has {len(classes):,} "
+        "classes; give a name per class, in order, or lines of folder and name"
+    )
+
+
+def _by_class(lines: Sequence[str], classes: set[str]) -> dict[str, str]:
+    """Return titles by class, of the lines that begin with a class; its name may hold spaces."""
+    named = {}
+    for line in lines:
+        gaps = [(line[: gap.start()], line[gap.end() :]) for gap in _GAP.finditer(line)]
+        for name, title in reversed(gaps):
+            if name.strip('"') in classes:
+                named[name.strip('"')] = title.strip('"')
+                break
+    return named
+
+
+def _is_json(path: Path, text: str) -> bool:
+    return path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "[")
+
+
+def _from_json(path: Path, text: str) -> tuple[dict[str, str], list[str]]:
+    """Return titles by class, and titles in order, as far as a JSON file has either."""
+    try:
+        content = json.loads(text)
+        if isinstance(content, list):
+            content = {str(number): value for number, value in enumerate(content)}
+        entries = {key: _entry(value) for key, value in content.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"--class-names {path}: it is no JSON object or list of names ({error}); give one name per "
+            "class"
+        ) from error
+    named = {key: title for key, (_, title) in entries.items()}
+    named |= {name: title for name, title in entries.values() if name is not None}
+    numbers = {int(key): title for key, (_, title) in entries.items() if key.isdecimal()}
+    whole = sorted(numbers) == list(range(len(entries)))
+    return named, [numbers[number] for number in sorted(numbers)] if whole else []
+
+
+def _entry(value: Any) -> tuple[str | None, str]:
+    """Return the class, if it is told, and the title of an entry: text, or a class and its title."""
+    if isinstance(value, str):
+        return None, value
+    name, title = value
+    if not isinstance(name, str) or not isinstance(title, str):
+        raise TypeError("a name is not text")
+    return name, title.replace("_", " ")  # Keras writes great_white_shark
+
+
+def _plain(title: str) -> str:
+    """Return a title in one line."""
+    return " ".join(title.replace("\0", " ").split())
+
+
+def _told_apart(titles: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    first = [title.split(", ")[0].strip() or title for title in titles]
+    times = Counter(first)
+    short = [head if times[head] == 1 else title for head, title in zip(first, titles, strict=True)]
+    times = Counter(short)
+    return tuple(
+        title if times[title] == 1 else f"{title} ({name})"
+        for title, name in zip(short, classes, strict=True)
+    )
