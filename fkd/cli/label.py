@@ -14,11 +14,11 @@ from fkd.cli.options import (
     OrDefault,
     engine,
     machine,
-    once_or_each,
     rendering,
     splitting,
 )
 from fkd.cli.sections import Sectioned
+from fkd.cli.teachers import chosen_teachers
 from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
@@ -27,10 +27,8 @@ from fkd.config import (
     LabelConfig,
     Part,
     Scheme,
-    TeacherChoice,
     ViewPolicy,
 )
-from fkd.errors import ConfigError
 from fkd.progress import note_lines, printable
 
 if TYPE_CHECKING:
@@ -193,9 +191,9 @@ _SECTIONS = {
 def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
-    IMAGES is an image folder with one subfolder per class; IMAGES/train is used where it is a split. With
-    --unlabelled, it holds images in any way. A
-    store that is there already is continued: finished blocks are not labelled again.
+    IMAGES is a folder with one subfolder per class (IMAGES/train where it is a split), an archive, a
+    table or a list; with --unlabelled, it holds images in any way. A store that is there already is
+    continued: finished blocks are not labelled again.
 
     \b
     Example: fkd label --teacher resnet152 --crops 200 imagenet/
@@ -203,7 +201,7 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
     """
     config = LabelConfig(
         images=images,
-        teacher=_teachers(options),
+        teacher=chosen_teachers(options),
         part=Part(options["subset"], options["classes"]),
         views=ViewPolicy(options["seed"], options["scale"], options["ratio"]),
         scheme=Scheme.parse(compress),
@@ -248,40 +246,3 @@ def _say_next(out: Path, spec: "StoreSpec") -> None:
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
     train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"
     note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])
-
-
-def _teachers(options: dict[str, Any]) -> tuple[TeacherChoice, ...]:
-    """Pair each --teacher with its options, which are given once for all or once for each."""
-    count = len(options["teacher"])
-
-    def each(name: str) -> list[Any]:
-        return once_or_each(f"--{name.replace('_', '-')}", options[name], count)
-
-    def triples(name: str) -> list[Any]:
-        given = each(name)
-        for triple in given:
-            if triple is not None and None in triple and set(triple) != {None}:
-                raise ConfigError(f"--{name}: give three numbers, or the word default three times")
-        return [None if triple is None or None in triple else triple for triple in given]
-
-    settings = zip(
-        options["teacher"],
-        each("teacher_weights"),
-        each("teacher_classes"),
-        each("size"),
-        triples("mean"),
-        triples("std"),
-        each("interpolation"),
-        each("teacher_ema"),
-        each("teacher_output"),
-        strict=True,
-    )
-    # fmt: off
-    return tuple(
-        TeacherChoice(
-            name, weights, classes, options["all_classes"], size, mean, std, interpolation, ema,
-            output or "logits",
-        )
-        for name, weights, classes, size, mean, std, interpolation, ema, output in settings
-    )
-    # fmt: on

@@ -50,9 +50,9 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
 
     All views of a step have the size that `sizes` has for it, by default the store's. `chosen`, int64
     [N], are the images that the schedule is of; None are all that have labels. With `picks`, only picked
-    crops are taken. The schedule says whether the m crops share a batch or are dealt to m of them. A rank gets
-    its share of each step. What a step holds is a function of schedule, sizes and picks, so a run may be
-    continued from any step.
+    crops are taken. The schedule says whether the m crops share a batch or are dealt to m of them. A rank
+    gets its share of each step. What a step holds is a function of schedule, sizes and picks, so a run
+    may be continued from any step.
     """
     numbers = store.labelled_images() if chosen is None else chosen
     if len(numbers) != schedule.num_images:

@@ -23,8 +23,8 @@ class StudentBatch:
 
     The m views of an image stand in a row; with a selection, those of them that are picked. Where they
     are dealt to several batches (`fkd.loader.stagger`), the views of a share stand together.
-    `targets` int64 [B] are the images' classes, -1 where they have none. `image_index` int64 [n] names the
-    images that were decoded for the step.
+    `targets` int64 [B] are the images' classes, -1 where they have none. `image_index` int64 [n] names
+    the images that were decoded for the step.
     """
 
     views: Tensor
