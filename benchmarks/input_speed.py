@@ -33,7 +33,7 @@ from fkd.config import IMAGENET_MEAN, IMAGENET_STD
 from fkd.errors import ConfigError
 from fkd.examples.scenes import Scenes, render_dataset
 from fkd.figures import PAGE, figure_style, new_figure
-from fkd.images import decode
+from fkd.images import ImageList, decode
 from fkd.loader import Schedule, SizePlan, student_batches
 from fkd.progress import progress
 from fkd.sources import dataset_root, list_images
@@ -168,11 +168,19 @@ def loader_round(
 
 
 def fkd_round(
-    store: LabelStore, visits: int, m: int, workers: int, size: int | None = None
+    store: LabelStore,
+    visits: int,
+    m: int,
+    workers: int,
+    size: int | None = None,
+    images: ImageList | None = None,
 ) -> Callable[[], float]:
-    """As many images as the others decode, m views of each, from the middle of a long training run."""
+    """As many images as the others decode, m views of each, from the middle of a long training run.
+
+    The images are those that the store names, or the same ones kept in another way.
+    """
     sizes = SizePlan(((0, size or store.spec.size),), store.spec.interpolation)
-    images = list_images(Path(store.spec.images_root))
+    images = images or list_images(Path(store.spec.images_root))
     apart = TrainConfig(crops_per_image=m).steps_apart
     schedule = Schedule(len(images), CROPS, m, BATCH, epochs=1e6, seed=0, stagger=apart)
     steps = max(1, visits * m // BATCH)

@@ -12,24 +12,20 @@ import io
 import statistics
 import tarfile
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 import torch
-from input_speed import label, rendered, some_of
+from input_speed import fkd_round, label, rendered, some_of
 
-from fkd import LabelStore, PackConfig, pack_images
+from fkd import PackConfig, pack_images
 from fkd.images import ImageList
-from fkd.loader import Schedule, SizePlan, student_batches
 from fkd.progress import progress
 from fkd.sources import list_images
 from fkd.store import find_images
-from fkd.views import RenderPool
 
-BATCH, READY, CROPS = 256, 5, 8
 VISITS = (1, 4)
 
 
@@ -53,7 +49,8 @@ def main(
         print("| source | m | views/s | against the folder |\n|---|--:|--:|--:|")
         for m in VISITS:
             rounds_of = {
-                name: one_round(store, listed, m, visits, workers) for name, listed in lists.items()
+                name: fkd_round(store, visits, m, workers, images=listed)
+                for name, listed in lists.items()
             }
             for name, rate, ratio in run(rounds_of, rounds):
                 print(f"| {name} | {m} | {rate:,.0f} | {ratio:.3f} |")
@@ -102,26 +99,6 @@ def tables(images: ImageList, folder: Path) -> dict[str, Path]:
     with ipc.new_stream(str(made["arrow"]), table.schema) as stream:
         stream.write_table(table, max_chunksize=100)
     return made
-
-
-def one_round(
-    store: LabelStore, images: ImageList, m: int, visits: int, workers: int
-) -> Callable[[], float]:
-    """Return a round of training's input from one source, which returns views/s."""
-    sizes = SizePlan(((0, store.spec.size),), store.spec.interpolation)
-    schedule = Schedule(len(images), CROPS, m, BATCH, epochs=1e6, seed=0, stagger=0)
-    steps = max(1, visits * m // BATCH)
-
-    def read() -> float:
-        with RenderPool(workers) as pool:
-            batches = student_batches(pool, store, images, schedule, sizes=sizes)
-            for _ in range(READY):
-                next(batches)
-            began = time.perf_counter()
-            views = sum(len(next(batches).views) for _ in range(steps))
-            return views / (time.perf_counter() - began)
-
-    return read
 
 
 def run(contest: dict[str, Callable[[], float]], rounds: int) -> list[tuple[str, float, float]]:
