@@ -51,3 +51,8 @@ def test_the_sparse_loss_needs_less_memory_than_the_dense_one(tmp_path):
     memory = {(line[0].strip(), line[1].strip()): float(line[3]) for line in lines}
     assert len(memory) == 4
     assert memory["21,841", "sparse"] < 0.8 * memory["21,841", "dense"]
+
+
+def test_the_list_of_many_images_is_opened_from_its_index(tmp_path):
+    said = run("image_list.py", tmp_path, "--images", 30_000)
+    assert "images         30,000" in said
