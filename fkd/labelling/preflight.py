@@ -34,12 +34,12 @@ class SampleAccuracy:
 
     teacher: str
     hits: int | None
-    confidence: float
     count: int
     num_classes: int
     preprocessing: Preprocessing
     made_for: int | None = None
     odd: str | None = None
+    confidence: float = math.nan
 
     @property
     def top1(self) -> float | None:
@@ -139,12 +139,12 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     return SampleAccuracy(
         teacher.name,
         None if images.unlabelled else hits,
-        top / max(1, len(outputs)),
         len(outputs),
         len(teacher.class_map.names),
         teacher.preprocessing,
         teacher.made_for,
         suspicion(teacher.logits(outputs), config.temperature),
+        top / max(1, len(outputs)),
     )
 
 
