@@ -65,7 +65,7 @@ def test_only_the_images_of_the_part_are_looked_at(shared_store):
     rows = np.array(ROWS)
     images = find_images(shared_store, None)
     with RenderPool(1) as pool:
-        views = torch.cat(list(sample_batches(pool, shared_store, images, 1000, 64, rows)))
+        views = torch.cat(list(sample_batches(pool, shared_store, images, 1000, 64, chosen=rows)))
     assert len(views) == 4 * 6
     sample = sample_labels(shared_store, rows)
     assert (sample.num_images, len(sample.targets)) == (4, 24)
