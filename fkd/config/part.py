@@ -30,8 +30,8 @@ class Part:
         settle(self)
         if self.share is not None and not 0 < self.share <= 1:
             raise ConfigError(
-                f"--subset {self.subset} is {self.share:.4g} of the images; a share is above 0 and at "
-                "most 1 (0.1, or 10%)"
+                f"--subset {self.subset} is no share of the images: a share is above 0 and at most 1, as "
+                "0.1 or 10%; some images are named by a file with one a line"
             )
 
     @property

@@ -76,6 +76,10 @@ class CenterView(ViewFormat):
         check_choice("--interpolation", self.interpolation, INTERPOLATIONS)
         check_range("--eval-crop", self.crop, MIN_CROP_SHARE, 1)
 
+    def __str__(self) -> str:
+        share = "the whole" if self.crop == 1 else f"{self.crop:.3g}"
+        return f"{size_text(self.size)} px, {share} of an image"
+
 
 @dataclass(frozen=True)
 class ViewPolicy:

@@ -12,14 +12,15 @@ from fkd.errors import ConfigError
 _GAP = re.compile(r"\s*,\s*|\s+")
 
 
-def read_titles(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
+def read_titles(path: Path, classes: Sequence[str], *, some: bool = False) -> tuple[str, ...]:
     """Return a title for each class, whose own names are `classes`, from a file (`--class-names`).
 
     A line has a class and its title, apart by a tab, spaces or a comma, and there may be more classes
     than are asked for; or lines are titles alone, one for each class in order. A JSON file says the same
     as a list, or as an object: by class, by number, or Keras' {"0": ["n01440764", "tench"]}. Of synonyms
     with commas between (`tench, Tinca tinca`) the first is taken, where no other class has it too;
-    classes of the same title get their names behind it. Raises `ConfigError` for a file that does not
+    classes of the same title get their names behind it. With `some`, a class that has no title keeps its
+    name, as long as one has a title. Raises `ConfigError` for a file that does not
     name every class.
     """
     text = _read(path)
@@ -28,6 +29,8 @@ def read_titles(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
     else:
         in_order = [line.strip() for line in text.splitlines() if line.strip()]
         named = _by_class(in_order, set(classes))
+    if some and any(named.get(name) for name in classes):
+        named = {name: named.get(name) or name for name in classes}
     titles = _titles(path, named, in_order, classes)
     return _told_apart([_plain(title) for title in titles], classes)
 

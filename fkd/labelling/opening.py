@@ -32,6 +32,9 @@ from fkd.views import RENDERER, SAMPLER
 def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
     """Return the spec of a run's store: what a reader needs to read it, or to refuse it."""
     first = teachers.teachers[0].preprocessing
+    _titles(
+        config, teachers.classes.names
+    )  # names that do not fit are refused before the first look
     spec = StoreSpec(
         num_images=len(images),
         num_crops=config.num_crops,
@@ -134,7 +137,10 @@ def create_store(
 
 
 def _titles(config: LabelConfig, names: Sequence[str]) -> tuple[str, ...]:
-    return () if config.class_names is None else read_titles(config.class_names, names)
+    if config.class_names is None:
+        return ()
+    # Of a teacher's thousand classes, people name those that they care for.
+    return read_titles(config.class_names, names, some=config.unlabelled)
 
 
 def _locked(config: LabelConfig) -> AbstractContextManager[None]:

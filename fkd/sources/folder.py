@@ -80,8 +80,12 @@ def list_any_depth(root: Path) -> ImageList:
 def require_folder(root: Path, wanted: str) -> None:
     """Raise `ImagesError` where a folder, to give with what is `wanted` in it, is none."""
     if not os.path.isdir(root):
+        if not os.path.exists(root) and root.suffix:
+            raise ImagesError(f"{root} does not exist or cannot be reached; mend its name")
         what = "is not a folder" if os.path.exists(root) else "does not exist or cannot be reached"
         raise ImagesError(f"image folder {root} {what}; give a folder with {wanted}")
+    if os.path.isfile(root / "zarr.json"):
+        raise ImagesError(f"{root} is a label store, not images; give a folder with {wanted}")
 
 
 def class_folders(root: Path) -> list[str]:

@@ -69,7 +69,7 @@ def _root_in(store: LabelStore, place: Path) -> Path:
     split = place / "train"
     root = split if split.is_dir() and not _holds_some(store, place) else place
     if not root.is_dir():
-        raise _not_there(store, root)
+        raise _not_there(store, root, named=True)
     return root
 
 
@@ -100,7 +100,9 @@ def _is_there(path: str, num_bytes: int) -> bool:
     return path.lower().endswith(EXTENSIONS) and min(status.st_size, MAX_NUM_BYTES) == num_bytes
 
 
-def _not_there(store: LabelStore, root: Path) -> ImagesError:
+def _not_there(store: LabelStore, root: Path, *, named: bool = False) -> ImagesError:
+    if named:
+        return ImagesError(f"--images {root} does not exist; name the images of {store.path}")
     return ImagesError(
         f"the images of {store.path} are not at {root}; say where they are with --images"
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fkd.amounts import as_count
 from fkd.config import (
     MAX_BATCH,
     MAX_WORKERS,
@@ -78,6 +79,7 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     refuse_other_kinds(folder)
     root = folder if "val" in card.classes else split_folder(folder, "val")
     images = list_images(root, split="val")
+    note(f"on {as_count(len(images), 'image')} of {images.root}, at {view}")
     answers = None if real is None else read_real(real_labels, images, len(card.classes))
     return evaluate(
         place(model, resolve_device(device)),

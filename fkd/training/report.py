@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fkd.amounts import as_count, as_duration, as_large, as_rate
-from fkd.config import FEW_IMAGES, TrainConfig, size_text
+from fkd.config import FEW_IMAGES, TrainConfig
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader import Schedule
@@ -142,11 +142,10 @@ def _val(course: Course) -> str:
     if course.val is None:
         return "none; best.pt is the checkpoint with the least training loss"
     times = as_count(len(evaluation_steps(course.config, course.schedule)), "evaluation")
-    view = course.card.center_view
-    seen = f"{size_text(view.size)} px, " + (
-        "the whole of an image" if view.crop == 1 else f"{view.crop:.3g} of an image"
-    )
-    return f"{course.val.root}: {as_count(len(course.val), 'image')}, {times} at {seen}"
+    outputs, classes = len(course.card.classes), len(course.val.classes)
+    few = f" of {classes:,} of the student's {outputs:,} classes" if classes < outputs else ""
+    images = as_count(len(course.val), "image")
+    return f"{course.val.root}: {images}{few}, {times} at {course.card.center_view}"
 
 
 def cautions(course: Course, learner: Learner) -> list[str]:

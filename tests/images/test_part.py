@@ -98,7 +98,7 @@ def test_what_is_no_part_is_refused_with_its_line(tmp_path, monkeypatch, subset,
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        (lambda: Part("10"), "--subset 10 is 10 of the images; a share is above 0 and at most 1"),
+        (lambda: Part("10"), "--subset 10 is no share of the images: a share is above 0 and at most 1"),
         (lambda: Part("0%"), "--subset 0% is 0 of the images"),
         (lambda: Part(-0.5), "--subset -0.5 is -0.5 of the images"),
         (lambda: Part(True), "subset is True; it must be text"),
