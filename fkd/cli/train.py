@@ -35,10 +35,6 @@ def _setting(flag: str, text: str, kind: Any = None, **more: Any) -> Callable[[F
     return click.option(flag, type=kind, default=None, show_default=False, help=help_text, **more)
 
 
-def _choice(values: tuple[str, ...]) -> click.Choice[str]:
-    return click.Choice(values)
-
-
 _SECTIONS = {
     "--images": "Files",
     "--recipe": "Recipe and student",
@@ -87,7 +83,7 @@ _SECTIONS = {
 )
 @click.option(
     "--recipe",
-    type=_choice(tuple(RECIPES)),
+    type=click.Choice(tuple(RECIPES)),
     default="fkd",
     help="Settings of the field, see docs/recipes.md; options that are given override them, and its "
     "warm-up takes at most a quarter of the epochs.",
@@ -117,10 +113,7 @@ _SECTIONS = {
 )
 @_setting("--size-multiple", "With --size A:B: all sides are multiples of it.")
 @_setting(
-    "--interpolation",
-    "By which crops are resized.",
-    _choice(INTERPOLATIONS),
-    shown="the store's",
+    "--interpolation", "How crops are resized.", click.Choice(INTERPOLATIONS), shown="the store's"
 )
 @click.option(
     "--compress",
@@ -139,16 +132,16 @@ _SECTIONS = {
 @_setting(
     "--micro-batch", "Views at a time on the device; gradients add up.", int, shown="by device"
 )
-@_setting("--optimizer", "", _choice(OPTIMIZERS))
+@_setting("--optimizer", "", click.Choice(OPTIMIZERS))
 @_setting("--lr", "Rate at 1024 views a step; linear in the batch.")
 @_setting("--min-lr", "Where the cosine ends.")
-@_setting("--lr-schedule", "", _choice(LR_SCHEDULES))
+@_setting("--lr-schedule", "", click.Choice(LR_SCHEDULES))
 @_setting("--warmup-epochs", "Linear warm-up before the schedule.")
 @_setting("--momentum", "Of SGD; the first beta of Adam.")
 @_setting("--weight-decay", "")
 @_setting("--decay-norms/--no-decay-norms", "Whether biases and norms decay too.")
 @_setting("--clip-grad", "Largest norm of the gradient.", float, shown="off")
-@_setting("--loss", "Soft cross-entropy, or KL, which has the same gradient.", _choice(LOSSES))
+@_setting("--loss", "Soft cross-entropy, or KL, which has the same gradient.", click.Choice(LOSSES))
 @_setting("--student-temperature", "T: divides the student's logits; the soft loss is times T².")
 @_setting(
     "--hard-weight", "Share of the loss on the folder's class; 1 is plain supervised training."
@@ -159,10 +152,7 @@ _SECTIONS = {
 @_setting("--label-smoothing", "Of the hard part.")
 @_setting("--min-confidence", "Take crops whose stored label has a probability of at least this.")
 @_setting(
-    "--max-entropy",
-    "Take crops whose stored label has at most this entropy, nats.",
-    float,
-    shown="off",
+    "--max-entropy", "Take crops whose label has at most this entropy, nats.", float, shown="off"
 )
 @click.option(
     "--calibrate",
@@ -191,7 +181,7 @@ _SECTIONS = {
     "--bn-stats",
     "Batch norm's statistics in evaluations and their checkpoints: the running ones, or an estimate from "
     "training views. auto estimates while more than 1 % of the running ones is their initial value.",
-    _choice(BN_STATS),
+    click.Choice(BN_STATS),
 )
 @click.option("--sync-bn", is_flag=True, help="Batch norm over all processes (CUDA).")
 @_setting("--eval-every", "Epochs between evaluations.", float, shown="m")
