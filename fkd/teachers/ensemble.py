@@ -108,18 +108,28 @@ def _match_all(
         ]
     names = _store_classes(choices, sources)
     maps = []
-    for n, (choice, s) in given:
+    for choice, source in zip(choices, sources, strict=True):
         all_kept = replace(choice, all_classes=False)
-        match = partial(map_classes, names, s.num_outputs, all_kept, s.names)
-        class_map = _told_apart(choices, n, match).unlabelled()
-        if class_map.columns is not None and len(class_map.columns) < s.num_outputs:
-            raise ModelError(
-                f"teachers {choices[0].name} and {choice.name} label other classes: one has "
-                f"{as_count(len(names), 'class')}, the other {as_count(s.num_outputs, 'output')}; give "
-                "--teacher-classes with the same names for both, or label with one of them"
-            )
-        maps.append(class_map)
+        try:
+            class_map = map_classes(names, source.num_outputs, all_kept, source.names)
+        except ModelError as error:  # it speaks of class folders, of which there are none
+            raise _other_classes(choices, choice, source, names) from error
+        if class_map.columns is not None and len(class_map.columns) < source.num_outputs:
+            raise _other_classes(choices, choice, source, names)
+        maps.append(class_map.unlabelled())
     return maps
+
+
+def _other_classes(
+    choices: Sequence[TeacherChoice], choice: TeacherChoice, source: Source, names: Sequence[str]
+) -> ModelError:
+    together = " and ".join(one.name for one in choices)
+    few = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return ModelError(
+        f"teachers {together} label other classes: the store would have {as_count(len(names), 'class')} "
+        f"({few}), {choice.name} has {as_count(source.num_outputs, 'output')} of other names or none; "
+        "give --teacher-classes with the same names for each, or label with one of them"
+    )
 
 
 def _store_classes(choices: Sequence[TeacherChoice], sources: Sequence[Source]) -> tuple[str, ...]:

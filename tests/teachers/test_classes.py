@@ -137,6 +137,16 @@ def test_one_teacher_names_the_classes_for_all(tmp_path):
     both = load_teachers([weights(3), weights(3, tmp_path / "three.txt")], None, CPU)
     assert [t.class_map.names for t in both.teachers] == [("d", "c", "b")] * 2
     assert both.classes.target_of.shape == (0,)
-    for pair in ([weights(3), weights(4)], [weights(3), weights(4, tmp_path / "four.txt")]):
-        with pytest.raises(FkdError, match=r"other classes|has 4 classes, teacher"):
+    (tmp_path / "others.txt").write_text("d\nc\nx")
+    named = weights(3, tmp_path / "three.txt")
+    for pair, words in (
+        ([weights(3), weights(4)], r"3 classes \(0, 1, 2\), squeezenet1_1 has 4 outputs"),
+        (
+            [weights(3), weights(4, tmp_path / "four.txt")],
+            r"4 classes \(d, c, b …\).* has 3 outputs",
+        ),
+        ([named, weights(4, tmp_path / "four.txt")], r"3 classes \(d, c, b\).* has 4 outputs"),
+        ([named, weights(3, tmp_path / "others.txt")], r"3 classes \(d, c, b\).* has 3 outputs"),
+    ):
+        with pytest.raises(FkdError, match="label other classes: the store would have " + words):
             load_teachers(pair, None, CPU)
