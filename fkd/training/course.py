@@ -95,7 +95,7 @@ def _build(course: Course, device: torch.device) -> nn.Module:
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
             "its function gets the number of classes and must return a model with as many outputs"
         )
-    if course.val is not None and card.center_view.size != course.sizes.last:
+    if card.center_view.size != course.sizes.last:  # `fkd export` writes it at this size, too
         require_size(student, card, card.center_view.size)
     return student
 
