@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from fkd.config.checks import MAX_SIZE, check_count
+from fkd.config.types import settle
 from fkd.config.views import Size, as_size, sides_of, size_text
 from fkd.errors import ConfigError
 
@@ -23,6 +24,11 @@ class ViewSizes:
 
     first: Size
     last: Size
+
+    def __post_init__(self) -> None:
+        settle(self)
+        for name in ("first", "last"):
+            object.__setattr__(self, name, as_size(*sides_of(getattr(self, name))))
 
     @classmethod
     def parse(cls, text: str) -> "ViewSizes":

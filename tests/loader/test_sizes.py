@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fkd import FkdError, Selection, StudentLoader
-from fkd.config import LoaderConfig
+from fkd.config import LoaderConfig, ViewSizes
 from fkd.images import decode
 from fkd.loader import Schedule, SizePlan, select_crops, student_batches
 from fkd.sources import list_images
@@ -160,3 +160,6 @@ def test_one_size_has_several_spellings():
                  [96, "96", "96x96", (96, 96), "96:96", np.int64(96)]):  # fmt: skip
         assert len({LoaderConfig(size=one).size for one in same}) == 1
     assert str(LoaderConfig(size="128 : 224").size) == "128:224"
+    assert ViewSizes([96, 96], np.int64(128)) == ViewSizes.parse("96:128")
+    with pytest.raises(FkdError, match="first is '96'; it must be a whole number"):
+        ViewSizes("96", "128")
