@@ -60,6 +60,14 @@ def square(seen: NetworkInput, choice: TeacherChoice) -> Preprocessing:
 
 
 def inside_program(card: StudentCard, choice: TeacherChoice) -> Preprocessing:
-    """Return what a program of `fkd export` gets: pixels in [0, 1], which it normalises itself."""
-    seen = square(card.preprocessing, choice)
+    """Return what a program of `fkd export` gets: pixels in [0, 1], which it normalises itself.
+
+    Raises `ModelError` for one whose views are not square: it takes no others.
+    """
+    seen = card.preprocessing
+    if not isinstance(seen.size, int):
+        raise ModelError(
+            f"teacher {choice.name} takes views of {size_text(seen.size)} px alone, and teachers see "
+            "square ones; name the run that it was exported from, with --size S"
+        )
     return Preprocessing(seen.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), seen.interpolation)

@@ -12,6 +12,7 @@ from fkd import (
     FkdError,
     Preprocessing,
     Scheme,
+    TeacherChoice,
     TrainConfig,
     evaluate_checkpoint,
     export_student,
@@ -22,6 +23,7 @@ from fkd.config import CROP_SHARE, CenterView, settings_to_resume
 from fkd.errors import Stopped
 from fkd.runs.run import Run
 from fkd.students import StudentCard
+from fkd.teachers import load_teachers
 
 SETTINGS = {
     "student": "fkd.models:thin_resnet", "crops_per_image": 2, "scheme": Scheme("topk", 3),
@@ -107,6 +109,18 @@ def test_high_and_wide_are_in_the_card_and_in_what_is_exported(wide, shared_fold
     assert json.loads((tmp_path / "a.json").read_text())["preprocessing"]["size"] == [24, 40]
 
 
+def test_a_run_of_wide_views_teaches_square_ones_and_its_program_none(wide, tmp_path):
+    cpu, size = torch.device("cpu"), 32
+    with pytest.raises(FkdError, match=r"trained on views of 24x40 px, .* give --size S"):
+        load_teachers([TeacherChoice(str(wide))], None, cpu)
+    teacher = load_teachers([TeacherChoice(str(wide), size=size)], None, cpu).teachers[0]
+    assert teacher.preprocessing.size == size
+    program = str(export_student(wide, "pt2", tmp_path / "wide.pt2").path)
+    for given in (None, size):
+        with pytest.raises(FkdError, match=r"takes views of 48x80 px alone, .* name the run that"):
+            load_teachers([TeacherChoice(program, size=given)], None, cpu)
+
+
 def test_fkd_eval_takes_another_size_and_share(wide, shared_folder):
     as_trained = evaluate_checkpoint(wide, shared_folder)
     said = evaluate_checkpoint(wide, shared_folder, eval_size="48 80", eval_crop=0.9)
@@ -179,6 +193,8 @@ def make(classes): return Fixed(classes)
         ({"student": "vit_b_16", "size": "32x64"}, r"vit_b_16 .* 32x64 px, it takes square ones"),
         ({"student": "fixed_size:make", "size": 64, "eval_size": 96},
          r"cannot take 1 views of 96 px .*it was trained at 64 px; leave --eval-size out"),
+        ({"student": "fixed_size:make", "size": 64, "eval_size": 96, "val": "none"},
+         r"cannot take 1 views of 96 px .*leave --eval-size out"),
     ],
 )  # fmt: skip
 def test_a_student_of_one_size_is_refused_before_the_run_begins(
