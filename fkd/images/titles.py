@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fkd.errors import ConfigError
+from fkd.images.class_names import are_numbers
+from fkd.progress import note_once
 
 _GAP = re.compile(r"\s*,\s*|\s+")
 
@@ -62,6 +64,7 @@ def _titles(
         return [named[name] for name in classes]
     known = len(classes) - len(unnamed)
     if len(in_order) == len(classes) and known < len(classes) / 2:
+        _warn_of_text_order(path, classes)
         return in_order
     if known:
         raise ConfigError(
@@ -72,6 +75,17 @@ def _titles(
         f"--class-names {path} has {len(in_order or named):,} lines, the store has {len(classes):,} "
         "classes; give a name per class, in order, or lines of folder and name"
     )
+
+
+def _warn_of_text_order(path: Path, classes: Sequence[str]) -> None:
+    """Warn where classes are numbers in the order of their text: 10 before 2, as folders are listed."""
+    if are_numbers(classes) and list(classes) != sorted(classes, key=int):
+        place = next(n for n, name in enumerate(classes) if name != str(n))
+        note_once(
+            f"warning: --class-names {path}: classes are numbers in the order of their text: the title "
+            f"in line {place + 1} is that of class {classes[place]}; where it is that of another, write "
+            "lines of class and title"
+        )
 
 
 def _by_class(lines: Sequence[str], classes: set[str]) -> dict[str, str]:

@@ -30,6 +30,20 @@ FOLDERS = ("n01440764", "n01443537", "n01484850")
 SHORT = ("tench", "goldfish", "great white shark")
 
 
+def test_titles_in_the_order_of_text_are_warned_of(tmp_path, capsys):
+    """Class 10 comes before class 2, as its folder does: a file in the order of numbers is wrong."""
+    classes, path = sorted(map(str, range(12))), tmp_path / "titles"
+    titles = [f"title {n}" for n in range(12)]
+    path.write_text("\n".join(titles))
+    assert read_titles(path, classes) == tuple(titles)
+    assert "the title in line 3 is that of class 10; where" in capsys.readouterr().err
+    path.write_text("\n".join(f"{n} {title}" for n, title in enumerate(titles)))
+    assert read_titles(path, classes)[2] == "title 10"
+    path.write_text("\n".join(titles[:10]))
+    read_titles(path, classes[:2] + classes[4:])
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "text",
     [
