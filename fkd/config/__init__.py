@@ -15,7 +15,16 @@ from fkd.config.checks import (
     check_choice,
     check_count,
 )
-from fkd.config.groups import LOSSES, LR_SCHEDULES, OPTIMIZERS, Augment, Objective, Optim, Selection
+from fkd.config.groups import (
+    LOSSES,
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    Augment,
+    Objective,
+    Optim,
+    Part,
+    Selection,
+)
 from fkd.config.label import LabelConfig
 from fkd.config.loader import LoaderConfig, LoaderSettings
 from fkd.config.models import (
@@ -34,7 +43,6 @@ from fkd.config.models import (
     Triple,
 )
 from fkd.config.pack import PACK_TO, Bound, PackConfig
-from fkd.config.part import Part
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
 from fkd.config.scheme import Scheme
 from fkd.config.show import FIGURE_FORMATS, ShowConfig

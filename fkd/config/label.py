@@ -11,8 +11,8 @@ from fkd.config.checks import (
     check_count,
     check_range,
 )
+from fkd.config.groups import Part
 from fkd.config.models import Engine, TeacherChoice
-from fkd.config.part import Part
 from fkd.config.scheme import Scheme
 from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render, ViewPolicy

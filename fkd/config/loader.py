@@ -18,9 +18,8 @@ from fkd.config.checks import (
     check_count,
     check_range,
 )
-from fkd.config.groups import Selection
+from fkd.config.groups import Part, Selection
 from fkd.config.models import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
-from fkd.config.part import Part
 from fkd.config.scheme import Scheme
 from fkd.config.sizes import ViewSizes
 from fkd.config.types import settle
