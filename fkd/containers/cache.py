@@ -4,7 +4,9 @@ import fcntl
 import hashlib
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -19,16 +21,24 @@ from fkd.machine import write_aside
 from fkd.progress import note_once
 
 # A later way to make an index gets another number; an index of another number is made anew.
-_VERSION = 1
+_VERSION = 2
 
 _OF_IMAGES = ("labels", "num_bytes", "piece", "start")
 _OF_PIECES = tuple(field.name for field in fields(Pieces))
 
 
 def cache_folder() -> Path:
-    """Return where indexes are kept: `FKD_CACHE`, or `fkd` in the user's folder of caches."""
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(Path.home(), ".cache")
-    return Path(os.environ.get("FKD_CACHE") or os.path.join(caches, "fkd"))
+    """Return where indexes are kept: `FKD_CACHE`, or `fkd` in the user's folder of caches.
+
+    A user without a home, as in a container, gets a place where nothing can be kept.
+    """
+    if chosen := os.environ.get("FKD_CACHE"):
+        return Path(chosen)
+    home = os.path.expanduser("~")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(
+        home if os.path.isabs(home) else os.devnull, ".cache"
+    )
+    return Path(caches, "fkd")
 
 
 def kept_index(
@@ -110,7 +120,9 @@ def _read(path: Path, about: dict[str, Any]) -> Index | None:
             arrays = {name: content[name] for name in content.files}
         files = tuple(name for name, _, _ in kept["files"])
         return _build(files, tuple(kept["classes"]), kept["left_out"], arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, MemoryError):
+        return None
+    except (RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
         return None
 
 

@@ -1,6 +1,7 @@
 """The bytes of images in the middle of files: read by offset, from any thread."""
 
 import os
+import resource
 import threading
 import zlib
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from fkd.containers.contents import CODECS, Index, Place
 from fkd.errors import DecodeError, ImagesError, Reason, first_line
 from fkd.images import MAX_IMAGE_BYTES
 
-# Files that are kept open; of a container of more, the others are opened for each image.
+# Files that are kept open, at most, of one container; of more, the others are opened for each image.
 _KEPT_OPEN = 512
 
 # A piece that is compressed holds several images at most of about this many bytes in all.
@@ -29,6 +30,7 @@ class OpenFiles:
         """Take paths relative to `root`; where `root` is the one file, its path is empty."""
         self.paths = [os.path.join(root, file) if file else os.fspath(root) for file in files]
         self._open: dict[int, int] = {}
+        self._most_open = _most_open()
         self._lock = threading.Lock()
 
     def read(self, file: int, offset: int, count: int) -> bytearray:
@@ -67,13 +69,19 @@ class OpenFiles:
             if file in self._open:
                 return self._open[file]
             descriptor = os.open(self.paths[file], os.O_RDONLY | os.O_CLOEXEC)
-            if len(self._open) < _KEPT_OPEN:
+            if len(self._open) < self._most_open:
                 self._open[file] = descriptor
             return descriptor
 
     def __del__(self) -> None:
         for descriptor in self._open.values():
             os.close(descriptor)
+
+
+def _most_open() -> int:
+    """Return how many files a container may keep: two of them leave half to the rest of a process."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _KEPT_OPEN if limit == resource.RLIM_INFINITY else min(_KEPT_OPEN, limit // 4)
 
 
 @dataclass(frozen=True)

@@ -84,3 +84,12 @@ def test_without_a_cache_the_index_is_made_each_time(tmp_path, cache, capsys, sc
     assert len(list_images(path)) == len(list_images(path)) == 6
     assert len(scans) == 2
     assert "warning: the index of the images cannot be kept" in capsys.readouterr().err
+
+
+def test_a_user_without_a_home_keeps_nothing(tmp_path, monkeypatch, capsys):
+    for name in ("FKD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert len(list_images(write_tar(tmp_path / "x.tar", FILES))) == len(FILES)
+    assert "cannot be kept" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.tar"]
