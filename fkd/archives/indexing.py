@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from fkd.archives.members import Gathered, sample_labels
 from fkd.archives.tar import scan_tar
 from fkd.archives.zip import scan_zip
-from fkd.containers import Index, OpenFiles, make_index, number_classes, split_of
+from fkd.containers import (
+    Index,
+    NoSplitError,
+    OpenFiles,
+    make_index,
+    name_classes,
+    number_classes,
+    split_of,
+)
 from fkd.errors import ImagesError
 from fkd.progress import progress
 
@@ -47,22 +55,28 @@ def index_archives(
         )
     if not found.names:
         raise ImagesError(f"{root} holds no image in its archives; name archives that do")
-    if unlabelled:
-        rows, keys, texts = list(range(len(found.names))), found.names, None
+    texts: list[str] | None = None
+    flat = False
+    if unlabelled and any("/" not in name for name in found.names):
+        rows, keys = list(range(len(found.names))), found.names
+    elif unlabelled:
+        rows, keys = _of_split(found.names, split, root)
     elif found.labels:
         pairs = list(sample_labels(found, opened.paths))
         rows, texts = [row for row, _ in pairs], [text for _, text in pairs]
         keys = [found.names[row] for row in rows]
     else:
         rows, keys = _of_split(_below_archives(found, opened.paths), split, root)
-        flat = listed is not None and any("/" not in key for key in keys)
+        flat = any("/" not in key for key in keys)
         of_files = listed() if listed is not None and flat else {}
         texts = [_class_of(key, of_files, root) for key in keys]
     _refuse_twins(keys, [opened.paths[found.file[row]] for row in rows])
     labels: NDArray[np.int64] = np.full(len(keys), -1)
     classes: tuple[str, ...] = ()
-    if texts is not None:
+    if texts is not None and (flat or found.labels):
         labels, classes = number_classes(texts, _class_names(root), root)
+    elif texts is not None:  # folders are names, though all be numbers
+        labels, classes = name_classes(texts, root)
     places = found.places.take(np.array(rows))
     return make_index(files, keys, labels, classes, places, dict(found.left_out.most_common()))
 
@@ -84,12 +98,20 @@ def _of_split(names: list[str], split: str, root: Path) -> tuple[list[int], list
         if len(tops) == 1 and nested:
             names = [name.partition("/")[2] for name in names]
             continue
-        chosen = next((top for top in sorted(tops) if split_of(top) == split), None)
-        if chosen is None or not all(
-            name.count("/") >= 2 for name in names if name.startswith(f"{chosen}/")
-        ):
+        shallow = {name.partition("/")[0] for name in names if name.count("/") < 2}
+        of_it = sorted(top for top in tops - shallow if split_of(top) == split)
+        if not of_it:
+            if len(tops) > 1 and shallow != tops and all(map(split_of, tops)):
+                raise NoSplitError(
+                    f"{root} holds the splits {', '.join(sorted(tops))}, and none named {split} with "
+                    "class folders in it; pack the split to take alone"
+                )
             return rows, names
-        others = [top for top in tops if split_of(top) is None]
+        chosen, others = of_it[0], [top for top in tops if split_of(top) is None]
+        if len(of_it) > 1:
+            raise ImagesError(
+                f"{root} holds {' and '.join(of_it)}, and each may be the split {split}; pack one alone"
+            )
         if others:
             raise ImagesError(
                 f"{root} can be read in two ways: {chosen} in it is a split, or a class like "
@@ -119,10 +141,16 @@ def _class_names(root: Path) -> list[str]:
     folder = root if root.is_dir() else root.parent
     for name in CLASS_FILES:
         try:
-            lines = (folder / name).read_text("utf-8-sig").splitlines()
+            text = (folder / name).read_text("utf-8-sig").rstrip()
         except (OSError, UnicodeDecodeError):
             continue
-        return [line.strip() for line in lines if line.strip()]
+        names = [line.strip() for line in text.split("\n")] if text else []
+        if "" in names:
+            raise ImagesError(
+                f"{folder / name}, line {names.index('') + 1}: it names no class, and the lines are "
+                "counted; give each class a name"
+            )
+        return names
     return []
 
 

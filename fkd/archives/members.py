@@ -48,15 +48,18 @@ class Gathered:
             name = clean_name(member.name, where)
             if name is None:
                 continue
-            stem, ending = os.path.splitext(name.lower())
+            stem, ending = os.path.splitext(name)
+            ending = ending.lower()
             if ending in EXTENSIONS:
                 self._add_image(where, number, name, member)
             elif ending in (".cls", ".json") and member.place is not None:
                 text = _label(ending, read, member.place)
                 if text is None:
                     self.left_out[ending] += 1
-                else:
-                    self.labels[number, name[: len(stem)]] = text
+                elif ending == ".cls":
+                    self.labels[number, stem] = text
+                else:  # metadata, which a .cls goes before
+                    self.labels.setdefault((number, stem), text)
             else:
                 self.left_out[ending or "no ending"] += 1
 
@@ -73,6 +76,8 @@ class Gathered:
 
 def clean_name(name: str, where: str) -> str | None:
     """Return a member's name as a key, None for a hidden one; refuse one that leads out."""
+    if "\0" in name:
+        raise ImagesError(f"{where}: {name!r:.80} has a zero byte; do not use it, or write it anew")
     if name.startswith(("/", "../")) or "/../" in name or name.endswith("/.."):
         raise ImagesError(
             f"{where}: {name!r:.80} leads out of the archive; do not use it, or write it anew"
@@ -95,7 +100,7 @@ def _label(ending: str, read: Callable[[Place], bytes], place: Place) -> str | N
             return label_of(json.loads(content))
         except ValueError:
             return None
-    return content.decode("utf-8", "replace").strip()
+    return content.decode("utf-8", "replace").strip() or None
 
 
 def label_of(fields: Any) -> str | None:
@@ -105,7 +110,7 @@ def label_of(fields: Any) -> str | None:
     value = next((fields[key] for key in LABEL_KEYS if key in fields), None)
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
-    return str(value).strip()
+    return str(value).strip() or None
 
 
 def sample_labels(found: Gathered, files: list[str]) -> Iterator[tuple[int, str]]:

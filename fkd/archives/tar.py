@@ -13,6 +13,10 @@ from fkd.errors import ImagesError, first_line
 _BLOCK = 512
 _AT_ONCE = 2**20
 
+# What tarfile raises on headers that a stranger wrote.
+_DAMAGE = (OSError, tarfile.TarError, EOFError, ValueError, ArithmeticError, LookupError)
+_BOMBS = (RecursionError, MemoryError)
+
 
 def scan_tar(path: Path, file: int) -> Iterator[Member]:
     """Yield the members of an archive, which is file number `file` of a container.
@@ -23,7 +27,7 @@ def scan_tar(path: Path, file: int) -> Iterator[Member]:
     try:
         with path.open("rb") as content:
             yield from _scan(content, path, file, "", 0, os.path.getsize(path))
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (*_DAMAGE, *_BOMBS) as error:
         raise ImagesError(_what_is_wrong(path, error)) from error
 
 
@@ -37,12 +41,12 @@ def _scan(
     while (info := archive.next()) is not None:
         archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
         name = f"{folder}{info.name}"
-        if info.isreg():
+        if info.isreg() and not info.issparse():
             start = first + info.offset_data
             if info.offset_data + info.size > num_bytes:
                 raise EOFError(f"{name} ends after the archive does")
             if name.lower().endswith(".tar") and not folder:
-                stem = name.removesuffix(".tar") + "/"
+                stem = os.path.splitext(name)[0] + "/"
                 yield from _scan(content, path, file, stem, start, info.size)
             else:
                 yield Member(name, Place(file, start, info.size))

@@ -1,5 +1,6 @@
 """What is in a zip archive, and where."""
 
+import os
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from fkd.errors import ImagesError, first_line
 _CODEC = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflate"}
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # its sign, and the lengths of name and extra field
 _ENCRYPTED = 1
+_UTF_8 = 1 << 11
 _LINK = 0o120000
 
 
@@ -37,7 +39,8 @@ def scan_zip(path: Path, file: int) -> Iterator[Member]:
 
 def _member(content: IO[bytes], info: zipfile.ZipInfo, file: int) -> Member:
     """Find where the bytes of a member begin, behind a header of its own."""
-    name = info.filename if "/" in info.filename else info.filename.replace("\\", "/")
+    name = _name(info)
+    name = name if "/" in name else name.replace("\\", "/")
     if info.flag_bits & _ENCRYPTED:
         return Member(name, None, what="encrypted")
     if info.external_attr >> 16 & 0o170000 == _LINK:
@@ -50,8 +53,10 @@ def _member(content: IO[bytes], info: zipfile.ZipInfo, file: int) -> Member:
     if sign != b"PK\3\4":
         raise EOFError(f"{info.filename} is not where its directory says")
     first = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
-    if first + info.compress_size > info.header_offset + _end(content):
+    if first + info.compress_size > content.seek(0, os.SEEK_END):
         raise EOFError(f"{info.filename} ends after the archive does")
+    if codec == "stored" and info.file_size != info.compress_size:
+        raise EOFError(f"{info.filename} is stored, and has two sizes")
     if codec == "stored":
         return Member(name, Place(file, first, info.file_size))
     return Member(
@@ -62,5 +67,11 @@ def _member(content: IO[bytes], info: zipfile.ZipInfo, file: int) -> Member:
     )
 
 
-def _end(content: IO[bytes]) -> int:
-    return content.seek(0, 2)
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name; macOS and Info-ZIP write UTF-8 without the flag that says so."""
+    if info.flag_bits & _UTF_8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
         Places,
         make_index,
     )
-    from fkd.containers.labels import LABEL_KEYS, number_classes
+    from fkd.containers.labels import LABEL_KEYS, name_classes, number_classes
     from fkd.containers.reading import ContainedImages, OpenFiles, import_pyarrow
-    from fkd.containers.split_names import of_split, split_in, split_of
+    from fkd.containers.split_names import NoSplitError, of_split, split_in, split_of
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         cache="cache_folder kept_index",
         contents="CODECS Index Pieces Place PlaceList Places make_index",
-        labels="LABEL_KEYS number_classes",
+        labels="LABEL_KEYS name_classes number_classes",
         reading="ContainedImages OpenFiles import_pyarrow",
-        split_names="of_split split_in split_of",
+        split_names="NoSplitError of_split split_in split_of",
     )
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "LABEL_KEYS",
     "ContainedImages",
     "Index",
+    "NoSplitError",
     "OpenFiles",
     "Pieces",
     "Place",
@@ -46,6 +47,7 @@ __all__ = [
     "import_pyarrow",
     "kept_index",
     "make_index",
+    "name_classes",
     "number_classes",
     "of_split",
     "split_in",

@@ -11,7 +11,8 @@ from fkd.errors import ImagesError
 # What people call the class of an image, in JSON and in tables.
 LABEL_KEYS = ("label", "cls", "class", "class_name", "label_name", "target")
 
-_WHOLE = re.compile(r"-?[0-9]+")
+# As programs write numbers: 007 is a name.
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{,17})")
 
 
 def number_classes(
@@ -24,9 +25,7 @@ def number_classes(
     """
     found = set(texts)
     if not all(_WHOLE.fullmatch(text) for text in found):
-        classes = sorted(found)
-        position = {name: number for number, name in enumerate(classes)}
-        return np.fromiter((position[text] for text in texts), np.int64, len(texts)), tuple(classes)
+        return name_classes(texts, where)
     numbers = np.fromiter((int(text) for text in texts), np.int64, len(texts))
     low, high = int(numbers.min()), int(numbers.max())
     if low < 0:
@@ -43,3 +42,12 @@ def number_classes(
         return numbers, tuple(names)
     occurring, labels = np.unique(numbers, return_inverse=True)
     return labels.astype(np.int64), tuple(str(number) for number in occurring.tolist())
+
+
+def name_classes(texts: Sequence[str], where: object) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the class of each image, int64 [N], and the classes: the texts, sorted as folders are."""
+    classes = sorted(set(texts))
+    if any("\0" in name for name in classes):
+        raise ImagesError(f"{where}: a class has a zero byte in its name; rename it")
+    position = {name: number for number, name in enumerate(classes)}
+    return np.fromiter((position[text] for text in texts), np.int64, len(texts)), tuple(classes)

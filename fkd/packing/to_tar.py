@@ -28,8 +28,12 @@ def pack_to_tar(config: PackConfig, splits: list[Split]) -> Iterator[Outcome]:
     """Yield what became of every image, shard by shard."""
     names = splits[0].images.classes
     if names:
-        if any("\n" in name for name in names):
-            raise ImagesError("a class has a line break in its name; rename it")
+        strange = next((name for name in names if name.split("\n") != [name.strip()]), None)
+        if strange is not None:
+            raise ImagesError(
+                f"the class {strange!r} begins or ends with a space, or has a line break in it, which "
+                f"{CLASSES} cannot say; rename it"
+            )
         write_copy(os.path.join(config.out, CLASSES), "".join(f"{n}\n" for n in names).encode())
     for split in splits:
         parts = _shards(split, config.shard_bytes)

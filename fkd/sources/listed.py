@@ -91,7 +91,8 @@ def _json_rows(file: IO[str], where: Path) -> Iterator[Row]:
             ) from error
         path = next((named[name] for name in _PATH_NAMES if name in named), None)
         label = next((named[name] for name in _LABEL_NAMES if name in named), None)
-        if not isinstance(path, str) or not isinstance(label, (str, int, type(None))):
+        is_class = isinstance(label, (str, int, type(None))) and not isinstance(label, bool)
+        if not isinstance(path, str) or not is_class:
             raise ImagesError(
                 f'{where}, line {number}: it needs a "path" that is a text, and a "label" that is a '
                 "number or a text"
@@ -128,6 +129,8 @@ def _fields(file: IO[str], ending: str) -> Iterator[tuple[int, list[str]]]:
             text = line.strip()
             if text and "\t" in text:
                 yield number, text.split("\t")
+            elif text.lower().endswith(EXTENSIONS):
+                yield number, [text]
             elif text:  # a path may have blanks, a class has none
                 yield number, text.rsplit(None, 1)
         return

@@ -2,6 +2,8 @@
 
 import io
 import os
+import resource
+import subprocess
 import tarfile
 import zipfile
 
@@ -254,3 +256,115 @@ def test_a_folder_in_an_archive_that_may_be_a_split_or_a_class_is_refused(tmp_pa
     assert "can be read in two ways: train in it is a split, or a class like bus" in refusal(
         write_tar(tmp_path / "x.tar", files)
     )
+
+
+def test_numbers_that_are_folders_are_names_in_the_folders_order(tmp_path):
+    files = [(f"{name}/{n}.jpg", IMAGE) for name in ("01", "2", "10") for n in range(2)]
+    for key, content in files:
+        (tmp_path / "folder" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / key).write_bytes(content)
+    images = list_images(write_tar(tmp_path / "x.tar", files))
+    folder = list_images(tmp_path / "folder")
+    assert images.classes == folder.classes == ("01", "10", "2")
+    assert images.targets.tolist() == folder.targets.tolist()
+
+
+@pytest.mark.parametrize("kind", ["gnu", "posix"])
+def test_a_sparse_image_is_refused(tmp_path, kind):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.write(IMAGE)
+        file.truncate(2**20)
+    path = tmp_path / "x.tar"
+    tar = ["tar", "--sparse", "--format", kind, "-cf", path, "-C", tmp_path, "a.jpg"]
+    subprocess.run(tar, check=True)
+    assert "a.jpg is a sparse file, which fkd does not follow" in refusal(path)
+
+
+def test_a_zero_byte_in_a_name_shifts_no_classes(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        member = tarfile.TarInfo("x")
+        member.pax_headers = {"path": "c/a\0b.jpg"}
+        archive.addfile(member)
+    assert "has a zero byte" in refusal(tmp_path / "x.tar")
+    label = ("a.json", b'{"label": "x\\u0000y"}')
+    assert "a class has a zero byte in its name" in refusal(
+        write_tar(tmp_path / "y.tar", [("a.jpg", IMAGE), label])
+    )
+
+
+def test_headers_of_a_stranger_never_show_a_traceback(tmp_path):
+    path = write_tar(tmp_path / "x.tar", [*SAMPLE, ("b.jpg", IMAGE), ("b.cls", b"1")])
+    with tarfile.open(path, "a", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("c.jpg")
+        member.pax_headers = {"GNU.sparse.map": "1,x", "GNU.sparse.size": "7"}
+        archive.addfile(member)
+    assert "is no whole tar archive" in refusal(path)
+    nested = tarfile.TarInfo("g")
+    nested.type, nested.size = tarfile.XGLTYPE, 0
+    path.write_bytes(nested.tobuf() * 3000 + bytes(1024))
+    assert "is no whole tar archive" in refusal(path)
+
+
+def test_a_name_whose_small_letters_are_longer_keeps_its_class(tmp_path):
+    path = write_tar(tmp_path / "x.tar", [("İ.jpg", IMAGE), ("İ.cls", b"1")])
+    assert list_images(path).classes == ("1",)
+
+
+def test_a_cls_goes_before_the_metadata_beside_it(tmp_path):
+    json = b'{"label": "tench"}'
+    files = [*SAMPLE, ("a.json", json), ("b.json", json), ("b.jpg", IMAGE), ("b.cls", b"1")]
+    assert list_images(write_tar(tmp_path / "x.tar", files)).classes == ("1",)
+
+
+def test_a_class_without_a_name_is_none(tmp_path):
+    path = write_tar(tmp_path / "x.tar", [*SAMPLE, ("b.jpg", IMAGE), ("b.cls", b"\n")])
+    assert "sample b has an image and no class" in refusal(path)
+
+
+def test_a_line_without_a_name_does_not_shift_the_classes(tmp_path):
+    (tmp_path / "classes.txt").write_text("zero\n\ntwo\n\n")
+    path = write_tar(tmp_path / "x.tar", [("a.jpg", IMAGE), ("a.cls", b"2")])
+    assert "classes.txt, line 2: it names no class" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (["train1/c", "train2/c", "val/c"], "holds train1 and train2, and each may be the split"),
+        (["val/c", "test/c"], "holds the splits test, val, and none named train"),
+        (["val/c", "train"], "holds the splits train, val, and none named train with class"),
+    ],
+)
+def test_a_split_that_is_not_one_folder_is_not_guessed(tmp_path, folders, said):
+    files = [(f"{folder}/1.jpg", IMAGE) for folder in folders]
+    assert said in refusal(write_tar(tmp_path / "x.tar", files))
+
+
+def test_images_without_classes_are_those_of_the_split_too(tmp_path):
+    files = [(f"{split}/c/1.jpg", IMAGE) for split in ("train", "val")]
+    path = write_tar(tmp_path / "x.tar", files)
+    assert list(list_images(path, unlabelled=True).paths) == ["c/1.jpg"]
+
+
+def test_images_of_kinds_that_are_not_read_are_named(tmp_path, capsys):
+    list_images(write_tar(tmp_path / "x.tar", [("c/1.jpg", IMAGE), ("c/2.heic", IMAGE)]))
+    assert "1 .heic in" in capsys.readouterr().err
+
+
+def test_a_zip_whose_utf_8_has_no_flag_keeps_its_names(tmp_path):
+    path = write_zip(tmp_path / "x.zip", [("né/ü.jpg", IMAGE)])
+    content = bytearray(path.read_bytes())
+    for sign, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(sign) + flags + 1] &= ~8
+    path.write_bytes(content)
+    assert list(list_images(path).paths) == ["né/ü.jpg"]
+
+
+def test_images_of_more_shards_than_may_be_open_are_read(tmp_path, monkeypatch):
+    for number in range(40):
+        write_tar(tmp_path / f"{number}.tar", [(f"c/{number}.jpg", IMAGE)])
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (32, 32))
+    images = list_images(tmp_path)
+    before = len(os.listdir("/dev/fd"))
+    assert all(images.read(n) == IMAGE for n in range(40))
+    assert len(os.listdir("/dev/fd")) == before + 8

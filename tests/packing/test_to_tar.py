@@ -127,3 +127,11 @@ def test_a_class_of_val_that_train_lacks_is_refused(tmp_path):
 def test_settings_that_cannot_be_are_refused(tmp_path, changes, said):
     with pytest.raises(ConfigError, match=said):
         pack(tmp_path, tmp_path / "out", **changes)
+
+
+@pytest.mark.parametrize("name", [" cat", "cat\u2028\n"])
+def test_a_class_whose_name_would_not_come_back_is_refused(tmp_path, name):
+    (tmp_path / "in" / name).mkdir(parents=True)
+    (tmp_path / "in" / name / "1.jpg").write_bytes(b"x")
+    with pytest.raises(ImagesError, match="begins or ends with a space"):
+        pack(tmp_path / "in", tmp_path / "out")

@@ -120,3 +120,28 @@ def test_an_image_that_the_list_lacks_is_named(tmp_path):
     (tmp_path / "val.txt").write_text("a.jpg 3\n")
     with pytest.raises(ImagesError, match=r"val\.txt has no class of b\.jpg"):
         list_images(tmp_path)
+
+
+def test_numbers_with_leading_zeros_are_names_as_folders_are(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(b"x")
+    (tmp_path / "x.csv").write_text("path,label\na.jpg,01\nb.jpg,02\n")
+    assert list_images(tmp_path / "x.csv").classes == ("01", "02")
+
+
+def test_a_class_of_too_many_digits_is_a_name(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "x.csv").write_text(f"path,label\na.jpg,{'9' * 40}\n")
+    assert list_images(tmp_path / "x.csv").classes == ("9" * 40,)
+
+
+def test_a_path_with_blanks_needs_no_class_where_none_is_asked_for(tmp_path):
+    (tmp_path / "a b.jpg").write_bytes(b"x")
+    (tmp_path / "x.txt").write_text("a b.jpg\n")
+    assert list(list_images(tmp_path / "x.txt", unlabelled=True).paths) == ["a b.jpg"]
+
+
+def test_true_is_no_class(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"path": "a.jpg", "label": true}\n')
+    with pytest.raises(ImagesError, match="line 1"):
+        list_images(tmp_path / "x.jsonl")
