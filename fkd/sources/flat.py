@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd.containers import number_classes
+from fkd.containers import number_classes, split_of
 from fkd.errors import ImagesError, first_line
 from fkd.images import ImageList
 from fkd.sources.folder import list_any_depth
@@ -26,7 +26,12 @@ _LEVELS = {"LOC_val_solution.csv": 4}
 
 
 def find_mapping(folder: Path) -> Path | None:
-    """Return the file that has the classes of the images in a flat folder, which lies in or above it."""
+    """Return the file that has the classes of the images in a flat folder, which lies in or above it.
+
+    All are of validation images, so a folder of training images has none.
+    """
+    if split_of(folder.name) == "train":
+        return None
     places = [folder, *Path(os.path.abspath(folder)).parents]
     for name in (*_LISTS, _IN_ORDER, _DEVKIT):
         for place in places[: 1 + _LEVELS.get(name, 1)]:
@@ -48,7 +53,14 @@ def read_mapping(path: Path) -> Mapping[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise ImagesError(f"{path} cannot be read ({first_line(error)})") from error
         return {_ILSVRC.format(number): name for number, name in enumerate(lines, start=1)}
-    listed = {os.path.basename(row.path): row.label or "" for row in read_rows(path)}
+    listed: dict[str, str] = {}
+    for row in read_rows(path):
+        name, label = os.path.basename(row.path), row.label or ""
+        if listed.setdefault(name, label) != label:
+            raise ImagesError(
+                f"{path}, line {row.line}: two images are named {name}, of two classes; make one "
+                "subfolder per class, or name the list itself"
+            )
     bare = path.name == "LOC_val_solution.csv"  # it leaves the ending out
     return {f"{name}.JPEG" if bare else name: label for name, label in listed.items()}
 

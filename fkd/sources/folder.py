@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def list_folder(root: Path) -> ImageList:
         num_bytes += [size for _, size in files]
         targets += [target] * len(files)
         left_out += others
-    _say_left_out(root, left_out)
+    say_left_out(root, left_out)
     keys, sizes = Keys.of(paths), np.array(num_bytes)
     return ImageList(
         root,
@@ -66,7 +67,7 @@ def list_any_depth(root: Path) -> ImageList:
             "folder of images"
         )
     found.sort(key=lambda file: key_order(file[0]))
-    _say_left_out(root, left_out)
+    say_left_out(root, left_out)
     return ImageList(
         root,
         Keys.of(path for path, _ in found),
@@ -128,7 +129,7 @@ def _walk(
     return files
 
 
-def _say_left_out(root: Path, left_out: Counter[str]) -> None:
+def say_left_out(root: Path, left_out: Mapping[str, int]) -> None:
     """Name the files that are left out and look like images; annotations may lie where they like."""
     images = Counter({ending: count for ending, count in left_out.items() if ending in UNLISTED})
     if images:

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+from fkd.containers import split_of
 from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS
 
@@ -54,6 +55,9 @@ _OTHERS = {
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_FILES = 100_000
+
+# "train-00003-of-00010.parquet": a file that says how many there are.
+_OF_MANY = re.compile(r"(.*?)(\d+)(-of-(\d+)(?!\d).*)")
 
 
 @dataclass(frozen=True)
@@ -117,20 +121,43 @@ def _of_folder(path: Path) -> Named:
         except OSError:  # whoever lists the images says so
             continue
         endings = {os.path.splitext(name)[1].lower() for name in shards}
-        if not shards or any(holds_images(inner) for inner in folders_in(folder)):
+        if not shards or any(_is_unpacked(inner) for inner in folders_in(folder)):
             continue
         if len(endings) > 1:
             raise ImagesError(
                 f"{folder} holds {' and '.join(sorted(endings))} files; name those that are the data "
                 f"set, as in '{folder}/*{min(endings)}'"
             )
+        _refuse_gaps(folder, shards)
         return Named(_ENDINGS[endings.pop()], folder, tuple(shards))
     return Named("folder", path)
 
 
+def _is_unpacked(folder: Path) -> bool:
+    """Say whether a folder beside archives holds what was in them: it is a class, or a split."""
+    if holds_images(folder):
+        return True
+    return split_of(folder.name) == "train" and any(map(holds_images, folders_in(folder)))
+
+
+def _refuse_gaps(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder without some of the files that the others say there are: it is being written."""
+    there: dict[tuple[str, str, int], int] = Counter()
+    for name in names:
+        if numbered := _OF_MANY.fullmatch(name):
+            before, _, after, total = numbered.groups()
+            there[before, after, int(total)] += 1
+    for (before, after, total), count in there.items():
+        if count < total:
+            raise ImagesError(
+                f"{folder} holds {count:,} of {total:,} files {before}*{after}; bring the others, or "
+                f"name the pattern '{folder / before}*{after}' to take these"
+            )
+
+
 def _is_shard(entry: os.DirEntry[str]) -> bool:
     named = entry.name.lower().endswith(_SHARDS) and not entry.name.startswith(".")
-    return named and entry.is_file()
+    return named and not entry.is_dir()  # a link that leads nowhere is a shard that is missing
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -156,10 +183,18 @@ def holds_images(folder: Path) -> bool:
 
 def _of_pattern(path: Path) -> Named:
     """Return the files that a pattern, a shell's or WebDataset's, names."""
-    names = {name for text in _unbraced(os.fspath(path)) for name in glob(text)}
-    matched = [Path(os.path.abspath(name)) for name in sorted(names) if os.path.isfile(name)]
+    names, missing = set[str](), list[str]()
+    for text in _unbraced(os.fspath(path)):
+        found = [text] if os.path.isfile(text) else glob(text)
+        missing += [] if found else [text]
+        names.update(found)
+    matched = [Path(os.path.abspath(name)) for name in sorted(names) if not os.path.isdir(name)]
     if not matched:
         raise ImagesError(f"no file has a name as {path}; mend the pattern, or name a folder")
+    if missing:
+        raise ImagesError(
+            f"{missing[0]} is missing, which {path} names; bring it back, or mend the pattern"
+        )
     kinds = {_ENDINGS.get(file.suffix.lower()) for file in matched}
     kind = kinds.pop()
     if kinds or kind is None or kind == "list":

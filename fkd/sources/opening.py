@@ -5,11 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fkd.archives import CLASS_FILES, index_archives
-from fkd.containers import ContainedImages, Index, kept_index, of_split, split_in
+from fkd.containers import ContainedImages, Index, NoSplitError, kept_index, of_split, split_in
 from fkd.errors import ImagesError, first_line
 from fkd.images import ImageList
 from fkd.sources.flat import find_mapping, is_flat, list_flat, read_mapping
-from fkd.sources.folder import class_folders, list_any_depth, list_folder, require_folder
+from fkd.sources.folder import (
+    class_folders,
+    list_any_depth,
+    list_folder,
+    require_folder,
+    say_left_out,
+)
 from fkd.sources.kinds import Named, what_is_named
 from fkd.sources.listed import list_listed
 from fkd.sources.splits import val_folder
@@ -66,9 +72,11 @@ def val_place(root: Path) -> Path | None:
     if any(split_in(file) == "val" for file in named.files):
         return root
     if split_in(root.name) == "train":
-        beside = [*_or_none(root.parent)]
-        found = (p for p in beside if p.suffix == root.suffix and split_in(p.name) == "val")
-        return next(found, None)
+        beside = _or_none(root.parent)
+        found = [p for p in beside if p.suffix == root.suffix and split_in(p.name) == "val"]
+        if len(found) > 1 and all(path.is_file() for path in found):
+            return root.parent  # they are shards, which belong together
+        return found[0] if found else None
     return root if named.kind == "archives" and named.files == ("",) else None
 
 
@@ -77,10 +85,16 @@ def list_val(images: ImageList) -> ImageList | None:
     place = val_place(images.root)
     if place is None:
         return None
-    val = list_images(place, split="val")
-    one_file = place == images.root and what_is_named(place).files == ("",)
-    # One file that holds one split alone gives the same images for any.
-    return None if one_file and val.paths == images.paths else val
+    if place == images.root and what_is_named(place).files == ("",):
+        # One file that holds one split alone gives the same images for any.
+        whole = list_images(place, unlabelled=images.unlabelled)
+        try:
+            val = list_images(place, split="val", unlabelled=images.unlabelled)
+        except NoSplitError:
+            return None
+        if val.paths == whole.paths:
+            return None
+    return list_images(place, split="val")
 
 
 def _or_none(folder: Path) -> list[Path]:
@@ -102,6 +116,7 @@ def _list_contained(given: Path, named: Named, split: str, unlabelled: bool) -> 
         index = kept_index(root, files, settings, _maker(named, files, split, unlabelled))
     except OSError as error:
         raise ImagesError(f"{root} cannot be read ({first_line(error)})") from error
+    say_left_out(root, index.left_out)
     return ImageList(
         given,
         index.keys,
@@ -122,7 +137,8 @@ def _maker(named: Named, files: list[str], split: str, unlabelled: bool) -> Call
             return index_parquet(root, files, unlabelled=unlabelled)
         if named.kind == "arrow":
             return index_arrow(root, files, unlabelled=unlabelled)
-        mapping = find_mapping(_folder_of(named))
+        of_train = any(split_in(file or root.name) == "train" for file in files)
+        mapping = None if of_train else find_mapping(_folder_of(named))
         listed = None if mapping is None else lambda: read_mapping(mapping)
         return index_archives(root, files, split=split, unlabelled=unlabelled, listed=listed)
 
