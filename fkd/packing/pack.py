@@ -24,7 +24,7 @@ def pack_images(config: PackConfig) -> PackReport:
     splits = list_splits(config)
     for split in splits:
         refuse_overlap(split.images.root, config.out)
-    prepare(config)
+    prepare(config, splits)
     with alone(config.out):
         before = sum(int(split.images.num_bytes.sum()) for split in splits)
         return PackReport.of(_pack(config, splits), before)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from fkd.config import PackConfig
 from fkd.errors import ImagesError
+from fkd.images import fingerprint
 from fkd.machine import aside_of, held, write_whole
+from fkd.packing.split import Split
 
 SETTINGS = "pack.json"
 
@@ -25,9 +28,9 @@ def refuse_overlap(images: Path, out: Path) -> None:
         )
 
 
-def prepare(config: PackConfig) -> None:
+def prepare(config: PackConfig, splits: Sequence[Split]) -> None:
     """Make the folder and its settings; refuse a folder of something else, or of other settings."""
-    out, wanted = config.out, _settings(config)
+    out, wanted = config.out, _settings(config) | {"identity": _identity(config, splits)}
     made = _read_settings(out)
     try:
         if made is not None and config.overwrite:
@@ -46,6 +49,13 @@ def alone(out: Path) -> AbstractContextManager[None]:
     """Keep other runs away from the folder, which would write to the same files."""
     busy = ImagesError(f"another `fkd pack` is at work on {out}; wait for it or stop it")
     return held(out / SETTINGS, busy, "fkd pack")
+
+
+def _identity(config: PackConfig, splits: Sequence[Split]) -> list[str] | None:
+    """Return what the images are known by: from their sizes follows which shard has which image."""
+    if config.to != "tar":
+        return None
+    return [fingerprint(split.images.paths, split.images.num_bytes) for split in splits]
 
 
 def _settings(config: PackConfig) -> dict[str, Any]:
@@ -88,6 +98,11 @@ def _refuse_another_copy(out: Path, made: dict[str, Any], wanted: dict[str, Any]
                 f"{out} was packed with {had}, not {has}; use the same settings to go on, name another "
                 "folder, or start anew with --overwrite"
             )
+    if made.get("identity") not in (None, wanted["identity"]):
+        raise ImagesError(
+            f"{out} was packed when {wanted['images']} held other images, so its shards do not fit those "
+            "of now; name another folder, or start anew with --overwrite"
+        )
 
 
 def _in_words(settings: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """`fkd pack --to tar`: shards that fkd and WebDataset read, whole or not there."""
 
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -135,3 +136,14 @@ def test_a_class_whose_name_would_not_come_back_is_refused(tmp_path, name):
     (tmp_path / "in" / name / "1.jpg").write_bytes(b"x")
     with pytest.raises(ImagesError, match="begins or ends with a space"):
         pack(tmp_path / "in", tmp_path / "out")
+
+
+def test_shards_of_a_source_that_has_changed_are_not_continued(shared_folder, tmp_path):
+    shutil.copytree(shared_folder / "train", tmp_path / "in")
+    pack(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "circle" / "000.jpg").unlink()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ImagesError, match="held other images"):
+        pack(tmp_path / "in", tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert pack(tmp_path / "in", tmp_path / "out", overwrite=True).copied == 17
