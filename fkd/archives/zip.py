@@ -17,6 +17,10 @@ _ENCRYPTED = 1
 _UTF_8 = 1 << 11
 _LINK = 0o120000
 
+# The directory's end, with a comment; the count of members that stands for one too large for it.
+_MOST_END_BYTES = 22 + 0xFFFF
+_IN_ZIP64 = 0xFFFF
+
 
 def scan_zip(path: Path, file: int) -> Iterator[Member]:
     """Yield the members of an archive, which is file number `file` of a container.
@@ -25,6 +29,7 @@ def scan_zip(path: Path, file: int) -> Iterator[Member]:
     """
     try:
         with path.open("rb") as content, zipfile.ZipFile(content) as archive:
+            _require_all(content, len(archive.infolist()))
             for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
                 if not info.is_dir():
                     yield _member(content, info, file)
@@ -35,6 +40,16 @@ def scan_zip(path: Path, file: int) -> Iterator[Member]:
             f"{path} is no whole zip archive ({first_line(error)}): it was cut short, damaged, or is "
             "being written; restore it"
         ) from error
+
+
+def _require_all(content: IO[bytes], count: int) -> None:
+    """Raise `EOFError` unless the directory has as many members as its end says: zipfile counts none."""
+    content.seek(max(0, content.seek(0, os.SEEK_END) - _MOST_END_BYTES))
+    rest = content.read()
+    end = rest.rfind(b"PK\5\6")
+    said = int.from_bytes(rest[end + 10 : end + 12], "little")
+    if said not in (count, _IN_ZIP64):
+        raise EOFError(f"its directory has {count:,} members and says {said:,}")
 
 
 def _member(content: IO[bytes], info: zipfile.ZipInfo, file: int) -> Member:
@@ -50,7 +65,8 @@ def _member(content: IO[bytes], info: zipfile.ZipInfo, file: int) -> Member:
         return Member(name, None, what=f"compressed by method {info.compress_type}")
     content.seek(info.header_offset)
     sign, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(content.read(_LOCAL_HEADER.size))
-    if sign != b"PK\3\4":
+    encoding = "utf-8" if info.flag_bits & _UTF_8 else "cp437"
+    if sign != b"PK\3\4" or content.read(name_bytes) != info.orig_filename.encode(encoding):
         raise EOFError(f"{info.filename} is not where its directory says")
     first = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
     if first + info.compress_size > content.seek(0, os.SEEK_END):

@@ -368,3 +368,21 @@ def test_images_of_more_shards_than_may_be_open_are_read(tmp_path, monkeypatch):
     before = len(os.listdir("/dev/fd"))
     assert all(images.read(n) == IMAGE for n in range(40))
     assert len(os.listdir("/dev/fd")) == before + 8
+
+
+def test_a_directory_of_a_zip_that_lost_members_hides_no_images(tmp_path):
+    path = write_zip(tmp_path / "x.zip", [("c/a.jpg", IMAGE), ("c/b.jpg", IMAGE)])
+    content = bytearray(path.read_bytes())
+    end, second = content.rindex(b"PK\5\6"), content.rindex(b"PK\1\2")
+    content[end + 12 : end + 16] = (second - content.index(b"PK\1\2")).to_bytes(4, "little")
+    del content[second:end]
+    path.write_bytes(content)
+    assert "its directory has 1 members and says 2" in refusal(path)
+
+
+def test_a_name_that_is_damaged_in_the_directory_of_a_zip_hides_no_image(tmp_path):
+    path = write_zip(tmp_path / "x.zip", [("c/a.jpg", IMAGE), ("c/b.jpg", IMAGE)])
+    content = path.read_bytes()
+    first = content.rindex(b"b.jpg")
+    path.write_bytes(content[:first] + b".a.jp" + content[first + 5 :])
+    assert "is not where its directory says" in refusal(path)
