@@ -8,14 +8,14 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.containers import LABEL_KEYS, number_classes
+from fkd.containers import LABEL_KEYS, NoSplitError, number_classes, split_of
 from fkd.errors import ImagesError, first_line
 from fkd.images import EXTENSIONS, FolderFiles, ImageList, Keys, key_order
 
@@ -34,20 +34,24 @@ _LABEL_NAMES = (*LABEL_KEYS, "labels", "classname")
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a list, by its number: the image's path, and its class, None where it has none."""
+    """A line of a list, by its number: the image's path, and its class, None where it has none.
+
+    `split` is what a column of that name says, as "train" or "test".
+    """
 
     line: int
     path: str
     label: str | None
+    split: str = ""
 
 
-def list_listed(path: Path, *, unlabelled: bool = False) -> ImageList:
-    """List the images that a .csv, .tsv, .txt or .jsonl file names.
+def list_listed(path: Path, *, split: str = "train", unlabelled: bool = False) -> ImageList:
+    """List the images that a .csv, .tsv, .txt or .jsonl file names; of its column `split`, those of one.
 
     Raises `ImagesError` for a line that is none of a list, for a file that is not there, and for images
     without a class unless they are taken as `unlabelled`.
     """
-    rows = list(read_rows(path))
+    rows = _of_split(list(read_rows(path)), split, path)
     if not rows:
         raise ImagesError(f"{path} names no image; give it a line path,label for each")
     bare = next((row for row in rows if not row.label), None)
@@ -66,6 +70,25 @@ def list_listed(path: Path, *, unlabelled: bool = False) -> ImageList:
     names = Keys.of(keys[row] for row in order)
     sizes = _sizes(path, root, names, [rows[row].line for row in order])
     return ImageList(path, names, labels, sizes, classes, FolderFiles(root, names))
+
+
+def _of_split(rows: list[Row], split: str, where: Path) -> list[Row]:
+    """Return the rows of a split, all of them where no column says which they are of."""
+    splits = {row.split for row in rows}
+    if len(splits) <= 1 or not any(map(split_of, splits)):
+        return rows
+    strange = next((row for row in rows if split_of(row.split) is None), None)
+    if strange is not None:
+        raise ImagesError(
+            f"{where}, line {strange.line}: its split {strange.split!r:.40} is none that is known; "
+            "say train, val or test"
+        )
+    if not any(split_of(name) == split for name in splits):
+        raise NoSplitError(
+            f"{where} has no row of {split} in its column split ({', '.join(sorted(splits))[:80]}); name "
+            "a list of the split alone"
+        )
+    return [row for row in rows if split_of(row.split) == split]
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -97,7 +120,7 @@ def _json_rows(file: IO[str], where: Path) -> Iterator[Row]:
                 f'{where}, line {number}: it needs a "path" that is a text, and a "label" that is a '
                 "number or a text"
             )
-        yield Row(number, path, None if label is None else str(label))
+        yield Row(number, path, None if label is None else str(label), str(named.get("split", "")))
 
 
 def _table_rows(file: IO[str], where: Path) -> Iterator[Row]:
@@ -118,8 +141,12 @@ def _table_rows(file: IO[str], where: Path) -> Iterator[Row]:
         yield _row(first, path_at, label_at, where)
     elif label_at is None and "predictionstring" in names:  # of ILSVRC: a class, and boxes
         label_at = names.index("predictionstring")
+    split_at = names.index("split") if "split" in names else None
     for line in lines:
-        yield _row(line, path_at, label_at, where)
+        row, fields = _row(line, path_at, label_at, where), line[1]
+        if split_at is not None and split_at < len(fields):
+            row = replace(row, split=fields[split_at].strip())
+        yield row
 
 
 def _fields(file: IO[str], ending: str) -> Iterator[tuple[int, list[str]]]:

@@ -36,7 +36,7 @@ def list_images(root: Path, *, split: str = "train", unlabelled: bool = False) -
         case "folder":
             return list_flat(root) if is_flat(root) else list_folder(root)
         case "list":
-            return list_listed(root, unlabelled=unlabelled)
+            return list_listed(root, split=split, unlabelled=unlabelled)
         case _:
             return _list_contained(root, named, split, unlabelled)
 
@@ -77,7 +77,7 @@ def val_place(root: Path) -> Path | None:
         if len(found) > 1 and all(path.is_file() for path in found):
             return root.parent  # they are shards, which belong together
         return found[0] if found else None
-    return root if named.kind == "archives" and named.files == ("",) else None
+    return root if named.kind in ("archives", "list") and named.files == ("",) else None
 
 
 def list_val(images: ImageList) -> ImageList | None:

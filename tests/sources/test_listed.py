@@ -7,7 +7,7 @@ import pytest
 from helpers.sources import SourceContract, files_of
 
 from fkd.errors import ImagesError
-from fkd.sources import list_images
+from fkd.sources import list_images, list_val
 
 
 class TestFolder(SourceContract):
@@ -145,3 +145,34 @@ def test_true_is_no_class(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"path": "a.jpg", "label": true}\n')
     with pytest.raises(ImagesError, match="line 1"):
         list_images(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_column_of_splits_keeps_train_and_val_apart(tmp_path, ending):
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_bytes(b"x")
+    rows = [("a.jpg", "0", "train"), ("b.jpg", "0", "Validation"), ("c.jpg", "0", "test")]
+    names = ("path", "label", "split")
+    if ending == "csv":
+        text = "".join(",".join(row) + "\n" for row in (names, *rows))
+    else:
+        text = "".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows)
+    path = tmp_path / f"x.{ending}"
+    path.write_text(text)
+    images = list_images(path)
+    assert list(images.paths) == ["a.jpg"]
+    assert list(list_val(images).paths) == ["b.jpg"]
+    path.write_text(text.replace("Validation", "test"))
+    assert list_val(list_images(path)) is None
+
+
+def test_a_list_without_a_column_of_splits_is_no_val(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "x.csv").write_text("path,label\na.jpg,0\n")
+    assert list_val(list_images(tmp_path / "x.csv")) is None
+
+
+def test_a_row_without_a_split_beside_others_is_not_left_out(tmp_path):
+    (tmp_path / "x.csv").write_text("path,label,split\na.jpg,0,train\nb.jpg,0,\nc.jpg,0,val\n")
+    with pytest.raises(ImagesError, match="line 3: its split '' is none that is known"):
+        list_images(tmp_path / "x.csv")
