@@ -54,7 +54,7 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
         "--out full exists and is not empty": [*train, "full"],
         "image folder no-val does not exist": [*train, "run", "--val", "no-val"],
         "none.pth: no such file": [*train, "run", "--init", "none.pth"],
-        "--images elsewhere does not exist": [*train, "run", "--images", "elsewhere"],
+        "elsewhere does not exist; name the images": [*train, "run", "--images", "elsewhere"],
         "no-images does not exist": [*label, "no-images"],
         "no-weights.pt: no such file": [*label, "--teacher-weights", "no-weights.pt", folder],
         "--size is -1": [*label, "--size", "-1", folder],

@@ -108,6 +108,6 @@ def test_a_whole_store_says_nothing_of_parts(shared_store):
 def test_a_part_is_refused_at_once(shared_folder, tmp_path):
     command = ["label", "--teacher", "resnet18", "--out", tmp_path / "s.zarr", shared_folder]
     assert "names.txt: no such file" in refused(*command, "--classes", "names.txt")
-    assert "is 1.5 of the images" in refused(*command, "--subset", "150%")
+    assert "is no share of the images" in refused(*command, "--subset", "150%")
     unlabelled = [*command, "--unlabelled"]
     assert "--classes x does nothing with --unlabelled" in refused(*unlabelled, "--classes", "x")

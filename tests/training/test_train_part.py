@@ -139,5 +139,5 @@ def test_a_part_that_does_not_fit_is_refused_before_torch_is_loaded(shared_store
     listed.write_text("circle/004.jpg\nno/such.jpg\n")
     message = refused(*command, listed)
     assert f"--subset {listed}, line 2: no/such.jpg is no image of {shared_store.path}" in message
-    assert "--subset 200% is 2 of the images" in refused(*command, "200%")
+    assert "--subset 200% is no share of the images" in refused(*command, "200%")
     assert "nothing.txt: no such file" in refused(*command, "nothing.txt")
