@@ -1,6 +1,5 @@
 """`fkd check`: is a store whole, did a labeller write it, and are its images still the same?"""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -14,11 +13,12 @@ from fkd.config import CheckConfig, as_config
 from fkd.errors import ImagesError, StoreError
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint
 from fkd.machine import held, resolve_device
-from fkd.sources import refuse_other_kinds, what_is_named
+from fkd.sources import refuse_other_kinds
 from fkd.store import (
     InspectedStore,
     drift,
     image_root,
+    is_file_of_images,
     library_versions,
     listed_again,
     require_store,
@@ -167,8 +167,8 @@ def _list_images(
     if config.images:
         refuse_other_kinds(config.images)
     needed = config.images or config.deep or config.teacher
-    root = config.images or store.spec.images_root
-    if not os.path.exists(root) and what_is_named(Path(root)).kind == "folder":
+    root = Path(config.images or store.spec.images_root)
+    if not root.is_dir() and not is_file_of_images(root):
         if needed:
             raise ImagesError(
                 f"the images of {config.store} are not at {root}; say where they are with --images"

@@ -12,7 +12,13 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.store.attributes import to_json
     from fkd.store.inspection import InspectedStore
-    from fkd.store.labelled_images import LabelledImages, find_images, image_root, listed_again
+    from fkd.store.labelled_images import (
+        LabelledImages,
+        find_images,
+        image_root,
+        is_file_of_images,
+        listed_again,
+    )
     from fkd.store.layout import VIEW_BYTES, plan_layout
     from fkd.store.pixel_probe import drift, probe, probe_formats
     from fkd.store.slabs import Block, Slab, StoredCrops
@@ -24,7 +30,7 @@ else:
         __name__,
         attributes="to_json",
         inspection="InspectedStore",
-        labelled_images="LabelledImages find_images image_root listed_again",
+        labelled_images="LabelledImages find_images image_root is_file_of_images listed_again",
         layout="VIEW_BYTES plan_layout",
         pixel_probe="drift probe probe_formats",
         slabs="Block Slab StoredCrops",
@@ -47,6 +53,7 @@ __all__ = [
     "drift",
     "find_images",
     "image_root",
+    "is_file_of_images",
     "library_versions",
     "listed_again",
     "now",

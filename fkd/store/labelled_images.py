@@ -57,7 +57,7 @@ def image_root(store: LabelStore, folder: Path | None) -> Path:
     if folder is not None:
         return _root_in(store, dataset_root(folder, split=False))
     hint = Path(store.spec.images_root)
-    if not _is_file_of_images(hint) and not _holds_some(store, hint):
+    if not is_file_of_images(hint) and not _holds_some(store, hint):
         raise _not_there(store, hint)
     return hint
 
@@ -83,7 +83,7 @@ def _holds_some(store: LabelStore, root: Path) -> bool:
     return any(_is_there(os.path.join(root, paths[n]), int(sizes[n])) for n in ends)
 
 
-def _is_file_of_images(hint: Path) -> bool:
+def is_file_of_images(hint: Path) -> bool:
     """Say whether a store names archives, tables or a list that are there."""
     try:
         return what_is_named(hint).kind != "folder"

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from helpers.folders import label_config
 from helpers.sources import files_of, write_tar
 
+from fkd import CheckConfig, check_store, label_images
 from fkd.errors import ImagesError
 from fkd.sources import dataset_root, list_images, list_val, require_images
 
@@ -152,3 +154,14 @@ def test_a_flat_list_with_one_name_in_two_classes_is_refused(tmp_path):
     (tmp_path / "val.txt").write_text("images/a/1.jpg 0\nimages/b/1.jpg 1\n")
     with pytest.raises(ImagesError, match=r"line 2: two images are named 1\.jpg, of two classes"):
         list_images(tmp_path)
+
+
+def test_a_store_whose_shards_are_elsewhere_is_checked_without_them(shared_folder, tmp_path):
+    files = files_of(shared_folder / "train")
+    for shard in range(2):
+        write_tar(tmp_path / f"x-{shard}.tar", files[shard::2])
+    label_images(label_config(tmp_path / "x-{0..1}.tar", tmp_path / "s.zarr", num_crops=1))
+    (tmp_path / "x-0.tar").unlink()
+    (tmp_path / "x-1.tar").unlink()
+    report = check_store(CheckConfig(store=tmp_path / "s.zarr"))
+    assert (report.ok, report.skipped) == (True, ("images",))
