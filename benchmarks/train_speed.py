@@ -112,7 +112,7 @@ def contestants(
             store.path, images=root, crops_per_image=m, batch_size=batch_size, epochs=FOREVER,
             workers=workers, device=str(device),
         )  # fmt: skip
-        field[f"fkd, m = {m}"] = Contestant(iter(loader), steps)
+        field[f"fkd, m = {m}"] = Contestant(((b.images, b.labels) for b in loader.batches()), steps)
     return field
 
 

@@ -32,9 +32,9 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
+    from fkd.feeding import StudentLoader, ViewBatch
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels, soft_cross_entropy
-    from fkd.loader import StudentLoader
     from fkd.packing import PackReport, pack_images
     from fkd.runs import plot_runs
     from fkd.showing import show_store
@@ -47,9 +47,9 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         checking="CheckReport check_store",
+        feeding="StudentLoader ViewBatch",
         labelling="estimate_run label_images",
         labels="SoftLabels soft_cross_entropy",
-        loader="StudentLoader",
         showing="show_store",
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
@@ -85,6 +85,7 @@ __all__ = [
     "StudentLoader",
     "TeacherChoice",
     "TrainConfig",
+    "ViewBatch",
     "ViewPolicy",
     "check_store",
     "compare",

@@ -71,7 +71,9 @@ def some_batch():
         "index": torch.zeros(16, 3, dtype=torch.int64),
         "code": torch.zeros(16, 3, dtype=torch.uint8),
     }
-    return StudentBatch(views, kept, torch.zeros(16, dtype=torch.int64), np.arange(4))
+    images, crops = np.arange(4).repeat(4), np.tile(np.arange(4), 4)
+    targets = torch.zeros(16, dtype=torch.int64)
+    return StudentBatch(views, kept, targets, images, crops, np.arange(4))
 
 
 EVERYTHING = {"ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "color_jitter": 0.4, "clip_grad": 1.0}

@@ -159,7 +159,7 @@ def loader(folder, **settings):
 def test_an_image_that_changes_while_a_student_trains(whole, images, fate):
     """The list was right when training began; the file is looked at again when it is decoded."""
     shutil.copytree(whole[0] / "labels.zarr", images / "labels.zarr")
-    batches = iter(loader(images))
+    batches = loader(images).batches()
     next(batches)
     victim, other = (images / "data/train/circle" / name for name in ("003.jpg", "004.jpg"))
     if fate == "deleted":
@@ -179,7 +179,7 @@ def test_an_image_that_changes_while_a_student_trains(whole, images, fate):
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "deleted"])
 def test_no_damaged_file_of_a_store_is_trained_on(whole, images, damage):
     """Every file of the store in turn: the batches are those of the whole store, or an error names it."""
-    expected = [(p.clone(), s.value.clone()) for p, s in loader(whole[0])]
+    expected = [(p.clone(), s.value.clone()) for p, s in loader(whole[0]).batches()]
     store = images / "labels.zarr"
     shutil.copytree(whole[0] / "labels.zarr", store)
     refused = 0
@@ -193,7 +193,7 @@ def test_no_damaged_file_of_a_store_is_trained_on(whole, images, damage):
         else:
             file.write_bytes(content[:-7] + bytes([content[-7] ^ 2]) + content[-6:])
         try:
-            found = list(loader(images))
+            found = list(loader(images).batches())
         except FkdError as error:
             refused += str(store) in str(error)
         else:

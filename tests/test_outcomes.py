@@ -53,7 +53,7 @@ def test_a_student_never_meets_an_unusable_image(image_folder, tmp_path):
         batches = list(student_batches(pool, store, images, schedule))
     unusable = images.paths.index("square/002.jpg")
     for batch in batches:
-        assert sorted(batch.image_index.tolist()) == [i for i in range(18) if i != unusable]
+        assert sorted(batch.decoded.tolist()) == [i for i in range(18) if i != unusable]
     run = train(store, tmp_path / "run", epochs=4)
     config = json.loads((run / "config.json").read_text())
     assert config["total_steps"] == round(4 * 17 / 8)

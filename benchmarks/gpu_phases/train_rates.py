@@ -115,6 +115,8 @@ def _as_batches(pixels: Iterator[Batch], like: Iterator[StudentBatch]) -> Iterat
             first.kept,
             targets.to(there.device, non_blocking=True),
             first.image_index,
+            first.crop_index,
+            first.decoded,
         )
 
 
@@ -183,7 +185,7 @@ def _batch_on_device(setting: Setting, store: LabelStore, config: TrainConfig) -
         for name, values in slab.kept.items()
     }
     targets = torch.from_numpy(slab.target[rows]).to(setting.device)
-    return StudentBatch(views.to(setting.device), kept, targets, rows)
+    return StudentBatch(views.to(setting.device), kept, targets, rows, rows, rows)
 
 
 def losses(setting: Setting) -> Iterator[Finding]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
@@ -109,6 +109,15 @@ class LoaderConfig:
                 f"{', '.join(cls.names())}"
             )
         return cls(**settings, **groups)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings by name as plain JSON values, groups unfolded."""
+        flat: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            flat |= value if name in self.groups else {name: value}
+        flat["scheme"] = str(self.scheme)
+        flat["size"] = None if self.size is None else str(self.size)
+        return {name: str(v) if isinstance(v, Path) else v for name, v in flat.items()}
 
     @classmethod
     def names(cls) -> list[str]:

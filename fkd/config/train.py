@@ -5,7 +5,7 @@ number are in docs/recipes.md.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -126,14 +126,9 @@ class TrainConfig(LoaderConfig):
 
     def settings(self) -> dict[str, Any]:
         """Return all settings by name as plain JSON values, groups unfolded."""
-        flat: dict[str, Any] = {}
-        for name, value in asdict(self).items():
-            flat |= value if name in self.groups else {name: value}
-        flat["scheme"] = str(self.scheme)
-        for name in ("size", "eval_size"):
-            sizes = getattr(self, name)
-            flat[name] = None if sizes is None else str(sizes)
-        return {k: str(v) if isinstance(v, (Path, _Applied)) else v for k, v in flat.items()}
+        flat = super().settings()
+        flat["eval_size"] = None if self.eval_size is None else str(self.eval_size)
+        return {name: str(v) if isinstance(v, _Applied) else v for name, v in flat.items()}
 
 
 # Below so many images the defaults, which are for ImageNet, are odd: `--recipe small` is meant for these.

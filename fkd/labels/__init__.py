@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from fkd.labels.kept import Field, KeptLabels, StoredArray
     from fkd.labels.loss import soft_cross_entropy
     from fkd.labels.measures import cross_entropy, divergence, entropy
+    from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
     from fkd.labels.readings import check_reading
-    from fkd.labels.soft import Quantized, SoftLabels, faulty_rows, quantize, restore
+    from fkd.labels.soft import SoftLabels
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -23,7 +24,8 @@ else:
         loss="soft_cross_entropy",
         measures="cross_entropy divergence entropy",
         readings="check_reading",
-        soft="Quantized SoftLabels faulty_rows quantize restore",
+        quantization="Quantized faulty_rows quantize restore",
+        soft="SoftLabels",
     )
 
 __all__ = [

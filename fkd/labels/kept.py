@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from fkd.config import Scheme
 
 if TYPE_CHECKING:
-    from fkd.labels.soft import Quantized, SoftLabels
+    from fkd.labels.quantization import Quantized
+    from fkd.labels.soft import SoftLabels
 
 # An array of a store, of the dtype that its `Field` or its layout names.
 StoredArray = NDArray[Any]
@@ -117,7 +118,7 @@ class KeptLabels:
         self, kept: "Quantized", wanted: Scheme | None = None, temperature: float = 1.0
     ) -> "SoftLabels":
         """Read labels [B, …] as `wanted`, or as all that is kept; as `fkd.labels.restore` does it."""
-        from fkd.labels.soft import restore  # with torch, which nothing else here needs
+        from fkd.labels.quantization import restore  # with torch, which nothing else here needs
 
         reading = self.scheme.whole if wanted is None else wanted
         return restore(kept, self.scheme, reading, self.num_classes, temperature)

@@ -1,49 +1,29 @@
-"""Soft labels: quantize what the teacher said, and restore it for the loss.
-
-The four quantizers of FKD §3.3, one branch per scheme. With p the teacher's probabilities over C
-classes and K the kept classes of a crop, in falling order:
-
-- full: log p of every class, float16.
-- hard: the id of the largest p.
-- smoothing: as top-K with K = 1.
-- top-K: the ids, and for ranks 2 … K and for the tail a code; the tail counts as one more entry, the
-  mean of the classes that are not kept, (1 - Σ kept) / (C - K), which is never above the smallest
-  kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, uint8, so
-  codes never fall with rank. The largest value follows from the sum being 1.
+"""Restored soft labels: what a student's loss reads, and what is done to a batch of them.
 
 Legend: B crops, C classes, K kept classes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Scheme
 from fkd.errors import SoftLabelError
-from fkd.labels.readings import check_reading
-
-# Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "index"
-# int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K, then the tail) for top-K.
-Quantized = Mapping[str, Tensor]
-
-CODES_PER_NAT = 8
-ZERO_CODE = 255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest
-
-_FLOOR = -100.0  # log of a probability that float32 could not hold; float16 holds it well
-_SUM_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class SoftLabels:
     """Restored soft labels of B crops, in the sparse form or, for the full scheme, dense.
 
     Sparse: `index` int64 [B, K], `value` f32 [B, K] and `tail` f32 [B], the probability of each of the
     C - K other classes. Dense: `index` is None and `value` is f32 [B, C]. Each crop sums to 1.
-    A batch of them moves between devices as a tensor does, by `to` and `pin_memory`.
+    No class is named twice. A batch of them moves between devices as a tensor does, by `to` and
+    `pin_memory`, and is cut as one: `labels[:8]`, `labels[labels.confidence > 0.5]`.
     """
+
+    # Not frozen: trainers that move a batch field by field refuse a frozen dataclass.
 
     index: Tensor | None
     value: Tensor
@@ -61,6 +41,15 @@ class SoftLabels:
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def __getitem__(self, rows: "slice | int | Sequence[int] | Tensor") -> "SoftLabels":
+        """Return the labels of some crops: of a slice, of numbers int64 [b], or where bool [B] is true.
+
+        A single number gives the labels of one crop, B = 1.
+        """
+        if isinstance(rows, int):
+            rows = [rows]
+        return self._each(lambda part: part[rows])
 
     def __repr__(self) -> str:
         width = f"{self.value.shape[1]:,}"
@@ -98,8 +87,23 @@ class SoftLabels:
 
     def take(self, rows: Tensor) -> "SoftLabels":
         """Return the labels of some crops, int64 [b], in that order."""
-        index = None if self.index is None else self.index[rows]
-        return SoftLabels(index, self.value[rows], self.tail[rows])
+        return self[rows]
+
+    def mix(self, others: "SoftLabels", share: "float | Tensor", num_classes: int) -> "SoftLabels":
+        """Return share · p + (1 - share) · p′, with p these labels and p′ the `others`, crop by crop.
+
+        `share` is a number, or f32 [B]. Of two sparse labels of K classes each the mix keeps 2K, in
+        falling order. It is dense where there are no 2K classes, or where a label is. Mixup and cutmix
+        of views ask for `labels.mix(labels[partner], share, 1000)`.
+        """
+        for labels in (self, others):
+            labels.require_shape(len(self), num_classes)
+        own = torch.as_tensor(share, dtype=self.value.dtype, device=self.value.device)
+        own = own.expand(len(self))[:, None]
+        if self.index is None or others.index is None or _too_wide(self, others, num_classes):
+            value = torch.lerp(others.dense(num_classes), self.dense(num_classes), own)
+            return SoftLabels(None, value, value.new_zeros(len(value)))
+        return _mixed(self, self.index, others, others.index, own)
 
     def dense(self, num_classes: int) -> Tensor:
         """Return f32 [B, C]; raises `SoftLabelError` for another number of classes."""
@@ -109,81 +113,44 @@ class SoftLabels:
         spread = self.tail[:, None].expand(-1, num_classes)
         return spread.scatter(1, self.index, self.value)
 
-
-def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
-    """Quantize teacher probabilities, f32 [B, C], on their own device and without waiting for it.
-
-    The labels of `faulty_rows` mean nothing.
-    """
-    if scheme.kind == "full":
-        return {"log_prob": probs.log().clamp_(min=_FLOOR).half()}
-    num_classes = probs.shape[1]
-    value, index = probs.topk(scheme.kept(num_classes), dim=1)
-    if scheme.kind == "hard":
-        return {"index": index}
-    # Summing what is left is exact where one minus the kept sum would cancel.
-    others = max(1, num_classes - index.shape[1])
-    tail = probs.scatter(1, index, 0.0).sum(dim=1, keepdim=True) / others
-    entries = torch.cat([value[:, 1:], torch.minimum(tail, value[:, -1:])], dim=1)
-    log_ratio = value[:, :1].log() - entries.log()
-    code = (log_ratio * CODES_PER_NAT).round().clamp(0, ZERO_CODE - 1)
-    code = code.masked_fill(entries == 0, ZERO_CODE)
-    return {"index": index, "code": code.to(torch.uint8)}
+    @classmethod
+    def concatenate(cls, parts: "Sequence[SoftLabels]") -> "SoftLabels":
+        """Return the labels of several batches as one; all keep equally many classes."""
+        index = None
+        if parts[0].index is not None:
+            index = torch.cat([part.index for part in parts if part.index is not None])
+        value, tail = (torch.cat([getattr(p, name) for p in parts]) for name in ("value", "tail"))
+        return cls(index, value, tail)
 
 
-def faulty_rows(probs: Tensor) -> Tensor:
-    """Return which rows are no distribution, bool [B]: a value is < 0 or no number, or the sum not 1."""
-    return ~((probs.sum(dim=1) - 1).abs() <= _SUM_TOLERANCE) | (probs < 0).any(dim=1)
+def _too_wide(own: SoftLabels, others: SoftLabels, num_classes: int) -> bool:
+    """Say whether the mix of two sparse labels would keep more classes than there are."""
+    return own.value.shape[1] + others.value.shape[1] > num_classes
 
 
-def restore(
-    kept: Quantized, stored: Scheme, wanted: Scheme, num_classes: int, temperature: float = 1.0
+def _mixed(
+    own: SoftLabels, own_index: Tensor, others: SoftLabels, other_index: Tensor, share: Tensor
 ) -> SoftLabels:
-    """Read quantized labels as `wanted`; raises `SoftLabelError` where `stored` cannot give that.
+    """Mix sparse labels of K and K′ classes; `share` f32 [B, 1] is what they keep of `own`.
 
-    `temperature` re-tempers what is stored, p^(1/T) normalised anew, before it is narrowed to the
-    wanted K. That is exact for full; for top-K the tail's classes share their residual evenly.
+    A class of both would be named twice. Its second place goes to a class of neither, which has what
+    each class of the tail has.
     """
-    check_reading(stored, wanted)
-    if stored.kind == "full":
-        probs = (kept["log_prob"].float() / temperature).softmax(dim=1)
-        if wanted.kind == "full":
-            return SoftLabels(None, probs, probs.new_zeros(len(probs)))
-        value, index = probs.topk(wanted.kept(num_classes), dim=1)
-        others = probs.scatter(1, index, 0.0).sum(dim=1)
-        tail = others / max(1, num_classes - index.shape[1])
-    else:
-        index = kept["index"].long()
-        if stored.kind == "hard":
-            return _hard(index)
-        value, tail = _decode(kept["code"], index.shape[1], num_classes, temperature)
-    if wanted.kind == "hard":
-        return _hard(index)
-    return _keep(index, value, tail, wanted, num_classes)
-
-
-def _hard(index: Tensor) -> SoftLabels:
-    ones = torch.ones((len(index), 1), device=index.device)
-    return SoftLabels(index[:, :1], ones, ones.new_zeros(len(index)))
-
-
-def _decode(code: Tensor, k: int, num_classes: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """Turn codes u8 [B, K] into values f32 [B, K] and the tail f32 [B] of each other class."""
-    ratio = torch.exp(code.float() / (-CODES_PER_NAT * temperature))
-    ratio = ratio.masked_fill(code == ZERO_CODE, 0.0)
-    value = torch.cat([ratio.new_ones((len(ratio), 1)), ratio[:, :-1]], dim=1)
-    tail = ratio[:, -1] if num_classes > k else ratio.new_zeros(len(ratio))
-    total = value.sum(dim=1) + tail * (num_classes - k)
-    return value / total[:, None], tail / total
-
-
-def _keep(
-    index: Tensor, value: Tensor, tail: Tensor, wanted: Scheme, num_classes: int
-) -> SoftLabels:
-    """Narrow K kept values and their tail to the wanted K and apply its tail rule (FKD §3.3)."""
-    had, k = value.shape[1], wanted.kept(num_classes)
-    top = value[:, :k]
-    if wanted.kind == "topk" and wanted.tail == "renorm":
-        return SoftLabels(index[:, :k], top / top.sum(dim=1, keepdim=True), torch.zeros_like(tail))
-    residual = value[:, k:].sum(dim=1) + tail * (num_classes - had)
-    return SoftLabels(index[:, :k], top, residual / max(1, num_classes - k))
+    same = own_index[:, :, None] == other_index[:, None, :]
+    twice = same.any(dim=1)
+    own_tail, other_tail = own.tail[:, None], others.tail[:, None]
+    of_others = torch.where(
+        same.any(dim=2), (same * others.value[:, None, :]).sum(dim=2), other_tail
+    )
+    first = torch.lerp(of_others, own.value, share)
+    tail = torch.lerp(other_tail, own_tail, share)
+    second = torch.where(twice, tail, torch.lerp(others.value, own_tail, share))
+    index = torch.cat([own_index, other_index], dim=1)
+    # Among the K + K′ lowest ids so many are unused as are named twice, or more.
+    lowest = torch.arange(index.shape[1], device=index.device)
+    used = (lowest[:, None] == index[:, None, :]).any(dim=2)
+    unused = used.long().argsort(dim=1, stable=True)
+    number = (twice.long().cumsum(dim=1) - 1).clamp(min=0)
+    index = torch.cat([own_index, torch.where(twice, unused.gather(1, number), other_index)], dim=1)
+    value, order = torch.cat([first, second], dim=1).sort(dim=1, descending=True, stable=True)
+    return SoftLabels(index.gather(1, order), value, tail[:, 0])

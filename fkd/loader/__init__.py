@@ -1,8 +1,8 @@
 """What a student is fed from a store.
 
 `chosen_images` are those of a run, and a `Schedule` says which crops each step takes. `student_batches`
-reads their labels, decodes each image once and renders the crops. `StudentLoader` does all this for a
-training loop of one's own. `sample_batches` and `sample_labels` give a few crops, spread over the store.
+reads their labels, decodes each image once and renders the crops. `sample_batches`
+and `sample_labels` give a few crops, spread over the store.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from fkd.loader.batches import student_batches
     from fkd.loader.filling import StudentBatch
     from fkd.loader.labels import training_labels
-    from fkd.loader.loader import StudentLoader
     from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
     from fkd.loader.planning import find_store, open_store, plan_steps
@@ -27,7 +26,6 @@ else:
         batches="student_batches",
         filling="StudentBatch",
         labels="training_labels",
-        loader="StudentLoader",
         part="chosen_images part_identity",
         picks="Picks",
         planning="find_store open_store plan_steps",
@@ -42,7 +40,6 @@ __all__ = [
     "Schedule",
     "SizePlan",
     "StudentBatch",
-    "StudentLoader",
     "chosen_images",
     "find_store",
     "open_store",

@@ -76,7 +76,13 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
             rows = [slabs.rows(index, numbers[positions]) for index, positions, _ in parts]
             visited = np.concatenate([numbers[positions] for _, positions, _ in parts])
             picked = np.concatenate([picked for _, _, picked in parts])
-            yield renderer.submit(Crops.of(visited, Slab.concatenate(rows), picked, shares), step)
+            slots = np.repeat(
+                [schedule.crop_slots(index) for index, _, _ in parts],
+                [len(positions) for _, positions, _ in parts],
+                axis=0,
+            )
+            crops = Crops.of(visited, slots, Slab.concatenate(rows), picked, shares)
+            yield renderer.submit(crops, step)
 
     decoded = ahead(submitted())
     if schedule.apart:

@@ -1,7 +1,7 @@
 """Batches that are being filled: crops decoded together go to the batches of their own steps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,20 +23,23 @@ class StudentBatch:
 
     The m views of an image stand in a row; with a selection, those of them that are picked. Where they
     are dealt to several batches (`fkd.loader.stagger`), the views of a share stand together.
-    `targets` int64 [B] are the images' classes, -1 where they have none. `image_index` int64 [n] names
-    the images that were decoded for the step.
+    `targets` int64 [B] are the images' classes, -1 where they have none. `image_index` and `crop_index`,
+    int64 [B], say which stored crop of which image a view is. `decoded` int64 [n] names the images that
+    were decoded for the step.
     """
 
     views: Tensor
     kept: Quantized
     targets: Tensor
     image_index: NDArray[np.int64]
+    crop_index: NDArray[np.int64]
+    decoded: NDArray[np.int64]
 
     def to(self, device: torch.device) -> "StudentBatch":
         """Return the batch on a device. It is copied whole: a GPU would wait for a part of it."""
         kept = {name: upload(values, device) for name, values in self.kept.items()}
         views, targets = upload(self.views, device), upload(self.targets, device)
-        return StudentBatch(views, kept, targets, self.image_index)
+        return replace(self, views=views, kept=kept, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,32 @@ class Crops:
     """The crops of one decoded batch, B of n images, in the order of its rows.
 
     `visited` int64 [n] are the images and `sides` int64 [n, 2] their height and width; `image` int64 [B]
-    says which of them a row is a crop of. `box`, `flip`, `kept` and `targets` are of the rows.
+    says which of them a row is a crop of, and `crop` int64 [B] which one. `box`, `flip`, `kept` and
+    `targets` are of the rows, too.
     """
 
     visited: NDArray[np.int64]
     sides: NDArray[np.int64]
     image: NDArray[np.int64]
+    crop: NDArray[np.int64]
     box: Boxes
     flip: Flips
     kept: Quantized
     targets: Tensor
 
     @classmethod
-    def of(cls, visited: NDArray[np.int64], slab: Slab, picked: Bools, shares: int) -> "Crops":
+    def of(
+        cls,
+        visited: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        slab: Slab,
+        picked: Bools,
+        shares: int,
+    ) -> "Crops":
         """Take the picked crops, bool [n, m], from the images' rows of a slab, [n, m, …].
 
-        Crops are dealt to the shares in turn. Each share stands in one piece of memory.
+        `slots` int64 [n, m] are the numbers of these crops among the stored ones. Crops are dealt to
+        the shares in turn. Each share stands in one piece of memory.
         """
         image, crop = picked.nonzero()
         order = np.arange(len(image)).reshape(-1, shares).T.ravel()
@@ -68,6 +81,7 @@ class Crops:
             visited,
             slab.size.astype(np.int64),
             image,
+            slots[image, crop],
             slab.box[image, crop],
             slab.flip[image, crop],
             {name: torch.from_numpy(values[image, crop]) for name, values in slab.kept.items()},
@@ -137,15 +151,23 @@ class Room:
         """Return the batch of the next step: share 0 of the first decoded, share 1 of the second, …."""
         views = self._open.pop(self._next, None)
         self._next += 1
-        kept, targets = decoded[0].crops.kept, decoded[0].crops.targets
+        first = decoded[0].crops
+        kept, targets, image, crop = (
+            first.kept,
+            first.targets,
+            first.visited[first.image],
+            first.crop,
+        )
         if len(decoded) > 1:
             dealt_out = [(one.crops, self.rows(share)) for share, one in enumerate(decoded)]
             kept = {n: torch.cat([crops.kept[n][rows] for crops, rows in dealt_out]) for n in kept}
             targets = torch.cat([crops.targets[rows] for crops, rows in dealt_out])
+            image = np.concatenate([c.visited[c.image[rows]] for c, rows in dealt_out])
+            crop = np.concatenate([crops.crop[rows] for crops, rows in dealt_out])
         if any(one.apart for one in decoded):
             views = self._gathered(decoded, views)
         assert views is not None
-        return StudentBatch(views, kept, targets, decoded[0].crops.visited)
+        return StudentBatch(views, kept, targets, image, crop, first.visited)
 
     def _gathered(self, decoded: Sequence[Decoded], filled: Tensor | None) -> Tensor:
         """Put shares together on the device, some of which threads may have rendered."""

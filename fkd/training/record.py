@@ -32,7 +32,7 @@ class Step:
     step: int
     lr: float
     waited: float
-    image_index: NDArray[np.int64]
+    decoded: NDArray[np.int64]
     loss: Tensor
 
 
@@ -68,14 +68,14 @@ class Record:
         self.lr, (self.loss, asked) = unread.lr, coming.wait()["report"].tolist()
         self._asked = max(self._asked, int(asked))
         if not abs(self.loss) < float("inf"):
-            first = self._course.images.paths[int(unread.image_index[0])]
+            first = self._course.images.paths[int(unread.decoded[0])]
             raise FkdError(
                 f"the loss is {self.loss} at step {unread.step + 1} (lr {unread.lr:g}, "
                 f"{self._course.config.batch_size} views, the first of {first}); the checkpoints of "
                 "earlier steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
             )
         if self._run is not None:
-            images = len(unread.image_index) * self._course.group.num_ranks
+            images = len(unread.decoded) * self._course.group.num_ranks
             self._run.log_step(
                 unread.step + 1,
                 loss=self.loss,

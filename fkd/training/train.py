@@ -149,7 +149,7 @@ def _step(
         batch = next(batches)
         waited = time.perf_counter() - waiting
         loss = learner.step(batch, step, lr=lr, hard_weight=hard_weight)
-    record.note_step(Step(step, lr, waited, batch.image_index, loss))
+    record.note_step(Step(step, lr, waited, batch.decoded, loss))
 
 
 def rate_at(config: TrainConfig, schedule: Schedule, step: int) -> float:

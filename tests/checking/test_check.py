@@ -235,11 +235,11 @@ def test_swapped_images_are_never_trained_on(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.bmp")
     label_images(label_config(tmp_path / "data", tmp_path / "labels.zarr"))
     settings = {"crops_per_image": 2, "batch_size": 4, "epochs": 4, "scheme": Scheme("topk", 2)}
-    assert len(list(StudentLoader(tmp_path / "labels.zarr", **settings))) == 8
+    assert len(list(StudentLoader(tmp_path / "labels.zarr", **settings).batches())) == 8
     swap(tmp_path / "data/a/1.bmp", tmp_path / "data/b/2.bmp")
     loader = StudentLoader(tmp_path / "labels.zarr", **settings)
     with pytest.raises(ImagesError, match="is not the file that was labelled"):
-        list(loader)
+        list(loader.batches())
 
 
 def test_another_teacher_does_not_agree(whole):

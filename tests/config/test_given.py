@@ -116,7 +116,10 @@ def test_text_stands_for_a_scheme_a_teacher_and_a_path():
         (lambda: PackConfig(b"d", "e"), "images is b'd'; it must be a path"),
         (lambda: ShowConfig(samples=None), "samples is None; it must be a whole number"),
         (lambda: StudentLoader(5), "store is 5; it must be a path"),
-        (lambda: StudentLoader("none.zarr", rank="0"), "rank is '0'; it must be a whole number"),
+        (
+            lambda: StudentLoader("none.zarr", rank="0", num_ranks=1),
+            "rank is '0'; it must be a whole number",
+        ),
         (lambda: label_images("data"), r"'data' is no LabelConfig; give LabelConfig\(…\)"),
         (lambda: estimate_run("data"), "is no LabelConfig"),
         (lambda: train_student("a.zarr"), "is no TrainConfig"),

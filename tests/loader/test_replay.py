@@ -80,7 +80,8 @@ def test_student_sees_what_the_teacher_labelled(every_kind, tmp_path, interpolat
             again = {name: v.numpy() for name, v in quantize(probs.detach(), scheme).items()}
             for row in range(8):
                 image, crop = next(stream)
-                assert batch.image_index[row // 2] == image
+                assert batch.decoded[row // 2] == batch.image_index[row] == image
+                assert batch.crop_index[row] == crop
                 assert batch.targets[row] == images.targets[image]
                 box, flip = whole.box[image, crop], whole.flip[image, crop]
                 expected = rendered_by_others(images.name(image), box, flip, interpolation)

@@ -34,11 +34,11 @@ def test_the_boxes_are_the_stores_at_any_size(shared_store, shared_folder, size,
     found = batches(shared_store, shared_folder, schedule, SizePlan(((0, size),), interpolation))
     slab = shared_store.read_crops(range(6))
     for one, other in zip(as_labelled, found, strict=True):
-        assert np.array_equal(one.image_index, other.image_index)
+        assert np.array_equal(one.decoded, other.decoded)
         assert labels(one) == labels(other)
         expected = empty_views(12, size)
         for row, view in enumerate(expected):
-            image, crop = other.image_index[row // 6], row % 6
+            image, crop = other.decoded[row // 6], row % 6
             flip = bool(slab.flip[image, crop])
             render(decode(images.name(image)), slab.box[image, crop], flip, view, interpolation)
         assert torch.equal(other.views, expected)
@@ -117,14 +117,16 @@ def test_a_run_of_few_steps_ends_at_the_last_size(shared_store):
 
 
 def test_a_loader_yields_sizes_that_grow(shared_store):
-    loader = StudentLoader(shared_store.path, size="16:48", size_multiple=16, **SETTINGS)
-    sides = [pixels.shape[-1] for pixels, _ in loader]
+    loader = StudentLoader(
+        shared_store.path, size="16:48", size_multiple=16, **SETTINGS | {"epochs": 6}
+    )
+    sides = [pixels.shape[-1] for pixels, _ in loader.batches()]
     assert sides == [16] * 4 + [32] * 4 + [48] * 4
     assert [loader.sizes.at(step) for step in range(12)] == sides
     assert [p.shape[-1] for p, _ in loader.batches(6)] == sides[6:]
     plain = StudentLoader(shared_store.path, **SETTINGS)
     sized = StudentLoader(shared_store.path, size=32, interpolation="bilinear", **SETTINGS)
-    for (one, _), (other, _) in zip(plain, sized, strict=True):
+    for (one, _), (other, _) in zip(plain.batches(), sized.batches(), strict=True):
         assert torch.equal(one, other)
     wide = StudentLoader(shared_store.path, size=(24, 40), **SETTINGS)
     assert next(iter(wide))[0].shape == (12, 3, 24, 40)

@@ -114,7 +114,7 @@ def test_the_default_reaches_over_a_dozen_steps_and_the_loader_knows_it(shared_s
     row = StudentLoader(shared_store.path, stagger=0, **settings)
     assert row.schedule.apart == 0
     a, b = (
-        torch.cat([pixels for pixels, _ in some]).flatten(1).sum(1).sort().values
+        torch.cat([pixels for pixels, _ in some.batches()]).flatten(1).sum(1).sort().values
         for some in (loader, row)
     )
     np.testing.assert_array_equal(a, b)

@@ -31,19 +31,19 @@ ROWS = [4, 6, 11, 13]  # of these among the 18 images
 
 
 def test_a_loader_takes_the_images_of_its_part_alone(shared_store, listed):
-    """Each epoch has as many views as the part has images, and each view is one of theirs."""
+    """Each view is one of theirs, and all of them come equally often."""
     loader = StudentLoader(shared_store.path, subset=listed, epochs=12, stagger=0, **SETTINGS)
-    assert (len(loader), loader.schedule.num_images) == (8, 4)
+    assert (loader.total_steps, loader.schedule.num_images) == (12, 4)
     images = find_images(shared_store, None)
     rows = np.array(ROWS)
     with RenderPool(1) as pool:
         batches = list(student_batches(pool, shared_store, images, loader.schedule, chosen=rows))
         with pytest.raises(ValueError, match="schedule is of 4 images, not of 18"):
             next(student_batches(pool, shared_store, images, loader.schedule))
-    visits = np.concatenate([batch.image_index for batch in batches])
-    assert (np.bincount(visits, minlength=18)[ROWS] == 6).all()
-    assert len(visits) == 24
-    for (_, labels), batch in zip(loader, batches, strict=True):
+    visits = np.concatenate([batch.decoded for batch in batches])
+    assert (np.bincount(visits, minlength=18)[ROWS] == 9).all()
+    assert len(visits) == 36
+    for (_, labels), batch in zip(loader.batches(), batches, strict=True):
         expected = shared_store.spec.labels.restore(batch.kept)
         assert torch.equal(labels.value, expected.value)
     assert repr(loader).endswith("topk3, 4 images, cpu)")

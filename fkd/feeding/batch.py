@@ -1,0 +1,74 @@
+"""A batch for a training loop of one's own: views, their labels, and which stored crops they are."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fkd.labels import SoftLabels
+
+
+@dataclass(eq=False)
+class ViewBatch:
+    """B views of images, with what the teacher said of each.
+
+        for images, soft_labels in loader: …
+        for batch in loader: … batch.images, batch.labels, batch.targets …
+
+    `images` are f32 [B, 3, H, W], normalised, or uint8 as they were rendered. `labels` are the soft
+    labels of the B views. `targets` int64 [B] are the images' own classes, -1 where they have none.
+    `image_index` and `crop_index`, int64 [B], say which stored crop of which of the store's images a
+    view is.
+
+    It moves between devices as a tensor does, and is cut as one: `batch[:8]`.
+    """
+
+    # Not frozen: trainers that move a batch field by field refuse a frozen dataclass.
+
+    images: Tensor
+    labels: SoftLabels
+    targets: Tensor
+    image_index: Tensor
+    crop_index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the images and the labels, so that a batch unpacks as the two."""
+        yield self.images
+        yield self.labels
+
+    def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> "ViewBatch":
+        """Return some of the views: of a slice, of numbers int64 [b], or where bool [B] is true."""
+        return self._each(lambda part: part[rows])
+
+    def __repr__(self) -> str:
+        images = f"{str(self.images.dtype).removeprefix('torch.')} {list(self.images.shape)}"
+        return f"ViewBatch(images {images}, {self.labels})"
+
+    def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "ViewBatch":
+        """Return the batch on a device."""
+        return self._each(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "ViewBatch":
+        """Return the batch in page-locked memory, from which a GPU copies without waiting."""
+        return self._each(lambda part: part.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> "ViewBatch":
+        return ViewBatch(
+            change(self.images),
+            change(self.labels),
+            change(self.targets),
+            change(self.image_index),
+            change(self.crop_index),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["ViewBatch"]) -> "ViewBatch":
+        """Return several batches as one; their views have one size, their labels one scheme."""
+        names = ("images", "targets", "image_index", "crop_index")
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return cls(labels=SoftLabels.concatenate([part.labels for part in parts]), **joined)

@@ -1,0 +1,110 @@
+"""What a loader reads, settled once, and the batches from any step of it."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.config import LoaderConfig
+from fkd.feeding.augmenting import Augmentation, augmented
+from fkd.feeding.batch import ViewBatch
+from fkd.feeding.ranks import device_of
+from fkd.images import ImageList
+from fkd.loader import (
+    Picks,
+    Schedule,
+    SizePlan,
+    StudentBatch,
+    chosen_images,
+    open_store,
+    plan_steps,
+    select_crops,
+    student_batches,
+    training_labels,
+)
+from fkd.machine import upload
+from fkd.store import LabelStore, find_images
+from fkd.views import RenderPool, normalize
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A run's store and images, its steps, and what each rank takes of them.
+
+    `chosen`, int64 [N], are the images of the store that it takes. An epoch is `steps_per_epoch` steps.
+    """
+
+    config: LoaderConfig
+    store: LabelStore
+    images: ImageList
+    chosen: NDArray[np.int64]
+    steps_per_epoch: int
+    schedule: Schedule
+    sizes: SizePlan
+    picks: Picks | None
+    device: torch.device
+    rank: int
+    num_ranks: int
+
+    @classmethod
+    def of(cls, config: LoaderConfig, rank: int, num_ranks: int) -> "Feed":
+        """Open and check all that is read; raises `FkdError` for what `fkd train` refuses."""
+        store = open_store(config)
+        images, device = find_images(store, config.images), device_of(config.device)
+        chosen = chosen_images(config.part, store)
+        each = max(1, round(len(chosen) / config.batch_size))
+        schedule = _of_even_epochs(plan_steps(config, store, len(chosen), num_ranks), each)
+        sizes = SizePlan.of(config, store.spec, schedule)
+        picks = select_crops(config.selection, store, chosen)
+        return cls(
+            config, store, images, chosen, each, schedule, sizes, picks, device, rank, num_ranks
+        )
+
+    def batches(
+        self, first_step: int, normalized: bool, augment: Augmentation | None
+    ) -> Generator[ViewBatch]:
+        """Yield the batches from a step on to the end of the run, with threads that work ahead."""
+        with RenderPool(self.config.workers, self.device, self.config.render) as pool:
+            batches = student_batches(
+                pool,
+                self.store,
+                self.images,
+                self.schedule,
+                sizes=self.sizes,
+                chosen=self.chosen,
+                picks=self.picks,
+                first_step=first_step,
+                rank=self.rank,
+                num_ranks=self.num_ranks,
+            )
+            for step, batch in enumerate(batches, first_step):
+                yield self._finish(batch.to(self.device), step, normalized, augment)
+
+    def _finish(
+        self, batch: StudentBatch, step: int, normalized: bool, augment: Augmentation | None
+    ) -> ViewBatch:
+        labels = training_labels(batch.kept, batch.targets, self.store.spec.labels, self.config)
+        views = batch.views
+        if augment is not None:
+            key = np.random.SeedSequence((self.config.seed, step, self.rank))
+            views = augmented(views, augment, key)
+        if normalized:
+            views = self._normalize(views)
+        numbers = (batch.image_index, batch.crop_index)
+        image, crop = (upload(torch.from_numpy(each), self.device) for each in numbers)
+        return ViewBatch(views, labels, batch.targets, image, crop)
+
+    def _normalize(self, views: Tensor) -> Tensor:
+        if views.is_floating_point():
+            views = views * 255
+        pixels = normalize(views, self.config.mean, self.config.std)
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _of_even_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
+    """Return a schedule of equally many steps an epoch, for trainers know no other kind."""
+    steps = max(1, round(schedule.epochs * steps_per_epoch))
+    return replace(schedule, epochs=steps * schedule.batch_size / schedule.num_images)

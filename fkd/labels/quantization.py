@@ -1,0 +1,113 @@
+"""Soft labels: quantize what the teacher said, and restore it for the loss.
+
+The four quantizers of FKD §3.3, one branch per scheme. With p the teacher's probabilities over C
+classes and K the kept classes of a crop, in falling order:
+
+- full: log p of every class, float16.
+- hard: the id of the largest p.
+- smoothing: as top-K with K = 1.
+- top-K: the ids, and for ranks 2 … K and for the tail a code; the tail counts as one more entry, the
+  mean of the classes that are not kept, (1 - Σ kept) / (C - K), which is never above the smallest
+  kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, uint8, so
+  codes never fall with rank. The largest value follows from the sum being 1.
+
+Legend: B crops, C classes, K kept classes.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fkd.config import Scheme
+from fkd.labels.readings import check_reading
+from fkd.labels.soft import SoftLabels
+
+# Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "index"
+# int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K, then the tail) for top-K.
+Quantized = Mapping[str, Tensor]
+
+CODES_PER_NAT = 8
+ZERO_CODE = 255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest
+
+_FLOOR = -100.0  # log of a probability that float32 could not hold; float16 holds it well
+_SUM_TOLERANCE = 1e-3
+
+
+def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
+    """Quantize teacher probabilities, f32 [B, C], on their own device and without waiting for it.
+
+    The labels of `faulty_rows` mean nothing.
+    """
+    if scheme.kind == "full":
+        return {"log_prob": probs.log().clamp_(min=_FLOOR).half()}
+    num_classes = probs.shape[1]
+    value, index = probs.topk(scheme.kept(num_classes), dim=1)
+    if scheme.kind == "hard":
+        return {"index": index}
+    # Summing what is left is exact where one minus the kept sum would cancel.
+    others = max(1, num_classes - index.shape[1])
+    tail = probs.scatter(1, index, 0.0).sum(dim=1, keepdim=True) / others
+    entries = torch.cat([value[:, 1:], torch.minimum(tail, value[:, -1:])], dim=1)
+    log_ratio = value[:, :1].log() - entries.log()
+    code = (log_ratio * CODES_PER_NAT).round().clamp(0, ZERO_CODE - 1)
+    code = code.masked_fill(entries == 0, ZERO_CODE)
+    return {"index": index, "code": code.to(torch.uint8)}
+
+
+def faulty_rows(probs: Tensor) -> Tensor:
+    """Return which rows are no distribution, bool [B]: a value is < 0 or no number, or the sum not 1."""
+    return ~((probs.sum(dim=1) - 1).abs() <= _SUM_TOLERANCE) | (probs < 0).any(dim=1)
+
+
+def restore(
+    kept: Quantized, stored: Scheme, wanted: Scheme, num_classes: int, temperature: float = 1.0
+) -> SoftLabels:
+    """Read quantized labels as `wanted`; raises `SoftLabelError` where `stored` cannot give that.
+
+    `temperature` re-tempers what is stored, p^(1/T) normalised anew, before it is narrowed to the
+    wanted K. That is exact for full; for top-K the tail's classes share their residual evenly.
+    """
+    check_reading(stored, wanted)
+    if stored.kind == "full":
+        probs = (kept["log_prob"].float() / temperature).softmax(dim=1)
+        if wanted.kind == "full":
+            return SoftLabels(None, probs, probs.new_zeros(len(probs)))
+        value, index = probs.topk(wanted.kept(num_classes), dim=1)
+        others = probs.scatter(1, index, 0.0).sum(dim=1)
+        tail = others / max(1, num_classes - index.shape[1])
+    else:
+        index = kept["index"].long()
+        if stored.kind == "hard":
+            return _hard(index)
+        value, tail = _decode(kept["code"], index.shape[1], num_classes, temperature)
+    if wanted.kind == "hard":
+        return _hard(index)
+    return _keep(index, value, tail, wanted, num_classes)
+
+
+def _hard(index: Tensor) -> SoftLabels:
+    ones = torch.ones((len(index), 1), device=index.device)
+    return SoftLabels(index[:, :1], ones, ones.new_zeros(len(index)))
+
+
+def _decode(code: Tensor, k: int, num_classes: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """Turn codes u8 [B, K] into values f32 [B, K] and the tail f32 [B] of each other class."""
+    ratio = torch.exp(code.float() / (-CODES_PER_NAT * temperature))
+    ratio = ratio.masked_fill(code == ZERO_CODE, 0.0)
+    value = torch.cat([ratio.new_ones((len(ratio), 1)), ratio[:, :-1]], dim=1)
+    tail = ratio[:, -1] if num_classes > k else ratio.new_zeros(len(ratio))
+    total = value.sum(dim=1) + tail * (num_classes - k)
+    return value / total[:, None], tail / total
+
+
+def _keep(
+    index: Tensor, value: Tensor, tail: Tensor, wanted: Scheme, num_classes: int
+) -> SoftLabels:
+    """Narrow K kept values and their tail to the wanted K and apply its tail rule (FKD §3.3)."""
+    had, k = value.shape[1], wanted.kept(num_classes)
+    top = value[:, :k]
+    if wanted.kind == "topk" and wanted.tail == "renorm":
+        return SoftLabels(index[:, :k], top / top.sum(dim=1, keepdim=True), torch.zeros_like(tail))
+    residual = value[:, k:].sum(dim=1) + tail * (num_classes - had)
+    return SoftLabels(index[:, :k], top, residual / max(1, num_classes - k))
