@@ -22,7 +22,7 @@ class ViewBatch:
     `image_index` and `crop_index`, int64 [B], say which stored crop of which of the store's images a
     view is.
 
-    It moves between devices as a tensor does, and is cut as one: `batch[:8]`.
+    It moves between devices as a tensor does, and `take` cuts it.
     """
 
     # Not frozen: trainers that move a batch field by field refuse a frozen dataclass.
@@ -37,11 +37,15 @@ class ViewBatch:
         return len(self.images)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the images and the labels, so that a batch unpacks as the two."""
+        """Yield the images and the labels: a batch unpacks as a pair, though its `len` is that of B."""
         yield self.images
         yield self.labels
 
-    def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> "ViewBatch":
+    def __getitem__(self, number: int) -> Any:
+        """Return the images for 0 and the labels for 1, as of a pair."""
+        return (self.images, self.labels)[number]
+
+    def take(self, rows: slice | Sequence[int] | Tensor) -> "ViewBatch":
         """Return some of the views: of a slice, of numbers int64 [b], or where bool [B] is true."""
         return self._each(lambda part: part[rows])
 

@@ -181,16 +181,20 @@ def test_a_batch_has_names_and_unpacks_as_two(shared_store, whole):
         images, labels = batch
         assert images is batch.images
         assert labels is batch.labels
+        assert batch[0] is images
+        assert batch[1] is labels
         assert len(batch) == 6
         assert batch.targets.tolist() == targets[batch.image_index].tolist()
         assert torch.equal(
             labels.index,
             torch.from_numpy(stored.kept["index"][batch.image_index, batch.crop_index]).long(),
         )
-    some = whole[0][torch.tensor([4, 1])]
+    some = whole[0].take(torch.tensor([4, 1]))
     assert torch.equal(some.images, whole[0].images[[4, 1]])
     assert crops_of([some])[0] == [crops_of(whole[:1])[0][row] for row in (4, 1)]
-    same([ViewBatch.concatenate([whole[0][:2], whole[0][2:]])], whole[:1])
+    same(
+        [ViewBatch.concatenate([whole[0].take(slice(2)), whole[0].take(slice(2, None))])], whole[:1]
+    )
     there = whole[0].to("meta")
     assert {there.images.device.type, there.labels.tail.device.type} == {"meta"}
     assert there.crop_index.device.type == "meta"
