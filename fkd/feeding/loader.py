@@ -69,7 +69,7 @@ class StudentLoader(IterableDataset[ViewBatch]):
         self._next_prepared = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._given, self._step)
+        return _restored, (type(self), self._given, self._step)
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class StudentLoader(IterableDataset[ViewBatch]):
         return batch
 
 
-def _restored(given: Mapping[str, Any], step: int) -> StudentLoader:
-    loader = StudentLoader(**given)
+def _restored(kind: type[StudentLoader], given: Mapping[str, Any], step: int) -> StudentLoader:
+    loader = kind(**given)
     loader._go_to(step)
     return loader
