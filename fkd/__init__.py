@@ -33,8 +33,9 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.labelling import estimate_run, label_images
-    from fkd.labels import SoftLabels, soft_cross_entropy
+    from fkd.labels import SoftLabels
     from fkd.loader import StudentLoader
+    from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
     from fkd.runs import plot_runs
     from fkd.showing import show_store
@@ -48,8 +49,9 @@ else:
         __name__,
         checking="CheckReport check_store",
         labelling="estimate_run label_images",
-        labels="SoftLabels soft_cross_entropy",
+        labels="SoftLabels",
         loader="StudentLoader",
+        losses="soft_cross_entropy",
         showing="show_store",
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
