@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.feeding import StudentLoader, ViewBatch
     from fkd.labelling import estimate_run, label_images
-    from fkd.labels import SoftLabels, soft_cross_entropy
+    from fkd.labels import SoftLabels
+    from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
     from fkd.runs import plot_runs
     from fkd.showing import show_store
@@ -49,7 +50,8 @@ else:
         checking="CheckReport check_store",
         feeding="StudentLoader ViewBatch",
         labelling="estimate_run label_images",
-        labels="SoftLabels soft_cross_entropy",
+        labels="SoftLabels",
+        losses="soft_cross_entropy",
         showing="show_store",
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",

@@ -14,6 +14,7 @@ from fkd.config.checks import (
     as_typed,
     check_choice,
     check_count,
+    check_range,
 )
 from fkd.config.groups import (
     LOSSES,
@@ -124,6 +125,7 @@ __all__ = [
     "as_typed",
     "check_choice",
     "check_count",
+    "check_range",
     "fit",
     "folder_by_name",
     "read_config",

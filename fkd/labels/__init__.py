@@ -2,7 +2,7 @@
 
 `quantize` keeps a part of the teacher's probabilities, and `restore` reads it as `SoftLabels`.
 `KeptLabels` says which arrays that part is, what is wrong with them, and what they can be read as.
-`soft_cross_entropy` is a student's loss against them. Entropy, cross-entropy and divergence measure
+`require_fit` refuses outputs that cannot belong to them. Entropy, cross-entropy and divergence measure
 them.
 """
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.labels.fit import require_fit
     from fkd.labels.kept import Field, KeptLabels, StoredArray
-    from fkd.labels.loss import soft_cross_entropy
     from fkd.labels.measures import cross_entropy, divergence, entropy
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
     from fkd.labels.readings import check_reading
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        fit="require_fit",
         kept="Field KeptLabels StoredArray",
-        loss="soft_cross_entropy",
         measures="cross_entropy divergence entropy",
         readings="check_reading",
         quantization="Quantized faulty_rows quantize restore",
@@ -40,6 +40,6 @@ __all__ = [
     "entropy",
     "faulty_rows",
     "quantize",
+    "require_fit",
     "restore",
-    "soft_cross_entropy",
 ]

@@ -6,7 +6,7 @@ Legend: B crops, C classes.
 import torch
 from torch import Tensor
 
-from fkd.labels.loss import require_fit
+from fkd.labels.fit import require_fit
 from fkd.labels.soft import SoftLabels
 
 # The full scheme stores no lower log-probability, so a class that a teacher rules out altogether costs

@@ -4,7 +4,6 @@ Views are rendered and labelled before; what is drawn here is a function of the 
 so a run that is continued draws what it would have drawn. Legend: B views of h × w pixels.
 """
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,26 +11,11 @@ import torch
 from torch import Tensor
 
 from fkd.config import Augment
+from fkd.losses import Mix
 from fkd.machine import upload
 
 # Luma of Rec. 601, as image libraries turn colours into grey.
 _LUMA = (0.299, 0.587, 0.114)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Which view each view was mixed with, int64 [B], and the share that it kept of itself."""
-
-    partner: Tensor
-    share: float
-
-    def loss(self, own: Tensor, partners: Tensor) -> Tensor:
-        """Mix losses per view, f32 [B], to a view's own label and to its partner's.
-
-        Cross-entropy is linear in the label, so this is the cross-entropy to the mixed label; KL has the
-        same gradient.
-        """
-        return self.share * own + (1 - self.share) * partners
 
 
 def jitter(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:

@@ -12,11 +12,11 @@ from fkd.config import TrainConfig
 from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
+from fkd.losses import distillation_loss
 from fkd.machine import autocast, place, seeded
 from fkd.models import find_logits
 from fkd.students import Checkpoint, MovingAverage, StudentCard
 from fkd.training.augment import jitter, mix
-from fkd.training.objective import distillation_loss
 from fkd.training.optimizer import build_optimizer
 from fkd.training.processes import Group
 from fkd.views import normalize
@@ -107,14 +107,18 @@ class Learner:
         with autocast(self.device, config.engine.amp):
             answer = self._model(pixels.contiguous(memory_format=torch.channels_last))
         logits = find_logits(answer, len(pixels), f"student {self._card.name}")
-        losses = distillation_loss(logits, labels, targets, config.objective, hard_weight)
-        if mixed is None:
-            return losses
-        partner = mixed.partner
-        others = distillation_loss(
-            logits, labels.take(partner), targets[partner], config.objective, hard_weight
+        objective = config.objective
+        return distillation_loss(
+            logits,
+            labels,
+            targets,
+            mixed,
+            loss=objective.loss,
+            temperature=objective.student_temperature,
+            hard_weight=hard_weight,
+            label_smoothing=objective.label_smoothing,
+            reduction="none",
         )
-        return mixed.loss(losses, others)
 
     def labels(self, batch: StudentBatch, rows: slice, targets: Tensor) -> SoftLabels:
         """Return what the store says of some of a batch's views, on the device, as all of `batch` is.

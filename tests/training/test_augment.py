@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fkd import Augment, Objective, Scheme
+from fkd import Augment, Scheme
 from fkd.labels import quantize, restore
+from fkd.losses import distillation_loss
 from fkd.training.augment import jitter, mix
-from fkd.training.objective import distillation_loss
 
 TOP = Scheme("topk", 3)
 
@@ -65,15 +65,10 @@ def test_the_loss_of_a_mix_is_the_loss_to_the_mixed_label():
     labels = restore(quantize(torch.randn(8, 20).softmax(1), TOP), TOP, TOP, 20)
     targets, logits = torch.randint(20, (8,)), torch.randn(8, 20)
     _, how = mix(views(), Augment(mixup=1.0), np.random.default_rng(1))
-    both = [
-        distillation_loss(logits, said, classes, Objective(), 0.25)
-        for said, classes in ((labels, targets), (labels.take(how.partner), targets[how.partner]))
-    ]
-    soft, hard = labels.dense(20), functional.one_hot(targets, 20).float()
-    wanted = 0.75 * soft + 0.25 * hard
+    found = distillation_loss(logits, labels, targets, how, hard_weight=0.25)
+    wanted = 0.75 * labels.dense(20) + 0.25 * functional.one_hot(targets, 20).float()
     wanted = how.share * wanted + (1 - how.share) * wanted[how.partner]
-    expected = functional.cross_entropy(logits, wanted, reduction="none")
-    assert torch.allclose(how.loss(*both), expected, rtol=1e-5)
+    assert torch.allclose(found, functional.cross_entropy(logits, wanted), rtol=1e-5)
 
 
 def test_jitter_changes_each_view_by_its_own_factors():

@@ -1,0 +1,31 @@
+"""What a student loses against soft labels, in anyone's training loop.
+
+`soft_cross_entropy` and `kl_divergence` compare logits with soft labels, `distillation_loss` weighs that
+against the class, and `DistillationLoss` is the same as a module. With a `Mix`, views that were mixed by
+mixup or cutmix are compared with both of their labels. Sparse labels stay sparse: targets of shape
+[B, C] are never built.
+"""
+
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.losses.distillation import DistillationLoss, distillation_loss
+    from fkd.losses.mixing import Mix
+    from fkd.losses.soft import kl_divergence, soft_cross_entropy
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        distillation="DistillationLoss distillation_loss",
+        mixing="Mix",
+        soft="kl_divergence soft_cross_entropy",
+    )
+
+__all__ = [
+    "DistillationLoss",
+    "Mix",
+    "distillation_loss",
+    "kl_divergence",
+    "soft_cross_entropy",
+]

@@ -1,0 +1,116 @@
+"""The loss of distillation: soft labels and classes, weighed against each other.
+
+Legend: B crops, C classes; w the hard weight, T the temperature.
+"""
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fkd.config import LOSSES, check_choice, check_range
+from fkd.labels import SoftLabels
+from fkd.losses.given import (
+    Reduction,
+    check_reduction,
+    check_temperature,
+    fitting_labels,
+    fitting_targets,
+    in_precision,
+    reduced,
+)
+from fkd.losses.mixing import Mix, in_shares
+from fkd.losses.soft import StudentSoftmax
+
+
+def distillation_loss(  # noqa: PLR0913  one argument a setting
+    logits: Tensor,
+    labels: SoftLabels | Tensor,
+    targets: Tensor | None = None,
+    mix: Mix | None = None,
+    *,
+    loss: Literal["ce", "kl"] = "ce",
+    temperature: float = 1.0,
+    hard_weight: float = 0.0,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Return the mean over crops of (1 - w) · T² · soft + w · hard, or the sum, or all of them, f32 [B].
+
+    `soft` is `soft_cross_entropy` ("ce") or `kl_divergence` ("kl") of these logits and labels at T; T²
+    keeps the size of its gradient (Hinton et al. 2015). `hard` is cross-entropy at T = 1 to the class ids
+    `targets`, int64 [B], smoothed by `label_smoothing`; where w = 0 no targets are needed. With a `mix`
+    the loss is share · loss(own label and class) + (1 - share) · loss(those of the partner).
+    Raises `SoftLabelError` for logits, labels, targets or a mix that do not belong together, and
+    `ConfigError` for a setting.
+    """
+    _check(loss, hard_weight, label_smoothing)
+    labels = fitting_labels(logits, labels)
+    student = StudentSoftmax(logits, temperature)
+    soft = student.divergence if loss == "kl" else student.cross_entropy
+    classes = fitting_targets(logits, targets) if hard_weight > 0 else None
+    if mix is not None:
+        mix.require_fit(logits)
+
+    def loss_to(said: SoftLabels, own: Tensor | None) -> Tensor:
+        total = said.value.new_zeros(len(said))
+        if hard_weight < 1:
+            total = total + (1 - hard_weight) * temperature**2 * soft(said)
+        if own is not None:
+            hard = functional.cross_entropy(
+                in_precision(logits), own, reduction="none", label_smoothing=label_smoothing
+            )
+            total = total + hard_weight * hard
+        return total
+
+    return reduced(in_shares(loss_to, labels, classes, mix), reduction)
+
+
+class DistillationLoss(nn.Module):
+    """`distillation_loss` as a criterion whose settings are given once.
+
+        criterion = DistillationLoss(loss="kl", temperature=2, hard_weight=0.1)
+        loss = criterion(student(images), soft_labels, targets)
+
+    It has no weights. Its settings are attributes, so that `hard_weight` may change during training.
+    Raises `ConfigError` for a setting.
+    """
+
+    def __init__(
+        self,
+        loss: Literal["ce", "kl"] = "ce",
+        temperature: float = 1.0,
+        hard_weight: float = 0.0,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        _check(loss, hard_weight, label_smoothing)
+        check_temperature(temperature)
+        check_reduction(reduction)
+        self.loss, self.temperature, self.hard_weight = loss, temperature, hard_weight
+        self.label_smoothing, self.reduction = label_smoothing, reduction
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: SoftLabels | Tensor,
+        targets: Tensor | None = None,
+        mix: Mix | None = None,
+    ) -> Tensor:
+        """Return the loss of logits [B, C], as `distillation_loss` does."""
+        return distillation_loss(logits, labels, targets, mix, **self._settings())
+
+    def extra_repr(self) -> str:
+        """Return the settings, for the module's `repr`."""
+        return ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("loss", "temperature", "hard_weight", "label_smoothing", "reduction")
+        return {name: getattr(self, name) for name in names}
+
+
+def _check(loss: str, hard_weight: float, label_smoothing: float) -> None:
+    check_choice("loss", loss, LOSSES)
+    check_range("hard_weight", hard_weight, 0, 1)
+    check_range("label_smoothing", label_smoothing, 0, 1)
