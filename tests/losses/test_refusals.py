@@ -61,6 +61,7 @@ def test_labels_that_are_none_of_these_outputs_are_refused(ask, logits, labels, 
         (torch.zeros(4), r"targets are float32 \[4\]"),
         ([0, 1, 2, 3], "targets are of the class list"),
         (torch.zeros(4, dtype=torch.long, device="meta"), "targets are on meta, outputs on cpu"),
+        (torch.tensor([0, 1, 2, -1]), "targets have -1, for views of images without classes"),
         (torch.tensor([0, 1, 2, 9]), "targets name class 9, .* there are 9 outputs"),
     ],
 )
