@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 DATA = ("py.typed", "figures.mplstyle", "showing/show.html", "store/probe.jpg", "store/probes/*")
-PROJECT = ("CITATION.cff", "LICENSE", "README.md", "setup.cfg", "tests/conftest.py")
+PROJECT = ("CITATION.cff", "Dockerfile", "LICENSE", "README.md", "setup.cfg", "tests/conftest.py")
 
 SMOKE = """
 import sys
