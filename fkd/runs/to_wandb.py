@@ -15,6 +15,9 @@ _WITHOUT_LOGIN = ("offline", "dryrun", "disabled")
 # Seconds between writes of its file: a run that is killed loses no more. wandb's own is 15.
 _FLUSHED_EVERY = "x_transaction_log_flush_interval"
 
+# Seconds that wandb goes on sending at the end; what it could not send stays in its folder.
+_FINISHED_AFTER = 25.0
+
 
 def require_login() -> None:
     """Raise `ConfigError` where wandb would ask for a key: nobody may be there to answer."""
@@ -36,7 +39,8 @@ class WeightsAndBiases:
     def __init__(self, run: TrackedRun, run_id: str | None) -> None:
         """Begin a run, or go on with `run_id`; the caller's own run, if it has one, is left alone."""
         wandb: Any = importlib.import_module("wandb")
-        settings = {"console": "off", "silent": True, "reinit": "create_new"}
+        settings: dict[str, Any] = {"console": "off", "silent": True, "reinit": "create_new"}
+        settings["finish_timeout"] = _FINISHED_AFTER
         if _FLUSHED_EVERY in wandb.Settings.model_fields:
             settings[_FLUSHED_EVERY] = 1.0
         self._run = wandb.init(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from threading import Thread
 
 from fkd.config import NO_LOG
 from fkd.errors import ConfigError, Stopped, first_line
@@ -58,10 +59,17 @@ class Trackers:
                 tracker.log(line)
 
     def close(self, outcome: Outcome) -> None:
-        """Let each of them finish."""
-        for name, tracker in list(self._open.items()):
+        """Let all of them finish, at the same time: each may wait for a network."""
+
+        def finish(name: str, tracker: Tracker) -> None:
             with self._left_behind_if_it_fails(name):
                 tracker.close(outcome)
+
+        closing = [Thread(target=finish, args=each) for each in list(self._open.items())]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
 
     @contextmanager
     def _left_behind_if_it_fails(self, name: str) -> Iterator[None]:
