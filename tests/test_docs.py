@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("**/*.md"))]
 TEXTS = {page: (ROOT / page).read_text("utf-8") for page in PAGES}
-FOREIGN = {  # options of scripts and benchmarks
+FOREIGN = {  # options of scripts, benchmarks and docker
+    "docs/index.md": {"--build-arg", "--gpus", "--ipc", "--rm", "--shm-size"},
     "docs/results.md": {"--per-class", "--tune"},
     "docs/results/gpu.md": {"--tiny"},
 }
