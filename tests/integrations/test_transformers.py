@@ -13,9 +13,11 @@ from torch.utils.data import Dataset
 from fkd import FkdError, SoftLabels, StudentLoader
 from fkd.losses import DistillationLoss, soft_cross_entropy
 
-transformers = pytest.importorskip("transformers")
+with pytest.MonkeyPatch.context() as offline:
+    offline.setenv("HF_HUB_OFFLINE", "1")  # it is read once, on import
+    transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
-from fkd.integrations.transformers import (  # noqa: E402
+from fkd.integrations.transformers import (
     StudentTrainer,
     classes_of,
     settings_of,
@@ -30,14 +32,6 @@ TINY = {
     "intermediate_size": 16,
 }
 PAGE = Path(__file__).parents[2] / "docs/trainers/transformers.md"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def alone():
-    """Keep the hub, and the progress bars, out of the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
 
 
 class Eval(Dataset):
