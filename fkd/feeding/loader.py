@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NoReturn, Unpack
 
 import torch
 from torch.utils.data import IterableDataset
@@ -171,6 +171,8 @@ class StudentLoader(IterableDataset[ViewBatch]):
 
     def set_epoch(self, number: int) -> None:
         """Go to the beginning of an epoch, from 0; stay where it stands if that is in this epoch."""
+        if number == self.epochs:
+            self._refuse_more()
         check_count("epoch", number, 0, self.epochs - 1)
         if number != self.current_epoch:
             self._go_to(number * len(self))
@@ -199,11 +201,14 @@ class StudentLoader(IterableDataset[ViewBatch]):
 
     def _end_of_epoch(self) -> int:
         if self._step == self.total_steps:
-            raise ConfigError(
-                f"this StudentLoader was planned for {as_count(self.epochs, 'epoch')}, and all of that "
-                "is over; plan more by epochs=…, or begin anew by set_epoch(0)"
-            )
+            self._refuse_more()
         return min((self.current_epoch + 1) * len(self), self.total_steps)
+
+    def _refuse_more(self) -> NoReturn:
+        raise ConfigError(
+            f"this StudentLoader was planned for {as_count(self.epochs, 'epoch')}, and all of that "
+            "is over; plan more by epochs=…, or begin anew by set_epoch(0)"
+        )
 
     def _hand_out(self, end: Callable[[], int]) -> Iterator[ViewBatch]:
         """Yield the batches to the step that `end` names at the first of them; another iteration ends."""

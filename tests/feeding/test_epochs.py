@@ -98,8 +98,10 @@ def test_after_the_last_epoch_nothing_comes_again_unless_it_is_asked_for(shared_
     list(loader.batches())
     with pytest.raises(FkdError, match="planned for 4 epochs, and all of that is over; plan more"):
         next(iter(loader))
-    with pytest.raises(FkdError, match="epoch is 4; it must lie between 0 and 3"):
+    with pytest.raises(FkdError, match="planned for 4 epochs, and all of that is over; plan more"):
         loader.epoch(4)
+    with pytest.raises(FkdError, match="epoch is 5; it must lie between 0 and 3"):
+        loader.epoch(5)
     loader.set_epoch(0)
     same(list(loader), whole[:3])
     same(list(loader.epoch(2)), whole[6:9])

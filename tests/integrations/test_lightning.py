@@ -198,7 +198,7 @@ def test_a_longer_run_is_planned_from_the_beginning(shared_store, tmp_path, plan
 
 
 def test_a_loader_of_too_few_epochs_says_so(shared_store):
-    with pytest.raises(FkdError, match="epoch is 2; it must lie between 0 and 1"):
+    with pytest.raises(FkdError, match="planned for 2 epochs, and all of that is over; plan more"):
         fit(bare(shared_store, epochs=2))
 
 
