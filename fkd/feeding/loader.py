@@ -1,11 +1,11 @@
 """Stored crops and their soft labels for a training loop of one's own."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NoReturn, Unpack
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
 from fkd.amounts import as_count
 from fkd.config import LoaderConfig, LoaderSettings, check_count
@@ -13,7 +13,7 @@ from fkd.errors import ConfigError
 from fkd.feeding.augmenting import Augmentation
 from fkd.feeding.batch import ViewBatch
 from fkd.feeding.feed import Feed
-from fkd.feeding.ranks import own_share
+from fkd.feeding.ranks import own_share, refuse_to_repeat
 from fkd.feeding.state import state_of, step_of_state
 from fkd.loader import Schedule, SizePlan
 
@@ -28,7 +28,8 @@ class StudentLoader(IterableDataset[ViewBatch]):
 
     One iteration, `for batch in loader`, goes from where the loader stands to the end of that epoch, and
     the next one takes the next epoch. So no crop comes twice unless an epoch is named again. An epoch
-    is `len(loader)` steps, N / B rounded, so that every epoch has equally many.
+    is `len(loader)` steps, N / B rounded, so that every epoch has equally many. An iteration begins with
+    its first batch: `set_epoch` may come after `iter`, as trainers call it.
 
     Each batch is a `ViewBatch`. Its images are f32 [B, 3, H, W] in channels-last memory, normalised by
     `mean` and `std` or, with `normalized=False`, uint8. `sizes.at(step)` says how large they are. With
@@ -108,6 +109,11 @@ class StudentLoader(IterableDataset[ViewBatch]):
         """How large the views of each step are."""
         return self._feed.sizes
 
+    @property
+    def sampler(self) -> "StudentLoader":
+        """The loader itself: a trainer tells the `sampler` of a loader which epoch it begins."""
+        return self
+
     def __len__(self) -> int:
         """Return the steps of one epoch: N / B, rounded, at least one."""
         return self._feed.steps_per_epoch
@@ -147,14 +153,9 @@ class StudentLoader(IterableDataset[ViewBatch]):
     def __iter__(self) -> Iterator[ViewBatch]:
         """Yield the batches from where it stands to the end of that epoch.
 
-        Raises `ConfigError` where the last epoch is over.
+        Its first batch raises `ConfigError` where the last epoch is over.
         """
-        if self._step == self.total_steps:
-            raise ConfigError(
-                f"this StudentLoader was planned for {as_count(self.epochs, 'epoch')}, and all of that "
-                "is over; plan more by epochs=…, or begin anew by set_epoch(0)"
-            )
-        return self._until((self.current_epoch + 1) * len(self))
+        return self._hand_out(self._end_of_epoch)
 
     def epoch(self, number: int) -> Iterator[ViewBatch]:
         """Yield the batches of an epoch, from 0: what is left of it where the loader stands in it."""
@@ -166,10 +167,12 @@ class StudentLoader(IterableDataset[ViewBatch]):
         if first_step is not None:
             check_count("first_step", first_step, 0, self.total_steps)
             self._go_to(first_step)
-        return self._until(self.total_steps)
+        return self._hand_out(lambda: self.total_steps)
 
     def set_epoch(self, number: int) -> None:
         """Go to the beginning of an epoch, from 0; stay where it stands if that is in this epoch."""
+        if number == self.epochs:
+            self._refuse_more()
         check_count("epoch", number, 0, self.epochs - 1)
         if number != self.current_epoch:
             self._go_to(number * len(self))
@@ -196,18 +199,22 @@ class StudentLoader(IterableDataset[ViewBatch]):
         self._turn = object()
         self._step = step
 
-    def _until(self, stop: int) -> Iterator[ViewBatch]:
-        """Begin an iteration to the step `stop`; one that is under way ends."""
-        if get_worker_info() is not None:
-            raise ConfigError(
-                "a StudentLoader in the worker processes of a DataLoader would yield every batch once in "
-                "each of them; use num_workers=0, and give the loader itself more workers, which are "
-                "threads"
-            )
-        self._turn = object()
-        return self._hand_out(self._turn, min(stop, self.total_steps))
+    def _end_of_epoch(self) -> int:
+        if self._step == self.total_steps:
+            self._refuse_more()
+        return min((self.current_epoch + 1) * len(self), self.total_steps)
 
-    def _hand_out(self, turn: object, stop: int) -> Iterator[ViewBatch]:
+    def _refuse_more(self) -> NoReturn:
+        raise ConfigError(
+            f"this StudentLoader was planned for {as_count(self.epochs, 'epoch')}, and all of that "
+            "is over; plan more by epochs=…, or begin anew by set_epoch(0)"
+        )
+
+    def _hand_out(self, end: Callable[[], int]) -> Iterator[ViewBatch]:
+        """Yield the batches to the step that `end` names at the first of them; another iteration ends."""
+        refuse_to_repeat(self.rank, self.num_ranks, told=self._given["rank"] is not None)
+        stop, self._turn = end(), object()
+        turn = self._turn
         while turn is not self._turn or self._step < stop:
             if turn is not self._turn:
                 raise ConfigError(

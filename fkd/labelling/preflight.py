@@ -117,14 +117,13 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     teacher whose outputs are not what they should be.
     """
     count = _sample_size(images, config)
-    chosen = np.random.default_rng(0).choice(len(images), count, replace=False).tolist()
+    chosen = np.random.default_rng(0).choice(len(images), count, replace=False)
     hits, top = 0, 0.0
     seen: list[torch.Tensor] = []
     # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
-        for batch in evaluation_batches(
-            pool, images, chosen, _BATCH, teacher.preprocessing.center_view
-        ):
+        batches = (chosen[start : start + _BATCH].tolist() for start in range(0, count, _BATCH))
+        for batch in evaluation_batches(pool, images, batches, teacher.preprocessing.center_view):
             outputs = teacher.outputs(batch.views, len(batch.views))
             best = teacher.as_probs(outputs, config.temperature).cpu().max(dim=1)
             top += float(best.values[batch.usable].double().sum())

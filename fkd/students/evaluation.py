@@ -141,8 +141,9 @@ def evaluate(
         RenderPool(workers, device) as pool,
         progress_bar("evaluate", unit="image", total=len(chosen), nested=nested) as bar,
     ):
-        batches = evaluation_batches(pool, images, chosen.tolist(), batch_size, card.center_view)
-        for batch, rows in zip(batches, torch.split(chosen, batch_size), strict=True):
+        parts = torch.split(chosen, batch_size)
+        batches = evaluation_batches(pool, images, map(Tensor.tolist, parts), card.center_view)
+        for batch, rows in zip(batches, parts, strict=True):
             for error in batch.errors:
                 note(f"counted as missed: {error}")
             logits = _logits(model, upload(batch.views, device), card.preprocessing).cpu()

@@ -1,6 +1,6 @@
 """Centre views of an image folder, in batches: what a network is evaluated on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,17 +30,11 @@ class EvaluationBatch:
 def evaluation_batches(
     pool: RenderPool,
     images: ImageList,
-    indices: Sequence[int],
-    batch_size: int,
+    batches: Iterable[Sequence[int]],
     view: CenterView,
 ) -> Iterator[EvaluationBatch]:
-    """Yield the centre views of some images of a folder, in the given order."""
-
-    def submitted() -> Iterator[Pending[EvaluationBatch]]:
-        for start in range(0, len(indices), batch_size):
-            yield _submit(pool, images, indices[start : start + batch_size], view)
-
-    return ahead(submitted())
+    """Yield the centre views of some images of a folder, batch by batch."""
+    return ahead(_submit(pool, images, indices, view) for indices in batches)
 
 
 def _submit(

@@ -99,7 +99,8 @@ class RenderPool:
         """Return an uninitialised uint8 [count, 3, h, w] for threads, or the device, to fill."""
         device = self.device if on_device else None
         try:
-            return empty_views(count, size, device, pin=self._pin)
+            with _for_threads():
+                return empty_views(count, size, device, pin=self._pin)
         except torch.OutOfMemoryError:
             raise  # of the device: whoever asked for the batch says what to do
         except (RuntimeError, MemoryError) as error:
@@ -110,7 +111,13 @@ class RenderPool:
 
     def empty_pixels(self, count: int) -> Tensor:
         """Return an uninitialised uint8 [count, 3] for threads to decode into."""
-        return torch.empty((count, 3), dtype=torch.uint8, pin_memory=self._pin)
+        with _for_threads():
+            return torch.empty((count, 3), dtype=torch.uint8, pin_memory=self._pin)
+
+
+def _for_threads() -> torch.inference_mode:
+    """Let threads write to what is made inside: of inference mode's tensors only that mode may."""
+    return torch.inference_mode(False)
 
 
 def render_views(

@@ -97,9 +97,11 @@ def test_after_the_last_epoch_nothing_comes_again_unless_it_is_asked_for(shared_
     loader = build(shared_store)
     list(loader.batches())
     with pytest.raises(FkdError, match="planned for 4 epochs, and all of that is over; plan more"):
-        iter(loader)
-    with pytest.raises(FkdError, match="epoch is 4; it must lie between 0 and 3"):
+        next(iter(loader))
+    with pytest.raises(FkdError, match="planned for 4 epochs, and all of that is over; plan more"):
         loader.epoch(4)
+    with pytest.raises(FkdError, match="epoch is 5; it must lie between 0 and 3"):
+        loader.epoch(5)
     loader.set_epoch(0)
     same(list(loader), whole[:3])
     same(list(loader.epoch(2)), whole[6:9])
@@ -113,6 +115,21 @@ def test_to_name_the_epoch_where_it_stands_does_not_begin_it_again(shared_store,
         same([next(iter(loader))], whole[3 * number : 3 * number + 1])
         loader.set_epoch(number)
         same(list(loader.epoch(number)), whole[3 * number + 1 : 3 * number + 3])
+
+
+def test_a_trainer_may_name_the_epoch_after_it_asked_for_an_iteration(shared_store, whole):
+    """Trainers do so by the loader's `sampler`, and leave epochs before their end."""
+    loader = build(shared_store)
+    asked = iter(loader)
+    loader.sampler.set_epoch(2)
+    same([next(asked), next(asked)], whole[6:8])
+    loader.sampler.set_epoch(3)
+    same(list(loader), whole[9:])
+
+
+@torch.inference_mode()
+def test_a_loop_that_only_looks_may_do_so_in_inference_mode(shared_store, whole):
+    same(list(build(shared_store)), whole[:3])
 
 
 @pytest.mark.parametrize("taken", [0, 1, 4, 6, 11, 12])
@@ -326,11 +343,16 @@ def test_ranks_are_those_of_torchrun_where_nobody_says_others(shared_store, monk
 def test_ranks_are_those_of_torch_distributed(shared_store, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "3")
+    early = build(shared_store)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1
     )
     try:
         loader = build(shared_store)
         assert (loader.rank, loader.num_ranks) == (0, 1)
+        with pytest.raises(FkdError, match="built as rank 2 of 3, before this process joined its"):
+            next(iter(early))
+        told = build(shared_store, rank=2, num_ranks=3)
+        assert len(next(iter(told))) == 2
     finally:
         torch.distributed.destroy_process_group()

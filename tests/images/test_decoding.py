@@ -178,7 +178,7 @@ def test_a_bomb_is_a_bad_image_to_every_command(bombs, tmp_path):
     report = pack_images(PackConfig(bombs.root, tmp_path / "small", "shortest", 8, workers=1))
     assert report.bad == ((bombs.name(3), "too large"),)
     with RenderPool(1, torch.device("cpu")) as pool:
-        batch = next(evaluation_batches(pool, bombs, range(4), 4, CenterView(32, "bilinear")))
+        batch = next(evaluation_batches(pool, bombs, [range(4)], CenterView(32, "bilinear")))
     assert batch.usable.tolist() == [True, True, True, False]
     assert batch.errors[0].reason == "too large"
     scheme = Scheme.parse("hard")

@@ -1,0 +1,111 @@
+"""The images that a student is evaluated on, seen as `fkd train` would show them, in batches."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fkd.amounts import as_count
+from fkd.config import NO_VAL, CenterView, LoaderConfig, NetworkInput, Size, ViewSizes, fit
+from fkd.errors import ImagesError
+from fkd.images import ImageList
+from fkd.machine import upload
+from fkd.progress import note
+from fkd.store import LabelStore, find_images
+from fkd.students import find_val, match_classes, seen_otherwise
+from fkd.views import RenderPool, evaluation_batches, normalize
+
+
+class CenterViewLoader:
+    """Yields centre views and their classes, on a device: all images each time, in their order.
+
+    A batch is a pair: images f32 [B, 3, H, W], normalised, in channels-last memory, and the outputs
+    int64 [B] that are right for them; class folders are matched to the classes of the store by name. An
+    image that cannot be decoded is named on stderr and left out.
+
+    Of several ranks each gets its share of every batch, so that all have equally many batches and no
+    image is seen twice. `config.batch_size` is that of all ranks, and about as many images are taken.
+    """
+
+    def __init__(
+        self,
+        config: LoaderConfig,
+        images: ImageList,
+        classes: tuple[str, ...],
+        seen: NetworkInput,
+        view: CenterView,
+        device: torch.device,
+        *,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
+        if len(images) < num_ranks:
+            raise ImagesError(
+                f"{images.root} has {as_count(len(images), 'image')} for {num_ranks} processes to "
+                "evaluate on; name a folder with more"
+            )
+        self._images, self._seen, self._view = images, seen, view
+        self._outputs = torch.from_numpy(match_classes(images, classes))
+        self._workers, self._device = config.workers, device
+        count = min(-(-len(images) // config.batch_size), len(images) // num_ranks)
+        parts = np.array_split(np.arange(len(images)), count)
+        self._rows = [part[rank::num_ranks].tolist() for part in parts]
+
+    @classmethod
+    def beside(
+        cls,
+        config: LoaderConfig,
+        val: str | Path | None,
+        device: torch.device,
+        *,
+        eval_size: Size | str | None = None,
+        eval_crop: float | None = None,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> "CenterViewLoader | None":
+        """Return the loader that belongs to the training views of `config`, None where there is none.
+
+        `val`, `eval_size` and `eval_crop` mean what they mean to `fkd train`: without them it is the
+        `val` folder beside the images of the store, at the size of the last training views. "none" for
+        `val` is no evaluation. Raises `FkdError` for what `fkd train` refuses.
+        """
+        if val == NO_VAL:
+            return None
+        store = LabelStore.open(config.store)
+        classes = store.class_names()
+        images = find_val(val, find_images(store, config.images), classes)
+        if images is None:
+            return None
+        seen = _last_views(config, store)
+        sizes = fit("eval_size", eval_size, ViewSizes | None)
+        view = seen_otherwise(seen.center_view, sizes, eval_crop)
+        return cls(
+            config, images, classes, seen, view, device, rank=rank, num_ranks=num_ranks
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        """Return the number of batches, which is the same on every rank."""
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of all images, with threads that work ahead."""
+        with RenderPool(self._workers, self._device) as pool:
+            for batch in evaluation_batches(pool, self._images, self._rows, self._view):
+                for error in batch.errors:
+                    note(f"left out: {error}")
+                views = upload(batch.views[batch.usable], self._device)
+                pixels = normalize(views, self._seen.mean, self._seen.std)
+                targets = self._outputs[batch.targets[batch.usable]]
+                yield (
+                    pixels.contiguous(memory_format=torch.channels_last),
+                    upload(targets, self._device),
+                )
+
+
+def _last_views(config: LoaderConfig, store: LabelStore) -> NetworkInput:
+    """Return how the last views of a training are seen; those of others may be smaller."""
+    sizes = [store.spec.size] if config.size is None else config.size.steps(config.size_multiple)
+    interpolation = config.interpolation or store.spec.interpolation
+    return NetworkInput(sizes[-1], config.mean, config.std, interpolation)
