@@ -2,6 +2,7 @@
 
 `StudentLoader` gives the batches that `fkd train` would train on, epoch by epoch, and goes on exactly
 where a run was stopped. A `ViewBatch` has the views, their labels, and which stored crops they are.
+`CropDataset` gives the crops of one image at a time, for those whose trainer asks image by image.
 """
 
 from typing import TYPE_CHECKING
@@ -10,8 +11,11 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.feeding.batch import ViewBatch
+    from fkd.feeding.dataset import CropDataset
     from fkd.feeding.loader import StudentLoader
 else:
-    __getattr__, __dir__ = names_of(__name__, batch="ViewBatch", loader="StudentLoader")
+    __getattr__, __dir__ = names_of(
+        __name__, batch="ViewBatch", dataset="CropDataset", loader="StudentLoader"
+    )
 
-__all__ = ["StudentLoader", "ViewBatch"]
+__all__ = ["CropDataset", "StudentLoader", "ViewBatch"]
