@@ -21,6 +21,7 @@ TEXTS = {page: (ROOT / page).read_text("utf-8") for page in PAGES}
 FOREIGN = {  # options of scripts and benchmarks
     "docs/results.md": {"--per-class", "--tune"},
     "docs/results/gpu.md": {"--tiny"},
+    "docs/trainers/own-loop.md": {"--nproc-per-node"},
 }
 
 

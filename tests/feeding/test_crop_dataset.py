@@ -2,8 +2,10 @@
 
 import copy
 import pickle
+import re
 import shutil
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from helpers.sources import files_of, write_tar
 from torch.utils.data import DataLoader, DistributedSampler, Subset, WeightedRandomSampler
 
 from fkd import CropDataset, FkdError, StudentLoader, ViewBatch, label_images
+from fkd.losses import DistillationLoss
 
 SETTINGS = {"crops_per_image": 2, "scheme": "topk3"}  # of 18 images with 6 crops
 
@@ -228,3 +231,24 @@ def test_an_image_that_was_replaced_is_refused(tmp_path):
     dataset[1]
     with pytest.raises(FkdError, match=r"000\.jpg is not the file that was labelled"):
         dataset[0]
+
+
+def test_the_example_of_the_page_runs(shared_store, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    (code,) = [block for block in blocks if "CropDataset(" in block]
+    small = {
+        "crops_per_image=4": 'crops_per_image=2, scheme="topk3"',
+        "num_workers=8, persistent_workers=True": "num_workers=0",
+        "range(75)": "range(3)",
+    }
+    for long, short in small.items():
+        assert code.count(long) == 1
+        code = code.replace(long, short)
+    code += "        seen.append(loss.item())\n"
+    monkeypatch.chdir(shared_store.path.parent)
+    student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
+    names = {"student": student, "criterion": DistillationLoss(), "seen": []}
+    exec(compile(code, "page", "exec"), names)
+    assert len(names["seen"]) == 3
+    assert capsys.readouterr().err == ""
