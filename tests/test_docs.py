@@ -19,6 +19,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("**/*.md"))]
 TEXTS = {page: (ROOT / page).read_text("utf-8") for page in PAGES}
 FOREIGN = {  # options of scripts and benchmarks
+    "CONTRIBUTING.md": {"--tiny"},
     "docs/results.md": {"--per-class", "--tune"},
     "docs/results/gpu.md": {"--tiny"},
     "docs/trainers/own-loop.md": {"--nproc-per-node"},
