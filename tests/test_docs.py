@@ -18,11 +18,19 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("**/*.md"))]
 TEXTS = {page: (ROOT / page).read_text("utf-8") for page in PAGES}
-FOREIGN = {  # options of scripts and benchmarks
+TIMM = """
+    --aa --bce-loss --class-map --data-dir --grad-accum-steps --hflip --img-size --initial-checkpoint
+    --kd-model-name --mean --model --model-dtype --model-ema --no-prefetcher --nproc-per-node
+    --num-classes --recovery-interval --reprob --sched --sched-on-updates --smoothing --start-epoch
+    --std --torchcompile --train-img-sizes --use-multi-epochs-loader --warmup-prefix
+"""
+FOREIGN = {  # options of scripts, benchmarks and other programs
     "CONTRIBUTING.md": {"--tiny"},
+    "docs/index.md": {"--build-arg", "--gpus", "--ipc", "--rm", "--shm-size"},
     "docs/results.md": {"--per-class", "--tune"},
     "docs/results/gpu.md": {"--tiny"},
     "docs/trainers/own-loop.md": {"--nproc-per-node"},
+    "docs/trainers/timm.md": set(TIMM.split()),
 }
 
 

@@ -9,6 +9,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("benchmarks", "docs", "fkd", "scripts", "tests")
@@ -59,3 +60,22 @@ def test_the_citation_is_of_this_version():
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {config['metadata']['version']}\n" in citation
     assert f"\nlicense: {config['metadata']['license']}\n" in citation
+
+
+def test_the_citation_has_what_its_format_asks_for():
+    """The required keys of version 1.2.0 of the Citation File Format, and no key that it has not."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    required = {"authors", "cff-version", "message", "title"}
+    optional = {"abstract", "keywords", "license", "references", "type", "version"}
+    assert required <= citation.keys() <= required | optional
+    assert citation["type"] in ("software", "dataset")
+    assert all(isinstance(citation[key], str) for key in ("message", "title", "version"))
+    for reference in citation["references"]:
+        required, optional = {"authors", "title", "type"}, {"collection-title", "url", "year"}
+        assert required <= reference.keys() <= required | optional
+        assert reference["type"] == "conference-paper"
+        assert isinstance(reference["year"], int)
+    people = [citation["authors"], *(each["authors"] for each in citation["references"])]
+    for author in (author for group in people for author in group):
+        assert author.keys() in ({"name"}, {"family-names", "given-names"})

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +60,18 @@ def once_or_each(flag: str, given: Sequence[Any], count: int) -> list[Any]:
             "--teacher in order, with the word `default` for those that need none"
         )
     return list(given) if len(given) == count else [*given, None][:1] * count
+
+
+def setting(
+    defaults: Mapping[str, Any], flag: str, text: str, kind: Any = None, **more: Any
+) -> Callable[[F], F]:
+    """Make an option of a setting that a recipe may hold: what the user does not say stays unsaid."""
+    default = defaults[flag.split("/")[0].removeprefix("--").replace("-", "_")]
+    shown = more.pop("shown", default)
+    if kind is None and not isinstance(default, bool):
+        kind = type(default)
+    help_text = f"{text}  [default: {shown}]".lstrip()
+    return click.option(flag, type=kind, default=None, show_default=False, help=help_text, **more)
 
 
 def machine(command: F) -> F:

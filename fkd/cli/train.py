@@ -1,16 +1,17 @@
 """`fkd train`."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from fkd.cli.options import ALONE, PATH, RANK, engine, machine, rendering, told_once
+from fkd.cli.options import ALONE, PATH, RANK, engine, machine, rendering, setting, told_once
 from fkd.cli.sections import Sectioned
 from fkd.config import (
     BN_STATS,
     INTERPOLATIONS,
+    LOGS,
     LOSSES,
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -20,19 +21,8 @@ from fkd.config import (
     settings_to_resume,
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _DEFAULTS = TrainConfig().settings()
-
-
-def _setting(flag: str, text: str, kind: Any = None, **more: Any) -> Callable[[F], F]:
-    """Make an option of a setting that a recipe may hold: what the user does not say stays unsaid."""
-    default = _DEFAULTS[flag.split("/")[0].removeprefix("--").replace("-", "_")]
-    shown = more.pop("shown", default)
-    if kind is None and not isinstance(default, bool):
-        kind = type(default)
-    help_text = f"{text}  [default: {shown}]".lstrip()
-    return click.option(flag, type=kind, default=None, show_default=False, help=help_text, **more)
+_setting = partial(setting, _DEFAULTS)
 
 
 _SECTIONS = {
@@ -200,6 +190,13 @@ _SECTIONS = {
     shown="0.875; 1 for views of up to 64 px",
 )
 @_setting("--save-every", "Minutes between checkpoints; evaluations save too. 0 is off.", float)
+@click.option(
+    "--log",
+    type=click.Choice(LOGS),
+    multiple=True,
+    callback=lambda ctx, param, value: value or None,
+    help="Where metrics go beside metrics.jsonl; once for each.  [default: tensorboard, if installed]",
+)
 @click.option(
     "--mean", nargs=3, metavar="R G B", type=float, default=_DEFAULTS["mean"], help="Of its input."
 )

@@ -48,7 +48,16 @@ from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_r
 from fkd.config.scheme import Scheme
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
 from fkd.config.sizes import ViewSizes
-from fkd.config.train import BN_STATS, FEW_IMAGES, NO_VAL, RECIPES, BnStats, TrainConfig
+from fkd.config.train import (
+    BN_STATS,
+    FEW_IMAGES,
+    LOGS,
+    NO_LOG,
+    NO_VAL,
+    RECIPES,
+    BnStats,
+    TrainConfig,
+)
 from fkd.config.types import as_config, as_path, fit
 from fkd.config.views import (
     CROP_SHARE,
@@ -77,12 +86,14 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
+    "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
     "MAX_BATCH",
     "MAX_BOUND",
     "MAX_CROPS",
     "MAX_WORKERS",
+    "NO_LOG",
     "NO_VAL",
     "OPTIMIZERS",
     "PACK_TO",

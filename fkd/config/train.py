@@ -21,6 +21,8 @@ from fkd.errors import ConfigError
 NO_VAL: Literal["none"] = "none"
 BN_STATS = ("auto", "running", "estimate")
 BnStats = Literal["auto", "running", "estimate"]
+NO_LOG: Literal["none"] = "none"
+LOGS = ("tensorboard", "wandb", "mlflow", NO_LOG)
 
 # A recipe's own warm-up takes at most this share of a run.
 _WARMUP_SHARE = 0.25
@@ -46,7 +48,8 @@ class TrainConfig(LoaderConfig):
     `eval_crop` the share of a resized image's shorter side that is evaluated (timm's `crop_pct`): None is
     1 for views of up to 64 px, and 224 / 256 above.
     `eval_every` and `eval_last` are epochs: the last ones are evaluated singly. `save_every` is minutes.
-    `seed` is of the weights too.
+    `log` names the trackers that get the metrics too: "tensorboard", "wandb", "mlflow", or "none"; None
+    is TensorBoard where it is installed. `seed` is of the weights too.
 
     `TrainConfig.from_recipe("fkd-vit", student="timm:deit_tiny_patch16_224", lr=1e-3)` builds one from a
     preset and settings by name, whichever group they belong to. `recipe` says which one that was; given
@@ -73,6 +76,7 @@ class TrainConfig(LoaderConfig):
     eval_every: float | None = None
     eval_last: float = 0
     save_every: float = 15
+    log: tuple[str, ...] | None = None
 
     groups: ClassVar[Mapping[str, Any]] = {
         **LoaderConfig.groups,
@@ -87,6 +91,7 @@ class TrainConfig(LoaderConfig):
         super().__post_init__()
         if str(self.val) == NO_VAL:
             object.__setattr__(self, "val", NO_VAL)
+        self._settle_log()
         check_choice("--bn-stats", self.bn_stats, BN_STATS)
         check_choice("--recipe", self.recipe, tuple(RECIPES))
         if RECIPES[self.recipe] and not isinstance(self.recipe, _Applied):
@@ -109,6 +114,15 @@ class TrainConfig(LoaderConfig):
             check_range("--eval-crop", self.eval_crop, MIN_CROP_SHARE, 1)
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)
+
+    def _settle_log(self) -> None:
+        if self.log is None:
+            return
+        for name in self.log:
+            check_choice("--log", name, LOGS)
+        if NO_LOG in self.log and len(set(self.log)) > 1:
+            raise ConfigError("--log none stands alone; leave it out, or the others")
+        object.__setattr__(self, "log", tuple(dict.fromkeys(self.log)) or (NO_LOG,))
 
     @classmethod
     def from_recipe(cls, recipe: str, **settings: Any) -> "TrainConfig":

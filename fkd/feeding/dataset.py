@@ -47,8 +47,8 @@ class CropDataset(Dataset[ViewBatch]):
 
     An epoch here is one visit of every image, which `StudentLoader` counts as m epochs of N views each.
     Epoch e takes the crops e · m, e · m + 1, … of every image, modulo M. `set_epoch(e)` says so to worker
-    processes too, those that persist included; timm's script and Accelerate's loaders call it. Where
-    nobody does, crops come again, and a line on stderr says so once.
+    processes too, those that persist included; timm's script calls it. Where nobody does, crops come
+    again, and a line on stderr says so once.
 
     `settings` are those fields of `LoaderConfig` that an image and its crops depend on, by name:
     `images`, `subset`, `classes`, `crops_per_image`, `scheme`, `label_temperature`, `size`,

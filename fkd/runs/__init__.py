@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fkd.runs.metrics import METRICS, read_metrics
     from fkd.runs.place import folder_of, holds_run
     from fkd.runs.run import Run
+    from fkd.runs.tracking import require_trackers
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -22,6 +23,7 @@ else:
         metrics="METRICS read_metrics",
         place="folder_of holds_run",
         run="Run",
+        tracking="require_trackers",
     )
 
 __all__ = [
@@ -32,4 +34,5 @@ __all__ = [
     "open_run",
     "plot_runs",
     "read_metrics",
+    "require_trackers",
 ]

@@ -18,6 +18,8 @@ from fkd.progress import note
 from fkd.runs.metrics import METRICS, read_metrics
 from fkd.runs.place import folder_of, holds_run
 from fkd.runs.run import Run
+from fkd.runs.tracker import TrackedRun
+from fkd.runs.tracking import tracked
 from fkd.students import Checkpoint, newest_checkpoint
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
@@ -30,6 +32,7 @@ _FREE |= {
     "eval_crop",
     "num_ranks",
     "bn_stats",
+    "log",
 }
 _FREE |= {*asdict(Part())}  # `chosen_images` says what they chose, wherever their files are
 
@@ -61,7 +64,9 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
             if config.resume:
                 note(f"{folder} holds no run yet: training starts at the beginning")
             _write_config(folder, settings)
-        yield Run(folder, schedule, checkpoint)
+        after = 0 if checkpoint is None else checkpoint.step
+        with tracked(config.log, TrackedRun(folder, settings, after)) as trackers:
+            yield Run(folder, schedule, checkpoint, trackers)
 
 
 def _make(folder: Path) -> None:

@@ -1,36 +1,12 @@
-"""Metrics of a run: a file of JSON lines, and TensorBoard where it is installed."""
+"""Metrics of a run, read from its file of JSON lines."""
 
 import json
-from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fkd.errors import ConfigError
 
 METRICS = "metrics.jsonl"
-
-Tracker = Callable[[Mapping[str, Any]], None]
-
-
-def open_tracker(folder: Path, after: int = 0) -> Tracker:
-    """Return a function that takes lines of metrics.jsonl; without TensorBoard it does nothing.
-
-    What an earlier process wrote of steps beyond `after` is forgotten.
-    """
-    if find_spec("tensorboard") is None:
-        return lambda line: None
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
-
-    def track(line: Mapping[str, Any]) -> None:
-        for name, value in line.items():
-            if isinstance(value, (int, float)) and name != "step":
-                writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])
-        writer.flush()
-
-    return track
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

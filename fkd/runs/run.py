@@ -9,10 +9,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fkd.errors import FkdError, first_line
+from fkd.errors import FkdError
 from fkd.loader import Schedule
-from fkd.progress import note
-from fkd.runs.metrics import METRICS, open_tracker
+from fkd.runs.metrics import METRICS
+from fkd.runs.tracking import Trackers
 from fkd.students import BEST, Accuracy, Checkpoint, save_checkpoint, save_last
 
 # A line of training metrics every so many steps.
@@ -26,7 +26,13 @@ class Run:
     line of metrics, and the share of time that was spent waiting for data.
     """
 
-    def __init__(self, folder: Path, schedule: Schedule, checkpoint: Checkpoint | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schedule: Schedule,
+        checkpoint: Checkpoint | None,
+        trackers: Trackers,
+    ) -> None:
         """Write to `folder`, which `open_run` makes or finds, and locks."""
         self.folder = folder
         self.checkpoint = checkpoint
@@ -38,7 +44,7 @@ class Run:
             self._loss, self._best = checkpoint.loss, checkpoint.best
             self._saved_step = checkpoint.step
         self.speed: dict[str, float] = {}
-        self._tracker = open_tracker(folder, max(0, self._saved_step))
+        self._trackers = trackers
         self._restart_clock()
         self._saved = time.monotonic()
 
@@ -115,11 +121,4 @@ class Run:
             raise FkdError(
                 f"{self.folder / METRICS} cannot be written ({error}); make room, and go on with --resume"
             ) from error
-        try:
-            self._tracker(line)
-        except (OSError, ValueError, RuntimeError) as error:
-            note(
-                f"warning: TensorBoard's files cannot be written ({first_line(error)}); the run goes on "
-                "without them"
-            )
-            self._tracker = lambda line: None
+        self._trackers.log(line)

@@ -22,6 +22,7 @@ from fkd.loader import (
 )
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
+from fkd.runs import require_trackers
 from fkd.store import LabelStore, find_images
 from fkd.students import (
     StudentCard,
@@ -59,6 +60,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
     refuse_without_classes(config, store)
+    group.once(lambda: require_trackers(config.log))
     images = find_images(store, config.images)
     chosen = chosen_images(config.part, store)
     schedule = plan_steps(config, store, len(chosen), group.num_ranks)

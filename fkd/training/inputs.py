@@ -9,7 +9,7 @@ from fkd.config import NO_VAL, TrainConfig
 from fkd.errors import ConfigError
 from fkd.loader import find_store
 from fkd.models import require_weights
-from fkd.runs import folder_of, holds_run
+from fkd.runs import folder_of, holds_run, require_trackers
 from fkd.sources import require_images
 from fkd.store import LabelStore, image_root
 
@@ -33,8 +33,8 @@ def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:
 def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     """Refuse what a run cannot begin with, as far as files show it; raises `FkdError`.
 
-    A process that is not `alone` leaves the run's folder to the leading one, which looks when all have
-    met: then they learn what it refuses.
+    A process that is not `alone` leaves the run's folder and its trackers to the leading one, which
+    looks when all have met: then they learn what it refuses.
     """
     store = find_store(config)
     refuse_without_classes(config, store)
@@ -45,4 +45,5 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     if config.init not in (None, "none", "default"):
         require_weights(Path(config.init))
     if alone:
+        require_trackers(config.log)
         holds_run(folder_of(config), config)

@@ -27,7 +27,7 @@ OPTIONS = {
         "--amp --batch-size --bn-stats --calibrate --classes --clip-grad --color-jitter --compile "
         "--compress --crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-crop "
         "--eval-every --eval-last --eval-size --hard-weight --hard-weight-end --images --init --init-ema "
-        "--interpolation --label-smoothing --label-temperature --loss --lr --lr-schedule "
+        "--interpolation --label-smoothing --label-temperature --log --loss --lr --lr-schedule "
         "--max-entropy --mean --micro-batch --min-confidence --min-lr --mixup --momentum "
         "--no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed --size "
         "--size-multiple --stagger --std --student --student-temperature --subset --sure-above "

@@ -79,6 +79,17 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
         assert len(err.splitlines()) == 1
 
 
+def test_nobody_is_asked_to_log_in(shared_store, tmp_path):
+    pytest.importorskip("wandb")
+    command = ["train", str(shared_store.path), "--compress", "topk3", "--crops-per-image", "2"]
+    away = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "WANDB_MODE": "online"}
+    ((code, loaded, out, err),) = answers([[*command, "--log", "wandb"]], tmp_path, **away)
+    assert (code, loaded, out) == (2, [], "")
+    assert len(err.splitlines()) == 1
+    assert "wandb is not logged in; run `wandb login`, or set WANDB_MODE=offline" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_same_is_refused_in_python(shared_store, shared_folder, tmp_path):
     config = {"store": shared_store.path, "scheme": "topk3", "crops_per_image": 2}
     config |= {"batch_size": 6, "epochs": 2, "student": "squeezenet1_1", "device": "cpu"}
@@ -119,6 +130,7 @@ def test_the_first_process_of_each_machine_says_what_is_wrong_there(words, tmp_p
     [
         ("fkd tr", {"plain,train"}),
         ("fkd train --recipe fkd-", {"plain,fkd-warmup", "plain,fkd-vit"}),
+        ("fkd train --log ", {"plain,tensorboard", "plain,wandb", "plain,mlflow", "plain,none"}),
         ("fkd label --render ", {"plain,auto", "plain,cpu", "plain,device"}),
     ],
 )
