@@ -32,7 +32,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
-    from fkd.feeding import StudentLoader, ViewBatch
+    from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import SoftLabels
     from fkd.losses import soft_cross_entropy
@@ -48,7 +48,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         checking="CheckReport check_store",
-        feeding="StudentLoader ViewBatch",
+        feeding="CropDataset StudentLoader ViewBatch",
         labelling="estimate_run label_images",
         labels="SoftLabels",
         losses="soft_cross_entropy",
@@ -68,6 +68,7 @@ __all__ = [
     "CheckConfig",
     "CheckReport",
     "Comparison",
+    "CropDataset",
     "Engine",
     "FkdError",
     "LabelConfig",

@@ -25,9 +25,11 @@ TIMM = """
     --std --torchcompile --train-img-sizes --use-multi-epochs-loader --warmup-prefix
 """
 FOREIGN = {  # options of scripts, benchmarks and other programs
+    "CONTRIBUTING.md": {"--tiny"},
     "docs/index.md": {"--build-arg", "--gpus", "--ipc", "--rm", "--shm-size"},
     "docs/results.md": {"--per-class", "--tune"},
     "docs/results/gpu.md": {"--tiny"},
+    "docs/trainers/own-loop.md": {"--nproc-per-node"},
     "docs/trainers/timm.md": set(TIMM.split()),
 }
 

@@ -27,7 +27,7 @@ from fkd.config.groups import (
     Selection,
 )
 from fkd.config.label import LabelConfig
-from fkd.config.loader import LoaderConfig, LoaderSettings
+from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
     EXPORT_FORMATS,
@@ -106,6 +106,7 @@ __all__ = [
     "Bound",
     "CenterView",
     "CheckConfig",
+    "DatasetSettings",
     "Engine",
     "ExportFormat",
     "Interpolation",

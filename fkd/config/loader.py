@@ -126,21 +126,29 @@ class LoaderConfig:
         return sorted(own.union(*({f.name for f in fields(g)} for g in cls.groups.values())))
 
 
-class LoaderSettings(TypedDict, total=False):
-    """The settings of a `LoaderConfig` but for its store, by name, groups unfolded."""
+class DatasetSettings(TypedDict, total=False):
+    """The settings that one image and its crops depend on, by name, groups unfolded."""
 
     images: str | Path | None
     subset: str | float | Path | None
     classes: str | Path | None
     crops_per_image: int
-    stagger: int | None
     scheme: str | Scheme
     label_temperature: float
+    size: ViewSizes | Size | str | None
+    interpolation: Interpolation | None
+    calibrate: bool
+    unsure_below: float
+    unsure_smoothing: float
+
+
+class LoaderSettings(DatasetSettings, total=False):
+    """The settings of a `LoaderConfig` but for its store, by name, groups unfolded."""
+
+    stagger: int | None
     epochs: float
     batch_size: int
-    size: ViewSizes | Size | str | None
     size_multiple: int
-    interpolation: Interpolation | None
     mean: Sequence[float]
     std: Sequence[float]
     seed: int
@@ -149,8 +157,5 @@ class LoaderSettings(TypedDict, total=False):
     render: Render
     min_confidence: float
     max_entropy: float | None
-    calibrate: bool
     sure_above: float
     sure_every: int
-    unsure_below: float
-    unsure_smoothing: float

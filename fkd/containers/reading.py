@@ -98,6 +98,10 @@ class ContainedImages:
         """Read the images of a container at `root`."""
         return cls(root, index, OpenFiles(root, index.files))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process opens the files anew.
+        return ContainedImages.of, (self.root, self.index)
+
     def read(self, image_index: int) -> bytearray:
         """Return the bytes of one image; raises `DecodeError` where there are none, or far too many."""
         index = self.index

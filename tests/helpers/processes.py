@@ -136,6 +136,19 @@ def _run(words, cwd, said, environment, prepare, largest_file):
 
 def ranks_finish(args, cwd, num_ranks, **more):
     """Run a command in processes that meet as those of torchrun do; return how each ended."""
+    keys, environments = meeting(num_ranks)
+    with ExitStack() as at_work:
+        ranks = [
+            at_work.enter_context(Forked(args, cwd, env=environment, **more))
+            for environment in environments
+        ]
+        finished = [rank.finish() for rank in ranks]
+    del keys
+    return finished
+
+
+def meeting(num_ranks):
+    """Return the place where ranks meet, to be kept until they end, and the environment of each."""
     keys = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -146,14 +159,8 @@ def ranks_finish(args, cwd, num_ranks, **more):
         "TORCHELASTIC_RESTART_COUNT": "0",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    with ExitStack() as at_work:
-        ranks = [
-            at_work.enter_context(
-                Forked(args, cwd, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **more)
-            )
-            for rank in range(num_ranks)
-        ]
-        return [rank.finish() for rank in ranks]
+    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_ranks)]
+    return keys, [shared | each for each in own]
 
 
 def refused(*args, alone=True):

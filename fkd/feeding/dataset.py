@@ -1,0 +1,245 @@
+"""Stored crops and their soft labels by image, for trainers that ask for one after the other."""
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+# torch documents this map for types of one's own (`default_collate`), and has no public name for it.
+from torch.utils.data._utils.collate import default_collate_fn_map
+
+from fkd.amounts import as_count
+from fkd.config import DatasetSettings, LoaderConfig, check_count
+from fkd.errors import ConfigError
+from fkd.feeding.batch import ViewBatch
+from fkd.feeding.epoch import SharedEpoch
+from fkd.loader import Schedule, SizePlan, chosen_images, open_store, training_labels
+from fkd.progress import note_once, printable
+from fkd.store import LabelledImages, LabelStore, Slab, find_images
+from fkd.views import empty_views, render_views
+
+# Takes one crop, uint8 [3, H, W], and returns a tensor of three dimensions.
+Transform = Callable[[Tensor], Tensor]
+
+_MAX_EPOCH = 10**9
+
+
+class CropDataset(Dataset[ViewBatch]):
+    """Gives m stored crops of an image and their labels, image by image, for a `DataLoader`.
+
+        dataset = CropDataset("labels.zarr", crops_per_image=4)
+        loader = DataLoader(dataset, batch_size=64, shuffle=True, num_workers=8)
+        for epoch in range(epochs):
+            dataset.set_epoch(epoch)
+            for images, soft_labels in loader: …          # 256 views
+
+    `dataset[i]` is a `ViewBatch` of the m crops of image i: its images are uint8 [m, 3, H, W], the very
+    pixels of a `StudentLoader` with `normalized=False`. With `transform`, each crop goes through it,
+    uint8 [3, H, W] to a tensor [3, h, w], and the images are what it returns, stacked. n images make a
+    batch of n · m views; `torch.utils.data.default_collate` joins them, and so does `collate`.
+
+    An epoch here is one visit of every image, which `StudentLoader` counts as m epochs of N views each.
+    Epoch e takes the crops e · m, e · m + 1, … of every image, modulo M. `set_epoch(e)` says so to worker
+    processes too, those that persist included; timm's script calls it. Where nobody does, crops come
+    again, and a line on stderr says so once.
+
+    `settings` are those fields of `LoaderConfig` that an image and its crops depend on, by name:
+    `images`, `subset`, `classes`, `crops_per_image`, `scheme`, `label_temperature`, `size`,
+    `interpolation`, `calibrate`, `unsure_below` and `unsure_smoothing`. Order, batches, ranks and
+    processes are the `DataLoader`'s.
+
+    It is slower than a `StudentLoader`, and the m crops of an image are in one batch. Each process keeps
+    boxes and labels of m crops of every image of the store in memory, `epoch_bytes` in all.
+    It needs one private name of torch, `torch.utils.data._utils.collate.default_collate_fn_map`.
+    Raises `FkdError` for what `fkd train` refuses, and for an image that is not what was labelled.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        *,
+        transform: Transform | None = None,
+        **settings: Unpack[DatasetSettings],
+    ) -> None:
+        self._config = config = _config_of(store, dict(settings))
+        self._store: LabelStore | None = open_store(config)
+        self._spec = self._store.spec
+        self._chosen = chosen_images(config.part, self._store)
+        self._images = find_images(self._store, config.images)
+        self._files = LabelledImages(self._images, self._store.content_hashes())
+        self._names = self._store.class_names()
+        self._targets = self._store.targets()
+        m = config.crops_per_image
+        self._schedule = Schedule(len(self._chosen), self._spec.num_crops, m, m, 1, 0)
+        self._format = SizePlan.of(config, self._spec, self._schedule)
+        self._transform = transform
+        self._epoch = SharedEpoch(len(self._chosen))
+        self._held: tuple[int, Slab] | None = (
+            None  # the epoch that was asked for last, and its crops
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process opens the store anew, and reads its own labels.
+        return self.__dict__ | {"_store": None, "_held": None}
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Return how many images it has."""
+        return len(self._chosen)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the student's outputs."""
+        return self._names
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """The class of every image, int64 [N], as a sampler may want it; -1 where images have none."""
+        if self._targets is None:
+            return np.full(len(self), -1, np.int64)
+        return self._targets[self._chosen]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose crops it gives, from 0."""
+        return self._epoch.number
+
+    @property
+    def epoch_bytes(self) -> int:
+        """Bytes that each process keeps of one epoch: N · m boxes, flips and quantized labels."""
+        each = 9 + self._spec.labels.num_bytes
+        return self._spec.num_images * self._config.crops_per_image * each
+
+    def __repr__(self) -> str:
+        config = self._config
+        return (
+            f"CropDataset({config.store}: {as_count(len(self), 'image')}, "
+            f"m = {config.crops_per_image}, {config.scheme}, epoch {self.epoch})"
+        )
+
+    # -- its crops --------------------------------------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the crops of an epoch from now on, in all worker processes; call it before each epoch."""
+        check_count("epoch", epoch, 0, _MAX_EPOCH)
+        self._epoch.begin(epoch)
+
+    def __getitem__(self, index: int) -> ViewBatch:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[ViewBatch]:
+        """Return the crops of several images; a `DataLoader` asks for a batch so."""
+        positions = np.array([self._position(index) for index in indices], np.int64)
+        self._say_if_repeated(positions)
+        epoch, numbers = self.epoch, self._chosen[positions]
+        slots = self._schedule.crop_slots(epoch)
+        crops = self._crops(epoch).take(numbers, np.arange(len(slots)))
+        each = zip(numbers.tolist(), crops.size, crops.box, crops.flip, strict=True)
+        images = [self._render(*image) for image in each]
+        targets = torch.from_numpy(crops.target.repeat(len(slots)))
+        kept = {
+            name: torch.from_numpy(values.reshape(-1, values.shape[-1]))
+            for name, values in crops.kept.items()
+        }
+        labels = training_labels(kept, targets, self._spec.labels, self._config)
+        rows = [slice(n * len(slots), (n + 1) * len(slots)) for n in range(len(numbers))]
+        return [
+            ViewBatch(
+                views,
+                labels[those],
+                targets[those],
+                torch.full((len(slots),), int(number)),
+                torch.from_numpy(slots),
+            )
+            for views, those, number in zip(images, rows, numbers, strict=True)
+        ]
+
+    @staticmethod
+    def collate(batches: Sequence[ViewBatch]) -> ViewBatch:
+        """Return the crops of several images as one batch: a `collate_fn` for a `DataLoader`."""
+        return ViewBatch.concatenate(batches)
+
+    def _position(self, index: int) -> int:
+        number = operator.index(index)
+        position = number + len(self) if number < 0 else number
+        if not 0 <= position < len(self):
+            raise IndexError(f"image {number} of a CropDataset of {as_count(len(self), 'image')}")
+        return position
+
+    def _say_if_repeated(self, positions: NDArray[np.int64]) -> None:
+        again = self._epoch.first_repeat(positions)
+        if again is not None:
+            key = printable(self._images.paths[int(self._chosen[again])])
+            note_once(
+                f"warning: {key} was asked for again in epoch {self.epoch} of a CropDataset, and gets "
+                "the same crops; call its set_epoch(epoch) before each epoch (a sampler with replacement "
+                "repeats images by itself)"
+            )
+
+    def _crops(self, epoch: int) -> Slab:
+        """Return the crops that an epoch takes of all images of the store; read once in a process."""
+        if self._held is None or self._held[0] != epoch:
+            self._held = None
+            if self._store is None:
+                self._store = LabelStore.open(self._config.store)
+            self._held = epoch, self._store.read_crops(self._schedule.crop_slots(epoch).tolist())
+        return self._held[1]
+
+    def _render(
+        self,
+        number: int,
+        size: NDArray[np.uint16],
+        boxes: NDArray[np.uint16],
+        flips: NDArray[np.bool_],
+    ) -> Tensor:
+        """Return crops of an image: uint8 [m, 3, H, W], or as `transform` makes them."""
+        views = empty_views(len(boxes), self._format.last)
+        pixels = self._files.decode(number, size)
+        render_views(pixels, boxes, flips, views, self._format.interpolation)
+        if self._transform is None:
+            return views
+        return _stacked([self._transform(view) for view in views])
+
+
+def _config_of(store: str | Path, settings: dict[str, Any]) -> LoaderConfig:
+    """Return the configuration of a dataset; raises `ConfigError` for settings that it has not."""
+    known = DatasetSettings.__optional_keys__
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ConfigError(
+            f"{', '.join(unknown)} is no setting of a CropDataset; it knows {', '.join(sorted(known))} "
+            "and transform (order, batches and worker processes are its DataLoader's)"
+        )
+    config = LoaderConfig.of(store=store, **settings)
+    if config.size is not None:
+        config.size.check("size")
+    return replace(config, batch_size=config.crops_per_image)
+
+
+def _stacked(changed: list[Tensor]) -> Tensor:
+    """Return what a transform made of m crops as [m, 3, h, w]; raises `ConfigError` for other things."""
+    for crop in changed:
+        if not isinstance(crop, Tensor) or crop.dim() != 3 or crop.shape != changed[0].shape:
+            what = list(crop.shape) if isinstance(crop, Tensor) else f"a {type(crop).__name__}"
+            raise ConfigError(
+                f"transform returned {what}; it must return a tensor [3, h, w] for each crop uint8 "
+                "[3, H, W], of one size for all crops"
+            )
+    return torch.stack(changed)
+
+
+def _collate(
+    batch: Sequence[ViewBatch], *, collate_fn_map: dict[Any, Callable[..., Any]] | None = None
+) -> ViewBatch:
+    return CropDataset.collate(batch)
+
+
+default_collate_fn_map[ViewBatch] = _collate

@@ -1,0 +1,49 @@
+"""Which epoch a dataset is in, and what it was asked for in it: in memory that its workers share."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+class SharedEpoch:
+    """The epoch of a dataset of N images, one for this process and all workers that it starts.
+
+    A `DataLoader` copies its dataset to its workers, once where they persist. What is written here in one
+    process is read in all of them. A copy that was pickled for other ends has an epoch of its own.
+    """
+
+    def __init__(self, num_images: int) -> None:
+        self._number = torch.zeros(1, dtype=torch.int64)
+        self._asked = torch.zeros(num_images, dtype=torch.bool)
+        self._repeats_said = torch.zeros(1, dtype=torch.bool)
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._share()
+
+    def _share(self) -> None:
+        for values in (self._number, self._asked, self._repeats_said):
+            values.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def number(self) -> int:
+        """The epoch, from 0."""
+        return int(self._number)
+
+    def begin(self, number: int) -> None:
+        """Begin an epoch, in which nothing has been asked for."""
+        self._number.fill_(number)
+        self._asked.zero_()
+
+    def first_repeat(self, positions: NDArray[np.int64]) -> int | None:
+        """Note that images [n] are asked for. Return the first to be asked for again, one time only."""
+        asked = self._asked.numpy()
+        again = positions[asked[positions]]
+        asked[positions] = True
+        if not len(again) or self._repeats_said:
+            return None
+        self._repeats_said.fill_(True)
+        return int(again[0])
