@@ -127,13 +127,18 @@ def in_memory(
         yield pixels, targets
 
 
-def pipeline(root: Path, size: int, batch_size: int, workers: int) -> Iterator[Batch]:
-    """Yield batches of torchvision's usual pipeline, epoch after epoch."""
+def photos(root: Path, size: int) -> torchvision.datasets.ImageFolder:
+    """Return a folder's images as torchvision's usual training steps give them, and their classes."""
     steps = [
         v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor(),
         v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
     ]  # fmt: skip
-    data = torchvision.datasets.ImageFolder(root, v2.Compose(steps))
+    return torchvision.datasets.ImageFolder(root, v2.Compose(steps))
+
+
+def pipeline(root: Path, size: int, batch_size: int, workers: int) -> Iterator[Batch]:
+    """Yield batches of torchvision's usual pipeline, epoch after epoch."""
+    data = photos(root, size)
     loader = DataLoader(
         data, batch_size, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True,
         pin_memory=torch.cuda.is_available(),

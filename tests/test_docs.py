@@ -88,9 +88,9 @@ def test_the_python_examples_run(tmp_path):
     code += (
         "import torch\nstudent = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3))\n"
     )
-    code += loop + "    loss.backward()\n"
+    code += loop + "        loss.backward()\n"
     small = {
-        "batch_size=256, epochs=100": 'batch_size=8, epochs=2, scheme=Scheme("topk", 3), device="cpu"',
+        "batch_size=256, epochs=100": 'batch_size=8, epochs=2, scheme="topk3", device="cpu"',
         'TeacherChoice("resnet152"), num_crops=200': 'TeacherChoice("resnet18", "none", size=32), '
         'num_crops=4, device="cpu"',
         'student="resnet50"': 'student="squeezenet1_1", epochs=2, batch_size=8, device="cpu"',
