@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# torch documents this map for types of one's own (`default_collate`), and has no public name for it.
+from torch.utils.data._utils.collate import default_collate_fn_map
+
 from fkd.labels import SoftLabels
 
 
@@ -76,3 +79,12 @@ class ViewBatch:
         names = ("images", "targets", "image_index", "crop_index")
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
         return cls(labels=SoftLabels.concatenate([part.labels for part in parts]), **joined)
+
+
+def _collate(
+    batch: Sequence[ViewBatch], *, collate_fn_map: dict[Any, Callable[..., Any]] | None = None
+) -> ViewBatch:
+    return ViewBatch.concatenate(batch)
+
+
+default_collate_fn_map[ViewBatch] = _collate

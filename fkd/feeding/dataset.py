@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-# torch documents this map for types of one's own (`default_collate`), and has no public name for it.
-from torch.utils.data._utils.collate import default_collate_fn_map
-
 from fkd.amounts import as_count
 from fkd.config import DatasetSettings, LoaderConfig, check_count
 from fkd.errors import ConfigError
@@ -133,12 +130,20 @@ class CropDataset(Dataset[ViewBatch]):
         self._epoch.begin(epoch)
 
     def __getitem__(self, index: int) -> ViewBatch:
-        return self.__getitems__([index])[0]
+        positions = self._positions([index])
+        if self._epoch.is_second_round():
+            self._say_repeated(int(positions[0]))
+        return self._fetch(positions)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[ViewBatch]:
         """Return the crops of several images; a `DataLoader` asks for a batch so."""
-        positions = np.array([self._position(index) for index in indices], np.int64)
-        self._say_if_repeated(positions)
+        positions = self._positions(indices)
+        again = self._epoch.first_repeat(positions)
+        if again is not None:
+            self._say_repeated(again)
+        return self._fetch(positions)
+
+    def _fetch(self, positions: NDArray[np.int64]) -> list[ViewBatch]:
         epoch, numbers = self.epoch, self._chosen[positions]
         slots = self._schedule.crop_slots(epoch)
         crops = self._crops(epoch).take(numbers, np.arange(len(slots)))
@@ -167,22 +172,24 @@ class CropDataset(Dataset[ViewBatch]):
         """Return the crops of several images as one batch: a `collate_fn` for a `DataLoader`."""
         return ViewBatch.concatenate(batches)
 
-    def _position(self, index: int) -> int:
-        number = operator.index(index)
-        position = number + len(self) if number < 0 else number
-        if not 0 <= position < len(self):
-            raise IndexError(f"image {number} of a CropDataset of {as_count(len(self), 'image')}")
-        return position
-
-    def _say_if_repeated(self, positions: NDArray[np.int64]) -> None:
-        again = self._epoch.first_repeat(positions)
-        if again is not None:
-            key = printable(self._images.paths[int(self._chosen[again])])
-            note_once(
-                f"warning: {key} was asked for again in epoch {self.epoch} of a CropDataset, and gets "
-                "the same crops; call its set_epoch(epoch) before each epoch (a sampler with replacement "
-                "repeats images by itself)"
+    def _positions(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Return indices as numbers from 0; raises `IndexError` beyond the last image."""
+        given = np.array([operator.index(index) for index in indices], np.int64)
+        positions = np.where(given < 0, given + len(self), given)
+        wrong = (positions < 0) | (positions >= len(self))
+        if wrong.any():
+            raise IndexError(
+                f"image {given[wrong][0]} of a CropDataset of {as_count(len(self), 'image')}"
             )
+        return positions
+
+    def _say_repeated(self, position: int) -> None:
+        key = printable(self._images.paths[int(self._chosen[position])])
+        note_once(
+            f"warning: {key} was asked for again in epoch {self.epoch} of a CropDataset, and gets "
+            "the same crops; call its set_epoch(epoch) before each epoch (a sampler with replacement "
+            "repeats images by itself)"
+        )
 
     def _crops(self, epoch: int) -> Slab:
         """Return the crops that an epoch takes of all images of the store; read once in a process."""
@@ -234,12 +241,3 @@ def _stacked(changed: list[Tensor]) -> Tensor:
                 "[3, H, W], of one size for all crops"
             )
     return torch.stack(changed)
-
-
-def _collate(
-    batch: Sequence[ViewBatch], *, collate_fn_map: dict[Any, Callable[..., Any]] | None = None
-) -> ViewBatch:
-    return CropDataset.collate(batch)
-
-
-default_collate_fn_map[ViewBatch] = _collate

@@ -17,6 +17,7 @@ class SharedEpoch:
     def __init__(self, num_images: int) -> None:
         self._number = torch.zeros(1, dtype=torch.int64)
         self._asked = torch.zeros(num_images, dtype=torch.bool)
+        self._singly = torch.zeros(1, dtype=torch.int64)
         self._repeats_said = torch.zeros(1, dtype=torch.bool)
         self._share()
 
@@ -25,7 +26,7 @@ class SharedEpoch:
         self._share()
 
     def _share(self) -> None:
-        for values in (self._number, self._asked, self._repeats_said):
+        for values in (self._number, self._asked, self._singly, self._repeats_said):
             values.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
@@ -37,13 +38,24 @@ class SharedEpoch:
         """Begin an epoch, in which nothing has been asked for."""
         self._number.fill_(number)
         self._asked.zero_()
+        self._singly.zero_()
 
     def first_repeat(self, positions: NDArray[np.int64]) -> int | None:
         """Note that images [n] are asked for. Return the first to be asked for again, one time only."""
         asked = self._asked.numpy()
         again = positions[asked[positions]]
         asked[positions] = True
-        if not len(again) or self._repeats_said:
-            return None
+        return int(again[0]) if len(again) and self._is_news() else None
+
+    def is_second_round(self) -> bool:
+        """Note that one image is asked for by itself. Say if more were than there are, one time only.
+
+        Whoever looks at some images, perhaps twice, has begun no epoch.
+        """
+        self._singly += 1
+        return int(self._singly) > len(self._asked) and self._is_news()
+
+    def _is_news(self) -> bool:
+        said = bool(self._repeats_said)
         self._repeats_said.fill_(True)
-        return int(again[0])
+        return not said

@@ -135,6 +135,19 @@ def test_crops_that_come_again_are_named_once(shared_store, workers, capfd):
     assert "call its set_epoch(epoch) before each epoch" in said
 
 
+def test_to_look_at_images_begins_no_epoch(shared_store, capsys):
+    dataset = build(shared_store)
+    for _ in range(3):
+        dataset[0]
+    for _ in DataLoader(dataset, batch_size=6):
+        pass
+    assert capsys.readouterr().err == ""
+    dataset.set_epoch(1)
+    for batch in (batch for _ in range(2) for batch in dataset):  # as a dataset around it would
+        assert batch.crop_index.tolist() == [2, 3]
+    assert capsys.readouterr().err.count("was asked for again in epoch 1") == 1
+
+
 def test_samplers_of_torch_choose_its_images(shared_store):
     dataset = build(shared_store)
     shares = [DistributedSampler(dataset, 2, rank, seed=1) for rank in (0, 1)]
