@@ -1,6 +1,7 @@
 """Views that a function of the user's own changes, by random numbers that belong to the step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,9 +20,8 @@ def augmented(views: Tensor, augment: Augmentation, key: np.random.SeedSequence)
     Whatever it draws, from torch, `random` or `numpy.random`, follows from `key` alone, and the loop
     around it goes on with its own numbers. Raises `ConfigError` for what cannot be views.
     """
-    devices = [views.device] if views.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), seeded(key):
-        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    seed = int(key.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    with _torch_seeded(views.device, seed), seeded(key):
         changed = augment(views)
     if not _are_views(changed, len(views)):
         raise ConfigError(
@@ -29,6 +29,19 @@ def augmented(views: Tensor, augment: Augmentation, key: np.random.SeedSequence)
             "many views [B, 3, H, W], uint8 or of a float type in [0, 1]"
         )
     return changed
+
+
+@contextmanager
+def _torch_seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Let the CPU and `device` draw from `seed` inside; outside they go on as before."""
+    # torch.manual_seed would seed every GPU, those of the loop around it too.
+    others = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(others, device_type=device.type if others else None):
+        torch.default_generator.manual_seed(seed)
+        for other in others:
+            with torch.accelerator.device_index(other.index):
+                torch.get_device_module(other).manual_seed(seed)
+        yield
 
 
 def _are_views(changed: object, count: int) -> bool:

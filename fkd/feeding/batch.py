@@ -10,7 +10,7 @@ from torch import Tensor
 # torch documents this map for types of one's own (`default_collate`), and has no public name for it.
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from fkd.labels import SoftLabels
+from fkd.labels import Rows, SoftLabels, as_rows
 
 
 @dataclass(eq=False)
@@ -48,8 +48,12 @@ class ViewBatch:
         """Return the images for 0 and the labels for 1, as of a pair."""
         return (self.images, self.labels)[number]
 
-    def take(self, rows: slice | Sequence[int] | Tensor) -> "ViewBatch":
-        """Return some of the views: of a slice, of numbers int64 [b], or where bool [B] is true."""
+    def take(self, rows: Rows) -> "ViewBatch":
+        """Return some of the views: of a slice, of numbers int64 [b], or where bool [B] is true.
+
+        A single number gives a batch of one view, B = 1. Raises `SoftLabelError` for anything else.
+        """
+        rows = as_rows(rows)
         return self._each(lambda part: part[rows])
 
     def __repr__(self) -> str:

@@ -161,7 +161,7 @@ class CropDataset(Dataset[ViewBatch]):
                 views,
                 labels[those],
                 targets[those],
-                torch.full((len(slots),), int(number)),
+                torch.from_numpy(np.full(len(slots), number, np.int64)),
                 torch.from_numpy(slots),
             )
             for views, those, number in zip(images, rows, numbers, strict=True)
@@ -193,12 +193,14 @@ class CropDataset(Dataset[ViewBatch]):
 
     def _crops(self, epoch: int) -> Slab:
         """Return the crops that an epoch takes of all images of the store; read once in a process."""
-        if self._held is None or self._held[0] != epoch:
-            self._held = None
+        held = self._held
+        if held is None or held[0] != epoch:
+            self._held = held = None  # two epochs may not fit in memory
             if self._store is None:
                 self._store = LabelStore.open(self._config.store)
-            self._held = epoch, self._store.read_crops(self._schedule.crop_slots(epoch).tolist())
-        return self._held[1]
+            held = epoch, self._store.read_crops(self._schedule.crop_slots(epoch).tolist())
+            self._held = held
+        return held[1]
 
     def _render(
         self,

@@ -15,10 +15,10 @@ class SharedEpoch:
     """
 
     def __init__(self, num_images: int) -> None:
-        self._number = torch.zeros(1, dtype=torch.int64)
-        self._asked = torch.zeros(num_images, dtype=torch.bool)
-        self._singly = torch.zeros(1, dtype=torch.int64)
-        self._repeats_said = torch.zeros(1, dtype=torch.bool)
+        self._number = _zeros(1, torch.int64)
+        self._asked = _zeros(num_images, torch.bool)
+        self._singly = _zeros(1, torch.int64)
+        self._repeats_said = _zeros(1, torch.bool)
         self._share()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -59,3 +59,8 @@ class SharedEpoch:
         said = bool(self._repeats_said)
         self._repeats_said.fill_(True)
         return not said
+
+
+def _zeros(count: int, dtype: torch.dtype) -> torch.Tensor:
+    # Processes share memory of the CPU alone, whatever the default device is.
+    return torch.zeros(count, dtype=dtype, device="cpu")

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.amounts import as_count
 from fkd.config import LoaderConfig
 from fkd.feeding.augmenting import Augmentation, augmented
 from fkd.feeding.batch import ViewBatch
@@ -26,6 +27,7 @@ from fkd.loader import (
     training_labels,
 )
 from fkd.machine import upload
+from fkd.progress import note_once
 from fkd.store import LabelStore, find_images
 from fkd.views import RenderPool, normalize
 
@@ -56,6 +58,7 @@ class Feed:
         images, device = find_images(store, config.images), device_of(config.device)
         chosen = chosen_images(config.part, store)
         each = max(1, round(len(chosen) / config.batch_size))
+        _warn_of_long_epochs(each * config.batch_size, len(chosen))
         schedule = _of_even_epochs(plan_steps(config, store, len(chosen), num_ranks), each)
         sizes = SizePlan.of(config, store.spec, schedule)
         picks = select_crops(config.selection, store, chosen)
@@ -102,6 +105,15 @@ class Feed:
             views = views * 255
         pixels = normalize(views, self.config.mean, self.config.std)
         return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _warn_of_long_epochs(num_views: int, num_images: int) -> None:
+    """Say that a batch is so large that an epoch, of one whole step, is much more than N views."""
+    if num_views > 1.5 * num_images:
+        note_once(
+            f"warning: an epoch of this StudentLoader is one step of {as_count(num_views, 'view')}, of "
+            f"{as_count(num_images, 'image')} alone; choose a smaller batch_size, or fewer epochs"
+        )
 
 
 def _of_even_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:

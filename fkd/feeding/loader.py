@@ -166,7 +166,7 @@ class StudentLoader(IterableDataset[ViewBatch]):
         """Yield all batches to the end of the run, from a step on or from where it stands."""
         if first_step is not None:
             check_count("first_step", first_step, 0, self.total_steps)
-            self._go_to(first_step)
+            self._go_to(int(first_step))
         return self._hand_out(lambda: self.total_steps)
 
     def set_epoch(self, number: int) -> None:
@@ -175,7 +175,7 @@ class StudentLoader(IterableDataset[ViewBatch]):
             self._refuse_more()
         check_count("epoch", number, 0, self.epochs - 1)
         if number != self.current_epoch:
-            self._go_to(number * len(self))
+            self._go_to(int(number) * len(self))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where it stands, as JSON values: after the batch that was taken last."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fkd.config import fit
 from fkd.errors import ConfigError
 from fkd.feeding.feed import Feed
 from fkd.loader import part_identity
@@ -25,14 +26,15 @@ def step_of_state(state: Mapping[str, Any], feed: Feed) -> int:
     """Return the steps that were taken; raises `ConfigError` for the state of another loader."""
     own = state_of(feed, 0)["run"]
     try:
-        step, run = int(state["step"]), dict(state["run"])
-    except (KeyError, TypeError, ValueError) as error:
+        step: int = fit("step", state["step"], int)
+        run = dict(state["run"])
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             "this is no state of a StudentLoader; give what its state_dict() returned"
         ) from error
     others = [
         f"{name} is {own.get(name)}, the state has {run.get(name)}"
-        for name in sorted({*own, *run})
+        for name in sorted({*own, *run}, key=str)
         if own.get(name) != run.get(name)
     ]
     if others:
@@ -41,7 +43,7 @@ def step_of_state(state: Mapping[str, Any], feed: Feed) -> int:
         )
     if not 0 <= step <= feed.schedule.total_steps:
         raise ConfigError(
-            f"the state is of step {step}, the run has {feed.schedule.total_steps:,}; give what its "
+            f"the state is of step {step:,}, the run has {feed.schedule.total_steps:,}; give what its "
             "state_dict() returned"
         )
     return step

@@ -32,7 +32,7 @@ class StudentDataModule(LightningDataModule):
     the images of the store, "none" for no validation; `eval_size` and `eval_crop` say how it is seen.
     `settings` are those of `StudentLoader`, except `device`, `rank` and `num_ranks`, which are the
     trainer's. `batch_size` is that of all processes. `epochs` is the trainer's `max_epochs`; it is given
-    where a trainer has none, or where a later one will go on for longer.
+    where a trainer has none, which then stops after so many, or where a later one will go on for longer.
 
     Every epoch takes crops of its own, one that the trainer leaves early too. A checkpoint says where the
     loader stands, and `fit(…, ckpt_path=…)` goes on with the batch that comes next, in the middle of an
@@ -105,6 +105,11 @@ class StudentDataModule(LightningDataModule):
         if stage == "fit" and self._loader is not None:
             self._loader.close()
 
+    def on_exception(self, exception: BaseException) -> None:
+        """End the threads of the loader: Lightning tears nothing down after an error or Ctrl-C."""
+        if self._loader is not None:
+            self._loader.close()
+
     def _trainer(self) -> Trainer:
         if self.trainer is None:
             raise ConfigError("a StudentDataModule is set up by a Trainer; give it to Trainer.fit")
@@ -119,6 +124,11 @@ class StudentDataModule(LightningDataModule):
                     "the Trainer has no max_epochs, so nothing says how many epochs the student learns; "
                     "give StudentDataModule(epochs=…), or Trainer(max_epochs=…)"
                 )
+            trainer.fit_loop.max_epochs = math.ceil(self._config.epochs)
+            note_once(
+                "the Trainer has no max_epochs; it stops after the "
+                f"{as_count(self._config.epochs, 'epoch')} of StudentDataModule, if not before"
+            )
             return self._config.epochs
         if given is None:
             return taken

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.labels.measures import cross_entropy, divergence, entropy
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
     from fkd.labels.readings import check_reading
+    from fkd.labels.rows import Rows, as_rows
     from fkd.labels.soft import SoftLabels
 else:
     __getattr__, __dir__ = names_of(
@@ -25,6 +26,7 @@ else:
         measures="cross_entropy divergence entropy",
         readings="check_reading",
         quantization="Quantized faulty_rows quantize restore",
+        rows="Rows as_rows",
         soft="SoftLabels",
     )
 
@@ -32,8 +34,10 @@ __all__ = [
     "Field",
     "KeptLabels",
     "Quantized",
+    "Rows",
     "SoftLabels",
     "StoredArray",
+    "as_rows",
     "check_reading",
     "cross_entropy",
     "divergence",

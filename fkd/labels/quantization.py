@@ -87,7 +87,7 @@ def restore(
 
 
 def _hard(index: Tensor) -> SoftLabels:
-    ones = torch.ones((len(index), 1), device=index.device)
+    ones = torch.ones((len(index), 1), dtype=torch.float32, device=index.device)
     return SoftLabels(index[:, :1], ones, ones.new_zeros(len(index)))
 
 

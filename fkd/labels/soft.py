@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
+from fkd.config import check_range
 from fkd.errors import SoftLabelError
+from fkd.labels.rows import Rows, as_rows
 
 
 @dataclass(eq=False)
@@ -37,18 +39,18 @@ class SoftLabels:
     @property
     def top_class(self) -> Tensor:
         """The most likely class of each crop, int64 [B]."""
-        return self.value.argmax(dim=1) if self.index is None else self.index[:, 0]
+        best = self.value.argmax(dim=1, keepdim=True)
+        return best[:, 0] if self.index is None else self.index.gather(1, best)[:, 0]
 
     def __len__(self) -> int:
         return len(self.value)
 
-    def __getitem__(self, rows: "slice | int | Sequence[int] | Tensor") -> "SoftLabels":
+    def __getitem__(self, rows: Rows) -> "SoftLabels":
         """Return the labels of some crops: of a slice, of numbers int64 [b], or where bool [B] is true.
 
-        A single number gives the labels of one crop, B = 1.
+        A single number gives those of one crop, B = 1. Raises `SoftLabelError` for anything else.
         """
-        if isinstance(rows, int):
-            rows = [rows]
+        rows = as_rows(rows)
         return self._each(lambda part: part[rows])
 
     def __repr__(self) -> str:
@@ -57,7 +59,11 @@ class SoftLabels:
         return f"SoftLabels({as_count(len(self), 'crop')}, {classes}, {self.value.device})"
 
     def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "SoftLabels":
-        """Return the labels on a device."""
+        """Return the labels on a device; raises `SoftLabelError` for a type of numbers."""
+        if isinstance(device, torch.dtype):
+            raise SoftLabelError(
+                f"soft labels go to a device, not to {device}; losses take them with logits of any type"
+            )
         return self._each(lambda part: part.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "SoftLabels":
@@ -95,9 +101,17 @@ class SoftLabels:
         `share` is a number, or f32 [B]. Of two sparse labels of K classes each the mix keeps 2K, in
         falling order. It is dense where there are no 2K classes, or where a label is. Mixup and cutmix
         of views ask for `labels.mix(labels[partner], share, 1000)`.
+        Raises `SoftLabelError` for labels or shares of other crops, `ConfigError` for a number outside of
+        [0, 1].
         """
         for labels in (self, others):
             labels.require_shape(len(self), num_classes)
+        if not isinstance(share, Tensor):
+            check_range("share", share, 0, 1)
+        elif share.shape not in ((), (len(self),)):
+            raise SoftLabelError(
+                f"shares are of shape {list(share.shape)}; give a number, or floats [{len(self)}]"
+            )
         own = torch.as_tensor(share, dtype=self.value.dtype, device=self.value.device)
         own = own.expand(len(self))[:, None]
         if self.index is None or others.index is None or _too_wide(self, others, num_classes):
@@ -106,7 +120,7 @@ class SoftLabels:
         return _mixed(self, self.index, others, others.index, own)
 
     def dense(self, num_classes: int) -> Tensor:
-        """Return f32 [B, C]; raises `SoftLabelError` for another number of classes."""
+        """Return f32 [B, C]; raises `SoftLabelError` where labels cannot be of so many classes."""
         self.require_shape(len(self), num_classes)
         if self.index is None:
             return self.value
@@ -115,7 +129,13 @@ class SoftLabels:
 
     @classmethod
     def concatenate(cls, parts: "Sequence[SoftLabels]") -> "SoftLabels":
-        """Return the labels of several batches as one; all keep equally many classes."""
+        """Return several batches as one; raises `SoftLabelError` unless all keep equally many classes."""
+        forms = {(part.index is None, part.value.shape[1]) for part in parts}
+        if len(forms) != 1:
+            raise SoftLabelError(
+                f"{as_count(len(parts), 'batch')} of soft labels cannot be joined; give at least one, "
+                "and all dense or all of equally many kept classes"
+            )
         index = None
         if parts[0].index is not None:
             index = torch.cat([part.index for part in parts if part.index is not None])

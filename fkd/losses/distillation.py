@@ -19,7 +19,7 @@ from fkd.losses.given import (
     in_precision,
     reduced,
 )
-from fkd.losses.mixing import Mix, in_shares
+from fkd.losses.mixing import Mix, in_shares, require_mix
 from fkd.losses.soft import StudentSoftmax
 
 
@@ -49,8 +49,7 @@ def distillation_loss(  # noqa: PLR0913  one argument a setting
     student = StudentSoftmax(logits, temperature)
     soft = student.divergence if loss == "kl" else student.cross_entropy
     classes = fitting_targets(logits, targets) if hard_weight > 0 else None
-    if mix is not None:
-        mix.require_fit(logits)
+    require_mix(mix, logits)
 
     def loss_to(said: SoftLabels, own: Tensor | None) -> Tensor:
         total = said.value.new_zeros(len(said))

@@ -107,8 +107,8 @@ def require_classes(targets: Tensor) -> None:
     """Raise `SoftLabelError` for views without a class, of images that have none in their store."""
     if targets.device.type == "cpu" and not torch.compiler.is_compiling() and (targets < 0).any():
         raise SoftLabelError(
-            "targets have -1, for views of images without classes, and hard_weight is above 0; leave "
-            "such views out, or give hard_weight=0"
+            "targets are below 0, as for views of images without classes, and hard_weight is above 0; "
+            "leave such views out, or give hard_weight=0"
         )
 
 

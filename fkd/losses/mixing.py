@@ -53,6 +53,15 @@ class Mix:
             )
 
 
+def require_mix(mix: object, logits: Tensor) -> None:
+    """Raise `SoftLabelError` unless this is None, or a `Mix` of the views of logits [B, C]."""
+    if mix is None:
+        return
+    if not isinstance(mix, Mix):
+        raise SoftLabelError(f"mix is of the class {type(mix).__name__}; give Mix(partner, share)")
+    mix.require_fit(logits)
+
+
 def in_shares(
     loss_to: Callable[[SoftLabels, Tensor | None], Tensor],
     labels: SoftLabels,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fkd.labels import SoftLabels, entropy
 from fkd.losses.given import Reduction, check_temperature, fitting_labels, in_precision, reduced
-from fkd.losses.mixing import Mix, in_shares
+from fkd.losses.mixing import Mix, in_shares, require_mix
 from fkd.losses.sparse import sparse_cross_entropy
 
 
@@ -29,8 +29,7 @@ def soft_cross_entropy(
     """
     labels = fitting_labels(logits, labels)
     student = StudentSoftmax(logits, temperature)
-    if mix is not None:
-        mix.require_fit(logits)
+    require_mix(mix, logits)
     losses = in_shares(lambda said, _: student.cross_entropy(said), labels, None, mix)
     return reduced(losses, reduction)
 
@@ -52,8 +51,7 @@ def kl_divergence(
     """
     labels = fitting_labels(logits, labels)
     student = StudentSoftmax(logits, temperature)
-    if mix is not None:
-        mix.require_fit(logits)
+    require_mix(mix, logits)
     losses = in_shares(lambda said, _: student.divergence(said), labels, None, mix)
     return reduced(losses, reduction)
 

@@ -228,6 +228,15 @@ def test_a_copy_gives_the_same_crops_and_counts_epochs_of_its_own(shared_store, 
     assert (dataset.epoch, other.epoch) == (1, 2)
 
 
+def test_the_default_device_of_a_program_is_not_that_of_crops(shared_store, expected):
+    torch.set_default_device("meta")
+    try:
+        batch = build(shared_store)[3]
+    finally:
+        torch.set_default_device(None)
+    same(by_crop([batch]), {number: expected[number] for number in ((3, 0), (3, 1))})
+
+
 def test_images_of_an_archive_reach_a_process_that_begins_anew(tmp_path, shared_folder):
     archive = write_tar(tmp_path / "train.tar", files_of(shared_folder / "train"))
     store = label_images(label_config(archive, tmp_path / "labels.zarr", num_crops=2))

@@ -155,6 +155,39 @@ def test_a_loader_takes_up_the_state_of_other_ranks_and_threads(shared_store, wh
     assert set(*crops_of([second])) < set(*crops_of(whole[1:2]))
 
 
+@pytest.mark.parametrize("step", [True, 1.5, "3", float("inf"), float("nan"), None, -1, 13, 10**30])
+def test_a_step_that_was_edited_by_hand_is_refused(shared_store, step):
+    loader = build(shared_store)
+    with pytest.raises(FkdError, match=r"give what its state_dict\(\) returned"):
+        loader.load_state_dict(loader.state_dict() | {"step": step})
+    assert loader.step == 0
+
+
+def test_a_state_with_names_of_another_kind_is_refused(shared_store):
+    loader = build(shared_store)
+    state = loader.state_dict()
+    with pytest.raises(FkdError, match="7 is None, the state has 8"):
+        loader.load_state_dict(state | {"run": state["run"] | {7: 8}})
+
+
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2), torch.tensor(2)])
+def test_an_epoch_may_be_a_number_of_numpy_and_a_state_is_still_json(shared_store, number):
+    loader = build(shared_store)
+    loader.set_epoch(number)
+    assert json.loads(json.dumps(loader.state_dict()))["step"] == 6
+    loader.batches(number)
+    assert json.loads(json.dumps(loader.state_dict()))["step"] == 2
+
+
+def test_a_batch_of_more_than_all_images_is_a_long_epoch_and_said(shared_store, capsys):
+    loader = build(shared_store, batch_size=36)
+    assert (len(loader), loader.total_steps) == (1, 4)
+    said = capsys.readouterr().err
+    assert "warning: an epoch of this StudentLoader is one step of 36 views, of 18 images" in said
+    build(shared_store, batch_size=24)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -212,6 +245,8 @@ def test_a_batch_has_names_and_unpacks_as_two(shared_store, whole):
     same(
         [ViewBatch.concatenate([whole[0].take(slice(2)), whole[0].take(slice(2, None))])], whole[:1]
     )
+    for one in (4, np.int64(4), torch.tensor(4), (4,)):
+        assert torch.equal(whole[0].take(one).images, whole[0].images[4:5])
     there = whole[0].to("meta")
     assert {there.images.device.type, there.labels.tail.device.type} == {"meta"}
     assert there.crop_index.device.type == "meta"
@@ -248,6 +283,14 @@ def test_an_augmentation_draws_what_belongs_to_its_step(shared_store):
     assert torch.equal(drawn, torch.rand(1))  # the loop's own numbers are not touched
     later = build(shared_store, **settings)
     same(list(later.batches(5)), whole[5:])
+
+
+def test_an_augmentation_leaves_the_generators_of_other_devices_alone(shared_store, monkeypatch):
+    """The student may draw on a GPU, and the loader give batches of the CPU."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    next(iter(build(shared_store, augment=noisy)))
+    assert seeded == []
 
 
 def test_floats_of_an_augmentation_are_shares_of_white(shared_store, whole):

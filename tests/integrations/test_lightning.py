@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import re
+import threading
 import warnings
 from pathlib import Path
 
@@ -195,6 +196,29 @@ def test_a_longer_run_is_planned_from_the_beginning(shared_store, tmp_path, plan
     assert later.crops == planned[6:]
     with pytest.raises(FkdError, match="of another StudentLoader: epochs is 4"):
         fit(module(shared_store), ckpt_path=tmp_path / "step=6.ckpt", max_epochs=4)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(2.5, 8), (2, 6)])
+def test_a_trainer_without_epochs_stops_where_the_plan_ends(shared_store, capsys, epochs, steps):
+    student, trainer = fit(module(shared_store, epochs=epochs), max_epochs=-1, max_steps=20)
+    assert len(student.crops) == trainer.global_step == steps
+    assert f"it stops after the {epochs} epochs of StudentDataModule" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_threads_end_with_a_training_that_failed(shared_store, error):
+    class Failing(Student):
+        def training_step(self, batch, batch_idx):
+            raise error
+
+    def rendering():
+        return {t for t in threading.enumerate() if t.name.startswith("fkd-render")}
+
+    before, data = rendering(), module(shared_store)
+    with pytest.raises((KeyError, SystemExit)):
+        Trainer(**SILENT, max_epochs=1, enable_checkpointing=False).fit(Failing(), data)
+    assert data.train_dataloader().step == 1
+    assert rendering() <= before
 
 
 def test_a_loader_of_too_few_epochs_says_so(shared_store):

@@ -61,7 +61,10 @@ def test_labels_that_are_none_of_these_outputs_are_refused(ask, logits, labels, 
         (torch.zeros(4), r"targets are float32 \[4\]"),
         ([0, 1, 2, 3], "targets are of the class list"),
         (torch.zeros(4, dtype=torch.long, device="meta"), "targets are on meta, outputs on cpu"),
-        (torch.tensor([0, 1, 2, -1]), "targets have -1, for views of images without classes"),
+        (
+            torch.tensor([0, 1, 2, -1]),
+            "targets are below 0, as for views of images without classes",
+        ),
         (torch.tensor([0, 1, 2, 9]), "targets name class 9, .* there are 9 outputs"),
     ],
 )
@@ -88,6 +91,14 @@ def test_targets_that_are_no_classes_are_refused_where_they_are_needed(targets, 
 def test_a_mix_of_other_views_is_refused(ask, partner, share, words):
     with pytest.raises(SoftLabelError, match=words):
         ask(torch.zeros(4, 9), some_labels("topk5", 4, 9), mix=Mix(partner, share))
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_a_mix_is_a_mix(ask):
+    with pytest.raises(
+        SoftLabelError, match=r"mix is of the class tuple; give Mix\(partner, share\)"
+    ):
+        ask(torch.zeros(4, 9), some_labels("topk5", 4, 9), mix=(torch.arange(4), 0.5))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "half"])
