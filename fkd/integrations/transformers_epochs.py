@@ -78,7 +78,13 @@ class LoaderPlace(TrainerCallback, ExportableState):  # type: ignore[misc]  # of
             loader.load_state_dict(loader.state_dict() | {"step": 0})
             return
         kept = state.stateful_callbacks.get(type(self).__name__, {})
-        loader.load_state_dict(kept.get("attributes", {}).get("place") or {})
+        place = kept.get("attributes", {}).get("place")
+        if place is None:
+            raise ConfigError(
+                "the checkpoint is not of a training on a StudentLoader, for it does not say where one "
+                "stood; begin anew with its weights: give the model from_pretrained(CHECKPOINT)"
+            )
+        loader.load_state_dict(place)
         taken = _steps_of(state.global_step, args, loader)
         if loader.step != taken:
             raise ConfigError(

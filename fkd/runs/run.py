@@ -77,6 +77,10 @@ class Run:
         epoch = round(self._schedule.epoch_at(step), 4)
         self._write(kind="eval", step=step, epoch=epoch, **asdict(accuracy), **average)
 
+    def catch_up(self) -> None:
+        """Send trackers what they lack of a run that is finished."""
+        self._trackers.catch_up()
+
     @property
     def loss(self) -> float:
         """The mean loss of the steps since the last line of metrics, or of those that it is of."""

@@ -7,7 +7,7 @@ import os
 import secrets
 from typing import Any
 
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, FkdError, first_line
 from fkd.runs.tracker import Line, Outcome, TrackedRun, scalars
 
 _WITHOUT_LOGIN = ("offline", "dryrun", "disabled")
@@ -19,18 +19,51 @@ _FLUSHED_EVERY = "x_transaction_log_flush_interval"
 _FINISHED_AFTER = 25.0
 
 
-def require_login() -> None:
-    """Raise `ConfigError` where wandb would ask for a key: nobody may be there to answer."""
-    wandb: Any = importlib.import_module("wandb")
-    if wandb.setup().settings.mode in _WITHOUT_LOGIN:
-        return
-    with contextlib.redirect_stderr(io.StringIO()):
-        known = wandb.login(prompt=False, verify=False)
-    if not known:
+def require_usable() -> None:
+    """Raise `ConfigError` for a wandb that is too old or broken, or would ask for a key.
+
+    Nobody may be there to answer. No server is asked.
+    """
+    try:
+        wandb: Any = importlib.import_module("wandb")
+        if "finish_timeout" not in wandb.Settings.model_fields:
+            raise ConfigError(
+                f"--log wandb needs wandb 0.31 or newer, and {wandb.__version__} is installed; run "
+                "`pip install --upgrade wandb`"
+            )
+        settings = wandb.setup().settings
+        if settings.mode not in _WITHOUT_LOGIN and not _has_key(wandb, settings):
+            raise ConfigError(
+                "--log wandb: wandb is not logged in; run `wandb login`, or set WANDB_MODE=offline and "
+                "`wandb sync` later"
+            )
+    except FkdError:
+        raise
+    except Exception as error:  # of its settings, its key or its installation
         raise ConfigError(
-            "--log wandb: wandb is not logged in; run `wandb login`, or set WANDB_MODE=offline and "
-            "`wandb sync` later"
-        )
+            f"--log wandb: wandb cannot be used ({_in_a_line(error)}); see to its installation and the "
+            "variables WANDB_…, or leave it out"
+        ) from error
+
+
+def _has_key(wandb: Any, settings: Any) -> bool:
+    """Say whether wandb knows a key.
+
+    Unless it is silent, wandb asks the server whose key it is, and waits where there is no network.
+    """
+    silent, settings.silent = settings.silent, True
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return bool(wandb.login(prompt=False, verify=False))
+    finally:
+        settings.silent = silent
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return what is wrong; of settings, pydantic's first line only counts them."""
+    if not hasattr(error, "errors"):
+        return first_line(error)
+    return "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_url=False))
 
 
 class WeightsAndBiases:

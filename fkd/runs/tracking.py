@@ -14,14 +14,14 @@ Log = Sequence[str] | None
 
 
 def require_trackers(log: Log) -> None:
-    """Refuse a tracker that is not installed, or would ask for a login; raises `ConfigError`."""
+    """Refuse a tracker that is not installed, and a wandb that cannot be used; raises `ConfigError`."""
     for name in _named(log):
         if not _installed(name):
             raise ConfigError(f"--log {name} needs {name}; install it with `pip install {name}`")
         if name == "wandb":
-            from fkd.runs.to_wandb import require_login
+            from fkd.runs.to_wandb import require_usable
 
-            require_login()
+            require_usable()
 
 
 @contextmanager
@@ -58,6 +58,14 @@ class Trackers:
             with self._left_behind_if_it_fails(name):
                 tracker.log(line)
 
+    def catch_up(self) -> None:
+        """Open the services that lack lines of a run that has no more: opening sends them."""
+        for name, opens in self._waiting.items():
+            with self._left_behind_if_it_fails(name):
+                if _lacks_lines(name, self._run):
+                    self._open[name] = opens(self._run)
+        self._waiting.clear()
+
     def close(self, outcome: Outcome) -> None:
         """Let all of them finish, at the same time: each may wait for a network."""
 
@@ -92,6 +100,13 @@ def _installed(name: str) -> bool:
     """Say whether a package is there; a folder of that name, such as a tracker writes, is none."""
     spec = find_spec(name)
     return spec is not None and spec.origin is not None
+
+
+def _lacks_lines(name: str, run: TrackedRun) -> bool:
+    """Say whether a service lacks lines; TensorBoard's files are written with metrics.jsonl."""
+    from fkd.runs.in_background import lacks_lines
+
+    return name != "tensorboard" and lacks_lines(name, run.folder)
 
 
 def _tensorboard(run: TrackedRun) -> Tracker:

@@ -53,8 +53,9 @@ def train_student(config: TrainConfig, *, learner: Callable[..., Learner] = Lear
         folder, checkpoint = group.share(None if run is None else (run.folder, run.checkpoint))
         first = 0 if checkpoint is None else checkpoint.step
         if first >= course.schedule.total_steps and checkpoint.evaluated:
-            if group.leads:
+            if run is not None:
                 note(_finished_words(folder, first))
+                run.catch_up()
             return Path(folder)
         _fit(course, learns, run, checkpoint)
         if group.leads:

@@ -4,13 +4,17 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from helpers.processes import Forked, losses, refused, trained
 
+import fkd
 from fkd import FkdError, TrainConfig
 from fkd.errors import Stopped
 from fkd.runs import in_background, read_metrics, tracking
@@ -159,6 +163,13 @@ def test_a_tracked_run_says_where_and_learns_the_same(followed, shared_store, tm
     assert plain.code == 0, plain.err
     assert losses(tmp_path / "run") == losses(run)
     assert not {"wandb", "wandb.json", "tensorboard"} & set(os.listdir(tmp_path / "run"))
+    asks = ["train", "--resume", "--out", tmp_path / "run", "--log", "wandb"]
+    late, again = (Forked(asks, tmp_path, env=surroundings(tmp_path)).finish() for _ in range(2))
+    assert (late.code, again.code) == (0, 0), late.err
+    assert "is finished: 30 of 30 steps" in late.err
+    (file,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")  # `again` has sent nothing
+    assert [row["step"] for row in rows(records(file))] == [10, 15, 20, 30]
+    assert "metrics go to" not in again.err
 
 
 class Kept:
@@ -280,10 +291,81 @@ def test_nobody_waits_long_for_a_service_that_does_not_answer(tmp_path, capsys, 
     tracker.log({"kind": "train", "step": 10})
     tracker.log({"kind": "train", "step": 10})
     tracker.close("finished")
-    assert "warning: slow did not take everything within" in capsys.readouterr().err
+    assert "warning: slow did not take everything in time; --resume" in capsys.readouterr().err
     stuck.free.set()
     tracker._thread.join()
     assert stuck.got == [10, "finished"]
+
+
+@pytest.mark.parametrize(("outcome", "all_sent"), [("finished", True), ("stopped", False)])
+def test_a_finished_run_waits_while_lines_are_taken(outcome, all_sent, tmp_path):
+    class Counting:
+        """A thread that ends when it was waited for a third time; each time a line was taken."""
+
+        waits = 0
+
+        def join(self, _):
+            self.waits += 1
+            tracker._looked_at += 1
+
+        def is_alive(self):
+            return self.waits < 3
+
+    (tmp_path / "metrics.jsonl").touch()
+    tracker = InBackground("slow", tmp_path, lambda run_id: Kept(run_id, []))
+    thread, tracker._thread = tracker._thread, Counting()
+    tracker.close(outcome)
+    assert (tracker._thread.waits == 3) is all_sent
+    thread.join()
+
+
+WRONG_WANDB = {
+    "mode": ({"WANDB_MODE": "nonsense"}, "cannot be used (mode: Input should be 'online'"),
+    "none": ({}, "wandb is not logged in; run `wandb login`"),
+    "broken": ({"PYTHONPATH": "broken"}, "cannot be used (no such symbol); see to its"),
+    "old": ({"PYTHONPATH": "old"}, "needs wandb 0.31 or newer, and 0.15.0 is installed"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_WANDB)
+def test_a_wandb_that_cannot_be_used_is_refused(case, tmp_path):
+    pytest.importorskip("wandb")
+    env, words = WRONG_WANDB[case]
+    for name, code in (
+        ("broken", "raise AttributeError('no such symbol')"),
+        ("old", "class Settings:\n    model_fields = ()\n__version__ = '0.15.0'"),
+    ):
+        (tmp_path / name / "wandb").mkdir(parents=True)
+        (tmp_path / name / "wandb/__init__.py").write_text(code)
+    done = asked(tmp_path, env)
+    assert words in done
+    assert "\n" not in done
+
+
+def test_a_key_is_known_without_a_network(tmp_path):
+    """The server that would say whose key it is does not answer."""
+    pytest.importorskip("wandb")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert asked(tmp_path, {"WANDB_API_KEY": "x" * 40, "WANDB_BASE_URL": address}) == "usable"
+
+
+def asked(tmp_path, env):
+    """Return what a process says of wandb, in surroundings that know no key of this machine."""
+    code = (
+        "from fkd.errors import ConfigError\nfrom fkd.runs import require_trackers\n"
+        "try: require_trackers(['wandb']); print('usable')\nexcept ConfigError as error: print(error)"
+    )
+    known = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    homes = dict.fromkeys(("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"), str(tmp_path))
+    root = str(Path(fkd.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), root]))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=known | homes | env | {"PYTHONPATH": path},
+        capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize(
