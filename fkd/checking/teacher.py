@@ -218,4 +218,5 @@ def _render(
 
 def _positive(labels: SoftLabels) -> SoftLabels:
     """Keep a zero from making the divergence infinite: it is 10^-12 at least."""
-    return SoftLabels(labels.index, labels.value.clamp_min(1e-12), labels.tail.clamp_min(1e-12))
+    value, tail = labels.value.clamp_min(1e-12), labels.tail.clamp_min(1e-12)
+    return SoftLabels(labels.index, value, tail, labels.num_classes)

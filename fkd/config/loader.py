@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
@@ -104,8 +105,10 @@ class LoaderConfig:
             groups[name] = group(**{key: settings.pop(key) for key in names})
         unknown = set(settings) - {f.name for f in fields(cls)}
         if unknown:
+            meant = {n for one in unknown for n in get_close_matches(one, cls.names(), 1)}
+            perhaps = f" (perhaps {', '.join(sorted(meant))}?)" if meant else ""
             raise ConfigError(
-                f"{', '.join(sorted(unknown))} is no setting of {cls.what}; it knows "
+                f"{', '.join(sorted(unknown))} is no setting of {cls.what}{perhaps}; it knows "
                 f"{', '.join(cls.names())}"
             )
         return cls(**settings, **groups)

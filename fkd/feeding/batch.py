@@ -10,6 +10,7 @@ from torch import Tensor
 # torch documents this map for types of one's own (`default_collate`), and has no public name for it.
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from fkd.errors import ConfigError
 from fkd.labels import Rows, SoftLabels, as_rows
 
 
@@ -88,6 +89,11 @@ class ViewBatch:
 def _collate(
     batch: Sequence[ViewBatch], *, collate_fn_map: dict[Any, Callable[..., Any]] | None = None
 ) -> ViewBatch:
+    if any((part.image_index != part.image_index[:1]).any() for part in batch):
+        raise ConfigError(
+            "a DataLoader joins batches of a StudentLoader, which are whole already; give it "
+            "batch_size=None"
+        )
     return ViewBatch.concatenate(batch)
 
 

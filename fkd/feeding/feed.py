@@ -112,7 +112,7 @@ def _warn_of_long_epochs(num_views: int, num_images: int) -> None:
     if num_views > 1.5 * num_images:
         note_once(
             f"warning: an epoch of this StudentLoader is one step of {as_count(num_views, 'view')}, of "
-            f"{as_count(num_images, 'image')} alone; choose a smaller batch_size, or fewer epochs"
+            f"{as_count(num_images, 'image')} alone; choose a smaller batch_size"
         )
 
 

@@ -72,23 +72,23 @@ def restore(
     if stored.kind == "full":
         probs = (kept["log_prob"].float() / temperature).softmax(dim=1)
         if wanted.kind == "full":
-            return SoftLabels(None, probs, probs.new_zeros(len(probs)))
+            return SoftLabels(None, probs, probs.new_zeros(len(probs)), num_classes)
         value, index = probs.topk(wanted.kept(num_classes), dim=1)
         others = probs.scatter(1, index, 0.0).sum(dim=1)
         tail = others / max(1, num_classes - index.shape[1])
     else:
         index = kept["index"].long()
         if stored.kind == "hard":
-            return _hard(index)
+            return _hard(index, num_classes)
         value, tail = _decode(kept["code"], index.shape[1], num_classes, temperature)
     if wanted.kind == "hard":
-        return _hard(index)
+        return _hard(index, num_classes)
     return _keep(index, value, tail, wanted, num_classes)
 
 
-def _hard(index: Tensor) -> SoftLabels:
+def _hard(index: Tensor, num_classes: int) -> SoftLabels:
     ones = torch.ones((len(index), 1), dtype=torch.float32, device=index.device)
-    return SoftLabels(index[:, :1], ones, ones.new_zeros(len(index)))
+    return SoftLabels(index[:, :1], ones, ones.new_zeros(len(index)), num_classes)
 
 
 def _decode(code: Tensor, k: int, num_classes: int, temperature: float) -> tuple[Tensor, Tensor]:
@@ -108,6 +108,7 @@ def _keep(
     had, k = value.shape[1], wanted.kept(num_classes)
     top = value[:, :k]
     if wanted.kind == "topk" and wanted.tail == "renorm":
-        return SoftLabels(index[:, :k], top / top.sum(dim=1, keepdim=True), torch.zeros_like(tail))
+        share = top / top.sum(dim=1, keepdim=True)
+        return SoftLabels(index[:, :k], share, torch.zeros_like(tail), num_classes)
     residual = value[:, k:].sum(dim=1) + tail * (num_classes - had)
-    return SoftLabels(index[:, :k], top, residual / max(1, num_classes - k))
+    return SoftLabels(index[:, :k], top, residual / max(1, num_classes - k), num_classes)

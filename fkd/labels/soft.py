@@ -21,8 +21,9 @@ class SoftLabels:
 
     Sparse: `index` int64 [B, K], `value` f32 [B, K] and `tail` f32 [B], the probability of each of the
     C - K other classes. Dense: `index` is None and `value` is f32 [B, C]. Each crop sums to 1.
-    No class is named twice. A batch of them moves between devices as a tensor does, by `to` and
-    `pin_memory`, and is cut as one: `labels[:8]`, `labels[labels.confidence > 0.5]`.
+    No class is named twice. `num_classes` is C, or None where sparse labels do not say it; those of a
+    store do, so that a model of other outputs is refused. A batch of them moves between devices as a
+    tensor does, by `to` and `pin_memory`, and is cut as one: `labels[:8]`.
     """
 
     # Not frozen: trainers that move a batch field by field refuse a frozen dataclass.
@@ -30,6 +31,7 @@ class SoftLabels:
     index: Tensor | None
     value: Tensor
     tail: Tensor
+    num_classes: int | None = None
 
     @property
     def confidence(self) -> Tensor:
@@ -72,12 +74,12 @@ class SoftLabels:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "SoftLabels":
         index = None if self.index is None else change(self.index)
-        return SoftLabels(index, change(self.value), change(self.tail))
+        return SoftLabels(index, change(self.value), change(self.tail), self.num_classes)
 
     def require_shape(self, num_crops: int, num_classes: int) -> None:
         """Raise `SoftLabelError` unless these can be labels of so many crops and classes.
 
-        Sparse labels do not say how many classes there are; that no id is too large is not looked at.
+        That no id is too large is not looked at.
         """
         if len(self) != num_crops:
             raise SoftLabelError(
@@ -85,25 +87,31 @@ class SoftLabels:
                 f"{as_count(num_crops, 'row')} of outputs; give each crop its own label"
             )
         kept = self.value.shape[1]
-        if kept > num_classes or (self.index is None and kept < num_classes):
+        known = kept if self.index is None else self.num_classes
+        if kept > num_classes or known not in (None, num_classes):
+            classes = as_count(known or kept, "class")
             raise SoftLabelError(
-                f"the soft labels have {as_count(kept, 'class')}, the outputs {num_classes:,}; the model "
-                "must have one output for each class of the store"
+                f"the soft labels have {classes}, the outputs {num_classes:,}; the model must have one "
+                "output for each class of the store"
             )
 
     def take(self, rows: Tensor) -> "SoftLabels":
         """Return the labels of some crops, int64 [b], in that order."""
         return self[rows]
 
-    def mix(self, others: "SoftLabels", share: "float | Tensor", num_classes: int) -> "SoftLabels":
+    def mix(
+        self, others: "SoftLabels", share: "float | Tensor", num_classes: int | None = None
+    ) -> "SoftLabels":
         """Return share · p + (1 - share) · p′, with p these labels and p′ the `others`, crop by crop.
 
         `share` is a number, or f32 [B]. Of two sparse labels of K classes each the mix keeps 2K, in
         falling order. It is dense where there are no 2K classes, or where a label is. Mixup and cutmix
-        of views ask for `labels.mix(labels[partner], share, 1000)`.
+        of views ask for `labels.mix(labels[partner], share)`. `num_classes` is needed where the labels
+        do not say it.
         Raises `SoftLabelError` for labels or shares of other crops, `ConfigError` for a number outside of
         [0, 1].
         """
+        num_classes = self._classes(num_classes)
         for labels in (self, others):
             labels.require_shape(len(self), num_classes)
         if not isinstance(share, Tensor):
@@ -116,31 +124,47 @@ class SoftLabels:
         own = own.expand(len(self))[:, None]
         if self.index is None or others.index is None or _too_wide(self, others, num_classes):
             value = torch.lerp(others.dense(num_classes), self.dense(num_classes), own)
-            return SoftLabels(None, value, value.new_zeros(len(value)))
+            return SoftLabels(None, value, value.new_zeros(len(value)), num_classes)
         return _mixed(self, self.index, others, others.index, own)
 
-    def dense(self, num_classes: int) -> Tensor:
-        """Return f32 [B, C]; raises `SoftLabelError` where labels cannot be of so many classes."""
+    def dense(self, num_classes: int | None = None) -> Tensor:
+        """Return f32 [B, C]; raises `SoftLabelError` where labels cannot be of so many classes.
+
+        `num_classes` is needed where the labels do not say it.
+        """
+        num_classes = self._classes(num_classes)
         self.require_shape(len(self), num_classes)
         if self.index is None:
             return self.value
         spread = self.tail[:, None].expand(-1, num_classes)
         return spread.scatter(1, self.index, self.value)
 
+    def _classes(self, num_classes: int | None) -> int:
+        """Return the number of classes that is given, or else that the labels say."""
+        if num_classes is not None:
+            return num_classes
+        if self.index is None:
+            return self.value.shape[1]
+        if self.num_classes is None:
+            raise SoftLabelError(
+                "sparse labels do not say how many classes there are; give num_classes"
+            )
+        return self.num_classes
+
     @classmethod
     def concatenate(cls, parts: "Sequence[SoftLabels]") -> "SoftLabels":
         """Return several batches as one; raises `SoftLabelError` unless all keep equally many classes."""
-        forms = {(part.index is None, part.value.shape[1]) for part in parts}
+        forms = {(p.index is None, p.value.shape[1], p.num_classes) for p in parts}
         if len(forms) != 1:
             raise SoftLabelError(
                 f"{as_count(len(parts), 'batch')} of soft labels cannot be joined; give at least one, "
-                "and all dense or all of equally many kept classes"
+                "and all dense or all of equally many kept classes and the same classes"
             )
         index = None
         if parts[0].index is not None:
             index = torch.cat([part.index for part in parts if part.index is not None])
         value, tail = (torch.cat([getattr(p, name) for p in parts]) for name in ("value", "tail"))
-        return cls(index, value, tail)
+        return cls(index, value, tail, parts[0].num_classes)
 
 
 def _too_wide(own: SoftLabels, others: SoftLabels, num_classes: int) -> bool:
@@ -173,4 +197,4 @@ def _mixed(
     number = (twice.long().cumsum(dim=1) - 1).clamp(min=0)
     index = torch.cat([own_index, torch.where(twice, unused.gather(1, number), other_index)], dim=1)
     value, order = torch.cat([first, second], dim=1).sort(dim=1, descending=True, stable=True)
-    return SoftLabels(index.gather(1, order), value, tail[:, 0])
+    return SoftLabels(index.gather(1, order), value, tail[:, 0], own.num_classes)

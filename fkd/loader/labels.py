@@ -84,4 +84,5 @@ def harden(
         index,
         torch.where(each, softened, labels.value),
         torch.where(rows, tail, labels.tail),
+        num_classes,
     )

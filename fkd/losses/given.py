@@ -42,7 +42,8 @@ def fitting_labels(logits: object, labels: object) -> SoftLabels:
             "must have one output for each class of the store",
         )
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    return SoftLabels(said.index, said.value.detach().to(dtype), said.tail.detach().to(dtype))
+    value, tail = (part.detach().to(dtype) for part in (said.value, said.tail))
+    return SoftLabels(said.index, value, tail, said.num_classes)
 
 
 def _dense(labels: object) -> SoftLabels:

@@ -6,12 +6,31 @@ import os
 import time
 from typing import Any
 
+from fkd.errors import ConfigError, first_line
 from fkd.runs.tracker import Line, Outcome, TrackedRun, scalars
 
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 # What a server takes: a request holds so many parameters, one so many characters (as of MLflow 2.0).
 _PARAMS_AT_ONCE, _PARAM_LENGTH = 100, 500
+
+
+_SERVERS = ("http://", "https://", "databricks", "uc:")
+
+
+def require_usable() -> None:
+    """Raise `ConfigError` where MLflow cannot keep runs in this machine's files; no server is asked."""
+    place = "its files"
+    try:
+        mlflow: Any = importlib.import_module("mlflow")
+        place = str(mlflow.get_tracking_uri())
+        if not place.startswith(_SERVERS):
+            mlflow.MlflowClient().search_experiments(max_results=1)
+    except Exception as error:  # MLflow raises what it likes
+        raise ConfigError(
+            f"--log mlflow cannot write to {place} ({first_line(error)}); set MLFLOW_TRACKING_URI to a "
+            "server or another place, or install all of MLflow with `pip install mlflow`"
+        ) from error
 
 
 class MLflow:

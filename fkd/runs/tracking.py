@@ -14,14 +14,12 @@ Log = Sequence[str] | None
 
 
 def require_trackers(log: Log) -> None:
-    """Refuse a tracker that is not installed, and a wandb that cannot be used; raises `ConfigError`."""
+    """Refuse a tracker that is not installed, or cannot be used; raises `ConfigError`."""
     for name in _named(log):
         if not _installed(name):
             raise ConfigError(f"--log {name} needs {name}; install it with `pip install {name}`")
-        if name == "wandb":
-            from fkd.runs.to_wandb import require_usable
-
-            require_usable()
+        if name in _USABLE:
+            _USABLE[name]()
 
 
 @contextmanager
@@ -128,6 +126,20 @@ def _mlflow(run: TrackedRun) -> Tracker:
 
     return InBackground("mlflow", run.folder, lambda run_id: MLflow(run, run_id))
 
+
+def _wandb_is_usable() -> None:
+    from fkd.runs.to_wandb import require_usable
+
+    require_usable()
+
+
+def _mlflow_is_usable() -> None:
+    from fkd.runs.to_mlflow import require_usable
+
+    require_usable()
+
+
+_USABLE = {"wandb": _wandb_is_usable, "mlflow": _mlflow_is_usable}
 
 _OPEN: dict[str, Callable[[TrackedRun], Tracker]] = {
     "tensorboard": _tensorboard,

@@ -137,3 +137,16 @@ def test_a_loader_says_what_it_is(shared_store):
     m = SETTINGS["crops_per_image"]
     text = f"{shared_store.path}: 4 epochs of {steps} steps of {size} views, m = {m}, topk3, cpu)"
     assert repr(loader) == f"StudentLoader({text}"
+
+
+def test_a_data_loader_that_would_join_whole_batches_is_refused(shared_store):
+    loader = StudentLoader(shared_store.path, scheme="topk3", **SETTINGS)
+    with pytest.raises(FkdError, match="which are whole already; give it batch_size=None"):
+        next(iter(DataLoader(loader, batch_size=32)))
+
+
+def test_a_setting_of_a_data_loader_is_named_as_it_is_here(shared_store):
+    with pytest.raises(
+        FkdError, match=r"num_workers is no setting .*perhaps workers\?.*; it knows"
+    ):
+        StudentLoader(shared_store.path, num_workers=2)

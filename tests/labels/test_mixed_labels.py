@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fkd import FkdError, Scheme, SoftLabels
+from fkd import FkdError, Scheme, SoftLabels, soft_cross_entropy
 from fkd.labels import quantize, restore
 
 SCHEMES = ["hard", "smooth", "topk1", "topk3", "topk3-smooth", "topk8-smooth", "full"]
@@ -63,3 +63,31 @@ def test_labels_of_other_crops_are_not_mixed():
     labels = some_labels("topk3", 9, 12, 0)
     with pytest.raises(FkdError, match="8 soft labels for 9 rows"):
         labels.mix(labels[:8], 0.5, 12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_labels_of_a_store_know_how_many_classes_there_are(scheme):
+    """A model of more outputs would learn that the others never are: no id is too large for it."""
+    labels = some_labels(scheme, 9, 40, 0)
+    for some in (
+        labels,
+        labels[2:5],
+        labels.to("cpu"),
+        labels.mix(labels[[8, 7, 6, 5, 4, 3, 2, 1, 0]], 0.5),
+    ):
+        assert some.num_classes == 40
+        assert torch.equal(some.dense(), some.dense(40))
+        with pytest.raises(FkdError, match="the soft labels have 40 classes, the outputs 41"):
+            some.dense(41)
+    assert SoftLabels.concatenate([labels, labels]).num_classes == 40
+    with pytest.raises(
+        FkdError, match="have 40 classes, the outputs 1,000; the model must have one"
+    ):
+        soft_cross_entropy(torch.zeros(9, 1000), labels)
+
+
+def test_labels_of_ones_own_need_not_say_it():
+    labels = SoftLabels(torch.tensor([[3]]), torch.ones(1, 1), torch.zeros(1))
+    assert labels.dense(5).tolist() == [[0, 0, 0, 1, 0]]
+    with pytest.raises(FkdError, match="do not say how many classes there are; give num_classes"):
+        labels.dense()

@@ -217,8 +217,8 @@ def test_a_service_gets_what_was_before_and_nothing_twice(tmp_path):
 
 def test_a_tracker_that_cannot_write_is_one_warning(shared_store, tmp_path):
     pytest.importorskip("mlflow")
-    (tmp_path / "file").touch()
-    env = surroundings(tmp_path) | {"MLFLOW_TRACKING_URI": f"file:{tmp_path / 'file' / 'mlruns'}"}
+    nobody = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    env = surroundings(tmp_path) | nobody
     (done,) = trained(shared_store, tmp_path / "run", tmp_path, 1, "--log", "mlflow", env=env)
     assert done.code == 0, done.err
     assert [line for line in done.err.splitlines() if "mlflow" in line] == [
@@ -412,3 +412,16 @@ def test_what_may_be_asked_for():
         TrainConfig(log="clearml")
     with pytest.raises(FkdError, match="--log none stands alone"):
         TrainConfig(log=("none", "wandb"))
+
+
+def test_an_mlflow_that_cannot_write_is_refused_before_training(monkeypatch, tmp_path):
+    pytest.importorskip("mlflow")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/file/below")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    with pytest.raises(
+        FkdError, match=r"--log mlflow cannot write to file://\S+/below \(.*MLFLOW_TRACKING_URI"
+    ):
+        require_trackers(["mlflow"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    require_trackers(["mlflow"])  # no server is asked
