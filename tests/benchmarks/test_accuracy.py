@@ -208,6 +208,7 @@ def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled,
     assert not (tmp_path / "teacher").exists()
 
 
+@pytest.mark.whole
 def test_from_images_to_the_report(study, shared_folder, tmp_path, monkeypatch):
     import clock
     import learners

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from helpers.processes import fkd_environment
 
 from fkd.examples.scenes import Scenes
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PHASES = ["right", "label speed", "train speed", "loss", "worth"]
 
 
+@pytest.mark.whole
 def test_the_rehearsal_runs_every_check_and_says_what_it_is(tmp_path):
     done = subprocess.run(
         [ROOT / "scripts" / "gpu", "--tiny", "--device", "cpu", "--out", tmp_path / "out"],

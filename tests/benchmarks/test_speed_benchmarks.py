@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers.processes import fkd_environment
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -19,6 +20,7 @@ def run(name, cwd, *arguments):
     return done.stdout
 
 
+@pytest.mark.whole
 def test_every_way_of_training_is_in_the_table(tmp_path):
     few = [
         "--limit",
@@ -45,6 +47,7 @@ def test_every_way_of_training_is_in_the_table(tmp_path):
     assert all(f"| {name} |" in out for name in rows)
 
 
+@pytest.mark.whole
 def test_the_sparse_loss_needs_less_memory_than_the_dense_one(tmp_path):
     out = run("loss_speed.py", tmp_path, "--batch-size", 512, "--rounds", 1)
     lines = [line.split("|")[1:-1] for line in out.splitlines() if line.startswith("| ")][1:]
@@ -56,3 +59,14 @@ def test_the_sparse_loss_needs_less_memory_than_the_dense_one(tmp_path):
 def test_the_list_of_many_images_is_opened_from_its_index(tmp_path):
     said = run("image_list.py", tmp_path, "--images", 30_000)
     assert "images         30,000" in said
+
+
+@pytest.mark.whole
+def test_a_step_of_every_trainer_is_timed(tmp_path):
+    few = ["--limit", 24, "--size", 32, "--batch-size", 8, "--steps", 9, "--rounds", 1]
+    out = run("trainer_speed.py", tmp_path, *few, "--workers", 1, "--device", "cpu", "--out", "out")
+    with (tmp_path / "out" / "trainer_speed.csv").open() as file:
+        rows = {row["trainer"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["a plain loop", "timm", "Lightning", "transformers"]
+    assert all(float(row["plain"]) > 0 and float(row["stored"]) > 0 for row in rows.values())
+    assert all(f"| {name} |" in out for name in rows)
