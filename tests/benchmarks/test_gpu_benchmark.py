@@ -52,6 +52,7 @@ def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
     assert len(files) == 100
 
 
+@pytest.mark.whole
 def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkeypatch):
     """One check sleeps for ever, one ends its process, one fails, and one comes after them."""
     (tmp_path / "script.py").write_text(

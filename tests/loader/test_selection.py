@@ -353,6 +353,7 @@ def test_two_processes_take_the_steps_of_one(unsure_store, tmp_path):
     assert one == pytest.approx(two, rel=1e-4)
 
 
+@pytest.mark.whole
 def test_the_benchmark_repeats_a_run_with_every_selection(unsure_store, tmp_path):
     plain = {"min_confidence": 0.0, "calibrate": False, "sure_above": 0.95}
     run = train_student(config(unsure_store, tmp_path / "run", student="squeezenet1_1", **plain))
