@@ -3,6 +3,8 @@
 Legend: B crops, C classes; p the soft label, z the logits, T the temperature, q = softmax(z / T).
 """
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from fkd.labels import SoftLabels, entropy
@@ -27,11 +29,8 @@ def soft_cross_entropy(
     label) + (1 - share) · loss(partner's label), which is the loss to the mixed label.
     Raises `SoftLabelError` for logits that cannot belong to the labels, `ConfigError` for a setting.
     """
-    labels = fitting_labels(logits, labels)
     student = StudentSoftmax(logits, temperature)
-    require_mix(mix, logits)
-    losses = in_shares(lambda said, _: student.cross_entropy(said), labels, None, mix)
-    return reduced(losses, reduction)
+    return _loss_to(student.cross_entropy, logits, labels, mix, reduction)
 
 
 def kl_divergence(
@@ -49,11 +48,21 @@ def kl_divergence(
     exceeds KL to the mixed label by what the entropy of that exceeds the mean entropy of the two, which
     no student changes; the gradient is again the same.
     """
-    labels = fitting_labels(logits, labels)
     student = StudentSoftmax(logits, temperature)
+    return _loss_to(student.divergence, logits, labels, mix, reduction)
+
+
+def _loss_to(
+    compare: Callable[[SoftLabels], Tensor],
+    logits: Tensor,
+    labels: SoftLabels | Tensor,
+    mix: Mix | None,
+    reduction: Reduction,
+) -> Tensor:
+    """Compare a student with labels that fit its logits, and in shares with those of partners."""
+    labels = fitting_labels(logits, labels)
     require_mix(mix, logits)
-    losses = in_shares(lambda said, _: student.divergence(said), labels, None, mix)
-    return reduced(losses, reduction)
+    return reduced(in_shares(lambda said, _: compare(said), labels, None, mix), reduction)
 
 
 class StudentSoftmax:
