@@ -267,6 +267,14 @@ def a_full_device(setting: Setting) -> Iterator[Finding]:
         return
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.005)
+    try:
+        yield from _out_of_memory(setting)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+
+
+def _out_of_memory(setting: Setting) -> Iterator[Finding]:
     labels = LabelConfig(
         setting.pictures(), TeacherChoice("resnet50", "none", size=224), setting.folder / "full.zarr",
         8, batch_size=2048, device=setting.device_name, render="cpu",
@@ -294,5 +302,3 @@ def a_full_device(setting: Setting) -> Iterator[Finding]:
             and {"label": "--batch-size", "train": "--micro-batch"}[name] in said
         )
         yield Finding(name, {"said": said}, named)
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    torch.cuda.empty_cache()

@@ -28,7 +28,10 @@ def autocast(device: torch.device, amp: str) -> torch.autocast:
 
 
 def make_current(device: torch.device) -> torch.device:
-    """Let what asks for no device in particular, such as a compiled kernel, use this one; return it."""
+    """Let what asks for no device in particular, such as a compiled kernel, use this one; return it.
+
+    A GPU must have its number, as those of `resolve_device` have.
+    """
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
@@ -53,11 +56,11 @@ def resolve_device(name: str) -> torch.device:
 def _find_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        # A tensor on it names it in full: "cuda" becomes "cuda:0", which `make_current` needs.
+        device = torch.empty(1, device=torch.device(name)).device
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ModelError(f"--device {name}: {first_line(error)}") from error
     if device.type == "meta":
