@@ -15,7 +15,7 @@ from fkd.sources import dataset_root, list_images
 from fkd.store import LabelStore
 from fkd.teachers import load_teachers
 from fkd.views import CropTable, RenderPool, empty_views, render, render_table, sample_views
-from fkd.views.render_device import _taps
+from fkd.views.taps import taps_of
 
 from .findings import Finding, Setting
 
@@ -31,8 +31,8 @@ def weights_of_the_kernel(setting: Setting) -> Iterator[Finding]:
             for first in range(1, longest, 150):
                 lengths = torch.arange(first, min(first + 150, longest))
                 most = int(lengths.max())
-                here = _taps(lengths, most, size, interpolation)
-                there = _taps(lengths.to(setting.device), most, size, interpolation)
+                here = taps_of(lengths, most, size, interpolation)
+                there = taps_of(lengths.to(setting.device), most, size, interpolation)
                 same = (here.weight == there.weight.cpu()) & (here.position == there.position.cpu())
                 same &= (here.bits == there.bits.cpu())[:, None, None]
                 differ += int((~same).flatten(1).any(1).sum())

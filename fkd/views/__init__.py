@@ -12,7 +12,7 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.views.center import evaluation_batches
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
-    from fkd.views.render_device import CropTable, render_table, render_views_on_device
+    from fkd.views.render_device import CropTable, render_table
     from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
     from fkd.views.threads import Pending, RenderPool, ahead, device_renders, render_views
 else:
@@ -20,7 +20,7 @@ else:
         __name__,
         center="evaluation_batches",
         render_cpu="RENDERER empty_views normalize render resized_side",
-        render_device="CropTable render_table render_views_on_device",
+        render_device="CropTable render_table",
         sample="Boxes Flips SAMPLER Sizes outside sample_views",
         threads="Pending RenderPool ahead device_renders render_views",
     )
@@ -43,7 +43,6 @@ __all__ = [
     "render",
     "render_table",
     "render_views",
-    "render_views_on_device",
     "resized_side",
     "sample_views",
 ]
