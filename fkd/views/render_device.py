@@ -25,9 +25,8 @@ from fkd.machine import upload
 from fkd.views.sample import Boxes, Flips
 from fkd.views.taps import Taps, most_taps, taps_of
 
-# Working memory of one go. A table of crops is rendered in as many goes as that allows. A GPU has room for
-# a whole batch; it gets no more than a sixteenth of its memory. A CPU asks for nothing ahead of time, and
-# less memory stays in its caches.
+# Working memory of one go. A table of crops is rendered in as many goes as that allows. On CUDA that is a
+# whole batch, but no more than a sixteenth of its memory; on a CPU less memory stays in the caches.
 _WORKING_BYTES = 256 * 2**20
 _WORKING_BYTES_ON_CUDA = 2**30
 _BYTES_PER_PIXEL = 23  # an int64 index, three samples in uint8, three sums in int32
@@ -82,7 +81,7 @@ class CropTable:
 class _Crops:
     """A `CropTable` on the device, int64: `corner` [n] numbers the first pixel of each crop.
 
-    `lengths` and `mirrored` [2, n] are of both directions: along the rows of a box, then along its columns.
+    `lengths` and `mirrored` [2, n] are of both directions: along a box's rows, then along its columns.
     """
 
     corner: Tensor
@@ -184,7 +183,10 @@ def _both_taps(
 def _resample(
     taps: Taps, sample: Callable[[Tensor], Tensor], along: tuple[int, int, int, int]
 ) -> Tensor:
-    """Sum samples times weights and round, int32 of 0 to 255; `sample` maps positions [n, S] to samples."""
+    """Sum samples times weights and round: int32 of 0 to 255.
+
+    `sample` maps positions [n, S] to samples.
+    """
     bits = taps.bits.int()[:, None, None, None]
     half = 1 << (bits - 1)
     total: Tensor | None = None
