@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
     from fkd.views.render_device import CropTable, render_table
     from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
-    from fkd.views.threads import Pending, RenderPool, ahead, device_renders, render_views
+    from fkd.views.threads import Pending, RenderPool, ahead, device_renders
+    from fkd.views.without_lock import render_views
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -22,7 +23,8 @@ else:
         render_cpu="RENDERER empty_views normalize render resized_side",
         render_device="CropTable render_table",
         sample="Boxes Flips SAMPLER Sizes outside sample_views",
-        threads="Pending RenderPool ahead device_renders render_views",
+        threads="Pending RenderPool ahead device_renders",
+        without_lock="render_views",
     )
 
 __all__ = [
