@@ -50,6 +50,12 @@ def render_views(
 
 @cache
 def _render_all() -> Callable[..., None]:
-    program = torch.jit.CompilationUnit(_PROGRAM)
-    render_all: Callable[..., None] = program.render_all
-    return render_all
+    """Compile the program; a torch without TorchScript runs the same lines in Python."""
+    try:
+        compiled: Callable[..., None] = torch.jit.CompilationUnit(_PROGRAM).render_all
+        return compiled
+    except Exception:  # whatever a torch or a Python that has given TorchScript up says
+        names = {"torch": torch, "Tensor": Tensor, "List": list}
+        exec(_PROGRAM, names)
+        interpreted: Callable[..., None] = names["render_all"]
+        return interpreted

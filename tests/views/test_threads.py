@@ -15,6 +15,7 @@ from fkd.views import (
     render,
     render_views,
     sample_views,
+    without_lock,
 )
 
 
@@ -66,6 +67,23 @@ def test_the_crops_of_an_image_are_one_call_and_the_same_pixels(interpolation):
         numbers.append(len(calls))
         assert torch.equal(views, expected)
     assert numbers[0] == numbers[1]
+
+
+def test_a_torch_without_torchscript_renders_the_same(monkeypatch):
+    def gone(_):
+        raise RuntimeError("TorchScript is no more")
+
+    image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
+    boxes, flips = sample_views(ViewPolicy(), 0, 6, 40, 50)
+    compiled, interpreted = (empty_views(6, 16) for _ in range(2))
+    render_views(image, boxes, flips, compiled, "bicubic")
+    monkeypatch.setattr(torch.jit, "CompilationUnit", gone)
+    without_lock._render_all.cache_clear()
+    try:
+        render_views(image, boxes, flips, interpreted, "bicubic")
+    finally:
+        without_lock._render_all.cache_clear()
+    assert torch.equal(compiled, interpreted)
 
 
 def test_a_box_outside_its_image_is_not_rendered():
