@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fkd.config import Interpolation, Size, sides_of
 from fkd.machine import upload
-from fkd.views.sample import Boxes, Flips
+from fkd.views.boxes import Boxes, Flips
 from fkd.views.taps import Taps, most_taps, taps_of
 
 # Working memory of one go. A table of crops is rendered in as many goes as that allows. On CUDA that is a

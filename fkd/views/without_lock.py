@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fkd.config import Interpolation
-from fkd.views.sample import Boxes, Flips
+from fkd.views.boxes import Boxes, Flips
 
 # Line by line what `render` does. A program made of text is parsed by torch alone.
 _PROGRAM = """
