@@ -6,6 +6,7 @@ for it again, and there were two or more a crop. What TorchScript runs needs no 
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ def _render_all() -> Callable[..., None]:
         compiled: Callable[..., None] = torch.jit.CompilationUnit(_PROGRAM).render_all
         return compiled
     except Exception:  # whatever a torch or a Python that has given TorchScript up says
-        names = {"torch": torch, "Tensor": Tensor, "List": list}
+        names: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "List": list}
         exec(_PROGRAM, names)
         interpreted: Callable[..., None] = names["render_all"]
         return interpreted
