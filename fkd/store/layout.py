@@ -32,7 +32,7 @@ _PALETTE_TIER = 256
 VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
 
-Coding = Literal["box", "flip", "palette", "slot", "code", "log_prob", "text", "plain"]
+Coding = Literal["box", "flip", "palette", "slot", "code", "dense", "text", "plain"]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                     (n, m, field.length),
                     (images, chunk, field.length),
                     (block, padded, field.length),
-                    "log_prob",
+                    "dense",
                 )
     return layouts
 

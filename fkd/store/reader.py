@@ -15,7 +15,7 @@ from fkd.errors import BlockError, StoreError, first_line
 from fkd.labels import StoredArray
 from fkd.store.block_files import WHOLE_REMEDY, BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.store.packing import Ids, unpack_boxes, unpack_codes, unpack_ids
+from fkd.store.packing import Ids, unpack_boxes, unpack_codes, unpack_ids, unpack_ranks
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.zarr_arrays import Arrays
@@ -128,6 +128,8 @@ class Reader:
     def _slots(self, images: slice, crops: slice) -> tuple[Ids, int]:
         """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""
         slot = self.read("slot", images, crops)
+        if self.spec.packs_ranks:
+            slot = unpack_ranks(slot)
         used = int(slot.max()) + 1
         if used > self._layouts["palette"].shape[1]:
             image = images.start + int(slot.argmax()) // slot[0].size

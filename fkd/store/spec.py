@@ -8,9 +8,13 @@ from functools import cached_property
 from fkd.config import Amp, Interpolation, Preprocessing, Scheme, TeacherOutput, ViewPolicy
 from fkd.labels import KeptLabels
 
-# Version 2 adds `content_hash`; both are read, and a store that is continued keeps its own.
-FORMAT_VERSION = 2
-FORMAT_VERSIONS = (1, FORMAT_VERSION)
+# Version 2 adds `content_hash`, version 3 slots as places among what is left and coarse schemes. All are
+# read, and a store that is continued keeps its own.
+FORMAT_VERSION = 3
+FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
+
+# Of more classes a crop, slots are stored as they are: the work to undo it grows with the square of K.
+_MOST_PACKED_RANKS = 16
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,11 @@ class StoreSpec:
     def labels(self) -> KeptLabels:
         """What is kept of each crop's label."""
         return KeptLabels(self.scheme, self.num_classes)
+
+    @property
+    def packs_ranks(self) -> bool:
+        """Whether a crop's slots are stored as places among those that no earlier rank has."""
+        return self.format_version >= 3 and self.labels.num_ranks <= _MOST_PACKED_RANKS
 
     def block_range(self, block: int) -> range:
         """Return the image indices of a block."""

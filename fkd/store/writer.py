@@ -22,7 +22,7 @@ from fkd.store import zarr_arrays
 from fkd.store.attributes import to_attributes
 from fkd.store.block_files import BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.store.packing import pack_boxes, pack_codes, pack_ids
+from fkd.store.packing import pack_boxes, pack_codes, pack_ids, pack_ranks, sort_ties
 from fkd.store.slabs import Block
 from fkd.store.spec import StoreSpec
 
@@ -116,7 +116,10 @@ class Writer:
             if field.packing == "ids":
                 palette = self._arrays["palette"]
                 index = values.astype(palette.dtype)
-                arrays["palette"], arrays["slot"] = pack_ids(index, palette.shape[1])
+                arrays["palette"], slot = pack_ids(index, palette.shape[1])
+                if self._spec.scheme.coarse:
+                    slot = sort_ties(slot, block.kept["code"])
+                arrays["slot"] = pack_ranks(slot) if self._spec.packs_ranks else slot
             else:
                 arrays[field.name] = pack_codes(values) if field.packing == "codes" else values
         return arrays

@@ -252,7 +252,7 @@ def test_the_main_path_in_processes(tmp_path, monkeypatch):
     words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 4 data"
     done = run_python(*words.split(), cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "18 images × 4 crops, topk10" in done.out
+    assert "18 images × 4 crops, topk5-coarse" in done.out
     words = (
         "train --crops-per-image 4 --compress topk3 --student squeezenet1_1 --epochs 4 "
         "--batch-size 16"
