@@ -1,8 +1,8 @@
 """Which part of an image is looked at, and its pixels.
 
-`sample_views` draws boxes and flips from a seed, an image index and a crop index. `render` makes
-pixels of a box. A `RenderPool` renders batches in threads, and `ahead` yields them as they are
-finished. `render_table` renders the same pixels on a device.
+`SAMPLERS` draw boxes and flips from seeds, image indices and crop indices, `sample_views` those of one
+image. `render` makes pixels of a box. A `RenderPool` renders batches in threads, and `ahead` yields
+them as they are finished. `render_table` renders the same pixels on a device.
 """
 
 from typing import TYPE_CHECKING
@@ -10,34 +10,40 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.views.boxes import Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
     from fkd.views.render_device import CropTable, render_table, render_views_on_device
-    from fkd.views.sample import SAMPLER, Boxes, Flips, Sizes, outside, sample_views
+    from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
     from fkd.views.threads import Pending, RenderPool, ahead, device_renders, render_views
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        boxes="Boxes Flips Sizes hash_views outside",
         center="evaluation_batches",
         render_cpu="RENDERER empty_views normalize render resized_side",
         render_device="CropTable render_table render_views_on_device",
-        sample="Boxes Flips SAMPLER Sizes outside sample_views",
+        samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
         threads="Pending RenderPool ahead device_renders render_views",
     )
 
 __all__ = [
     "RENDERER",
     "SAMPLER",
+    "SAMPLERS",
+    "STORED",
     "Boxes",
     "CropTable",
     "Flips",
     "Pending",
     "RenderPool",
+    "Sampler",
     "Sizes",
     "ahead",
     "device_renders",
     "empty_views",
     "evaluation_batches",
+    "hash_views",
     "normalize",
     "outside",
     "render",

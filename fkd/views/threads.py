@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fkd.config import Interpolation, Render, Size, size_text
 from fkd.errors import FkdError
+from fkd.views.boxes import Boxes, Flips
 from fkd.views.render_cpu import empty_views, render
-from fkd.views.sample import Boxes, Flips
 
 # Batches that wait, rendered or being rendered, behind the one in use.
 _AHEAD = 2
