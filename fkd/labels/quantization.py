@@ -10,7 +10,8 @@ classes and K the kept classes of a crop, in falling order:
 - top-K: the ids, and for ranks 2 … K and for the tail a code; the tail counts as one more entry, the
   mean of the classes that are not kept, (1 - Σ kept) / (C - K), which is never above the smallest
   kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, of 3/4 where
-  the scheme is coarse, uint8, so codes never fall with rank. The largest value follows from the sum being 1.
+  the scheme is coarse, uint8, so codes never fall with rank. The largest value follows from the sum
+  being 1.
 
 Legend: B crops, C classes, K kept classes.
 """
@@ -29,7 +30,9 @@ from fkd.labels.soft import SoftLabels
 # then the tail) for top-K.
 Quantized = Mapping[str, Tensor]
 
-ZERO_CODE = 255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest or less
+ZERO_CODE = (
+    255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest or less
+)
 
 _FLOOR = -100.0  # log of a probability that float32 could not hold; float16 holds it well
 _SUM_TOLERANCE = 1e-3
