@@ -4,8 +4,9 @@
     python benchmarks/imagenet_shape.py --images 200000
 
 Two blocks are made of synthetic labels (synthetic_labels.py), each image with crops and classes shuffled
-in its own way, and copied until there are enough; the last, shorter one is made on its own. Opening and
-reading are measured in a fresh process each.
+in its own way, and copied until there are enough; the last, shorter one is made on its own. The boxes of
+every block are hashed, and its seal is written anew. Opening and reading are measured in a fresh process
+each.
 """
 
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import zarr
 from peak import peak_mib
 from synthetic_labels import CLASSES, create_store, make_labels
 
@@ -26,6 +28,9 @@ from fkd import CheckConfig, LabelStore, Scheme, check_store
 from fkd.labels import quantize
 from fkd.progress import progress
 from fkd.store import Block, StoreSpec
+from fkd.store.block_files import BlockFiles
+from fkd.store.layout import array_layouts
+from fkd.views import SAMPLERS, Boxes, Flips, Sizes, hash_views
 
 SOURCE_IMAGES = 100
 DISTINCT = 2
@@ -74,7 +79,7 @@ def build(path: Path, num_images: int, num_crops: int, scheme: Scheme) -> None:
         if number < DISTINCT or number == last:
             store.commit_block(number, shuffled_block(store.spec, number))
         else:
-            copy_block(path, number % DISTINCT, number)
+            copy_block(store, number % DISTINCT, number)
 
 
 def shuffled_block(spec: StoreSpec, number: int) -> Block:
@@ -87,23 +92,36 @@ def shuffled_block(spec: StoreSpec, number: int) -> Block:
     block, rng = Block.empty(spec, number), np.random.default_rng(number)
     for row in range(len(block.size)):
         image, order = rng.integers(SOURCE_IMAGES), rng.permutation(spec.num_crops)
-        block.box[row], block.flip[row] = made.box[image, order], made.flip[image, order]
         block.size[row] = made.size[image]
         block.content_hash[row] = rng.integers(1, 2**63)
         for name, values in kept.items():
             chosen = values[image, order]
             block.kept[name][row] = rng.permutation(CLASSES)[chosen] if name == "index" else chosen
+    block.box[:], block.flip[:] = draw(spec, number, block.size)
     return block
 
 
-def copy_block(path: Path, source: int, number: int) -> None:
-    """Copy the files of one block, its seal too, to another of the same length."""
+def draw(spec: StoreSpec, number: int, size: Sizes) -> tuple[Boxes, Flips]:
+    """Draw all boxes and flips of a block."""
+    images, crops = np.array(spec.block_range(number)), np.arange(spec.num_crops)
+    return SAMPLERS[spec.sampler].draw(spec.views, images, crops, size)
+
+
+def copy_block(store: LabelStore, source: int, number: int) -> None:
+    """Copy the files of one block to another of the same length, and hash the boxes that it has."""
+    path, spec = store.path, store.spec
     for array in path.iterdir():
         files = array / "c" / str(source)
         if files.is_dir():
             shutil.copytree(files, array / "c" / str(number))
         elif files.is_file() and array.name in ("status", "content_hash"):
             shutil.copy(files, array / "c" / str(number))
+    first = spec.block_range(source).start
+    rows = zarr.open_array(path / "size", mode="r")[first : first + spec.block_images]
+    hashes = hash_views(*draw(spec, number, np.asarray(rows, np.uint16)), spec.chunk_crops)
+    zarr.open_array(path / "view_hash", mode="r+")[number] = hashes
+    seal = BlockFiles(path, array_layouts(spec)).seal(number)
+    zarr.open_array(path / "done", mode="r+")[number] = np.frombuffer(seal, np.uint8)
 
 
 def measure(path: Path, passes: int) -> None:

@@ -31,6 +31,7 @@ from fkd.labels import SoftLabels, quantize, restore
 from fkd.progress import progress
 from fkd.statistics import bytes_per_crop
 from fkd.store import Block, Slab
+from fkd.views import SAMPLERS
 
 AT_ONCE = 4096  # crops whose dense labels are in memory at a time
 SCHEMES = ("full", "hard", "smooth", "topk5", "topk10", "topk20")
@@ -135,14 +136,18 @@ def readings(scheme: Scheme) -> list[tuple[str, Scheme]]:
 
 
 def write(labels: Labels, scheme: Scheme, path: Path) -> None:
-    """Write the labels as a store of their own, in blocks of the default size."""
+    """Write the labels as a store of their own, in blocks of the default size.
+
+    Its boxes are drawn by the first policy, whatever those of the labels were: they take no bytes.
+    """
     num_crops = labels.views.flip.shape[1]
     store = create_store(path, labels.views.target, num_crops, labels.names, scheme)
     spec = store.spec
     for number in range(spec.num_blocks):
         block, rows = Block.empty(spec, number), np.array(spec.block_range(number))
-        views = labels.views.take(rows, np.arange(labels.views.flip.shape[1]))
-        block.box[:], block.flip[:], block.size[:] = views.box, views.flip, views.size
+        crops, size = np.arange(num_crops), labels.views.size[rows]
+        block.box[:], block.flip[:] = SAMPLERS[spec.sampler].draw(spec.views, rows, crops, size)
+        block.size[:] = size
         for row, image in enumerate(rows):
             probs = labels.probs[image * num_crops : (image + 1) * num_crops]
             for name, values in quantize(probs, scheme).items():

@@ -20,7 +20,7 @@ from torch import Tensor
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import ImageList, fingerprint
 from fkd.store import StoreSpec, TeacherRecord, library_versions, now, plan_layout, probe
-from fkd.views import RENDERER, sample_views
+from fkd.views import RENDERER, SAMPLER, SAMPLERS
 
 CLASSES = 1000
 
@@ -47,18 +47,13 @@ def make_labels(num_images: int, num_crops: int, seed: int = 0) -> SyntheticLabe
     long = (short * rng.uniform(1.0, 1.6, num_images)).astype(np.int64)
     lying = rng.random(num_images) < 0.75
     size = np.stack([np.where(lying, short, long), np.where(lying, long, short)], axis=1)
-    views = [
-        sample_views(ViewPolicy(seed), index, num_crops, int(height), int(width))
-        for index, (height, width) in enumerate(size)
-    ]
-    target = rng.integers(0, CLASSES, num_images)
-    return SyntheticLabels(
-        draw_logits(target, num_crops, seed).softmax(dim=2),
-        np.stack([boxes for boxes, _ in views]),
-        np.stack([flips for _, flips in views]),
-        size.astype(np.uint16),
-        target,
+    size = size.astype(np.uint16)
+    box, flip = SAMPLERS[SAMPLER].draw(
+        ViewPolicy(), np.arange(num_images), np.arange(num_crops), size
     )
+    target = rng.integers(0, CLASSES, num_images)
+    probs = draw_logits(target, num_crops, seed).softmax(dim=2)
+    return SyntheticLabels(probs, box, flip, size, target)
 
 
 def draw_logits(target: NDArray[np.int64], num_crops: int, seed: int) -> Tensor:
@@ -83,7 +78,12 @@ def draw_logits(target: NDArray[np.int64], num_crops: int, seed: int) -> Tensor:
 
 
 def create_store(
-    path: Path, target: NDArray[np.int64], num_crops: int, names: Sequence[str], scheme: Scheme
+    path: Path,
+    target: NDArray[np.int64],
+    num_crops: int,
+    names: Sequence[str],
+    scheme: Scheme,
+    sampler: str = SAMPLER,
 ) -> LabelStore:
     """Create an empty store of images that do not exist, with paths as long as ImageNet's."""
     paths = [f"{names[t]}/{names[t]}_{index}.JPEG" for index, t in enumerate(target)]
@@ -96,7 +96,7 @@ def create_store(
         num_classes=len(names),
         scheme=scheme,
         views=ViewPolicy(),
-        sampler="synthetic",
+        sampler=sampler,
         renderer=RENDERER,
         probe=probe("bilinear"),
         size=224,

@@ -76,6 +76,12 @@ def of_compiler(error: BaseException) -> bool:
     return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
 
 
+def codec_words(error: BaseException) -> str:
+    """Return what a codec says of damaged bytes, without the bytes that it quotes."""
+    text = first_line(error)
+    return "its checksum is wrong" if "checksum" in text else text
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what a library says, to quote it in a message of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

@@ -3,6 +3,9 @@
 A store knows when it was made. That time and the signature over it are left out of the comparison. So is
 what older code did not write and this code adds, and that alone, where the store of BASE has no such key:
 who decoded JPEG files (`versions.decoder`), and how the package's own decoded (`probes.jpeg`).
+
+Stores of this code are begun by its own spec, but with the format version and the sampler that the store
+of BASE has, and then labelled on: so labels of the same views are compared, whatever BASE drew by.
 """
 
 import json
@@ -49,6 +52,21 @@ from fkd.cli import main
 main(["train", "--help"], standalone_mode=False)
 """
 
+BEGIN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from fkd import LabelStore
+from fkd.images import ImageList
+for name in sys.argv[1:]:
+    new, was = LabelStore.open("new-" + name), LabelStore.open("../before/" + name).spec
+    spec = replace(new.spec, sampler=was.sampler, format_version=was.format_version)
+    targets, names = new.targets(), new.class_names()
+    root = Path(spec.images_root)
+    images = ImageList(root, new.image_paths(), targets, new.num_bytes(), names)
+    LabelStore.create(Path(name), spec, images, targets, names)
+"""
+
 EACH = """
 import json, sys
 from fkd.cli import main
@@ -65,8 +83,8 @@ def main(base: str) -> None:
         folder = Path(name)
         draw_images(folder / "images")
         with checked_out(base, folder / "code") as code:
-            make(code, folder / "before")
-        make(ROOT, folder / "after")
+            make(code, folder / "before", as_base=False)
+        make(ROOT, folder / "after", as_base=True)
         difference = first_difference(folder / "before", folder / "after")
     if difference is not None:
         raise click.ClickException(f"not as in {base}: {difference}")
@@ -99,22 +117,26 @@ def checked_out(commit: str, folder: Path) -> Iterator[Path]:
         subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
-def make(code: Path, out: Path) -> None:
-    """Label and train with the code of one tree, by its command line, in one process."""
+def make(code: Path, out: Path, *, as_base: bool) -> None:
+    """Label and train with the code of one tree, by its command line, in its own stores or as BASE."""
     out.mkdir()
     home = run_python(code, out, "import fkd; print(fkd.__file__)").strip()
     if not Path(home).is_relative_to(code.resolve()):
         raise click.ClickException(f"{home} would be run, which is not in {code}")
     print(f"label and train with the code {out.name}")
     where = ["--workers", "1", "--device", "cpu"]
-    commands = [
-        ["label", "../images", "--out", store, *options.split(), *where]
-        for store, options in STORES.items()
-    ]
+    for prefix in ("new-", "") if as_base else ("",):
+        commands = [
+            ["label", "../images", "--out", prefix + store, *options.split(), *where]
+            for store, options in STORES.items()
+        ]
+        run_python(code, out, EACH, json.dumps(commands))
+        if prefix:
+            run_python(code, out, BEGIN, *STORES)
     # Code without the option evaluates views of 32 px so.
     has_share = "--eval-crop" in run_python(code, out, HELP)
     seen = ["--eval-crop", "0.875"] if has_share else []
-    commands += [
+    commands = [
         ["train", *options.split(), "--out", run, *where, *seen] for run, options in RUNS.items()
     ]
     run_python(code, out, EACH, json.dumps(commands))

@@ -134,7 +134,7 @@ def test_check_killed_anywhere(whole, images):
     good = done_blocks(whole[0] / "labels.zarr")
     store = images / "labels.zarr"
     for number in (1, 4):
-        (store / f"box/c/{number}/0/0").write_bytes(b"torn")
+        (store / f"slot/c/{number}/0/0").write_bytes(b"torn")
     for _ in range(ROUNDS):
         kill(images, CHECK, rng.uniform(0, seconds))
         seals = {int(seal.parent.name) for seal in (store / "done").rglob("0") if seal.is_file()}

@@ -26,7 +26,7 @@ from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.store import Block, plan_layout
 from fkd.teachers import Source, Teacher, load_teachers, open_source
-from fkd.views import Boxes, Flips, empty_views, normalize, render
+from fkd.views import STORED, Boxes, Flips, empty_views, normalize, render
 
 FULL = Scheme("full")
 
@@ -46,7 +46,7 @@ def derive(
 
     Its label is what the source has, or what `relabel` says, in the given scheme.
     """
-    sampler = source.spec.sampler if _in_order(slots) else "derived"
+    sampler = source.spec.sampler if _in_order(slots) else STORED
     spec = plan_layout(
         replace(source.spec, num_crops=slots.shape[1], scheme=scheme, sampler=sampler)
     )

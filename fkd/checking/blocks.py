@@ -9,7 +9,7 @@ from fkd.checking.report import BlockFault
 from fkd.errors import BlockError
 from fkd.progress import progress_bar
 from fkd.store import VIEW_BYTES, InspectedStore, StoredCrops
-from fkd.views import SAMPLER, outside, sample_views
+from fkd.views import SAMPLERS, hash_views, outside
 
 _BYTES_AT_ONCE = 2**26  # of labels that are read; to check them takes a few times as much
 
@@ -17,8 +17,8 @@ _BYTES_AT_ONCE = 2**26  # of labels that are read; to check them takes a few tim
 def check_blocks(store: InspectedStore, workers: int, drawn_images: int | None) -> list[BlockFault]:
     """Compare every finished block with its seal, decode it and check its values.
 
-    The views of about `drawn_images` images, spread over the store, are drawn anew by the store's own
-    policy and compared; None draws those of all images.
+    Views that are stored are drawn anew by the store's own policy, those of about `drawn_images` images,
+    spread over the store, or of all where that is None. Views that are not stored are drawn in any case.
     """
     done = store.done_blocks()
     faults = [_fault("checksums", error) for error in store.torn_seals()]
@@ -102,17 +102,34 @@ def _view_faults(
     slab: StoredCrops,
     share: float,
 ) -> Iterator[tuple[str, str]]:
-    """Draw the views of some images anew and compare them with those stored."""
-    if store.spec.sampler != SAMPLER:
+    """Compare the views that are drawn here with those stored, or with the hash of those labelled."""
+    if not store.spec.stores_views:
+        yield from _hash_faults(store, number, crops, slab)
+        return
+    sampler = SAMPLERS.get(store.spec.sampler)
+    if sampler is None:
         return
     images = store.spec.block_range(number)
     count = max(1, round(share * len(images)))
-    rows = np.random.default_rng(number).choice(len(images), count, replace=False)
-    for row in sorted(rows.tolist()):
-        height, width = slab.size[row].tolist()
-        if not height or not width:
-            continue
-        box, flip = sample_views(store.spec.views, images[row], crops.stop, height, width)
-        if not (box[crops] == slab.box[row]).all() or not (flip[crops] == slab.flip[row]).all():
-            yield "views", f"image {images[row]} has other boxes or flips than its seed draws"
-            return
+    rows = np.sort(np.random.default_rng(number).choice(len(images), count, replace=False))
+    rows = rows[slab.size[rows].all(axis=1)]
+    drawn = rows + images.start, np.arange(crops.start, crops.stop)
+    box, flip = sampler.draw(store.spec.views, *drawn, slab.size[rows])
+    others = (box != slab.box[rows]).any(axis=(1, 2)) | (flip != slab.flip[rows]).any(axis=1)
+    if others.any():
+        image = images[int(rows[others.argmax()])]
+        yield "views", f"image {image} has other boxes or flips than its seed draws"
+
+
+def _hash_faults(
+    store: InspectedStore, number: int, crops: slice, slab: StoredCrops
+) -> Iterator[tuple[str, str]]:
+    """Compare the hashes of drawn views, of whole chunks of crops, with those that were sealed."""
+    each = store.spec.chunk_crops
+    drawn = hash_views(slab.box, slab.flip, each)
+    first = crops.start // each
+    others = drawn != store.view_hashes(number)[first : first + len(drawn)]
+    if others.any():
+        crop = crops.start + int(others.argmax()) * each
+        what = "the boxes that this machine draws are not those that were labelled"
+        yield "views", f"{what} (from crop {crop} on)"

@@ -45,7 +45,7 @@ from fkd.config.models import (
 )
 from fkd.config.pack import PACK_TO, Bound, PackConfig
 from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
-from fkd.config.scheme import Scheme
+from fkd.config.scheme import Scheme, SchemeKind
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
 from fkd.config.sizes import ViewSizes
 from fkd.config.train import (
@@ -121,6 +121,7 @@ __all__ = [
     "Preprocessing",
     "Render",
     "Scheme",
+    "SchemeKind",
     "Selection",
     "ShowConfig",
     "Size",

@@ -14,6 +14,7 @@ from fkd.errors import DecodeError
 from fkd.images import ImageList, content_hash, decode, inspect
 from fkd.machine import page_locked, upload
 from fkd.views import (
+    SAMPLER,
     Boxes,
     Flips,
     Pending,
@@ -92,9 +93,10 @@ def teacher_batches(
     num_crops: int,
     batch_size: int,
     view_formats: Sequence[ViewFormat],
+    sampler: str = SAMPLER,
 ) -> Iterator[TeacherBatch]:
     """Yield stage 1's input: all M views of the images, in order, in batches filled across images."""
-    drawn = _draw(pool, images, indices, policy, num_crops)
+    drawn = _draw(pool, images, indices, policy, num_crops, sampler)
     return ahead(_fill(pool, drawn, num_crops, batch_size, view_formats))
 
 
@@ -104,6 +106,7 @@ def _draw(
     indices: Iterable[int],
     policy: ViewPolicy,
     num_crops: int,
+    sampler: str,
 ) -> Iterator[tuple[DrawnImage, Tensor | None]]:
     """Decode images in order, uint8 [3, H, W], ahead of the rendering by one for each worker."""
 
@@ -116,7 +119,7 @@ def _draw(
             boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
             return DrawnImage(image_index, boxes, flips, error=error), None
         height, width = pixels.shape[-2:]
-        boxes, flips = sample_views(policy, image_index, num_crops, height, width)
+        boxes, flips = sample_views(policy, image_index, num_crops, height, width, sampler)
         drawn = DrawnImage(image_index, boxes, flips, (height, width), content_hash(encoded))
         if pool.on_device:
             pixels = page_locked(pixels, pool.device)

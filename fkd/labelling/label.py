@@ -132,10 +132,11 @@ def label_blocks(
             pool,
             images,
             indices,
-            config.views,
+            spec.views,
             spec.num_crops,
             views_at_a_time(config, teachers.device),
             teachers.view_formats,
+            spec.sampler,
         )
         written: Future[None] | None = None
         for batch, kept in answers(teachers, batches, config, images):

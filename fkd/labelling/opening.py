@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from fkd.store import (
     probe_formats,
 )
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import RENDERER, SAMPLER
+from fkd.views import RENDERER, SAMPLER, SAMPLERS
 
 
 def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
@@ -175,6 +176,8 @@ def _refuse_another_labelling(
             f"{config.out} was made from other images than {now}: {changed}; {remedy}, or use --out for "
             "another store or --overwrite to start anew"
         )
+    if store.spec.sampler in SAMPLERS:  # a store is continued by the rule that it was begun with
+        spec = replace(spec, sampler=store.spec.sampler)
     difference = store.spec.first_difference(spec) or _other_titles(config, store)
     if difference:
         raise StoreError(

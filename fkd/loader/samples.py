@@ -15,7 +15,15 @@ from fkd.config import ViewFormat
 from fkd.images import ImageList
 from fkd.labels import Quantized
 from fkd.store import LabelledImages, LabelStore
-from fkd.views import Pending, RenderPool, ahead, render_views, sample_views
+from fkd.views import (
+    SAMPLER,
+    SAMPLERS,
+    Pending,
+    RenderPool,
+    ahead,
+    render_views,
+    sample_views,
+)
 
 # Labels are read at so many places of a store, of so many images each, and so many crops of an image.
 _PLACES, _IMAGES, _CROPS = 16, 8, 32
@@ -47,6 +55,8 @@ def sample_batches(
     """
     spec, sizes = store.spec, store.sizes()
     labelled = store.labelled_images() if chosen is None else chosen
+    # Boxes that no rule draws are not worth reading for an estimate: others of their policy do.
+    sampler = spec.sampler if spec.sampler in SAMPLERS else SAMPLER
     format = format or ViewFormat(spec.size, spec.interpolation)
     files = LabelledImages(images, store.content_hashes())
     crops = min(spec.num_crops, -(-count // len(labelled)))
@@ -59,7 +69,7 @@ def sample_batches(
 
         def draw(row: int, image_index: int) -> None:
             height, width = sizes[image_index].tolist()
-            boxes, flips = sample_views(spec.views, image_index, crops, height, width)
+            boxes, flips = sample_views(spec.views, image_index, crops, height, width, sampler)
             out = views[row * crops : (row + 1) * crops]
             pixels = files.decode(image_index, sizes[image_index])
             render_views(pixels, boxes, flips, out, format.interpolation)

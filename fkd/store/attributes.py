@@ -9,12 +9,22 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from fkd.config import AMPS, INTERPOLATIONS, MAX_CROPS, Preprocessing, Scheme, Triple, ViewPolicy
+from fkd.config import (
+    AMPS,
+    INTERPOLATIONS,
+    MAX_CROPS,
+    Preprocessing,
+    Scheme,
+    SchemeKind,
+    Triple,
+    ViewPolicy,
+)
 from fkd.errors import ConfigError, StoreError
 from fkd.store.layout import oversize
 from fkd.store.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
+from fkd.views import SAMPLERS, STORED
 
 _MAX_TEXT = 4096
 _MAX_TEACHERS = 256
@@ -30,16 +40,8 @@ _COUNTS = {
     "class_name_bytes": 2**40,
 }
 _TEXTS = ("sampler", "renderer", "probe", "images_root", "fingerprint", "created")
-_KEYS = {
-    "format_version",
-    "scheme",
-    "views",
-    "interpolation",
-    "temperature",
-    "teachers",
-    "versions",
-}
-_KEYS |= {*_COUNTS, *_TEXTS}
+_OTHERS = ("scheme", "views", "interpolation", "temperature", "teachers", "versions")
+_KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 _OPTIONAL = {"amp", "probes", "part", "unlabelled", "class_title_bytes"}
 # Of the optional ones, those that are left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
@@ -76,9 +78,12 @@ def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
     version = content.get("format_version")
     if type(version) is not int or version not in FORMAT_VERSIONS:
         raise StoreError(
-            f"{where} has format version {_shown(version)}, this fkd reads versions "
-            f"{' and '.join(map(str, FORMAT_VERSIONS))}; use the fkd that made it, or label anew"
+            f"{where} has format version {_shown(version)}, this fkd reads versions 1 to "
+            f"{FORMAT_VERSIONS[-1]}; use the fkd that made it, or label anew"
         )
+    newer = _of_newer(content) if version >= 3 else None
+    if newer is not None:
+        raise StoreError(f"{where} has the {newer}, which a newer fkd knows; update fkd to read it")
     try:
         spec = _parse(content)
         _check_together(spec)
@@ -91,6 +96,18 @@ def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
 
 class _Wrong(Exception):
     """An attribute that no labeller writes."""
+
+
+def _of_newer(content: Mapping[str, Any]) -> str | None:
+    """Name what a later fkd has added to version 3, or return None: all that it adds has a name."""
+    for key in sorted(set(content) - _KEYS - _OPTIONAL):
+        return f"key {_shown(key)}"
+    scheme, sampler = content.get("scheme"), content.get("sampler")
+    kind = scheme.get("kind") if isinstance(scheme, dict) else None
+    if isinstance(kind, str) and kind not in get_args(SchemeKind):
+        return f"scheme {_shown(kind)}"
+    known = sampler in (*SAMPLERS, STORED)
+    return f"sampler {_shown(sampler)}" if isinstance(sampler, str) and not known else None
 
 
 def _parse(content: Mapping[str, Any]) -> StoreSpec:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd.errors import BlockError, StoreError, first_line
+from fkd.errors import BlockError, StoreError, codec_words, first_line
 from fkd.labels import StoredArray
 from fkd.store.headers import CRC_BYTES, fault, too_many_names
 from fkd.store.layout import ArrayLayout
@@ -146,6 +146,24 @@ class BlockFiles:
             for number in numbers
             if number < self._num_blocks and _has_bytes(self.seal_file(number))
         )
+
+    def read_seals(self) -> tuple[dict[int, bytes], dict[int, BlockError]]:
+        """Return the seal of every block that is done, and what is wrong with each damaged seal."""
+        seals: dict[int, bytes] = {}
+        torn: dict[int, BlockError] = {}
+        for number in self.sealed_blocks():
+            try:
+                problem, lost = self.problem("done", self.seal_file(number)), True
+                row = b"" if problem else self.values("done", number).tobytes()
+            except (MemoryError, OSError) as error:
+                problem, lost = f"cannot be read now ({first_line(error)})", False
+            except Exception as error:  # codecs raise whatever they like on damaged bytes
+                problem, lost = f"is damaged ({codec_words(error)})", True
+            if problem:
+                torn[number] = BlockError(self.path, number, f"its seal {problem}", lost=lost)
+            elif any(row):
+                seals[number] = row
+        return seals, torn
 
     def problem(self, name: str, file: Path) -> str | None:
         """Say why a file must not be read, or return None; a good file is looked at once.

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fkd.errors import BlockError
 from fkd.labels import StoredArray
 from fkd.store.slabs import StoredCrops
@@ -24,7 +27,10 @@ class InspectedStore(LabelStore):
         self._reader.require_sealed([number])
 
     def read_raw(self, number: int, crops: slice) -> StoredCrops:
-        """Read a run of crops of a block, whatever their boxes and ids are, and without classes."""
+        """Read a run of crops of a block, whatever their boxes and ids are, and without classes.
+
+        Boxes that are not stored are drawn, and not compared with their hash.
+        """
         block = self.spec.block_range(number)
         return self._reader.part(slice(block.start, block.stop), crops)
 
@@ -33,6 +39,10 @@ class InspectedStore(LabelStore):
         block = self.spec.block_range(number)
         names = [n for n in ("size", "status", "content_hash") if n in self._arrays]
         return {n: self._reader.read(n, slice(block.start, block.stop)) for n in names}
+
+    def view_hashes(self, number: int) -> NDArray[np.uint64]:
+        """Return what a block that stores no boxes says of them: a hash for each chunk, u64."""
+        return self._reader.view_hashes(number)
 
     def strange_files(self) -> list[Path]:
         """Return the files in the store's folder that are no part of a store, relative to it."""

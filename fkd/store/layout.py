@@ -55,6 +55,11 @@ class ArrayLayout:
         return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
 
     @property
+    def block_rows(self) -> int:
+        """Rows of an array that is kept by block: of its images, or the one of the block itself."""
+        return (self.shards or self.chunks)[0]
+
+    @property
     def chunk_bytes(self) -> int:
         """Bytes of one (inner) chunk when it is decompressed."""
         return math.prod(self.chunks) * np.dtype(self.dtype).itemsize
@@ -107,8 +112,17 @@ def _even_part(num_crops: int, at_most: int) -> int:
 
 def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     """Return every array that a store of this spec has, in the order in which a block is sealed."""
-    layouts = _crop_layouts(spec)
     n, block = spec.num_images, spec.block_images
+    if spec.stores_views:
+        layouts = _view_layouts(spec)
+    else:
+        hashes = spec.num_chunks
+        layouts = {
+            "view_hash": ArrayLayout(
+                "uint64", (spec.num_blocks, hashes), (1, hashes), None, "plain"
+            )
+        }
+    layouts |= _label_layouts(spec)
     layouts["size"] = ArrayLayout("uint16", (n, 2), (block, 2), None, "plain")
     layouts["status"] = ArrayLayout("uint8", (n,), (block,), None, "plain")
     if spec.format_version >= 2:
@@ -131,8 +145,11 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
 
 
 def oversize(spec: StoreSpec) -> str | None:
-    """Name what would have to be in memory at once and is too large for that, or return None."""
-    layouts = _crop_layouts(spec)
+    """Name what would have to be in memory at once and is too large for that, or return None.
+
+    A chunk of boxes is drawn as a whole too, where it is not stored.
+    """
+    layouts = _view_layouts(spec) | _label_layouts(spec)
     for name, layout in layouts.items():
         if layout.chunk_bytes > _MAX_CHUNK_BYTES:
             return f"chunks of '{name}' of {layout.chunk_bytes:,} bytes"
@@ -143,18 +160,27 @@ def oversize(spec: StoreSpec) -> str | None:
     return None
 
 
-def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
-    """Return the arrays with one row per crop, sharded by block."""
+def _per_crop(spec: StoreSpec, dtype: str, coding: Coding, *last: int) -> ArrayLayout:
+    """Return an array with one row per crop, sharded by block."""
+    n, m, block, chunk = spec.num_images, spec.num_crops, spec.block_images, spec.chunk_crops
+    padded = spec.num_chunks * chunk
+    return ArrayLayout(dtype, (n, m, *last), (block, chunk, *last), (block, padded, *last), coding)
+
+
+def _view_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays of boxes and flips."""
+    return {
+        "box": _per_crop(spec, "uint16", "box", 4),
+        "flip": _per_crop(spec, "bool", "flip"),
+    }
+
+
+def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays of what is kept of labels."""
     n, m = spec.num_images, spec.num_crops
     block, chunk = spec.block_images, spec.chunk_crops
-    padded = -(-m // chunk) * chunk
-
-    def per_crop(dtype: str, coding: Coding, *last: int) -> ArrayLayout:
-        return ArrayLayout(
-            dtype, (n, m, *last), (block, chunk, *last), (block, padded, *last), coding
-        )
-
-    layouts = {"box": per_crop("uint16", "box", 4), "flip": per_crop("bool", "flip")}
+    padded = spec.num_chunks * chunk
+    layouts: dict[str, ArrayLayout] = {}
     for field in spec.labels.fields:
         match field.packing:
             case "ids":
@@ -168,9 +194,9 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                     (block, padded_width),
                     "palette",
                 )
-                layouts["slot"] = per_crop(_id_dtype(width), "slot", field.length)
+                layouts["slot"] = _per_crop(spec, _id_dtype(width), "slot", field.length)
             case "codes":
-                layouts[field.name] = per_crop(field.dtype, "code", field.length)
+                layouts[field.name] = _per_crop(spec, field.dtype, "code", field.length)
             case "dense":
                 images = max(1, min(block, _FULL_CHUNK_BYTES // (chunk * field.num_bytes)))
                 while block % images:

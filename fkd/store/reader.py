@@ -5,13 +5,13 @@ before it is decompressed; after that, its values are compared with what a label
 """
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.errors import BlockError, StoreError, first_line
+from fkd.errors import BlockError, StoreError, codec_words, first_line
 from fkd.labels import StoredArray
 from fkd.store.block_files import WHOLE_REMEDY, BlockFiles
 from fkd.store.layout import array_layouts
@@ -19,10 +19,10 @@ from fkd.store.packing import Ids, unpack_boxes, unpack_codes, unpack_ids, unpac
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.zarr_arrays import Arrays
-from fkd.views import outside
+from fkd.views import SAMPLERS, Boxes, Flips, Sizes, hash_views, outside
 
-# Blocks that are read by one call: enough to spread zarr's fixed cost a call, few enough that what
-# is decoded on the way to a slab (palettes above all) stays below 100 MB.
+# Blocks that are read by one call: enough to spread zarr's cost a call, few enough that what is decoded
+# on the way to a slab (palettes above all) stays below 100 MB.
 _BLOCKS_AT_ONCE = 8
 _PART_BYTES = 2**28
 
@@ -37,8 +37,8 @@ class Reader:
         self._layouts = array_layouts(spec)
         self._targets: NDArray[np.int64] | None = None
         self._compared: set[int] = set()
-        self.torn_seals: dict[int, BlockError] = {}
-        self.seals = self._read_seals()
+        self._drawn: set[tuple[int, int]] = set()
+        self.seals, self.torn_seals = files.read_seals()
 
     def require_seals(self) -> None:
         """Raise `BlockError` where a block's seal is damaged."""
@@ -59,13 +59,12 @@ class Reader:
         """Read a run of crops of a run of images, as `run` does."""
         slabs, size, targets = [], self.spec.block_images, self.targets()
         step = self._blocks_at_once() * size
-        cuts = [
-            images.start,
-            *range((images.start // step + 1) * step, images.stop, step),
-            images.stop,
-        ]
-        for start, stop in pairwise(cuts):
-            self.require_sealed(range(start // size, -(-stop // size)))
+        between = range((images.start // step + 1) * step, images.stop, step)
+        for start, stop in pairwise([images.start, *between, images.stop]):
+            within = range(start // size, -(-stop // size))
+            self.require_sealed(within)
+            if not self.spec.stores_views:
+                self._require_drawn(within, crops)
             stored = self.part(slice(start, stop), crops)
             self._require_plausible(stored, start)
             own = np.full(stop - start, -1) if targets is None else targets[start:stop]
@@ -122,8 +121,35 @@ class Reader:
                 case "dense":
                     kept[field.name] = self.read(field.name, images, crops)
         size = self.read("size", images)
-        box = unpack_boxes(self.read("box", images, crops), size)
-        return StoredCrops(box, self.read("flip", images, crops), size, kept)
+        return StoredCrops(*self._views(images, crops, size), size, kept)
+
+    def _views(self, images: slice, crops: slice, size: Sizes) -> tuple[Boxes, Flips]:
+        """Read the boxes and flips of crops, or draw them where they are not stored."""
+        if (spec := self.spec).stores_views:
+            box = unpack_boxes(self.read("box", images, crops), size)
+            return box, self.read("flip", images, crops)
+        drawn = np.arange(images.start, images.stop), np.arange(*crops.indices(spec.num_crops))
+        return SAMPLERS[spec.sampler].draw(spec.views, *drawn, size)
+
+    def _require_drawn(self, blocks: Iterable[int], crops: slice) -> None:
+        """Raise `BlockError` unless views are drawn as they were labelled; look at a chunk once."""
+        spec, (start, stop, _) = self.spec, crops.indices(self.spec.num_crops)
+        chunks = range(start // spec.chunk_crops, -(-stop // spec.chunk_crops))
+        for number, chunk in product(blocks, chunks):
+            if (number, chunk) in self._drawn:
+                continue
+            images, first = self._images(range(number, number + 1)), chunk * spec.chunk_crops
+            crops = slice(first, first + spec.chunk_crops)
+            box, flip = self._views(images, crops, self.read("size", images))
+            if hash_views(box, flip, spec.chunk_crops)[0] != self.view_hashes(number)[chunk]:
+                what = "the boxes that this machine draws are not those that were labelled"
+                raise BlockError(self.path, number, f"{what} (from crop {first} on)")
+            self._drawn.add((number, chunk))
+
+    def view_hashes(self, number: int) -> NDArray[np.uint64]:
+        """Read the hash of each chunk of a block's boxes and flips, u64."""
+        row: NDArray[np.uint64] = self.read("view_hash", slice(number, number + 1))
+        return row.reshape(-1)
 
     def _slots(self, images: slice, crops: slice) -> tuple[Ids, int]:
         """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""
@@ -169,8 +195,8 @@ class Reader:
         """Read part of an array; a damaged or missing object is an error that names its block."""
         blocks: list[int] = []
         if self._layouts[name].by_block:
-            first, stop, _ = selection[0].indices(self.spec.num_images)
-            size = self.spec.block_images
+            first, stop, _ = selection[0].indices(self._layouts[name].shape[0])
+            size = self._layouts[name].block_rows
             blocks = [n for n in range(first // size, -(-stop // size)) if n in self.seals]
             self._files.require(name, blocks)
         try:
@@ -182,7 +208,7 @@ class Reader:
             raise self._error(blocks[:1], what, lost=False) from error
         except Exception as error:  # codecs raise whatever they like on damaged bytes
             damaged = [n for n in blocks if not self._decodes(name, n, selection[1:])]
-            what = f"array '{name}' is damaged ({_words(error)})"
+            what = f"array '{name}' is damaged ({codec_words(error)})"
             raise self._error(damaged[:1], what) from error
 
     def _values(self, name: str, *selection: slice) -> StoredArray:
@@ -202,32 +228,12 @@ class Reader:
         return StoreError(f"{self.path}: {what}; {WHOLE_REMEDY}")
 
     def _decodes(self, name: str, number: int, rest: tuple[slice, ...]) -> bool:
-        block = self.spec.block_range(number)
+        size = self._layouts[name].block_rows
         try:
-            self._values(name, slice(block.start, block.stop), *rest)
+            self._values(name, slice(number * size, (number + 1) * size), *rest)
         except Exception:  # as above
             return False
         return True
-
-    def _read_seals(self) -> dict[int, bytes]:
-        """Return the seal of every block that is done; `torn_seals` gets the errors of damaged ones."""
-        seals: dict[int, bytes] = {}
-        for number in self._files.sealed_blocks():
-            file = self._files.seal_file(number)
-            try:
-                problem = self._files.problem("done", file)
-                row = b"" if problem else self._files.values("done", number).tobytes()
-                lost = True
-            except (MemoryError, OSError) as error:
-                problem, lost = f"cannot be read now ({first_line(error)})", False
-            except Exception as error:  # as above
-                problem, lost = f"is damaged ({_words(error)})", True
-            if problem:
-                what = f"its seal {problem}"
-                self.torn_seals[number] = BlockError(self.path, number, what, lost=lost)
-            elif any(row):
-                seals[number] = row
-        return seals
 
     def targets(self) -> NDArray[np.int64] | None:
         """Return the class id of every image's folder, int64 [N]; None where images have no classes."""
@@ -242,9 +248,3 @@ class Reader:
                 )
             self._targets = targets
         return self._targets
-
-
-def _words(error: Exception) -> str:
-    """Say what a codec raised, without the bytes that it quotes."""
-    text = first_line(error)
-    return "its checksum is wrong" if "checksum" in text else text

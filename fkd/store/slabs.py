@@ -15,9 +15,10 @@ from fkd.views import Boxes, Flips, Sizes
 class Block:
     """All that is stored of a run of n images: filled by the labeller, committed whole.
 
-    `box` u16 [n, M, 4], `flip` bool [n, M], `size` u16 [n, 2] (height, width), `status` u8 [n] (0 is
-    labelled, else a position in `fkd.images.REASONS`), `content_hash` u64 [n] of the files, `kept` the
-    quantized labels [n, M, …].
+    `box` u16 [n, M, 4] and `flip` bool [n, M] are stored, or a hash of them where the store's sampler
+    can draw them again. `size` u16 [n, 2] is (height, width), `status` u8 [n] is 0 for a labelled image
+    and else a position in `fkd.images.REASONS`, `content_hash` u64 [n] is of the files, and `kept` has
+    the quantized labels [n, M, …].
     """
 
     box: Boxes

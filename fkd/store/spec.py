@@ -7,9 +7,10 @@ from functools import cached_property
 
 from fkd.config import Amp, Interpolation, Preprocessing, Scheme, TeacherOutput, ViewPolicy
 from fkd.labels import KeptLabels
+from fkd.views import SAMPLERS
 
-# Version 2 adds `content_hash`, version 3 slots as places among what is left and coarse schemes. All are
-# read, and a store that is continued keeps its own.
+# Version 2 adds `content_hash`. Version 3 has `view_hash` where a reader can draw the boxes, slots as places
+# among what is left, and coarse schemes. All are read, and a store that is continued keeps its own.
 FORMAT_VERSION = 3
 FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
 
@@ -80,6 +81,17 @@ class StoreSpec:
     def num_blocks(self) -> int:
         """Number of blocks; the last may be shorter."""
         return -(-self.num_images // self.block_images)
+
+    @property
+    def stores_views(self) -> bool:
+        """Whether boxes and flips are stored, and not drawn again by whoever reads."""
+        sampler = SAMPLERS.get(self.sampler)
+        return self.format_version < 3 or sampler is None or not sampler.exact
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of crops that an image has; the last may be shorter."""
+        return -(-self.num_crops // self.chunk_crops)
 
     @cached_property
     def labels(self) -> KeptLabels:

@@ -25,6 +25,7 @@ from fkd.store.layout import array_layouts
 from fkd.store.packing import pack_boxes, pack_codes, pack_ids, pack_ranks, sort_ties
 from fkd.store.slabs import Block
 from fkd.store.spec import StoreSpec
+from fkd.views import hash_views
 
 
 def create_store(
@@ -81,14 +82,16 @@ class Writer:
 
     def commit(self, number: int, block: Block) -> bytes:
         """Write a block's shards, sync them, and only then seal it as done; return the seal."""
-        where = self._spec.block_range(number)
+        block_range = self._spec.block_range(number)
+        images = slice(block_range.start, block_range.stop)
         arrays = self._pack(block)
         try:
             # What a power cut left of an earlier try may be torn, and zarr would read it first.
             for shard in self._files.shards(number).values():
                 shard.unlink(missing_ok=True)
             for name, values in arrays.items():
-                self._arrays[name][where.start : where.stop] = values
+                rows = slice(number, number + 1) if name == "view_hash" else images
+                self._arrays[name][rows] = values
             sync(self._files.shards(number).values(), self._path)
             seal = self._files.seal(number)
             self._arrays["done"][number] = np.frombuffer(seal, np.uint8)
@@ -103,14 +106,16 @@ class Writer:
     def _pack(self, block: Block) -> dict[str, StoredArray]:
         """Return what is written of a block, by array."""
         arrays: dict[str, StoredArray] = {
-            "box": pack_boxes(block.box, block.size),
-            "flip": block.flip,
             "size": block.size,
             "status": block.status,
             "content_hash": block.content_hash,
         }
         if "content_hash" not in self._arrays:
             del arrays["content_hash"]
+        if self._spec.stores_views:
+            arrays |= {"box": pack_boxes(block.box, block.size), "flip": block.flip}
+        else:
+            arrays["view_hash"] = hash_views(block.box, block.flip, self._spec.chunk_crops)[None]
         for field in self._spec.labels.fields:
             values = block.kept[field.name]
             if field.packing == "ids":

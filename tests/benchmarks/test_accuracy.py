@@ -58,7 +58,7 @@ def test_a_store_of_chosen_crops_has_their_boxes_and_labels(stores, labelled, tm
         np.exp(has.kept["log_prob"].astype(np.float32)),
         np.exp(had.kept["log_prob"][rows, slots].astype(np.float32)), atol=2e-3,
     )  # fmt: skip
-    assert derived.spec.sampler == "derived" != source.spec.sampler
+    assert derived.spec.sampler == "stored" != source.spec.sampler
     np.testing.assert_array_equal(derived.content_hashes(), source.content_hashes())
 
 

@@ -1,12 +1,12 @@
 """`fkd check`: damage is found and named, repair makes damaged blocks again and nothing else."""
 
-import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from helpers.folders import label_config, make_image_folder
-from helpers.stores import block_files, change_attributes
+from helpers.stores import begin_older, block_files, change_attributes
 from PIL import Image
 
 from fkd import (
@@ -18,13 +18,13 @@ from fkd import (
     check_store,
     label_images,
 )
-from fkd.errors import ImagesError, StoreError
+from fkd.errors import BlockError, ImagesError, StoreError
 from fkd.machine import held
 from fkd.store import Block, InspectedStore
-from fkd.store.attributes import digest
+from fkd.views import sample_views
 
 TEACHER = TeacherChoice("resnet18", "none")
-EVERY = ["box", "flip", "palette", "slot", "code", "size", "status", "content_hash"]
+EVERY = ["view_hash", "palette", "slot", "code", "size", "status", "content_hash"]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,15 @@ def whole(tmp_path_factory):
     make_image_folder(folder / "data")
     label_images(label_config(folder / "data", folder / "labels.zarr", block_images=4))
     return folder
+
+
+@pytest.fixture(scope="module")
+def older(whole, tmp_path_factory):
+    """A format 2 store of the same images, begun by an older fkd and labelled by this one."""
+    path = tmp_path_factory.mktemp("older") / "labels.zarr"
+    begin_older(LabelStore.open(whole / "labels.zarr"), path)
+    label_images(label_config(whole / "data", path, block_images=4))
+    return path
 
 
 @pytest.fixture
@@ -153,14 +162,44 @@ def image_without_size(block):
         (image_without_size, "values"),
     ],
 )
-def test_sealed_nonsense_is_found(folder, change, part):
+def test_sealed_nonsense_is_found(folder, older, change, part):
     """All checksums are right: whoever wrote this was no labeller."""
+    if part in ("boxes", "views"):  # a format 2 store has boxes of its own
+        shutil.rmtree(folder / "labels.zarr")
+        shutil.copytree(older, folder / "labels.zarr")
     recommit(folder, 2, change)
     report = check(folder)
     assert states(report)[part] == "FAILED"
     assert "block 2: " in detail(report, part)
     assert states(report)["checksums"] == "ok"
     assert report.damaged == (2,)
+
+
+def test_other_boxes_than_those_labelled_are_found(folder):
+    """As on a machine that draws others: all seals are right, and no box is stored."""
+    recommit(folder, 2, move_a_box)
+    report = check(folder)
+    assert states(report)["views"] == "FAILED"
+    said = "the boxes that this machine draws are not those that were labelled (from crop 0 on)"
+    assert f"block 2: {said}" in detail(report, "views")
+    assert report.damaged == (2,)
+    store = LabelStore.open(folder / "labels.zarr")
+    store.read_images(range(8), 6)
+    with pytest.raises(BlockError, match=re.escape(said)):
+        store.read_crops([3])
+
+
+def test_an_older_store_is_continued_by_the_rule_that_it_was_begun_with(whole, older):
+    store = LabelStore.open(older)
+    assert (store.spec.format_version, store.spec.sampler) == (2, "random-resized-crop-1")
+    slab = store.read_crops(range(6))
+    for image, (height, width) in enumerate(slab.size.tolist()):
+        box, flip = sample_views(store.spec.views, image, 6, height, width, store.spec.sampler)
+        assert np.array_equal(box, slab.box[image])
+        assert np.array_equal(flip, slab.flip[image])
+    assert {"box", "flip"} <= {path.name for path in older.iterdir()}
+    report = check_store(CheckConfig(older, images=whole / "data", device="cpu"))
+    assert set(states(report).values()) == {"ok"}
 
 
 def test_a_store_may_have_no_block_yet(folder):
@@ -274,22 +313,18 @@ def test_strange_files_and_leftovers_are_notes(folder):
 
 
 def test_damaged_structure_is_a_verdict(folder):
-    (folder / "labels.zarr/box/zarr.json").write_text("{")
+    (folder / "labels.zarr/slot/zarr.json").write_text("{")
     report = check(folder, repair=True)
     assert states(report) == {"structure": "FAILED"}
-    assert "box/zarr.json" in detail(report, "structure")
+    assert "slot/zarr.json" in detail(report, "structure")
 
 
 def test_a_format_1_store_is_checked_by_the_sizes_of_its_images(folder):
     """Deep checks of stores without hashes decode the images."""
     store = folder / "labels.zarr"
-    content = json.loads((store / "zarr.json").read_text())
-    content["attributes"]["fkd"]["format_version"] = 1
-    content["attributes"]["sha256"] = digest(content["attributes"]["fkd"])
-    (store / "zarr.json").write_text(json.dumps(content))
-    shutil.rmtree(store / "content_hash")
-    for number in range(5):
-        (store / f"done/c/{number}/0").unlink()
+    begin_older(LabelStore.open(store), folder / "older.zarr", version=1)
+    shutil.rmtree(store)
+    (folder / "older.zarr").rename(store)
     label_images(label_config(folder / "data", store, block_images=4))
     assert LabelStore.open(store).content_hashes() is None
     assert check(folder, deep=True).ok
@@ -299,7 +334,7 @@ def test_the_command_says_what_it_found(folder, run_fkd):
     done = run_fkd("check", folder / "labels.zarr", "--images", folder / "data")
     assert done.code == 0, done.err
     assert "all is well" in done.out
-    (folder / "labels.zarr/box/c/3/0/0").unlink()
+    (folder / "labels.zarr/slot/c/3/0/0").unlink()
     done = run_fkd("check", folder / "labels.zarr", "--images", folder / "data")
     assert done.code == 1
     assert "1 block damaged" in done.out
@@ -321,7 +356,7 @@ def test_lost_lists_send_no_block_back(folder):
     assert states(report)["lists"] == "FAILED"
     assert states(report)["checksums"] == "ok"
     assert report.damaged == report.sent_back == ()
-    (store / "box/c/1/0/0").unlink()
+    (store / "slot/c/1/0/0").unlink()
     assert check(folder, repair=True).sent_back == ()
     with pytest.raises(StoreError, match="array 'target'"):
         label_images(label_config(folder / "data", store, block_images=4))
@@ -329,12 +364,12 @@ def test_lost_lists_send_no_block_back(folder):
     assert check(folder, repair=True).sent_back == (1,)
 
 
-@pytest.mark.parametrize("where", ["box/c", "done/c"])
+@pytest.mark.parametrize("where", ["slot/c", "done/c"])
 def test_nothing_is_written_or_removed_through_a_link(folder, tmp_path, where):
     store = folder / "labels.zarr"
     shutil.move(store / where, tmp_path / "elsewhere")
     (store / where).symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere/1/0").mkdir(exist_ok=True) if where == "box/c" else None
+    (tmp_path / "elsewhere/1/0").mkdir(exist_ok=True) if where == "slot/c" else None
     before = {f: f.read_bytes() for f in (tmp_path / "elsewhere").rglob("*") if f.is_file()}
     report = check(folder, repair=True)
     assert states(report) == {"structure": "FAILED"}
@@ -423,7 +458,7 @@ def test_errors_of_the_moment_lose_no_block(folder, monkeypatch):
 
 
 def test_repair_waits_for_no_labeller(folder):
-    (folder / "labels.zarr/box/c/3/0/0").unlink()
+    (folder / "labels.zarr/slot/c/3/0/0").unlink()
     seal = folder / "labels.zarr/done/c/3/0"
     with (
         held(folder / "labels.zarr/zarr.json", StoreError("busy"), "test"),

@@ -208,11 +208,11 @@ def test_stores_that_cannot_be_trained_on(shared_folder, tmp_path):
     (store.path / "done" / "c" / "1" / "0").unlink()
     assert "1 of 2 blocks" in refused("train", store.path)
     content = json.loads((store.path / "zarr.json").read_text())
-    content["attributes"]["fkd"]["format_version"] = 3
+    content["attributes"]["fkd"]["format_version"] = 4
     content["attributes"]["sha256"] = digest(content["attributes"]["fkd"])
     (store.path / "zarr.json").write_text(json.dumps(content))
     for command in ("train", "info"):
-        assert "version 3, this fkd reads versions 1 and 2" in refused(command, store.path)
+        assert "version 4, this fkd reads versions 1 to 3" in refused(command, store.path)
 
 
 def test_other_images_are_named(tmp_path):

@@ -1,6 +1,6 @@
 """Wrote the golden stores and expected.json: `python tests/golden/make_golden.py`.
 
-Not run again while the format stays: the stores are old on purpose.
+Not run again while the format stays: the stores are old on purpose. It writes the newest ones alone.
 """
 
 import json
@@ -14,7 +14,7 @@ from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import quantize, restore
 from fkd.store import Block, StoreSpec, TeacherRecord, plan_layout, probe
-from fkd.views import RENDERER, SAMPLER, sample_views
+from fkd.views import RENDERER, SAMPLER, STORED, sample_views
 
 HERE = Path(__file__).parent
 CROPS, CLASSES, BLOCK = 6, 12, 3
@@ -30,14 +30,14 @@ def make_images():
     return ImageList(Path("/images/train"), PATHS, TARGETS, num_bytes, ("ant", "bee", "cat"))
 
 
-def make_spec(scheme, views, images, version):
+def make_spec(scheme, views, images, sampler):
     spec = StoreSpec(
         num_images=len(PATHS),
         num_crops=CROPS,
         num_classes=CLASSES,
         scheme=scheme,
         views=views,
-        sampler=SAMPLER,
+        sampler=sampler,
         renderer=RENDERER,
         probe=probe("bilinear"),
         size=224,
@@ -51,7 +51,7 @@ def make_spec(scheme, views, images, version):
         versions={"fkd": "0.1.0", "torch": "2.15.0", "torchvision": "0.29.2"}
         | {"pillow": "13.0.0", "numpy": "2.4.6", "zarr": "3.1.6"},
         created="2026-11-21T00:00:00+00:00",
-        format_version=version,
+        format_version=3,
     )
     return plan_layout(spec, BLOCK)
 
@@ -79,10 +79,10 @@ def make_block(spec, number, probs):
     return block
 
 
-def make_store(path, scheme, views, rng, version):
+def make_store(path, scheme, views, rng, sampler):
     """Write a store and return what it holds, as JSON values; labels as fkd restores them."""
     images, probs = make_images(), make_probs(rng)
-    spec = make_spec(scheme, views, images, version)
+    spec = make_spec(scheme, views, images, sampler)
     shutil.rmtree(path, ignore_errors=True)
     store = LabelStore.create(path, spec, images, TARGETS, CLASS_NAMES)
     blocks = [make_block(spec, number, probs) for number in range(spec.num_blocks)]
@@ -104,17 +104,16 @@ def make_store(path, scheme, views, rng, version):
 
 def main():
     wide, narrow = ViewPolicy(ratio=(0.5, 2.0)), ViewPolicy(seed=7, ratio=(0.02, 2.0))
-    rng = np.random.default_rng(0)
-    expected = {
-        "topk3-v1.zarr": make_store(HERE / "topk3-v1.zarr", Scheme("topk", 3), wide, rng, 1),
-        "full-v1.zarr": make_store(HERE / "full-v1.zarr", Scheme("full"), narrow, rng, 1),
-        "topk3-v2.zarr": make_store(HERE / "topk3-v2.zarr", Scheme("topk", 3), wide, rng, 2),
-    }
+    rng = np.random.default_rng(3)
+    expected = json.loads((HERE / "expected.json").read_text("utf-8"))
+    drawn, stored = HERE / "topk3-v3.zarr", HERE / "full-v3.zarr"
+    expected[drawn.name] = make_store(drawn, Scheme("topk", 3), wide, rng, SAMPLER)
+    expected[stored.name] = make_store(stored, Scheme("full"), narrow, rng, STORED)
     stores = []
     for store, values in expected.items():
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items())
         stores.append(f"{json.dumps(store)}: {{\n{lines}\n}}")
-    (HERE / "expected.json").write_text("{\n" + ",\n".join(stores) + "\n}\n")
+    (HERE / "expected.json").write_text("{\n" + ",\n".join(stores) + "\n}\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Small label stores, and what is done to them."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,19 +18,21 @@ from fkd.store import (
     probe,
 )
 from fkd.store.attributes import digest
+from fkd.views import SAMPLERS
 
 NUM_CLASSES = 40
 TOP3 = Scheme("topk", 3)
+BY_BLOCK = ("view_hash", "box", "flip", "palette", "slot", "code", "size", "status", "content_hash")
 
 
-def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES):
+def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES, sampler="stored"):
     spec = StoreSpec(
         num_images=n,
         num_crops=m,
         num_classes=classes,
         scheme=scheme,
         views=ViewPolicy(),
-        sampler="random-resized-crop-1",
+        sampler=sampler,
         renderer="torch-antialias-uint8-1",
         probe=probe("bilinear"),
         size=32,
@@ -47,9 +51,12 @@ def random_block(spec, number, rng):
     block = Block.empty(spec, number)
     n, m = block.flip.shape
     block.size[:] = rng.integers(1, 60_000, block.size.shape)
-    block.box[..., 2:] = rng.integers(1, block.size[:, None].astype(int) + 1, (n, m, 2))
-    block.box[..., :2] = rng.integers(0, block.size[:, None].astype(int) - block.box[..., 2:] + 1)
-    block.flip[:] = rng.random((n, m)) < 0.5
+    if spec.sampler in SAMPLERS:
+        images = np.array(spec.block_range(number))
+        draw = SAMPLERS[spec.sampler].draw
+        block.box[:], block.flip[:] = draw(spec.views, images, np.arange(m), block.size)
+    else:
+        _random_views(block, rng)
     block.content_hash[:] = rng.integers(1, 2**63, n)
     for name, values in block.kept.items():
         if name == "log_prob":
@@ -61,13 +68,20 @@ def random_block(spec, number, rng):
     return block
 
 
-def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=()):
+def _random_views(block, rng):
+    n, m = block.flip.shape
+    block.box[..., 2:] = rng.integers(1, block.size[:, None].astype(int) + 1, (n, m, 2))
+    block.box[..., :2] = rng.integers(0, block.size[:, None].astype(int) - block.box[..., 2:] + 1)
+    block.flip[:] = rng.random((n, m)) < 0.5
+
+
+def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored"):
     rng = np.random.default_rng(0)
     images = ImageList(
         path, [f"c/{i:03}ü.jpg" for i in range(n)], np.zeros(n, int), np.arange(n) + 1, ("c",)
     )
     names = [f"class {i}" for i in range(NUM_CLASSES)]
-    spec = make_spec(n, m, scheme, block)
+    spec = make_spec(n, m, scheme, block, sampler=sampler)
     store = LabelStore.create(path, spec, images, np.arange(n) % NUM_CLASSES, names)
     blocks = [random_block(spec, number, rng) for number in range(spec.num_blocks)]
     for number, block in enumerate(blocks):
@@ -76,11 +90,21 @@ def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=()):
     return LabelStore.open(path), blocks
 
 
+def begin_older(store, path, version=2, **changes):
+    """Make an empty store like `store`, as an fkd of that format version began it."""
+    paths, num_bytes = store.image_paths(), store.num_bytes()
+    images = ImageList(Path(store.spec.images_root), paths, store.targets(), num_bytes, ("c",))
+    spec = replace(store.spec, sampler="random-resized-crop-1", format_version=version, **changes)
+    return LabelStore.create(path, spec, images, store.targets(), store.class_names())
+
+
 def block_files(path):
     """Return the object of each per-block array for block 1, by array name."""
     found = {}
-    for name in ("box", "flip", "palette", "slot", "code", "size", "status", "content_hash"):
+    for name in BY_BLOCK:
         where = path / name / "c" / "1"
+        if not where.exists():
+            continue
         found[name] = where if where.is_file() else next(f for f in where.rglob("*") if f.is_file())
     return found
 

@@ -279,7 +279,7 @@ def test_an_unfinished_store_is_shown_as_far_as_it_goes(tmp_path):
     store = label_images(label_config(folder, tmp_path / "labels.zarr", block_images=4))
     for number in (0, 3):
         (store.path / f"done/c/{number}/0").unlink()
-    (store.path / "box/c/0/0/0").write_bytes(b"torn")
+    (store.path / "slot/c/0/0/0").write_bytes(b"torn")
     page = show_store(ShowConfig(store.path, tmp_path / "out", samples=20))
     assert "2 of 5 blocks are not labelled" in page.read_text()
     assert label_statistics(LabelStore.open(store.path)).num_images == 10

@@ -21,6 +21,7 @@ from fkd import LabelStore, Scheme, label_images
 from fkd.errors import StoreError
 from fkd.images import ImageList
 from fkd.store import Block, check_replaceable
+from fkd.views import SAMPLER
 
 
 @pytest.mark.parametrize("scheme", ["full", "hard", "smooth", "topk3", "topk50"])
@@ -38,6 +39,38 @@ def test_what_is_committed_is_read_back(tmp_path, scheme, n, m, block):
     assert store.image_paths()[2] == "c/002ü.jpg"
     assert store.class_names()[-1] == f"class {NUM_CLASSES - 1}"
     assert store.num_bytes().tolist() == list(range(1, n + 1))
+
+
+@pytest.mark.parametrize("scheme", ["full", "topk3"])
+def test_drawn_boxes_are_those_committed_and_take_no_bytes(tmp_path, scheme):
+    """A full store of 11 crops has 3 chunks of them, each with a hash."""
+    kind = Scheme.parse(scheme)
+    store, blocks = make_store(tmp_path / "s.zarr", 11, 11, kind, sampler=SAMPLER)
+    assert store.spec.num_chunks == (3 if scheme == "full" else 1)
+    assert not {"box", "flip"} & set(store.stored_bytes())
+    box, flip = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("box", "flip"))
+    for slots in ([5], [9, 10, 0, 1], list(range(11))):
+        slab = store.read_crops(slots)
+        assert np.array_equal(slab.box, box[:, slots])
+        assert np.array_equal(slab.flip, flip[:, slots])
+    slab = store.read_images(range(3, 9), 7)
+    assert np.array_equal(slab.box, box[3:9, :7])
+    assert np.array_equal(slab.flip, flip[3:9, :7])
+
+
+def test_another_hash_of_boxes_is_refused_where_they_are_read(tmp_path):
+    """Sealed, so that only drawing tells: chunk 1 of block 2 was labelled with another box."""
+    path, full = tmp_path / "s.zarr", Scheme("full")
+    _, blocks = make_store(path, m=11, scheme=full, skip=(2,), sampler=SAMPLER)
+    blocks[2].box[1, 6, 0] ^= 1
+    LabelStore.open(path, writable=True).commit_block(2, blocks[2])
+    store = LabelStore.open(path)
+    store.read_crops([0, 1, 2, 3])
+    store.read_images(range(8), 11)
+    for crops in ([4], [7, 8]):
+        with pytest.raises(StoreError, match=r"block 2: the boxes that this machine draws.*crop 4"):
+            store.read_crops(crops)
+    store.read_crops([8, 9, 10])
 
 
 def test_a_pass_reads_its_crops_of_all_images_and_wraps(tmp_path):
@@ -147,7 +180,7 @@ def test_changed_attributes_are_refused(tmp_path):
 def test_another_version_is_refused_with_both_numbers(tmp_path):
     make_store(tmp_path / "s.zarr")
     change_attributes(tmp_path / "s.zarr", sign=True, format_version=7)
-    with pytest.raises(StoreError, match=r"version 7.*versions 1 and 2"):
+    with pytest.raises(StoreError, match=r"version 7.*versions 1 to 3"):
         LabelStore.open(tmp_path / "s.zarr")
 
 
@@ -158,10 +191,10 @@ def test_another_version_is_refused_with_both_numbers(tmp_path):
         {"num_images": 2**50},
         {"num_crops": "6"},
         {"block_images": 0},
-        {"scheme": {"kind": "huge", "k": 3}},
         {"scheme": {"kind": "topk", "k": -3}},
         {"teachers": 5},
-        {"surprise": 1},
+        {"format_version": 2, "surprise": 1},
+        {"format_version": 2, "scheme": {"kind": "huge", "k": 3}},
     ],
     ids=str,
 )
@@ -169,6 +202,22 @@ def test_signed_nonsense_is_refused(tmp_path, changes):
     make_store(tmp_path / "s.zarr")
     change_attributes(tmp_path / "s.zarr", sign=True, **changes)
     with pytest.raises(StoreError, match=r"damaged"):
+        LabelStore.open(tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"surprise": 1}, "key 'surprise'"),
+        ({"sampler": "mixed-2"}, "sampler 'mixed-2'"),
+        ({"scheme": {"kind": "map", "k": 3}}, "scheme 'map'"),
+    ],
+    ids=str,
+)
+def test_what_a_later_version_adds_is_refused_by_name(tmp_path, changes, what):
+    make_store(tmp_path / "s.zarr")
+    change_attributes(tmp_path / "s.zarr", sign=True, **changes)
+    with pytest.raises(StoreError, match=f"has the {what}, which a newer fkd knows; update"):
         LabelStore.open(tmp_path / "s.zarr")
 
 

@@ -15,17 +15,18 @@ import torch
 import zarr
 from helpers.stores import make_spec, make_store
 
-from fkd import LabelStore, Scheme
+from fkd import LabelStore, Scheme, ViewPolicy
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import restore
 from fkd.store.layout import array_layouts
 from fkd.store.zarr_arrays import metadata
+from fkd.views import SAMPLER, STORED, sample_views
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PAGE = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text("utf-8")
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
 STORES = list(EXPECTED)
-TOPK, ROW = "topk3-v2.zarr", r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$"
+TOPK, ROW = "topk3-v3.zarr", r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$"
 
 
 def restored(store, reading, crops):
@@ -56,7 +57,8 @@ def test_a_golden_store_gives_what_it_gave_when_it_was_made(name):
 @pytest.mark.parametrize("scheme", ["full", "hard", "smooth", "topk3"])
 def test_metadata_is_told_without_zarr(scheme, tmp_path):
     """What fkd expects of an array's zarr.json is what zarr writes into it."""
-    store, _ = make_store(tmp_path / "s.zarr", scheme=Scheme.parse(scheme))
+    sampler = SAMPLER if scheme == "hard" else STORED
+    store, _ = make_store(tmp_path / "s.zarr", scheme=Scheme.parse(scheme), sampler=sampler)
     for name, layout in array_layouts(store.spec).items():
         assert json.loads((store.path / name / "zarr.json").read_text()) == metadata(layout), name
 
@@ -133,6 +135,7 @@ def said_by_the_page(spec):
     b, q, p = spec.block_images, spec.chunk_crops, min(spec.num_classes, m * k)
     tier = min(p, 256)
     names = {"N": n, "M": m, "C": c, "K": k, "B": b, "Q": q, "P": p, "T": tier, "L": ceil(n / b)}
+    names["J"] = ceil(m / q)
     names |= {"R": ceil(m / q) * q, "V": ceil(p / tier) * tier if p else 0, "u": narrowest}
     most = max(1, 2**22 // (2 * q * c))
     names["G"] = max(g for g in range(1, b + 1) if b % g == 0 and g <= most)
@@ -143,6 +146,8 @@ def said_by_the_page(spec):
     absent |= {"code"} if kind == "hard" else set()
     absent |= {"target"} if spec.unlabelled else set()
     absent |= set() if spec.class_title_bytes else {"class_title"}
+    drawn = spec.format_version == 3 and spec.sampler == "random-resized-crop-2"
+    absent |= {"box", "flip"} if drawn else {"view_hash"}
 
     def numbers(text):
         return None if text == "–" else tuple(names[word] if word in names else int(word)
@@ -169,8 +174,14 @@ def said_by_the_page(spec):
         make_spec(300, 300, Scheme("hard")),
         make_spec(300, 50, Scheme("smoothing"), classes=300),
         replace(make_spec(300, 50, Scheme("topk", 3)), unlabelled=True, class_title_bytes=99),
+        make_spec(5000, 11, Scheme("full"), sampler="random-resized-crop-2"),
+        replace(
+            make_spec(300, 9, Scheme("hard"), sampler="random-resized-crop-2"), format_version=2
+        ),
     ],
-    ids=lambda spec: f"{spec.scheme}-{spec.num_classes}-{spec.class_title_bytes}",
+    ids=lambda spec: (
+        f"{spec.scheme}-{spec.num_classes}-{spec.class_title_bytes}-{spec.sampler[-1]}"
+    ),
 )
 def test_the_page_lists_every_array_as_it_is_laid_out(spec):
     layouts = array_layouts(spec)
@@ -217,6 +228,16 @@ def test_the_pages_attributes_are_those_of_a_golden_store_and_all_explained():
     }  # fmt: skip
 
 
+def test_the_pages_boxes_are_drawn():
+    """Among them the last seed, sides of 65,535, images of one pixel, and some that no attempt fits."""
+    rows = re.findall(r"^\| (\d+(?: \| \d+){9}) \|$", PAGE, flags=re.M)
+    assert len(rows) >= 12
+    for row in rows:
+        seed, image, crop, height, width, *box, flip = map(int, row.split(" | "))
+        boxes, flips = sample_views(ViewPolicy(seed), image, crop + 1, height, width)
+        assert (boxes[crop].tolist(), int(flips[crop])) == (box, flip)
+
+
 def test_the_page_explains_every_status():
     rows = re.findall(r"^\| (\d) \| ([a-z ]+?)(?::| \|)", PAGE, flags=re.M)
     assert [(int(code), word) for code, word in rows] == list(enumerate(REASONS))
@@ -225,7 +246,9 @@ def test_the_page_explains_every_status():
 @pytest.mark.parametrize("name", STORES)
 def test_a_seal_is_a_hash_over_the_files_in_the_pages_order(name):
     blockwise = [
-        array for array, _, _, chunk, _, _ in page_table() if chunk[:2] in ("B,", "G,", "B")
+        array
+        for array, _, _, chunk, _, _ in page_table()
+        if chunk[:2] in ("B,", "G,", "B") or array == "view_hash"
     ]
     for number, seal in enumerate(zarr.open_group(GOLDEN / name, mode="r")["done"][:]):
         digest = hashlib.sha256()
@@ -237,9 +260,14 @@ def test_a_seal_is_a_hash_over_the_files_in_the_pages_order(name):
 
 
 @pytest.mark.parametrize(
-    ("given", "crops"), [("0, 4, slice(None)", [0, 1, 2, 3]), ("1, 4, slice(3, 6)", [4, 5, 0, 1])]
+    ("name", "given", "crops"),
+    [
+        ("topk3-v2.zarr", "0, 4, slice(None)", [0, 1, 2, 3]),
+        ("topk3-v3.zarr", "0, 6, slice(None)", [0, 1, 2, 3, 4, 5]),
+        ("topk3-v3.zarr", "1, 4, slice(3, 6)", [4, 5, 0, 1]),
+    ],
 )
-def test_the_pages_reader_reads_what_fkd_reads(tmp_path, given, crops):
+def test_the_pages_reader_reads_what_fkd_reads(tmp_path, name, given, crops):
     reader = re.search(r"```python\n(.*?)```", PAGE, flags=re.S)[1]
     first, rest = reader.split("\n", 1)
     assert first == 'store = "labels.zarr"'
@@ -247,12 +275,12 @@ def test_the_pages_reader_reads_what_fkd_reads(tmp_path, given, crops):
     names = ("box", "flip", "ids", "probs", "tail", "usable")
     (tmp_path / "reader.py").write_text(
         "import sys\nsys.modules |= {'torch': None, 'fkd': None}\n"
-        f"store = {str(GOLDEN / TOPK)!r}\n{rest.replace('0, 4, slice(None)', given)}"
+        f"store = {str(GOLDEN / name)!r}\n{rest.replace('0, 4, slice(None)', given)}"
         f"np.savez('read.npz', {', '.join(f'{n}={n}' for n in names)})\n",
         "utf-8",
     )
     subprocess.run([sys.executable, "reader.py"], cwd=tmp_path, check=True, timeout=120)
-    read, store = np.load(tmp_path / "read.npz"), LabelStore.open(GOLDEN / TOPK)
+    read, store = np.load(tmp_path / "read.npz"), LabelStore.open(GOLDEN / name)
     slab, images = store.read_crops(crops), slice(3, 6) if "3" in given else slice(None)
     shape = slab.flip.shape
     assert np.array_equal(read["box"], slab.box[images])

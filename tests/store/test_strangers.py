@@ -23,14 +23,14 @@ from fkd.errors import FkdError
 from fkd.images import REASONS
 from fkd.statistics import info_lines
 from fkd.store.layout import array_layouts
-from fkd.views import outside
+from fkd.views import SAMPLER, STORED, outside
 
 INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))
-FEW = 40
+FEW = 30
 _MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
 
 FAST = settings(
-    max_examples=max(FEW, INPUTS // 12),
+    max_examples=max(FEW, INPUTS // 16),
     deadline=None,
     database=None,
     derandomize=not INPUTS,
@@ -39,12 +39,14 @@ FAST = settings(
 )
 
 
-@pytest.fixture(scope="module", params=["topk3", "hard", "full"])
+@pytest.fixture(scope="module", params=["topk3", "hard", "full", "drawn-topk3"])
 def good(request, tmp_path_factory):
     """A store in memory where there is such a folder, its files, and how its arrays are cut."""
     shm = Path("/dev/shm")
     root = tmp_path_factory.mktemp("good") / "s.zarr"
-    opened, _ = make_store(root, n=5, m=6, scheme=Scheme.parse(request.param), block=4)
+    scheme = request.param.removeprefix("drawn-")
+    sampler = STORED if scheme == request.param else SAMPLER
+    opened, _ = make_store(root, n=5, m=6, scheme=Scheme.parse(scheme), block=4, sampler=sampler)
     files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
     layouts = array_layouts(opened.spec)
     counts = {
@@ -129,13 +131,13 @@ def test_strange_values(good, data):
     survive(good, changed, check=data.draw(st.integers(0, 9)) == 0)
 
 
-@settings(FAST, max_examples=max(FEW // 2, INPUTS // 60))
+@settings(FAST, max_examples=max(FEW // 2, INPUTS // 80))
 @given(data=st.data())
 def test_bombs(good, data):
     survive(good, data.draw(strangers.bombs(good[1])))
 
 
-@settings(FAST, max_examples=max(FEW // 2, INPUTS // 60))
+@settings(FAST, max_examples=max(FEW // 2, INPUTS // 80))
 @given(data=st.data())
 def test_strange_files(good, data):
     survive(good, data.draw(strangers.strange_files(good[1])), check=True)
