@@ -82,16 +82,15 @@ class Writer:
 
     def commit(self, number: int, block: Block) -> bytes:
         """Write a block's shards, sync them, and only then seal it as done; return the seal."""
-        block_range = self._spec.block_range(number)
-        images = slice(block_range.start, block_range.stop)
         arrays = self._pack(block)
         try:
             # What a power cut left of an earlier try may be torn, and zarr would read it first.
             for shard in self._files.shards(number).values():
                 shard.unlink(missing_ok=True)
             for name, values in arrays.items():
-                rows = slice(number, number + 1) if name == "view_hash" else images
-                self._arrays[name][rows] = values
+                array = self._arrays[name]
+                first = number * (array.shards or array.chunks)[0]
+                array[first : first + len(values)] = values
             sync(self._files.shards(number).values(), self._path)
             seal = self._files.seal(number)
             self._arrays["done"][number] = np.frombuffer(seal, np.uint8)
@@ -109,9 +108,10 @@ class Writer:
             "size": block.size,
             "status": block.status,
             "content_hash": block.content_hash,
+            "fidelity": block.fidelity[None],
         }
-        if "content_hash" not in self._arrays:
-            del arrays["content_hash"]
+        # A store that an older fkd began goes on without what its version has not.
+        arrays = {name: values for name, values in arrays.items() if name in self._arrays}
         if self._spec.stores_views:
             arrays |= {"box": pack_boxes(block.box, block.size), "flip": block.flip}
         else:

@@ -54,7 +54,9 @@ def _kl(p, q):
     return sum(a * math.log(a / b) if b else math.inf for a, b in pairs if a)
 
 
-@pytest.mark.parametrize("name", ["full", "hard", "smooth", "topk1", "topk5", "topk50"])
+@pytest.mark.parametrize(
+    "name", ["full", "full-8bit", "hard", "smooth", "topk1", "topk5", "topk5-coarse", "topk50"]
+)
 def test_it_is_what_a_dense_reference_says(name):
     scheme, probs = Scheme.parse(name), some_probs()
     kept = quantize(probs, scheme)
