@@ -267,7 +267,14 @@ def test_the_main_path_in_processes(tmp_path, monkeypatch):
     printed = CliRunner().invoke(main, ["eval", str(run / "last.pt"), "data/val"]).stdout
     assert f"top-1 {lines[-1]['top1']:.2%}  top-5 {lines[-1]['top5']:.2%}" in printed
     printed = CliRunner().invoke(main, ["info"]).stdout
-    for words in ("18 in", "4 per image, 72 in all", "100.0%", "resnet18", "topk5-coarse", "bytes (box"):
+    for words in (
+        "18 in",
+        "4 per image, 72 in all",
+        "100.0%",
+        "resnet18",
+        "topk5-coarse",
+        "bytes (box",
+    ):
         assert words in printed
     size = sum(f.stat().st_size for f in (tmp_path / "labels.zarr").rglob("*") if f.is_file())
     assert f"{size:,} bytes" in printed
