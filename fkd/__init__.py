@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.labelling import estimate_run, label_images
-    from fkd.labels import SoftLabels
+    from fkd.labels import Fidelity, SoftLabels
     from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
     from fkd.runs import plot_runs
@@ -50,7 +50,7 @@ else:
         checking="CheckReport check_store",
         feeding="CropDataset StudentLoader ViewBatch",
         labelling="estimate_run label_images",
-        labels="SoftLabels",
+        labels="Fidelity SoftLabels",
         losses="soft_cross_entropy",
         showing="show_store",
         statistics="Comparison LabelStatistics compare label_statistics",
@@ -70,6 +70,7 @@ __all__ = [
     "Comparison",
     "CropDataset",
     "Engine",
+    "Fidelity",
     "FkdError",
     "LabelConfig",
     "LabelStatistics",

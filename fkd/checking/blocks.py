@@ -81,7 +81,10 @@ def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[
 
 
 def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the status, size and hash of a block's images."""
+    """Yield what is wrong with the status, size and hash of a block's images, and with their fidelity."""
+    fault = store.fidelity_fault(number)
+    if fault:
+        yield "values", f"its fidelity: {fault}"
     facts = store.image_facts(number)
     labelled = facts["status"] == 0
     sized = facts["size"].all(axis=1)

@@ -122,7 +122,11 @@ _SECTIONS = {
     "--crops", "num_crops", default=_LABEL["num_crops"], help="Stored crops per image, M."
 )
 @click.option("--out", default=_LABEL["out"], type=PATH, help="The label store to make.")
-@click.option("--compress", default="topk10", help="What is stored: full, hard, smooth or topkK.")
+@click.option(
+    "--compress",
+    default="topk5-coarse",
+    help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full or full-8bit.",
+)
 @click.option("--seed", default=0, help="Seed of boxes and flips.")
 @click.option(
     "--size",

@@ -35,7 +35,7 @@ class LabelConfig:
     out: Path = Path("labels.zarr")
     num_crops: int = 200
     views: ViewPolicy = field(default_factory=ViewPolicy)
-    scheme: Scheme = Scheme("topk", 10)
+    scheme: Scheme = Scheme("topk", 5, coarse=True)
     temperature: float = 1.0
     batch_size: int | None = None
     workers: int = 2

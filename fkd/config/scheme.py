@@ -11,6 +11,11 @@ from fkd.errors import ConfigError
 SchemeKind = Literal["full", "hard", "smoothing", "topk"]
 Tail = Literal["renorm", "smooth"]
 
+# Nats between two codes. Measured on a MobileNetV2's labels of 200 photos, top-5, 1000 classes: the flat
+# tail costs KL 0.35 nats, codes of 1/8 nat 0.0002 and 1.6 bytes a crop more than codes of 3/4, which
+# cost 0.007. Steps of 1/2 save 0.3 bytes less, and a lattice in the root of p saves as much as 3/4.
+FINE_STEP, COARSE_STEP = 0.125, 0.75
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -19,11 +24,15 @@ class Scheme:
     The kinds are the four quantizers of FKD §3.3: `full`, `hard`, `smoothing` and `topk`. The two
     top-K forms of the paper store the same bytes and differ in `tail`, which is a choice of the
     reader: "renorm" is marginal re-norm, "smooth" is marginal smoothing.
+
+    A `coarse` scheme keeps the same classes in fewer bits: top-K in steps of 3/4 nat, and full in codes
+    of 8 bits instead of float16. It is a way to store labels, and reads as the scheme that is not.
     """
 
     kind: SchemeKind
     k: int = 0
     tail: Tail = "renorm"
+    coarse: bool = False
 
     def __post_init__(self) -> None:
         settle(self)
@@ -31,6 +40,8 @@ class Scheme:
             raise ConfigError(f"scheme {self.kind!r} is unknown")
         if self.tail not in ("renorm", "smooth"):
             raise ConfigError(f"tail {self.tail!r} is unknown; choose renorm or smooth")
+        if self.coarse and self.kind not in ("full", "topk"):
+            raise ConfigError(f"scheme {self.kind!r} has no coarse form; only full and topk have")
         if self.kind == "topk":
             check_count("the K of topkK", self.k, 1, 65_536)
         if self.kind == "smoothing":
@@ -39,24 +50,38 @@ class Scheme:
 
     @classmethod
     def parse(cls, text: str) -> "Scheme":
-        """Read `full`, `hard`, `smooth`, `topkK` or `topkK-smooth`; anything else is refused."""
+        """Read `full`, `full-8bit`, `hard`, `smooth`, `topkK`, `topkK-coarse` or `topkK-smooth`.
+
+        Anything else is refused.
+        """
         text = fit("scheme", text, str)
         if text in ("full", "hard"):
             return cls(text)  # type: ignore[arg-type]
+        if text == "full-8bit":
+            return cls("full", coarse=True)
         if text in ("smooth", "smoothing"):
             return cls("smoothing", 1, "smooth")
-        match = re.fullmatch(r"topk([0-9]{1,5})(-smooth)?", text)
+        match = re.fullmatch(r"topk([0-9]{1,5})(-smooth|-coarse)?", text)
         if match is None or int(match[1]) == 0:
             raise ConfigError(
                 f"--compress {text!r} is unknown; choose full, hard, smooth, topkK or topkK-smooth "
-                "with K a number above 0 (topk5)"
+                "with K a number above 0 (topk5); a store also keeps topkK-coarse or full-8bit"
             )
-        return cls("topk", int(match[1]), "smooth" if match[2] else "renorm")
+        tail: Tail = "smooth" if match[2] == "-smooth" else "renorm"
+        return cls("topk", int(match[1]), tail, match[2] == "-coarse")
 
     def __str__(self) -> str:
         if self.kind == "topk":
-            return f"topk{self.k}" + ("-smooth" if self.tail == "smooth" else "")
+            ending = "-coarse" if self.coarse else "-smooth" if self.tail == "smooth" else ""
+            return f"topk{self.k}{ending}"
+        if self.kind == "full":
+            return "full-8bit" if self.coarse else "full"
         return "smooth" if self.kind == "smoothing" else self.kind
+
+    @property
+    def step(self) -> float:
+        """Nats between two codes of what is stored."""
+        return COARSE_STEP if self.coarse and self.kind == "topk" else FINE_STEP
 
     def kept(self, num_classes: int) -> int:
         """Classes kept per crop: K, but never more than there are."""
@@ -65,7 +90,7 @@ class Scheme:
     @property
     def whole(self) -> "Scheme":
         """The reading that gives all that a store of this scheme keeps."""
-        return replace(self, tail="smooth") if self.kind == "topk" else self
+        return replace(self, tail="smooth" if self.kind == "topk" else self.tail, coarse=False)
 
     def readings(self) -> str:
         """Name, for a message, every scheme that a store of this one can be read as."""
@@ -79,6 +104,8 @@ class Scheme:
 
     def can_be_read_as(self, wanted: "Scheme") -> bool:
         """Say whether `wanted` follows from what this scheme keeps, without the teacher."""
+        if wanted.coarse:
+            return False
         if self.kind == "full":
             return True
         if wanted.kind == "full" or self.kind == "hard":

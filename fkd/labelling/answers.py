@@ -1,29 +1,44 @@
-"""Labels of batches, read from a GPU once it has the next batch."""
+"""Labels of batches, and what they give up, read from a GPU once it has the next batch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from fkd.config import LabelConfig
 from fkd.errors import ModelError, SoftLabelError
 from fkd.images import ImageList
 from fkd.labelling.batches import TeacherBatch
-from fkd.labels import Quantized, faulty_rows, quantize
+from fkd.labels import NUM_MEASURES, Quantized, faulty_rows, quantize, row_fidelity
 from fkd.machine import Download
 from fkd.teachers import Ensemble
 
 
+@dataclass(frozen=True)
+class LabelledBatch:
+    """A batch with its labels: `kept` by name [B, …], and what each gives up, `fidelity` f32 [B, 6].
+
+    Of a batch without views there are neither.
+    """
+
+    batch: TeacherBatch
+    kept: Quantized
+    fidelity: Tensor
+
+
 def answers(
     teachers: Ensemble, batches: Iterator[TeacherBatch], config: LabelConfig, images: ImageList
-) -> Iterator[tuple[TeacherBatch, Quantized]]:
+) -> Iterator[LabelledBatch]:
     """Yield batches with their labels on the CPU, read once a GPU has the next batch."""
     waiting: _Asked | None = None
     for batch in batches:
         asked = _ask(teachers, batch, config, images)
         if waiting is not None:
-            yield waiting.batch, _answer(waiting, teachers, config, images)
+            yield _answer(waiting, teachers, config, images)
         waiting = asked
     if waiting is not None:
-        yield waiting.batch, _answer(waiting, teachers, config, images)
+        yield _answer(waiting, teachers, config, images)
 
 
 @dataclass(frozen=True)
@@ -43,18 +58,22 @@ def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: I
     except ModelError as error:
         first = _view(0, batch, images)
         raise ModelError(f"{error} (in the batch that begins with {first})") from error
-    return _Asked(batch, Download(faulty=faulty_rows(probs), **quantize(probs, config.scheme)))
+    kept = quantize(probs, config.scheme)
+    fidelity = row_fidelity(probs, kept, config.scheme)
+    return _Asked(batch, Download(faulty=faulty_rows(probs), fidelity=fidelity, **kept))
 
 
-def _answer(asked: _Asked, teachers: Ensemble, config: LabelConfig, images: ImageList) -> Quantized:
+def _answer(
+    asked: _Asked, teachers: Ensemble, config: LabelConfig, images: ImageList
+) -> LabelledBatch:
     """Wait for a batch's quantized labels; refuse probabilities that are no distribution."""
     if asked.coming is None:
-        return {}
+        return LabelledBatch(asked.batch, {}, torch.empty(0, NUM_MEASURES))
     kept = asked.coming.wait()
-    faulty = kept.pop("faulty")
+    faulty, fidelity = kept.pop("faulty"), kept.pop("fidelity")
     if faulty.any():
         raise _no_distribution(int(faulty.int().argmax()), asked.batch, teachers, config, images)
-    return kept
+    return LabelledBatch(asked.batch, kept, fidelity)
 
 
 def _no_distribution(

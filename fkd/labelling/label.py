@@ -139,11 +139,12 @@ def label_blocks(
             spec.sampler,
         )
         written: Future[None] | None = None
-        for batch, kept in answers(teachers, batches, config, images):
-            for number, block in assembler.add(batch, kept):
+        for labelled in answers(teachers, batches, config, images):
+            for number, block in assembler.add(labelled):
                 if written is not None:
                     written.result()
                 written = writer.submit(store.commit_block, number, block)
+            batch = labelled.batch
             views = sum(spec.num_crops for image in batch.begun if image.error) + batch.num_views
             _show(bar, ranks.add("views", views))
         if written is not None:

@@ -8,7 +8,7 @@ from fkd.amounts import as_bytes, as_count, as_duration, as_large, as_rate
 from fkd.config import LabelConfig, TeacherChoice
 from fkd.images import ImageList
 from fkd.labelling.batches import views_at_a_time
-from fkd.statistics import bad_images, bytes_per_crop
+from fkd.statistics import bad_images, bytes_per_crop, fidelity_words
 from fkd.store import LabelStore, StoreSpec
 from fkd.teachers import Ensemble, Teacher, kind_of
 from fkd.views import device_renders
@@ -57,6 +57,9 @@ def closing_lines(store: LabelStore, num_views: int, seconds: float) -> Lines:
         ),
         ("store", f"{store.path}, {as_bytes(size)}, {per_crop:.1f} bytes per crop"),
     ]
+    fidelity = fidelity_words(store)
+    if fidelity:
+        lines.append(("fidelity", fidelity))
     if reasons:
         lines.append(("unusable", f"{as_count(reasons.total(), 'image')}: {unusable}"))
     return lines

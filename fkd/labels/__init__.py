@@ -3,7 +3,7 @@
 `quantize` keeps a part of the teacher's probabilities, and `restore` reads it as `SoftLabels`.
 `KeptLabels` says which arrays that part is, what is wrong with them, and what they can be read as.
 `require_fit` refuses outputs that cannot belong to them. Entropy, cross-entropy and divergence measure
-them.
+them, and `Fidelity` says what they give up of the teacher's.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.labels.compared import row_fidelity
+    from fkd.labels.fidelity import (
+        NUM_MEASURES,
+        SHARE_TEMPERATURES,
+        Fidelity,
+        fidelity_fault,
+        mean_fidelity,
+    )
     from fkd.labels.fit import require_fit
     from fkd.labels.kept import Field, KeptLabels, StoredArray
     from fkd.labels.measures import cross_entropy, divergence, entropy
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        compared="row_fidelity",
+        fidelity="NUM_MEASURES SHARE_TEMPERATURES Fidelity fidelity_fault mean_fidelity",
         fit="require_fit",
         kept="Field KeptLabels StoredArray",
         measures="cross_entropy divergence entropy",
@@ -31,6 +41,9 @@ else:
     )
 
 __all__ = [
+    "NUM_MEASURES",
+    "SHARE_TEMPERATURES",
+    "Fidelity",
     "Field",
     "KeptLabels",
     "Quantized",
@@ -43,7 +56,10 @@ __all__ = [
     "divergence",
     "entropy",
     "faulty_rows",
+    "fidelity_fault",
+    "mean_fidelity",
     "quantize",
     "require_fit",
     "restore",
+    "row_fidelity",
 ]

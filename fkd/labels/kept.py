@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fkd.labels.quantization import Quantized
     from fkd.labels.soft import SoftLabels
 
+_ZERO_CODE = 255  # an entry that is exactly zero, in `quantization`
+
 # An array of a store, of the dtype that its `Field` or its layout names.
 StoredArray = NDArray[Any]
 
@@ -54,6 +56,8 @@ class KeptLabels:
     @cached_property
     def fields(self) -> tuple[Field, ...]:
         """The arrays of a label, as `quantize` names them."""
+        if self.scheme.kind == "full" and self.scheme.coarse:
+            return (Field("log_code", "uint8", self.num_classes, "dense"),)
         if self.scheme.kind == "full":
             return (Field("log_prob", "float16", self.num_classes, "dense"),)
         k = self.scheme.kept(self.num_classes)
@@ -89,6 +93,9 @@ class KeptLabels:
 
     def fault(self, kept: Mapping[str, StoredArray]) -> tuple[str, str] | None:
         """Return the part of labels [n, m, …] that is unreadable, "ids" or "values", and why; or None."""
+        if "log_code" in kept:
+            nothing = (kept["log_code"].min(axis=2) == _ZERO_CODE).any()
+            return ("values", "no class has any probability") if nothing else None
         if self.keeps_all:
             finite = np.isfinite(kept["log_prob"]).all()
             return None if finite else ("values", "a log-probability is not finite")
@@ -100,10 +107,14 @@ class KeptLabels:
     def disordered(self, kept: Mapping[str, StoredArray]) -> NDArray[np.bool_]:
         """Return which labels no labeller can have written, bool [n, m].
 
-        Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.
+        Ids of a label differ, codes never fall with rank, probabilities of all classes sum to 1, and of
+        codes of all classes one is 0.
         Such labels can be read; `fkd check` reports them.
         """
         wrong: NDArray[np.bool_]
+        if "log_code" in kept:
+            wrong = kept["log_code"].min(axis=2) != 0
+            return wrong
         if self.keeps_all:
             total = np.exp(kept["log_prob"].astype(np.float32)).sum(axis=2)
             wrong = ~(np.abs(total - 1) <= 0.02)

@@ -3,13 +3,15 @@
 The four quantizers of FKD §3.3, one branch per scheme. With p the teacher's probabilities over C
 classes and K the kept classes of a crop, in falling order:
 
-- full: log p of every class, float16.
+- full: log p of every class, float16; coarse, a code of each class, its log-ratio to the largest in steps
+  of 1/8 nat, uint8.
 - hard: the id of the largest p.
 - smoothing: as top-K with K = 1.
 - top-K: the ids, and for ranks 2 … K and for the tail a code; the tail counts as one more entry, the
   mean of the classes that are not kept, (1 - Σ kept) / (C - K), which is never above the smallest
-  kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, uint8, so
-  codes never fall with rank. The largest value follows from the sum being 1.
+  kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, of 3/4 where
+  the scheme is coarse, uint8, so codes never fall with rank. The largest value follows from the sum
+  being 1.
 
 Legend: B crops, C classes, K kept classes.
 """
@@ -23,12 +25,14 @@ from fkd.config import Scheme
 from fkd.labels.readings import check_reading
 from fkd.labels.soft import SoftLabels
 
-# Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "index"
-# int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K, then the tail) for top-K.
+# Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "log_code"
+# u8 [B, C] where that is coarse, "index" int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K,
+# then the tail) for top-K.
 Quantized = Mapping[str, Tensor]
 
-CODES_PER_NAT = 8
-ZERO_CODE = 255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest
+ZERO_CODE = (
+    255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest or less
+)
 
 _FLOOR = -100.0  # log of a probability that float32 could not hold; float16 holds it well
 _SUM_TOLERANCE = 1e-3
@@ -39,6 +43,8 @@ def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
 
     The labels of `faulty_rows` mean nothing.
     """
+    if scheme.kind == "full" and scheme.coarse:
+        return {"log_code": _codes(probs.amax(dim=1, keepdim=True), probs, scheme)}
     if scheme.kind == "full":
         return {"log_prob": probs.log().clamp_(min=_FLOOR).half()}
     num_classes = probs.shape[1]
@@ -49,10 +55,14 @@ def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
     others = max(1, num_classes - index.shape[1])
     tail = probs.scatter(1, index, 0.0).sum(dim=1, keepdim=True) / others
     entries = torch.cat([value[:, 1:], torch.minimum(tail, value[:, -1:])], dim=1)
-    log_ratio = value[:, :1].log() - entries.log()
-    code = (log_ratio * CODES_PER_NAT).round().clamp(0, ZERO_CODE - 1)
-    code = code.masked_fill(entries == 0, ZERO_CODE)
-    return {"index": index, "code": code.to(torch.uint8)}
+    return {"index": index, "code": _codes(value[:, :1], entries, scheme)}
+
+
+def _codes(largest: Tensor, entries: Tensor, scheme: Scheme) -> Tensor:
+    """Return the codes u8 [B, …] of entries beside the largest value [B, 1]."""
+    log_ratio = largest.log() - entries.log()
+    code = (log_ratio * (1 / scheme.step)).round().clamp(0, ZERO_CODE - 1)
+    return code.masked_fill(entries == 0, ZERO_CODE).to(torch.uint8)
 
 
 def faulty_rows(probs: Tensor) -> Tensor:
@@ -70,7 +80,7 @@ def restore(
     """
     check_reading(stored, wanted)
     if stored.kind == "full":
-        probs = (kept["log_prob"].float() / temperature).softmax(dim=1)
+        probs = _dense(kept, stored, temperature)
         if wanted.kind == "full":
             return SoftLabels(None, probs, probs.new_zeros(len(probs)), num_classes)
         value, index = probs.topk(wanted.kept(num_classes), dim=1)
@@ -80,7 +90,7 @@ def restore(
         index = kept["index"].long()
         if stored.kind == "hard":
             return _hard(index, num_classes)
-        value, tail = _decode(kept["code"], index.shape[1], num_classes, temperature)
+        value, tail = _decode(kept["code"], index.shape[1], stored, num_classes, temperature)
     if wanted.kind == "hard":
         return _hard(index, num_classes)
     return _keep(index, value, tail, wanted, num_classes)
@@ -91,10 +101,25 @@ def _hard(index: Tensor, num_classes: int) -> SoftLabels:
     return SoftLabels(index[:, :1], ones, ones.new_zeros(len(index)), num_classes)
 
 
-def _decode(code: Tensor, k: int, num_classes: int, temperature: float) -> tuple[Tensor, Tensor]:
+def _dense(kept: Quantized, stored: Scheme, temperature: float) -> Tensor:
+    """Turn what is kept of all classes into probabilities, f32 [B, C]."""
+    if not stored.coarse:
+        return (kept["log_prob"].float() / temperature).softmax(dim=1)
+    ratio = _ratios(kept["log_code"], stored, temperature)
+    return ratio / ratio.sum(dim=1, keepdim=True)
+
+
+def _ratios(code: Tensor, stored: Scheme, temperature: float) -> Tensor:
+    """Turn codes u8 [B, …] into ratios to the largest value, f32."""
+    ratio = torch.exp(code.float() / (-1 / stored.step * temperature))
+    return ratio.masked_fill(code == ZERO_CODE, 0.0)
+
+
+def _decode(
+    code: Tensor, k: int, stored: Scheme, num_classes: int, temperature: float
+) -> tuple[Tensor, Tensor]:
     """Turn codes u8 [B, K] into values f32 [B, K] and the tail f32 [B] of each other class."""
-    ratio = torch.exp(code.float() / (-CODES_PER_NAT * temperature))
-    ratio = ratio.masked_fill(code == ZERO_CODE, 0.0)
+    ratio = _ratios(code, stored, temperature)
     value = torch.cat([ratio.new_ones((len(ratio), 1)), ratio[:, :-1]], dim=1)
     tail = ratio[:, -1] if num_classes > k else ratio.new_zeros(len(ratio))
     total = value.sum(dim=1) + tail * (num_classes - k)

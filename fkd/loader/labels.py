@@ -9,11 +9,13 @@ Legend: B crops, C classes, K kept classes.
 import torch
 from torch import Tensor
 
-from fkd.config import LoaderConfig
-from fkd.labels import KeptLabels, Quantized, SoftLabels
+from fkd.amounts import as_count
+from fkd.config import LoaderConfig, Scheme
+from fkd.labels import Fidelity, KeptLabels, Quantized, SoftLabels
 
-# Re-norm may drop this share of re-tempered labels without a word.
-_DROPPED = 0.05
+# Re-norm may drop this share of re-tempered labels without a word; and of labels that are read with
+# smoothing, the kept classes may have as little as this: else most of a label is a guess.
+_DROPPED, _GUESSED = 0.05, 0.5
 
 
 def training_labels(
@@ -31,32 +33,61 @@ def training_labels(
     return harden(labels, unsure, targets, stored.num_classes, selection.unsure_smoothing)
 
 
-def temper_warning(config: LoaderConfig, stored: KeptLabels, kept: Quantized) -> str | None:
+def temper_warning(
+    config: LoaderConfig, stored: KeptLabels, kept: Quantized, fidelity: Fidelity | None = None
+) -> str | None:
     """Say what a label temperature does to labels that are not read whole, or None.
 
-    Re-norm gives the wanted K classes the whole label. What the others had is dropped, and at a higher
-    temperature they had more: of B crops' quantized labels, here as much as there can be of it.
+    At a higher temperature the classes that are not kept have more of the teacher's probability. Re-norm
+    drops that, and smoothing has only their number to share it by. How much it is, is measured on the
+    quantized labels `kept` of B crops where they have every class, and else known by the store's
+    `fidelity`. A store without one can say how much it is at most.
     """
     scheme, temperature = config.scheme, config.label_temperature
     if temperature == 1:
         return None
     if scheme.kind == "hard":
         return f"--label-temperature {temperature:g} does nothing to labels that are read as hard"
-    if temperature < 1 or scheme.kind != "topk" or scheme.tail != "renorm":
+    if temperature < 1 or scheme.kind == "full":
         return None
-    now, before = (
-        float(1 - stored.restore(kept, scheme.whole, t).value.sum(dim=1).mean())
-        for t in (temperature, 1.0)
+    renorm = scheme.kind == "topk" and scheme.tail == "renorm"
+    known = stored.keeps_all or fidelity is not None
+    now, before = (_held(kept, stored, scheme, t, fidelity) for t in (temperature, 1.0))
+    if now > (1 - _DROPPED if renorm else _GUESSED) or not (renorm or known):
+        return None
+    rest = (
+        "re-norm drops the rest"
+        if renorm
+        else "smoothing shares the rest evenly, as no teacher does"
     )
-    if now < _DROPPED:
-        return None
-    remedy = "--compress full" if stored.keeps_all else f"--compress {scheme.whole}"
-    spreads = "drops nothing" if stored.keeps_all else "shares that evenly among the other classes"
+    remedy = (
+        "--compress full reads all of it"
+        if stored.keeps_all
+        else "a store of more classes bears it, one of all best (`fkd label --compress full-8bit`)"
+    )
+    classes = as_count(scheme.kept(stored.num_classes), "class")
     return (
-        f"--label-temperature {temperature:g} with --compress {scheme} drops up to {now:.0%} of the "
-        f"labels ({before:.0%} at 1), since re-norm leaves only the classes that it keeps; {remedy} "
-        f"{spreads}, and `fkd label --temperature {temperature:g}` tempers before it drops anything"
+        f"--label-temperature {temperature:g} with --compress {scheme}: at that temperature the "
+        f"{classes} that it reads {'hold' if known else 'may hold as little as'} {now:.0%} of the "
+        f"teacher's probability ({before:.0%} at 1), and {rest}; {remedy}, and `fkd label --temperature "
+        f"{temperature:g}` tempers before anything is dropped"
     )
+
+
+def _held(
+    kept: Quantized,
+    stored: KeptLabels,
+    scheme: Scheme,
+    temperature: float,
+    fidelity: Fidelity | None,
+) -> float:
+    """Return the share of the teacher's probability in the classes that `scheme` reads, on average."""
+    if stored.keeps_all or fidelity is None:
+        whole = stored.restore(kept, scheme.whole, temperature)
+        return float(whole.value.sum(dim=1).mean())
+    ranks = stored.restore(kept, Scheme("topk", stored.num_ranks), temperature).value
+    share = ranks[:, : scheme.kept(stored.num_classes)].sum(dim=1).mean()
+    return fidelity.kept_share(temperature) * float(share)
 
 
 def harden(

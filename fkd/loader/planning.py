@@ -28,7 +28,9 @@ def open_store(config: LoaderConfig) -> LabelStore:
             "replaced by another of the same size would not be noticed"
         )
     if config.label_temperature != 1:
-        tempered = temper_warning(config, store.spec.labels, sample_labels(store).kept)
+        tempered = temper_warning(
+            config, store.spec.labels, sample_labels(store).kept, store.fidelity()
+        )
         if tempered:
             note_once(f"warning: {tempered}")
     return store

@@ -99,4 +99,7 @@ def headline(store: LabelStore, statistics: LabelStatistics) -> list[tuple[str, 
             ("mean top probability", f"{statistics.certainty.top_probability.mean:.3f}"),
             ("mean entropy, nats", f"{statistics.certainty.entropy.mean:.3f}"),
         ]
+    fidelity = store.fidelity()
+    if fidelity is not None and fidelity.kl is not None:
+        lines.append(("mean KL to the teacher, nats", f"{fidelity.kl:.2g}"))
     return [*lines, ("bytes a crop", f"{bytes_per_crop(store)['total']:.1f}")]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fkd.statistics.certainty import Certainty, KeptMass
     from fkd.statistics.comparison import Comparison, Divergences, compare
     from fkd.statistics.confusion import Confusion
+    from fkd.statistics.fidelity import fidelity_words
     from fkd.statistics.histogram import Histogram
     from fkd.statistics.info import bad_images, bytes_per_crop, info_lines, num_labelled
     from fkd.statistics.labels import LabelStatistics, label_statistics
@@ -31,6 +32,7 @@ else:
         certainty="Certainty KeptMass",
         comparison="Comparison Divergences compare",
         confusion="Confusion",
+        fidelity="fidelity_words",
         histogram="Histogram",
         info="bad_images bytes_per_crop info_lines num_labelled",
         labels="LabelStatistics label_statistics",
@@ -53,6 +55,7 @@ __all__ = [
     "bad_images",
     "bytes_per_crop",
     "compare",
+    "fidelity_words",
     "info_lines",
     "label_statistics",
     "num_labelled",

@@ -6,6 +6,7 @@ import numpy as np
 
 from fkd.config import as_typed
 from fkd.images import REASONS
+from fkd.statistics.fidelity import fidelity_words
 from fkd.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".
@@ -16,6 +17,7 @@ _PARTS = {
     "slot": "ids",
     "code": "values",
     "log_prob": "values",
+    "log_code": "values",
 }
 
 
@@ -47,7 +49,7 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
     spec, views = store.spec, store.spec.views
     reached, num_bad = num_labelled(store)
     sizes, parts = store.stored_bytes(), bytes_per_crop(store)
-    blocks = spec.num_blocks - len(store.pending_blocks())
+    blocks, fidelity = spec.num_blocks - len(store.pending_blocks()), fidelity_words(store)
     lines = [
         ("store", str(path)),
         ("images", _images(store)),
@@ -80,6 +82,7 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
             + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if name != "total")
             + ")",
         ),
+        *([("fidelity", fidelity)] if fidelity else []),
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
     ]
     return lines

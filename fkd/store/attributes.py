@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast, get_args
 
 from fkd.config import (
@@ -57,6 +57,8 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
     """Return a spec as plain JSON values."""
     content = {"format_version": spec.format_version} | asdict(spec)
     content["scheme"] = {"kind": spec.scheme.kind, "k": spec.scheme.k}
+    if spec.scheme.coarse:
+        content["scheme"]["step"] = spec.scheme.step
     return {k: v for k, v in content.items() if v or k not in _LEFT_OUT}
 
 
@@ -122,7 +124,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         **counts,
         **texts,
         format_version=content["format_version"],
-        scheme=_scheme(scheme),
+        scheme=_scheme(scheme, content["format_version"]),
         views=ViewPolicy(
             _whole(views, "seed", 0, 2**63 - 1),
             cast("tuple[float, float]", _numbers(views, "scale", 2)),
@@ -142,9 +144,15 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
     )
 
 
-def _scheme(content: Mapping[str, Any]) -> Scheme:
+def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
     kind = _text(content, "kind")
-    return Scheme(cast("Any", kind), _whole(content, "k", 0, 65_536))
+    scheme = Scheme(cast("Any", kind), _whole(content, "k", 0, 65_536))
+    if "step" not in content:
+        return scheme
+    coarse = replace(scheme, coarse=True)
+    if version < 3 or content["step"] != coarse.step:
+        raise _Wrong(f"the step of its codes is {_shown(content['step'])}")
+    return coarse
 
 
 def _teachers(records: Any) -> tuple[TeacherRecord, ...]:

@@ -14,6 +14,7 @@ from fkd.store.headers import CRC_BYTES, fault, too_many_names
 from fkd.store.layout import ArrayLayout
 
 WHOLE_REMEDY = "restore the file, or label anew with --overwrite"
+IMPLAUSIBLE_REMEDY = "no labeller writes that, so do not use this store"
 
 
 class BlockFiles:
@@ -66,6 +67,16 @@ class BlockFiles:
         for number in range(self._num_blocks):
             files |= {*self.shards(number).values(), self.seal_file(number)}
         return files
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Return the bytes on disk by array, and of all other files as "metadata"."""
+        sizes = dict.fromkeys([*self._layouts, "metadata"], 0)
+        for file in self.path.rglob("*"):
+            if file.is_file():
+                array = file.relative_to(self.path).parts[0]
+                is_data = array in sizes and file.name != "zarr.json"
+                sizes[array if is_data else "metadata"] += file.stat().st_size
+        return sizes
 
     def seal(self, number: int) -> bytes:
         """Return the SHA-256 over a block's files."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import BlockError
-from fkd.labels import StoredArray
+from fkd.labels import StoredArray, fidelity_fault
 from fkd.store.slabs import StoredCrops
 from fkd.store.store import LabelStore
 
@@ -43,6 +43,13 @@ class InspectedStore(LabelStore):
     def view_hashes(self, number: int) -> NDArray[np.uint64]:
         """Return what a block that stores no boxes says of them: a hash for each chunk, u64."""
         return self._reader.view_hashes(number)
+
+    def fidelity_fault(self, number: int) -> str | None:
+        """Say why what a block says of its labels' fidelity cannot be, or return None."""
+        if "fidelity" not in self._arrays:
+            return None
+        measures = self._reader.read("fidelity", slice(number, number + 1))[0]
+        return fidelity_fault(measures, self.spec.scheme)
 
     def strange_files(self) -> list[Path]:
         """Return the files in the store's folder that are no part of a store, relative to it."""

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from fkd.errors import ConfigError
+from fkd.labels import NUM_MEASURES
 from fkd.store.spec import StoreSpec
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
@@ -32,7 +33,7 @@ _PALETTE_TIER = 256
 VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
 
-Coding = Literal["box", "flip", "palette", "slot", "code", "log_prob", "text", "plain"]
+Coding = Literal["box", "flip", "palette", "slot", "code", "dense", "text", "plain"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,9 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     layouts["status"] = ArrayLayout("uint8", (n,), (block,), None, "plain")
     if spec.format_version >= 2:
         layouts["content_hash"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
+    if spec.format_version >= 3:
+        measures = (spec.num_blocks, NUM_MEASURES)
+        layouts["fidelity"] = ArrayLayout("float32", measures, (1, NUM_MEASURES), None, "plain")
     if not spec.unlabelled:
         ids = _id_dtype(spec.num_classes)
         layouts["target"] = ArrayLayout(ids, (n,), (n,), None, "plain", False)
@@ -206,7 +210,7 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                     (n, m, field.length),
                     (images, chunk, field.length),
                     (block, padded, field.length),
-                    "log_prob",
+                    "dense",
                 )
     return layouts
 

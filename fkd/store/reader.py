@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from fkd.errors import BlockError, StoreError, codec_words, first_line
 from fkd.labels import StoredArray
-from fkd.store.block_files import WHOLE_REMEDY, BlockFiles
+from fkd.store.block_files import IMPLAUSIBLE_REMEDY, WHOLE_REMEDY, BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.store.packing import Ids, unpack_boxes, unpack_codes, unpack_ids
+from fkd.store.packing import Ids, unpack_boxes, unpack_codes, unpack_ids, unpack_ranks
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.zarr_arrays import Arrays
@@ -154,6 +154,8 @@ class Reader:
     def _slots(self, images: slice, crops: slice) -> tuple[Ids, int]:
         """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""
         slot = self.read("slot", images, crops)
+        if self.spec.packs_ranks:
+            slot = unpack_ranks(slot)
         used = int(slot.max()) + 1
         if used > self._layouts["palette"].shape[1]:
             image = images.start + int(slot.argmax()) // slot[0].size
@@ -180,9 +182,8 @@ class Reader:
 
     def implausible(self, image_index: int, what: str) -> BlockError:
         """Return the error for an image whose labels are impossible."""
-        remedy = "no labeller writes that, so do not use this store"
-        number = image_index // self.spec.block_images
-        return BlockError(self.path, number, f"image {image_index}: {what}", remedy=remedy)
+        number, what = image_index // self.spec.block_images, f"image {image_index}: {what}"
+        return BlockError(self.path, number, what, remedy=IMPLAUSIBLE_REMEDY)
 
     def whole(self, name: str) -> StoredArray:
         """Read an array that is not cut into blocks; a lost one is an error, never zeros."""

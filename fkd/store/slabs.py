@@ -1,12 +1,12 @@
 """What goes into a store and what comes out: a block of images with all crops, a slab of some crops."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.labels import StoredArray
+from fkd.labels import NUM_MEASURES, StoredArray
 from fkd.store.spec import StoreSpec
 from fkd.views import Boxes, Flips, Sizes
 
@@ -19,6 +19,9 @@ class Block:
     can draw them again. `size` u16 [n, 2] is (height, width), `status` u8 [n] is 0 for a labelled image
     and else a position in `fkd.images.REASONS`, `content_hash` u64 [n] is of the files, and `kept` has
     the quantized labels [n, M, …].
+
+    `fidelity` f32 [6] is the mean of `fkd.labels.row_fidelity` over all labelled crops; NaN where it was
+    not measured.
     """
 
     box: Boxes
@@ -27,6 +30,9 @@ class Block:
     status: NDArray[np.uint8]
     content_hash: NDArray[np.uint64]
     kept: dict[str, StoredArray]
+    fidelity: NDArray[np.float32] = field(
+        default_factory=lambda: np.full(NUM_MEASURES, np.nan, np.float32)
+    )
 
     @classmethod
     def empty(cls, spec: StoreSpec, number: int) -> "Block":

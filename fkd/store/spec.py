@@ -9,10 +9,14 @@ from fkd.config import Amp, Interpolation, Preprocessing, Scheme, TeacherOutput,
 from fkd.labels import KeptLabels
 from fkd.views import SAMPLERS
 
-# Version 2 adds `content_hash`; version 3 has `view_hash` where a reader can draw the boxes. All are
-# read, and a store that is continued keeps its own.
+# Version 2 adds `content_hash`. Version 3 has `view_hash` where a reader can draw the boxes, slots as
+# places among what is left, coarse schemes and `fidelity`. All are read, and a store that is continued
+# keeps its own.
 FORMAT_VERSION = 3
 FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
+
+# Of more classes a crop, slots are stored as they are: the work to undo it grows with the square of K.
+_MOST_PACKED_RANKS = 16
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ class StoreSpec:
     def labels(self) -> KeptLabels:
         """What is kept of each crop's label."""
         return KeptLabels(self.scheme, self.num_classes)
+
+    @property
+    def packs_ranks(self) -> bool:
+        """Whether a crop's slots are stored as places among those that no earlier rank has."""
+        return self.format_version >= 3 and self.labels.num_ranks <= _MOST_PACKED_RANKS
 
     def block_range(self, block: int) -> range:
         """Return the image indices of a block."""

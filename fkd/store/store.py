@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import as_path
-from fkd.errors import StoreError, first_line
+from fkd.errors import BlockError, StoreError, first_line
 from fkd.images import REASONS, ImageList, Keys
-from fkd.labels import StoredArray
+from fkd.labels import Fidelity, StoredArray, fidelity_fault, mean_fidelity
 from fkd.store import zarr_arrays
 from fkd.store.attributes import from_attributes
-from fkd.store.block_files import BlockFiles
+from fkd.store.block_files import IMPLAUSIBLE_REMEDY, BlockFiles
 from fkd.store.layout import array_layouts
 from fkd.store.reader import Reader
 from fkd.store.slabs import Block, Slab
@@ -145,11 +145,27 @@ class LabelStore:
         if len(done) == self.spec.num_blocks:
             return self._reader.read(name, slice(None))
         values = np.zeros(layout.shape, layout.dtype)
-        for number in done:
-            block = self.spec.block_range(number)
-            where = slice(block.start, block.stop)
+        for first in (number * layout.block_rows for number in done):
+            where = slice(first, first + layout.block_rows)
             values[where] = self._reader.read(name, where)
         return values
+
+    def fidelity(self) -> Fidelity | None:
+        """Return what labels give up of the teacher's own, on average over all crops (so far).
+
+        None where it is not known: of format 1 and 2, and of labels that came without a teacher's.
+        """
+        if "fidelity" not in self._arrays:
+            return None
+        measures, labelled = self._so_far("fidelity"), (self.status() == 0).astype(np.int64)
+        counts = np.add.reduceat(labelled, np.arange(self.spec.num_blocks) * self.spec.block_images)
+        counts[self.pending_blocks()] = 0
+        for number in np.flatnonzero(counts).tolist():
+            fault = fidelity_fault(measures[number], self.spec.scheme)
+            if fault:
+                fault = f"its fidelity: {fault}"
+                raise BlockError(self.path, number, fault, remedy=IMPLAUSIBLE_REMEDY)
+        return mean_fidelity(measures, counts)
 
     def targets(self) -> NDArray[np.int64] | None:
         """Return the class id of every image's folder, int64 [N]; None where images have no classes."""
@@ -194,23 +210,12 @@ class LabelStore:
 
     def stored_bytes(self) -> dict[str, int]:
         """Return the bytes on disk by array, and of all other files as "metadata"."""
-        sizes = dict.fromkeys([*self._arrays, "metadata"], 0)
-        for file in self.path.rglob("*"):
-            if file.is_file():
-                array = file.relative_to(self.path).parts[0]
-                is_data = array in sizes and file.name != "zarr.json"
-                sizes[array if is_data else "metadata"] += file.stat().st_size
-        return sizes
+        return self._files.stored_bytes()
 
     def require_lists(self) -> None:
         """Raise `StoreError` where paths, sizes, classes or class names are lost or damaged."""
-        (
-            self.image_paths(),
-            self.num_bytes(),
-            self.targets(),
-            self.class_names(),
-            self.class_titles(),
-        )
+        _ = self.image_paths(), self.num_bytes(), self.targets()
+        _ = self.class_names(), self.class_titles()
 
     # -- writing --------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from fkd.store import zarr_arrays
 from fkd.store.attributes import to_attributes
 from fkd.store.block_files import BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.store.packing import pack_boxes, pack_codes, pack_ids
+from fkd.store.packing import pack_boxes, pack_codes, pack_ids, pack_ranks, sort_ties
 from fkd.store.slabs import Block
 from fkd.store.spec import StoreSpec
 from fkd.views import hash_views
@@ -82,16 +82,15 @@ class Writer:
 
     def commit(self, number: int, block: Block) -> bytes:
         """Write a block's shards, sync them, and only then seal it as done; return the seal."""
-        block_range = self._spec.block_range(number)
-        images = slice(block_range.start, block_range.stop)
         arrays = self._pack(block)
         try:
             # What a power cut left of an earlier try may be torn, and zarr would read it first.
             for shard in self._files.shards(number).values():
                 shard.unlink(missing_ok=True)
             for name, values in arrays.items():
-                rows = slice(number, number + 1) if name == "view_hash" else images
-                self._arrays[name][rows] = values
+                array = self._arrays[name]
+                first = number * (array.shards or array.chunks)[0]
+                array[first : first + len(values)] = values
             sync(self._files.shards(number).values(), self._path)
             seal = self._files.seal(number)
             self._arrays["done"][number] = np.frombuffer(seal, np.uint8)
@@ -109,9 +108,10 @@ class Writer:
             "size": block.size,
             "status": block.status,
             "content_hash": block.content_hash,
+            "fidelity": block.fidelity[None],
         }
-        if "content_hash" not in self._arrays:
-            del arrays["content_hash"]
+        # A store that an older fkd began goes on without what its version has not.
+        arrays = {name: values for name, values in arrays.items() if name in self._arrays}
         if self._spec.stores_views:
             arrays |= {"box": pack_boxes(block.box, block.size), "flip": block.flip}
         else:
@@ -121,7 +121,10 @@ class Writer:
             if field.packing == "ids":
                 palette = self._arrays["palette"]
                 index = values.astype(palette.dtype)
-                arrays["palette"], arrays["slot"] = pack_ids(index, palette.shape[1])
+                arrays["palette"], slot = pack_ids(index, palette.shape[1])
+                if self._spec.scheme.coarse:
+                    slot = sort_ties(slot, block.kept["code"])
+                arrays["slot"] = pack_ranks(slot) if self._spec.packs_ranks else slot
             else:
                 arrays[field.name] = pack_codes(values) if field.packing == "codes" else values
         return arrays

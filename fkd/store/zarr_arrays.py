@@ -242,7 +242,7 @@ def _codecs(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, dict[str, Any]
             return (2, 0, 1), blosc(9, "shuffle", plane)
         case "code":
             return (2, 0, 1), blosc(9, "noshuffle", plane)
-        case "log_prob":
+        case "dense":
             return None, blosc(5, "shuffle")
         case "text" | "plain":
             return None, {"name": "zstd", **_configured(level=9, checksum=False)}

@@ -24,7 +24,7 @@ from fkd.store import Block, InspectedStore
 from fkd.views import sample_views
 
 TEACHER = TeacherChoice("resnet18", "none")
-EVERY = ["view_hash", "palette", "slot", "code", "size", "status", "content_hash"]
+EVERY = ["view_hash", "palette", "slot", "code", "size", "status", "content_hash", "fidelity"]
 
 
 @pytest.fixture(scope="module")

@@ -252,7 +252,7 @@ def test_the_main_path_in_processes(tmp_path, monkeypatch):
     words = "label --teacher resnet18 --teacher-weights none --size 32 --crops 4 data"
     done = run_python(*words.split(), cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "18 images × 4 crops, topk10" in done.out
+    assert "18 images × 4 crops, topk5-coarse" in done.out
     words = (
         "train --crops-per-image 4 --compress topk3 --student squeezenet1_1 --epochs 4 "
         "--batch-size 16"
@@ -267,7 +267,14 @@ def test_the_main_path_in_processes(tmp_path, monkeypatch):
     printed = CliRunner().invoke(main, ["eval", str(run / "last.pt"), "data/val"]).stdout
     assert f"top-1 {lines[-1]['top1']:.2%}  top-5 {lines[-1]['top5']:.2%}" in printed
     printed = CliRunner().invoke(main, ["info"]).stdout
-    for words in ("18 in", "4 per image, 72 in all", "100.0%", "resnet18", "topk10", "bytes (box"):
+    for words in (
+        "18 in",
+        "4 per image, 72 in all",
+        "100.0%",
+        "resnet18",
+        "topk5-coarse",
+        "bytes (box",
+    ):
         assert words in printed
     size = sum(f.stat().st_size for f in (tmp_path / "labels.zarr").rglob("*") if f.is_file())
     assert f"{size:,} bytes" in printed

@@ -76,7 +76,7 @@ def test_what_training_refuses_the_loader_refuses(shared_store, tmp_path):
         ({"label_temperature": 4.0, "scheme": "topk3"}, None),  # it keeps all three classes
         (
             {"label_temperature": 4.0},
-            r"--label-temperature 4 with --compress topk2 drops up to (\d+)% ",
+            r"the 2 classes that it reads hold (\d+)% of the teacher's probability ",
         ),
         (
             {"label_temperature": 4.0, "scheme": "hard"},
@@ -95,9 +95,9 @@ def test_what_a_temperature_does_to_labels_is_said(shared_store, settings, words
     assert found, said
     if found.groups():
         whole = StudentLoader(shared_store.path, **settings | {"scheme": "topk2-smooth"})
-        lost = torch.cat([1 - labels.value.sum(1) for _, labels in whole.batches()]).mean().item()
-        assert int(found[1]) == pytest.approx(100 * lost, abs=3)
-        assert "--compress topk2-smooth shares that evenly among the other classes" in said
+        held = torch.cat([labels.value.sum(1) for _, labels in whole.batches()]).mean().item()
+        assert int(found[1]) == pytest.approx(100 * held, abs=3)
+        assert "re-norm drops the rest" in said
         assert "`fkd label --temperature 4`" in said
 
 

@@ -12,7 +12,7 @@ import torch
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import REASONS, ImageList, fingerprint
-from fkd.labels import quantize, restore
+from fkd.labels import quantize, restore, row_fidelity
 from fkd.store import Block, StoreSpec, TeacherRecord, plan_layout, probe
 from fkd.views import RENDERER, SAMPLER, STORED, sample_views
 
@@ -76,7 +76,14 @@ def make_block(spec, number, probs):
         block.box[row], block.flip[row] = sample_views(spec.views, image, CROPS, *SIZES[image])
         for name, values in quantize(probs[image], spec.scheme).items():
             block.kept[name][row] = values.numpy()
+    block.fidelity[:] = mean_fidelity_of(spec, number, probs)
     return block
+
+
+def mean_fidelity_of(spec, number, probs):
+    labelled = [image for image in spec.block_range(number) if image != DAMAGED]
+    rows = probs[labelled].flatten(0, 1)
+    return row_fidelity(rows, quantize(rows, spec.scheme), spec.scheme).double().mean(0).numpy()
 
 
 def make_store(path, scheme, views, rng, sampler):
@@ -92,6 +99,7 @@ def make_store(path, scheme, views, rng, sampler):
     expected["num_bytes"] = images.num_bytes.tolist()
     for name in ("size", "status", "content_hash", "box", "flip"):
         expected[name] = np.concatenate([getattr(b, name) for b in blocks]).tolist()
+    expected["fidelity"] = [b.fidelity.tolist() for b in blocks]
     kept = {name: np.concatenate([b.kept[name] for b in blocks]) for name in blocks[0].kept}
     expected |= {name: values.tolist() for name, values in kept.items()}
     rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in kept.items()}

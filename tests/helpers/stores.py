@@ -23,6 +23,7 @@ from fkd.views import SAMPLERS
 NUM_CLASSES = 40
 TOP3 = Scheme("topk", 3)
 BY_BLOCK = ("view_hash", "box", "flip", "palette", "slot", "code", "size", "status", "content_hash")
+BY_BLOCK += ("fidelity",)
 
 
 def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES, sampler="stored"):

@@ -13,6 +13,8 @@ PAIRS = [
     ("full", "full"), ("full", "hard"), ("full", "smooth"), ("full", "topk4"),
     ("full", "topk4-smooth"), ("smooth", "smooth"), ("smooth", "topk1-smooth"), ("smooth", "hard"),
     ("hard", "hard"), ("topk1", "smooth"), ("topk40", "topk40-smooth"), ("topk40", "topk2"),
+    ("topk5-coarse", "topk5-smooth"), ("topk5-coarse", "hard"), ("full-8bit", "full"),
+    ("full-8bit", "topk4-smooth"),
 ]  # fmt: skip
 
 
@@ -34,8 +36,9 @@ def test_every_scheme_restores_a_distribution(pair, num_classes, sharpness, seed
     # No class is restored above the first; the tail may tie with it, whatever its classes had.
     first = labels.top_class[:, None]
     assert (dense.gather(1, first)[:, 0] >= dense.amax(1) * (1 - 1e-5)).all()
-    # The logarithm of 1/300 in float16 is off by up to 0.002.
-    assert (probs.gather(1, first)[:, 0] >= probs.amax(1) * 0.99).all()
+    # The logarithm of 1/300 in float16 is off by up to 0.002, a code of 1/8 nat by 1/16.
+    near = 0.93 if stored.kind == "full" and stored.coarse else 0.99
+    assert (probs.gather(1, first)[:, 0] >= probs.amax(1) * near).all()
 
 
 @pytest.mark.parametrize("scheme", ["topk1", "topk5", "topk10"])

@@ -9,9 +9,12 @@ from fkd.store.packing import (
     pack_boxes,
     pack_codes,
     pack_ids,
+    pack_ranks,
+    sort_ties,
     unpack_boxes,
     unpack_codes,
     unpack_ids,
+    unpack_ranks,
 )
 
 
@@ -52,3 +55,25 @@ def test_codes_become_steps():
     code = np.array([[[3, 3, 9, 255]]], np.uint8)
     assert pack_codes(code).tolist() == [[[3, 0, 6, 246]]]
     assert np.array_equal(unpack_codes(pack_codes(code)), code)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("k", [1, 2, 5, 16])
+def test_places_among_what_is_left_come_back(dtype, k):
+    rng = np.random.default_rng(k)
+    slot = rng.permuted(np.broadcast_to(np.arange(40, dtype=dtype), (3, 50, 40)), axis=2)[..., :k]
+    places = pack_ranks(slot)
+    assert places.dtype == dtype
+    assert np.array_equal(unpack_ranks(places), slot)
+    assert np.array_equal(unpack_ranks(places[:, 7:9]), slot[:, 7:9])
+
+
+def test_a_place_counts_past_the_classes_of_earlier_ranks():
+    slot = np.array([[[2, 0, 3, 1], [0, 1, 2, 3]]], np.uint8)
+    assert pack_ranks(slot).tolist() == [[[2, 0, 1, 0], [0, 0, 0, 0]]]
+
+
+def test_ties_stand_in_the_order_of_the_palette_and_the_first_rank_stays():
+    slot = np.array([[[9, 7, 5, 6, 1]]], np.uint8)
+    code = np.array([[[0, 0, 2, 2, 2]]], np.uint8)  # of ranks 2 to 5, and of the tail
+    assert sort_ties(slot, code).tolist() == [[[9, 5, 7, 1, 6]]]

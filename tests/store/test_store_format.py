@@ -47,6 +47,13 @@ def test_a_golden_store_gives_what_it_gave_when_it_was_made(name):
     hashes = store.content_hashes()
     assert (hashes is None) == name.endswith("-v1.zarr")
     assert hashes is None or hashes.tolist() == expected["content_hash"]
+    fidelity = store.fidelity()
+    assert (fidelity is not None) == name.endswith("-v3.zarr")
+    if fidelity is not None:  # blocks of 3 and 1 labelled images
+        blocks = np.array(expected["fidelity"])
+        assert [fidelity.kl, fidelity.quantization, *fidelity.kept_shares] == pytest.approx(
+            (3 * blocks[0] + blocks[1]) / 4
+        )
     assert store.image_paths() == expected["path"]
     assert store.num_bytes().tolist() == expected["num_bytes"]
     assert list(store.class_names()) == expected["class_name"]
@@ -143,11 +150,13 @@ def said_by_the_page(spec):
     names |= {"class_title_bytes": spec.class_title_bytes}
     kind = spec.scheme.kind
     absent = {"palette", "slot", "code"} if kind == "full" else {"log_prob"}
+    absent |= {"log_code"}  # of a full scheme that is coarse
     absent |= {"code"} if kind == "hard" else set()
     absent |= {"target"} if spec.unlabelled else set()
     absent |= set() if spec.class_title_bytes else {"class_title"}
     drawn = spec.format_version == 3 and spec.sampler == "random-resized-crop-2"
     absent |= {"box", "flip"} if drawn else {"view_hash"}
+    absent |= {"fidelity"} if spec.format_version < 3 else set()
 
     def numbers(text):
         return None if text == "–" else tuple(names[word] if word in names else int(word)
@@ -248,7 +257,7 @@ def test_a_seal_is_a_hash_over_the_files_in_the_pages_order(name):
     blockwise = [
         array
         for array, _, _, chunk, _, _ in page_table()
-        if chunk[:2] in ("B,", "G,", "B") or array == "view_hash"
+        if chunk[:2] in ("B,", "G,", "B") or array in ("view_hash", "fidelity")
     ]
     for number, seal in enumerate(zarr.open_group(GOLDEN / name, mode="r")["done"][:]):
         digest = hashlib.sha256()

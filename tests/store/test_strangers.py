@@ -81,6 +81,8 @@ def read_all(root):
     assert len(labelled) <= spec.num_images
     assert (store.status() < len(REASONS)).all()
     store.content_hashes()
+    fidelity = store.fidelity()
+    assert fidelity is None or all(0 <= share < 1.001 for share in fidelity.kept_shares)
     assert all("\n" not in line[0] for line in info_lines(root))
 
 
