@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
-from fkd.config import Optim, Preprocessing
+from fkd.config import Optim, Preprocessing, ViewFormat, ViewPolicy
+from fkd.labelling.batches import teacher_batches
 from fkd.labels import KeptLabels
 from fkd.loader import Schedule, StudentBatch, student_batches
 from fkd.machine import Download, transfer, upload
@@ -27,7 +28,7 @@ from fkd.training import Group, Learner
 from fkd.training import processes as group_module
 from fkd.training.optimizer import build_optimizer
 from fkd.views import CropTable, RenderPool, render_table
-from fkd.views.render_device import _taps
+from fkd.views.taps import taps_of
 
 META = torch.device("meta")
 
@@ -100,8 +101,49 @@ def test_the_table_of_crops_is_one_copy_that_waits_for_nothing():
             torch.empty(1800, 3, dtype=torch.uint8, device=META), table, 24, "bicubic"
         )
     assert views.shape == (2, 3, 24, 24)
-    assert copies.shapes == [(8, 2)]
+    assert copies.shapes == [(7, 2)]
     assert not copies.waiting
+
+
+class Asked(TorchDispatchMode):
+    """Counts the operations that a device is asked for; those that move nothing are not among them."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        done = func(*args, **(kwargs or {}))
+        made = isinstance(done, torch.Tensor) and done.device == META
+        self.count += made and not func.is_view and "empty" not in func.name()
+        return done
+
+
+@pytest.mark.parametrize(("how", "most"), [("bilinear", 90), ("bicubic", 115)])
+def test_a_table_of_crops_asks_for_as_many_operations_as_one_crop(how, most):
+    """Python asks a GPU for an operation in 10 µs: with a go for every image it was never busy."""
+    asked = []
+    for count in (1, 200):
+        images, crops = some_crops(np.random.default_rng(0), count, (40, 60))
+        whole = np.array([[0, 0, 40, 40]] * count)
+        table = CropTable.of_images(
+            np.array([image.shape[:2] for image in images]), np.arange(count), whole,
+            np.array([flip for _, flip in crops]),
+        )  # fmt: skip
+        pixels = torch.empty(60 * 60 * count, 3, dtype=torch.uint8, device=META)
+        with Asked() as operations:
+            render_table(pixels, table, 32, how)
+        asked.append(operations.count)
+    assert asked[0] == asked[1] <= most
+
+
+def test_a_batch_to_label_is_rendered_at_once(shared_folder):
+    """Beside the table of crops, each image is copied to the device, and put behind the others."""
+    images, formats = list_images(shared_folder / "train"), [ViewFormat(32, "bilinear")]
+    with RenderPool(2, META, "device") as pool, Asked() as operations:
+        batches = list(teacher_batches(pool, images, range(18), ViewPolicy(), 6, 54, formats))
+    assert [batch.num_views for batch in batches] == [54, 54]
+    assert operations.count <= 2 * 95 + 18 + 2
 
 
 class OfAGpu(TorchDispatchMode):
@@ -127,10 +169,10 @@ def test_pixels_do_not_hang_on_how_a_device_divides_and_sums(interpolation):
     images, crops = [*images, *wide], [*crops, ([0, 0, 544, 160], False), ([0, 0, 544, 160], True)]
     expected = one_by_one(images, crops, 96, interpolation)
     lengths = torch.arange(1, 700)
-    taps = _taps(lengths, 700, 96, interpolation)
+    taps = taps_of(lengths, 700, 96, interpolation)
     with OfAGpu():
         found = all_at_once(images, crops, 96, interpolation)
-        taps_there = _taps(lengths, 700, 96, interpolation)
+        taps_there = taps_of(lengths, 700, 96, interpolation)
     assert torch.equal(found, expected)
     assert torch.equal(taps_there.weight, taps.weight)
     assert torch.equal(taps_there.bits, taps.bits)
@@ -351,6 +393,6 @@ def test_a_device_without_memory_for_the_views_is_a_line(
     )  # fmt: skip
     with pytest.raises(FkdError, match=r"out of memory on cpu at step 1 .*--micro-batch"):
         train_student(config)
-    monkeypatch.setattr("fkd.labelling.batches.render_views_on_device", full)
+    monkeypatch.setattr("fkd.labelling.batches.render_table", full)
     with pytest.raises(FkdError, match="--batch-size below 32, or --amp bf16"):
         label_images(label_config(shared_folder, tmp_path / "s.zarr", render="device"))

@@ -25,6 +25,7 @@ from fkd.labels import quantize
 from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.store import Block, plan_layout
+from fkd.store.spec import FORMAT_VERSION
 from fkd.teachers import Source, Teacher, load_teachers, open_source
 from fkd.views import STORED, Boxes, Flips, empty_views, normalize, render
 
@@ -47,9 +48,8 @@ def derive(
     Its label is what the source has, or what `relabel` says, in the given scheme.
     """
     sampler = source.spec.sampler if _in_order(slots) else STORED
-    spec = plan_layout(
-        replace(source.spec, num_crops=slots.shape[1], scheme=scheme, sampler=sampler)
-    )
+    spec = replace(source.spec, num_crops=slots.shape[1], scheme=scheme, sampler=sampler)
+    spec = plan_layout(replace(spec, format_version=FORMAT_VERSION))  # as of a new store
     aside = path.with_suffix(".partial")
     shutil.rmtree(aside, ignore_errors=True)
     store = LabelStore.create(aside, spec, images, source.targets(), source.class_names())

@@ -5,7 +5,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .record import NOT_RUN
+
 Row = Mapping[str, Any]  # what, figures, ok
+
+HEAD = """
+`scripts/gpu` writes this page, and `gpu.json` beside it, after every check. It takes at most eight
+minutes and downloads nothing. A run adds to what earlier ones found: the table is of the last run,
+and a check says where its own differed. `--missing` begins with what no run has ended yet, `--only
+WORD` runs some checks, and `--take gpu.json` adds what was found elsewhere. `PYTHON=python3
+scripts/gpu` uses a Python that has fkd's packages already. With `--images`, `--teacher`,
+`--teacher-weights` and `--teacher-classes` it trains students of real images too. `scripts/gpu
+--tiny --device cpu --out rehearsal` rehearses every check in one to two minutes on two cores; the
+tests do that.
+"""
+FOOT = """
+## What a CPU could tell
+
+The order of work and its arithmetic were read and are tested without a GPU
+(`tests/test_device_order.py`): a step of training and a table of crops ask the device for
+everything and read nothing back; each copy to it is one that waits for nothing; the renderer uses
+no operation that a GPU rounds otherwise, and asks for a bounded number of them. No test sees
+whether copies run beside the work, NCCL, which kernels are not deterministic, memory, or a figure
+of speed: of these only what stands above is known.
+"""
 
 
 def write(report: Mapping[str, Any], folder: Path) -> None:
@@ -21,7 +44,7 @@ def write(report: Mapping[str, Any], folder: Path) -> None:
 def page(report: Mapping[str, Any]) -> str:
     """Return the page in Markdown."""
     about, checks = report["about"], report["checks"]
-    lines = ["# On a GPU", ""]
+    lines = ["# On a GPU", *HEAD.split("\n")]
     if not about["cuda"]:
         lines += ["**A rehearsal on a CPU. Nothing here was measured on a GPU.**", ""]
     lines += [f"    {about['command']}", "", "| | |", "|---|---|"]
@@ -29,15 +52,26 @@ def page(report: Mapping[str, Any]) -> str:
     lines += ["", *_short(checks)]
     phase = ""
     phases = list(dict.fromkeys(name.split(":")[0] for name in checks))
-    for name, check in sorted(checks.items(), key=lambda item: phases.index(item[0].split(":")[0])):
+    run = [(name, check) for name, check in checks.items() if check["trouble"] != NOT_RUN]
+    for name, check in sorted(run, key=lambda item: phases.index(item[0].split(":")[0])):
         if name.split(":")[0] != phase:
             phase = name.split(":")[0]
             lines += ["", f"## {phase.capitalize()}"]
         lines += ["", f"### {name.split(': ', 1)[1]}", "", check["question"], ""]
-        lines += [*_table(check["rows"]), "", f"{check['seconds']:.0f} s."]
+        lines += [*_table(check["rows"]), *([""] if check["rows"] else [])]
+        lines += [", ".join([f"{check['seconds']:.0f} s", *_elsewhere(check, about)]) + "."]
         if check["trouble"]:
             lines += ["", f"**Cut off:** {check['trouble']}"]
-    return "\n".join(lines) + "\n"
+    waiting = {name: check for name, check in checks.items() if check["trouble"] == NOT_RUN}
+    if waiting:
+        lines += ["", "## Not run yet", ""]
+        lines += [f"- **{name}.** {check['question']}" for name, check in waiting.items()]
+    return "\n".join(lines) + "\n" + FOOT
+
+
+def _elsewhere(check: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """Say what the run that found this had that the last run, at the head of the page, had not."""
+    return [str(value) for name, value in check["about"].items() if about.get(name) != value]
 
 
 def _short(checks: Mapping[str, Any]) -> list[str]:
@@ -48,7 +82,8 @@ def _short(checks: Mapping[str, Any]) -> list[str]:
         for row in check["rows"]
         if row["ok"] is False
     ]
-    wrong += [f"- {name}: {check['trouble']}" for name, check in checks.items() if check["trouble"]]
+    cut = {name: c["trouble"] for name, c in checks.items() if c["trouble"] not in ("", NOT_RUN)}
+    wrong += [f"- {name}: {trouble}" for name, trouble in cut.items()]
     counted = sum(row["ok"] is True for check in checks.values() for row in check["rows"])
     if not wrong:
         return [f"All {counted} figures for which something is expected are as they should be."]
@@ -62,7 +97,9 @@ def _figures(row: Row) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """Return a table with a column for each figure that any row has."""
+    """Return a table with a column for each figure that any row has, nothing without rows."""
+    if not rows:
+        return []
     names = list(dict.fromkeys(name for row in rows for name in row["figures"]))
     judged = any(row["ok"] is not None for row in rows)
     head = ["", *names, *(["as expected"] if judged else [])]

@@ -15,7 +15,7 @@ from fkd.sources import dataset_root, list_images
 from fkd.store import LabelStore
 from fkd.teachers import load_teachers
 from fkd.views import CropTable, RenderPool, empty_views, render, render_table, sample_views
-from fkd.views.render_device import _taps
+from fkd.views.taps import taps_of
 
 from .findings import Finding, Setting
 
@@ -23,21 +23,26 @@ HOW: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 
 
 def weights_of_the_kernel(setting: Setting) -> Iterator[Finding]:
-    """Compare the renderer's integer weights on the device with the CPU's, for every length of a side."""
-    longest, sizes = (200, (32,)) if setting.tiny else (3000, (96, 224, 384))
+    """Compare the renderer's integer weights on the device with the CPU's, both kernels.
+
+    They are of sides of every length up to 700 pixels, and of every seventh up to 3,000.
+    """
+    sizes = (32,) if setting.tiny else (96, 224, 384)
+    lengths = torch.cat([torch.arange(1, 700), torch.arange(700, 3000, 7)])
+    lengths = lengths[:200] if setting.tiny else lengths
     for interpolation in HOW:
-        differ = compared = 0
         for size in sizes:
-            for first in range(1, longest, 150):
-                lengths = torch.arange(first, min(first + 150, longest))
-                most = int(lengths.max())
-                here = _taps(lengths, most, size, interpolation)
-                there = _taps(lengths.to(setting.device), most, size, interpolation)
-                same = (here.weight == there.weight.cpu()) & (here.position == there.position.cpu())
-                same &= (here.bits == there.bits.cpu())[:, None, None]
-                differ += int((~same).flatten(1).any(1).sum())
-                compared += len(lengths)
-        yield Finding(interpolation, {"sides": compared, "that differ": differ}, not differ)
+            differ = torch.zeros((), dtype=torch.int64, device=setting.device)
+            for part in torch.split(lengths, 100):
+                most = int(part.max())
+                here = taps_of(part, most, size, interpolation)
+                there = taps_of(part.to(setting.device), most, size, interpolation)
+                same = there.weight == here.weight.to(setting.device)
+                same &= there.position == here.position.to(setting.device)
+                same &= (there.bits == here.bits.to(setting.device))[:, None, None]
+                differ += (~same).flatten(1).any(1).sum()
+            figures = {"sides": len(lengths), "that differ": int(differ)}
+            yield Finding(f"{interpolation}, {size} px", figures, not differ)
 
 
 def crops_of_all_sizes(setting: Setting) -> Iterator[Finding]:

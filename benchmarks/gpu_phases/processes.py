@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,21 +23,78 @@ Process: TypeAlias = "subprocess.Popen[str]"
 BENCHMARKS = Path(__file__).parent.parent
 
 
-def killed_and_shared(setting: Setting) -> Iterator[Finding]:
-    """Kill `fkd label` and `fkd train` by SIGKILL and go on; let two processes share the device.
+def killed_label(setting: Setting) -> Iterator[Finding]:
+    """Kill `fkd label` by SIGKILL and go on.
 
     Labels made in other batches may differ in the last bits of a logit, so a code may be another one.
     """
-    setting.pictures()
+    out = setting.folder / "killed.zarr"
+    killed = _kill_when(_label(setting, out), lambda: any((out / "done").glob("**/[0-9]*")))
+    left = LabelStore.open(out).pending_blocks()
+    _finish(setting, _label(setting, out))
+    differ = _differences(_whole(setting), out)
+    figures = {"killed": str(killed), "blocks left": len(left)} | differ
+    yield Finding("label, killed", figures, differ["boxes that differ"] == 0)
+
+
+def killed_train(setting: Setting) -> Iterator[Finding]:
+    """Kill `fkd train` by SIGKILL and go on, beside a run that is not disturbed."""
+    if setting.tiny:
+        yield Finding(REHEARSED)
+        return
+    whole = _whole(setting)
+    undisturbed, out = setting.folder / "run-whole", setting.folder / "run-killed"
+    beside = _train(setting, whole, undisturbed)
+    killed = _kill_when(_train(setting, whole, out), (out / "last.pt").exists)
+    step = read_checkpoint(out / "last.pt").step
+    _finish(setting, _train(setting, whole, out))
+    _finish(setting, beside)
+    apart = weights_apart(undisturbed, out)
+    figures = {
+        "killed": str(killed),
+        "went on from step": step,
+        "weights differ by": f"{apart:.1e}",
+    }
+    ended = read_checkpoint(out / "last.pt").step
+    whole_steps = read_checkpoint(undisturbed / "last.pt").step
+    yield Finding("train, killed", figures, ended == whole_steps)
+
+
+def two_label(setting: Setting) -> Iterator[Finding]:
+    """Let two processes that share the device label one store."""
+    if setting.tiny:
+        yield Finding(REHEARSED)
+        return
+    out = setting.folder / "two.zarr"
+    _finish(setting, _label(setting, out, torchrun=True))
+    differ = _differences(_whole(setting), out)
+    yield Finding("label, two processes", differ, differ["boxes that differ"] == 0)
+
+
+def two_train(setting: Setting) -> Iterator[Finding]:
+    """Let two processes that share the device train one student."""
+    if setting.tiny:
+        yield Finding(REHEARSED)
+        return
+    out = setting.folder / "run-two"
+    said = _finish(setting, _train(setting, _whole(setting), out, torchrun=True))
+    step = read_checkpoint(out / "last.pt").step
+    figures = {"steps": step, "said": "share a GPU" if "share a GPU" in said else None}
+    yield Finding("train, two processes", figures, step > 0)
+
+
+# A process takes seconds to load torch.
+REHEARSED = "too slow for a rehearsal; the tests kill and share on the CPU"
+
+
+def _whole(setting: Setting) -> Path:
+    """Return a store that one process labelled undisturbed, once."""
     whole = setting.folder / "whole.zarr"
-    _finish(setting, _label(setting, whole))
-    tasks: list[Callable[[Setting, Path], Finding]]
-    tasks = [_killed_label, _killed_train, _two_train, _two_label]
-    if setting.tiny:  # a process takes seconds to load torch, and the tests have the others
-        tasks = tasks[:1]
-    with ThreadPoolExecutor(len(tasks)) as pool:
-        for done in as_completed([pool.submit(task, setting, whole) for task in tasks]):
-            yield done.result()
+    if not whole.exists():
+        aside = setting.folder / f"whole.{os.getpid()}.zarr"
+        _finish(setting, _label(setting, aside))
+        aside.rename(whole)
+    return whole
 
 
 def _fkd(*arguments: object, torchrun: bool = False) -> Process:
@@ -78,7 +135,10 @@ def _finish(setting: Setting, process: Process) -> str:
         said, _ = process.communicate(timeout=max(1, setting.left))
     except subprocess.TimeoutExpired:
         process.terminate()
-        said, _ = process.communicate(timeout=10)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=3)
+        process.kill()
+        said, _ = process.communicate()
         raise RuntimeError(f"took too long: {said[-400:]}") from None
     if process.returncode:
         raise RuntimeError(f"exit code {process.returncode}: {said[-800:]}")
@@ -94,17 +154,6 @@ def _kill_when(process: Process, ready: Callable[[], bool]) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
-def _killed_label(setting: Setting, whole: Path) -> Finding:
-    out = setting.folder / "killed.zarr"
-    killed = _kill_when(_label(setting, out), lambda: any((out / "done").glob("**/[0-9]*")))
-    left = LabelStore.open(out).pending_blocks()
-    _finish(setting, _label(setting, out))
-    return Finding(
-        "label, killed", {"killed": str(killed), "blocks left": len(left)} | _differences(whole, out),
-        _differences(whole, out)["boxes that differ"] == 0,
-    )  # fmt: skip
-
-
 def _differences(one: Path, other: Path) -> dict[str, float]:
     a, b = (LabelStore.open(path) for path in (one, other))
     crops = range(a.spec.num_crops)
@@ -116,35 +165,3 @@ def _differences(one: Path, other: Path) -> dict[str, float]:
         "boxes that differ": int((here.box != there.box).sum()),
         "labels that differ, %": round(100 * float((~same).mean()), 3),
     }
-
-
-def _killed_train(setting: Setting, whole: Path) -> Finding:
-    undisturbed, out = setting.folder / "run-whole", setting.folder / "run-killed"
-    _finish(setting, _train(setting, whole, undisturbed))
-    killed = _kill_when(_train(setting, whole, out), (out / "last.pt").exists)
-    step = read_checkpoint(out / "last.pt").step
-    _finish(setting, _train(setting, whole, out))
-    apart = weights_apart(undisturbed, out)
-    figures = {
-        "killed": str(killed),
-        "went on from step": step,
-        "weights differ by": f"{apart:.1e}",
-    }
-    ended = read_checkpoint(out / "last.pt").step
-    whole_steps = read_checkpoint(undisturbed / "last.pt").step
-    return Finding("train, killed", figures, ended == whole_steps)
-
-
-def _two_label(setting: Setting, whole: Path) -> Finding:
-    out = setting.folder / "two.zarr"
-    _finish(setting, _label(setting, out, torchrun=True))
-    differ = _differences(whole, out)
-    return Finding("label, two processes", differ, differ["boxes that differ"] == 0)
-
-
-def _two_train(setting: Setting, whole: Path) -> Finding:
-    out = setting.folder / "run-two"
-    said = _finish(setting, _train(setting, whole, out, torchrun=True))
-    step = read_checkpoint(out / "last.pt").step
-    figures = {"steps": step, "said": "share a GPU" if "share a GPU" in said else None}
-    return Finding("train, two processes", figures, step > 0)

@@ -18,6 +18,9 @@ import torch
 from fkd import TeacherChoice
 
 from .findings import Check, Setting
+from .record import NO_TIME, TOO_LONG
+
+GRACE = 5.0  # seconds that a check may take beyond its bound, to end by itself
 
 Outcome = tuple[list[dict[str, Any]], float, str]  # rows, seconds, what went wrong
 
@@ -42,7 +45,7 @@ def carried_out(
         finally:
             child.end()
     for number in left:
-        yield checks[number], ([], 0.0, "no time was left")
+        yield checks[number], ([], 0.0, NO_TIME)
 
 
 class _Child:
@@ -88,11 +91,11 @@ class _Child:
             if ended is not None:
                 return rows, ended["end"], ended["trouble"]
             spent = time.time() - (begun or began)
-            if over or (begun is not None and spent > bound + 15) or self.setting.left < 0:
+            if over or (begun is not None and spent > bound + GRACE) or self.setting.left < 0:
                 self.end()
                 lines = self.log.read_text(errors="replace").strip().splitlines() or ["no word"]
-                why = f"ended by itself ({lines[-1][-300:]})" if over else "took too long"
-                return rows, spent, f"the process {why}"
+                why = f"the process ended by itself ({lines[-1][-300:]})" if over else TOO_LONG
+                return rows, spent, why
             time.sleep(0.1)
 
     def _events(self, number: int) -> list[dict[str, Any]]:

@@ -31,13 +31,10 @@ SECONDS = 2.0
 # (crops an image, workers, who renders), the most telling first
 FEEDS: dict[str, list[tuple[int, int, str]]] = {
     "resnet50": [
-        (4, 2, "cpu"), (4, 2, "device"), (4, 1, "device"), (4, 1, "cpu"), (1, 4, "cpu"), (8, 2, "cpu"),
-        (4, 4, "cpu"), (1, 8, "cpu"), (8, 1, "cpu"), (1, 2, "device"), (8, 2, "device"), (1, 16, "cpu"),
+        (4, 2, "device"), (4, 4, "cpu"), (4, 4, "device"), (1, 8, "cpu"), (4, 2, "cpu"), (8, 2, "device"),
+        (1, 4, "device"), (4, 8, "cpu"),
     ],
-    "resnet18": [
-        (4, 4, "cpu"), (4, 2, "device"), (4, 8, "cpu"), (4, 16, "cpu"), (4, 4, "device"), (8, 4, "cpu"),
-        (1, 16, "cpu"), (8, 2, "device"), (1, 8, "cpu"), (4, 2, "cpu"),
-    ],
+    "resnet18": [(4, 4, "device"), (4, 8, "cpu"), (8, 4, "device"), (4, 16, "cpu")],
 }  # fmt: skip
 
 
@@ -60,7 +57,7 @@ def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
     for m, workers, by in feeds:
         if setting.left < (0 if setting.tiny else 8):
             return
-        free, _ = _rate(setting, learner, alone, one.batch_size)
+        free, _ = _rate(setting, learner, alone, one.batch_size, seconds=SECONDS / 2)
         with RenderPool(workers, setting.device, by) as pool:  # type: ignore[arg-type]
             config, num_images = _config(setting, store, student, m), len(store.labelled_images())
             schedule = plan_steps(config, store, num_images, 1)
@@ -126,6 +123,7 @@ def _rate(
     batches: Iterator[StudentBatch],
     batch_size: int,
     hard_weight: float = 0.0,
+    seconds: float = SECONDS,
 ) -> tuple[float, float]:
     """Return views/s of training, losses read a step late, and the share of time without a batch."""
     unread: Download | None = None
@@ -133,7 +131,7 @@ def _rate(
         learner.step(next(batches), step, lr=0.01, hard_weight=hard_weight)
     setting.finish()
     began, waited, steps = time.perf_counter(), 0.0, 0
-    while time.perf_counter() - began < (0.2 if setting.tiny else SECONDS):
+    while time.perf_counter() - began < (0.2 if setting.tiny else seconds):
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked

@@ -16,18 +16,23 @@ from fkd.machine import page_locked, upload
 from fkd.views import (
     SAMPLER,
     Boxes,
+    CropTable,
     Flips,
     Pending,
     RenderPool,
     ahead,
+    render_table,
     render_views,
-    render_views_on_device,
     sample_views,
 )
 
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
 # takes as many as the batch has room for.
 _STRIP = 16
+
+# Bytes of decoded images that wait on a device for the batch to be full. With few crops of large photos,
+# a batch is rendered in several goes.
+_WAITING_BYTES = 512 * 2**20
 
 # A GPU wants many views at a time. On a CPU 32 are enough, and more cost time and memory: an activation
 # of 256 views may be larger than the blocks that `machine/memory` makes the allocator keep, which are up
@@ -108,7 +113,10 @@ def _draw(
     num_crops: int,
     sampler: str,
 ) -> Iterator[tuple[DrawnImage, Tensor | None]]:
-    """Decode images in order, uint8 [3, H, W], ahead of the rendering by one for each worker."""
+    """Decode images in order, ahead of the rendering by one for each worker.
+
+    Pixels are uint8 [3, H, W] for threads, and [H × W, 3] for a device.
+    """
 
     def draw(image_index: int) -> tuple[DrawnImage, Tensor | None]:
         try:
@@ -122,7 +130,7 @@ def _draw(
         boxes, flips = sample_views(policy, image_index, num_crops, height, width, sampler)
         drawn = DrawnImage(image_index, boxes, flips, (height, width), content_hash(encoded))
         if pool.on_device:
-            pixels = page_locked(pixels, pool.device)
+            pixels = page_locked(pixels.permute(1, 2, 0).reshape(-1, 3), pool.device)
         return drawn, pixels
 
     queue: deque[Future[tuple[DrawnImage, Tensor | None]]] = deque()
@@ -159,7 +167,10 @@ def _fill(
 
 
 class _OpenBatch:
-    """A batch that still has room: its views are being rendered while more are added."""
+    """A batch that still has room.
+
+    Threads render its views while more are added; a device renders them all at once when it is full.
+    """
 
     def __init__(
         self, pool: RenderPool, batch_size: int, view_formats: Sequence[ViewFormat]
@@ -170,6 +181,7 @@ class _OpenBatch:
         self._longest = batch_size if pool.on_device else _STRIP
         self._num_views = 0
         self._futures: list[Future[None]] = []
+        self._waiting: list[_Waiting] = []
         self._views = [
             pool.empty_views(batch_size, format.size, on_device=pool.on_device)
             for format in view_formats
@@ -180,22 +192,54 @@ class _OpenBatch:
         return self._num_views == self._batch_size
 
     def add(self, image: DrawnImage, first_crop: int, pixels: Tensor) -> int:
-        """Render a strip of an image's views from `first_crop` on; return how many there was room for."""
+        """Take a strip of an image's views from `first_crop` on; return how many there was room for."""
         row = self._num_views
         count = min(self._longest, len(image.boxes) - first_crop, self._batch_size - row)
-        crops, rows = slice(first_crop, first_crop + count), slice(row, row + count)
+        crops = slice(first_crop, first_crop + count)
         self.strips.append(Strip(image.image_index, first_crop, row, count))
-        for format, views in zip(self._view_formats, self._views, strict=True):
-            rendering = pixels, image.boxes[crops], image.flips[crops], views[rows]
-            if self._pool.on_device:
-                render_views_on_device(*rendering, format.interpolation)
-            else:
-                future = self._pool.submit(render_views, *rendering, format.interpolation)
-                self._futures.append(future)
         self._num_views += count
+        boxes, flips = image.boxes[crops], image.flips[crops]
+        if self._pool.on_device:
+            self._waiting.append(_Waiting(pixels, image.size, boxes, flips))
+            if sum(strip.pixels.nbytes for strip in self._waiting) > _WAITING_BYTES:
+                self._render_on_device()
+            return count
+        for format, views in zip(self._view_formats, self._views, strict=True):
+            out = views[row : row + count]
+            rendering = pixels, boxes, flips, out, format.interpolation
+            self._futures.append(self._pool.submit(render_views, *rendering))
         return count
+
+    def _render_on_device(self) -> None:
+        """Render the views that wait, the last ones of those that were added."""
+        if not self._waiting:
+            return
+        counts = [len(strip.boxes) for strip in self._waiting]
+        pixels = [strip.pixels for strip in self._waiting]
+        table = CropTable.of_images(
+            np.array([strip.size for strip in self._waiting], np.int64),
+            np.arange(len(counts)).repeat(counts),
+            np.concatenate([strip.boxes for strip in self._waiting]),
+            np.concatenate([strip.flips for strip in self._waiting]),
+        )
+        packed = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
+        rows = slice(self._num_views - sum(counts), self._num_views)
+        for format, views in zip(self._view_formats, self._views, strict=True):
+            render_table(packed, table, format.size, format.interpolation, views[rows])
+        self._waiting.clear()
 
     def close(self) -> Pending[TeacherBatch]:
         """Add no more: the batch is finished when its views are rendered."""
+        self._render_on_device()
         batch = TeacherBatch(self._views, self.strips, self.begun)
         return Pending(self._futures, lambda: batch)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A strip that a device is to render: pixels uint8 [H × W, 3] there, `size` is (H, W)."""
+
+    pixels: Tensor
+    size: tuple[int, int]
+    boxes: Boxes
+    flips: Flips

@@ -132,8 +132,7 @@ class _Renderer:
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
         def finish() -> Decoded:
-            width, box = crops.sides[crops.image, 1], crops.box.astype(np.int64)
-            table = CropTable(first[crops.image], width, box, crops.flip)
+            table = CropTable.of_images(crops.sides, crops.image, crops.box, crops.flip)
             pixels = upload(packed, self.pool.device)
             apart: dict[int, Tensor] = {}
             for size, alike in groupby(sizes, key=lambda share: sizes[share]):

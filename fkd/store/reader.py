@@ -63,9 +63,9 @@ class Reader:
         for start, stop in pairwise([images.start, *between, images.stop]):
             within = range(start // size, -(-stop // size))
             self.require_sealed(within)
-            if not self.spec.stores_views:
-                self._require_drawn(within, crops)
             stored = self.part(slice(start, stop), crops)
+            if not self.spec.stores_views:
+                self._require_drawn(within, crops, stored, start)
             self._require_plausible(stored, start)
             own = np.full(stop - start, -1) if targets is None else targets[start:stop]
             slabs.append(stored.of_classes(own))
@@ -131,16 +131,22 @@ class Reader:
         drawn = np.arange(images.start, images.stop), np.arange(*crops.indices(spec.num_crops))
         return SAMPLERS[spec.sampler].draw(spec.views, *drawn, size)
 
-    def _require_drawn(self, blocks: Iterable[int], crops: slice) -> None:
-        """Raise `BlockError` unless views are drawn as they were labelled; look at a chunk once."""
+    def _require_drawn(
+        self, blocks: Iterable[int], crops: slice, had: StoredCrops, first_image: int
+    ) -> None:
+        """Raise `BlockError` unless views are drawn as they were labelled; look at a chunk once.
+
+        `had` are the `crops` of images from `first_image` on. What they lack of a chunk is drawn.
+        """
         spec, (start, stop, _) = self.spec, crops.indices(self.spec.num_crops)
         chunks = range(start // spec.chunk_crops, -(-stop // spec.chunk_crops))
         for number, chunk in product(blocks, chunks):
             if (number, chunk) in self._drawn:
                 continue
             images, first = self._images(range(number, number + 1)), chunk * spec.chunk_crops
-            crops = slice(first, first + spec.chunk_crops)
-            box, flip = self._views(images, crops, self.read("size", images))
+            whole = slice(first, min(first + spec.chunk_crops, spec.num_crops))
+            views = had.views_from(first_image, start, images, whole)
+            box, flip = views or self._views(images, whole, self.read("size", images))
             if hash_views(box, flip, spec.chunk_crops)[0] != self.view_hashes(number)[chunk]:
                 what = "the boxes that this machine draws are not those that were labelled"
                 raise BlockError(self.path, number, f"{what} (from crop {first} on)")
@@ -169,8 +175,7 @@ class Reader:
 
     def _require_plausible(self, crops: StoredCrops, first_image: int) -> None:
         """Refuse what no labeller writes: the labels of strangers may hold anything."""
-        beyond = outside(crops.box, crops.size)
-        if beyond.any():
+        if self.spec.stores_views and (beyond := outside(crops.box, crops.size)).any():
             row = int(beyond.any(axis=1).argmax())
             raise self.implausible(first_image + row, "a box leaves its image")
         labels = self.spec.labels

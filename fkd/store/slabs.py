@@ -70,6 +70,17 @@ class StoredCrops:
             {name: np.concatenate([part.kept[name] for part in parts]) for name in parts[0].kept},
         )
 
+    def views_from(
+        self, first_image: int, first_crop: int, images: slice, crops: slice
+    ) -> tuple[Boxes, Flips] | None:
+        """Return boxes and flips of images and crops if these, which begin at the first two, have all."""
+        rows = slice(images.start - first_image, images.stop - first_image)
+        columns = slice(crops.start - first_crop, crops.stop - first_crop)
+        num_images, num_crops = self.flip.shape
+        if min(rows.start, columns.start) < 0 or rows.stop > num_images or columns.stop > num_crops:
+            return None
+        return self.box[rows, columns], self.flip[rows, columns]
+
     def of_classes(self, target: NDArray[np.int64]) -> "Slab":
         """Return these crops as a slab: `target` int64 [n] is the class of each image, -1 for none."""
         return Slab(self.box, self.flip, self.size, target, self.kept)

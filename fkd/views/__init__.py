@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from fkd.views.boxes import Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
-    from fkd.views.render_device import CropTable, render_table, render_views_on_device
+    from fkd.views.render_device import CropTable, render_table
     from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
-    from fkd.views.threads import Pending, RenderPool, ahead, device_renders, render_views
+    from fkd.views.threads import Pending, RenderPool, ahead, device_renders
+    from fkd.views.without_lock import render_views
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         boxes="Boxes Flips Sizes hash_views outside",
         center="evaluation_batches",
         render_cpu="RENDERER empty_views normalize render resized_side",
-        render_device="CropTable render_table render_views_on_device",
+        render_device="CropTable render_table",
         samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
-        threads="Pending RenderPool ahead device_renders render_views",
+        threads="Pending RenderPool ahead device_renders",
+        without_lock="render_views",
     )
 
 __all__ = [
@@ -49,7 +51,6 @@ __all__ = [
     "render",
     "render_table",
     "render_views",
-    "render_views_on_device",
     "resized_side",
     "sample_views",
 ]

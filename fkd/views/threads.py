@@ -14,10 +14,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fkd.config import Interpolation, Render, Size, size_text
+from fkd.config import Render, Size, size_text
 from fkd.errors import FkdError
-from fkd.views.boxes import Boxes, Flips
-from fkd.views.render_cpu import empty_views, render
+from fkd.views.render_cpu import empty_views
 
 # Batches that wait, rendered or being rendered, behind the one in use.
 _AHEAD = 2
@@ -118,15 +117,3 @@ class RenderPool:
 def _for_threads() -> torch.inference_mode:
     """Let threads write to what is made inside: of inference mode's tensors only that mode may."""
     return torch.inference_mode(False)
-
-
-def render_views(
-    pixels: Tensor,
-    boxes: Boxes,
-    flips: Flips,
-    out: Sequence[Tensor] | Tensor,
-    interpolation: Interpolation,
-) -> None:
-    """Render n views of a decoded image, boxes [n, 4] and flips [n], into `out`, n of [3, h, w]."""
-    for box, flip, row in zip(boxes.tolist(), flips.tolist(), out, strict=True):
-        render(pixels, box, flip, row, interpolation)

@@ -52,6 +52,64 @@ def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
     assert len(files) == 100
 
 
+def found(rows, trouble=""):
+    rows = [{"what": f"row {n}", "figures": {"n": n}, "ok": True} for n in range(rows)]
+    return {"question": "?", "rows": rows, "seconds": 1.0, "trouble": trouble}
+
+
+TOO_LONG, NO_TIME, BROKE = "the process took too long", "no time was left", "ValueError: no luck"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "kept"),
+    [
+        (None, found(2), "later"),
+        (found(2), None, "earlier"),
+        (found(2), found(1), "later"),
+        (found(2), found(0, NO_TIME), "earlier"),
+        (found(2), found(1, TOO_LONG), "earlier"),
+        (found(2), found(1, BROKE), "later"),
+        (found(2, TOO_LONG), found(1, TOO_LONG), "earlier"),
+        (found(1, TOO_LONG), found(2, TOO_LONG), "later"),
+        (found(2, BROKE), found(3), "later"),
+        (None, found(0, NO_TIME), "neither"),
+    ],
+)
+def test_a_run_keeps_what_earlier_ones_found_and_it_did_not(
+    earlier, later, kept, tmp_path, monkeypatch
+):
+    """Each check with the date of its own run, on paper too."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases import page, record
+    from gpu_phases.findings import Check
+
+    checks = [Check("right", "pixels", 1, lambda _: iter(())), Check("loss", "time", 1, found)]
+    heads = {"earlier": "2026-01-01", "later": "2026-02-02"}
+    command = ["python", "benchmarks/gpu.py", "--images", "/home/me/photos"]
+    for date, entry in zip(heads.values(), (earlier, later), strict=True):
+        head = {"cuda": True, "device": "a GPU", "command": record.plain(command), "date": date}
+        report = record.known(tmp_path / "gpu.json", checks) or record.blank(head, checks)
+        report = record.add(report, head, {} if entry is None else {"right: pixels": entry})
+        page.write(report, tmp_path)
+    stored = json.loads((tmp_path / "gpu.json").read_text())
+    pixels, text = stored["checks"]["right: pixels"], (tmp_path / "gpu.md").read_text()
+    assert stored["about"]["date"] == heads["later"]
+    assert "| date | 2026-02-02 |" in text
+    assert "/home" not in text
+    assert "--images photos" in text
+    assert "**loss: time.**" in text.split("## Not run yet")[1]
+    assert "## What a CPU could tell" in text
+    if kept == "neither":
+        assert pixels["trouble"] == "not run yet"
+        assert record.missing(report) == ["right: pixels", "loss: time"]
+        return
+    entry = {"earlier": earlier, "later": later}[kept]
+    assert (pixels["rows"], pixels["trouble"]) == (entry["rows"], entry["trouble"])
+    assert pixels["about"]["date"] == heads[kept]
+    assert ("1 s, 2026-01-01." in text) == (kept == "earlier")
+    assert ("right: pixels" in record.missing(report)) == bool(entry["trouble"])
+
+
 @pytest.mark.whole
 def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkeypatch):
     """One check sleeps for ever, one ends its process, one fails, and one comes after them."""
@@ -65,7 +123,7 @@ def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkey
         "def die(setting):\n    yield Finding('alive')\n    os._exit(3)\n"
         "def fail(setting):\n    yield Finding('one')\n    raise ValueError('no luck')\n"
         "def pass_(setting):\n    yield Finding('passed', {'n': 1}, True)\n"
-        "checks = [Check('right', f.__name__, -14, f) for f in (hang, die, fail, pass_)]\n"
+        "checks = [Check('right', f.__name__, -4, f) for f in (hang, die, fail, pass_)]\n"
         "if sys.argv[1:2] == ['--checks']:\n"
         "    runner.run_checks(checks, Path(sys.argv[2]), Path(sys.argv[3]))\n"
     )

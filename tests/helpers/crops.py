@@ -27,7 +27,7 @@ def one_by_one(images, crops, size, interpolation):
     return views
 
 
-def all_at_once(images, crops, size, interpolation):
+def all_at_once(images, crops, size, interpolation, out=None):
     areas = np.array([image.shape[0] * image.shape[1] for image in images])
     table = CropTable(
         areas.cumsum() - areas,
@@ -36,4 +36,4 @@ def all_at_once(images, crops, size, interpolation):
         np.array([flip for _, flip in crops]),
     )
     pixels = torch.from_numpy(np.concatenate([image.reshape(-1, 3) for image in images]))
-    return render_table(pixels, table, size, interpolation)
+    return render_table(pixels, table, size, interpolation, out)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fkd import TeacherChoice, label_images
+from fkd.config import sides_of
 from fkd.loader import Schedule, student_batches
 from fkd.sources import list_images
-from fkd.views import RenderPool, empty_views, render, render_views_on_device
+from fkd.views import RenderPool
 from fkd.views import render_device as module
 
 
@@ -44,25 +45,25 @@ def test_little_working_memory_means_more_goes_and_the_same_pixels(monkeypatch):
     images, crops = some_crops(np.random.default_rng(0), 30, (20, 200))
     whole = all_at_once(images, crops, 32, "bilinear")
     heights = np.array([box[2] for box, _ in crops])
-    assert len(list(module._goes(heights, 32))) == 1
+    assert len(list(module._goes(heights, 32, module._WORKING_BYTES))) == 1
     monkeypatch.setattr(module, "_WORKING_BYTES", 200_000)
-    goes = list(module._goes(heights, 32))
+    goes = list(module._goes(heights, 32, module._WORKING_BYTES))
     assert len(goes) > 5
     assert sorted(np.concatenate(goes).tolist()) == list(range(30))
     assert torch.equal(all_at_once(images, crops, 32, "bilinear"), whole)
 
 
-def test_views_of_one_image_are_written_in_place():
-    rng = np.random.default_rng(1)
-    image = torch.from_numpy(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).permute(2, 0, 1)
-    boxes = np.array([[0, 0, 50, 70], [10, 20, 5, 6]], np.uint16)
-    out = torch.full((4, 3, 32, 32), 7, dtype=torch.uint8)
-    render_views_on_device(image, boxes, np.array([True, False]), out[1:3], "bilinear")
-    for row, (box, flip) in enumerate(zip(boxes, (True, False), strict=True)):
-        view = empty_views(1, 32)[0]
-        render(image, box, flip, view, "bilinear")
-        assert torch.equal(out[1 + row], view)
-    assert (out[[0, 3]] == 7).all()
+@pytest.mark.parametrize("size", [32, (24, 40)], ids=str)
+@pytest.mark.parametrize("goes", ["one go", "many goes"])
+def test_views_are_written_in_place_in_their_order(size, goes, monkeypatch):
+    """Rows of another batch lie before and behind."""
+    if goes == "many goes":
+        monkeypatch.setattr(module, "_WORKING_BYTES", 100_000)
+    images, crops = some_crops(np.random.default_rng(1), 20, (20, 90))
+    out = torch.full((22, *sides_of(size), 3), 7, dtype=torch.uint8).permute(0, 3, 1, 2)
+    all_at_once(images, crops, size, "bicubic", out[1:21])
+    assert torch.equal(out[1:21], one_by_one(images, crops, size, "bicubic"))
+    assert (out[[0, 21]] == 7).all()
 
 
 def test_the_student_gets_the_same_views_whoever_renders(shared_store, shared_folder, monkeypatch):

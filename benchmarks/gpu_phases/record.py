@@ -1,0 +1,84 @@
+"""What runs found, one after another: a GPU's minutes come piecemeal, so each run adds to what is known.
+
+A report is `about` of its last run and `checks` by name: question, rows, seconds, trouble, and `about` of
+the run that found them.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .findings import Check
+
+NOT_RUN = "not run yet"
+NO_TIME = "no time was left"
+TOO_LONG = "the process took too long"
+
+Entry = Mapping[str, Any]
+Report = dict[str, Any]
+
+
+def blank(about: Mapping[str, Any], checks: Sequence[Check]) -> Report:
+    """Return a report in which no check has run yet."""
+    return {"about": dict(about), "checks": {check.name: _not_run(check) for check in checks}}
+
+
+def known(path: Path, checks: Sequence[Check]) -> Report | None:
+    """Return what a gpu.json holds of these checks, None where there is none; each knows its own run."""
+    if not path.exists():
+        return None
+    stored = json.loads(path.read_text("utf-8"))
+    about = stored["about"] | {"command": plain(stored["about"]["command"].split(" "))}
+    report = blank(about, checks)
+    for check in checks:
+        entry = stored["checks"].get(check.name)
+        if entry is not None and entry["trouble"] not in (NO_TIME, NOT_RUN):
+            of_run = entry.get("about", _of_run(about))
+            report["checks"][check.name] = {**entry, "about": of_run}
+    return report
+
+
+def add(report: Report, about: Mapping[str, Any], found: Mapping[str, Entry]) -> Report:
+    """Return a report with what another run found; `about` is of that run, and becomes the head's.
+
+    A check is replaced where the run ended it, or broke in it. One that only had too little time is no
+    reason to forget another that had enough, or more.
+    """
+    checks = dict(report["checks"])
+    for name, entry in found.items():
+        if _tells_more(entry, checks[name]):
+            checks[name] = {"about": _of_run(about), **entry}
+    return {"about": dict(about), "checks": checks}
+
+
+def missing(report: Report) -> list[str]:
+    """Name the checks that no run has ended."""
+    return [name for name, entry in report["checks"].items() if entry["trouble"]]
+
+
+def plain(words: Iterable[str]) -> str:
+    """Return a command without the folders of the machine that it ran on."""
+    return " ".join(
+        word if word == "benchmarks/gpu.py" or "/" not in word else Path(word).name
+        for word in words
+    )
+
+
+def _tells_more(new: Entry, old: Entry) -> bool:
+    trouble = new["trouble"]
+    if trouble in (NO_TIME, NOT_RUN):
+        return False
+    if trouble == TOO_LONG:
+        return bool(old["trouble"]) and len(new["rows"]) >= len(old["rows"])
+    return True
+
+
+def _not_run(check: Check) -> Entry:
+    return {"question": check.explained, "rows": [], "seconds": 0.0, "trouble": NOT_RUN}
+
+
+def _of_run(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a check's figures depend on, of what is said about a run."""
+    names = ("device", "driver", "processor", "versions", "date")
+    return {name: about[name] for name in names if name in about}
