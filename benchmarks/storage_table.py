@@ -7,34 +7,39 @@ Each row is a store that is really written, measured on disk and read back. By d
 synthetic (see synthetic_labels.py). With --store they are a store's own: of a full store all rows are
 made; of a top-K store those that it can give, and its own labels, not the teacher's, are the truth.
 
-Columns. KL: of the stored numbers (kept classes, and the residual as one outcome) from the truth, nats.
-CE: cross-entropy of the label as a student reads it with the full labels, -Σ label · log full; the
-entropy of the full labels is its value where nothing is lost. Top-1: share of crops whose best class is
-the truth's. Kept: true probability of the kept classes. Read: crops/s on one core, whole blocks.
+Columns. Mean K: classes of a label that are not zero. Bytes a crop by part: boxes, flips, palettes
+and slots (the ids), codes (the values), lists (paths, sizes, classes of images), hashes (of images and
+of views), and what is there once (metadata, seals, names of classes). KL: of the whole label, as a
+student can best read it, from the truth, nats; KL quant.: the part of it that rounding costs, with the
+residual as one outcome. CE: cross-entropy of the whole label with the full labels,
+-Σ label · log full; the entropy of the full labels is its value where nothing is lost. CE re-norm: the
+same of the kept classes alone. Top-1: share of crops whose best class is the truth's. Kept: true
+probability of the kept classes. Read: crops/s on one core, whole blocks.
 """
 
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from storage_report import Row, write_report
+from storage_report import Row, Sizes, write_report
 from synthetic_labels import CLASSES, create_store, make_labels
 from torch import Tensor
 
 from fkd import FkdError, LabelStore, Scheme
-from fkd.labels import SoftLabels, quantize, restore
+from fkd.labels import quantize, row_fidelity
 from fkd.progress import progress
-from fkd.statistics import bytes_per_crop
 from fkd.store import Block, Slab
 from fkd.views import SAMPLERS
 
 AT_ONCE = 4096  # crops whose dense labels are in memory at a time
-SCHEMES = ("full", "hard", "smooth", "topk5", "topk10", "topk20")
+SCHEMES = (
+    "full", "full-8bit", "hard", "smooth", "topk5-coarse", "topk5", "topk7-coarse", "topk10", "topk20"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,11 @@ def main(store: Path | None, images: int, crops: int, out: Path) -> None:
         labels = synthetic(images, crops) if store is None else stored(store, images)
     except FkdError as error:
         raise SystemExit(refuse(str(error))) from error
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in progress(labels.schemes, "schemes", unit="scheme"):
-            rows += measure(labels, Scheme.parse(name), Path(folder) / f"{name}.zarr")
+        rows = [
+            measure(labels, Scheme.parse(name), Path(folder) / f"{name}.zarr")
+            for name in progress(labels.schemes, "schemes", unit="scheme")
+        ]
     write_report(rows, labels.note, entropy(labels.probs), out)
 
 
@@ -92,16 +98,12 @@ def stored(path: Path, images: int) -> Labels:
     views = slab.take(np.flatnonzero(status == 0)[:images], np.arange(slab.flip.shape[1]))
     spec = store.spec
     kept = {name: flat(values) for name, values in views.kept.items()}
-    whole = (
-        spec.scheme if spec.scheme.kind in ("full", "hard") else replace(spec.scheme, tail="smooth")
+    probs = spec.labels.restore(kept).dense()
+    schemes = tuple(
+        name for name in SCHEMES if spec.scheme.can_be_read_as(Scheme.parse(name).whole)
     )
-    probs = restore(kept, spec.scheme, whole, spec.num_classes).dense(spec.num_classes)
-    schemes = tuple(name for name in SCHEMES if spec.scheme.can_be_read_as(Scheme.parse(name)))
-    truth = (
-        "the teacher's labels in float16"
-        if spec.scheme.kind == "full"
-        else "the store's own labels"
-    )
+    exact = spec.scheme == Scheme("full")
+    truth = "the teacher's labels in float16" if exact else "the store's own labels"
     note = (
         f"{path}: {len(views.flip)} images × {spec.num_crops} crops, {spec.num_classes} classes, "
         f"stored as {spec.scheme}; the truth is {truth}"
@@ -116,23 +118,26 @@ def flat(values: np.ndarray) -> Tensor:
     )
 
 
-def measure(labels: Labels, scheme: Scheme, path: Path) -> Iterator[Row]:
-    """Write one store and yield a row for each way in which a student may read it."""
+def measure(labels: Labels, scheme: Scheme, path: Path) -> Row:
+    """Write one store and return its row."""
     write(labels, scheme, path)
     store = LabelStore.open(path)
-    size = bytes_per_crop(store)
-    speed = read_speed(store)
-    for name, reading in readings(scheme):
-        kl, cross_entropy, top1, mass = fidelity(labels, store, reading)
-        yield Row(name, size, kl, cross_entropy, top1, mass, speed)
-
-
-def readings(scheme: Scheme) -> list[tuple[str, Scheme]]:
-    """Return how a student may read a stored scheme, as the paper calls it."""
-    if scheme.kind != "topk":
-        return [(scheme.kind, scheme)]
-    smooth = Scheme("topk", scheme.k, "smooth")
-    return [(f"MS, K = {scheme.k}", smooth), (f"MR, K = {scheme.k}", scheme)]
+    size = Sizes(store.stored_bytes(), store.spec.num_images, store.spec.num_crops)
+    found = compare(labels, store)
+    renorm = None if scheme.kind != "topk" else found["renorm"]
+    soft = scheme.kind != "hard"
+    return Row(
+        str(scheme),
+        found["kept"],
+        size,
+        found["kl"] if soft else None,
+        found["quantization"] if soft else None,
+        found["cross_entropy"],
+        renorm,
+        found["top1"],
+        found["mass"],
+        read_speed(store),
+    )
 
 
 def write(labels: Labels, scheme: Scheme, path: Path) -> None:
@@ -166,57 +171,39 @@ def read_speed(store: LabelStore) -> float:
     return crops / best
 
 
-def fidelity(
-    labels: Labels, store: LabelStore, reading: Scheme
-) -> tuple[float | None, float, float, float]:
-    """Return KL, cross-entropy, top-1 agreement and kept mass, averaged over all crops."""
-    spec, sums, first = store.spec, np.zeros(4), 0
-    for number in range(spec.num_blocks):
+def compare(labels: Labels, store: LabelStore) -> dict[str, float]:
+    """Return what a store's labels are beside the true ones, on average over all crops."""
+    sums: Counter[str] = Counter()
+    first = 0
+    for number in range(store.spec.num_blocks):
         slab = store.read_block(number)
         kept = {name: flat(values) for name, values in slab.kept.items()}
-        count = slab.flip.size
-        for start in range(0, count, AT_ONCE):
-            part = {name: values[start : start + AT_ONCE] for name, values in kept.items()}
-            truth = labels.probs[first + start : first + min(start + AT_ONCE, count)]
-            read = restore(part, spec.scheme, reading, spec.num_classes)
-            index = part.get("index")
-            numbers = (
-                read
-                if reading.kind == "full"
-                else kept_numbers(part, spec.scheme, spec.num_classes)
-            )
-            sums += compare(truth.double(), read, numbers, None if index is None else index.long())
-        first += count
-    kl, cross_entropy, top1, mass = sums / len(labels.probs)
-    return (None if spec.scheme.kind == "hard" else kl), cross_entropy, top1, mass
+        for start in range(0, slab.flip.size, AT_ONCE):
+            stop = min(start + AT_ONCE, slab.flip.size)
+            part = {name: values[start:stop] for name, values in kept.items()}
+            sums.update(compared(labels.probs[first + start : first + stop], part, store))
+        first += slab.flip.size
+    return {name: total / len(labels.probs) for name, total in sums.items()}
 
 
-def kept_numbers(part: dict[str, Tensor], scheme: Scheme, num_classes: int) -> SoftLabels:
-    """Return what is stored before a reader's tail rule: kept values, and the residual in the tail."""
-    whole = scheme if scheme.kind == "hard" else Scheme("topk", scheme.kept(num_classes), "smooth")
-    return restore(part, scheme, whole, num_classes)
-
-
-def compare(
-    truth: Tensor, read: SoftLabels, numbers: SoftLabels, index: Tensor | None
-) -> np.ndarray:
-    """Return the sums over a batch, truth f64 [B, C]: KL, cross-entropy, top-1 hits, kept mass."""
-    dense = read.dense(truth.shape[1]).double()
-    log_truth = truth.clamp(min=1e-30).log()
-    cross_entropy = -(dense * log_truth).sum()
-    best = dense.argmax(1) if read.index is None else read.index[:, 0]  # ranks break ties
-    hits = (best == truth.argmax(1)).sum()
-    if index is None:
-        outcomes, said, mass = truth, numbers.dense(truth.shape[1]).double(), truth.sum()
-    else:
-        top = truth.gather(1, index)
-        rest = (1 - top.sum(1, keepdim=True)).clamp(min=0)
-        outcomes = torch.cat([top, rest], dim=1)
-        value = numbers.value.double()
-        said = torch.cat([value, (1 - value.sum(1, keepdim=True)).clamp(min=1e-300)], dim=1)
-        mass = top.sum()
-    kl = torch.special.xlogy(outcomes, outcomes / said.clamp(min=1e-300)).sum()
-    return np.array([float(kl), float(cross_entropy), float(hits), float(mass)])
+def compared(truth: Tensor, part: dict[str, Tensor], store: LabelStore) -> dict[str, float]:
+    """Return sums over a batch of stored labels beside the true ones, f32 [B, C]."""
+    scheme, kept = store.spec.scheme, store.spec.labels
+    whole, fidelity = kept.restore(part), row_fidelity(truth, part, scheme).double()
+    log_truth = truth.double().clamp(min=1e-30).log()
+    best = whole.value.argmax(1) if whole.index is None else whole.index[:, 0]  # ranks break ties
+    sums = {
+        "kept": (whole.value > 0).sum(),
+        "kl": fidelity[:, 0].sum(),
+        "quantization": fidelity[:, 1].sum(),
+        "mass": fidelity[:, 2].sum(),
+        "cross_entropy": -(whole.dense().double() * log_truth).sum(),
+        "top1": (best == truth.argmax(1)).sum(),
+    }
+    if scheme.kind == "topk":
+        renorm = kept.restore(part, Scheme("topk", scheme.k)).dense().double()
+        sums["renorm"] = -(renorm * log_truth).sum()
+    return {name: float(total) for name, total in sums.items()}
 
 
 def entropy(probs: Tensor) -> float:

@@ -13,12 +13,15 @@ def fidelity_words(store: LabelStore) -> str | None:
     found, labels = store.fidelity(), store.spec.labels
     if found is None:
         return None
-    divergence = ""
+    divergence, whole = "", "the teacher's label"
     if found.kl is not None and found.quantization is not None:
         divergence = f"KL {found.kl:.2g} nats to the teacher's whole label"
         if labels.keeps_all:
-            return f"{divergence}, which keeps all classes"
-        divergence += f", {found.quantization:.2g} of them by quantization; "
+            return f"{divergence}; all classes are kept"
+        divergence, whole = (
+            f"{divergence}, {found.quantization:.2g} of them by quantization; ",
+            "it",
+        )
     count = labels.num_ranks
     kept = "the kept class holds" if count == 1 else f"the {as_count(count, 'kept class')} hold"
     first, *others = (f"{share:.1%}" for share in found.kept_shares)
@@ -26,4 +29,6 @@ def fidelity_words(store: LabelStore) -> str | None:
         f"{share} at {temperature:g}"
         for share, temperature in zip(others, SHARE_TEMPERATURES[1:], strict=True)
     )
-    return f"{divergence}{kept} {first} of it ({softer.replace(' at ', ' at temperature ', 1)})"
+    return (
+        f"{divergence}{kept} {first} of {whole} ({softer.replace(' at ', ' at temperature ', 1)})"
+    )

@@ -64,6 +64,30 @@ def test_what_no_labeller_measures_is_refused(tmp_path):
     assert inspected.fidelity_fault(0) is None
 
 
+@pytest.mark.parametrize(
+    ("scheme", "measures", "words"),
+    [
+        (
+            Scheme("hard"),
+            [np.nan, np.nan, 0.5, 0.4, 0.3, 0.2],
+            "the kept class holds 50.0% of the teacher's label (40.0% at temperature 2, 30.0% at 4, "
+            "20.0% at 10)",
+        ),
+        (
+            Scheme("full"),
+            [2e-7, 2e-7, 1, 1, 1, 1],
+            "KL 2e-07 nats to the teacher's whole label; all classes are kept",
+        ),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Scheme) else "",
+)
+def test_what_does_not_apply_is_not_said(tmp_path, scheme, measures, words):
+    store, blocks = make_store(tmp_path / "s.zarr", scheme=scheme, skip=range(9))
+    blocks[0].fidelity[:] = measures
+    LabelStore.open(store.path, writable=True).commit_block(0, blocks[0])
+    assert dict(info_lines(store.path))["fidelity"] == words
+
+
 def test_a_store_of_an_older_format_does_not_know_it(tmp_path):
     store, blocks = make_store(tmp_path / "s.zarr")
     older = begin_older(store, tmp_path / "older.zarr")
