@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from fkd.config import LabelConfig
 from fkd.errors import ModelError, SoftLabelError
 from fkd.images import ImageList
@@ -10,6 +14,7 @@ from fkd.labelling.batches import TeacherBatch
 from fkd.labels import Quantized, faulty_rows, quantize
 from fkd.machine import Download
 from fkd.teachers import Ensemble
+from fkd.views import label_draws
 
 
 def answers(
@@ -43,7 +48,18 @@ def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: I
     except ModelError as error:
         first = _view(0, batch, images)
         raise ModelError(f"{error} (in the batch that begins with {first})") from error
-    return _Asked(batch, Download(faulty=faulty_rows(probs), **quantize(probs, config.scheme)))
+    kept = quantize(probs, config.scheme, _draws(batch, config))
+    return _Asked(batch, Download(faulty=faulty_rows(probs), **kept))
+
+
+def _draws(batch: TeacherBatch, config: LabelConfig) -> Tensor | None:
+    """Return the numbers by which classes are drawn of a batch's views, f64 [B], where that is done."""
+    if config.scheme.kind != "samples":
+        return None
+    strips = batch.strips
+    images = np.repeat([s.image_index for s in strips], [s.count for s in strips])
+    crops = np.concatenate([np.arange(s.first_crop, s.first_crop + s.count) for s in strips])
+    return torch.from_numpy(label_draws(config.views.seed, images, crops))
 
 
 def _answer(asked: _Asked, teachers: Ensemble, config: LabelConfig, images: ImageList) -> Quantized:

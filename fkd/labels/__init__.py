@@ -3,7 +3,7 @@
 `quantize` keeps a part of the teacher's probabilities, and `restore` reads it as `SoftLabels`.
 `KeptLabels` says which arrays that part is, what is wrong with them, and what they can be read as.
 `require_fit` refuses outputs that cannot belong to them. Entropy, cross-entropy and divergence measure
-them.
+them, and `misplaced` says how far samples are from a label.
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
     from fkd.labels.readings import check_reading
     from fkd.labels.rows import Rows, as_rows
+    from fkd.labels.samples import misplaced
     from fkd.labels.soft import SoftLabels
 else:
     __getattr__, __dir__ = names_of(
@@ -27,6 +28,7 @@ else:
         readings="check_reading",
         quantization="Quantized faulty_rows quantize restore",
         rows="Rows as_rows",
+        samples="misplaced",
         soft="SoftLabels",
     )
 
@@ -43,6 +45,7 @@ __all__ = [
     "divergence",
     "entropy",
     "faulty_rows",
+    "misplaced",
     "quantize",
     "require_fit",
     "restore",

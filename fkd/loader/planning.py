@@ -41,7 +41,7 @@ def find_store(config: LoaderConfig) -> LabelStore:
     """
     store = LabelStore.open(config.store)
     store.require_complete()
-    check_reading(store.spec.scheme, config.scheme)
+    check_reading(store.spec.scheme, config.scheme, config.label_temperature)
     if config.selection.calibrate and store.spec.unlabelled:
         raise ConfigError(
             f"--calibrate gives crops their folder's class, and the images of {config.store} have no "

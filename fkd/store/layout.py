@@ -157,7 +157,7 @@ def _crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     layouts = {"box": per_crop("uint16", "box", 4), "flip": per_crop("bool", "flip")}
     for field in spec.labels.fields:
         match field.packing:
-            case "ids":
+            case "ids" | "draws":
                 width = min(spec.num_classes, m * field.length)
                 tier = min(width, _PALETTE_TIER)
                 padded_width = -(-width // tier) * tier
