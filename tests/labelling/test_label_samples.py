@@ -9,6 +9,7 @@ from helpers.processes import refused
 
 from fkd import (
     CheckConfig,
+    CropDataset,
     FkdError,
     LabelStore,
     Scheme,
@@ -107,6 +108,8 @@ def test_a_student_is_fed_the_samples(labelled):
     assert torch.isfinite(soft_cross_entropy(torch.randn(6, 3), batch.labels)).all()
     with pytest.raises(FkdError, match="--compress topk5 cannot be read from a store of samples4"):
         StudentLoader(labelled[0], **settings)
+    with pytest.raises(FkdError, match="holds samples of labels, which say nothing"):
+        CropDataset(labelled[0], scheme="samples4", crops_per_image=2, calibrate=True)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +125,15 @@ def test_a_student_is_fed_the_samples(labelled):
             ["--compress", "samples4", "--min-confidence", "0.5", "--batch-size", "4"],
             "holds samples of labels, which say nothing of the teacher's confidence",
         ),
+        (
+            ["--compress", "samples4", "--calibrate"],
+            "--calibrate: {store} holds samples of labels, which say nothing",
+        ),
         (["--compress", "samples257"], "the N of samplesN is 257"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_samples_cannot_give_is_one_line(labelled, tmp_path, more, words):
     command = ["train", labelled[0], "--out", tmp_path / "run", "--device", "cpu", *more]
-    assert words in refused(*command, alone=False)
+    assert words.replace("{store}", str(labelled[0])) in refused(*command, alone=False)
     assert not (tmp_path / "run").exists()
