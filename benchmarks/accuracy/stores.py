@@ -27,7 +27,7 @@ from fkd.progress import progress
 from fkd.store import Block, plan_layout
 from fkd.store.spec import FORMAT_VERSION
 from fkd.teachers import Source, Teacher, load_teachers, open_source
-from fkd.views import STORED, Boxes, Flips, empty_views, normalize, render
+from fkd.views import STORED, Boxes, Flips, empty_views, label_draws, normalize, render
 
 FULL = Scheme("full")
 
@@ -64,7 +64,9 @@ def derive(
             probs = torch.from_numpy(slab.kept["log_prob"][some]).float().softmax(dim=2)
         else:
             probs = relabel(rows, box, flip)
-        flat = quantize(probs.reshape(-1, spec.num_classes), scheme)
+        numbers = label_draws(spec.views.seed, np.array(rows)[:, None], np.arange(slots.shape[1]))
+        draws = torch.from_numpy(numbers.reshape(-1))
+        flat = quantize(probs.reshape(-1, spec.num_classes), scheme, draws)
         labels = {n: v.numpy().reshape(len(rows), slots.shape[1], -1) for n, v in flat.items()}
         where = slice(rows.start, rows.stop)
         store.commit_block(

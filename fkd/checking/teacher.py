@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.checking.agreement import Agreement, compared, kind_of
 from fkd.config import Engine, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.images import ImageList
-from fkd.labels import SoftLabels, divergence, quantize
 from fkd.progress import progress_bar
 from fkd.store import InspectedStore, LabelledImages, LabelStore
 from fkd.teachers import Ensemble, load_teachers
@@ -19,10 +19,6 @@ from fkd.views import RenderPool, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
 _BATCH = 64
-
-# What other kernels, another precision and another decoder may do. Boxes that are off by a few pixels
-# already do more.
-_MEAN_KL, _WORST_KL, _LEAST_AGREEMENT = 0.02, 1.0, 0.95
 
 
 @dataclass(frozen=True)
@@ -36,46 +32,10 @@ class _Picked:
     flip: NDArray[np.bool_]
     kept: dict[str, Tensor]
 
-
-@dataclass(frozen=True)
-class Agreement:
-    """What a teacher says today of n stored views, against what is stored.
-
-    `kl` f32 [n] is KL(today ‖ stored) in nats. Both are in the store's scheme, so that it is near 0
-    however little the scheme keeps. `agrees` bool [n] says whether both have the same top-1. `views`
-    int64 [n, 2] are (image index, crop). `has_values` is false where the scheme keeps no
-    probabilities, so that `kl` says nothing. `other_weights` says that these are not the weights that
-    labelled. `faults` name teachers whose outputs are no logits.
-    """
-
-    kl: NDArray[np.float32]
-    agrees: NDArray[np.bool_]
-    views: NDArray[np.int64]
-    has_values: bool
-    other_weights: bool
-    faults: tuple[str, ...] = ()
-
     @property
-    def ok(self) -> bool:
-        """Whether the teacher gives logits, and labels differ no more than other kernels make them."""
-        if self.faults:
-            return False
-        agrees = float(self.agrees.mean()) >= _LEAST_AGREEMENT
-        close = float(self.kl.mean()) <= _MEAN_KL and float(self.kl.max()) <= _WORST_KL
-        return agrees and (close or not self.has_values)
-
-    def __str__(self) -> str:
-        text = f"top-1 agrees on {self.agrees.mean():.1%} of {len(self.agrees):,} views"
-        if self.has_values:
-            low, high, worst = np.quantile(self.kl, [0.5, 0.99, 1]).tolist()
-            image, crop = self.views[int(self.kl.argmax())].tolist()
-            text += (
-                f"; KL in nats: mean {self.kl.mean():.2g}, median {low:.2g}, 99 % {high:.2g}, worst "
-                f"{worst:.2g} (image {image}, crop {crop})"
-            )
-        if self.other_weights:
-            text += "; these are not the weights that labelled"
-        return "; ".join([text, *self.faults])
+    def views(self) -> NDArray[np.int64]:
+        """Image index and crop of each view, int64 [n, 2]."""
+        return np.stack([self.images, self.crops], axis=1)
 
 
 def ask_again(
@@ -100,8 +60,7 @@ def ask_again(
     files = LabelledImages(images, store.content_hashes())
     if not total:
         return None
-    kl: list[Tensor] = []
-    agrees: list[Tensor] = []
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
     faults: list[str] = []
     with (
         RenderPool(workers, teachers.device) as pool,
@@ -112,20 +71,11 @@ def ask_again(
             if number == 0:
                 faults = _no_logits(teachers, views, len(batch.crops))
             probs = teachers.probs(views, len(batch.crops), spec.temperature)
-            asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
-            today, then = (spec.labels.restore(kept) for kept in (asked, batch.kept))
-            apart = divergence(today.dense(spec.num_classes), _positive(then))
-            kl.append(apart.clamp_min(0))
-            agrees.append(today.top_class == then.top_class)
+            found.append(compared(probs, batch.views, batch.kept, spec))
             bar.update(len(batch.crops))
-    return Agreement(
-        torch.cat(kl).numpy(),
-        torch.cat(agrees).numpy(),
-        np.concatenate([np.stack([batch.images, batch.crops], axis=1) for batch in picked]),
-        spec.labels.keeps_values,
-        other_weights,
-        tuple(faults),
-    )
+    agrees, kl, off = (torch.cat(values).numpy() for values in zip(*found, strict=True))
+    asked = np.concatenate([batch.views for batch in picked])
+    return Agreement(agrees, kl, off, kind_of(spec), asked, other_weights, tuple(faults))
 
 
 def _no_logits(teachers: Ensemble, views: Sequence[Tensor], count: int) -> list[str]:
@@ -214,9 +164,3 @@ def _render(
 
     list(pool.threads.map(draw, range(len(picked.crops))))
     return views
-
-
-def _positive(labels: SoftLabels) -> SoftLabels:
-    """Keep a zero from making the divergence infinite: it is 10^-12 at least."""
-    value, tail = labels.value.clamp_min(1e-12), labels.tail.clamp_min(1e-12)
-    return SoftLabels(labels.index, value, tail, labels.num_classes)

@@ -125,7 +125,8 @@ _SECTIONS = {
 @click.option(
     "--compress",
     default="topk5-coarse",
-    help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full or full-8bit.",
+    help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full, full-8bit, "
+    "or samplesN: N classes drawn from each label, unbiased and noisy.",
 )
 @click.option("--seed", default=0, help="Seed of boxes and flips.")
 @click.option(

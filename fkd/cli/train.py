@@ -109,7 +109,8 @@ _SECTIONS = {
     "--compress",
     "scheme",
     default="topk5",
-    help="How labels are read: full, hard, smooth, topkK (re-norm) or topkK-smooth.",
+    help="How labels are read: full, hard, smooth, topkK (re-norm), topkK-smooth, or samplesN where the "
+    "store has those.",
 )
 @_setting(
     "--label-temperature",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from fkd.labelling.batches import TeacherBatch
 from fkd.labels import NUM_MEASURES, Quantized, faulty_rows, quantize, row_fidelity
 from fkd.machine import Download
 from fkd.teachers import Ensemble
+from fkd.views import label_draws
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,19 @@ def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: I
     except ModelError as error:
         first = _view(0, batch, images)
         raise ModelError(f"{error} (in the batch that begins with {first})") from error
-    kept = quantize(probs, config.scheme)
+    kept = quantize(probs, config.scheme, _draws(batch, config))
     fidelity = row_fidelity(probs, kept, config.scheme)
     return _Asked(batch, Download(faulty=faulty_rows(probs), fidelity=fidelity, **kept))
+
+
+def _draws(batch: TeacherBatch, config: LabelConfig) -> Tensor | None:
+    """Return the numbers by which classes are drawn of a batch's views, f64 [B], where that is done."""
+    if config.scheme.kind != "samples":
+        return None
+    strips = batch.strips
+    images = np.repeat([s.image_index for s in strips], [s.count for s in strips])
+    crops = np.concatenate([np.arange(s.first_crop, s.first_crop + s.count) for s in strips])
+    return torch.from_numpy(label_draws(config.views.seed, images, crops))
 
 
 def _answer(

@@ -3,7 +3,8 @@
 `quantize` keeps a part of the teacher's probabilities, and `restore` reads it as `SoftLabels`.
 `KeptLabels` says which arrays that part is, what is wrong with them, and what they can be read as.
 `require_fit` refuses outputs that cannot belong to them. Entropy, cross-entropy and divergence measure
-them, and `Fidelity` says what they give up of the teacher's.
+them, `misplaced` says how far samples are from a label, and `Fidelity` what labels give up of the
+teacher's.
 """
 
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
     from fkd.labels.readings import check_reading
     from fkd.labels.rows import Rows, as_rows
+    from fkd.labels.samples import misplaced
     from fkd.labels.soft import SoftLabels
 else:
     __getattr__, __dir__ = names_of(
@@ -37,6 +39,7 @@ else:
         readings="check_reading",
         quantization="Quantized faulty_rows quantize restore",
         rows="Rows as_rows",
+        samples="misplaced",
         soft="SoftLabels",
     )
 
@@ -58,6 +61,7 @@ __all__ = [
     "faulty_rows",
     "fidelity_fault",
     "mean_fidelity",
+    "misplaced",
     "quantize",
     "require_fit",
     "restore",

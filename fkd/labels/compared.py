@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fkd.config import Scheme
-from fkd.labels.fidelity import SHARE_TEMPERATURES
+from fkd.labels.fidelity import NUM_MEASURES, SHARE_TEMPERATURES
 from fkd.labels.quantization import Quantized, restore
 from fkd.labels.soft import SoftLabels
 
@@ -28,9 +28,12 @@ def row_fidelity(probs: Tensor, kept: Quantized, scheme: Scheme) -> Tensor:
         2 … 5  Σ_kept p^(1/T) / Σ p^(1/T) for T = 1, 2, 4, 10
 
     The first is the second and Σ_others p log(p · (C - K) / R), what the evenness of the residual costs.
-    Of hard labels, which rule classes out, the first two are NaN. All is done on the device of `probs`,
+    Of hard labels, which rule classes out, the first two are NaN; of samples, which are true on average
+    alone, all six. All is done on the device of `probs`,
     without waiting for it.
     """
+    if scheme.kind == "samples":
+        return probs.new_full((len(probs), NUM_MEASURES), torch.nan)
     label = restore(kept, scheme, scheme.whole, probs.shape[1])
     if label.index is None:
         kl = (torch.special.xlogy(probs, probs) - probs * _log(label.value)).sum(dim=1)

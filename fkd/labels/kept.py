@@ -27,8 +27,8 @@ _ZERO_CODE = 255  # an entry that is exactly zero, in `quantization`
 StoredArray = NDArray[Any]
 
 # How the numbers of a field are laid out for the compressor: ids through a palette of an image's
-# classes, codes rank by rank as differences, dense numbers as they are.
-Packing = Literal["ids", "codes", "dense"]
+# classes, draws likewise but in no order, codes rank by rank as differences, dense numbers as they are.
+Packing = Literal["ids", "draws", "codes", "dense"]
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,21 @@ class KeptLabels:
             return (Field("log_code", "uint8", self.num_classes, "dense"),)
         if self.scheme.kind == "full":
             return (Field("log_prob", "float16", self.num_classes, "dense"),)
+        if self.scheme.kind == "samples":
+            return (Field("index", "uint32", self.scheme.k, "draws"),)
         k = self.scheme.kept(self.num_classes)
         ids = Field("index", "uint32", k, "ids")
         return (ids, Field("code", "uint8", k, "codes")) if self.keeps_values else (ids,)
 
     @property
     def keeps_values(self) -> bool:
-        """Whether a label says how sure the teacher was, and not its first class alone."""
-        return self.scheme.kind != "hard"
+        """Whether a label says how sure the teacher was, and not its first class or samples alone."""
+        return self.scheme.kind not in ("hard", "samples")
+
+    @property
+    def keeps_first(self) -> bool:
+        """Whether a label says which class the teacher took for the most likely one."""
+        return self.scheme.kind != "samples"
 
     @property
     def keeps_all(self) -> bool:
@@ -76,7 +83,7 @@ class KeptLabels:
 
     @property
     def num_ranks(self) -> int:
-        """Classes kept of a label: K, or C where all are."""
+        """Classes kept of a label: K, or C where all are; of samples the draws."""
         return self.fields[0].length
 
     @property
@@ -109,9 +116,12 @@ class KeptLabels:
 
         Ids of a label differ, codes never fall with rank, probabilities of all classes sum to 1, and of
         codes of all classes one is 0.
-        Such labels can be read; `fkd check` reports them.
+        Any samples can have been drawn. Such labels can be read; `fkd check` reports them.
         """
         wrong: NDArray[np.bool_]
+        if not self.keeps_first:
+            wrong = np.zeros(kept["index"].shape[:2], np.bool_)
+            return wrong
         if "log_code" in kept:
             wrong = kept["log_code"].min(axis=2) != 0
             return wrong

@@ -7,6 +7,8 @@ classes and K the kept classes of a crop, in falling order:
   of 1/8 nat, uint8.
 - hard: the id of the largest p.
 - smoothing: as top-K with K = 1.
+- samples: K classes drawn from p, the same one perhaps more than once; see `samples`. It is no quantizer
+  of the paper.
 - top-K: the ids, and for ranks 2 … K and for the tail a code; the tail counts as one more entry, the
   mean of the classes that are not kept, (1 - Σ kept) / (C - K), which is never above the smallest
   kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, of 3/4 where
@@ -22,12 +24,14 @@ import torch
 from torch import Tensor
 
 from fkd.config import Scheme
+from fkd.errors import SoftLabelError
 from fkd.labels.readings import check_reading
+from fkd.labels.samples import as_labels, draw
 from fkd.labels.soft import SoftLabels
 
 # Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "log_code"
-# u8 [B, C] where that is coarse, "index" int64 [B, K] for all others, and "code" u8 [B, K] (ranks 2 … K,
-# then the tail) for top-K.
+# u8 [B, C] where that is coarse, "index" int64 [B, K] for all others, of samples in no order, and "code"
+# u8 [B, K] (ranks 2 … K, then the tail) for top-K.
 Quantized = Mapping[str, Tensor]
 
 ZERO_CODE = (
@@ -38,11 +42,18 @@ _FLOOR = -100.0  # log of a probability that float32 could not hold; float16 hol
 _SUM_TOLERANCE = 1e-3
 
 
-def quantize(probs: Tensor, scheme: Scheme) -> dict[str, Tensor]:
+def quantize(probs: Tensor, scheme: Scheme, draws: Tensor | None = None) -> dict[str, Tensor]:
     """Quantize teacher probabilities, f32 [B, C], on their own device and without waiting for it.
 
-    The labels of `faulty_rows` mean nothing.
+    `draws`, f64 [B] in [0, 1) on the CPU, decide which classes are sampled; other schemes need none.
+    The labels of `faulty_rows` mean nothing. Raises `SoftLabelError` where samples have no draws.
     """
+    if scheme.kind == "samples":
+        if draws is None:
+            raise SoftLabelError(
+                f"{scheme} needs draws; give a number in [0, 1) for each crop, f64 [B]"
+            )
+        return {"index": draw(probs, scheme.k, draws)}
     if scheme.kind == "full" and scheme.coarse:
         return {"log_code": _codes(probs.amax(dim=1, keepdim=True), probs, scheme)}
     if scheme.kind == "full":
@@ -76,9 +87,10 @@ def restore(
     """Read quantized labels as `wanted`; raises `SoftLabelError` where `stored` cannot give that.
 
     `temperature` re-tempers what is stored, p^(1/T) normalised anew, before it is narrowed to the
-    wanted K. That is exact for full; for top-K the tail's classes share their residual evenly.
+    wanted K. That is exact for full; for top-K the tail's classes share their residual evenly, and
+    samples have none but their own.
     """
-    check_reading(stored, wanted)
+    check_reading(stored, wanted, temperature)
     if stored.kind == "full":
         probs = _dense(kept, stored, temperature)
         if wanted.kind == "full":
@@ -90,6 +102,8 @@ def restore(
         index = kept["index"].long()
         if stored.kind == "hard":
             return _hard(index, num_classes)
+        if stored.kind == "samples":
+            return as_labels(index, num_classes)
         value, tail = _decode(kept["code"], index.shape[1], stored, num_classes, temperature)
     if wanted.kind == "hard":
         return _hard(index, num_classes)

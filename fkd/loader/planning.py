@@ -43,11 +43,16 @@ def find_store(config: LoaderConfig) -> LabelStore:
     """
     store = LabelStore.open(config.store)
     store.require_complete()
-    check_reading(store.spec.scheme, config.scheme)
+    check_reading(store.spec.scheme, config.scheme, config.label_temperature)
     if config.selection.calibrate and store.spec.unlabelled:
         raise ConfigError(
             f"--calibrate gives crops their folder's class, and the images of {config.store} have no "
             "classes; leave it out"
+        )
+    if config.selection.calibrate and not store.spec.labels.keeps_first:
+        raise ConfigError(
+            f"--calibrate: {config.store} holds samples of labels, which say nothing of the teacher's "
+            "confidence; leave it out, or label with --compress topk10"
         )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(

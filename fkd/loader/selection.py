@@ -44,8 +44,9 @@ def select_crops(
     if selection.takes_all:
         return None
     if not store.spec.labels.keeps_values:
+        what = "hard labels" if store.spec.labels.keeps_first else "samples of labels"
         raise ConfigError(
-            f"{_flags(selection)}: {store.path} holds hard labels, which say nothing of the teacher's "
+            f"{_flags(selection)}: {store.path} holds {what}, which say nothing of the teacher's "
             "confidence; leave the selection out, or label with --compress topk10"
         )
     tally, taken_images = _Selected(), np.zeros(store.spec.num_images, np.bool_)

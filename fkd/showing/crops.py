@@ -38,12 +38,15 @@ class CropViewer:
         name, path = self._class_of(slab), self._images.paths[image_index]
         image = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
         likely = crops[0].likely[0][0]
+        what = (
+            "most likely class" if self._store.spec.labels.keeps_first else "class drawn most often"
+        )
         return Picture(
             f"sample-{number}",
             sample_figure(image, crops, name or "", path, self._formats),
             path,
             f"Class {name}." if name else "",
-            f"{path} with {num_crops} boxes, and the crops; the first one's most likely class: {likely}.",
+            f"{path} with {num_crops} boxes, and the crops; the first one's {what}: {likely}.",
         )
 
     def gallery(self, name: str, notable: Sequence[NotableCrop], title: str) -> Picture | None:
@@ -103,15 +106,22 @@ class CropViewer:
     def _likely(
         self, labels: SoftLabels, row: int, target: int
     ) -> tuple[tuple[str, float | None, bool], ...]:
-        """Return the head of a label: names, probabilities where there are any, and which is its own."""
+        """Return the head of a label: names, probabilities where there are any, and which is its own.
+
+        Of samples it is the classes that were drawn, the most frequent first.
+        """
         value = labels.value[row]
         if labels.index is None:
             top = value.topk(min(_TOP, len(value)))
             ids, probs = top.indices.tolist(), top.values.tolist()
         else:
             ids, probs = labels.index[row, :_TOP].tolist(), value[:_TOP].tolist()
-        soft = self._store.spec.labels.keeps_values
+        soft, first = (
+            self._store.spec.labels.keeps_values,
+            self._store.spec.labels.keeps_first,
+        )
         return tuple(
             (self._names[n], p if soft else None, n == target)
             for n, p in zip(ids, probs, strict=True)
+            if first or p > 0
         )

@@ -76,7 +76,12 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
         notes.append(
             "The images have no classes of their own, so it is not known how often the teacher is right."
         )
-    if not store.spec.labels.keeps_values:
+    if not store.spec.labels.keeps_first:
+        notes.append(
+            f"The store keeps classes that are drawn from each label ({store.spec.scheme}), so top-1, "
+            "probabilities, entropies, kept mass and the least sure crops are not known."
+        )
+    elif not store.spec.labels.keeps_values:
         notes.append(
             "The store keeps the top class alone (hard), so probabilities, entropies, kept mass and the "
             "least sure crops are not known."

@@ -32,12 +32,16 @@ def sample_section(
         viewer.sample(index, num_crops, number)
         for number, index in enumerate(progress(indices, "draw", unit="image", delay=1), 1)
     ]
+    first = store.spec.labels.keeps_first
+    said = (
+        "the teacher's most likely classes" if first else "classes drawn from the teacher's label"
+    )
     which = "Images that were asked for" if config.chosen else f"Images drawn by seed {config.seed}"
     return Section(
         "Images and crops",
         f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, {store.spec.size} px, "
         f"{store.spec.interpolation}. Boxes have the numbers and colours of their crops. These are as "
-        "the student gets them, with the teacher's most likely classes; ↔ is mirrored"
+        f"the student gets them, with {said}; ↔ is mirrored"
         + ("." if store.spec.unlabelled else ", bold is the class of the image's folder."),
         _taken(viewer),
         tuple(picture for picture in pictures if picture is not None),

@@ -51,7 +51,7 @@ def show_store(config: ShowConfig) -> Path:
         indices = sampled_images(store, images.root, config)
     statistics = label_statistics(store)
     comparison = None if other is None else compare(store, other)
-    note(_headline_text(statistics, comparison))
+    note(_headline_text(store, statistics, comparison))
     sections: list[Section | None] = [
         None if viewer is None else sample_section(store, viewer, indices, config),
         certainty_section(store, statistics, config.formats),
@@ -116,8 +116,12 @@ def _files(sections: Sequence[Section]) -> dict[str, bytes]:
     }
 
 
-def _headline_text(statistics: LabelStatistics, comparison: Comparison | None) -> str:
-    known = " of images without classes"
+def _headline_text(
+    store: LabelStore, statistics: LabelStatistics, comparison: Comparison | None
+) -> str:
+    known = " of images without classes" if store.spec.unlabelled else ""
+    if not store.spec.labels.keeps_first:
+        known += f", kept as {store.spec.scheme}"
     if statistics.agreement is not None:
         known = f": top-1 is the class of {statistics.agreement:.1%}"
     parts = [f"{statistics.num_crops:,} crops{known}"]

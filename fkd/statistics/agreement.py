@@ -10,9 +10,11 @@ from fkd.store import LabelStore
 def sampled_agreement(store: LabelStore, at_most: int = 200_000) -> float | None:
     """Return the share of crops whose top-1 is their image's class, from about `at_most` crops.
 
-    It is None where images have no classes.
+    It is None where images have no classes, and where labels are samples, which name no top-1.
     Raises `StoreError` where no image is labelled yet, or labels are damaged.
     """
+    if not store.spec.labels.keeps_first:
+        return None
     sweep = Sweep.sample(store, at_most)
     agreeing = total = 0
     with torch.inference_mode():

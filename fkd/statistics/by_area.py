@@ -20,7 +20,7 @@ class AreaStatistics:
 
     `edges` f64 [b + 1]; crops beyond them count in the first or last bin. `crops` is int64 [b];
     `agreement` f64 [b] is the share of crops whose top-1 is the image's class, None where images have no
-    classes. Of the top probability,
+    classes or labels no top-1. Of the top probability,
     `mean` is f64 [b] and `quantiles` f64 [5, b] are those of 5, 25, 50, 75 and 95 % of the crops; both
     are None where no values are kept. Numbers of a bin without crops are NaN.
     """
@@ -38,7 +38,8 @@ class AreaTally:
     def __init__(self, spec: StoreSpec) -> None:
         self._low, self._high = spec.views.scale
         self._bins = _AREAS if self._high - self._low > 1e-3 else 1
-        self._keeps_values, self._classes = spec.labels.keeps_values, not spec.unlabelled
+        self._keeps_values = spec.labels.keeps_values
+        self._classes = not spec.unlabelled and spec.labels.keeps_first
         self._crops, self._agreeing, self._sums = np.zeros((3, self._bins))
         self._top = np.zeros((self._bins, BINS), np.int64)
 

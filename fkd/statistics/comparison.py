@@ -60,7 +60,7 @@ class Comparison:
 def compare(store: LabelStore | str | Path, other: LabelStore | str | Path) -> Comparison:
     """Compare the labels of two stores, or of the stores at two paths, of the same crops.
 
-    Raises `StoreError` where the crops differ.
+    Raises `StoreError` where the crops differ, and where one of the stores holds samples.
     """
     store, other = opened(store), opened(other)
     refuse_other_crops(store, other)
@@ -83,7 +83,16 @@ def compare(store: LabelStore | str | Path, other: LabelStore | str | Path) -> C
 
 
 def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
-    """Raise `StoreError`, naming the difference, unless both stores label the same crops."""
+    """Raise `StoreError`, naming the difference, unless both stores have labels of the same crops.
+
+    Samples are no labels to compare: of one crop they say neither the top-1 nor the entropy.
+    """
+    for one in (store, other):
+        if not one.spec.labels.keeps_first:
+            raise StoreError(
+                f"--against {other.path} cannot be compared with {store.path}: {one.path} holds "
+                f"samples ({one.spec.scheme}), which name no top-1; compare stores of topk or full labels"
+            )
     mine, theirs = store.spec, other.spec
     pairs = {
         "its images (paths and sizes)": (mine.fingerprint, theirs.fingerprint),

@@ -27,8 +27,8 @@ class LabelStatistics:
     """Numbers from the first `crops_per_image` crops of all `num_images` labelled images.
 
     `agreement` is the share of crops whose top-1 is the image's class, and `classes`, `confusion` and
-    `area` say where it is lower; where images have no classes the first three are None. `certainty` is
-    None where the scheme keeps no values (`hard`).
+    `area` say where it is lower; where images have no classes, or labels are samples, the first three are
+    None. `certainty` is None where the scheme keeps no values (`hard`, `samples`).
     """
 
     num_images: int
@@ -58,7 +58,8 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
         raise StoreError(f"{store.path} holds no labelled image; run `fkd label` to go on")
     soft = spec.labels.keeps_values
     certainty = CertaintyTally(spec, num_unsure) if soft else None
-    compared = None if spec.unlabelled else _Compared(spec.num_classes, soft)
+    known = not spec.unlabelled and spec.labels.keeps_first
+    compared = _Compared(spec.num_classes, soft) if known else None
     area = AreaTally(spec)
     tallies = [tally for tally in (certainty, compared, area) if tally is not None]
     with progress_bar(

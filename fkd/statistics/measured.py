@@ -18,8 +18,9 @@ class MeasuredCrops:
 
     `image_index` is int64 [n]. `target`, the class of the crop's image, and `top_class` are int64 [B],
     and `agrees` bool [B] says where they are the same. Where images have no classes, `target` and
-    `agrees` are None. `area` f32 [B] is the box's share of its image.
-    `top_probability` and `entropy` (nats) are f32 [B], None where the scheme keeps no values (`hard`).
+    `agrees` are None. Of samples `top_class` says nothing, and `agrees` is None. `area` f32 [B] is the
+    box's share of its image. `top_probability` and `entropy` (nats) are f32 [B], None where the scheme
+    keeps no values (`hard`, `samples`).
     """
 
     image_index: NDArray[np.int64]
@@ -44,7 +45,7 @@ class MeasuredCrops:
             piece.image_index,
             target,
             top_class,
-            None if target is None else top_class == target,
+            None if target is None or not spec.labels.keeps_first else top_class == target,
             piece.area,
             labels,
             labels.confidence if soft else None,

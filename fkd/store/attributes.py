@@ -146,6 +146,8 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
 
 def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
     kind = _text(content, "kind")
+    if kind == "samples" and version < 3:
+        raise _Wrong("samples are of version 3")
     scheme = Scheme(cast("Any", kind), _whole(content, "k", 0, 65_536))
     if "step" not in content:
         return scheme

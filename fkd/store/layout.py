@@ -187,7 +187,7 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     layouts: dict[str, ArrayLayout] = {}
     for field in spec.labels.fields:
         match field.packing:
-            case "ids":
+            case "ids" | "draws":
                 width = min(spec.num_classes, m * field.length)
                 tier = min(width, _PALETTE_TIER)
                 padded_width = -(-width // tier) * tier

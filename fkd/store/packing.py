@@ -4,6 +4,8 @@ Every function here has an exact inverse, so nothing depends on what the numbers
 Legend: n images of a block, M crops, K kept classes, P palette width.
 """
 
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,10 @@ from fkd.views import Boxes, Sizes
 
 Codes = NDArray[np.uint8]
 Ids = NDArray[np.unsignedinteger]
+Places = NDArray[Any]  # integers of any width
+
+# How a crop's slots are stored: as they are, as places among what is left, as steps of rising ones.
+Slots = Literal["plain", "ranks", "draws"]
 
 
 def pack_boxes(box: Boxes, size: Sizes) -> NDArray[np.uint16]:
@@ -108,10 +114,66 @@ def unpack_ranks(places: Ids) -> Ids:
     return np.ascontiguousarray(np.moveaxis(planes, 0, 2))
 
 
-def unpack_ids(palette: Ids, slot: Ids) -> Ids:
+def pack_palettes(palette: Ids, num_classes: int) -> Ids:
+    """Turn palettes [n, P] into steps from class to class, modulo C.
+
+    Most classes that are drawn at all are drawn once. Those stand in rising order, so steps are small.
+    """
+    steps = palette.astype(np.int64)
+    steps[:, 1:] -= palette[:, :-1]
+    return (steps % num_classes).astype(palette.dtype)
+
+
+def unpack_palettes(steps: Ids, num_classes: int) -> Ids:
+    """Undo `pack_palettes`."""
+    palette: NDArray[np.int64] = steps.cumsum(axis=1, dtype=np.int64)
+    return (palette % num_classes).astype(steps.dtype)
+
+
+def pack_draws(slot: Ids) -> Ids:
+    """Turn slots [n, M, N] of classes that were drawn into steps from one to the next, in rising order.
+
+    Draws have no order, and one class may be drawn more than once.
+    """
+    rising = np.sort(slot, axis=2)
+    rising[..., 1:] -= rising[..., :-1].copy()
+    return rising
+
+
+def unpack_draws(steps: Ids) -> Places:
+    """Undo `pack_draws`, in integers so wide that no steps wrap: slots never fall, whoever wrote them."""
+    slot: Places = steps.astype(np.int32 if steps.itemsize < 4 else np.int64)
+    for place in range(1, slot.shape[2]):
+        slot[:, :, place] += slot[:, :, place - 1]
+    return slot
+
+
+def unpack_ids(palette: Ids, slot: Places) -> Ids:
     """Return the class ids [n, m, K] of palette positions [n, m, K]."""
     rows, width = palette.shape
     # Half the memory traffic of int64, and palettes are far smaller than 2^31 entries a read.
     start = np.arange(0, rows * width, width, dtype=np.int32 if rows * width < 2**31 else np.int64)
     ids: Ids = palette.reshape(-1).take(start[:, None, None] + slot)
     return ids
+
+
+def pack_slots(slot: Ids, slots: Slots) -> Ids:
+    """Turn slots [n, M, K] into what is stored of them."""
+    match slots:
+        case "ranks":
+            return pack_ranks(slot)
+        case "draws":
+            return pack_draws(slot)
+        case "plain":
+            return slot
+
+
+def unpack_slots(packed: Ids, slots: Slots) -> Places:
+    """Undo `pack_slots`; draws come back in rising order."""
+    match slots:
+        case "ranks":
+            return unpack_ranks(packed)
+        case "draws":
+            return unpack_draws(packed)
+        case "plain":
+            return packed

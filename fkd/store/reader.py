@@ -15,7 +15,7 @@ from fkd.errors import BlockError, StoreError, codec_words, first_line
 from fkd.labels import StoredArray
 from fkd.store.block_files import IMPLAUSIBLE_REMEDY, WHOLE_REMEDY, BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.store.packing import Ids, unpack_boxes, unpack_codes, unpack_ids, unpack_ranks
+from fkd.store.packing import unpack_boxes, unpack_codes, unpack_ids, unpack_palettes, unpack_slots
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.zarr_arrays import Arrays
@@ -108,13 +108,15 @@ class Reader:
         kept: dict[str, StoredArray] = {}
         for field in self.spec.labels.fields:
             match field.packing:
-                case "ids":
+                case "ids" | "draws":
                     slot, used = self._slots(images, crops)
                     if self._palettes_are_large(used, len(slot)):
                         middle = images.start + len(slot) // 2
                         halves = slice(images.start, middle), slice(middle, images.stop)
                         return StoredCrops.concatenate([self.part(half, crops) for half in halves])
                     palette = self.read("palette", images, slice(0, used))
+                    if field.packing == "draws":
+                        palette = unpack_palettes(palette, self.spec.num_classes)
                     kept[field.name] = unpack_ids(palette, slot)
                 case "codes":
                     kept[field.name] = unpack_codes(self.read(field.name, images, crops))
@@ -157,11 +159,9 @@ class Reader:
         row: NDArray[np.uint64] = self.read("view_hash", slice(number, number + 1))
         return row.reshape(-1)
 
-    def _slots(self, images: slice, crops: slice) -> tuple[Ids, int]:
+    def _slots(self, images: slice, crops: slice) -> tuple[StoredArray, int]:
         """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""
-        slot = self.read("slot", images, crops)
-        if self.spec.packs_ranks:
-            slot = unpack_ranks(slot)
+        slot = unpack_slots(self.read("slot", images, crops), self.spec.slots)
         used = int(slot.max()) + 1
         if used > self._layouts["palette"].shape[1]:
             image = images.start + int(slot.argmax()) // slot[0].size

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from fkd.config import Amp, Interpolation, Preprocessing, Scheme, TeacherOutput, ViewPolicy
 from fkd.labels import KeptLabels
+from fkd.store.packing import Slots
 from fkd.views import SAMPLERS
 
 # Version 2 adds `content_hash`. Version 3 has `view_hash` where a reader can draw the boxes, slots as
@@ -100,9 +101,12 @@ class StoreSpec:
         return KeptLabels(self.scheme, self.num_classes)
 
     @property
-    def packs_ranks(self) -> bool:
-        """Whether a crop's slots are stored as places among those that no earlier rank has."""
-        return self.format_version >= 3 and self.labels.num_ranks <= _MOST_PACKED_RANKS
+    def slots(self) -> Slots:
+        """How a crop's slots are stored."""
+        if not self.labels.keeps_first:
+            return "draws"
+        few = self.labels.num_ranks <= _MOST_PACKED_RANKS
+        return "ranks" if self.format_version >= 3 and few else "plain"
 
     def block_range(self, block: int) -> range:
         """Return the image indices of a block."""

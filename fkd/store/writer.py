@@ -22,7 +22,7 @@ from fkd.store import zarr_arrays
 from fkd.store.attributes import to_attributes
 from fkd.store.block_files import BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.store.packing import pack_boxes, pack_codes, pack_ids, pack_ranks, sort_ties
+from fkd.store.packing import pack_boxes, pack_codes, pack_ids, pack_palettes, pack_slots, sort_ties
 from fkd.store.slabs import Block
 from fkd.store.spec import StoreSpec
 from fkd.views import hash_views
@@ -118,13 +118,15 @@ class Writer:
             arrays["view_hash"] = hash_views(block.box, block.flip, self._spec.chunk_crops)[None]
         for field in self._spec.labels.fields:
             values = block.kept[field.name]
-            if field.packing == "ids":
+            if field.packing in ("ids", "draws"):
                 palette = self._arrays["palette"]
                 index = values.astype(palette.dtype)
                 arrays["palette"], slot = pack_ids(index, palette.shape[1])
+                if field.packing == "draws":
+                    arrays["palette"] = pack_palettes(arrays["palette"], self._spec.num_classes)
                 if self._spec.scheme.coarse:
                     slot = sort_ties(slot, block.kept["code"])
-                arrays["slot"] = pack_ranks(slot) if self._spec.packs_ranks else slot
+                arrays["slot"] = pack_slots(slot, self._spec.slots)
             else:
                 arrays[field.name] = pack_codes(values) if field.packing == "codes" else values
         return arrays

@@ -31,7 +31,7 @@ class _Told:
     """What the store's labels tell: the loss of the best constant answer, and how often they are right.
 
     `agreement` is the share of `num_images` images' crops whose most likely class is their folder's, None
-    where images have no classes.
+    where images have no classes or labels no most likely one.
     """
 
     constant_loss: float
@@ -125,7 +125,7 @@ def _ask(course: Course) -> _Told:
         return _Told(0.0, 1.0, 1)
     labels = training_labels(sample.kept, sample.targets, spec.labels, config)
     agreement = None
-    if not spec.unlabelled:
+    if not spec.unlabelled and spec.labels.keeps_first:
         right = spec.labels.restore(sample.kept).top_class == sample.targets
         agreement = float(right.double().mean())
     soft = _constant_loss(labels, spec.num_classes, kl=objective.loss == "kl")

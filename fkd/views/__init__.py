@@ -1,8 +1,9 @@
 """Which part of an image is looked at, and its pixels.
 
 `SAMPLERS` draw boxes and flips from seeds, image indices and crop indices, `sample_views` those of one
-image. `render` makes pixels of a box. A `RenderPool` renders batches in threads, and `ahead` yields
-them as they are finished. `render_table` renders the same pixels on a device.
+image, and `label_draws` the number by which classes are drawn from a crop's label. `render` makes pixels
+of a box. A `RenderPool` renders batches in threads, and `ahead` yields them as they are finished.
+`render_table` renders the same pixels on a device.
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.views.boxes import Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
+    from fkd.views.draw_label import label_draws
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
     from fkd.views.render_device import CropTable, render_table
     from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
@@ -22,6 +24,7 @@ else:
         __name__,
         boxes="Boxes Flips Sizes hash_views outside",
         center="evaluation_batches",
+        draw_label="label_draws",
         render_cpu="RENDERER empty_views normalize render resized_side",
         render_device="CropTable render_table",
         samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
@@ -46,6 +49,7 @@ __all__ = [
     "empty_views",
     "evaluation_batches",
     "hash_views",
+    "label_draws",
     "normalize",
     "outside",
     "render",

@@ -22,7 +22,7 @@ Numbers = NDArray[np.float64]
 Sides = NDArray[np.uint32]
 Places = NDArray[np.int64]
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = np.uint64(16)  # words of a crop, some more than there are attempts
 
 # A word's bits from the top: area 19, ratio 12, top 16, left 16, flip 1. At the usual scale a side of
@@ -57,8 +57,8 @@ def draw_views(
     boxes = np.zeros((len(images), len(crops), 4), np.uint16)
     flips = np.zeros((len(images), len(crops)), np.bool_)
     draw = _Draw(policy, min(flips.size, _AT_ONCE))
-    keys = _mix(draw.seed + (images.astype(np.uint64) + np.uint64(1)) * _GAMMA)
-    steps = (crops.astype(np.uint64) * _STEPS + np.uint64(1)) * _GAMMA
+    keys = image_keys(policy.seed, images)
+    steps = (crops.astype(np.uint64) * _STEPS + np.uint64(1)) * GAMMA
     if len(crops) >= min(len(images), _SHORT):
         for rows, columns in _pieces(len(images), len(crops)):
             part = _Images(keys[rows], sizes[rows], 1)
@@ -108,7 +108,6 @@ class _Draw:
 
     def __init__(self, policy: ViewPolicy, most: int) -> None:
         low, high = policy.scale
-        self.seed = _mix(np.array([policy.seed], np.uint64) + _GAMMA)
         self._low, self._slope = low, (high - low) / _AREAS
         self._ratio, self._roots = policy.ratio, _roots(policy.ratio)
         self._word = np.empty(most, np.uint64)
@@ -121,7 +120,7 @@ class _Draw:
         shape, count = flips.shape, flips.size
         word = self._word[:count].reshape(shape)
         np.add(images.along(images.keys), steps, out=word)
-        _mix(word, self._spare[:count].reshape(shape))
+        mix(word, self._spare[:count].reshape(shape))
         np.copyto(flips, word & np.uint64(1), casting="unsafe")
         height, width = self._sides(word, images.along(images.area))
         tallest, widest = images.along(images.height), images.along(images.width)
@@ -152,7 +151,7 @@ class _Draw:
         for attempts in _LATER:
             if not left.size:
                 break
-            word = _mix(base + attempts * _GAMMA)
+            word = mix(base + attempts * GAMMA)
             height, width = self._sides(word, images.area.take(image))
             fits = _within(height, images.height.take(image))
             fits &= _within(width, images.width.take(image))
@@ -197,7 +196,13 @@ def _within(side: Sides, most: NDArray[np.uint32]) -> NDArray[np.bool_]:
     return side - np.uint32(1) < most
 
 
-def _mix(word: Words, spare: Words | None = None) -> Words:
+def image_keys(seed: int, images: Places) -> Words:
+    """Return what all words of images, int64, begin with: mix(mix(seed + G) + (image + 1) · G)."""
+    begin = mix(np.array([seed], np.uint64) + GAMMA)
+    return mix(begin + (images.astype(np.uint64) + np.uint64(1)) * GAMMA)
+
+
+def mix(word: Words, spare: Words | None = None) -> Words:
     """Apply the finalizer of SplitMix64, in place."""
     spare = np.empty_like(word) if spare is None else spare
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):

@@ -12,7 +12,7 @@ from helpers.folders import label_config
 from helpers.processes import fkd_environment, ranks_finish
 from helpers.stores import same_labels
 
-from fkd import LabelStore, label_images
+from fkd import LabelStore, Scheme, label_images
 
 WORDS = "label --teacher resnet18 --teacher-weights none --size 32 --block 2 --compress topk3"
 WORDS += " --workers 1 --device cpu --batch-size 16 --out s.zarr"
@@ -23,18 +23,21 @@ def any_block(store):
     return any((store / "done" / "c").glob("*/0"))
 
 
-def alone(folder, tmp_path, crops):
+def alone(folder, tmp_path, crops, scheme="topk3"):
     settings = {"num_crops": crops, "block_images": 2, "batch_size": 16, "workers": 1}
+    settings["scheme"] = Scheme.parse(scheme)
     return label_images(label_config(folder, tmp_path / "alone.zarr", **settings))
 
 
-@pytest.mark.parametrize("num_ranks", [1, 2])
-def test_ranks_make_the_store_that_one_process_makes(shared_folder, tmp_path, num_ranks):
-    ranks = ranks_finish([*WORDS, "--crops", 6, shared_folder], tmp_path, num_ranks)
+@pytest.mark.parametrize(("num_ranks", "scheme"), [(1, "topk3"), (2, "samples3")])
+def test_ranks_make_the_store_that_one_process_makes(shared_folder, tmp_path, num_ranks, scheme):
+    words = [*WORDS, "--compress", scheme, "--crops", 6, shared_folder]
+    ranks = ranks_finish(words, tmp_path, num_ranks)
     said = "".join(done.out + done.err for done in ranks)
     assert [done.code for done in ranks] == [0] * num_ranks, said
     assert said.count("18 images × 6 crops") == 1
-    same_labels(LabelStore.open(tmp_path / "s.zarr"), alone(shared_folder, tmp_path, 6))
+    one = alone(shared_folder, tmp_path, 6, scheme)
+    same_labels(LabelStore.open(tmp_path / "s.zarr"), one)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")

@@ -31,6 +31,7 @@ from fkd.labels import entropy, restore
 from fkd.showing.crop_figures import EDGE, HEAD
 from fkd.showing.crop_layout import arrange
 from fkd.sources import list_images
+from fkd.statistics import sampled_agreement
 from fkd.store.attributes import digest
 from fkd.views import empty_views, render
 
@@ -48,7 +49,7 @@ def stores(tmp_path_factory):
     """An image folder, and stores of it by scheme and by another teacher."""
     folder = tmp_path_factory.mktemp("show")
     images = make_image_folder(folder / "data")
-    for scheme in ("topk2", "full", "hard", "smooth"):
+    for scheme in ("topk2", "full", "hard", "smooth", "samples4"):
         label_images(label_config(images, folder / f"{scheme}.zarr", scheme=Scheme.parse(scheme)))
     teacher = TeacherChoice("resnet34", "none", size=32)
     label_images(label_config(images, folder / "other.zarr", teacher=teacher))
@@ -129,6 +130,8 @@ def test_stores_of_other_crops_are_not_compared(stores, tmp_path):
     store = LabelStore.open(stores / "topk2.zarr")
     hard = compare(store, LabelStore.open(stores / "hard.zarr"))
     assert hard.divergences is None
+    with pytest.raises(StoreError, match=r"holds samples \(samples4\), which name no top-1"):
+        compare(store, LabelStore.open(stores / "samples4.zarr"))
     label_images(label_config(stores / "data", tmp_path / "seed.zarr", views=ViewPolicy(seed=5)))
     with pytest.raises(StoreError, match="--seed: 5, not 0"):
         compare(store, LabelStore.open(tmp_path / "seed.zarr"))
@@ -272,6 +275,23 @@ def test_other_schemes_have_a_page(stores, tmp_path, name):
         else FIGURES | {"sample-1"}
     )
     assert ("keeps the top class alone" in page.read_text()) == (name == "hard")
+
+
+def test_samples_have_a_page_without_what_they_do_not_say(stores, tmp_path, capsys):
+    """What is drawn is neither the top-1 nor how sure the teacher is."""
+    store = LabelStore.open(stores / "samples4.zarr")
+    found = label_statistics(store)
+    assert (found.num_crops, found.agreement, found.certainty) == (108, None, None)
+    assert (found.classes, found.confusion, found.area.agreement) == (None, None, None)
+    assert sampled_agreement(store) is None
+    page = shown(stores, "samples4", tmp_path / "out", samples=1)
+    assert {p.stem for p in page.parent.glob("*.png")} == {"size", "sample-1"}
+    text = page.read_text()
+    assert "classes that are drawn from each label (samples4)" in text
+    assert "with classes drawn from the teacher" in text
+    assert "most likely class" not in text
+    assert "top-1 is the class" not in text
+    assert "108 crops, kept as samples4" in capsys.readouterr().err
 
 
 def test_an_unfinished_store_is_shown_as_far_as_it_goes(tmp_path):

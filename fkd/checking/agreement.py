@@ -1,0 +1,106 @@
+"""What a teacher says today of some views, against what is stored of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fkd.labels import SoftLabels, divergence, misplaced, quantize
+from fkd.store import StoreSpec
+from fkd.views import label_draws
+
+# What other kernels, another precision and another decoder may do. Boxes that are off by a few pixels
+# already do more.
+_MEAN_KL, _WORST_KL, _LEAST_AGREEMENT = 0.02, 1.0, 0.95
+
+# Cumulated probabilities move by about as much as probabilities do, and a draw that was borderline is
+# then of the class beside it.
+_NEAR = 0.05
+
+Kind = Literal["values", "first", "samples"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a teacher says today of n stored views, against what is stored.
+
+    `agrees` bool [n] says whether both have the same top-1. `kl` f32 [n] is KL(today ‖ stored) in nats.
+    Both are in the store's scheme, so that it is near 0 however little the scheme keeps, and where it
+    keeps the first class alone `kl` says nothing. Of samples, `misplaced` f32 [n] says how far a view's
+    worst draw is from where today's label has its class, in probability, and `agrees` that this is at
+    most 0.05. `views` int64 [n, 2] are (image index, crop). `other_weights` says that these are not the
+    weights that labelled. `faults` name teachers whose outputs are no logits.
+    """
+
+    agrees: NDArray[np.bool_]
+    kl: NDArray[np.float32]
+    misplaced: NDArray[np.float32]
+    kind: Kind
+    views: NDArray[np.int64]
+    other_weights: bool
+    faults: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the teacher gives logits, and labels differ no more than other kernels make them."""
+        if self.faults:
+            return False
+        agrees = float(self.agrees.mean()) >= _LEAST_AGREEMENT
+        close = float(self.kl.mean()) <= _MEAN_KL and float(self.kl.max()) <= _WORST_KL
+        return agrees and (close or self.kind != "values")
+
+    def __str__(self) -> str:
+        what = "samples agree" if self.kind == "samples" else "top-1 agrees"
+        text = f"{what} on {self.agrees.mean():.1%} of {len(self.agrees):,} views"
+        if self.kind == "samples":
+            text += (
+                f"; probability that draws are off by: mean {self.misplaced.mean():.2g}, worst "
+                f"{self._worst(self.misplaced)}"
+            )
+        if self.kind == "values":
+            low, high = np.quantile(self.kl, [0.5, 0.99]).tolist()
+            text += (
+                f"; KL in nats: mean {self.kl.mean():.2g}, median {low:.2g}, 99 % {high:.2g}, worst "
+                f"{self._worst(self.kl)}"
+            )
+        if self.other_weights:
+            text += "; these are not the weights that labelled"
+        return "; ".join([text, *self.faults])
+
+    def _worst(self, values: NDArray[np.float32]) -> str:
+        image, crop = self.views[int(values.argmax())].tolist()
+        return f"{values.max():.2g} (image {image}, crop {crop})"
+
+
+def kind_of(spec: StoreSpec) -> Kind:
+    """Return what labels of a store can be compared by."""
+    if not spec.labels.keeps_first:
+        return "samples"
+    return "values" if spec.labels.keeps_values else "first"
+
+
+def compared(
+    probs: Tensor, views: NDArray[np.int64], kept: Mapping[str, Tensor], spec: StoreSpec
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compare what a teacher says of `views`, f32 [n, C], with what is stored: `kept`, [n, …].
+
+    Returns `agrees`, `kl` and `misplaced` of an `Agreement`, [n] each.
+    """
+    if kind_of(spec) == "samples":
+        draws = torch.from_numpy(label_draws(spec.views.seed, *views.T))
+        off = misplaced(probs.cpu(), kept["index"].long(), draws)
+        return off <= _NEAR, torch.zeros_like(off), off
+    asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
+    today, then = (spec.labels.restore(label) for label in (asked, kept))
+    kl = divergence(today.dense(spec.num_classes), _positive(then)).clamp_min(0)
+    return today.top_class == then.top_class, kl, torch.zeros_like(kl)
+
+
+def _positive(labels: SoftLabels) -> SoftLabels:
+    """Keep a zero from making the divergence infinite: it is 10^-12 at least."""
+    value, tail = labels.value.clamp_min(1e-12), labels.tail.clamp_min(1e-12)
+    return SoftLabels(labels.index, value, tail, labels.num_classes)
