@@ -33,7 +33,9 @@ _PALETTE_TIER = 256
 VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
 
-Coding = Literal["box", "flip", "palette", "slot", "code", "dense", "text", "plain"]
+Coding = Literal[
+    "box", "flip", "palette", "older palette", "slot", "code", "dense", "text", "plain"
+]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def _chunk_crops(spec: StoreSpec, block: int) -> int:
     """Return the crops of a chunk, for blocks of so many images."""
     if spec.labels.keeps_all:
         return min(_MIN_CHUNK_CROPS, spec.num_crops)
-    at_most = max(_MIN_CHUNK_CROPS, _CHUNK_VIEWS // block)
+    # Of a single block a pass is soon read, and fewer tables of codes save more.
+    views = _CHUNK_VIEWS if block < spec.num_images else 4 * _CHUNK_VIEWS
+    at_most = max(_MIN_CHUNK_CROPS, views // block)
     return min(_even_part(spec.num_crops, at_most), spec.num_crops)
 
 
@@ -196,7 +200,7 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                     (n, width),
                     (block, tier),
                     (block, padded_width),
-                    "palette",
+                    "palette" if spec.format_version >= 3 else "older palette",
                 )
                 layouts["slot"] = _per_crop(spec, _id_dtype(width), "slot", field.length)
             case "codes":

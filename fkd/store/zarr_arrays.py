@@ -237,6 +237,8 @@ def _codecs(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, dict[str, Any]
         case "flip":
             return None, blosc(9, "bitshuffle")
         case "palette":
+            return None, blosc(9, "shuffle")
+        case "older palette":
             return None, blosc(5, "shuffle")
         case "slot":
             return (2, 0, 1), blosc(9, "shuffle", plane)
