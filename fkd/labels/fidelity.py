@@ -62,6 +62,8 @@ def fidelity_fault(measures: NDArray[np.float32], scheme: Scheme) -> str | None:
     """
     if np.isnan(measures).all():
         return None
+    if scheme.kind == "samples":
+        return "samples have none"
     nats, shares = measures[:2], measures[2:]
     possible = (shares >= 0) & (shares <= 1 + _ROUNDING)
     if not possible.all():

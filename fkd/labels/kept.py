@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from fkd.labels.quantization import Quantized
     from fkd.labels.soft import SoftLabels
 
-_ZERO_CODE = 255  # an entry that is exactly zero, in `quantization`
-
 # An array of a store, of the dtype that its `Field` or its layout names.
 StoredArray = NDArray[Any]
 
@@ -101,8 +99,9 @@ class KeptLabels:
     def fault(self, kept: Mapping[str, StoredArray]) -> tuple[str, str] | None:
         """Return the part of labels [n, m, …] that is unreadable, "ids" or "values", and why; or None."""
         if "log_code" in kept:
-            nothing = (kept["log_code"].min(axis=2) == _ZERO_CODE).any()
-            return ("values", "no class has any probability") if nothing else None
+            # Others may all vanish at a low temperature.
+            none = (kept["log_code"].min(axis=2) != 0).any()
+            return ("values", "no class has code 0, the largest one's") if none else None
         if self.keeps_all:
             finite = np.isfinite(kept["log_prob"]).all()
             return None if finite else ("values", "a log-probability is not finite")
@@ -114,16 +113,12 @@ class KeptLabels:
     def disordered(self, kept: Mapping[str, StoredArray]) -> NDArray[np.bool_]:
         """Return which labels no labeller can have written, bool [n, m].
 
-        Ids of a label differ, codes never fall with rank, probabilities of all classes sum to 1, and of
-        codes of all classes one is 0.
+        Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.
         Any samples can have been drawn. Such labels can be read; `fkd check` reports them.
         """
         wrong: NDArray[np.bool_]
-        if not self.keeps_first:
-            wrong = np.zeros(kept["index"].shape[:2], np.bool_)
-            return wrong
-        if "log_code" in kept:
-            wrong = kept["log_code"].min(axis=2) != 0
+        if not self.keeps_first or "log_code" in kept:  # `fault` has said all of codes
+            wrong = np.zeros(next(iter(kept.values())).shape[:2], np.bool_)
             return wrong
         if self.keeps_all:
             total = np.exp(kept["log_prob"].astype(np.float32)).sum(axis=2)

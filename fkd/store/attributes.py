@@ -42,6 +42,8 @@ _COUNTS = {
 _TEXTS = ("sampler", "renderer", "probe", "images_root", "fingerprint", "created")
 _OTHERS = ("scheme", "views", "interpolation", "temperature", "teachers", "versions")
 _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
+# What a key says more would change what a label is, or where a view lies.
+_INNER_KEYS = {"scheme": {"kind", "k", "step"}, "views": {"seed", "scale", "ratio"}}
 _OPTIONAL = {"amp", "probes", "part", "unlabelled", "class_title_bytes"}
 # Of the optional ones, those that are left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
@@ -102,6 +104,10 @@ def _of_newer(content: Mapping[str, Any]) -> str | None:
     """Name what a later fkd has added to version 3, or return None: all that it adds has a name."""
     for key in sorted(set(content) - _KEYS - _OPTIONAL):
         return f"key {_shown(key)}"
+    for name, known_keys in _INNER_KEYS.items():
+        inner = content.get(name)
+        for key in sorted(set(inner) - known_keys) if isinstance(inner, dict) else ():
+            return f"key {_shown(f'{name}.{key}')}"
     scheme, sampler = content.get("scheme"), content.get("sampler")
     kind = scheme.get("kind") if isinstance(scheme, dict) else None
     if isinstance(kind, str) and kind not in get_args(SchemeKind):

@@ -15,6 +15,8 @@ Codes = NDArray[np.uint8]
 Ids = NDArray[np.unsignedinteger]
 Places = NDArray[Any]  # integers of any width
 
+_SUMMED_AT_ONCE = 2**20  # palette entries
+
 # How a crop's slots are stored: as they are, as places among what is left, as steps of rising ones.
 Slots = Literal["plain", "ranks", "draws"]
 
@@ -125,9 +127,12 @@ def pack_palettes(palette: Ids, num_classes: int) -> Ids:
 
 
 def unpack_palettes(steps: Ids, num_classes: int) -> Ids:
-    """Undo `pack_palettes`."""
-    palette: NDArray[np.int64] = steps.cumsum(axis=1, dtype=np.int64)
-    return (palette % num_classes).astype(steps.dtype)
+    """Undo `pack_palettes`, in place and few images at a time: the sums are wider than the ids."""
+    rows = max(1, _SUMMED_AT_ONCE // steps.shape[1])
+    for first in range(0, len(steps), rows):
+        some = steps[first : first + rows]
+        some[:] = some.cumsum(axis=1, dtype=np.int64) % num_classes
+    return steps
 
 
 def pack_draws(slot: Ids) -> Ids:

@@ -142,14 +142,14 @@ class Reader:
         """
         spec, (start, stop, _) = self.spec, crops.indices(self.spec.num_crops)
         chunks = range(start // spec.chunk_crops, -(-stop // spec.chunk_crops))
-        for number, chunk in product(blocks, chunks):
-            if (number, chunk) in self._drawn:
-                continue
+        new = [at for at in product(blocks, chunks) if at not in self._drawn]
+        hashes = {number: self.view_hashes(number) for number in {number for number, _ in new}}
+        for number, chunk in new:
             images, first = self._images(range(number, number + 1)), chunk * spec.chunk_crops
             whole = slice(first, min(first + spec.chunk_crops, spec.num_crops))
             views = had.views_from(first_image, start, images, whole)
             box, flip = views or self._views(images, whole, self.read("size", images))
-            if hash_views(box, flip, spec.chunk_crops)[0] != self.view_hashes(number)[chunk]:
+            if hash_views(box, flip, spec.chunk_crops)[0] != hashes[number][chunk]:
                 what = "the boxes that this machine draws are not those that were labelled"
                 raise BlockError(self.path, number, f"{what} (from crop {first} on)")
             self._drawn.add((number, chunk))

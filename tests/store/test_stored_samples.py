@@ -1,11 +1,14 @@
 """Samples in a store: read as they were drawn, and refused where a stranger's steps lead astray."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers.stores import NUM_CLASSES, change_attributes, make_store
 
 from fkd import LabelStore, Scheme
 from fkd.errors import BlockError, StoreError
+from fkd.labels import fidelity_fault
 from fkd.store import InspectedStore, writer
 from fkd.store.packing import pack_palettes, unpack_palettes
 
@@ -39,8 +42,8 @@ def test_palettes_come_back():
         packed = pack_palettes(palette, classes)
         assert packed.dtype == dtype
         assert int(packed.max()) < classes
+        assert np.array_equal(unpack_palettes(packed[:, :7].copy(), classes), palette[:, :7])
         assert np.array_equal(unpack_palettes(packed, classes), palette)
-        assert np.array_equal(unpack_palettes(packed[:, :7], classes), palette[:, :7])
 
 
 @pytest.mark.parametrize("steps", [[0, 0, 0, 24], [20, 250, 20, 0], [255] * 4, [23, 255, 2, 0]])
@@ -60,12 +63,33 @@ def test_whatever_a_palette_holds_names_classes_that_there_are(tmp_path, monkeyp
     assert int(store.read_crops(range(6)).kept["index"].max()) < NUM_CLASSES
 
 
+def test_palettes_come_back_in_little_memory():
+    """A stranger's block may have 2^30 ids of 16 bits, whose sums in 64 would be 8 GiB."""
+    steps = np.ones((4096, 1000), np.uint16)
+    tracemalloc.start()
+    unpack_palettes(steps, 1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 24 * 2**20  # all at once would take 65 MB
+    assert steps[4095, 998:].tolist() == [999, 0]
+
+
+def test_samples_say_nothing_of_fidelity():
+    assert fidelity_fault(np.full(6, np.nan, np.float32), FOUR) is None
+    assert fidelity_fault(np.ones(6, np.float32), FOUR) == "samples have none"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"format_version": 2}, "samples are of version 3"),
         ({"scheme": {"kind": "samples", "k": 257}}, "the N of samplesN is 257"),
         ({"scheme": {"kind": "samples", "k": 4, "step": 0.125}}, "has no coarse form"),
+        (
+            {"scheme": {"kind": "samples", "k": 4, "of": 2}},
+            "has the key 'scheme.of', which a newer",
+        ),
+        ({"views": {"grid": 3}}, "has the key 'views.grid', which a newer fkd knows"),
     ],
 )
 def test_attributes_that_no_labeller_writes(tmp_path, changes, words):

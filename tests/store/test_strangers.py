@@ -29,8 +29,11 @@ INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))
 FEW = 30
 _MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
 
+# Labels of each kind; "drawn-" ones have boxes by seed.
+KINDS = ["topk3", "hard", "full", "drawn-topk5-coarse", "drawn-samples2", "drawn-full-8bit"]
+
 FAST = settings(
-    max_examples=max(FEW, INPUTS // 16),
+    max_examples=max(FEW, INPUTS // (4 * len(KINDS))),
     deadline=None,
     database=None,
     derandomize=not INPUTS,
@@ -39,7 +42,7 @@ FAST = settings(
 )
 
 
-@pytest.fixture(scope="module", params=["topk3", "hard", "full", "drawn-topk3"])
+@pytest.fixture(scope="module", params=KINDS)
 def good(request, tmp_path_factory):
     """A store in memory where there is such a folder, its files, and how its arrays are cut."""
     shm = Path("/dev/shm")
@@ -75,6 +78,8 @@ def read_all(root):
     assert (slab.target < spec.num_classes).all()
     if "index" in slab.kept:
         assert (slab.kept["index"] < spec.num_classes).all()
+    elif "log_code" in slab.kept:
+        assert (slab.kept["log_code"].min(axis=2) == 0).all()
     else:
         assert np.isfinite(slab.kept["log_prob"]).all()
     assert len(store.num_bytes()) == spec.num_images
@@ -133,13 +138,13 @@ def test_strange_values(good, data):
     survive(good, changed, check=data.draw(st.integers(0, 9)) == 0)
 
 
-@settings(FAST, max_examples=max(FEW // 2, INPUTS // 80))
+@settings(FAST, max_examples=max(FEW // 2, INPUTS // (20 * len(KINDS))))
 @given(data=st.data())
 def test_bombs(good, data):
     survive(good, data.draw(strangers.bombs(good[1])))
 
 
-@settings(FAST, max_examples=max(FEW // 2, INPUTS // 80))
+@settings(FAST, max_examples=max(FEW // 2, INPUTS // (20 * len(KINDS))))
 @given(data=st.data())
 def test_strange_files(good, data):
     survive(good, data.draw(strangers.strange_files(good[1])), check=True)
