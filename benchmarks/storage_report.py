@@ -90,10 +90,10 @@ class Row:
     size: Sizes
     kl: float | None
     quantization: float | None
-    cross_entropy: float
+    cross_entropy: float | None
     renorm: float | None
-    top1: float
-    mass: float
+    top1: float | None
+    mass: float | None
     speed: float
 
     @property
@@ -115,10 +115,10 @@ class Row:
             _or_dash(self.kl, ".2e"),
             _or_dash(share, ".0%"),
             _or_dash(self.quantization, ".2e"),
-            f"{self.cross_entropy:.4f}",
+            _or_dash(self.cross_entropy, ".4f"),
             _or_dash(self.renorm, ".4f"),
-            f"{self.top1:.4f}",
-            f"{self.mass:.4f}",
+            _or_dash(self.top1, ".4f"),
+            _or_dash(self.mass, ".4f"),
             f"{self.speed / 1e6:.2f}",
         ]
 
@@ -214,6 +214,8 @@ def plot(rows: list[Row], path: Path) -> None:
     axes.scatter([], [], c=MAIN, label="this store, on disk")
     axes.scatter([], [], facecolors="none", edgecolors=SECOND, label="FKD paper, by formula")
     for row in rows:
+        if row.mass is None:
+            continue
         size = row.bytes_per_crop
         axes.scatter(size, row.mass, c=MAIN, s=30)
         if row.name in PAPER:
