@@ -124,7 +124,7 @@ def test_a_store_of_top_k_gives_what_it_can(shared_store, tmp_path):
 
 
 def test_a_store_of_samples_is_refused(tmp_path):
-    store = make_store(tmp_path / "s.zarr", scheme=Scheme("samples", 4))
+    store, _ = make_store(tmp_path / "s.zarr", scheme=Scheme("samples", 4))
     done = run(tmp_path, "--store", store.path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "holds samples (samples4), of which no other labels can be made" in done.stderr
