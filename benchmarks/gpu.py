@@ -123,7 +123,7 @@ def main(
 
 def begun(out: Path, head: Mapping[str, Any]) -> record.Report:
     """Return what earlier runs into a folder found; a rehearsal must not go among what a GPU found."""
-    known = record.known(out / "gpu.json", CHECKS)
+    known = read(out / "gpu.json")
     if known is None:
         return record.blank(head, CHECKS)
     if known["about"]["cuda"] != head["cuda"]:
@@ -134,16 +134,23 @@ def begun(out: Path, head: Mapping[str, Any]) -> record.Report:
     return known
 
 
+def read(path: Path) -> record.Report | None:
+    """Return what a gpu.json holds, None where there is none; refuse one that is damaged."""
+    try:
+        return record.known(path, CHECKS)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def taken(paths: Sequence[Path], names: Sequence[str], out: Path) -> record.Report:
     """Add what runs elsewhere found of some checks, the oldest first, and write it."""
-    report = None
-    for path in paths:
-        other = record.known(path, CHECKS)
-        assert other is not None
-        report = report or begun(out, other["about"])
+    others = [other for other in map(read, paths) if other is not None]
+    if len({other["about"]["cuda"] for other in others}) > 1:
+        raise click.UsageError("some of --take are of a GPU and some are rehearsals of a CPU")
+    report = begun(out, others[0]["about"])
+    for other in others:
         found = {name: other["checks"][name] for name in names}
         report = record.add(report, other["about"], found)
-    assert report is not None
     page.write(report, out)
     return report
 

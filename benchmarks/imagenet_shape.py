@@ -20,6 +20,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import torch
 import zarr
 from peak import peak_mib
 from synthetic_labels import CLASSES, create_store, make_labels
@@ -30,7 +31,7 @@ from fkd.progress import progress
 from fkd.store import Block, StoreSpec
 from fkd.store.block_files import BlockFiles
 from fkd.store.layout import array_layouts
-from fkd.views import SAMPLERS, Boxes, Flips, Sizes, hash_views
+from fkd.views import SAMPLERS, Boxes, Flips, Sizes, hash_views, label_draws
 
 SOURCE_IMAGES = 100
 DISTINCT = 2
@@ -85,9 +86,11 @@ def build(path: Path, num_images: int, num_crops: int, scheme: Scheme) -> None:
 def shuffled_block(spec: StoreSpec, number: int) -> Block:
     """Fill block `number` with synthetic labels, shuffled image by image."""
     made = make_labels(SOURCE_IMAGES, spec.num_crops)
+    images, crops = np.arange(SOURCE_IMAGES)[:, None], np.arange(spec.num_crops)
+    draws = torch.from_numpy(label_draws(spec.views.seed, images, crops).reshape(-1))
     kept = {
         name: values.numpy().reshape(SOURCE_IMAGES, spec.num_crops, -1)
-        for name, values in quantize(made.probs.flatten(0, 1), spec.scheme).items()
+        for name, values in quantize(made.probs.flatten(0, 1), spec.scheme, draws).items()
     }
     block, rng = Block.empty(spec, number), np.random.default_rng(number)
     for row in range(len(block.size)):

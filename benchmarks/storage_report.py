@@ -1,6 +1,7 @@
 """The storage table as Markdown, CSV and a plot, and the label sets of others beside ours."""
 
 import csv
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ class Sizes:
         """
         more = num_crops / self.num_crops
         each = self.of(*_OF_CROPS) * more + self.of(*_OF_IMAGES)
-        each += self.of("palettes") * more**_OF_PALETTES
+        each += self.of("palettes") * math.pow(more, _OF_PALETTES)
         return (each / self.num_images * num_images + self.of("fixed")) / GIB
 
 
@@ -93,10 +94,10 @@ class Row:
     size: Sizes
     kl: float | None
     quantization: float | None
-    cross_entropy: float
+    cross_entropy: float | None
     renorm: float | None
-    top1: float
-    mass: float
+    top1: float | None
+    mass: float | None
     speed: float
 
     @property
@@ -118,10 +119,10 @@ class Row:
             _or_dash(self.kl, ".2e"),
             _or_dash(share, ".0%"),
             _or_dash(self.quantization, ".2e"),
-            f"{self.cross_entropy:.4f}",
+            _or_dash(self.cross_entropy, ".4f"),
             _or_dash(self.renorm, ".4f"),
-            f"{self.top1:.4f}",
-            f"{self.mass:.4f}",
+            _or_dash(self.top1, ".4f"),
+            _or_dash(self.mass, ".4f"),
             f"{self.speed / 1e6:.2f}",
         ]
 
@@ -218,6 +219,8 @@ def plot(rows: list[Row], path: Path) -> None:
     axes.scatter([], [], c=MAIN, label="this store, on disk")
     axes.scatter([], [], facecolors="none", edgecolors=SECOND, label="FKD paper, by formula")
     for row in rows:
+        if row.mass is None:
+            continue
         size = row.bytes_per_crop
         axes.scatter(size, row.mass, c=MAIN, s=30)
         if row.name in PAPER:

@@ -5,7 +5,8 @@
 
 Each row is a store that is really written, measured on disk and read back. By default the labels are
 synthetic (see synthetic_labels.py). With --store they are a store's own: of a full store all rows are
-made; of a top-K store those that it can give, and its own labels, not the teacher's, are the truth.
+made; of a top-K store those that it can give, and its own labels, not the teacher's, are the truth. A
+store of samples is refused: it holds no label that rows could be made of.
 
 Columns. Mean K: classes of a label that are not zero. Bytes a crop by part: boxes, flips, palettes
 and slots (the ids), codes (the values), lists (paths, sizes, classes of images), hashes (of images and
@@ -14,7 +15,8 @@ student can best read it, from the truth, nats; KL quant.: the part of it that r
 residual as one outcome. CE: cross-entropy of the whole label with the full labels,
 -Σ label · log full; the entropy of the full labels is its value where nothing is lost. CE re-norm: the
 same of the kept classes alone. Top-1: share of crops whose best class is the truth's. Kept: true
-probability of the kept classes. Read: crops/s on one core, whole blocks.
+probability of the kept classes. Read: crops/s on one core, whole blocks. Samples are true on average over
+crops alone, so of them size, mean K and speed are all that a row can say.
 """
 
 import tempfile
@@ -34,11 +36,12 @@ from fkd import FkdError, LabelStore, Scheme
 from fkd.labels import quantize, row_fidelity
 from fkd.progress import progress
 from fkd.store import Block, Slab
-from fkd.views import SAMPLERS
+from fkd.views import SAMPLERS, label_draws
 
 AT_ONCE = 4096  # crops whose dense labels are in memory at a time
 SCHEMES = (
-    "full", "full-8bit", "hard", "smooth", "topk5-coarse", "topk5", "topk7-coarse", "topk10", "topk20"
+    "full", "full-8bit", "hard", "smooth", "topk5-coarse", "topk5", "topk7-coarse", "topk10", "topk20",
+    "samples1", "samples8",
 )  # fmt: skip
 
 
@@ -93,6 +96,11 @@ def stored(path: Path, images: int) -> Labels:
     """Take the labels of a store, of its first block at most."""
     store = LabelStore.open(path)
     store.require_complete()
+    if not store.spec.labels.keeps_first:
+        raise FkdError(
+            f"{path} holds samples ({store.spec.scheme}), of which no other labels can be made; "
+            "give --store a store of full or topK labels"
+        )
     slab = store.read_block(0)
     status = store.status()[: len(slab.flip)]
     views = slab.take(np.flatnonzero(status == 0)[:images], np.arange(slab.flip.shape[1]))
@@ -100,7 +108,7 @@ def stored(path: Path, images: int) -> Labels:
     kept = {name: flat(values) for name, values in views.kept.items()}
     probs = spec.labels.restore(kept).dense()
     schemes = tuple(
-        name for name in SCHEMES if spec.scheme.can_be_read_as(Scheme.parse(name).whole)
+        name for name in SCHEMES if spec.labels.keeps_all or spec.scheme.can_be_read_as(whole(name))
     )
     exact = spec.scheme == Scheme("full")
     truth = "the teacher's labels in float16" if exact else "the store's own labels"
@@ -109,6 +117,11 @@ def stored(path: Path, images: int) -> Labels:
         f"stored as {spec.scheme}; the truth is {truth}"
     )
     return Labels(views, probs, store.class_names(), schemes, note)
+
+
+def whole(name: str) -> Scheme:
+    """Return the reading of all that a store of a scheme keeps."""
+    return Scheme.parse(name).whole
 
 
 def flat(values: np.ndarray) -> Tensor:
@@ -125,17 +138,18 @@ def measure(labels: Labels, scheme: Scheme, path: Path) -> Row:
     size = Sizes(store.stored_bytes(), store.spec.num_images, store.spec.num_crops)
     found = compare(labels, store)
     renorm = None if scheme.kind != "topk" else found["renorm"]
-    soft = scheme.kind != "hard"
+    ranked = scheme.kind != "samples"
+    soft = ranked and scheme.kind != "hard"
     return Row(
         str(scheme),
         found["kept"],
         size,
         found["kl"] if soft else None,
         found["quantization"] if soft else None,
-        found["cross_entropy"],
+        found["cross_entropy"] if ranked else None,
         renorm,
-        found["top1"],
-        found["mass"],
+        found["top1"] if ranked else None,
+        found["mass"] if ranked else None,
         read_speed(store),
     )
 
@@ -155,7 +169,8 @@ def write(labels: Labels, scheme: Scheme, path: Path) -> None:
         block.size[:] = size
         for row, image in enumerate(rows):
             probs = labels.probs[image * num_crops : (image + 1) * num_crops]
-            for name, values in quantize(probs, scheme).items():
+            draws = torch.from_numpy(label_draws(spec.views.seed, np.full(num_crops, image), crops))
+            for name, values in quantize(probs, scheme, draws).items():
                 block.kept[name][row] = values.numpy()
         store.commit_block(number, block)
 

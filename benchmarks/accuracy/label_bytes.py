@@ -72,6 +72,8 @@ def main(
     """Train the students of STORE, whose labels are full, and write the table."""
     out.mkdir(parents=True, exist_ok=True)
     source = LabelStore.open(store)
+    if source.spec.scheme != Scheme("full"):
+        raise click.UsageError(f"{store} holds {source.spec.scheme}; give a store of full labels")
     ways = [way for way in WAYS if not only or way.name in only]
     if not report:
         torch.set_num_threads(1)

@@ -25,17 +25,29 @@ def blank(about: Mapping[str, Any], checks: Sequence[Check]) -> Report:
 
 
 def known(path: Path, checks: Sequence[Check]) -> Report | None:
-    """Return what a gpu.json holds of these checks, None where there is none; each knows its own run."""
+    """Return what a gpu.json holds of these checks, None where there is none; each knows its own run.
+
+    Raises `ValueError` for one that is damaged: what it has cost is not to be written over.
+    """
     if not path.exists():
         return None
-    stored = json.loads(path.read_text("utf-8"))
+    try:
+        return _parsed(json.loads(path.read_text("utf-8")), checks)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}); restore it, or move it away"
+        ) from error
+
+
+def _parsed(stored: Any, checks: Sequence[Check]) -> Report:
     about = stored["about"] | {"command": plain(stored["about"]["command"].split(" "))}
     report = blank(about, checks)
     for check in checks:
         entry = stored["checks"].get(check.name)
         if entry is not None and entry["trouble"] not in (NO_TIME, NOT_RUN):
             of_run = entry.get("about", _of_run(about))
-            report["checks"][check.name] = {**entry, "about": of_run}
+            whole = {name: entry[name] for name in ("question", "rows", "seconds", "trouble")}
+            report["checks"][check.name] = {**whole, "about": of_run}
     return report
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,7 +247,8 @@ def _say_next(out: Path, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
     name, reading = shlex.quote(str(out)), Scheme("topk", 5)
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme
+    fine = replace(spec.scheme, coarse=False)
+    compress = reading if spec.scheme.can_be_read_as(reading) else fine
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
     train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"
     note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])

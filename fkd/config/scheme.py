@@ -54,7 +54,8 @@ class Scheme:
             check_count("the N of samplesN", self.k, 1, MAX_SAMPLES)
         if self.kind == "smoothing":
             object.__setattr__(self, "k", 1)
-            object.__setattr__(self, "tail", "smooth")
+        if self.kind != "topk":  # the others have no choice, and equal ones must be equal
+            object.__setattr__(self, "tail", "smooth" if self.kind == "smoothing" else "renorm")
 
     @classmethod
     def parse(cls, text: str) -> "Scheme":

@@ -65,12 +65,13 @@ def temper_warning(
         if stored.keeps_all
         else "a store of more classes bears it, one of all best (`fkd label --compress full-8bit`)"
     )
-    classes = as_count(scheme.kept(stored.num_classes), "class")
+    count = scheme.kept(stored.num_classes)
+    classes = "class that it reads" if count == 1 else f"{as_count(count, 'class')} that it reads"
+    hold = "may hold as little as" if not known else "holds" if count == 1 else "hold"
     return (
         f"--label-temperature {temperature:g} with --compress {scheme}: at that temperature the "
-        f"{classes} that it reads {'hold' if known else 'may hold as little as'} {now:.0%} of the "
-        f"teacher's probability ({before:.0%} at 1), and {rest}; {remedy}, and `fkd label --temperature "
-        f"{temperature:g}` tempers before anything is dropped"
+        f"{classes} {hold} {now:.0%} of the teacher's probability ({before:.0%} at 1), and {rest}; "
+        f"{remedy}, and `fkd label --temperature {temperature:g}` tempers before anything is dropped"
     )
 
 

@@ -52,7 +52,7 @@ def find_store(config: LoaderConfig) -> LabelStore:
     if config.selection.calibrate and not store.spec.labels.keeps_first:
         raise ConfigError(
             f"--calibrate: {config.store} holds samples of labels, which say nothing of the teacher's "
-            "confidence; leave it out, or label with --compress topk10"
+            "confidence; leave it out, or label with --compress topk5-coarse"
         )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(

@@ -47,7 +47,7 @@ def select_crops(
         what = "hard labels" if store.spec.labels.keeps_first else "samples of labels"
         raise ConfigError(
             f"{_flags(selection)}: {store.path} holds {what}, which say nothing of the teacher's "
-            "confidence; leave the selection out, or label with --compress topk10"
+            "confidence; leave the selection out, or label with --compress topk5-coarse"
         )
     tally, taken_images = _Selected(), np.zeros(store.spec.num_images, np.bool_)
     taken_images[store.labelled_images() if chosen is None else chosen] = True

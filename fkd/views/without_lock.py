@@ -2,8 +2,12 @@
 
 Threads that render and the loop that trains share the lock. Each call of torch's gives it away and waits
 for it again, and there were two or more a crop. What TorchScript runs needs no lock until it is done.
+
+TorchScript has locks of its own. A process that is forked while a thread holds one never gets it, and
+hangs: a loader's worker beside threads that render. So forked processes run the same lines in Python.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -13,6 +17,8 @@ from torch import Tensor
 
 from fkd.config import Interpolation
 from fkd.views.boxes import Boxes, Flips
+
+_IMPORTED_IN = os.getpid()
 
 # Line by line what `render` does. A program made of text is parsed by torch alone.
 _PROGRAM = """
@@ -46,17 +52,23 @@ def render_views(
     rows = list(out)
     if not len(boxes) == len(flips) == len(rows):
         raise ValueError(f"{len(boxes)} boxes and {len(flips)} flips for {len(rows)} views")
-    _render_all()(pixels, boxes.tolist(), flips.tolist(), rows, interpolation == "bicubic")
+    render_all = _compiled() if os.getpid() == _IMPORTED_IN else _interpreted()
+    render_all(pixels, boxes.tolist(), flips.tolist(), rows, interpolation == "bicubic")
 
 
 @cache
-def _render_all() -> Callable[..., None]:
+def _compiled() -> Callable[..., None]:
     """Compile the program; a torch without TorchScript runs the same lines in Python."""
     try:
         compiled: Callable[..., None] = torch.jit.CompilationUnit(_PROGRAM).render_all
         return compiled
     except Exception:  # whatever a torch or a Python that has given TorchScript up says
-        names: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "List": list}
-        exec(_PROGRAM, names)
-        interpreted: Callable[..., None] = names["render_all"]
-        return interpreted
+        return _interpreted()
+
+
+@cache
+def _interpreted() -> Callable[..., None]:
+    names: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "List": list}
+    exec(_PROGRAM, names)
+    render_all: Callable[..., None] = names["render_all"]
+    return render_all

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from helpers.processes import fkd_environment
+from helpers.stores import make_store
+
+from fkd import Scheme
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "storage_table.py"
 PARTS = ("boxes B", "flips B", "palettes B", "slots B", "codes B", "lists B", "hashes B", "fixed B")
@@ -39,7 +42,8 @@ def test_the_papers_figures_follow_from_its_formula(table):
     assert known == {
         "full": "898.5", "hard": "5.4", "smooth": "6.3", "topk5": "13.4", "topk10": "22.4"
     }  # fmt: skip
-    assert {"full-8bit", "topk5-coarse", "topk7-coarse", "topk20"} == set(said) - set(known)
+    others = {"full-8bit", "topk5-coarse", "topk7-coarse", "topk20", "samples1", "samples8"}
+    assert others == set(said) - set(known)
 
 
 def test_bytes_add_up_and_scale_to_imagenet(table):
@@ -72,6 +76,10 @@ def test_what_is_kept_grows_with_k_and_is_exact_enough(table):
     assert float(rows["hard"]["kept mass"]) < mass[0] < mass[1] < mass[2] < 1
     assert float(rows["full"]["kept mass"]) == pytest.approx(1, abs=1e-4)
     for name, row in rows.items():
+        if name.startswith("samples"):  # true on average over crops alone
+            assert row["KL, nats"] == row["kept mass"] == row["top-1 agrees"] == "–"
+            assert float(row["mean K"]) <= int(name[7:])
+            continue
         # In codes of 8 bits, two classes may be as likely as each other.
         assert float(row["top-1 agrees"]) > (0.98 if name == "full-8bit" else 0.999)
         if name != "hard":
@@ -113,6 +121,13 @@ def test_a_store_of_top_k_gives_what_it_can(shared_store, tmp_path):
     assert done.returncode == 0, done.stderr
     assert list(read_rows(tmp_path)) == ["hard", "smooth"]
     assert "the truth is the store's own labels" in done.stdout
+
+
+def test_a_store_of_samples_is_refused(tmp_path):
+    store, _ = make_store(tmp_path / "s.zarr", scheme=Scheme("samples", 4))
+    done = run(tmp_path, "--store", store.path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "holds samples (samples4), of which no other labels can be made" in done.stderr
 
 
 def test_a_store_that_is_missing_is_one_line(tmp_path):

@@ -110,6 +110,21 @@ def test_a_run_keeps_what_earlier_ones_found_and_it_did_not(
     assert ("right: pixels" in record.missing(report)) == bool(entry["trouble"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"about"', "[]", '{"about": {"command": "x"}, "checks": {"right: pixels": {}}}'],
+)
+def test_a_damaged_file_of_findings_is_refused_and_kept(text, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases import record
+    from gpu_phases.findings import Check
+
+    (tmp_path / "gpu.json").write_text(text)
+    with pytest.raises(ValueError, match=r"gpu\.json is damaged .*restore it, or move it away"):
+        record.known(tmp_path / "gpu.json", [Check("right", "pixels", 1, lambda _: iter(()))])
+    assert (tmp_path / "gpu.json").read_text() == text
+
+
 @pytest.mark.whole
 def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkeypatch):
     """One check sleeps for ever, one ends its process, one fails, and one comes after them."""

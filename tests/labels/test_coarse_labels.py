@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from fkd import FkdError, LabelStore, Scheme
-from fkd.labels import KeptLabels, divergence, quantize, restore
+from fkd.cli.label import _say_next
+from fkd.labels import KeptLabels, check_reading, divergence, quantize, restore
 from tests.helpers.stores import NUM_CLASSES as CLASSES
-from tests.helpers.stores import make_store
+from tests.helpers.stores import make_spec, make_store
 
 
 def probs_of(count, sharpness=3.0):
@@ -94,3 +95,24 @@ def test_labels_without_any_probability_are_refused():
             "values",
             "no class has code 0, the largest one's",
         )
+
+
+@pytest.mark.parametrize(
+    ("stored", "reading"),
+    [
+        ("topk3-coarse", "topk3"),
+        ("topk5-coarse", "topk5"),
+        ("full-8bit", "topk5"),
+        ("hard", "hard"),
+    ],
+)
+def test_the_next_command_reads_what_a_coarse_store_keeps(stored, reading, tmp_path, capsys):
+    scheme = Scheme.parse(stored)
+    _say_next(tmp_path, make_spec(4, 4, scheme))
+    assert capsys.readouterr().err.split()[-2:] == ["--compress", reading]
+    check_reading(scheme, Scheme.parse(reading))
+
+
+def test_equal_schemes_are_equal():
+    assert Scheme("samples", 8, "smooth") == Scheme("samples", 8)
+    assert Scheme("full", tail="smooth") == Scheme("full")

@@ -37,6 +37,7 @@ def test_it_says_what_the_kept_classes_hold(kept):
     assert "--compress full-8bit" in text
     assert "fkd label --temperature 4" in text
     assert " hold 33% of " in said(kept, 2.0, "topk5")
+    assert "the class that it reads holds " in said(kept, 4.0, "smooth")
     assert said(kept, 4.0, "topk5", None).count("may hold as little as") == 1
 
 

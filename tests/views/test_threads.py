@@ -1,5 +1,6 @@
 """Batches come finished and in order, and only a few are under way behind the one in use."""
 
+import os
 import sys
 
 import numpy as np
@@ -78,12 +79,29 @@ def test_a_torch_without_torchscript_renders_the_same(monkeypatch):
     compiled, interpreted = (empty_views(6, 16) for _ in range(2))
     render_views(image, boxes, flips, compiled, "bicubic")
     monkeypatch.setattr(torch.jit, "CompilationUnit", gone)
-    without_lock._render_all.cache_clear()
+    without_lock._compiled.cache_clear()
     try:
         render_views(image, boxes, flips, interpreted, "bicubic")
     finally:
-        without_lock._render_all.cache_clear()
+        without_lock._compiled.cache_clear()
     assert torch.equal(compiled, interpreted)
+
+
+def test_a_forked_process_takes_none_of_torchscripts_locks(monkeypatch):
+    """A thread of its parent may have held one, and is not there to give it back."""
+    image, boxes = torch.zeros(3, 20, 20, dtype=torch.uint8), np.array([[0, 0, 6, 4]], np.uint16)
+
+    def locked():
+        os._exit(1)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(without_lock, "_compiled", locked)
+        try:
+            render_views(image, boxes, np.array([True]), empty_views(1, 8), "bilinear")
+        finally:
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_box_outside_its_image_is_not_rendered():
