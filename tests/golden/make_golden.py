@@ -5,6 +5,7 @@ Not run again while the format stays: the stores are old on purpose. It writes t
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import quantize, restore, row_fidelity
 from fkd.store import Block, StoreSpec, TeacherRecord, plan_layout, probe
-from fkd.views import RENDERER, SAMPLER, STORED, sample_views
+from fkd.views import RENDERER, SAMPLER, STORED, label_draws, sample_views
 
 HERE = Path(__file__).parent
 CROPS, CLASSES, BLOCK = 6, 12, 3
@@ -74,13 +75,22 @@ def make_block(spec, number, probs):
         block.size[row] = SIZES[image]
         block.content_hash[row] = 0x9E3779B97F4A7C15 >> image
         block.box[row], block.flip[row] = sample_views(spec.views, image, CROPS, *SIZES[image])
-        for name, values in quantize(probs[image], spec.scheme).items():
+        for name, values in quantize(probs[image], spec.scheme, draws_of(spec, image)).items():
             block.kept[name][row] = values.numpy()
     block.fidelity[:] = mean_fidelity_of(spec, number, probs)
     return block
 
 
+def draws_of(spec, image):
+    """Return the numbers by which classes of an image's labels are drawn, where that is done."""
+    if spec.scheme.kind != "samples":
+        return None
+    return torch.from_numpy(label_draws(spec.views.seed, np.full(CROPS, image), np.arange(CROPS)))
+
+
 def mean_fidelity_of(spec, number, probs):
+    if spec.scheme.kind == "samples":
+        return np.nan
     labelled = [image for image in spec.block_range(number) if image != DAMAGED]
     rows = probs[labelled].flatten(0, 1)
     return row_fidelity(rows, quantize(rows, spec.scheme), spec.scheme).double().mean(0).numpy()
@@ -99,11 +109,15 @@ def make_store(path, scheme, views, rng, sampler):
     expected["num_bytes"] = images.num_bytes.tolist()
     for name in ("size", "status", "content_hash", "box", "flip"):
         expected[name] = np.concatenate([getattr(b, name) for b in blocks]).tolist()
-    expected["fidelity"] = [b.fidelity.tolist() for b in blocks]
-    kept = {name: np.concatenate([b.kept[name] for b in blocks]) for name in blocks[0].kept}
+    if scheme.kind != "samples":
+        expected["fidelity"] = [b.fidelity.tolist() for b in blocks]
+    # As it is read: classes of equal coarse codes, and samples, change places when they are packed.
+    kept = store.read_crops(range(CROPS)).kept
     expected |= {name: values.tolist() for name, values in kept.items()}
     rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in kept.items()}
-    for reading in (str(scheme), "topk3-smooth", "topk2", "smooth"):
+    whole = str(replace(scheme, coarse=False))
+    narrower = () if scheme.kind == "samples" else ("topk3-smooth", "topk2", "smooth")
+    for reading in (whole, *narrower):
         labels = restore(rows, scheme, Scheme.parse(reading), CLASSES)
         dense = labels.dense(CLASSES).reshape(len(PATHS), CROPS, CLASSES)
         expected[f"dense {reading}"] = np.round(dense.double().numpy(), 9).tolist()
@@ -117,6 +131,9 @@ def main():
     drawn, stored = HERE / "topk3-v3.zarr", HERE / "full-v3.zarr"
     expected[drawn.name] = make_store(drawn, Scheme("topk", 3), wide, rng, SAMPLER)
     expected[stored.name] = make_store(stored, Scheme("full"), narrow, rng, STORED)
+    for name in ("topk3-coarse", "full-8bit", "samples2"):
+        path = HERE / f"{name}-v3.zarr"
+        expected[path.name] = make_store(path, Scheme.parse(name), wide, rng, SAMPLER)
     stores = []
     for store, values in expected.items():
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items())
