@@ -183,7 +183,7 @@ def markdown(cells: list[list[str]], sets: list[list[str]], note: str, entropy: 
         "Parts are bytes a crop. GiB are for the 1,281,167 images of ImageNet-1K: boxes, flips, labels",
         "times M, palettes by its power of 0.36, lists and hashes once an image, the rest (metadata,",
         "seals, class names) as it is.",
-        "KL is of the whole label from the teacher's. The paper's figures are by its formula,",
+        "KL is of the whole label from the truth named above. The paper's figures are by its formula,",
         "N · M · (L + 5) · 4 bytes at N = 1.2 million.",
         "",
         "Beside the label sets of others. GB are 10^9 bytes.",
