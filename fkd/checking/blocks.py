@@ -9,7 +9,7 @@ from fkd.checking.report import BlockFault
 from fkd.errors import BlockError
 from fkd.progress import progress_bar
 from fkd.store import VIEW_BYTES, InspectedStore, StoredCrops
-from fkd.views import SAMPLERS, hash_views, outside
+from fkd.views import OTHER_VIEWS, SAMPLERS, hash_views, outside
 
 _BYTES_AT_ONCE = 2**26  # of labels that are read; to check them takes a few times as much
 
@@ -134,5 +134,4 @@ def _hash_faults(
     others = drawn != store.view_hashes(number)[first : first + len(drawn)]
     if others.any():
         crop = crops.start + int(others.argmax()) * each
-        what = "the boxes that this machine draws are not those that were labelled"
-        yield "views", f"{what} (from crop {crop} on)"
+        yield "views", f"{OTHER_VIEWS} (from crop {crop} on)"

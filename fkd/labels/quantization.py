@@ -34,9 +34,8 @@ from fkd.labels.soft import SoftLabels
 # u8 [B, K] (ranks 2 … K, then the tail) for top-K.
 Quantized = Mapping[str, Tensor]
 
-ZERO_CODE = (
-    255  # exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest or less
-)
+# Exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest or less.
+ZERO_CODE = 255
 
 _FLOOR = -100.0  # log of a probability that float32 could not hold; float16 holds it well
 _SUM_TOLERANCE = 1e-3

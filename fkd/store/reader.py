@@ -19,7 +19,7 @@ from fkd.store.packing import unpack_boxes, unpack_codes, unpack_ids, unpack_pal
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.store.spec import StoreSpec
 from fkd.store.zarr_arrays import Arrays
-from fkd.views import SAMPLERS, Boxes, Flips, Sizes, hash_views, outside
+from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views, outside
 
 # Blocks that are read by one call: enough to spread zarr's cost a call, few enough that what is decoded
 # on the way to a slab (palettes above all) stays below 100 MB.
@@ -150,8 +150,7 @@ class Reader:
             views = had.views_from(first_image, start, images, whole)
             box, flip = views or self._views(images, whole, self.read("size", images))
             if hash_views(box, flip, spec.chunk_crops)[0] != hashes[number][chunk]:
-                what = "the boxes that this machine draws are not those that were labelled"
-                raise BlockError(self.path, number, f"{what} (from crop {first} on)")
+                raise BlockError(self.path, number, f"{OTHER_VIEWS} (from crop {first} on)")
             self._drawn.add((number, chunk))
 
     def view_hashes(self, number: int) -> NDArray[np.uint64]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.views.boxes import Boxes, Flips, Sizes, hash_views, outside
+    from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        boxes="Boxes Flips Sizes hash_views outside",
+        boxes="Boxes Flips OTHER_VIEWS Sizes hash_views outside",
         center="evaluation_batches",
         draw_label="label_draws",
         render_cpu="RENDERER empty_views normalize render resized_side",
@@ -33,6 +33,7 @@ else:
     )
 
 __all__ = [
+    "OTHER_VIEWS",
     "RENDERER",
     "SAMPLER",
     "SAMPLERS",

@@ -38,6 +38,10 @@ def largest_boxes(ratio: tuple[float, float], size: Sizes) -> Boxes:
     return np.stack([top, left, tall, wide], axis=1).astype(np.uint16)
 
 
+# What a hash that differs means, for whoever compares one.
+OTHER_VIEWS = "the boxes that this machine draws are not those that were labelled"
+
+
 def hash_views(box: Boxes, flip: Flips, chunk_crops: int) -> NDArray[np.uint64]:
     """Return the hash of each run of `chunk_crops` crops of n images, u64 [m / chunk_crops, rounded up].
 
