@@ -2,7 +2,8 @@
 
 A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by block. A reader gets a
 `Slab`: some crops of some images. What is read is sealed, sound and plausible, or it is an error.
-`find_images` lists the images that a store was made from, and no others.
+`find_images` lists the images that a store was made from, and no others; `find_present` those of them
+that are still there.
 """
 
 from typing import TYPE_CHECKING
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from fkd.store.inspection import InspectedStore
     from fkd.store.labelled_images import (
         LabelledImages,
+        PresentImages,
         find_images,
+        find_present,
         image_root,
         is_file_of_images,
         listed_again,
+        present_among,
     )
     from fkd.store.layout import VIEW_BYTES, plan_layout
     from fkd.store.pixel_probe import drift, probe, probe_formats
@@ -30,7 +34,8 @@ else:
         __name__,
         attributes="to_json",
         inspection="InspectedStore",
-        labelled_images="LabelledImages find_images image_root is_file_of_images listed_again",
+        labelled_images="LabelledImages PresentImages find_images find_present image_root "
+        "is_file_of_images listed_again present_among",
         layout="VIEW_BYTES plan_layout",
         pixel_probe="drift probe probe_formats",
         slabs="Block Slab StoredCrops",
@@ -45,6 +50,7 @@ __all__ = [
     "InspectedStore",
     "LabelStore",
     "LabelledImages",
+    "PresentImages",
     "Slab",
     "StoreSpec",
     "StoredCrops",
@@ -52,12 +58,14 @@ __all__ = [
     "check_replaceable",
     "drift",
     "find_images",
+    "find_present",
     "image_root",
     "is_file_of_images",
     "library_versions",
     "listed_again",
     "now",
     "plan_layout",
+    "present_among",
     "probe",
     "probe_formats",
     "require_store",

@@ -1,14 +1,16 @@
 """The images that a store was made from, and no others: where they are, and what they held then."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, changed_image
+from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys, changed_image
 from fkd.sources import dataset_root, list_images, what_is_named
 from fkd.store.store import LabelStore
 
@@ -126,8 +128,67 @@ def find_images(store: LabelStore, folder: Path | None) -> ImageList:
     images = listed_again(store, root)
     difference = changed_image(store.image_paths(), store.num_bytes(), images)
     if difference:
-        raise ImagesError(
-            f"{root} does not hold the images that {store.path} was made from: {difference}; "
-            "give the right folder with --images or label this one anew"
-        )
+        raise _others(store, images, difference)
     return images
+
+
+@dataclass(frozen=True)
+class PresentImages:
+    """The images of a store, at their index, of which some are not there.
+
+    `there`, bool [N], says which are; the others have no bytes in `images`. `num_others` counts images of
+    the folder that the store has not.
+    """
+
+    images: ImageList
+    there: NDArray[np.bool_]
+    num_others: int
+
+
+def find_present(store: LabelStore, folder: Path | None) -> PresentImages:
+    """List those images of a store that are in `folder`, or where the store says they are.
+
+    Raises `ImagesError` where none is there, and for one of another size than when it was labelled.
+    """
+    return present_among(store, listed_again(store, image_root(store, folder)))
+
+
+def present_among(store: LabelStore, images: ImageList) -> PresentImages:
+    """Return the images of a store that are in a list; raises what `find_present` raises."""
+    keys, sizes = store.image_paths(), store.num_bytes()
+    rows = Keys.of(images.paths).places_of(keys)
+    there = rows >= 0
+    if not there.any():
+        raise _others(store, images, f"none of {as_count(len(keys), 'image')} is there")
+    placed = images.placed(keys, rows)
+    now = np.minimum(placed.num_bytes, MAX_NUM_BYTES)
+    changed = np.flatnonzero(there & (now != sizes))
+    if len(changed):
+        first = int(changed[0])
+        raise _others(
+            store,
+            images,
+            f"{keys[first]} has {now[first]} bytes, {sizes[first]} when it was labelled",
+        )
+    return PresentImages(placed, there, len(images) - int(np.count_nonzero(there)))
+
+
+def _others(store: LabelStore, images: ImageList, difference: str) -> ImagesError:
+    """Say how the images at a place differ from those of a store, and what to do."""
+    without = ""
+    if _most_are_as_labelled(store, images):
+        without = ", train on those that are there with `fkd train --drop-missing`,"
+    return ImagesError(
+        f"{images.root} does not hold the images that {store.path} was made from: {difference}; "
+        f"give the right folder with --images{without} or label this one anew"
+    )
+
+
+def _most_are_as_labelled(store: LabelStore, images: ImageList) -> bool:
+    """Say whether images are missing or new, all others are as they were, and these are the most."""
+    keys, sizes = store.image_paths(), store.num_bytes()
+    rows = Keys.of(images.paths).places_of(keys)
+    there = rows >= 0
+    now = np.minimum(images.num_bytes[rows[there]], MAX_NUM_BYTES)
+    differs = not there.all() or len(images) > len(keys)
+    return differs and 2 * len(now) > len(keys) and np.array_equal(now, sizes[there])
