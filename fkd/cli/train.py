@@ -48,6 +48,7 @@ _SECTIONS = {
 )
 @click.argument("store", type=PATH, default=_DEFAULTS["store"])
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
+@click.option("--drop-missing", is_flag=True, help="Leave labelled images out that are gone.")
 @click.option(
     "--subset",
     metavar="FILE|SHARE",
