@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode
+from fkd.originals import PresentImages, present_among
 from fkd.progress import progress_bar
-from fkd.store import LabelStore, PresentImages, present_among
+from fkd.store import LabelStore
 
 _AT_ONCE = 1024
 

@@ -11,8 +11,9 @@ from fkd.config import LoaderConfig
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader.part import chosen_images
+from fkd.originals import find_images, find_present
 from fkd.progress import note_once, printable
-from fkd.store import LabelStore, find_images, find_present
+from fkd.store import LabelStore
 
 _NAMED = 3  # missing images that a line names
 

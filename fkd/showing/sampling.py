@@ -10,8 +10,9 @@ import numpy as np
 from fkd.config import ShowConfig
 from fkd.errors import ImagesError
 from fkd.images import REASONS
+from fkd.originals import PresentImages
 from fkd.statistics import reached
-from fkd.store import LabelStore, PresentImages
+from fkd.store import LabelStore
 
 _COMPARED = 20_000  # paths: comparing letters with a million of them takes minutes
 

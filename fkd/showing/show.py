@@ -10,6 +10,7 @@ from fkd.amounts import as_count
 from fkd.config import ShowConfig, as_config
 from fkd.errors import ImagesError
 from fkd.images import read_titles
+from fkd.originals import PresentImages, drift, find_present, image_root
 from fkd.progress import note, note_lines
 from fkd.showing.crops import CropViewer
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
@@ -33,7 +34,7 @@ from fkd.showing.sections import (
     size_section,
 )
 from fkd.statistics import Comparison, LabelStatistics, compare, info_lines, label_statistics
-from fkd.store import LabelStore, PresentImages, drift, find_present, image_root
+from fkd.store import LabelStore
 
 
 def show_store(config: ShowConfig) -> Path:

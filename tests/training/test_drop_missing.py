@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fkd import (
     CheckConfig,
     CropDataset,
     FkdError,
+    LabelStore,
     ShowConfig,
     StudentLoader,
     TrainConfig,
@@ -22,8 +24,8 @@ from fkd import (
     train_student,
 )
 from fkd.feeding import CenterViewLoader
-from fkd.images import Keys
-from fkd.store import find_present
+from fkd.images import ImageList, Keys
+from fkd.originals import find_images, find_present
 
 SETTINGS = {"crops_per_image": 2, "scheme": "topk3", "batch_size": 6, "device": "cpu", "workers": 1}
 GONE = (0, 7, 17)  # rows of the store's 18 images
@@ -240,3 +242,17 @@ def test_names_are_found_wherever_they_are():
     assert names.places_of(Keys.of(["c" * 300, "x", "", "a/ü"])).tolist() == [3, -1, 2, 1]
     assert names.places_of(names).tolist() == [0, 1, 2, 3]
     assert names.places_of(Keys.of([])).tolist() == []
+
+
+def test_the_order_of_images_is_the_stores(shared_store, folder, tmp_path):
+    """A store that grew, or was merged, has not the order of its folder."""
+    keys, sizes = shared_store.image_paths(), shared_store.num_bytes()
+    turned = np.arange(18)[::-1]
+    images = ImageList(folder, keys.take(turned), turned % 3, sizes[turned], ("c",))
+    spec = replace(shared_store.spec, part=True)
+    names = shared_store.class_names()
+    store = LabelStore.create(tmp_path / "s.zarr", spec, images, turned % 3, names)
+    whole = find_images(store, Path(shared_store.spec.images_root))
+    assert list(whole.paths) == list(keys)[::-1]
+    assert whole.read(17) == find_images(shared_store, None).read(0)
+    assert find_present(store, folder).there.tolist() == [row not in GONE for row in turned]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from fkd.amounts import as_count
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys, changed_image
+from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys
 from fkd.sources import dataset_root, list_images, what_is_named
-from fkd.store.store import LabelStore
+from fkd.store import LabelStore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,13 +123,19 @@ def listed_again(store: LabelStore, root: Path) -> ImageList:
 
 
 def find_images(store: LabelStore, folder: Path | None) -> ImageList:
-    """List the images of a store in `folder`, or where the store says they are; refuse others."""
-    root = image_root(store, folder)
-    images = listed_again(store, root)
-    difference = changed_image(store.image_paths(), store.num_bytes(), images)
+    """List the images of a store in `folder`, or where the store says they are; refuse others.
+
+    They are in the order of the store, whatever the order there.
+    """
+    images, keys = listed_again(store, image_root(store, folder)), store.image_paths()
+    now = np.minimum(images.num_bytes, MAX_NUM_BYTES)
+    if Keys.of(images.paths) == keys and np.array_equal(now, store.num_bytes()):
+        return images
+    rows = Keys.of(images.paths).places_of(keys)
+    difference = _missing(keys, rows) or _resized(store, images, rows) or _new(images, rows)
     if difference:
-        raise _others(store, images, difference)
-    return images
+        raise _others(store, images, rows, difference)
+    return images.placed(keys, rows)
 
 
 @dataclass(frozen=True)
@@ -155,40 +161,53 @@ def find_present(store: LabelStore, folder: Path | None) -> PresentImages:
 
 def present_among(store: LabelStore, images: ImageList) -> PresentImages:
     """Return the images of a store that are in a list; raises what `find_present` raises."""
-    keys, sizes = store.image_paths(), store.num_bytes()
+    keys = store.image_paths()
     rows = Keys.of(images.paths).places_of(keys)
     there = rows >= 0
+    difference = _resized(store, images, rows)
     if not there.any():
-        raise _others(store, images, f"none of {as_count(len(keys), 'image')} is there")
-    placed = images.placed(keys, rows)
-    now = np.minimum(placed.num_bytes, MAX_NUM_BYTES)
-    changed = np.flatnonzero(there & (now != sizes))
-    if len(changed):
-        first = int(changed[0])
-        raise _others(
-            store,
-            images,
-            f"{keys[first]} has {now[first]} bytes, {sizes[first]} when it was labelled",
-        )
-    return PresentImages(placed, there, len(images) - int(np.count_nonzero(there)))
+        difference = f"none of {as_count(len(keys), 'image')} is there"
+    if difference:
+        raise _others(store, images, rows, difference)
+    return PresentImages(
+        images.placed(keys, rows), there, len(images) - int(np.count_nonzero(there))
+    )
 
 
-def _others(store: LabelStore, images: ImageList, difference: str) -> ImagesError:
+def _missing(keys: Keys, rows: NDArray[np.int64]) -> str | None:
+    """Name the first key that has no row in a list, or return None."""
+    missing = np.flatnonzero(rows < 0)
+    return f"{keys[int(missing[0])]} is missing" if len(missing) else None
+
+
+def _resized(store: LabelStore, images: ImageList, rows: NDArray[np.int64]) -> str | None:
+    """Name the first image with a row in a list that has another size there, or return None."""
+    places = np.flatnonzero(rows >= 0)
+    now, then = images.num_bytes[rows[places]], store.num_bytes()[places]
+    changed = np.flatnonzero(np.minimum(now, MAX_NUM_BYTES) != then)
+    if not len(changed):
+        return None
+    first = int(changed[0])
+    key = store.image_paths()[int(places[first])]
+    return f"{key} has {now[first]} bytes, {then[first]} when it was labelled"
+
+
+def _new(images: ImageList, rows: NDArray[np.int64]) -> str | None:
+    """Name the first image of a list that is at none of the rows, or return None."""
+    new = np.ones(len(images), np.bool_)
+    new[rows[rows >= 0]] = False
+    return f"{images.paths[int(new.argmax())]} is new" if new.any() else None
+
+
+def _others(
+    store: LabelStore, images: ImageList, rows: NDArray[np.int64], difference: str
+) -> ImagesError:
     """Say how the images at a place differ from those of a store, and what to do."""
+    most = 2 * int(np.count_nonzero(rows >= 0)) > len(rows)
     without = ""
-    if _most_are_as_labelled(store, images):
+    if most and not _resized(store, images, rows):
         without = ", train on those that are there with `fkd train --drop-missing`,"
     return ImagesError(
         f"{images.root} does not hold the images that {store.path} was made from: {difference}; "
         f"give the right folder with --images{without} or label this one anew"
     )
-
-
-def _most_are_as_labelled(store: LabelStore, images: ImageList) -> bool:
-    """Say whether images are missing or new, all others are as they were, and these are the most."""
-    keys, sizes = store.image_paths(), store.num_bytes()
-    rows = Keys.of(images.paths).places_of(keys)
-    there = rows >= 0
-    now = np.minimum(images.num_bytes[rows[there]], MAX_NUM_BYTES)
-    differs = not there.all() or len(images) > len(keys)
-    return differs and 2 * len(now) > len(keys) and np.array_equal(now, sizes[there])
