@@ -11,6 +11,7 @@ Names are loaded when they are first used, so that `fkd --help` need not load to
 from typing import TYPE_CHECKING
 
 from fkd.config import (
+    AddTeacherConfig,
     Augment,
     CheckConfig,
     Engine,
@@ -33,7 +34,7 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
-    from fkd.labelling import estimate_run, label_images
+    from fkd.labelling import add_teacher, estimate_run, label_images
     from fkd.labels import Fidelity, SoftLabels
     from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
@@ -49,7 +50,7 @@ else:
         __name__,
         checking="CheckReport check_store",
         feeding="CropDataset StudentLoader ViewBatch",
-        labelling="estimate_run label_images",
+        labelling="add_teacher estimate_run label_images",
         labels="Fidelity SoftLabels",
         losses="soft_cross_entropy",
         showing="show_store",
@@ -64,6 +65,7 @@ else:
 
 __all__ = [
     "Accuracy",
+    "AddTeacherConfig",
     "Augment",
     "CheckConfig",
     "CheckReport",
@@ -91,6 +93,7 @@ __all__ = [
     "TrainConfig",
     "ViewBatch",
     "ViewPolicy",
+    "add_teacher",
     "check_store",
     "compare",
     "estimate_run",

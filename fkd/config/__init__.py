@@ -26,7 +26,7 @@ from fkd.config.groups import (
     Part,
     Selection,
 )
-from fkd.config.label import LabelConfig
+from fkd.config.label import AddTeacherConfig, LabelConfig
 from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
@@ -100,6 +100,7 @@ __all__ = [
     "RECIPES",
     "RENDERS",
     "TEACHER_OUTPUTS",
+    "AddTeacherConfig",
     "Amp",
     "Augment",
     "BnStats",

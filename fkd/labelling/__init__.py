@@ -1,7 +1,8 @@
 """Stage 1, from images to labels: `fkd label`.
 
 `label_images` draws the views of every image, labels them with the teachers, and commits the labels
-to a store. `estimate_run` measures beforehand how long that takes.
+to a store. `add_teacher` lets more teachers join those of a store, in a new one. `estimate_run` measures
+beforehand how long labelling takes.
 """
 
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.labelling.adding import add_teacher, check_adding
     from fkd.labelling.batches import teacher_batches, views_at_a_time
     from fkd.labelling.estimate import estimate_run
     from fkd.labelling.inputs import check_inputs
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        adding="add_teacher check_adding",
         batches="teacher_batches views_at_a_time",
         estimate="estimate_run",
         inputs="check_inputs",
@@ -29,6 +32,8 @@ else:
 __all__ = [
     "EndedElsewhere",
     "Ranks",
+    "add_teacher",
+    "check_adding",
     "check_inputs",
     "estimate_run",
     "label_blocks",

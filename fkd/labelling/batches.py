@@ -1,9 +1,10 @@
 """Stage 1's input: all M views of every image for the teacher, in batches filled across images."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ _WAITING_BYTES = 512 * 2**20
 # peak of 6.3 GiB in batches of 256; 48.6 views/s, 1.0 s, 0.14 M and 1.28 GiB in batches of 32.
 _AT_A_TIME = {"cuda": 256}
 _AT_A_TIME_ELSEWHERE = 32
+
+# From an image's index and its (height, width) to its boxes u16 [M, 4] and flips bool [M].
+ViewsOf = Callable[[int, tuple[int, int]], tuple[Boxes, Flips]]
 
 
 def views_at_a_time(config: LabelConfig, device: torch.device) -> int:
@@ -90,7 +94,7 @@ class TeacherBatch:
         return self.strips[-1].first_row + self.strips[-1].count if self.strips else 0
 
 
-def teacher_batches(
+def teacher_batches(  # noqa: PLR0913  what is labelled, and how it is batched
     pool: RenderPool,
     images: ImageList,
     indices: Iterable[int],
@@ -99,19 +103,29 @@ def teacher_batches(
     batch_size: int,
     view_formats: Sequence[ViewFormat],
     sampler: str = SAMPLER,
+    views_of: ViewsOf | None = None,
 ) -> Iterator[TeacherBatch]:
-    """Yield stage 1's input: all M views of the images, in order, in batches filled across images."""
-    drawn = _draw(pool, images, indices, policy, num_crops, sampler)
+    """Yield stage 1's input: all M views of the images, in order, in batches filled across images.
+
+    Views are drawn, or those that `views_of` gives.
+    """
+    draws = partial(_drawn, policy, sampler, num_crops)
+    drawn = _draw(pool, images, indices, views_of or draws, num_crops)
     return ahead(_fill(pool, drawn, num_crops, batch_size, view_formats))
+
+
+def _drawn(
+    policy: ViewPolicy, sampler: str, num_crops: int, image_index: int, size: tuple[int, int]
+) -> tuple[Boxes, Flips]:
+    return sample_views(policy, image_index, num_crops, *size, sampler)
 
 
 def _draw(
     pool: RenderPool,
     images: ImageList,
     indices: Iterable[int],
-    policy: ViewPolicy,
+    views_of: ViewsOf,
     num_crops: int,
-    sampler: str,
 ) -> Iterator[tuple[DrawnImage, Tensor | None]]:
     """Decode images in order, ahead of the rendering by one for each worker.
 
@@ -127,7 +141,7 @@ def _draw(
             boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
             return DrawnImage(image_index, boxes, flips, error=error), None
         height, width = pixels.shape[-2:]
-        boxes, flips = sample_views(policy, image_index, num_crops, height, width, sampler)
+        boxes, flips = views_of(image_index, (height, width))
         drawn = DrawnImage(image_index, boxes, flips, (height, width), content_hash(encoded))
         if pool.on_device:
             pixels = page_locked(pixels.permute(1, 2, 0).reshape(-1, 3), pool.device)

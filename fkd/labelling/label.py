@@ -1,6 +1,7 @@
 """`fkd label`: run the teachers once over M views of every image and store their labels."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from fkd.labelling.opening import begins_anew, held_store, new_spec, refuse_nest
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
 from fkd.labelling.report import closing_lines, opening_lines
+from fkd.labelling.stored_views import StoredViews
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.store import (
@@ -60,7 +62,7 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
     anew = ranks.leads and begins_anew(config)
     if anew:  # a teacher that is refused leaves no store behind, and replaces none
-        _look_first(config, images, teachers, spec, spec.num_blocks, ranks)
+        look_first(config, images, teachers, spec, spec.num_blocks, ranks)
     with held_store(config, ranks, spec, images, teachers) as store:
         pending = ranks.once("pending", store.pending_blocks)
         if not pending:
@@ -70,9 +72,9 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
                 )
             return store
         if ranks.leads and not anew:
-            _look_first(config, images, teachers, spec, len(pending), ranks)
+            look_first(config, images, teachers, spec, len(pending), ranks)
         began = time.perf_counter()
-        with _enough_memory(config, device):
+        with enough_memory(config, device):
             label_blocks(config, images, teachers, store, ranks, pending)
         seconds = time.perf_counter() - began
     store = LabelStore.open(config.out)
@@ -83,22 +85,25 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     return store
 
 
-def _look_first(
+def look_first(
     config: LabelConfig,
     images: ImageList,
     teachers: Ensemble,
     spec: StoreSpec,
     num_pending: int,
     ranks: Ranks,
+    first: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Say what the run works with, and look at the teachers before they label."""
-    note_lines(opening_lines(config, images, teachers, spec, num_pending, ranks.num_ranks))
-    with _enough_memory(config, teachers.device):
+    """Say what the run works with, `first` first, and look at the teachers before they label."""
+    lines = opening_lines(config, images, teachers, spec, num_pending, ranks.num_ranks)
+    note_lines([*first, *lines])
+    with enough_memory(config, teachers.device):
         check_teachers(teachers, images, config)
     note("labels are being made; the first batch is on its way")
 
 
-def _enough_memory(config: LabelConfig, device: torch.device) -> AbstractContextManager[None]:
+def enough_memory(config: LabelConfig, device: torch.device) -> AbstractContextManager[None]:
+    """Say what to do where a device has no room for the teachers' views."""
     return device_memory(
         f"choose a --batch-size below {views_at_a_time(config, device)}, or --amp bf16, and run the same "
         "command again to go on"
@@ -112,8 +117,11 @@ def label_blocks(
     store: LabelStore,
     ranks: Ranks,
     pending: list[int],
+    stored: StoredViews | None = None,
 ) -> None:
     """Label the `pending` blocks: views → teachers → quantize → block → store.
+
+    Views are drawn, or those of another store, with whose labels the teachers' are averaged.
 
     Views are rendered and blocks are written by other threads while the teachers have a batch; the
     teachers keep the main thread, whose allocator serves large blocks best.
@@ -142,12 +150,15 @@ def label_blocks(
             views_at_a_time(config, teachers.device),
             teachers.view_formats,
             spec.sampler,
+            None if stored is None else stored.of,
         )
         written: Future[None] | None = None
-        for labelled in answers(teachers, batches, config, images):
+        for labelled in answers(teachers, batches, config, images, stored):
             for number, block in assembler.add(labelled):
                 if written is not None:
                     written.result()
+                if stored is not None:
+                    stored.complete(store.block(number).images, block)
                 written = writer.submit(store.commit_block, number, block)
             batch = labelled.batch
             views = sum(spec.num_crops for image in batch.begun if image.error) + batch.num_views
