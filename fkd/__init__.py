@@ -34,7 +34,8 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
-    from fkd.labelling import add_teacher, estimate_run, label_images
+    from fkd.joining import add_teacher
+    from fkd.labelling import estimate_run, label_images
     from fkd.labels import Fidelity, SoftLabels
     from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
@@ -50,7 +51,8 @@ else:
         __name__,
         checking="CheckReport check_store",
         feeding="CropDataset StudentLoader ViewBatch",
-        labelling="add_teacher estimate_run label_images",
+        joining="add_teacher",
+        labelling="estimate_run label_images",
         labels="Fidelity SoftLabels",
         losses="soft_cross_entropy",
         showing="show_store",

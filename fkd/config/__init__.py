@@ -26,7 +26,7 @@ from fkd.config.groups import (
     Part,
     Selection,
 )
-from fkd.config.label import AddTeacherConfig, LabelConfig
+from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
 from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
@@ -44,7 +44,13 @@ from fkd.config.models import (
     Triple,
 )
 from fkd.config.pack import PACK_TO, Bound, PackConfig
-from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
+from fkd.config.resume import (
+    CONFIG,
+    crops_before,
+    folder_by_name,
+    read_config,
+    settings_to_resume,
+)
 from fkd.config.scheme import Scheme, SchemeKind
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
 from fkd.config.sizes import ViewSizes
@@ -100,6 +106,7 @@ __all__ = [
     "RECIPES",
     "RENDERS",
     "TEACHER_OUTPUTS",
+    "USUAL_CROPS",
     "AddTeacherConfig",
     "Amp",
     "Augment",
@@ -140,6 +147,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_range",
+    "crops_before",
     "fit",
     "folder_by_name",
     "read_config",

@@ -1,7 +1,8 @@
 """Labels of batches, and what they give up, read from a GPU once it has the next batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,12 +11,30 @@ from torch import Tensor
 from fkd.config import LabelConfig
 from fkd.errors import ModelError, SoftLabelError
 from fkd.images import ImageList
-from fkd.labelling.batches import TeacherBatch
-from fkd.labelling.stored_views import StoredViews
+from fkd.labelling.batches import Strip, TeacherBatch
+from fkd.labelling.drawing import Views
 from fkd.labels import NUM_MEASURES, Quantized, faulty_rows, quantize, row_fidelity
 from fkd.machine import Download
+from fkd.store import Block
 from fkd.teachers import Ensemble
 from fkd.views import label_draws
+
+
+class StoredViews(Views, Protocol):
+    """The views of a store whose labels are averaged with what the teachers say of them."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the store's labels are what its teachers said, but for rounding."""
+        ...
+
+    def mean(self, probs: Tensor, strips: Sequence[Strip]) -> Tensor:
+        """Return the mean, f32 [B, C], of the stored labels and `probs`, of the views of `strips`."""
+        ...
+
+    def complete(self, images: range, block: Block) -> None:
+        """Put into a block of images what a store has beside views and labels."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,7 @@ def _draws(batch: TeacherBatch, config: LabelConfig) -> Tensor | None:
     if config.scheme.kind != "samples":
         return None
     strips = batch.strips
-    images = np.repeat([s.image_index for s in strips], [s.count for s in strips])
+    images = np.repeat([s.number for s in strips], [s.count for s in strips])
     crops = np.concatenate([np.arange(s.first_crop, s.first_crop + s.count) for s in strips])
     return torch.from_numpy(label_draws(config.views.seed, images, crops))
 

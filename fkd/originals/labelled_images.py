@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fkd.amounts import as_count
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys
+from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys, changed_image, in_order_of
 from fkd.sources import dataset_root, list_images, what_is_named
 from fkd.store import LabelStore
 
@@ -113,29 +113,24 @@ def _not_there(store: LabelStore, root: Path, *, named: bool = False) -> ImagesE
 def listed_again(store: LabelStore, root: Path) -> ImageList:
     """List what is at `root` as a store's images were listed: of a part, those that are in it.
 
-    Its classes are those at `root`, though the store may be of some of them.
+    Its classes are those at `root`, though the store may be of some of them. Images that were added to
+    the store come after those that it was begun with.
     """
     images = list_images(root, unlabelled=store.spec.unlabelled)
-    if not store.spec.part:
-        return images
-    known = set(store.image_paths())
-    return images.take(np.flatnonzero([key in known for key in images.paths]))
+    keys = store.image_paths()
+    if store.spec.part:
+        known = set(keys)
+        images = images.take(np.flatnonzero([key in known for key in images.paths]))
+    return in_order_of(keys, images)
 
 
 def find_images(store: LabelStore, folder: Path | None) -> ImageList:
-    """List the images of a store in `folder`, or where the store says they are; refuse others.
-
-    They are in the order of the store, whatever the order there.
-    """
-    images, keys = listed_again(store, image_root(store, folder)), store.image_paths()
-    now = np.minimum(images.num_bytes, MAX_NUM_BYTES)
-    if Keys.of(images.paths) == keys and np.array_equal(now, store.num_bytes()):
-        return images
-    rows = Keys.of(images.paths).places_of(keys)
-    difference = _missing(keys, rows) or _resized(store, images, rows) or _new(images, rows)
+    """List the images of a store in `folder`, or where the store says they are; refuse others."""
+    images = listed_again(store, image_root(store, folder))
+    difference = changed_image(store.image_paths(), store.num_bytes(), images)
     if difference:
-        raise _others(store, images, rows, difference)
-    return images.placed(keys, rows)
+        raise _others(store, images, difference)
+    return images
 
 
 @dataclass(frozen=True)
@@ -168,16 +163,10 @@ def present_among(store: LabelStore, images: ImageList) -> PresentImages:
     if not there.any():
         difference = f"none of {as_count(len(keys), 'image')} is there"
     if difference:
-        raise _others(store, images, rows, difference)
+        raise _others(store, images, difference)
     return PresentImages(
         images.placed(keys, rows), there, len(images) - int(np.count_nonzero(there))
     )
-
-
-def _missing(keys: Keys, rows: NDArray[np.int64]) -> str | None:
-    """Name the first key that has no row in a list, or return None."""
-    missing = np.flatnonzero(rows < 0)
-    return f"{keys[int(missing[0])]} is missing" if len(missing) else None
 
 
 def _resized(store: LabelStore, images: ImageList, rows: NDArray[np.int64]) -> str | None:
@@ -192,17 +181,9 @@ def _resized(store: LabelStore, images: ImageList, rows: NDArray[np.int64]) -> s
     return f"{key} has {now[first]} bytes, {then[first]} when it was labelled"
 
 
-def _new(images: ImageList, rows: NDArray[np.int64]) -> str | None:
-    """Name the first image of a list that is at none of the rows, or return None."""
-    new = np.ones(len(images), np.bool_)
-    new[rows[rows >= 0]] = False
-    return f"{images.paths[int(new.argmax())]} is new" if new.any() else None
-
-
-def _others(
-    store: LabelStore, images: ImageList, rows: NDArray[np.int64], difference: str
-) -> ImagesError:
+def _others(store: LabelStore, images: ImageList, difference: str) -> ImagesError:
     """Say how the images at a place differ from those of a store, and what to do."""
+    rows = Keys.of(images.paths).places_of(store.image_paths())
     most = 2 * int(np.count_nonzero(rows >= 0)) > len(rows)
     without = ""
     if most and not _resized(store, images, rows):

@@ -17,8 +17,7 @@ from fkd.format import (
     plan_layout,
 )
 from fkd.images import ImageList, fingerprint
-from fkd.labelling.opening import locked
-from fkd.labelling.processes import Ranks
+from fkd.labelling import Ranks, locked
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 

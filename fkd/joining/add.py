@@ -8,22 +8,25 @@ import torch
 
 from fkd.amounts import as_count
 from fkd.config import AddTeacherConfig, Engine, LabelConfig, as_config
-from fkd.errors import ConfigError, ModelError, StoreError
-from fkd.labelling.batches import views_at_a_time
-from fkd.labelling.inputs import check_files
-from fkd.labelling.joining import Joined, held_joined, plan_joined
-from fkd.labelling.label import enough_memory, label_blocks, look_first
-from fkd.labelling.opening import refuse_nested
-from fkd.labelling.processes import Ranks
-from fkd.labelling.report import closing_lines
-from fkd.labelling.stored_views import StoredViews, labelled_again
-from fkd.labels import check_averaging
+from fkd.errors import ModelError
+from fkd.joining.inputs import check_adding
+from fkd.joining.plan import Joined, held_joined, plan_joined
+from fkd.joining.stored_views import JoinedViews, labelled_again
+from fkd.labelling import (
+    Ranks,
+    closing_lines,
+    enough_memory,
+    going_on_lines,
+    label_blocks,
+    look_first,
+    refuse_nested,
+    views_at_a_time,
+)
 from fkd.machine import device_memory, make_current, resolve_device
-from fkd.originals import drift, find_images, image_root
+from fkd.originals import drift, find_images
 from fkd.progress import note, note_lines
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import RENDERER
 
 
 def add_teacher(config: AddTeacherConfig) -> LabelStore:
@@ -38,36 +41,6 @@ def add_teacher(config: AddTeacherConfig) -> LabelStore:
     ranks = Ranks.join()
     with ranks.together():
         return _add(config, old, ranks)
-
-
-def check_adding(config: AddTeacherConfig) -> LabelStore:
-    """Return the store that is added to; raises `FkdError` for what cannot be averaged.
-
-    This loads no torch, so it refuses at once.
-    """
-    old = LabelStore.open(config.to)
-    old.require_complete()
-    spec, (source, target) = old.spec, (config.to.resolve(), config.out.resolve())
-    if target.is_relative_to(source) or source.is_relative_to(target):
-        raise StoreError(
-            f"--out {config.out} is not apart from the store that --to names; name another place"
-        )
-    check_averaging([(config.to, spec.scheme)], config.scheme or spec.scheme)
-    if config.amp not in (None, spec.amp):
-        raise ConfigError(
-            f"--amp {config.amp} is not that of {config.to}, whose labels were made with "
-            f"--amp {spec.amp}; leave it out"
-        )
-    if spec.renderer != RENDERER:
-        raise StoreError(
-            f"{config.to} has views of renderer {spec.renderer!r}, which this fkd does not know; use an "
-            "fkd that does"
-        )
-    if config.images is not None:
-        image_root(old, config.images)
-    for teacher in config.teachers:
-        check_files(teacher)
-    return old
 
 
 def _add(config: AddTeacherConfig, old: LabelStore, ranks: Ranks) -> LabelStore:
@@ -90,8 +63,8 @@ def _add(config: AddTeacherConfig, old: LabelStore, ranks: Ranks) -> LabelStore:
                 note(f"{run.out} is complete: there is nothing to do (`fkd check` looks into it)")
             return store
         if ranks.leads:
-            first = [("joins", joined.words())]
-            look_first(run, images, teachers, store.spec, len(pending), ranks, first)
+            lines = going_on_lines(run, images, teachers, store, ranks)
+            look_first(run, images, teachers, [("joins", joined.words()), *lines])
         return _label(run, joined, teachers, store, ranks, pending)
 
 
@@ -104,8 +77,8 @@ def _label(
     pending: list[int],
 ) -> LabelStore:
     """Label the pending blocks, and return the store when all are."""
-    ahead = run.workers + 3 * views_at_a_time(run, teachers.device) // run.num_crops
-    stored = StoredViews(joined.old, joined.share, ahead)
+    ahead = run.workers + 3 * views_at_a_time(run, teachers.device) // run.crops
+    stored = JoinedViews(joined.old, joined.share, ahead)
     began = time.perf_counter()
     with enough_memory(run, teachers.device):
         label_blocks(run, joined.images, teachers, store, ranks, pending, stored)
@@ -113,8 +86,7 @@ def _label(
     finished = LabelStore.open(run.out)
     if ranks.leads:
         finished.require_complete()
-        unusable = ranks.add("bad", 0) * run.num_crops
-        note_lines(closing_lines(finished, ranks.add("views", 0) - unusable, seconds))
+        note_lines(closing_lines(finished, ranks.add("labelled", 0), seconds))
     return finished
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from fkd.errors import DecodeError, ImagesError, Reason
 from fkd.images import REASONS, ImageList, content_hash
-from fkd.labelling.batches import Strip
+from fkd.labelling import Strip
 from fkd.machine import upload
 from fkd.store import Block, LabelStore, Slab
 from fkd.views import Boxes, Flips
 
 
-class StoredViews:
+class JoinedViews:
     """What a finished store has of each image: its views, and the labels that others are averaged with.
 
     With p the probabilities of the teachers that join, q the stored labels read whole and w the `share`
@@ -39,7 +39,7 @@ class StoredViews:
         self._runs = store.image_runs()
         self._starts = np.array([run.start for run in self._runs])
         self._numbers = store.image_numbers()
-        self._crops = range(store.spec.num_crops)
+        self.crops = range(store.spec.num_crops)
         fewest = min(len(run) for run in self._runs)
         self._slab = lru_cache(2 + images_ahead // fewest)(self._read)
         self._lock = threading.Lock()
@@ -49,6 +49,10 @@ class StoredViews:
         """Whether the store's labels are what its teachers said, but for the rounding of float16."""
         scheme = self._store.spec.scheme
         return scheme.kind == "full" and not scheme.coarse
+
+    def number(self, image_index: int) -> int:
+        """Return the number by which the views of an image are drawn."""
+        return int(self._numbers[image_index])
 
     def of(self, image_index: int, size: tuple[int, int]) -> tuple[Boxes, Flips]:
         """Return the views of an image of `size` (height, width): boxes u16 [M, 4] and flips bool [M].
@@ -89,7 +93,7 @@ class StoredViews:
             return self._slab(run), image_index - int(self._starts[run])
 
     def _read(self, run: int) -> Slab:
-        return self._store.read(self._runs[run], self._crops)
+        return self._store.read(self._runs[run], self.crops)
 
 
 def _on(device: torch.device, values: NDArray[np.generic]) -> Tensor:
