@@ -53,6 +53,7 @@ class Feed:
     def of(cls, config: LoaderConfig, rank: int, num_ranks: int) -> "Feed":
         """Open and check all that is read; raises `FkdError` for what `fkd train` refuses."""
         store = open_store(config)
+        config = replace(config, num_crops=store.spec.num_crops)  # it may grow
         device, taken = device_of(config.device), run_images(config, store)
         chosen = taken.chosen
         each = max(1, round(len(chosen) / config.batch_size))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fkd.loader.labels import training_labels
     from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
-    from fkd.loader.planning import find_store, open_store, plan_steps
+    from fkd.loader.planning import find_store, first_crops, open_store, plan_steps
     from fkd.loader.presence import RunImages, find_all, missing_identity, run_images
     from fkd.loader.samples import sample_batches, sample_labels
     from fkd.loader.schedule import Schedule
@@ -29,7 +29,7 @@ else:
         labels="training_labels",
         part="chosen_images part_identity",
         picks="Picks",
-        planning="find_store open_store plan_steps",
+        planning="find_store first_crops open_store plan_steps",
         presence="RunImages find_all missing_identity run_images",
         samples="sample_batches sample_labels",
         schedule="Schedule",
@@ -46,6 +46,7 @@ __all__ = [
     "chosen_images",
     "find_all",
     "find_store",
+    "first_crops",
     "missing_identity",
     "open_store",
     "part_identity",

@@ -38,7 +38,10 @@ class Sweep:
 
     @classmethod
     def over(cls, *stores: LabelStore, at_most: int = MAX_SWEPT) -> "Sweep":
-        """Choose s so that no more than about `at_most` crops are read; every image has at least one."""
+        """Choose s so that no more than about `at_most` crops are read; every image has at least one.
+
+        Of an unfinished store they are crops that all images have which have any.
+        """
         return cls._of(np.logical_and.reduce([reached(store) for store in stores]), stores, at_most)
 
     @classmethod
@@ -55,7 +58,7 @@ class Sweep:
     ) -> "Sweep":
         labelled = np.logical_and.reduce([sealed, *(store.status() == 0 for store in stores)])
         num_images = int(np.count_nonzero(labelled))
-        least = min(store.spec.num_crops for store in stores)
+        least = min(num_finished(store) for store in stores)
         num_crops = max(1, min(least, at_most // max(1, num_images)))
         width = max(store.spec.labels.num_ranks for store in stores)
         block = stores[0].spec.block_images
@@ -84,12 +87,14 @@ def opened(store: LabelStore | str | Path) -> LabelStore:
 
 
 def reached(store: LabelStore) -> NDArray[np.bool_]:
-    """Return whether the block of each image is labelled, bool [N]; in a finished store all are."""
-    sealed = np.ones(store.spec.num_images, np.bool_)
-    for number in store.pending_blocks():
-        block = store.block(number).images
-        sealed[block.start : block.stop] = False
-    return sealed
+    """Return whether each image has its first crops labelled, bool [N]; in a finished store all have."""
+    return store.finished_crops() > 0
+
+
+def num_finished(store: LabelStore) -> int:
+    """Return how many crops all images have that have any: M where the store is not growing."""
+    finished = store.finished_crops()
+    return int(finished[finished > 0].min(initial=store.spec.num_crops))
 
 
 def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
