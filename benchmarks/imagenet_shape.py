@@ -26,11 +26,17 @@ from peak import peak_mib
 from synthetic_labels import CLASSES, create_store, make_labels
 
 from fkd import CheckConfig, LabelStore, Scheme, check_store
+from fkd.files import Folder
+from fkd.format import (
+    StoreSpec,
+)
+from fkd.format.block_files import BlockFiles
+from fkd.format.layout import array_layouts
 from fkd.labels import quantize
 from fkd.progress import progress
-from fkd.store import Block, StoreSpec
-from fkd.store.block_files import BlockFiles
-from fkd.store.layout import array_layouts
+from fkd.store import (
+    Block,
+)
 from fkd.views import SAMPLERS, Boxes, Flips, Sizes, hash_views, label_draws
 
 SOURCE_IMAGES = 100
@@ -123,7 +129,7 @@ def copy_block(store: LabelStore, source: int, number: int) -> None:
     rows = zarr.open_array(path / "size", mode="r")[first : first + spec.block_images]
     hashes = hash_views(*draw(spec, number, np.asarray(rows, np.uint16)), spec.chunk_crops)
     zarr.open_array(path / "view_hash", mode="r+")[number] = hashes
-    seal = BlockFiles(path, array_layouts(spec)).seal(number)
+    seal = BlockFiles(Folder(path), array_layouts(spec)).seal(number)
     zarr.open_array(path / "done", mode="r+")[number] = np.frombuffer(seal, np.uint8)
 
 

@@ -22,9 +22,9 @@ from input_speed import fkd_round, label, rendered, some_of
 
 from fkd import PackConfig, pack_images
 from fkd.images import ImageList
+from fkd.originals import find_images
 from fkd.progress import progress
 from fkd.sources import list_images
-from fkd.store import find_images
 
 VISITS = (1, 4)
 

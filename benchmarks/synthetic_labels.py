@@ -18,8 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
+from fkd.format import (
+    StoreSpec,
+    TeacherRecord,
+    library_versions,
+    now,
+    plan_layout,
+)
 from fkd.images import ImageList, fingerprint
-from fkd.store import StoreSpec, TeacherRecord, library_versions, now, plan_layout, probe
+from fkd.originals import probe
 from fkd.views import RENDERER, SAMPLER, SAMPLERS
 
 CLASSES = 1000

@@ -22,7 +22,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-DATA = ("py.typed", "figures.mplstyle", "showing/show.html", "store/probe.jpg", "store/probes/*")
+DATA = (
+    "py.typed",
+    "figures.mplstyle",
+    "showing/show.html",
+    "originals/probe.jpg",
+    "originals/probes/*",
+)
 PROJECT = ("CITATION.cff", "Dockerfile", "LICENSE", "README.md", "setup.cfg", "tests/conftest.py")
 
 SMOKE = """

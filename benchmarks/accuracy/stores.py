@@ -20,12 +20,17 @@ from torchvision.ops import roi_align
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice
 from fkd.config import Amp, Engine, ViewFormat
 from fkd.errors import DecodeError
+from fkd.format import (
+    plan_layout,
+)
+from fkd.format.spec import FORMAT_VERSION
 from fkd.images import ImageList, decode
 from fkd.labels import quantize
 from fkd.machine import resolve_device
 from fkd.progress import progress
-from fkd.store import Block, plan_layout
-from fkd.store.spec import FORMAT_VERSION
+from fkd.store import (
+    Block,
+)
 from fkd.teachers import Source, Teacher, load_teachers, open_source
 from fkd.views import STORED, Boxes, Flips, empty_views, label_draws, normalize, render
 

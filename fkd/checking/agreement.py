@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.labels import SoftLabels, divergence, misplaced, quantize
-from fkd.store import StoreSpec
 from fkd.views import label_draws
 
 # What other kernels, another precision and another decoder may do. Boxes that are off by a few pixels
@@ -88,6 +90,7 @@ def compared(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compare what a teacher says of `views`, f32 [n, C], with what is stored: `kept`, [n, …].
 
+    Views are (image, crop), int64 [n, 2], by the numbers that they are drawn by.
     Returns `agrees`, `kl` and `misplaced` of an `Agreement`, [n] each.
     """
     if kind_of(spec) == "samples":

@@ -7,8 +7,14 @@ import numpy as np
 
 from fkd.checking.report import BlockFault
 from fkd.errors import BlockError
+from fkd.format import (
+    VIEW_BYTES,
+)
 from fkd.progress import progress_bar
-from fkd.store import VIEW_BYTES, InspectedStore, StoredCrops
+from fkd.store import (
+    InspectedStore,
+    StoredCrops,
+)
 from fkd.views import OTHER_VIEWS, SAMPLERS, hash_views, outside
 
 _BYTES_AT_ONCE = 2**26  # of labels that are read; to check them takes a few times as much
@@ -21,8 +27,9 @@ def check_blocks(store: InspectedStore, workers: int, drawn_images: int | None) 
     spread over the store, or of all where that is None. Views that are not stored are drawn in any case.
     """
     done = store.done_blocks()
-    faults = [_fault("checksums", error) for error in store.torn_seals()]
-    total = sum(len(store.spec.block_range(number)) for number in done) * store.spec.num_crops
+    torn = store.torn_seals().items()
+    faults = [_fault(number, "checksums", error) for number, error in torn]
+    total = sum(store.block(number).num_labels for number in done)
     share = 1.0 if drawn_images is None else min(1.0, drawn_images / store.spec.num_images)
     with (
         ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
@@ -32,7 +39,7 @@ def check_blocks(store: InspectedStore, workers: int, drawn_images: int | None) 
             done, pool.map(lambda number: _check_block(store, number, share), done), strict=True
         ):
             faults += faults_of_block
-            bar.update(len(store.spec.block_range(number)) * store.spec.num_crops)
+            bar.update(store.block(number).num_labels)
     return faults
 
 
@@ -41,20 +48,20 @@ def _check_block(store: InspectedStore, number: int, share: float) -> list[Block
     try:
         store.require_sealed(number)
     except BlockError as error:
-        return [_fault("checksums", error)]
+        return [_fault(number, "checksums", error)]
     try:
         return [BlockFault(number, *fault) for fault in _value_faults(store, number, share)]
     except BlockError as error:
-        return [_fault("ids" if error.lost else "checksums", error)]
+        return [_fault(number, "ids" if error.lost else "checksums", error)]
 
 
-def _fault(part: str, error: BlockError) -> BlockFault:
-    return BlockFault(error.number, part, error.what, error.lost)
+def _fault(number: int, part: str, error: BlockError) -> BlockFault:
+    return BlockFault(number, part, error.what, error.lost)
 
 
 def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[tuple[str, str]]:
     """Yield (part of the report, what is wrong) for the values of a block."""
-    spec, images = store.spec, store.spec.block_range(number)
+    spec, images = store.spec_of(number), store.block(number).images
     yield from _image_faults(store, number)
     at_once = _BYTES_AT_ONCE // (len(images) * (VIEW_BYTES + spec.labels.num_bytes))
     step = max(1, at_once // spec.chunk_crops) * spec.chunk_crops
@@ -86,12 +93,14 @@ def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str
     if fault:
         yield "values", f"its fidelity: {fault}"
     facts = store.image_facts(number)
+    if not facts:
+        return
     labelled = facts["status"] == 0
     sized = facts["size"].all(axis=1)
     if "content_hash" in facts:
         sized = sized & (facts["content_hash"] != 0)
     if (labelled != sized).any():
-        image = store.spec.block_range(number)[int((labelled != sized).argmax())]
+        image = store.block(number).images[int((labelled != sized).argmax())]
         yield (
             "values",
             f"image {image} is labelled without a size or hash, or has them without labels",
@@ -112,12 +121,13 @@ def _view_faults(
     sampler = SAMPLERS.get(store.spec.sampler)
     if sampler is None:
         return
-    images = store.spec.block_range(number)
+    images = store.block(number).images
     count = max(1, round(share * len(images)))
     rows = np.sort(np.random.default_rng(number).choice(len(images), count, replace=False))
     rows = rows[slab.size[rows].all(axis=1)]
-    drawn = rows + images.start, np.arange(crops.start, crops.stop)
-    box, flip = sampler.draw(store.spec.views, *drawn, slab.size[rows])
+    numbers = store.image_numbers()[rows + images.start]
+    slots = np.arange(crops.start, crops.stop) + store.block(number).crops.start
+    box, flip = sampler.draw(store.spec.views, numbers, slots, slab.size[rows])
     others = (box != slab.box[rows]).any(axis=(1, 2)) | (flip != slab.flip[rows]).any(axis=1)
     if others.any():
         image = images[int(rows[others.argmax()])]
@@ -128,7 +138,7 @@ def _hash_faults(
     store: InspectedStore, number: int, crops: slice, slab: StoredCrops
 ) -> Iterator[tuple[str, str]]:
     """Compare the hashes of drawn views, of whole chunks of crops, with those that were sealed."""
-    each = store.spec.chunk_crops
+    each = store.spec_of(number).chunk_crops
     drawn = hash_views(slab.box, slab.flip, each)
     first = crops.start // each
     others = drawn != store.view_hashes(number)[first : first + len(drawn)]

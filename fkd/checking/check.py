@@ -11,17 +11,16 @@ from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.checking.teacher import ask_again, load_recorded
 from fkd.config import CheckConfig, as_config
 from fkd.errors import ImagesError, StoreError
+from fkd.format import (
+    library_versions,
+    require_store,
+)
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, fingerprint
 from fkd.machine import held, resolve_device
+from fkd.originals import drift, image_root, is_file_of_images, listed_again
 from fkd.sources import refuse_other_kinds
 from fkd.store import (
     InspectedStore,
-    drift,
-    image_root,
-    is_file_of_images,
-    library_versions,
-    listed_again,
-    require_store,
 )
 from fkd.teachers import Ensemble
 from fkd.views import SAMPLERS, STORED
@@ -78,10 +77,12 @@ def _structure(store: InspectedStore) -> Verdict:
     """Describe a store that could be opened: its attributes and metadata were compared then."""
     strange, spec = store.strange_files(), store.spec
     detail = (
-        f"format {spec.format_version}, {counted(spec.num_blocks, 'block')} of {spec.block_images}"
+        f"format {spec.format_version}, {counted(store.num_blocks, 'block')} of {spec.block_images}"
     )
+    if len(store.segments) > 1:
+        detail += f" in {len(store.segments)} segments"
     if strange:
-        named = ", ".join(str(path) for path in strange[:3])
+        named = ", ".join(strange[:3])
         more = f" and {len(strange) - 3:,} more" if len(strange) > 3 else ""
         return Verdict("structure", "note", f"{detail}; no part of a store: {named}{more}")
     return Verdict("structure", "ok", detail)
@@ -121,7 +122,7 @@ def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
 def _done(store: InspectedStore) -> Verdict:
     """Count the unfinished blocks, the files that belong to none, and the images without labels."""
     pending, leftover = store.pending_blocks(), store.unsealed_files()
-    total = store.spec.num_blocks
+    total = store.num_blocks
     detail = f"{total - len(pending)} of {counted(total, 'block')} finished"
     if pending:
         detail += "; `fkd label` goes on with the others"
@@ -143,7 +144,7 @@ def _blocks(store: InspectedStore, faults: list[BlockFault]) -> Iterator[Verdict
     """Yield a verdict for each part of the blocks; the values of a damaged block were not checked."""
     unread = {fault.number for fault in faults if fault.part == "checksums"}
     looked_at = [number for number in store.done_blocks() if number not in unread]
-    crops = sum(len(store.spec.block_range(n)) for n in looked_at) * store.spec.num_crops
+    crops = sum(store.block(number).num_labels for number in looked_at)
     good = {
         "checksums": f"{counted(len(looked_at), 'block')} as sealed",
         "boxes": f"{crops:,} boxes lie in their images",

@@ -12,8 +12,9 @@ from fkd.checking.agreement import Agreement, compared, kind_of
 from fkd.config import Engine, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.images import ImageList
+from fkd.originals import LabelledImages
 from fkd.progress import progress_bar
-from fkd.store import InspectedStore, LabelledImages, LabelStore
+from fkd.store import InspectedStore, LabelStore
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RenderPool, empty_views, render_views
 
@@ -71,7 +72,10 @@ def ask_again(
             if number == 0:
                 faults = _no_logits(teachers, views, len(batch.crops))
             probs = teachers.probs(views, len(batch.crops), spec.temperature)
-            found.append(compared(probs, batch.views, batch.kept, spec))
+            drawn_as = np.stack(
+                [store.image_numbers()[batch.views[:, 0]], batch.views[:, 1]], axis=1
+            )
+            found.append(compared(probs, drawn_as, batch.kept, spec))
             bar.update(len(batch.crops))
     agrees, kl, off = (torch.cat(values).numpy() for values in zip(*found, strict=True))
     asked = np.concatenate([batch.views for batch in picked])
@@ -125,10 +129,10 @@ def _pick(
     store: InspectedStore, blocks: Sequence[int], num_views: int, rng: np.random.Generator
 ) -> Iterator[_Picked]:
     """Pick about `num_views` views at random, from blocks all over the store, in small batches."""
-    spec = store.spec
     chosen = rng.choice(blocks, min(_BLOCKS, num_views, len(blocks)), replace=False)
     each = -(-num_views // len(chosen))
     for number in np.sort(chosen).tolist():
+        spec, place = store.spec_of(number), store.block(number)
         chunk = int(rng.integers(-(-spec.num_crops // spec.chunk_crops))) * spec.chunk_crops
         slab = store.read_raw(number, slice(chunk, min(chunk + spec.chunk_crops, spec.num_crops)))
         labelled = np.flatnonzero(slab.size.any(axis=1))
@@ -139,8 +143,8 @@ def _pick(
         for first in range(0, each, _BATCH):
             row, crop = rows[first : first + _BATCH], crops[first : first + _BATCH]
             yield _Picked(
-                row + spec.block_range(number).start,
-                crop + chunk,
+                row + place.images.start,
+                crop + chunk + place.crops.start,
                 slab.size[row],
                 slab.box[row, crop],
                 slab.flip[row, crop],

@@ -57,7 +57,9 @@ def check(store: Path, **options: Any) -> None:
         workers=options["workers"],
         device=options["device"],
     )
-    from fkd.store import require_store
+    from fkd.format import (
+        require_store,
+    )
 
     require_store(store)
     from fkd.checking import check_store, summary

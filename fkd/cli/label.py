@@ -32,7 +32,9 @@ from fkd.config import (
 from fkd.progress import note_lines, printable
 
 if TYPE_CHECKING:
-    from fkd.store import StoreSpec
+    from fkd.format import (
+        StoreSpec,
+    )
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 

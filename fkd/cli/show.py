@@ -53,7 +53,9 @@ def show(**options: Any) -> None:
     Example: fkd show labels.zarr --class-names names.txt --format pdf
     """
     config = ShowConfig(**options)
-    from fkd.store import require_store
+    from fkd.format import (
+        require_store,
+    )
 
     for store in (config.store, config.against):
         if store is not None:

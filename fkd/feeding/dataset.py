@@ -18,8 +18,9 @@ from fkd.errors import ConfigError
 from fkd.feeding.batch import ViewBatch
 from fkd.feeding.epoch import SharedEpoch
 from fkd.loader import Schedule, SizePlan, chosen_images, open_store, training_labels
+from fkd.originals import LabelledImages, find_images
 from fkd.progress import note_once, printable
-from fkd.store import LabelledImages, LabelStore, Slab, find_images
+from fkd.store import LabelStore, Slab
 from fkd.views import empty_views, render_views
 
 # Takes one crop, uint8 [3, H, W], and returns a tensor of three dimensions.

@@ -12,8 +12,9 @@ from fkd.config import NO_VAL, CenterView, LoaderConfig, NetworkInput, Size, Vie
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.machine import upload
+from fkd.originals import find_images
 from fkd.progress import note
-from fkd.store import LabelStore, find_images
+from fkd.store import LabelStore
 from fkd.students import find_val, match_classes, seen_otherwise
 from fkd.views import RenderPool, evaluation_batches, normalize
 

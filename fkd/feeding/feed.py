@@ -27,8 +27,9 @@ from fkd.loader import (
     training_labels,
 )
 from fkd.machine import upload
+from fkd.originals import find_images
 from fkd.progress import note_once
-from fkd.store import LabelStore, find_images
+from fkd.store import LabelStore
 from fkd.views import RenderPool, normalize
 
 

@@ -6,10 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import DecodeError
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.images import REASONS
 from fkd.labelling.answers import LabelledBatch
 from fkd.labels import NUM_MEASURES
-from fkd.store import Block, StoreSpec
+from fkd.store import (
+    Block,
+)
 
 
 class Assembler:

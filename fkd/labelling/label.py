@@ -11,6 +11,9 @@ from tqdm import tqdm
 
 from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, ImagesError
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.images import ImageList, take_part
 from fkd.labelling.answers import answers
 from fkd.labelling.assembler import Assembler
@@ -22,7 +25,9 @@ from fkd.labelling.processes import Ranks
 from fkd.labelling.report import closing_lines, opening_lines
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
-from fkd.store import LabelStore, StoreSpec
+from fkd.store import (
+    LabelStore,
+)
 from fkd.teachers import Ensemble
 from fkd.views import RenderPool
 

@@ -10,21 +10,21 @@ import torch
 
 from fkd.config import LabelConfig
 from fkd.errors import ImagesError, StoreError
-from fkd.images import ImageList, changed_image, fingerprint, read_titles
-from fkd.labelling.processes import Ranks
-from fkd.machine import held
-from fkd.progress import note
-from fkd.store import (
-    LabelStore,
+from fkd.format import (
     StoreSpec,
     TeacherRecord,
     check_replaceable,
-    drift,
     library_versions,
     now,
     plan_layout,
-    probe,
-    probe_formats,
+)
+from fkd.images import ImageList, changed_image, fingerprint, read_titles
+from fkd.labelling.processes import Ranks
+from fkd.machine import held
+from fkd.originals import drift, probe, probe_formats
+from fkd.progress import note
+from fkd.store import (
+    LabelStore,
 )
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import RENDERER, SAMPLER, SAMPLERS

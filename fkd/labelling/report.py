@@ -6,10 +6,15 @@ import torch
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_large, as_rate
 from fkd.config import LabelConfig, TeacherChoice
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.images import ImageList
 from fkd.labelling.batches import views_at_a_time
 from fkd.statistics import bad_images, bytes_per_crop, fidelity_words
-from fkd.store import LabelStore, StoreSpec
+from fkd.store import (
+    LabelStore,
+)
 from fkd.teachers import Ensemble, Teacher, kind_of
 from fkd.views import device_renders
 

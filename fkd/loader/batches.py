@@ -18,7 +18,8 @@ from fkd.loader.schedule import Schedule
 from fkd.loader.sizes import SizePlan
 from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
-from fkd.store import LabelledImages, LabelStore, Slab
+from fkd.originals import LabelledImages
+from fkd.store import LabelStore, Slab
 from fkd.views import (
     CropTable,
     Pending,

@@ -17,7 +17,7 @@ def open_store(config: LoaderConfig) -> LabelStore:
     # These draw views and read labels, and so load torch.
     from fkd.loader.labels import temper_warning
     from fkd.loader.samples import sample_labels
-    from fkd.store import drift
+    from fkd.originals import drift
 
     changed = drift(store.spec, config.store)
     if changed:

@@ -14,7 +14,8 @@ from torch import Tensor
 from fkd.config import ViewFormat
 from fkd.images import ImageList
 from fkd.labels import Quantized
-from fkd.store import LabelledImages, LabelStore
+from fkd.originals import LabelledImages
+from fkd.store import LabelStore
 from fkd.views import (
     SAMPLER,
     SAMPLERS,

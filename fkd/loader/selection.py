@@ -71,13 +71,12 @@ def _judged_blocks(
     """Yield, block by block, which crops of the images `chosen`, bool [all], are taken and sure."""
     crops = store.spec.num_crops
     with progress_bar("select crops", unit="crop", total=chosen.size * crops) as bar:
-        for number in range(store.spec.num_blocks):
-            block = store.spec.block_range(number)
+        for block in store.image_runs():
             rows = chosen[block.start : block.stop]
             bar.update(len(block) * crops)
             if not rows.any():
                 continue
-            kept = store.read_block(number).kept
+            kept = store.read_images(block, crops).kept
             confidence, spread = _measure(
                 {name: values[rows].reshape(-1, values.shape[2]) for name, values in kept.items()},
                 store.spec.labels,

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from fkd.amounts import as_count
 from fkd.config import Interpolation, LoaderConfig, Size, sides_of, size_text
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.loader.schedule import Schedule
-from fkd.store import StoreSpec
 
 _MOST_NAMED = 6  # changes of size
 

@@ -9,8 +9,13 @@ from typing import Any
 from fkd.config import as_path, fit
 from fkd.errors import ConfigError, FkdError
 from fkd.figures import COLOURS, GREY, INK, PAGE, drawable, figure_style, new_figure, shorten, write
+from fkd.format import (
+    to_json,
+)
 from fkd.runs.metrics import read_metrics
-from fkd.store import LabelStore, to_json
+from fkd.store import (
+    LabelStore,
+)
 
 _HEIGHT, _LEGEND_LINE = 2.3, 0.16  # inches
 

@@ -8,10 +8,11 @@ import torch
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.labels import SoftLabels
+from fkd.originals import LabelledImages
 from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
 from fkd.showing.picture import Picture
 from fkd.statistics import NotableCrop, restored
-from fkd.store import LabelledImages, LabelStore, Slab
+from fkd.store import LabelStore, Slab
 from fkd.views import empty_views, render
 
 _TOP = 5

@@ -67,7 +67,7 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
     notes, pending = [], len(store.pending_blocks())
     if pending:
         notes.append(
-            f"The store is unfinished: {pending} of {store.spec.num_blocks} blocks are not labelled, and "
+            f"The store is unfinished: {pending} of {store.num_blocks} blocks are not labelled, and "
             "all numbers are of the others. The same `fkd label` command goes on."
         )
     if changed:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fkd.config import ShowConfig, as_config
 from fkd.errors import ImagesError
 from fkd.images import ImageList, read_titles
+from fkd.originals import drift, find_images, image_root
 from fkd.progress import note, note_lines
 from fkd.showing.crops import CropViewer
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
@@ -30,7 +31,7 @@ from fkd.showing.sections import (
     size_section,
 )
 from fkd.statistics import Comparison, LabelStatistics, compare, info_lines, label_statistics
-from fkd.store import LabelStore, drift, find_images, image_root
+from fkd.store import LabelStore
 
 
 def show_store(config: ShowConfig) -> Path:

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.statistics.histogram import BINS, Histogram
 from fkd.statistics.measured import MeasuredCrops
-from fkd.store import StoreSpec
 
 _AREAS = 12
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.labels import SoftLabels
 from fkd.statistics.histogram import Histogram
 from fkd.statistics.measured import MeasuredCrops
 from fkd.statistics.notable import NotableCrop, Shortlist, least_sure, sure_of_another
-from fkd.store import StoreSpec
 
 _MAX_K = 20  # of the full scheme, which keeps every class
 

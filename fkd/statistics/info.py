@@ -7,6 +7,7 @@ import numpy as np
 from fkd.config import as_typed
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
+from fkd.statistics.sweep import reached
 from fkd.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".
@@ -32,9 +33,7 @@ def bytes_per_crop(store: LabelStore) -> dict[str, float]:
 
 def num_labelled(store: LabelStore) -> tuple[int, int]:
     """Return how many images have been reached by the labeller, and how many of them are unusable."""
-    pending = store.pending_blocks()
-    reached = store.spec.num_images - sum(len(store.spec.block_range(b)) for b in pending)
-    return reached, store.num_bad()
+    return int(np.count_nonzero(reached(store))), store.num_bad()
 
 
 def bad_images(store: LabelStore) -> list[tuple[str, str]]:
@@ -49,7 +48,7 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
     spec, views = store.spec, store.spec.views
     reached, num_bad = num_labelled(store)
     sizes, parts = store.stored_bytes(), bytes_per_crop(store)
-    blocks, fidelity = spec.num_blocks - len(store.pending_blocks()), fidelity_words(store)
+    blocks, fidelity = store.num_blocks - len(store.pending_blocks()), fidelity_words(store)
     lines = [
         ("store", str(path)),
         ("images", _images(store)),
@@ -57,7 +56,7 @@ def info_lines(path: Path) -> list[tuple[str, str]]:
         ("crops", f"{spec.num_crops} per image, {spec.num_images * spec.num_crops:,} in all"),
         (
             "labelled",
-            f"{reached / spec.num_images:.1%} ({blocks} of {spec.num_blocks} blocks), "
+            f"{reached / spec.num_images:.1%} ({blocks} of {store.num_blocks} blocks), "
             f"{num_bad} images unusable",
         ),
     ]

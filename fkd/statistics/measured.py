@@ -7,9 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.labels import SoftLabels, entropy
 from fkd.statistics.sweep import Piece
-from fkd.store import StoreSpec
 
 
 @dataclass(frozen=True)

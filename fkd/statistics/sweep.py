@@ -87,7 +87,7 @@ def reached(store: LabelStore) -> NDArray[np.bool_]:
     """Return whether the block of each image is labelled, bool [N]; in a finished store all are."""
     sealed = np.ones(store.spec.num_images, np.bool_)
     for number in store.pending_blocks():
-        block = store.spec.block_range(number)
+        block = store.block(number).images
         sealed[block.start : block.stop] = False
     return sealed
 

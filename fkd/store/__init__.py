@@ -2,7 +2,6 @@
 
 A labeller creates a `LabelStore` for a `StoreSpec` and commits it block by block. A reader gets a
 `Slab`: some crops of some images. What is read is sealed, sound and plausible, or it is an error.
-`find_images` lists the images that a store was made from, and no others.
 """
 
 from typing import TYPE_CHECKING
@@ -10,56 +9,17 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.store.attributes import to_json
     from fkd.store.inspection import InspectedStore
-    from fkd.store.labelled_images import (
-        LabelledImages,
-        find_images,
-        image_root,
-        is_file_of_images,
-        listed_again,
-    )
-    from fkd.store.layout import VIEW_BYTES, plan_layout
-    from fkd.store.pixel_probe import drift, probe, probe_formats
+    from fkd.store.segment import BlockPlace, Segment
     from fkd.store.slabs import Block, Slab, StoredCrops
-    from fkd.store.spec import StoreSpec, TeacherRecord, library_versions, now
     from fkd.store.store import LabelStore
-    from fkd.store.zarr_arrays import check_replaceable, require_store
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        attributes="to_json",
         inspection="InspectedStore",
-        labelled_images="LabelledImages find_images image_root is_file_of_images listed_again",
-        layout="VIEW_BYTES plan_layout",
-        pixel_probe="drift probe probe_formats",
+        segment="BlockPlace Segment",
         slabs="Block Slab StoredCrops",
-        spec="StoreSpec TeacherRecord library_versions now",
         store="LabelStore",
-        zarr_arrays="check_replaceable require_store",
     )
 
-__all__ = [
-    "VIEW_BYTES",
-    "Block",
-    "InspectedStore",
-    "LabelStore",
-    "LabelledImages",
-    "Slab",
-    "StoreSpec",
-    "StoredCrops",
-    "TeacherRecord",
-    "check_replaceable",
-    "drift",
-    "find_images",
-    "image_root",
-    "is_file_of_images",
-    "library_versions",
-    "listed_again",
-    "now",
-    "plan_layout",
-    "probe",
-    "probe_formats",
-    "require_store",
-    "to_json",
-]
+__all__ = ["Block", "BlockPlace", "InspectedStore", "LabelStore", "Segment", "Slab", "StoredCrops"]

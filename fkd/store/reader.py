@@ -6,19 +6,27 @@ before it is decompressed; after that, its values are compared with what a label
 
 from collections.abc import Iterable
 from itertools import pairwise, product
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64
 
-from fkd.errors import BlockError, StoreError, codec_words, first_line
+from fkd.errors import BlockError, StoreError, first_line
+from fkd.format import (
+    IMPLAUSIBLE_REMEDY,
+    ArrayReader,
+    Arrays,
+    BlockFiles,
+    StoreSpec,
+    array_layouts,
+    unpack_boxes,
+    unpack_codes,
+    unpack_ids,
+    unpack_palettes,
+    unpack_slots,
+)
 from fkd.labels import StoredArray
-from fkd.store.block_files import IMPLAUSIBLE_REMEDY, WHOLE_REMEDY, BlockFiles
-from fkd.store.layout import array_layouts
-from fkd.store.packing import unpack_boxes, unpack_codes, unpack_ids, unpack_palettes, unpack_slots
 from fkd.store.slabs import Slab, StoredCrops
-from fkd.store.spec import StoreSpec
-from fkd.store.zarr_arrays import Arrays
 from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views, outside
 
 # Blocks that are read by one call: enough to spread zarr's cost a call, few enough that what is decoded
@@ -28,44 +36,52 @@ _PART_BYTES = 2**28
 
 
 class Reader:
-    """Reads parts of a store's arrays; `seals` has the SHA-256 of every block that may be read."""
+    """Reads parts of a segment's arrays; `seals` has the SHA-256 of every block that may be read.
 
-    def __init__(self, path: Path, spec: StoreSpec, arrays: Arrays, files: BlockFiles) -> None:
+    A segment of more crops has the arrays of its images in another one, which `images_in` reads. Both
+    have the same images in the same blocks.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        spec: StoreSpec,
+        arrays: Arrays,
+        files: BlockFiles,
+        images_in: "Reader | None",
+    ) -> None:
         """Read the seals of all blocks; `torn_seals` says what is wrong with damaged ones."""
-        self.path, self.spec = path, spec
-        self._arrays, self._files = arrays, files
-        self._layouts = array_layouts(spec)
+        self.where, self.spec = where, spec
+        self._files, self._layouts = files, array_layouts(spec)
         self._targets: NDArray[np.int64] | None = None
         self._compared: set[int] = set()
         self._drawn: set[tuple[int, int]] = set()
         self.seals, self.torn_seals = files.read_seals()
+        self.arrays = ArrayReader(where, self._layouts, arrays, files, self.seals)
+        self._of_images = self if images_in is None else images_in
 
     def require_seals(self) -> None:
         """Raise `BlockError` where a block's seal is damaged."""
         for error in self.torn_seals.values():
             raise error
 
-    def run(self, blocks: range, crops: slice) -> Slab:
-        """Read a run of crops of all images of some blocks, few blocks at a time.
+    def images(self, images: range, crops: range) -> Slab:
+        """Read a run of crops of a run of images, few blocks at a time.
 
         The files of a block are compared with its seal when it is first read, since a file of another
         block has good checksums too. Raises `BlockError` for those, and for values that no labeller
         writes.
         """
-        images = self._images(blocks)
-        return self.images(range(images.start, images.stop), crops)
-
-    def images(self, images: range, crops: slice) -> Slab:
-        """Read a run of crops of a run of images, as `run` does."""
         slabs, size, targets = [], self.spec.block_images, self.targets()
         step = self._blocks_at_once() * size
         between = range((images.start // step + 1) * step, images.stop, step)
         for start, stop in pairwise([images.start, *between, images.stop]):
             within = range(start // size, -(-stop // size))
             self.require_sealed(within)
-            stored = self.part(slice(start, stop), crops)
+            wanted = slice(crops.start, crops.stop)
+            stored = self.part(slice(start, stop), wanted)
             if not self.spec.stores_views:
-                self._require_drawn(within, crops, stored, start)
+                self._require_drawn(within, wanted, stored, start)
             self._require_plausible(stored, start)
             own = np.full(stop - start, -1) if targets is None else targets[start:stop]
             slabs.append(stored.of_classes(own))
@@ -76,18 +92,51 @@ class Reader:
         return max(1, min(_BLOCKS_AT_ONCE, _PART_BYTES // max(chunks)))
 
     def require_sealed(self, blocks: Iterable[int]) -> None:
-        """Raise `BlockError` for a block whose files are not those that were sealed; look once."""
+        """Raise `BlockError` for a block whose files are not those that were sealed; look once.
+
+        The images of a segment of more crops must be those that were labelled first, too.
+        """
         for number in blocks:
             if number in self._compared:
                 continue
+            if number not in self.seals:
+                raise unlabelled(self.where, number)
             try:
                 what = self._files.unlike_seal(number, self.seals[number])
             except OSError as error:
                 what = f"cannot be read ({first_line(error)})"
-                raise BlockError(self.path, number, what, lost=False) from error
+                raise BlockError(self.where, number, what, lost=False) from error
             if what:
-                raise self._damage(number) or BlockError(self.path, number, what)
+                raise self._damage(number) or BlockError(self.where, number, what)
+            if self._of_images is not self:
+                self._require_images(number)
             self._compared.add(number)
+
+    def _require_images(self, number: int) -> None:
+        """Raise `BlockError` unless the images of a block are those that its crops were labelled of."""
+        if number not in self._of_images.seals:
+            raise unlabelled(self._of_images.where, number)
+        self._of_images.require_sealed([number])
+        stored = self.arrays.read("image_hash", slice(number, number + 1))
+        if int(stored[0]) != self._of_images.image_hash(number):
+            what = "its crops are of other images than those that the store has now"
+            raise BlockError(self.where, number, what)
+
+    def image_hash(self, number: int) -> int:
+        """Return the XXH3 of what a block says of its images: all status, sizes and content hashes."""
+        images, digest = self._images(range(number, number + 1)), xxh3_64()
+        for name in ("status", "size", "content_hash"):
+            if name in self.arrays:
+                values = self.arrays.read(name, images)
+                digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+        return digest.intdigest()
+
+    def image_numbers(self, images: slice) -> NDArray[np.int64]:
+        """Return the numbers by which the views of images are drawn, int64 [n]."""
+        if not self.spec.numbered:
+            return np.arange(images.start, images.stop) + self.spec.first_image
+        numbers = self._of_images.arrays.read("image_number", images)
+        return numbers.astype(np.int64)
 
     def _damage(self, number: int) -> BlockError | None:
         """Return the error that names the damaged array of a block, if one cannot be read."""
@@ -114,24 +163,24 @@ class Reader:
                         middle = images.start + len(slot) // 2
                         halves = slice(images.start, middle), slice(middle, images.stop)
                         return StoredCrops.concatenate([self.part(half, crops) for half in halves])
-                    palette = self.read("palette", images, slice(0, used))
+                    palette = self.arrays.read("palette", images, slice(0, used))
                     if field.packing == "draws":
                         palette = unpack_palettes(palette, self.spec.num_classes)
                     kept[field.name] = unpack_ids(palette, slot)
                 case "codes":
-                    kept[field.name] = unpack_codes(self.read(field.name, images, crops))
+                    kept[field.name] = unpack_codes(self.arrays.read(field.name, images, crops))
                 case "dense":
-                    kept[field.name] = self.read(field.name, images, crops)
-        size = self.read("size", images)
+                    kept[field.name] = self.arrays.read(field.name, images, crops)
+        size = self._of_images.arrays.read("size", images)
         return StoredCrops(*self._views(images, crops, size), size, kept)
 
     def _views(self, images: slice, crops: slice, size: Sizes) -> tuple[Boxes, Flips]:
         """Read the boxes and flips of crops, or draw them where they are not stored."""
         if (spec := self.spec).stores_views:
-            box = unpack_boxes(self.read("box", images, crops), size)
-            return box, self.read("flip", images, crops)
-        drawn = np.arange(images.start, images.stop), np.arange(*crops.indices(spec.num_crops))
-        return SAMPLERS[spec.sampler].draw(spec.views, *drawn, size)
+            box = unpack_boxes(self.arrays.read("box", images, crops), size)
+            return box, self.arrays.read("flip", images, crops)
+        slots = np.arange(*crops.indices(spec.num_crops)) + spec.first_crop
+        return SAMPLERS[spec.sampler].draw(spec.views, self.image_numbers(images), slots, size)
 
     def _require_drawn(
         self, blocks: Iterable[int], crops: slice, had: StoredCrops, first_image: int
@@ -148,19 +197,21 @@ class Reader:
             images, first = self._images(range(number, number + 1)), chunk * spec.chunk_crops
             whole = slice(first, min(first + spec.chunk_crops, spec.num_crops))
             views = had.views_from(first_image, start, images, whole)
-            box, flip = views or self._views(images, whole, self.read("size", images))
+            box, flip = views or self._views(
+                images, whole, self._of_images.arrays.read("size", images)
+            )
             if hash_views(box, flip, spec.chunk_crops)[0] != hashes[number][chunk]:
-                raise BlockError(self.path, number, f"{OTHER_VIEWS} (from crop {first} on)")
+                raise BlockError(self.where, number, f"{OTHER_VIEWS} (from crop {first} on)")
             self._drawn.add((number, chunk))
 
     def view_hashes(self, number: int) -> NDArray[np.uint64]:
         """Read the hash of each chunk of a block's boxes and flips, u64."""
-        row: NDArray[np.uint64] = self.read("view_hash", slice(number, number + 1))
+        row: NDArray[np.uint64] = self.arrays.read("view_hash", slice(number, number + 1))
         return row.reshape(-1)
 
     def _slots(self, images: slice, crops: slice) -> tuple[StoredArray, int]:
         """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""
-        slot = unpack_slots(self.read("slot", images, crops), self.spec.slots)
+        slot = unpack_slots(self.arrays.read("slot", images, crops), self.spec.slots)
         used = int(slot.max()) + 1
         if used > self._layouts["palette"].shape[1]:
             image = images.start + int(slot.argmax()) // slot[0].size
@@ -187,67 +238,25 @@ class Reader:
     def implausible(self, image_index: int, what: str) -> BlockError:
         """Return the error for an image whose labels are impossible."""
         number, what = image_index // self.spec.block_images, f"image {image_index}: {what}"
-        return BlockError(self.path, number, what, remedy=IMPLAUSIBLE_REMEDY)
-
-    def whole(self, name: str) -> StoredArray:
-        """Read an array that is not cut into blocks; a lost one is an error, never zeros."""
-        self._files.require_whole(name)
-        return self.read(name, slice(None))
-
-    def read(self, name: str, *selection: slice) -> StoredArray:
-        """Read part of an array; a damaged or missing object is an error that names its block."""
-        blocks: list[int] = []
-        if self._layouts[name].by_block:
-            first, stop, _ = selection[0].indices(self._layouts[name].shape[0])
-            size = self._layouts[name].block_rows
-            blocks = [n for n in range(first // size, -(-stop // size)) if n in self.seals]
-            self._files.require(name, blocks)
-        try:
-            return self._values(name, *selection)
-        except StoreError:
-            raise
-        except (MemoryError, OSError) as error:
-            what = f"array '{name}' cannot be read now ({first_line(error)})"
-            raise self._error(blocks[:1], what, lost=False) from error
-        except Exception as error:  # codecs raise whatever they like on damaged bytes
-            damaged = [n for n in blocks if not self._decodes(name, n, selection[1:])]
-            what = f"array '{name}' is damaged ({codec_words(error)})"
-            raise self._error(damaged[:1], what) from error
-
-    def _values(self, name: str, *selection: slice) -> StoredArray:
-        """Read part of an array as it is; of one without shards, rows alone are selected."""
-        layout = self._layouts[name]
-        if layout.shards is not None:
-            return np.asarray(self._arrays[name][selection])
-        first, stop, _ = selection[0].indices(layout.shape[0])
-        size = layout.chunks[0]
-        numbers = range(first // size, -(-stop // size))
-        rows = np.concatenate([self._files.values(name, n) for n in numbers])
-        return rows[first - numbers.start * size : stop - numbers.start * size]
-
-    def _error(self, blocks: list[int], what: str, *, lost: bool = True) -> StoreError:
-        for number in blocks:
-            return BlockError(self.path, number, what, lost=lost)
-        return StoreError(f"{self.path}: {what}; {WHOLE_REMEDY}")
-
-    def _decodes(self, name: str, number: int, rest: tuple[slice, ...]) -> bool:
-        size = self._layouts[name].block_rows
-        try:
-            self._values(name, slice(number * size, (number + 1) * size), *rest)
-        except Exception:  # as above
-            return False
-        return True
+        return BlockError(self.where, number, what, remedy=IMPLAUSIBLE_REMEDY)
 
     def targets(self) -> NDArray[np.int64] | None:
         """Return the class id of every image's folder, int64 [N]; None where images have no classes."""
         if self.spec.unlabelled:
             return None
+        if self._of_images is not self:
+            return self._of_images.targets()
         if self._targets is None:
-            targets = self.whole("target").astype(np.int64)
+            targets = self.arrays.whole("target").astype(np.int64)
             if targets.max() >= self.spec.num_classes:
                 raise StoreError(
-                    f"{self.path}: class {targets.max()} of an image is not below "
+                    f"{self.where}: class {targets.max()} of an image is not below "
                     f"{self.spec.num_classes}; do not use this store"
                 )
             self._targets = targets
         return self._targets
+
+
+def unlabelled(where: str, number: int) -> StoreError:
+    """Return the error for a block that has no labels yet."""
+    return StoreError(f"{where}: block {number} is not labelled; run `fkd label` to go on")

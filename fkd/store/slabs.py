@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.format import (
+    StoreSpec,
+)
 from fkd.labels import NUM_MEASURES, StoredArray
-from fkd.store.spec import StoreSpec
 from fkd.views import Boxes, Flips, Sizes
 
 
@@ -19,6 +21,9 @@ class Block:
     can draw them again. `size` u16 [n, 2] is (height, width), `status` u8 [n] is 0 for a labelled image
     and else a position in `fkd.images.REASONS`, `content_hash` u64 [n] is of the files, and `kept` has
     the quantized labels [n, M, …].
+
+    In a numbered store, `image_number` u64 [n] are the numbers by which the images' views are drawn.
+    A segment of more crops keeps none of the images' own arrays, but `image_hash`, a hash of them.
 
     `fidelity` f32 [6] is the mean of `fkd.labels.row_fidelity` over all labelled crops; NaN where it was
     not measured.
@@ -33,6 +38,7 @@ class Block:
     fidelity: NDArray[np.float32] = field(
         default_factory=lambda: np.full(NUM_MEASURES, np.nan, np.float32)
     )
+    image_number: NDArray[np.uint64] | None = None
 
     @classmethod
     def empty(cls, spec: StoreSpec, number: int) -> "Block":

@@ -7,24 +7,35 @@ holds a hash over them.
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import StoreError
+from fkd.files import Folder
+from fkd.format import (
+    Arrays,
+    BlockFiles,
+    StoreSpec,
+    array_layouts,
+    create_arrays,
+    pack_boxes,
+    pack_codes,
+    pack_ids,
+    pack_palettes,
+    pack_slots,
+    sort_ties,
+    to_attributes,
+)
 from fkd.images import MAX_NUM_BYTES, ImageList, Keys
 from fkd.labels import StoredArray
 from fkd.machine import sync
-from fkd.store import zarr_arrays
-from fkd.store.attributes import to_attributes
-from fkd.store.block_files import BlockFiles
-from fkd.store.layout import array_layouts
-from fkd.store.packing import pack_boxes, pack_codes, pack_ids, pack_palettes, pack_slots, sort_ties
 from fkd.store.slabs import Block
-from fkd.store.spec import StoreSpec
 from fkd.views import hash_views
 
 
@@ -40,26 +51,13 @@ def create_store(
 ) -> None:
     """Make the files of an empty store, as `LabelStore.create` says."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    texts = {"path": Keys.of(images.paths).text, "class_name": Keys.of(class_names).text}
+    names = {"class_name": Keys.of(class_names).text}
     if class_titles:
-        texts["class_title"] = Keys.of(class_titles).text
-    spec = replace(
-        spec,
-        path_bytes=len(texts["path"]),
-        class_name_bytes=len(texts["class_name"]),
-        class_title_bytes=len(texts.get("class_title", ())),
-    )
-    layouts = array_layouts(spec)
+        names["class_title"] = Keys.of(class_titles).text
+    sizes: dict[str, Any] = {f"{name}_bytes": len(text) for name, text in names.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = zarr_arrays.create(aside, layouts, to_attributes(spec))
-        num_bytes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
-        known: dict[str, StoredArray] = {**texts, "num_bytes": num_bytes}
-        if targets is not None:
-            known["target"] = targets
-        for name, values in known.items():
-            arrays[name][:] = values.astype(layouts[name].dtype)
-        sync(aside.rglob("*"), aside)
+        _make(aside, replace(spec, **sizes), {**names, **_lists_of(images, targets)})
         if overwrite:
             _swap(aside, path)
         else:
@@ -70,31 +68,89 @@ def create_store(
         raise StoreError(f"{path} cannot be created ({error})") from error
 
 
+def create_segment(
+    path: Path,
+    spec: StoreSpec,
+    images: ImageList | None = None,
+    targets: NDArray[np.int64] | None = None,
+) -> None:
+    """Make the files of an empty segment in a store's folder, as `LabelStore.add_crops` says.
+
+    `images` and their classes `targets` are those of a segment of more images.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        _make(aside, spec, {} if images is None else _lists_of(images, targets))
+        os.rename(aside, path)
+        sync([], path.parent)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StoreError(f"{path} cannot be created ({error})") from error
+
+
+def _lists_of(images: ImageList, targets: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a list of images."""
+    lists: dict[str, NDArray[Any]] = {
+        "path": Keys.of(images.paths).text,
+        "num_bytes": np.minimum(images.num_bytes, MAX_NUM_BYTES),
+    }
+    return lists if targets is None else {**lists, "target": targets}
+
+
+def _make(folder: Path, spec: StoreSpec, known: Mapping[str, StoredArray]) -> None:
+    """Create a group with the arrays of a spec, fill in those that are known, and sync all."""
+    if "path" in known:
+        spec = replace(spec, path_bytes=len(known["path"]))
+    layouts = array_layouts(spec)
+    arrays = create_arrays(folder, layouts, to_attributes(spec))
+    for name, values in known.items():
+        arrays[name][:] = values.astype(layouts[name].dtype)
+    sync(folder.rglob("*"), folder)
+
+
+def require_plain(path: Path) -> None:
+    """Refuse a store to be written that holds a link, which may lead anywhere, a pipe or a device."""
+    for file in path.rglob("*"):
+        try:
+            mode = file.lstat().st_mode
+        except FileNotFoundError:
+            continue  # another labeller has moved what it wrote into its place
+        if stat.S_ISLNK(mode):
+            raise StoreError(
+                f"{path}: {file} is a link, and a store has none; copy the store with its links "
+                "followed (cp -rL)"
+            )
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise StoreError(f"{path}: {file} is no plain file; remove it")
+
+
 class Writer:
     """Commits blocks to a store's arrays, and sends them back."""
 
-    def __init__(
-        self, path: Path, spec: StoreSpec, arrays: zarr_arrays.Arrays, files: BlockFiles
-    ) -> None:
-        """Write to the arrays of an open store, and to the files of its blocks."""
-        self._path, self._spec = path, spec
+    def __init__(self, folder: Folder, spec: StoreSpec, arrays: Arrays, files: BlockFiles) -> None:
+        """Write to the arrays of an open segment, and to the files of its blocks."""
+        self._folder, self._path, self._spec = folder, folder.path, spec
         self._arrays, self._files = arrays, files
 
-    def commit(self, number: int, block: Block) -> bytes:
-        """Write a block's shards, sync them, and only then seal it as done; return the seal."""
-        arrays = self._pack(block)
+    def commit(self, number: int, block: Block, image_hash: int = 0) -> bytes:
+        """Write a block's shards, sync them, and only then seal it as done; return the seal.
+
+        A segment of more crops keeps `image_hash`, which tells the images of the block.
+        """
+        arrays = self._pack(block, image_hash)
+        shards = [self._folder.file(key) for key in self._files.shards(number).values()]
         try:
             # What a power cut left of an earlier try may be torn, and zarr would read it first.
-            for shard in self._files.shards(number).values():
+            for shard in shards:
                 shard.unlink(missing_ok=True)
             for name, values in arrays.items():
                 array = self._arrays[name]
                 first = number * (array.shards or array.chunks)[0]
                 array[first : first + len(values)] = values
-            sync(self._files.shards(number).values(), self._path)
+            sync(shards, self._path)
             seal = self._files.seal(number)
             self._arrays["done"][number] = np.frombuffer(seal, np.uint8)
-            sync([self._files.seal_file(number)], self._path)
+            sync([self._folder.file(self._files.seal_file(number))], self._path)
         except OSError as error:
             raise StoreError(
                 f"{self._path}: block {number} could not be written ({error}); finished blocks are "
@@ -102,14 +158,17 @@ class Writer:
             ) from error
         return seal
 
-    def _pack(self, block: Block) -> dict[str, StoredArray]:
+    def _pack(self, block: Block, image_hash: int) -> dict[str, StoredArray]:
         """Return what is written of a block, by array."""
         arrays: dict[str, StoredArray] = {
             "size": block.size,
             "status": block.status,
             "content_hash": block.content_hash,
             "fidelity": block.fidelity[None],
+            "image_hash": np.array([image_hash], np.uint64),
         }
+        if block.image_number is not None:
+            arrays["image_number"] = block.image_number
         # A store that an older fkd began goes on without what its version has not.
         arrays = {name: values for name, values in arrays.items() if name in self._arrays}
         if self._spec.stores_views:
@@ -133,7 +192,7 @@ class Writer:
 
     def unseal(self, numbers: Iterable[int]) -> None:
         """Remove the seals of blocks, as `InspectedStore.unseal` says."""
-        files = [self._files.seal_file(number) for number in numbers]
+        files = [self._folder.file(self._files.seal_file(number)) for number in numbers]
         if not files:  # a store may have no seal yet, and no folder of seals
             return
         try:

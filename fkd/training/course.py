@@ -22,8 +22,9 @@ from fkd.loader import (
 )
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
+from fkd.originals import find_images
 from fkd.runs import require_trackers
-from fkd.store import LabelStore, find_images
+from fkd.store import LabelStore
 from fkd.students import (
     StudentCard,
     build_student,

@@ -9,9 +9,10 @@ from fkd.config import NO_VAL, TrainConfig
 from fkd.errors import ConfigError
 from fkd.loader import find_store
 from fkd.models import require_weights
+from fkd.originals import image_root
 from fkd.runs import folder_of, holds_run, require_trackers
 from fkd.sources import require_images
-from fkd.store import LabelStore, image_root
+from fkd.store import LabelStore
 
 
 def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:

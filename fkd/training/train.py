@@ -11,11 +11,13 @@ import torch
 from fkd.amounts import as_duration
 from fkd.config import TrainConfig, as_config, size_text
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
+from fkd.format import (
+    to_json,
+)
 from fkd.loader import Schedule, StudentBatch, part_identity, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.runs import METRICS, Run, open_run, plot_runs, read_metrics
-from fkd.store import to_json
 from fkd.students import Checkpoint
 from fkd.training.course import Course, build_learner, prepare
 from fkd.training.learner import Learner, views_at_a_time

@@ -13,7 +13,7 @@ from helpers.processes import Finished, fkd_environment, refused
 
 from fkd import label_images
 from fkd.cli import main
-from fkd.store.attributes import digest
+from fkd.format.attributes import digest
 
 OPTIONS = {
     "label": (

@@ -12,9 +12,17 @@ import numpy as np
 import torch
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
+from fkd.format import (
+    StoreSpec,
+    TeacherRecord,
+    plan_layout,
+)
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import quantize, restore, row_fidelity
-from fkd.store import Block, StoreSpec, TeacherRecord, plan_layout, probe
+from fkd.originals import probe
+from fkd.store import (
+    Block,
+)
 from fkd.views import RENDERER, SAMPLER, STORED, label_draws, sample_views
 
 HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ import torch
 from fkd.errors import DecodeError
 from fkd.images import Keys, fingerprint
 from fkd.loader import Schedule, student_batches
+from fkd.originals import find_images
 from fkd.sources import list_images
-from fkd.store import find_images
 from fkd.views import RenderPool
 
 

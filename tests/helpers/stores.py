@@ -7,17 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
-from fkd.images import ImageList
-from fkd.store import (
-    Block,
+from fkd.format import (
     StoreSpec,
     TeacherRecord,
     library_versions,
     now,
     plan_layout,
-    probe,
 )
-from fkd.store.attributes import digest
+from fkd.format.attributes import digest
+from fkd.images import ImageList
+from fkd.originals import probe
+from fkd.store import (
+    Block,
+)
 from fkd.views import SAMPLERS
 
 NUM_CLASSES = 40

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numcodecs import Zstd, blosc
 
-from fkd.store.attributes import digest
+from fkd.format.attributes import digest
 
 ZSTD = Zstd(1)
 

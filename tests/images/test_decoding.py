@@ -16,9 +16,9 @@ from fkd.config import CenterView, PackConfig
 from fkd.errors import DecodeError
 from fkd.images import REASONS, decode, inspect, read_file
 from fkd.images import decoding as images
+from fkd.originals.labelled_images import LabelledImages
 from fkd.packing import pack_images
 from fkd.sources import list_images
-from fkd.store.labelled_images import LabelledImages
 from fkd.views import RenderPool, evaluation_batches, render
 
 AVIF = pytest.param(

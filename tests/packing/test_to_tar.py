@@ -12,8 +12,8 @@ from PIL import Image
 
 from fkd import PackConfig, pack_images
 from fkd.errors import ConfigError, ImagesError
+from fkd.originals import find_images
 from fkd.sources import list_images, list_val
-from fkd.store import find_images
 
 
 def pack(images, out, **changes):

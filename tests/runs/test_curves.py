@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from fkd import plot_runs
+from fkd.format import (
+    to_json,
+)
 from fkd.runs import curves
-from fkd.store import to_json
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from PIL import Image
 from fkd.cli import main
 from fkd.config import PackConfig
 from fkd.errors import ImagesError
+from fkd.originals import find_images
 from fkd.packing import pack_images
 from fkd.sources import dataset_root, list_images, split_folder
-from fkd.store import LabelStore, find_images
+from fkd.store import LabelStore
 
 
 def tree(root, *files):

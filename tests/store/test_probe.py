@@ -17,9 +17,9 @@ from PIL import Image
 
 from fkd import LabelStore, label_images
 from fkd.errors import StoreError
+from fkd.format.attributes import digest
 from fkd.images import decode, jpeg_decoder
-from fkd.store import drift, pixel_probe, probe, probe_formats
-from fkd.store.attributes import digest
+from fkd.originals import drift, pixel_probe, probe, probe_formats
 
 # A part of the store's format: docs/store-format.md.
 PICTURE = "4900eb82c8efda334bc348af53156c087391577c3098783a09e0961ae7bcd2ec"
@@ -44,7 +44,7 @@ def other_probe(store, *gaps):
 
 
 def test_the_picture_is_the_one_of_the_format():
-    picture = (files("fkd.store") / "probe.jpg").read_bytes()
+    picture = (files("fkd.originals") / "probe.jpg").read_bytes()
     assert hashlib.sha256(picture).hexdigest() == PICTURE
 
 
@@ -132,7 +132,7 @@ def shifted(probes, name, by):
 
 
 def test_the_pictures_of_other_formats_are_those_of_the_format():
-    folder = files("fkd.store") / "probes"
+    folder = files("fkd.originals") / "probes"
     found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:16] for p in folder.iterdir()}
     assert found == PICTURES
     page = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text("utf-8")

@@ -19,8 +19,13 @@ from helpers.stores import (
 
 from fkd import LabelStore, Scheme, label_images
 from fkd.errors import StoreError
+from fkd.format import (
+    check_replaceable,
+)
 from fkd.images import ImageList
-from fkd.store import Block, check_replaceable
+from fkd.store import (
+    Block,
+)
 from fkd.views import SAMPLER
 
 

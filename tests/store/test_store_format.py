@@ -16,10 +16,10 @@ import zarr
 from helpers.stores import make_spec, make_store
 
 from fkd import LabelStore, Scheme, ViewPolicy
+from fkd.format.array_metadata import metadata
+from fkd.format.layout import array_layouts
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.labels import restore
-from fkd.store.layout import array_layouts
-from fkd.store.zarr_arrays import metadata
 from fkd.views import SAMPLER, STORED, sample_views
 
 GOLDEN = Path(__file__).parents[1] / "golden"

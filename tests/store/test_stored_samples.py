@@ -8,9 +8,9 @@ from helpers.stores import NUM_CLASSES, change_attributes, make_store
 
 from fkd import LabelStore, Scheme
 from fkd.errors import BlockError, StoreError
+from fkd.format.packing import pack_palettes, unpack_palettes
 from fkd.labels import fidelity_fault
 from fkd.store import InspectedStore, writer
-from fkd.store.packing import pack_palettes, unpack_palettes
 
 FOUR = Scheme("samples", 4)
 

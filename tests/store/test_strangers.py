@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from fkd import CheckConfig, LabelStore, Scheme, check_store
 from fkd.errors import FkdError
+from fkd.format.layout import array_layouts
 from fkd.images import REASONS
 from fkd.statistics import info_lines
-from fkd.store.layout import array_layouts
 from fkd.views import SAMPLER, STORED, outside
 
 INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))

@@ -26,8 +26,8 @@ from fkd import (
 )
 from fkd.loader import Schedule, student_batches
 from fkd.models import weights_hash
+from fkd.originals import LabelledImages
 from fkd.sources import list_images
-from fkd.store import LabelledImages
 from fkd.students import StudentCard
 from fkd.training import Group, Learner
 from fkd.training.course import build_learner, prepare

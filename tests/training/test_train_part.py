@@ -13,7 +13,7 @@ from helpers.processes import refused
 from fkd import FkdError, Part, StudentLoader, TrainConfig, label_images, train_student
 from fkd.config import Selection
 from fkd.loader import chosen_images, sample_batches, sample_labels, select_crops, student_batches
-from fkd.store import find_images
+from fkd.originals import find_images
 from fkd.views import RenderPool
 
 SETTINGS = {"crops_per_image": 2, "scheme": "topk3", "batch_size": 6, "device": "cpu", "workers": 1}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, changed_image
 from fkd.sources import dataset_root, list_images, what_is_named
-from fkd.store.store import LabelStore
+from fkd.store import LabelStore
 
 if TYPE_CHECKING:
     from torch import Tensor

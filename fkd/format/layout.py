@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from fkd.errors import ConfigError
+from fkd.format.spec import StoreSpec
 from fkd.labels import NUM_MEASURES
-from fkd.store.spec import StoreSpec
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
 # a full-sized block to read nothing else.
@@ -116,40 +116,64 @@ def _even_part(num_crops: int, at_most: int) -> int:
 
 
 def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
-    """Return every array that a store of this spec has, in the order in which a block is sealed."""
-    n, block = spec.num_images, spec.block_images
-    if spec.stores_views:
-        layouts = _view_layouts(spec)
-    else:
-        hashes = spec.num_chunks
-        layouts = {
-            "view_hash": ArrayLayout(
-                "uint64", (spec.num_blocks, hashes), (1, hashes), None, "plain"
-            )
-        }
+    """Return every array that a store of this spec has, in the order in which a block is sealed.
+
+    A segment of more crops has none of images, which lie in the segment that has those, but a hash of
+    them. No segment but the root has classes.
+    """
+    layouts = _view_layouts(spec) if spec.stores_views else _view_hash_layouts(spec)
     layouts |= _label_layouts(spec)
-    layouts["size"] = ArrayLayout("uint16", (n, 2), (block, 2), None, "plain")
-    layouts["status"] = ArrayLayout("uint8", (n,), (block,), None, "plain")
-    if spec.format_version >= 2:
-        layouts["content_hash"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
+    if spec.first_crop:
+        layouts["image_hash"] = ArrayLayout("uint64", (spec.num_blocks,), (1,), None, "plain")
+    else:
+        layouts |= _image_layouts(spec)
     if spec.format_version >= 3:
         measures = (spec.num_blocks, NUM_MEASURES)
         layouts["fidelity"] = ArrayLayout("float32", measures, (1, NUM_MEASURES), None, "plain")
+    if not spec.first_crop:
+        layouts |= _list_layouts(spec)
+    if not spec.root:
+        layouts["class_name"] = _text_layout(spec.class_name_bytes)
+        if spec.class_title_bytes:
+            layouts["class_title"] = _text_layout(spec.class_title_bytes)
+    seals = (spec.num_blocks, SEAL_BYTES)
+    layouts["done"] = ArrayLayout("uint8", seals, (1, SEAL_BYTES), None, "plain", False)
+    return layouts
+
+
+def _view_hash_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the array of hashes of boxes and flips that are not stored."""
+    hashes = (spec.num_blocks, spec.num_chunks)
+    return {"view_hash": ArrayLayout("uint64", hashes, (1, spec.num_chunks), None, "plain")}
+
+
+def _image_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays of what a labeller found of each image, kept by block."""
+    n, block = spec.num_images, spec.block_images
+    layouts = {
+        "size": ArrayLayout("uint16", (n, 2), (block, 2), None, "plain"),
+        "status": ArrayLayout("uint8", (n,), (block,), None, "plain"),
+    }
+    if spec.format_version >= 2:
+        layouts["content_hash"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
+    if spec.numbered:
+        layouts["image_number"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
+    return layouts
+
+
+def _list_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays of the list of images, written when the store is made."""
+    n, layouts = spec.num_images, {}
     if not spec.unlabelled:
         ids = _id_dtype(spec.num_classes)
         layouts["target"] = ArrayLayout(ids, (n,), (n,), None, "plain", False)
     layouts["num_bytes"] = ArrayLayout("uint32", (n,), (n,), None, "plain", False)
-    layouts["path"] = ArrayLayout(
-        "uint8", (spec.path_bytes,), (spec.path_bytes,), None, "text", False
-    )
-    names = (spec.class_name_bytes,)
-    layouts["class_name"] = ArrayLayout("uint8", names, names, None, "text", False)
-    if spec.class_title_bytes:
-        titles = (spec.class_title_bytes,)
-        layouts["class_title"] = ArrayLayout("uint8", titles, titles, None, "text", False)
-    seals = (spec.num_blocks, SEAL_BYTES)
-    layouts["done"] = ArrayLayout("uint8", seals, (1, SEAL_BYTES), None, "plain", False)
+    layouts["path"] = _text_layout(spec.path_bytes)
     return layouts
+
+
+def _text_layout(num_bytes: int) -> ArrayLayout:
+    return ArrayLayout("uint8", (num_bytes,), (num_bytes,), None, "text", False)
 
 
 def oversize(spec: StoreSpec) -> str | None:

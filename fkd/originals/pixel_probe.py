@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from fkd.config import Interpolation
 from fkd.errors import DecodeError, StoreError
+from fkd.format import (
+    StoreSpec,
+    library_versions,
+)
 from fkd.images import decode
-from fkd.store.spec import StoreSpec, library_versions
 from fkd.views import RENDERER, empty_views, render
 
 # Of 48 × 64 pixels: all of it, made smaller, and an arrow in it, mirrored.
@@ -42,7 +45,7 @@ _DRAW_PIXELS = ("torch", "torchvision", "pillow", "decoder")
 
 def probe(interpolation: Interpolation) -> str:
     """Decode and render the package's picture; return its two views, u8 [2, 3, 8, 8], in base64."""
-    with as_file(files("fkd.store") / "probe.jpg") as path:
+    with as_file(files("fkd.originals") / "probe.jpg") as path:
         picture = decode(str(path))
     views = empty_views(len(_BOXES), _SIDE)
     for box, flip, view in zip(_BOXES, _FLIPS, views, strict=True):
@@ -66,7 +69,7 @@ def _pixels(name: str) -> str | None:
     """Decode the pictures of a format, or return None where that cannot be done here."""
     pixels = b""
     for picture in _PICTURES[name][1]:
-        with as_file(files("fkd.store") / "probes" / picture) as path:
+        with as_file(files("fkd.originals") / "probes" / picture) as path:
             try:
                 pixels += decode(str(path)).contiguous().numpy().tobytes()
             except DecodeError:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from fkd.config import Amp, Interpolation, Preprocessing, Scheme, TeacherOutput, ViewPolicy
+from fkd.format.packing import Slots
 from fkd.labels import KeptLabels
-from fkd.store.packing import Slots
 from fkd.views import SAMPLERS
 
 # Version 2 adds `content_hash`. Version 3 has `view_hash` where a reader can draw the boxes, slots as
@@ -49,7 +49,13 @@ class StoreSpec:
     were any has no `probes`, and an older one of JPEG files has none either.
 
     `part` says that the store is of a part of the images at `images_root`. In an `unlabelled` store
-    images have no classes of their own. `class_title_bytes` is 0 where classes have no titles.
+    images have no classes of their own. `class_title_bytes` is 0 where classes have no titles. In a
+    `numbered` one an array says by which number the views of an image are drawn, where that is not its
+    index. `weights` are those of the teachers where they differ, and `made_by` says who wrote the labels
+    if not `fkd label`.
+
+    A segment that was added to a store begins at `first_image` and `first_crop`, and names the `root`
+    that it was added to, by the SHA-256 of its attributes. Its numbers of images and crops are its own.
     """
 
     num_images: int
@@ -77,6 +83,12 @@ class StoreSpec:
     part: bool = False
     unlabelled: bool = False
     class_title_bytes: int = 0
+    numbered: bool = False
+    weights: tuple[float, ...] = ()
+    made_by: str = ""
+    root: str = ""
+    first_image: int = 0
+    first_crop: int = 0
     format_version: int = FORMAT_VERSION
 
     @property

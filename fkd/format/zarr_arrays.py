@@ -6,17 +6,15 @@ metadata is what this fkd writes is told without it, and `block_files` reads wha
 
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fkd.errors import StoreError, first_line
-from fkd.store.headers import first_link
-from fkd.store.layout import ArrayLayout
+from fkd.files import Files, Folder
+from fkd.format.array_metadata import metadata, order_and_compressor
+from fkd.format.layout import ArrayLayout
 
 if TYPE_CHECKING:
     import zarr
@@ -27,15 +25,16 @@ _MAX_METADATA_BYTES = 2**20
 class Arrays(Mapping[str, "zarr.Array[Any]"]):
     """The arrays of a store. All are verified at once; zarr opens them when the first one is used."""
 
-    def __init__(self, path: Path, layouts: Mapping[str, ArrayLayout], *, writable: bool) -> None:
+    def __init__(self, files: Files, layouts: Mapping[str, ArrayLayout], *, writable: bool) -> None:
         """Refuse metadata that is not what the attributes imply; raises `StoreError`."""
-        self._path, self._layouts, self._writable = path, layouts, writable
-        if not all(_as_written(path, name, layout) for name, layout in layouts.items()):
+        self._files, self._layouts, self._writable = files, layouts, writable
+        files.bring((f"{name}/zarr.json", 0, None) for name in layouts)
+        if not all(_as_written(files, name, layout) for name, layout in layouts.items()):
             _ = self._opened  # another zarr may write the same in other words: let zarr judge
 
     @cached_property
     def _opened(self) -> "dict[str, zarr.Array[Any]]":
-        return _open_arrays(self._path, self._layouts, writable=self._writable)
+        return _open_arrays(self._files, self._layouts, writable=self._writable)
 
     def __getitem__(self, name: str) -> "zarr.Array[Any]":
         return self._opened[name]
@@ -50,7 +49,7 @@ class Arrays(Mapping[str, "zarr.Array[Any]"]):
         return name in self._layouts
 
 
-def create(
+def create_arrays(
     folder: Path, layouts: Mapping[str, ArrayLayout], attributes: dict[str, Any]
 ) -> "dict[str, zarr.Array[Any]]":
     """Create a group with these attributes and its empty arrays."""
@@ -75,12 +74,17 @@ def read_attributes(path: Path) -> dict[str, Any]:
     if path.is_dir() and not os.path.lexists(path / "zarr.json"):
         raise StoreError(f"{path} is not a label store of fkd{_what_else(path)}")
     try:
-        group = _read_json(path, path / "zarr.json")
-        if group["zarr_format"] != 3 or group["node_type"] != "group":
-            raise ValueError("it is no zarr v3 group")
-        return dict(group["attributes"])
+        return group_attributes(Folder(path))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{path} is not a label store of fkd ({first_line(error)})") from error
+
+
+def group_attributes(files: Files) -> dict[str, Any]:
+    """Return the attributes of a group; raises whatever a damaged one leads to."""
+    group = _read_json(files, "zarr.json")
+    if group["zarr_format"] != 3 or group["node_type"] != "group":
+        raise ValueError("it is no zarr v3 group")
+    return dict(group["attributes"])
 
 
 def _what_else(folder: Path) -> str:
@@ -92,60 +96,27 @@ def _what_else(folder: Path) -> str:
     return ": it has no zarr.json; `fkd label` makes stores"
 
 
-def _read_json(root: Path, file: Path) -> Any:
+def _read_json(files: Files, key: str) -> Any:
     """Read metadata of a store; raises `ValueError` for a link, a pipe, or more than metadata takes."""
-    link = first_link(root, file)
-    if link is not None:
-        raise ValueError(f"{link} is a link, and a store has none")
-    status = file.lstat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_METADATA_BYTES:
-        raise ValueError(f"{file.name} is no plain file of metadata")
-    return json.loads(file.read_bytes())
+    flaw = files.flaw(key)
+    if flaw is not None:
+        raise ValueError(flaw)
+    if files.size(key) > _MAX_METADATA_BYTES:
+        raise ValueError(f"{key} is more than metadata takes")
+    return json.loads(files.read(key))
 
 
-def _as_written(path: Path, name: str, layout: ArrayLayout) -> bool:
+def _as_written(files: Files, name: str, layout: ArrayLayout) -> bool:
     """Say whether the metadata of an array is, but for the order of its keys, what this fkd writes."""
     try:
-        found = _read_json(path, path / name / "zarr.json")
+        found = _read_json(files, f"{name}/zarr.json")
     except (OSError, ValueError, RecursionError):
         return False
     return json.dumps(found, sort_keys=True) == json.dumps(metadata(layout), sort_keys=True)
 
 
-def metadata(layout: ArrayLayout) -> dict[str, Any]:
-    """Return the metadata of an array as zarr writes it (zarr v3 core specification)."""
-    order, compressor = _codecs(layout)
-    endian = {} if np.dtype(layout.dtype).itemsize == 1 else _configured(endian="little")
-    crc = {"name": "crc32c"}
-    codecs = [{"name": "bytes", **endian}, compressor, crc]
-    if order:
-        codecs.insert(0, {"name": "transpose", **_configured(order=list(order))})
-    if layout.shards is not None:
-        index = [{"name": "bytes", **_configured(endian="little")}, crc]
-        inner = {"chunk_shape": list(layout.chunks), "codecs": codecs}
-        sharding = _configured(**inner, index_codecs=index, index_location="end")
-        codecs = [{"name": "sharding_indexed", **sharding}]
-    grid = _configured(chunk_shape=list(layout.shards or layout.chunks))
-    return {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": list(layout.shape),
-        "data_type": layout.dtype,
-        "chunk_grid": {"name": "regular", **grid},
-        "chunk_key_encoding": {"name": "default", **_configured(separator="/")},
-        "fill_value": np.zeros((), layout.dtype).item(),
-        "codecs": codecs,
-        "attributes": {},
-        "storage_transformers": [],
-    }
-
-
-def _configured(**settings: Any) -> dict[str, Any]:
-    return {"configuration": settings}
-
-
 def _open_arrays(
-    path: Path, layouts: Mapping[str, ArrayLayout], *, writable: bool
+    files: Files, layouts: Mapping[str, ArrayLayout], *, writable: bool
 ) -> "dict[str, zarr.Array[Any]]":
     """Open every array, and refuse one whose metadata is not what the attributes imply."""
     import zarr
@@ -155,14 +126,17 @@ def _open_arrays(
     for name, layout in layouts.items():
         expected = _create_array(model, name, layout).metadata.to_dict()
         try:
-            array = _open_array(path, name, layout, writable=writable)
+            array = _open_array(files, name, layout, writable=writable)
             same = array is not None and array.metadata.to_dict() == expected
         except Exception as error:  # whatever zarr meets in damaged metadata
             raise StoreError(
-                f"{path}: {name}/zarr.json cannot be read ({first_line(error)}); restore it or label anew"
+                f"{files.where}: {name}/zarr.json cannot be read ({first_line(error)}); restore it or "
+                "label anew"
             ) from error
         if array is None or not same:
-            raise StoreError(f"{path}: {name}/zarr.json is damaged; restore it or label anew")
+            raise StoreError(
+                f"{files.where}: {name}/zarr.json is damaged; restore it or label anew"
+            )
         # zarr keeps this setting in no metadata; without it, a chunk of zeros would not be written,
         # and an absent chunk could not be told from a lost one.
         arrays[name] = array.with_config({"write_empty_chunks": True})
@@ -170,16 +144,17 @@ def _open_arrays(
 
 
 def _open_array(
-    path: Path, name: str, layout: ArrayLayout, *, writable: bool
+    files: Files, name: str, layout: ArrayLayout, *, writable: bool
 ) -> "zarr.Array[Any] | None":
     """Open an array; where its type, shape or fill is wrong, return None before zarr interprets it."""
-    metadata = _read_json(path, path / name / "zarr.json")
+    metadata = _read_json(files, f"{name}/zarr.json")
     same = metadata["data_type"] == layout.dtype and metadata["shape"] == list(layout.shape)
     if not same or type(metadata["fill_value"]) not in (bool, int, float):
         return None
     import zarr
 
-    array = zarr.open_array(path / name, mode="r+" if writable else "r", zarr_format=3)
+    place = Path(files.where) / name
+    array = zarr.open_array(place, mode="r+" if writable else "r", zarr_format=3)
     return array if isinstance(array, zarr.Array) else None
 
 
@@ -202,7 +177,7 @@ def check_replaceable(path: Path) -> None:
 def _create_array(group: "zarr.Group", name: str, layout: ArrayLayout) -> "zarr.Array[Any]":
     from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
 
-    order, compressor = _codecs(layout)
+    order, compressor = order_and_compressor(layout)
     kind = BloscCodec if compressor["name"] == "blosc" else ZstdCodec
     return group.create_array(
         name,
@@ -215,36 +190,3 @@ def _create_array(group: "zarr.Group", name: str, layout: ArrayLayout) -> "zarr.
         fill_value=0,
         config={"write_empty_chunks": True},
     )
-
-
-def _codecs(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, dict[str, Any]]:
-    """Return the order of axes and the compressor of an array's chunks.
-
-    Measured on labels of a real teacher over ImageNet photos: ranks and box edges pack best as planes
-    of their own; for ids and values one blosc block a plane gives each rank its own Huffman table.
-    """
-    itemsize = np.dtype(layout.dtype).itemsize
-    plane = layout.chunks[0] * layout.chunks[1] * itemsize if len(layout.chunks) > 1 else 0
-
-    def blosc(clevel: int, shuffle: str, blocksize: int = 0) -> dict[str, Any]:
-        fixed = {"typesize": itemsize, "cname": "zstd"}
-        settings = _configured(**fixed, clevel=clevel, shuffle=shuffle, blocksize=blocksize)
-        return {"name": "blosc", **settings}
-
-    match layout.coding:
-        case "box":
-            return (2, 0, 1), blosc(9, "bitshuffle")
-        case "flip":
-            return None, blosc(9, "bitshuffle")
-        case "palette":
-            return None, blosc(9, "shuffle")
-        case "older palette":
-            return None, blosc(5, "shuffle")
-        case "slot":
-            return (2, 0, 1), blosc(9, "shuffle", plane)
-        case "code":
-            return (2, 0, 1), blosc(9, "noshuffle", plane)
-        case "dense":
-            return None, blosc(5, "shuffle")
-        case "text" | "plain":
-            return None, {"name": "zstd", **_configured(level=9, checksum=False)}

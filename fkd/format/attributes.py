@@ -22,12 +22,25 @@ from fkd.config import (
     ViewPolicy,
 )
 from fkd.errors import ConfigError, StoreError
-from fkd.store.layout import oversize
-from fkd.store.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
+from fkd.format.attribute_values import (
+    Wrong,
+    choice,
+    count,
+    json_object,
+    named_texts,
+    number,
+    numbers,
+    said,
+    shown,
+    text,
+    whole,
+)
+from fkd.format.layout import oversize
+from fkd.format.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
 from fkd.views import SAMPLERS, STORED
 
-_MAX_TEXT = 4096
 _MAX_TEACHERS = 256
+_ROUNDING = 1e-6
 
 _COUNTS = {
     "num_images": 2**40,
@@ -44,9 +57,10 @@ _OTHERS = ("scheme", "views", "interpolation", "temperature", "teachers", "versi
 _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 # What a key says more would change what a label is, or where a view lies.
 _INNER_KEYS = {"scheme": {"kind", "k", "step"}, "views": {"seed", "scale", "ratio"}}
-_OPTIONAL = {"amp", "probes", "part", "unlabelled", "class_title_bytes"}
-# Of the optional ones, those that are left out where there is nothing to say: older stores have none.
+# Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
+_LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
+_OPTIONAL = {"amp", *_LEFT_OUT}
 
 
 def to_attributes(spec: StoreSpec) -> dict[str, Any]:
@@ -80,7 +94,7 @@ def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
     version = content.get("format_version")
     if type(version) is not int or version not in FORMAT_VERSIONS:
         raise StoreError(
-            f"{where} has format version {_shown(version)}, this fkd reads versions 1 to "
+            f"{where} has format version {shown(version)}, this fkd reads versions 1 to "
             f"{FORMAT_VERSIONS[-1]}; use the fkd that made it, or label anew"
         )
     newer = _of_newer(content) if version >= 3 else None
@@ -89,172 +103,118 @@ def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
     try:
         spec = _parse(content)
         _check_together(spec)
-    except (_Wrong, ConfigError) as error:
+    except (Wrong, ConfigError) as error:
         raise StoreError(
             f"{where} has damaged attributes ({error}); restore it or label anew"
         ) from error
     return spec
 
 
-class _Wrong(Exception):
-    """An attribute that no labeller writes."""
-
-
 def _of_newer(content: Mapping[str, Any]) -> str | None:
     """Name what a later fkd has added to version 3, or return None: all that it adds has a name."""
     for key in sorted(set(content) - _KEYS - _OPTIONAL):
-        return f"key {_shown(key)}"
+        return f"key {shown(key)}"
     for name, known_keys in _INNER_KEYS.items():
         inner = content.get(name)
         for key in sorted(set(inner) - known_keys) if isinstance(inner, dict) else ():
-            return f"key {_shown(f'{name}.{key}')}"
+            return f"key {shown(f'{name}.{key}')}"
     scheme, sampler = content.get("scheme"), content.get("sampler")
     kind = scheme.get("kind") if isinstance(scheme, dict) else None
     if isinstance(kind, str) and kind not in get_args(SchemeKind):
-        return f"scheme {_shown(kind)}"
+        return f"scheme {shown(kind)}"
     known = sampler in (*SAMPLERS, STORED)
-    return f"sampler {_shown(sampler)}" if isinstance(sampler, str) and not known else None
+    return f"sampler {shown(sampler)}" if isinstance(sampler, str) and not known else None
 
 
 def _parse(content: Mapping[str, Any]) -> StoreSpec:
     odd = sorted((_KEYS ^ set(content)) - _OPTIONAL)
     if odd:
-        raise _Wrong(f"key {_shown(odd[0])} is {'missing' if odd[0] in _KEYS else 'unknown'}")
-    counts: dict[str, Any] = {n: _whole(content, n, 1, most) for n, most in _COUNTS.items()}
-    scheme, views = _object(content, "scheme"), _object(content, "views")
-    versions = _object(content, "versions")
-    texts: dict[str, Any] = {name: _text(content, name) for name in _TEXTS}
+        raise Wrong(f"key {shown(odd[0])} is {'missing' if odd[0] in _KEYS else 'unknown'}")
+    counts: dict[str, Any] = {n: whole(content, n, 1, most) for n, most in _COUNTS.items()}
+    scheme, views = json_object(content, "scheme"), json_object(content, "views")
+    versions = json_object(content, "versions")
+    texts: dict[str, Any] = {name: text(content, name) for name in _TEXTS}
     if not re.fullmatch(r"sha256:[0-9a-f]*", texts["fingerprint"]):
-        raise _Wrong(f"fingerprint is {_shown(texts['fingerprint'])}")
+        raise Wrong(f"fingerprint is {shown(texts['fingerprint'])}")
     return StoreSpec(
         **counts,
         **texts,
         format_version=content["format_version"],
         scheme=_scheme(scheme, content["format_version"]),
         views=ViewPolicy(
-            _whole(views, "seed", 0, 2**63 - 1),
-            cast("tuple[float, float]", _numbers(views, "scale", 2)),
-            cast("tuple[float, float]", _numbers(views, "ratio", 2)),
+            whole(views, "seed", 0, 2**63 - 1),
+            cast("tuple[float, float]", numbers(views, "scale", 2)),
+            cast("tuple[float, float]", numbers(views, "ratio", 2)),
         ),
-        interpolation=_choice(content, "interpolation", INTERPOLATIONS),
-        temperature=_number(content, "temperature", 1e-3, 1e3),
+        interpolation=choice(content, "interpolation", INTERPOLATIONS),
+        temperature=number(content, "temperature", 1e-3, 1e3),
         teachers=_teachers(content["teachers"]),
-        versions=_named_texts(versions),
-        amp=_choice({"amp": "off", **content}, "amp", AMPS),
-        probes=_named_texts(_object({"probes": {}, **content}, "probes")),
-        part=_said(content, "part"),
-        unlabelled=_said(content, "unlabelled"),
-        class_title_bytes=_whole(
-            {"class_title_bytes": 0, **content}, "class_title_bytes", 0, 2**40
-        ),
+        versions=named_texts(versions),
+        amp=choice({"amp": "off", **content}, "amp", AMPS),
+        probes=named_texts(json_object({"probes": {}, **content}, "probes")),
+        part=said(content, "part"),
+        unlabelled=said(content, "unlabelled"),
+        class_title_bytes=count(content, "class_title_bytes"),
+        numbered=said(content, "numbered"),
+        weights=_weights(content),
+        made_by=text({"made_by": "", **content}, "made_by"),
+        root=text({"root": "", **content}, "root"),
+        first_image=count(content, "first_image"),
+        first_crop=count(content, "first_crop"),
     )
 
 
 def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
-    kind = _text(content, "kind")
+    kind = text(content, "kind")
     if kind == "samples" and version < 3:
-        raise _Wrong("samples are of version 3")
-    scheme = Scheme(cast("Any", kind), _whole(content, "k", 0, 65_536))
+        raise Wrong("samples are of version 3")
+    scheme = Scheme(cast("Any", kind), whole(content, "k", 0, 65_536))
     if "step" not in content:
         return scheme
     coarse = replace(scheme, coarse=True)
     if version < 3 or content["step"] != coarse.step:
-        raise _Wrong(f"the step of its codes is {_shown(content['step'])}")
+        raise Wrong(f"the step of its codes is {shown(content['step'])}")
     return coarse
 
 
 def _teachers(records: Any) -> tuple[TeacherRecord, ...]:
     if not isinstance(records, list) or not 1 <= len(records) <= _MAX_TEACHERS:
-        raise _Wrong(f"teachers is {_shown(records)}")
-    return tuple(_teacher(_object({"teacher": record}, "teacher")) for record in records)
+        raise Wrong(f"teachers is {shown(records)}")
+    return tuple(_teacher(json_object({"teacher": record}, "teacher")) for record in records)
 
 
 def _teacher(record: Mapping[str, Any]) -> TeacherRecord:
-    preprocessing = _object(record, "preprocessing")
+    preprocessing = json_object(record, "preprocessing")
     return TeacherRecord(
-        _text(record, "name"),
-        _text(record, "weights_hash"),
-        _text(record, "outputs_hash"),
+        text(record, "name"),
+        text(record, "weights_hash"),
+        text(record, "outputs_hash"),
         Preprocessing(
-            _whole(preprocessing, "size", 1, 4096),
-            cast("Triple", _numbers(preprocessing, "mean", 3)),
-            cast("Triple", _numbers(preprocessing, "std", 3)),
-            _choice(preprocessing, "interpolation", INTERPOLATIONS),
+            whole(preprocessing, "size", 1, 4096),
+            cast("Triple", numbers(preprocessing, "mean", 3)),
+            cast("Triple", numbers(preprocessing, "std", 3)),
+            choice(preprocessing, "interpolation", INTERPOLATIONS),
         ),
     )
+
+
+def _weights(content: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the weights of the teachers, each positive and all together 1; none where they are equal."""
+    if "weights" not in content:
+        return ()
+    weights = numbers(content, "weights", len(content["teachers"]))
+    if min(weights) <= 0 or abs(sum(weights) - 1) > _ROUNDING:
+        raise Wrong("its weights are no shares of 1")
+    return weights
 
 
 def _check_together(spec: StoreSpec) -> None:
     """Refuse sizes that contradict each other or imply too large arrays, before any is allocated."""
     shortest = len("a\0")
     if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
-        raise _Wrong("its texts are too short for as many images and classes")
+        raise Wrong("its texts are too short for as many images and classes")
     if 0 < spec.class_title_bytes < spec.num_classes:
-        raise _Wrong("its titles are too short for as many classes")
+        raise Wrong("its titles are too short for as many classes")
     excess = oversize(spec)
     if excess:
-        raise _Wrong(f"they imply {excess}")
-
-
-# -- one value each -------------------------------------------------------------------------------
-
-
-def _whole(content: Mapping[str, Any], key: str, low: int, high: int) -> int:
-    value = content.get(key)
-    if type(value) is not int or not low <= value <= high:
-        raise _Wrong(f"{key} is {_shown(value)}")
-    return value
-
-
-def _said(content: Mapping[str, Any], key: str) -> bool:
-    """Return whether a key is there; it says nothing but true."""
-    if key in content and content[key] is not True:
-        raise _Wrong(f"{key} is {_shown(content[key])}")
-    return key in content
-
-
-def _number(content: Mapping[str, Any], key: str, low: float, high: float) -> float:
-    value = content.get(key)
-    if type(value) not in (int, float) or not low <= cast("float", value) <= high:
-        raise _Wrong(f"{key} is {_shown(value)}")
-    return float(cast("float", value))
-
-
-def _numbers(content: Mapping[str, Any], key: str, count: int) -> tuple[float, ...]:
-    values = content.get(key)
-    if not isinstance(values, list) or len(values) != count:
-        raise _Wrong(f"{key} is {_shown(values)}, not {count} numbers")
-    return tuple(_number({key: value}, key, -1e9, 1e9) for value in values)
-
-
-def _text(content: Mapping[str, Any], key: str) -> str:
-    value = content.get(key)
-    if not isinstance(value, str) or len(value) > _MAX_TEXT or "\0" in value:
-        raise _Wrong(f"{key} is {_shown(value)}")
-    return value
-
-
-def _named_texts(content: Mapping[str, Any]) -> dict[str, str]:
-    return {_text({"name": name}, "name"): _text(content, name) for name in content}
-
-
-def _choice(content: Mapping[str, Any], key: str, choices: tuple[Any, ...]) -> Any:
-    value = _text(content, key)
-    if value not in choices:
-        raise _Wrong(f"{key} is {_shown(value)}")
-    return value
-
-
-def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = content.get(key)
-    if not isinstance(value, dict):
-        raise _Wrong(f"{key} is {_shown(value)}")
-    return value
-
-
-def _shown(value: Any) -> str:
-    """Quote a value for a message, briefly: it may be anything, and of any length."""
-    if isinstance(value, int) and abs(value) >= 10**40:
-        return "a number far too large"
-    text = repr(value) if not isinstance(value, (list, dict)) else f"a {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "…"
+        raise Wrong(f"they imply {excess}")

@@ -5,15 +5,12 @@ store has one right size for each chunk; one that claims another is refused befo
 """
 
 import math
-import os
-import stat
 import struct
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from fkd.store.layout import ArrayLayout
+from fkd.files import Files
+from fkd.format.layout import ArrayLayout
 
 CRC_BYTES = 4
 _ABSENT = 2**64 - 1
@@ -22,6 +19,7 @@ _ABSENT = 2**64 - 1
 _BLOSC = struct.Struct("<BBBBIII")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_HEADER = 18  # bytes, at most
+_READ_WHOLE = 2**20
 _RUN = 1  # the kind of block that is one byte, repeated
 
 # What incompressible chunks may take beyond their content: headers, block tables, checksums.
@@ -33,66 +31,51 @@ _MAX_TEXT_RATIO = 400
 _NAMES_A_BYTE = 16
 
 
-def fault(root: Path, file: Path, layout: ArrayLayout) -> str | None:
-    """Say why a file of the store at `root` must not be decompressed, or return None.
+def fault(files: Files, key: str, layout: ArrayLayout) -> str | None:
+    """Say why a file of a store must not be decompressed, or return None.
 
     Raises `OSError` where the file cannot be read, `FileNotFoundError` where it is not there.
     """
-    link = first_link(root, file)
-    if link is not None:
-        return f"{link} is a link, and a store has none; copy the store with its links followed"
-    status = file.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        return "it is no plain file"
+    flaw = files.flaw(key)
+    if flaw is not None:
+        return flaw
+    size = files.size(key)
     whole = layout.shards or layout.chunks
     most = math.prod(whole) * np.dtype(layout.dtype).itemsize
     num_chunks = math.prod(whole) // math.prod(layout.chunks)
-    if status.st_size > most + most // 64 + num_chunks * 64 + _SLACK:
-        return f"{status.st_size:,} bytes are more than it can hold"
-    with file.open("rb") as content:
-        if layout.shards is not None:
-            return _shard_fault(content, status.st_size, num_chunks, layout)
-        if layout.coding == "text" and most > _MAX_TEXT_RATIO * _on_disk(status) + _SLACK:
-            return f"{most:,} bytes of names do not come out of {status.st_size:,}"
-        return _zstd_fault(content, status.st_size - CRC_BYTES, layout.chunk_bytes)
+    if size > most + most // 64 + num_chunks * 64 + _SLACK:
+        return f"{size:,} bytes are more than it can hold"
+    if layout.shards is not None:
+        return _shard_fault(files, key, size, num_chunks, layout)
+    if layout.coding == "text" and most > _MAX_TEXT_RATIO * files.bytes_on_disk(key) + _SLACK:
+        return f"{most:,} bytes of names do not come out of {size:,}"
+    return _zstd_fault(files, key, size - CRC_BYTES, layout.chunk_bytes)
 
 
-def too_many_names(file: Path, count: int) -> str | None:
-    """Say why a compressed list cannot hold `count` names, or return None."""
-    size = _on_disk(file.lstat())
+def too_many_names(size: int, count: int) -> str | None:
+    """Say why a list that takes `size` bytes cannot hold `count` names, or return None."""
     if count > _NAMES_A_BYTE * size + _SLACK:
         return f"{count:,} names do not come out of {size:,} bytes"
     return None
 
 
-def _on_disk(status: os.stat_result) -> int:
-    """Return the bytes that a file takes on disk; a sparse file takes fewer than its size."""
-    blocks = 512 * getattr(status, "st_blocks", 0)
-    return min(status.st_size, blocks) if blocks else status.st_size
-
-
-def first_link(root: Path, file: Path) -> Path | None:
-    """Return the first symbolic link on the way from the store's folder to one of its files, if any."""
-    inside = file.relative_to(root)
-    way = [root / parent for parent in reversed(inside.parents[:-1])] + [file]
-    return next((path for path in way if path.is_symlink()), None)
-
-
-def _shard_fault(content: BinaryIO, size: int, num_chunks: int, layout: ArrayLayout) -> str | None:
+def _shard_fault(
+    files: Files, key: str, size: int, num_chunks: int, layout: ArrayLayout
+) -> str | None:
     """Check a shard's index, which stands at its end, and the header of every chunk."""
     index_bytes = 16 * num_chunks + CRC_BYTES
     if size < index_bytes:
         return f"{size} bytes cannot hold its index"
-    content.seek(-index_bytes, os.SEEK_END)
-    entries = np.frombuffer(content.read(16 * num_chunks), "<u8").reshape(-1, 2).tolist()
+    index = files.read(key, size - index_bytes, size - CRC_BYTES)
+    entries = np.frombuffer(index, "<u8").reshape(-1, 2).tolist()
     for offset, length in entries:
         if offset == length == _ABSENT:
             return "a chunk is not there"
         if offset + length > size - index_bytes or length < _BLOSC.size + CRC_BYTES:
             return "its index points outside of it"
-        content.seek(offset)
-        header = content.read(_BLOSC.size)
-        wrong = _blosc_fault(header, length - CRC_BYTES, layout)
+    heads = files.read_parts(key, [(offset, offset + _BLOSC.size) for offset, _ in entries])
+    for head, (_, length) in zip(heads, entries, strict=True):
+        wrong = _blosc_fault(head, length - CRC_BYTES, layout)
         if wrong:
             return wrong
     return None
@@ -107,12 +90,14 @@ def _blosc_fault(header: bytes, length: int, layout: ArrayLayout) -> str | None:
     return None
 
 
-def _zstd_fault(content: BinaryIO, length: int, expected: int) -> str | None:
+def _zstd_fault(files: Files, key: str, length: int, expected: int) -> str | None:
     """Check that one zstd frame (RFC 8878, 3.1.1), of the chunk's size, fills `length` bytes.
 
-    Nothing may follow the frame, since a decoder would go on with it.
+    Nothing may follow the frame, since a decoder would go on with it. Of a file that claims to be large,
+    the headers alone are read.
     """
-    header = content.read(_ZSTD_HEADER)
+    content = files.read(key) if length <= _READ_WHOLE else None
+    header = files.read(key, 0, _ZSTD_HEADER) if content is None else content[:_ZSTD_HEADER]
     if header[:4] != _ZSTD_MAGIC or len(header) < 6:
         return "it is no zstd frame"
     descriptor = header[4]
@@ -124,8 +109,9 @@ def _zstd_fault(content: BinaryIO, length: int, expected: int) -> str | None:
         return f"it claims {claimed if width else 'an unknown number of'} bytes, not {expected:,}"
     place, last = start + width, False
     while not last and place < length:
-        content.seek(place)
-        block = int.from_bytes(content.read(3), "little")
+        stop = place + 3
+        head = files.read(key, place, stop) if content is None else content[place:stop]
+        block = int.from_bytes(head, "little")
         last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
         place += 3 + (1 if kind == _RUN else size)
     place += CRC_BYTES if descriptor >> 2 & 1 else 0

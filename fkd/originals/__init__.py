@@ -1,0 +1,36 @@
+"""What a store was made from: are today's images, and today's pixels of them, those that were labelled?
+
+`find_images` lists the images that a store was made from, and no others. `probe` remembers what pictures
+look like to the labeller, and `drift` says how they look different now.
+"""
+
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.originals.labelled_images import (
+        LabelledImages,
+        find_images,
+        image_root,
+        is_file_of_images,
+        listed_again,
+    )
+    from fkd.originals.pixel_probe import drift, probe, probe_formats
+else:
+    __getattr__, __dir__ = names_of(
+        __name__,
+        labelled_images="LabelledImages find_images image_root is_file_of_images listed_again",
+        pixel_probe="drift probe probe_formats",
+    )
+
+__all__ = [
+    "LabelledImages",
+    "drift",
+    "find_images",
+    "image_root",
+    "is_file_of_images",
+    "listed_again",
+    "probe",
+    "probe_formats",
+]
