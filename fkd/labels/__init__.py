@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.labels.averaging import averaged
+    from fkd.labels.averaging import averaged, averaged_fidelity
     from fkd.labels.compared import row_fidelity
     from fkd.labels.fidelity import (
         NUM_MEASURES,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        averaging="averaged",
+        averaging="averaged averaged_fidelity",
         compared="row_fidelity",
         fidelity="NUM_MEASURES SHARE_TEMPERATURES Fidelity fidelity_fault mean_fidelity mean_measures",
         fit="require_fit",
@@ -62,6 +62,7 @@ __all__ = [
     "StoredArray",
     "as_rows",
     "averaged",
+    "averaged_fidelity",
     "check_averaging",
     "check_narrowing",
     "check_reading",
