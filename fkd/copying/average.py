@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import AverageConfig, as_config
-from fkd.copying.derived import Derived, fill
+from fkd.copying.derived import Derived, block_images, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
 from fkd.copying.rows import run_fidelity
@@ -43,7 +43,7 @@ def average_stores(config: AverageConfig) -> LabelStore:
 
 def _planned(config: AverageConfig, stores: Sequence[LabelStore]) -> Derived:
     """Settle what the store of the mean will be."""
-    first = stores[0]
+    first, scheme = stores[0], config.scheme or stores[0].spec.scheme
     return Derived.of(
         "fkd average",
         config.out,
@@ -52,8 +52,8 @@ def _planned(config: AverageConfig, stores: Sequence[LabelStore]) -> Derived:
         first.num_bytes(),
         first.targets(),
         overwrite=config.overwrite,
-        block_images=first.spec.block_images,
-        scheme=config.scheme or first.spec.scheme,
+        each_block=block_images(first, scheme),
+        scheme=scheme,
         teachers=tuple(teacher for store in stores for teacher in store.spec.teachers),
         weights=_teacher_weights(config, stores),
         amp=next((store.spec.amp for store in stores if store.spec.amp != "off"), "off"),

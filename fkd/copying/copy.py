@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import CopyConfig, as_config
-from fkd.copying.derived import Derived, fill
+from fkd.copying.derived import Derived, block_images, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
 from fkd.copying.rows import Gathering, SourceRows
@@ -79,7 +79,7 @@ def _planned(config: CopyConfig, store: LabelStore, chosen: NDArray[np.int64]) -
         store.num_bytes()[chosen],
         None if targets is None else targets[chosen],
         overwrite=config.overwrite,
-        block_images=spec.block_images,
+        each_block=block_images(store, scheme),
         num_crops=num_crops,
         scheme=scheme,
         numbered=not np.array_equal(numbers, np.arange(len(numbers))),

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.config import Scheme
 from fkd.errors import StoreError
-from fkd.format import StoreSpec, check_replaceable, plan_layout
+from fkd.format import StoreSpec, check_replaceable, plan_layout, require_store
 from fkd.images import ImageList, Keys, fingerprint
+from fkd.labels import KeptLabels
 from fkd.machine import held
 from fkd.progress import progress_bar
 from fkd.store import Block, LabelStore
@@ -47,26 +49,24 @@ class Derived:
         targets: NDArray[np.int64] | None,
         *,
         overwrite: bool,
-        block_images: int,
+        each_block: int | None,
         **changes: Any,
     ) -> "Derived":
         """Plan a store of these images, like the store `first` but for `changes` of its attributes.
 
-        Its blocks have `block_images`, or more where usual ones have.
+        Its blocks have `each_block` images, or as many as usual.
         """
         blank = {"block_images": 0, "chunk_crops": 0, "num_images": len(paths)}
         blank |= {"format_version": 1 if first.content_hashes() is None else 3}
         identity = fingerprint(paths, num_bytes)
         spec = replace(first.spec, **{**blank, "fingerprint": identity, **changes})
-        usual = plan_layout(spec)
-        if usual.block_images < min(block_images, len(paths)):
-            usual = plan_layout(spec, block_images)
+        spec = plan_layout(spec, each_block)
         root = Path(spec.images_root)
         classes = first.class_names()
         own = np.full(len(paths), -1) if targets is None else targets
         images = ImageList(root, paths, own, num_bytes, () if targets is None else classes)
         titles = first.class_titles() if first.spec.class_title_bytes else ()
-        return cls(command, out, usual, images, targets, classes, titles, overwrite)
+        return cls(command, out, spec, images, targets, classes, titles, overwrite)
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the empty store."""
@@ -81,6 +81,15 @@ class Derived:
         """Keep other runs away from the store."""
         busy = StoreError(f"another run is at work on {self.out}; wait for it or stop it")
         return held(self.out / "zarr.json", busy, self.command)
+
+
+def block_images(source: LabelStore, scheme: Scheme) -> int | None:
+    """Return how many images a block has, as in the source; None is as many as usual.
+
+    Blocks of dense labels have few images, so as to fit in memory; others need not be as short.
+    """
+    dense = KeptLabels(scheme, source.spec.num_classes).keeps_all
+    return source.spec.block_images if dense == source.spec.labels.keeps_all else None
 
 
 def fill(derived: Derived, block_of: Callable[[range, Block], Block], workers: int) -> LabelStore:
@@ -119,6 +128,7 @@ def _ready(derived: Derived) -> Iterator[LabelStore]:
         check_replaceable(derived.out)
         with derived.alone():
             derived.create(overwrite=True)
+    require_store(derived.out)
     with derived.alone():
         store = LabelStore.open(derived.out, writable=True)
         store.require_lists()

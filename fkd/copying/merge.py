@@ -111,7 +111,7 @@ def _planned(
         np.concatenate([store.num_bytes() for store in stores])[order],
         None if len(known) < len(targets) else np.concatenate(known)[order],
         overwrite=config.overwrite,
-        block_images=max(store.spec.block_images for store in stores),
+        each_block=None,
         images_root=first.images_root,
         created=max(store.spec.created for store in stores),
         numbered=not np.array_equal(numbers, np.arange(len(numbers))),
