@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fkd.statistics.info import bad_images, bytes_per_crop, info_lines, num_labelled
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
-    from fkd.statistics.sweep import Sweep, reached, restored
+    from fkd.statistics.reached import reached
+    from fkd.statistics.sweep import Sweep, restored
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -37,7 +38,8 @@ else:
         info="bad_images bytes_per_crop info_lines num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
-        sweep="Sweep reached restored",
+        reached="reached",
+        sweep="Sweep restored",
     )
 
 __all__ = [

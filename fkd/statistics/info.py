@@ -7,7 +7,7 @@ import numpy as np
 from fkd.config import as_typed
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
-from fkd.statistics.sweep import reached
+from fkd.statistics.reached import reached
 from fkd.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.labels import SoftLabels
+from fkd.statistics.reached import reached
 from fkd.store import LabelStore, Slab
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
@@ -81,15 +82,6 @@ class Piece:
 def opened(store: LabelStore | str | Path) -> LabelStore:
     """Return a store, which may be given by its path."""
     return store if isinstance(store, LabelStore) else LabelStore.open(store)
-
-
-def reached(store: LabelStore) -> NDArray[np.bool_]:
-    """Return whether the block of each image is labelled, bool [N]; in a finished store all are."""
-    sealed = np.ones(store.spec.num_images, np.bool_)
-    for number in store.pending_blocks():
-        block = store.block(number).images
-        sealed[block.start : block.stop] = False
-    return sealed
 
 
 def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
