@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from fkd.config import (
     Augment,
+    AverageConfig,
     CheckConfig,
+    CopyConfig,
     Engine,
     LabelConfig,
+    MergeConfig,
     Objective,
     Optim,
     PackConfig,
@@ -32,6 +35,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
+    from fkd.copying import average_stores, copy_store, merge_stores
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import Fidelity, SoftLabels
@@ -48,6 +52,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         checking="CheckReport check_store",
+        copying="average_stores copy_store merge_stores",
         feeding="CropDataset StudentLoader ViewBatch",
         labelling="estimate_run label_images",
         labels="Fidelity SoftLabels",
@@ -65,9 +70,11 @@ else:
 __all__ = [
     "Accuracy",
     "Augment",
+    "AverageConfig",
     "CheckConfig",
     "CheckReport",
     "Comparison",
+    "CopyConfig",
     "CropDataset",
     "Engine",
     "Fidelity",
@@ -76,6 +83,7 @@ __all__ = [
     "LabelStatistics",
     "LabelStore",
     "Learner",
+    "MergeConfig",
     "Objective",
     "Optim",
     "PackConfig",
@@ -91,14 +99,17 @@ __all__ = [
     "TrainConfig",
     "ViewBatch",
     "ViewPolicy",
+    "average_stores",
     "check_store",
     "compare",
+    "copy_store",
     "estimate_run",
     "evaluate_checkpoint",
     "export_student",
     "label_images",
     "label_statistics",
     "load_student",
+    "merge_stores",
     "pack_images",
     "plot_runs",
     "show_store",

@@ -48,6 +48,31 @@ class OrDefault(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.
         return self.inner.get_metavar(param, ctx)
 
 
+class ManyNumbers(click.Command):
+    """A command with an option, `many`, that takes all numbers that follow it: `--weights 0.7 0.3`."""
+
+    def __init__(self, *args: Any, many: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._many = many
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each of its numbers."""
+        repeated: list[str] = []
+        for arg in args:
+            if len(repeated) >= 2 and repeated[-2] == self._many and _is_number(arg):
+                repeated.append(self._many)
+            repeated.append(arg)
+        return super().parse_args(ctx, repeated)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 @contextmanager
 def told_once() -> Iterator[None]:
     """Let one process of a machine say what is wrong with a command line, and the files that it names."""

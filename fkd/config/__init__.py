@@ -1,7 +1,7 @@
 """What a user may choose, as frozen dataclasses that are checked once, when they are built.
 
-Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `ShowConfig` and
-`PackConfig`. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
+Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `CopyConfig` and
+so on. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
 imports torch, so the command line parses and refuses at once.
 """
 
@@ -16,6 +16,7 @@ from fkd.config.checks import (
     check_count,
     check_range,
 )
+from fkd.config.copying import AverageConfig, CopyConfig, MergeConfig
 from fkd.config.groups import (
     LOSSES,
     LR_SCHEDULES,
@@ -103,10 +104,12 @@ __all__ = [
     "TEACHER_OUTPUTS",
     "Amp",
     "Augment",
+    "AverageConfig",
     "BnStats",
     "Bound",
     "CenterView",
     "CheckConfig",
+    "CopyConfig",
     "DatasetSettings",
     "Engine",
     "ExportFormat",
@@ -114,6 +117,7 @@ __all__ = [
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
+    "MergeConfig",
     "NetworkInput",
     "Objective",
     "Optim",

@@ -13,7 +13,7 @@ from fkd.config.checks import (
 )
 from fkd.config.groups import Part
 from fkd.config.models import Engine, TeacherChoice
-from fkd.config.scheme import Scheme
+from fkd.config.scheme import Scheme, check_stored
 from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render, ViewPolicy
 from fkd.errors import ConfigError
@@ -81,8 +81,4 @@ class LabelConfig:
         check_choice("--render", self.render, RENDERS)
         if self.block_images is not None:
             check_count("--block", self.block_images, 1, 65_536)
-        if self.scheme.kind == "topk" and self.scheme.tail == "smooth":
-            raise ConfigError(
-                f"--compress {self.scheme}: a store keeps the same bytes for topk{self.scheme.k} and "
-                f"{self.scheme}; store topk{self.scheme.k} and choose -smooth in `fkd train`"
-            )
+        check_stored(self.scheme)

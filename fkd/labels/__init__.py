@@ -4,7 +4,7 @@
 `KeptLabels` says which arrays that part is, what is wrong with them, and what they can be read as.
 `require_fit` refuses outputs that cannot belong to them. Entropy, cross-entropy and divergence measure
 them, `misplaced` says how far samples are from a label, and `Fidelity` what labels give up of the
-teacher's.
+teacher's. `narrowed` keeps stored labels in another scheme, `averaged` the mean of several teachers'.
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.labels.averaging import averaged, averaged_fidelity
     from fkd.labels.compared import row_fidelity
     from fkd.labels.fidelity import (
         NUM_MEASURES,
@@ -19,24 +20,30 @@ if TYPE_CHECKING:
         Fidelity,
         fidelity_fault,
         mean_fidelity,
+        mean_measures,
     )
     from fkd.labels.fit import require_fit
     from fkd.labels.kept import Field, KeptLabels, StoredArray
     from fkd.labels.measures import cross_entropy, divergence, entropy
+    from fkd.labels.narrowed_fidelity import narrowed_fidelity
+    from fkd.labels.narrowing import narrowed
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
-    from fkd.labels.readings import check_reading
+    from fkd.labels.readings import check_averaging, check_narrowing, check_reading
     from fkd.labels.rows import Rows, as_rows
     from fkd.labels.samples import misplaced
     from fkd.labels.soft import SoftLabels
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        averaging="averaged averaged_fidelity",
         compared="row_fidelity",
-        fidelity="NUM_MEASURES SHARE_TEMPERATURES Fidelity fidelity_fault mean_fidelity",
+        fidelity="NUM_MEASURES SHARE_TEMPERATURES Fidelity fidelity_fault mean_fidelity mean_measures",
         fit="require_fit",
         kept="Field KeptLabels StoredArray",
         measures="cross_entropy divergence entropy",
-        readings="check_reading",
+        narrowed_fidelity="narrowed_fidelity",
+        narrowing="narrowed",
+        readings="check_averaging check_narrowing check_reading",
         quantization="Quantized faulty_rows quantize restore",
         rows="Rows as_rows",
         samples="misplaced",
@@ -54,6 +61,10 @@ __all__ = [
     "SoftLabels",
     "StoredArray",
     "as_rows",
+    "averaged",
+    "averaged_fidelity",
+    "check_averaging",
+    "check_narrowing",
     "check_reading",
     "cross_entropy",
     "divergence",
@@ -61,7 +72,10 @@ __all__ = [
     "faulty_rows",
     "fidelity_fault",
     "mean_fidelity",
+    "mean_measures",
     "misplaced",
+    "narrowed",
+    "narrowed_fidelity",
     "quantize",
     "require_fit",
     "restore",

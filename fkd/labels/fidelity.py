@@ -45,13 +45,29 @@ def mean_fidelity(blocks: NDArray[np.float32], num_labelled: NDArray[np.int64]) 
 
     Blocks that were not measured do not count; None where none was.
     """
+    means = mean_measures(blocks, num_labelled)
+    if np.isnan(means).all():
+        return None
+    kl, quantization, *shares = means.tolist()
+    if math.isnan(kl):
+        return Fidelity(None, None, tuple(shares))
+    return Fidelity(kl, quantization, tuple(shares))
+
+
+def mean_measures(
+    blocks: NDArray[np.float32], num_labelled: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the mean f64 [6] of measures f32 [L, 6], each of so many crops or images int64 [L].
+
+    What was not measured does not count; all six are NaN where nothing was.
+    """
     measured = ~np.isnan(blocks[:, -1]) & (num_labelled > 0)
     if not measured.any():
-        return None
-    rows = blocks[measured].astype(np.float64)
-    means = np.average(rows, axis=0, weights=num_labelled[measured]).tolist()
-    kl, quantization = (None if math.isnan(value) else value for value in means[:2])
-    return Fidelity(kl, quantization, tuple(means[2:]))
+        return np.full(NUM_MEASURES, np.nan)
+    means: NDArray[np.float64] = np.average(
+        blocks[measured].astype(np.float64), axis=0, weights=num_labelled[measured]
+    )
+    return means
 
 
 def fidelity_fault(measures: NDArray[np.float32], scheme: Scheme) -> str | None:

@@ -54,7 +54,7 @@ def quantize(probs: Tensor, scheme: Scheme, draws: Tensor | None = None) -> dict
             )
         return {"index": draw(probs, scheme.k, draws)}
     if scheme.kind == "full" and scheme.coarse:
-        return {"log_code": _codes(probs.amax(dim=1, keepdim=True), probs, scheme)}
+        return {"log_code": codes(probs.amax(dim=1, keepdim=True), probs, scheme)}
     if scheme.kind == "full":
         return {"log_prob": probs.log().clamp_(min=_FLOOR).half()}
     num_classes = probs.shape[1]
@@ -65,11 +65,11 @@ def quantize(probs: Tensor, scheme: Scheme, draws: Tensor | None = None) -> dict
     others = max(1, num_classes - index.shape[1])
     tail = probs.scatter(1, index, 0.0).sum(dim=1, keepdim=True) / others
     entries = torch.cat([value[:, 1:], torch.minimum(tail, value[:, -1:])], dim=1)
-    return {"index": index, "code": _codes(value[:, :1], entries, scheme)}
+    return {"index": index, "code": codes(value[:, :1], entries, scheme)}
 
 
-def _codes(largest: Tensor, entries: Tensor, scheme: Scheme) -> Tensor:
-    """Return the codes u8 [B, …] of entries beside the largest value [B, 1]."""
+def codes(largest: Tensor, entries: Tensor, scheme: Scheme) -> Tensor:
+    """Return the codes u8 [B, …] of entries beside the largest value [B, 1] of each label."""
     log_ratio = largest.log() - entries.log()
     code = (log_ratio * (1 / scheme.step)).round().clamp(0, ZERO_CODE - 1)
     return code.masked_fill(entries == 0, ZERO_CODE).to(torch.uint8)
@@ -118,11 +118,11 @@ def _dense(kept: Quantized, stored: Scheme, temperature: float) -> Tensor:
     """Turn what is kept of all classes into probabilities, f32 [B, C]."""
     if not stored.coarse:
         return (kept["log_prob"].float() / temperature).softmax(dim=1)
-    ratio = _ratios(kept["log_code"], stored, temperature)
+    ratio = ratios(kept["log_code"], stored, temperature)
     return ratio / ratio.sum(dim=1, keepdim=True)
 
 
-def _ratios(code: Tensor, stored: Scheme, temperature: float) -> Tensor:
+def ratios(code: Tensor, stored: Scheme, temperature: float = 1.0) -> Tensor:
     """Turn codes u8 [B, …] into ratios to the largest value, f32."""
     ratio = torch.exp(code.float() / (-1 / stored.step * temperature))
     return ratio.masked_fill(code == ZERO_CODE, 0.0)
@@ -132,7 +132,7 @@ def _decode(
     code: Tensor, k: int, stored: Scheme, num_classes: int, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Turn codes u8 [B, K] into values f32 [B, K] and the tail f32 [B] of each other class."""
-    ratio = _ratios(code, stored, temperature)
+    ratio = ratios(code, stored, temperature)
     value = torch.cat([ratio.new_ones((len(ratio), 1)), ratio[:, :-1]], dim=1)
     tail = ratio[:, -1] if num_classes > k else ratio.new_zeros(len(ratio))
     total = value.sum(dim=1) + tail * (num_classes - k)

@@ -1,5 +1,6 @@
-"""Which schemes a stored one can be read as."""
+"""Which schemes a stored one can be read as, and kept as."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fkd.config import Scheme
@@ -22,6 +23,54 @@ def check_reading(stored: Scheme, wanted: Scheme, temperature: float = 1.0) -> N
             f"--compress {wanted} asks for more than the store keeps: it holds {stored}, "
             f"which reads as {stored.readings()}"
         )
+
+
+def check_narrowing(stored: Scheme, wanted: Scheme, where: object) -> None:
+    """Raise `SoftLabelError` unless labels of the store at `where` can be kept as `wanted`."""
+    if stored == wanted:
+        return
+    if "samples" in (stored.kind, wanted.kind):
+        why = "what is drawn comes from a teacher's own label"
+        if stored.kind == "samples":
+            why = "its draws are no label that has another part"
+        if stored.kind == wanted.kind:
+            why = f"{wanted} draws others, not some of them"
+        raise SoftLabelError(
+            f"--compress {wanted}: {where} holds {stored}, and {why}; leave --compress out, or label by "
+            f"`fkd label --compress {wanted}`"
+        )
+    if not stored.can_be_read_as(wanted.whole):
+        raise SoftLabelError(
+            f"--compress {wanted} asks for more than {where} keeps: it holds {stored}, which can be kept "
+            f"as {_keepings(stored)}"
+        )
+
+
+def _keepings(stored: Scheme) -> str:
+    """Name, for a message, every scheme that labels of a stored one can be kept as."""
+    if stored.kind == "hard":
+        return "hard"
+    if stored.kind == "full":
+        return "full, full-8bit, hard, smooth, topkK and topkK-coarse for any K"
+    if stored.k == 1:
+        return "hard, smooth, topk1 and topk1-coarse"
+    return f"hard, smooth, topkK and topkK-coarse for K = 1 to {stored.k}"
+
+
+def check_averaging(stored: Sequence[tuple[object, Scheme]], wanted: Scheme) -> None:
+    """Raise `SoftLabelError` unless labels of stores, each a place and a scheme, have a mean in `wanted`.
+
+    The first classes of teachers have none: where two name different ones, nothing says which of them is
+    likelier, and the tie would be broken by chance. Draws have none that is a draw of the mean.
+    """
+    for where, scheme in stored:
+        if scheme.kind in ("hard", "samples"):
+            what = "a class of each label" if scheme.kind == "hard" else "draws from each label"
+            raise SoftLabelError(
+                f"{where} holds {scheme}, {what} and no probabilities that could be averaged; label by "
+                f"`fkd label --compress {scheme}` with all teachers at once"
+            )
+        check_narrowing(scheme, wanted, where)
 
 
 def _check_samples(stored: Scheme, wanted: Scheme, temperature: float) -> None:

@@ -43,6 +43,9 @@ OPTIONS = {
     "export": "--ema --format --out",
     "pack": "--full-size --longest --no-split --overwrite --quality --shard-size --shortest --split --to "
     "--unlabelled --workers",
+    "copy": "--classes --compress --crops --images --overwrite --subset --workers",
+    "merge": "--out --overwrite --workers",
+    "average": "--compress --out --overwrite --weights --workers",
 }
 
 
