@@ -27,7 +27,14 @@ from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
 from fkd.config import AMPS, Amp
 from fkd.examples.scenes import Scenes, render_dataset
 from fkd.images import ImageList
-from fkd.labelling import Ranks, label_blocks, new_spec, teacher_batches, views_at_a_time
+from fkd.labelling import (
+    Ranks,
+    WantedViews,
+    label_blocks,
+    new_spec,
+    teacher_batches,
+    views_at_a_time,
+)
 from fkd.machine import resolve_device
 from fkd.progress import progress
 from fkd.sources import list_images
@@ -101,7 +108,7 @@ def measure(config: LabelConfig, rounds: int) -> None:
     for _ in progress(range(rounds), config.teachers[0].name, unit="round"):
         pure.append(forward_seconds(batches, teachers, device))
         whole.append(label_seconds(config, images, teachers))
-    views = len(images) * config.num_crops
+    views = len(images) * config.crops
     ratios = [a / b for a, b in zip(pure, whole, strict=True)]
     print(
         f"| {config.teachers[0].name} | {views / statistics.median(pure):.1f} "
@@ -122,8 +129,7 @@ def batches_in_memory(
                 pool,
                 images,
                 range(len(images)),
-                config.views,
-                config.num_crops,
+                WantedViews(config.views, range(config.crops)),
                 views_at_a_time(config, teachers.device),
                 teachers.view_formats,
             )

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
 from fkd.config import Optim, Preprocessing, ViewFormat, ViewPolicy
+from fkd.labelling import WantedViews
 from fkd.labelling.batches import teacher_batches
 from fkd.labels import KeptLabels
 from fkd.loader import Schedule, StudentBatch, student_batches
@@ -141,7 +142,8 @@ def test_a_batch_to_label_is_rendered_at_once(shared_folder):
     """Beside the table of crops, each image is copied to the device, and put behind the others."""
     images, formats = list_images(shared_folder / "train"), [ViewFormat(32, "bilinear")]
     with RenderPool(2, META, "device") as pool, Asked() as operations:
-        batches = list(teacher_batches(pool, images, range(18), ViewPolicy(), 6, 54, formats))
+        wanted = WantedViews(ViewPolicy(), range(6))
+        batches = list(teacher_batches(pool, images, range(18), wanted, 54, formats))
     assert [batch.num_views for batch in batches] == [54, 54]
     assert operations.count <= 2 * 95 + 18 + 2
 

@@ -53,7 +53,7 @@ def label_rate(teacher: str, setting: Setting, *, compiled: bool) -> Iterator[Fi
     if setting.on_cuda:
         torch.cuda.reset_peak_memory_stats()
     rate = _forward_rate(setting, batches, teachers)
-    count = 20 if setting.tiny else max(40, round(rate * SECONDS / config.num_crops))
+    count = 20 if setting.tiny else max(40, round(rate * SECONDS / config.crops))
     config = replace(config, images=setting.photos(count))
     images = list_images(config.images)
     feeds = FEEDS[:2] if setting.tiny else FEEDS

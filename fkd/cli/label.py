@@ -23,6 +23,7 @@ from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
     TEACHER_OUTPUTS,
+    USUAL_CROPS,
     Engine,
     LabelConfig,
     Part,
@@ -42,7 +43,7 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 # Options whose value is a field of `LabelConfig` of the same name.
 _FIELDS = (
     "out", "split", "unlabelled", "class_names", "num_crops", "temperature", "batch_size", "workers",
-    "device", "block_images", "max_bad", "overwrite", "render",
+    "device", "block_images", "max_bad", "overwrite", "grow", "render",
 )  # fmt: skip
 
 _SECTIONS = {
@@ -121,7 +122,11 @@ _SECTIONS = {
     help="Keep all outputs where the folder has fewer classes; default: restrict the logits.",
 )
 @click.option(
-    "--crops", "num_crops", default=_LABEL["num_crops"], help="Stored crops per image, M."
+    "--crops",
+    "num_crops",
+    type=int,
+    help=f"Stored crops per image, M; more than a store has are added to it  [default: {USUAL_CROPS}, or "
+    "what the store has]",
 )
 @click.option("--out", default=_LABEL["out"], type=PATH, help="The label store to make.")
 @click.option(
@@ -190,6 +195,11 @@ _SECTIONS = {
 @click.option("--max-bad", default=0.01, help="Share of unusable images above which to stop.")
 @click.option("--overwrite", is_flag=True, help="Start anew instead of continuing a store.")
 @click.option(
+    "--grow",
+    is_flag=True,
+    help="Label images that the store does not have yet into it; what it has stays as it is.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Measure on a few images what the run would take, and stop."
 )
 @engine
@@ -200,7 +210,8 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
 
     IMAGES is a folder with one subfolder per class (IMAGES/train where it is a split), an archive, a
     table or a list; with --unlabelled, it holds images in any way. A store that is there already is
-    continued: finished blocks are not labelled again.
+    continued: finished blocks are not labelled again. It grows by more --crops, and with --grow by
+    images that are new.
 
     \b
     Example: fkd label --teacher resnet152 --crops 200 imagenet/

@@ -95,6 +95,13 @@ _SECTIONS = {
 )
 @click.option("--init-ema", is_flag=True, help="Take the moving average in the file of --init.")
 @_setting("--crops-per-image", "Stored crops used per decoded image, m; one pass counts m epochs.")
+@click.option(
+    "--crops",
+    "num_crops",
+    type=int,
+    help="Take the first of the stored crops of each image alone; a store that grows need not have the "
+    "others yet  [default: all]",
+)
 @_setting(
     "--stagger",
     "Steps between the batches that get an image's m crops, so that a batch holds as many images as "

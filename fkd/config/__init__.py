@@ -27,7 +27,7 @@ from fkd.config.groups import (
     Part,
     Selection,
 )
-from fkd.config.label import LabelConfig
+from fkd.config.label import USUAL_CROPS, LabelConfig
 from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
@@ -45,7 +45,13 @@ from fkd.config.models import (
     Triple,
 )
 from fkd.config.pack import PACK_TO, Bound, PackConfig
-from fkd.config.resume import CONFIG, folder_by_name, read_config, settings_to_resume
+from fkd.config.resume import (
+    CONFIG,
+    crops_before,
+    folder_by_name,
+    read_config,
+    settings_to_resume,
+)
 from fkd.config.scheme import Scheme, SchemeKind
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
 from fkd.config.sizes import ViewSizes
@@ -102,6 +108,7 @@ __all__ = [
     "RENDERS",
     "SCHEMES",
     "TEACHER_OUTPUTS",
+    "USUAL_CROPS",
     "Amp",
     "Augment",
     "AverageConfig",
@@ -146,6 +153,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_range",
+    "crops_before",
     "fit",
     "folder_by_name",
     "is_address",

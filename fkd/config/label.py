@@ -18,22 +18,25 @@ from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render, ViewPolicy
 from fkd.errors import ConfigError
 
+USUAL_CROPS = 200
+
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """One labelling run: `fkd label`. `num_crops` is M.
+    """One labelling run: `fkd label`. `num_crops` is M; None is what the store has, or 200 for a new one.
 
     `batch_size` counts views, and None follows from the device: 256 on a CUDA GPU, else 32.
     The probabilities of several teachers are averaged; the student sees what the first one saw.
     `part` says which images are labelled. With `unlabelled` they lie at any depth of the folder and have
     no classes: the labels are over the teacher's. Without `split`, `images` itself is taken, though a
     folder in it is named train. `class_names` is a file with a name to read for each class.
+    With `grow`, images that the store at `out` does not have yet are labelled into it.
     """
 
     images: Path
     teacher: TeacherChoice | tuple[TeacherChoice, ...]
     out: Path = Path("labels.zarr")
-    num_crops: int = 200
+    num_crops: int | None = None
     views: ViewPolicy = field(default_factory=ViewPolicy)
     scheme: Scheme = Scheme("topk", 5, coarse=True)
     temperature: float = 1.0
@@ -43,6 +46,7 @@ class LabelConfig:
     block_images: int | None = None
     max_bad: float = 0.01
     overwrite: bool = False
+    grow: bool = False
     engine: Engine = Engine()
     render: Render = "auto"
     part: Part = Part()
@@ -54,6 +58,11 @@ class LabelConfig:
     def teachers(self) -> tuple[TeacherChoice, ...]:
         """The teachers, of which there may be one."""
         return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    @property
+    def crops(self) -> int:
+        """M, as far as no store says it."""
+        return USUAL_CROPS if self.num_crops is None else self.num_crops
 
     def __post_init__(self) -> None:
         settle(self)
@@ -72,7 +81,9 @@ class LabelConfig:
             raise ConfigError(
                 "--all-classes does nothing with --unlabelled, which keeps all anyway"
             )
-        check_count("--crops", self.num_crops, 1, MAX_CROPS)
+        if self.grow and self.overwrite:
+            raise ConfigError("--grow goes on with a store, --overwrite starts anew; leave one out")
+        check_count("--crops", self.crops, 1, MAX_CROPS)
         check_range("--temperature", self.temperature, 1e-3, 1e3)
         if self.batch_size is not None:
             check_count("--batch-size", self.batch_size, 1, MAX_BATCH)

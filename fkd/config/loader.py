@@ -34,6 +34,8 @@ MAX_STAGGER = 1000
 class LoaderConfig:
     """What is read from a store for a student. `batch_size` counts views, `crops_per_image` is m.
 
+    Of the store's crops of each image the first `num_crops` are taken, M; None are all that it has when
+    it is opened, and a store that has grown since is read as it was.
     The m crops of an image go to batches that are `stagger` steps apart, 0 for all in one batch as in the
     paper; None is 16 / m, at least 1. So (m - 1) · stagger batches wait in memory, of the device where
     that renders.
@@ -48,6 +50,7 @@ class LoaderConfig:
     images: Path | None = None
     crops_per_image: int = 4
     stagger: int | None = None
+    num_crops: int | None = None
     scheme: Scheme = Scheme("topk", 5)
     label_temperature: float = 1.0
     selection: Selection = Selection()
@@ -71,6 +74,8 @@ class LoaderConfig:
         settle(self)
         Preprocessing(mean=self.mean, std=self.std)
         check_count("--crops-per-image", self.crops_per_image, 1, MAX_CROPS)
+        if self.num_crops is not None:
+            check_count("--crops", self.num_crops, 1, MAX_CROPS)
         if self.stagger is not None:
             check_count("--stagger", self.stagger, 0, MAX_STAGGER)
         check_range("--label-temperature", self.label_temperature, 1e-3, 1e3)
@@ -136,6 +141,7 @@ class DatasetSettings(TypedDict, total=False):
     subset: str | float | Path | None
     classes: str | Path | None
     crops_per_image: int
+    num_crops: int | None
     scheme: str | Scheme
     label_temperature: float
     size: ViewSizes | Size | str | None

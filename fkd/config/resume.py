@@ -50,13 +50,23 @@ def settings_to_resume(given: Mapping[str, Any]) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         return {}
     known = set(TrainConfig.names()) - _OWN
-    settings = {name: value for name, value in read_config(folder).items() if name in known}
+    before = read_config(folder)
+    settings = {name: value for name, value in before.items() if name in known}
+    settings.setdefault("num_crops", crops_before(before))
     for name, value in settings.items():
         if isinstance(value, list):
             settings[name] = tuple(value)
     if isinstance(settings.get("scheme"), str):
         settings["scheme"] = Scheme.parse(settings["scheme"])
     return {**_EVALUATED, **settings, "out": folder}
+
+
+def crops_before(config: Mapping[str, Any]) -> int | None:
+    """Return M of a run by its config.json; an older fkd wrote it with what its store was of alone."""
+    of_store = config.get("store_spec")
+    by_store = of_store.get("num_crops") if isinstance(of_store, dict) else None
+    num_crops: int | None = config.get("num_crops", by_store)
+    return num_crops
 
 
 def read_config(folder: Path) -> dict[str, Any]:

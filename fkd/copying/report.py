@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from fkd.amounts import as_bytes, as_count
+from fkd.config import Url
 from fkd.format import StoreSpec
 from fkd.store import LabelStore
 
 
-def store_words(path: Path, spec: StoreSpec) -> str:
+def store_words(path: Path | Url, spec: StoreSpec) -> str:
     """Say in one line what a store has."""
     images, crops = as_count(spec.num_images, "image"), as_count(spec.num_crops, "crop")
     return f"{path}: {images} × {crops}, {spec.scheme}"

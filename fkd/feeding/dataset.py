@@ -17,7 +17,7 @@ from fkd.config import DatasetSettings, LoaderConfig, check_count
 from fkd.errors import ConfigError
 from fkd.feeding.batch import ViewBatch
 from fkd.feeding.epoch import SharedEpoch
-from fkd.loader import Schedule, SizePlan, chosen_images, open_store, training_labels
+from fkd.loader import Schedule, SizePlan, chosen_images, first_crops, open_store, training_labels
 from fkd.originals import LabelledImages, find_images
 from fkd.progress import note_once, printable
 from fkd.store import LabelStore, Slab
@@ -49,8 +49,8 @@ class CropDataset(Dataset[ViewBatch]):
     again, and a line on stderr says so once.
 
     `settings` are those fields of `LoaderConfig` that an image and its crops depend on, by name:
-    `images`, `subset`, `classes`, `crops_per_image`, `scheme`, `label_temperature`, `size`,
-    `interpolation`, `calibrate`, `unsure_below` and `unsure_smoothing`. Order, batches, ranks and
+    `images`, `subset`, `classes`, `crops_per_image`, `num_crops`, `scheme`, `label_temperature`,
+    `size`, `interpolation`, `calibrate`, `unsure_below` and `unsure_smoothing`. Order, batches, ranks and
     processes are the `DataLoader`'s.
 
     It is slower than a `StudentLoader`, and the m crops of an image are in one batch. Each process keeps
@@ -66,9 +66,10 @@ class CropDataset(Dataset[ViewBatch]):
         transform: Transform | None = None,
         **settings: Unpack[DatasetSettings],
     ) -> None:
-        self._config = config = _config_of(store, dict(settings))
+        config = _config_of(store, dict(settings))
         self._store: LabelStore | None = open_store(config)
         self._spec = self._store.spec
+        self._config = replace(config, num_crops=self._spec.num_crops)  # it may grow
         self._chosen = chosen_images(config.part, self._store)
         self._images = find_images(self._store, config.images)
         self._files = LabelledImages(self._images, self._store.content_hashes())
@@ -198,7 +199,7 @@ class CropDataset(Dataset[ViewBatch]):
         if held is None or held[0] != epoch:
             self._held = held = None  # two epochs may not fit in memory
             if self._store is None:
-                self._store = LabelStore.open(self._config.store)
+                self._store = first_crops(self._config)
             held = epoch, self._store.read_crops(self._schedule.crop_slots(epoch).tolist())
             self._held = held
         return held[1]

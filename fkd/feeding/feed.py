@@ -56,6 +56,7 @@ class Feed:
     def of(cls, config: LoaderConfig, rank: int, num_ranks: int) -> "Feed":
         """Open and check all that is read; raises `FkdError` for what `fkd train` refuses."""
         store = open_store(config)
+        config = replace(config, num_crops=store.spec.num_crops)  # it may grow
         images, device = find_images(store, config.images), device_of(config.device)
         chosen = chosen_images(config.part, store)
         each = max(1, round(len(chosen) / config.batch_size))

@@ -63,6 +63,7 @@ class StudentLoader(IterableDataset[ViewBatch]):
         self._given: dict[str, Any] = {"store": store, **given, **settings}
         config = LoaderConfig.of(store=store, **settings)
         self._feed = Feed.of(config, *own_share(rank, num_ranks))
+        self._given["num_crops"] = self._feed.config.num_crops
         self._normalized, self._augment = normalized, augment
         self._step = 0
         self._turn = object()  # of the iteration that may take batches

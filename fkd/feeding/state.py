@@ -27,7 +27,8 @@ def step_of_state(state: Mapping[str, Any], feed: Feed) -> int:
     own = state_of(feed, 0)["run"]
     try:
         step: int = fit("step", state["step"], int)
-        run = dict(state["run"])
+        # An older fkd knew no stores that grow, and took all crops.
+        run = {"num_crops": feed.store.segments[0].spec.num_crops, **state["run"]}
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             "this is no state of a StudentLoader; give what its state_dict() returned"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fkd.images.decoding import content_hash, decode, inspect, jpeg_decoder
     from fkd.images.endings import EXTENSIONS, UNLISTED
     from fkd.images.files import MAX_IMAGE_BYTES, FolderFiles, read_file
-    from fkd.images.identity import MAX_NUM_BYTES, changed_image, fingerprint
+    from fkd.images.identity import MAX_NUM_BYTES, changed_image, fingerprint, in_order_of
     from fkd.images.image_list import Contents, ImageList
     from fkd.images.keys import Keys, key_order
     from fkd.images.part import in_part, require_files, take_part
@@ -26,7 +26,7 @@ else:
         decoding="content_hash decode inspect jpeg_decoder",
         endings="EXTENSIONS UNLISTED",
         files="FolderFiles MAX_IMAGE_BYTES read_file",
-        identity="MAX_NUM_BYTES changed_image fingerprint",
+        identity="MAX_NUM_BYTES changed_image fingerprint in_order_of",
         image_list="Contents ImageList",
         keys="Keys key_order",
         part="in_part require_files take_part",
@@ -50,6 +50,7 @@ __all__ = [
     "content_hash",
     "decode",
     "fingerprint",
+    "in_order_of",
     "in_part",
     "inspect",
     "jpeg_decoder",

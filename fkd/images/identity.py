@@ -27,18 +27,32 @@ def fingerprint(paths: Sequence[str], num_bytes: NDArray[np.int64]) -> str:
 def changed_image(
     stored_paths: Sequence[str], stored_bytes: NDArray[np.int64], images: ImageList
 ) -> str | None:
-    """Name the first image that differs from the list that was labelled, or return None."""
+    """Name the first image, by its key, that differs from those that were labelled, or return None.
+
+    The order of the two lists does not count.
+    """
+    stored, listed = Keys.of(stored_paths), Keys.of(images.paths)
     sizes = np.minimum(images.num_bytes, MAX_NUM_BYTES)
-    if Keys.of(stored_paths) == Keys.of(images.paths) and np.array_equal(stored_bytes, sizes):
-        return None
-    stored = zip(stored_paths, stored_bytes.tolist(), strict=True)
-    current = zip(images.paths, sizes.tolist(), strict=True)
-    for (path, size), (now_path, now_size) in zip(stored, current, strict=False):
-        if path != now_path:
-            missing = key_order(path) < key_order(now_path)
-            return f"{path} is missing" if missing else f"{now_path} is new"
-        if size != now_size:
-            return f"{path} has {now_size} bytes, {size} when it was labelled"
-    if len(stored_paths) > len(images):
-        return f"{stored_paths[len(images)]} is missing"
-    return f"{images.paths[len(stored_paths)]} is new"
+    rows = listed.places_of(stored)
+    there = np.flatnonzero(rows >= 0)
+    others = there[sizes[rows[there]] != stored_bytes[there]].tolist()
+    found = {
+        stored[at]: f"has {sizes[rows[at]]} bytes, {stored_bytes[at]} when it was labelled"
+        for at in others
+    }
+    found |= {stored[at]: "is missing" for at in np.flatnonzero(rows < 0).tolist()}
+    unknown = np.ones(len(listed), np.bool_)
+    unknown[rows[there]] = False
+    found |= {listed[row]: "is new" for row in np.flatnonzero(unknown)[:1].tolist()}
+    first = min(found, key=key_order, default=None)
+    return None if first is None else f"{first} {found[first]}"
+
+
+def in_order_of(keys: Keys, images: ImageList) -> ImageList:
+    """Return a list of images in the order of `keys`; those that are not among them come last."""
+    listed = Keys.of(images.paths)
+    if listed == keys:
+        return images
+    rows = listed.places_of(keys)
+    known = rows[rows >= 0]
+    return images.take(np.concatenate([known, np.setdiff1d(np.arange(len(listed)), known)]))

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.errors import DecodeError
 from fkd.images.files import FolderFiles
 from fkd.images.keys import Keys
 
@@ -83,9 +84,46 @@ class ImageList:
             contents=self._contents.take(rows),
         )
 
+    def placed(self, keys: Keys, rows: NDArray[np.int64]) -> "ImageList":
+        """Return the list of N `keys`, whose images are at `rows` of this one, int64 [N]; -1 for none.
+
+        A key without an image has class -1 and no bytes, and reading it raises `DecodeError`.
+        """
+        there = rows >= 0
+        return replace(
+            self,
+            paths=keys,
+            targets=np.where(there, self.targets[rows], -1),
+            num_bytes=np.where(there, self.num_bytes[rows], 0),
+            contents=_Placed(self._contents, keys, rows, str(self.root)),
+        )
+
     def of_classes(self, chosen: NDArray[np.bool_]) -> "ImageList":
         """Return the list of the images of some classes, bool [classes], and of these classes alone."""
         part = self.take(np.flatnonzero(chosen[self.targets]))
         number = np.cumsum(chosen) - 1
         names = tuple(name for name, taken in zip(self.classes, chosen, strict=True) if taken)
         return replace(part, targets=number[part.targets], classes=names)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """The contents of N keys: those at `rows`, int64 [N], of `contents`; -1 has none in `root`."""
+
+    contents: Contents
+    keys: Keys
+    rows: NDArray[np.int64]
+    root: str
+
+    def read(self, image_index: int) -> bytearray:
+        row = int(self.rows[image_index])
+        if row < 0:
+            raise DecodeError(self.name(image_index), "missing", f"it is not in {self.root}")
+        return self.contents.read(row)
+
+    def name(self, image_index: int) -> str:
+        row = int(self.rows[image_index])
+        return self.keys[image_index] if row < 0 else self.contents.name(row)
+
+    def take(self, rows: NDArray[np.int64]) -> "_Placed":
+        return replace(self, keys=self.keys.take(rows), rows=self.rows[rows])

@@ -1,6 +1,7 @@
 """The keys of images: names in one piece of memory, since 14 million strings would fill a gigabyte."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import overload
 
 import numpy as np
@@ -79,6 +80,13 @@ class Keys(Sequence[str]):
             self._text_of(rows[first : first + _AT_ONCE]) for first in range(0, len(rows), _AT_ONCE)
         ]
         return Keys(np.concatenate(parts) if parts else np.empty(0, np.uint8))
+
+    def places_of(self, names: "Keys") -> NDArray[np.int64]:
+        """Return where each of some names is among these, int64 [n], -1 where it is not."""
+        if self == names:
+            return np.arange(len(names))
+        place = {name: row for row, name in enumerate(self)}
+        return np.fromiter(map(place.get, names, repeat(-1)), np.int64, len(names))
 
     def _text_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the text of some rows: position p of it is one of a name's bytes, from its start on."""

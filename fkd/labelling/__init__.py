@@ -10,6 +10,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.labelling.batches import teacher_batches, views_at_a_time
+    from fkd.labelling.drawing import WantedViews
     from fkd.labelling.estimate import estimate_run
     from fkd.labelling.inputs import check_inputs
     from fkd.labelling.label import label_blocks, label_images
@@ -19,6 +20,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         batches="teacher_batches views_at_a_time",
+        drawing="WantedViews",
         estimate="estimate_run",
         inputs="check_inputs",
         label="label_blocks label_images",
@@ -29,6 +31,7 @@ else:
 __all__ = [
     "EndedElsewhere",
     "Ranks",
+    "WantedViews",
     "check_inputs",
     "estimate_run",
     "label_blocks",

@@ -70,7 +70,7 @@ def _draws(batch: TeacherBatch, config: LabelConfig) -> Tensor | None:
     if config.scheme.kind != "samples":
         return None
     strips = batch.strips
-    images = np.repeat([s.image_index for s in strips], [s.count for s in strips])
+    images = np.repeat([s.number for s in strips], [s.count for s in strips])
     crops = np.concatenate([np.arange(s.first_crop, s.first_crop + s.count) for s in strips])
     return torch.from_numpy(label_draws(config.views.seed, images, crops))
 

@@ -1,6 +1,5 @@
 """Stage 1's input: all M views of every image for the teacher, in batches filled across images."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -9,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fkd.config import LabelConfig, ViewFormat, ViewPolicy
-from fkd.errors import DecodeError
-from fkd.images import ImageList, content_hash, decode, inspect
-from fkd.machine import page_locked, upload
+from fkd.config import LabelConfig, ViewFormat
+from fkd.images import ImageList
+from fkd.labelling.drawing import DrawnImage, WantedViews, draw_images
+from fkd.machine import upload
 from fkd.views import (
-    SAMPLER,
     Boxes,
     CropTable,
     Flips,
@@ -23,7 +21,6 @@ from fkd.views import (
     ahead,
     render_table,
     render_views,
-    sample_views,
 )
 
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
@@ -49,25 +46,14 @@ def views_at_a_time(config: LabelConfig, device: torch.device) -> int:
 
 
 @dataclass(frozen=True)
-class DrawnImage:
-    """An image of `size` (height, width) with its M views, or the `error` that decoding it gave.
+class Strip:
+    """Rows of a batch: `count` views of one image from `first_crop` on, at `first_row`.
 
-    It has no pixels: with a small M, those of all images of a batch would fill the memory.
+    `number` is that of the image, by which its views are drawn.
     """
 
     image_index: int
-    boxes: Boxes
-    flips: Flips
-    size: tuple[int, int] = (0, 0)
-    content_hash: int = 0
-    error: DecodeError | None = None
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Rows of a batch: `count` views of one image from `first_crop` on, at `first_row`."""
-
-    image_index: int
+    number: int
     first_crop: int
     first_row: int
     count: int
@@ -94,52 +80,13 @@ def teacher_batches(
     pool: RenderPool,
     images: ImageList,
     indices: Iterable[int],
-    policy: ViewPolicy,
-    num_crops: int,
+    wanted: WantedViews,
     batch_size: int,
     view_formats: Sequence[ViewFormat],
-    sampler: str = SAMPLER,
 ) -> Iterator[TeacherBatch]:
-    """Yield stage 1's input: all M views of the images, in order, in batches filled across images."""
-    drawn = _draw(pool, images, indices, policy, num_crops, sampler)
-    return ahead(_fill(pool, drawn, num_crops, batch_size, view_formats))
-
-
-def _draw(
-    pool: RenderPool,
-    images: ImageList,
-    indices: Iterable[int],
-    policy: ViewPolicy,
-    num_crops: int,
-    sampler: str,
-) -> Iterator[tuple[DrawnImage, Tensor | None]]:
-    """Decode images in order, ahead of the rendering by one for each worker.
-
-    Pixels are uint8 [3, H, W] for threads, and [H × W, 3] for a device.
-    """
-
-    def draw(image_index: int) -> tuple[DrawnImage, Tensor | None]:
-        try:
-            name, encoded = images.name(image_index), images.read(image_index)
-            inspect(name, encoded)
-            pixels = decode(name, encoded)
-        except DecodeError as error:
-            boxes, flips = np.zeros((num_crops, 4), np.uint16), np.zeros(num_crops, np.bool_)
-            return DrawnImage(image_index, boxes, flips, error=error), None
-        height, width = pixels.shape[-2:]
-        boxes, flips = sample_views(policy, image_index, num_crops, height, width, sampler)
-        drawn = DrawnImage(image_index, boxes, flips, (height, width), content_hash(encoded))
-        if pool.on_device:
-            pixels = page_locked(pixels.permute(1, 2, 0).reshape(-1, 3), pool.device)
-        return drawn, pixels
-
-    queue: deque[Future[tuple[DrawnImage, Tensor | None]]] = deque()
-    for image_index in indices:
-        queue.append(pool.submit(draw, image_index))
-        if len(queue) > pool.workers:
-            yield queue.popleft().result()
-    while queue:
-        yield queue.popleft().result()
+    """Yield stage 1's input: the wanted views of images, in order, in batches filled across images."""
+    drawn = draw_images(pool, images, indices, wanted)
+    return ahead(_fill(pool, drawn, len(wanted.crops), batch_size, view_formats))
 
 
 def _fill(
@@ -192,11 +139,12 @@ class _OpenBatch:
         return self._num_views == self._batch_size
 
     def add(self, image: DrawnImage, first_crop: int, pixels: Tensor) -> int:
-        """Take a strip of an image's views from `first_crop` on; return how many there was room for."""
+        """Take a strip of an image's views from `first_crop` of them on; return how many had room."""
         row = self._num_views
         count = min(self._longest, len(image.boxes) - first_crop, self._batch_size - row)
         crops = slice(first_crop, first_crop + count)
-        self.strips.append(Strip(image.image_index, first_crop, row, count))
+        crop = image.first_crop + first_crop
+        self.strips.append(Strip(image.image_index, image.number, crop, row, count))
         self._num_views += count
         boxes, flips = image.boxes[crops], image.flips[crops]
         if self._pool.on_device:

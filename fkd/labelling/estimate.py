@@ -1,5 +1,6 @@
 """`fkd label --dry-run`: what a labelling run would take, measured on a few of its images."""
 
+import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ import numpy as np
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import LabelConfig, as_config
-from fkd.errors import DecodeError, ImagesError
+from fkd.errors import DecodeError, FkdError, ImagesError
 from fkd.images import ImageList, decode, inspect, take_part
+from fkd.labelling.growing import settled
 from fkd.labelling.inputs import all_images, check_inputs
 from fkd.labelling.label import label_blocks
-from fkd.labelling.opening import create_store, new_spec, teachers_of
+from fkd.labelling.opening import create_store, new_spec, require_same_labelling, teachers_of
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
@@ -30,6 +32,7 @@ class Estimate:
 
     `views_per_s` and `bytes_per_image` were measured on `num_sampled` images; small samples compress a
     little worse than whole blocks. `fixed_bytes` are those that a store has however few images are in it.
+    `num_labelled` views are in the store that the run would go on with.
     """
 
     num_images: int
@@ -39,6 +42,7 @@ class Estimate:
     bytes_per_image: float
     fixed_bytes: int
     teachers: tuple[SampleAccuracy, ...]
+    num_labelled: int = 0
 
     @property
     def num_views(self) -> int:
@@ -48,7 +52,7 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """Time of the whole run."""
-        return self.num_views / self.views_per_s
+        return (self.num_views - self.num_labelled) / self.views_per_s
 
     @property
     def store_bytes(self) -> float:
@@ -63,9 +67,10 @@ class Estimate:
     def lines(self) -> list[tuple[str, str]]:
         """Return what `fkd label --dry-run` prints: a name and a text each."""
         sampled = as_count(self.num_sampled, "image")
+        already = f", {self.num_labelled:,} of them labelled already" if self.num_labelled else ""
         return [
             ("images", f"{self.num_images:,}"),
-            ("views", f"{self.num_views:,} ({self.num_crops} per image)"),
+            ("views", f"{self.num_views:,} ({self.num_crops} per image){already}"),
             *[("teacher", str(teacher)) for teacher in self.teachers],
             *[("warning", warning) for teacher in self.teachers for warning in teacher.warnings],
             ("speed", f"{as_rate(self.views_per_s, 'view')}, measured on {sampled}"),
@@ -80,20 +85,42 @@ def estimate_run(config: LabelConfig) -> Estimate:
     listed = all_images(config, check_inputs(config))
     images = take_part(config.part, listed)
     teachers = teachers_of(config, listed, images, resolve_device(config.device))
+    config, num_images, num_labelled = _gone_on(config, listed, images, teachers)
     accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
     first = _label_sample(config, images, teachers, 1)
-    affordable = int(_SECONDS * first.views_per_s / config.num_crops)
+    affordable = int(_SECONDS * first.views_per_s / config.crops)
     count = min(_MOST_IMAGES, len(images), max(1, affordable))
     sample = _label_sample(config, images, teachers, count)
     return Estimate(
-        len(images),
-        config.num_crops,
+        num_images,
+        config.crops,
         sample.num_images,
         sample.views_per_s,
         sample.bytes_per_image,
         sample.fixed_bytes,
         accuracies,
+        num_labelled,
     )
+
+
+def _gone_on(
+    config: LabelConfig, listed: ImageList, images: ImageList, teachers: Ensemble
+) -> tuple[LabelConfig, int, int]:
+    """Return the configuration with M, N in the end, and the views that a store at `config.out` has.
+
+    One that the run would not go on with counts for nothing: settings may be compared.
+    """
+    if config.overwrite or not os.path.lexists(config.out):
+        return config, len(images), 0
+    try:
+        going_on = settled(config)
+        store = LabelStore.open(config.out)
+        spec = new_spec(going_on, images, teachers)
+        matched = require_same_labelling(going_on, store, spec, listed, images)
+    except FkdError:
+        return config, len(images), 0
+    labelled = sum(store.block(number).num_labels for number in store.done_blocks())
+    return going_on, store.spec.num_images + len(matched.added), labelled
 
 
 @dataclass(frozen=True)
@@ -121,7 +148,7 @@ def _label_sample(
         seconds = time.perf_counter() - began
         sizes = LabelStore.open(small.out).stored_bytes()
     fixed = sizes["metadata"] + sizes["class_name"] + sizes.get("class_title", 0)
-    num_views = len(chosen) * config.num_crops
+    num_views = len(chosen) * config.crops
     growing = sum(sizes.values()) - fixed
     return _Sample(len(chosen), num_views / seconds, growing / len(chosen), fixed)
 

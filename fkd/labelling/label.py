@@ -1,28 +1,40 @@
 """`fkd label`: run the teachers once over M views of every image and store their labels."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from fkd.config import LabelConfig, as_config
-from fkd.errors import DecodeError, ImagesError
+from fkd.errors import ImagesError
 from fkd.format import (
     StoreSpec,
 )
 from fkd.images import ImageList, take_part
-from fkd.labelling.answers import answers
+from fkd.labelling.answers import LabelledBatch, answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
+from fkd.labelling.drawing import DrawnImage, WantedViews
+from fkd.labelling.growing import MatchedImages, settled
 from fkd.labelling.inputs import all_images, check_inputs
-from fkd.labelling.opening import begins_anew, held_store, new_spec, refuse_nested, teachers_of
+from fkd.labelling.labelled_before import LabelledBefore
+from fkd.labelling.opening import (
+    begins_anew,
+    held_store,
+    new_spec,
+    refuse_nested,
+    refuse_other_images,
+    teachers_of,
+)
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
-from fkd.labelling.report import closing_lines, opening_lines
+from fkd.labelling.report import closing_lines, going_on_lines, opening_lines
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.store import (
@@ -52,16 +64,19 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     if config.out.is_symlink():
         config = replace(config, out=config.out.resolve())
     refuse_nested(config.out, root)
+    config = replace(config, overwrite=config.overwrite and not ranks.restarted)
+    config = replace(config, num_crops=ranks.once("crops", lambda: settled(config).crops))
     listed = all_images(config, root)
     images = take_part(config.part, listed)
+    if ranks.leads:
+        refuse_other_images(config, listed, images)
     with device_memory("choose a device with room for the teachers"):
         teachers = teachers_of(config, listed, images, device)
     spec = new_spec(config, images, teachers)
-    config = replace(config, overwrite=config.overwrite and not ranks.restarted)
     anew = ranks.leads and begins_anew(config)
     if anew:  # a teacher that is refused leaves no store behind, and replaces none
-        _look_first(config, images, teachers, spec, spec.num_blocks, ranks)
-    with held_store(config, ranks, spec, images, teachers) as store:
+        _look_first(config, images, teachers, opening_lines(config, images, teachers, spec, ranks))
+    with held_store(config, ranks, spec, listed, images, teachers) as (store, matched):
         pending = ranks.once("pending", store.pending_blocks)
         if not pending:
             if ranks.leads:
@@ -70,32 +85,36 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
                 )
             return store
         if ranks.leads and not anew:
-            _look_first(config, images, teachers, spec, len(pending), ranks)
+            lines = going_on_lines(config, matched.images, teachers, store, ranks)
+            _look_first(config, _looked_at(store, matched), teachers, lines)
         began = time.perf_counter()
         with _enough_memory(config, device):
-            label_blocks(config, images, teachers, store, ranks, pending)
+            label_blocks(config, matched.images, teachers, store, ranks, pending)
         seconds = time.perf_counter() - began
     store = LabelStore.open(config.out)
     if ranks.leads:
         store.require_complete()
-        unusable = ranks.add("bad", 0) * config.num_crops
-        note_lines(closing_lines(store, ranks.add("views", 0) - unusable, seconds))
+        note_lines(closing_lines(store, ranks.add("labelled", 0), seconds))
     return store
 
 
 def _look_first(
-    config: LabelConfig,
-    images: ImageList,
-    teachers: Ensemble,
-    spec: StoreSpec,
-    num_pending: int,
-    ranks: Ranks,
+    config: LabelConfig, images: ImageList, teachers: Ensemble, lines: list[tuple[str, str]]
 ) -> None:
-    """Say what the run works with, and look at the teachers before they label."""
-    note_lines(opening_lines(config, images, teachers, spec, num_pending, ranks.num_ranks))
+    """Say what the run works with, and look at the teachers before they label `images`."""
+    note_lines(lines)
     with _enough_memory(config, teachers.device):
         check_teachers(teachers, images, config)
     note("labels are being made; the first batch is on its way")
+
+
+def _looked_at(store: LabelStore, matched: MatchedImages) -> ImageList:
+    """Return the images of the segments that are to be labelled, as far as they are there."""
+    pending, wanted = {*store.pending_blocks()}, np.zeros(len(matched.there), np.bool_)
+    for segment, blocks in zip(store.segments, store.blocks_by_segment(), strict=True):
+        if pending.intersection(blocks):
+            wanted[segment.images.start : segment.images.stop] = True
+    return matched.images if wanted.all() else matched.images.take(np.flatnonzero(wanted))
 
 
 def _enough_memory(config: LabelConfig, device: torch.device) -> AbstractContextManager[None]:
@@ -113,56 +132,94 @@ def label_blocks(
     ranks: Ranks,
     pending: list[int],
 ) -> None:
-    """Label the `pending` blocks: views → teachers → quantize → block → store.
+    """Label the `pending` blocks of a store, segment after segment; `images` are in its order.
 
-    Views are rendered and blocks are written by other threads while the teachers have a batch; the
-    teachers keep the main thread, whose allocator serves large blocks best.
+    More crops of an image are compared with what its first segment says of it, so that this must be
+    finished by all ranks. Views are rendered and blocks are written by other threads while the teachers
+    have a batch; the teachers keep the main thread, whose allocator serves large blocks best.
     """
-    spec = store.spec
-    todo = sum(len(spec.block_range(b)) for b in pending) * spec.num_crops
-    indices = (i for block in ranks.claim(pending) for i in spec.block_range(block))
-    assembler = Assembler(spec, _BadImages(config, spec, ranks, store.num_bad()))
+    total, todo = (
+        sum(store.block(number).num_labels for number in numbers)
+        for numbers in (range(store.num_blocks), pending)
+    )
+    bad = _BadImages(config, store.spec, ranks, store.num_bad())
+    work = [sorted({*pending}.intersection(blocks)) for blocks in store.blocks_by_segment()]
+    last = max(number for number, blocks in enumerate(work) if blocks)
     with (
         RenderPool(config.workers, teachers.device, config.render) as pool,
-        ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer,
         progress_bar(
-            "label",
-            unit="view",
-            total=spec.num_images * spec.num_crops,
-            initial=spec.num_images * spec.num_crops - todo,
-            disable=not ranks.leads,
+            "label", unit="view", total=total, initial=total - todo, disable=not ranks.leads
         ) as bar,
     ):
+        labeller = _Labeller(config, images, teachers, ranks, pool, bar)
+        for number, blocks in enumerate(work):
+            if not blocks:
+                continue
+            labeller.label(store, number, blocks, bad)
+            if number < last or ranks.leads:
+                labeller.wait_for_others(number)
+            if number < last:  # what other ranks have sealed is seen by who opens the store
+                store = LabelStore.open(store.path, writable=True)
+
+
+@dataclass(frozen=True)
+class _Labeller:
+    """What labels the blocks of one segment after another."""
+
+    config: LabelConfig
+    images: ImageList
+    teachers: Ensemble
+    ranks: Ranks
+    pool: RenderPool
+    bar: "tqdm[object]"
+
+    def label(self, store: LabelStore, number: int, pending: list[int], bad: "_BadImages") -> None:
+        """Label pending blocks of segment `number`: views → teachers → quantize → block → store."""
+        spec, first = store.segments[number].spec, store.blocks_by_segment()[number].start
+        more = spec.first_crop > 0
+        assembler = Assembler(spec, LabelledBefore(store, self.images) if more else bad)
+        written: Future[None] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="fkd-write") as writer:
+            for labelled in self._answers(store, number, pending):
+                for block_number, block in assembler.add(labelled):
+                    if written is not None:
+                        written.result()
+                    written = writer.submit(store.commit_block, first + block_number, block)
+                num_views = labelled.batch.num_views
+                self.ranks.add("labelled", num_views)
+                failed = sum(image.error is not None for image in labelled.batch.begun)
+                self._show(self.ranks.add("views", num_views + failed * spec.num_crops))
+            if written is not None:
+                written.result()
+        self.ranks.finish(f"segment {number}")
+
+    def _answers(
+        self, store: LabelStore, number: int, pending: list[int]
+    ) -> Iterator[LabelledBatch]:
+        """Yield the labels of all views of the blocks that this rank claims."""
+        spec, config, teachers = store.segments[number].spec, self.config, self.teachers
+        blocks = self.ranks.claim(f"segment {number}", pending)
         batches = teacher_batches(
-            pool,
-            images,
-            indices,
-            spec.views,
-            spec.num_crops,
+            self.pool,
+            self.images,
+            (index for block in blocks for index in store.block(block).images),
+            WantedViews(
+                spec.views, store.segments[number].crops, store.image_numbers(), spec.sampler
+            ),
             views_at_a_time(config, teachers.device),
             teachers.view_formats,
-            spec.sampler,
         )
-        written: Future[None] | None = None
-        for labelled in answers(teachers, batches, config, images):
-            for number, block in assembler.add(labelled):
-                if written is not None:
-                    written.result()
-                written = writer.submit(store.commit_block, number, block)
-            batch = labelled.batch
-            views = sum(spec.num_crops for image in batch.begun if image.error) + batch.num_views
-            _show(bar, ranks.add("views", views))
-        if written is not None:
-            written.result()
-        ranks.finish()
-        while ranks.leads and not ranks.all_finished():
+        return answers(teachers, batches, config, self.images)
+
+    def wait_for_others(self, number: int) -> None:
+        """Wait until all ranks have finished a segment."""
+        while not self.ranks.all_finished(f"segment {number}"):
             time.sleep(0.5)
-            _show(bar, ranks.add("views", 0))
+            self._show(self.ranks.add("views", 0))
 
-
-def _show(bar: "tqdm[object]", views: int) -> None:
-    if not bar.disable:
-        bar.update(bar.initial + views - bar.n)
+    def _show(self, views: int) -> None:
+        if not self.bar.disable:
+            self.bar.update(self.bar.initial + views - self.bar.n)
 
 
 class _BadImages:
@@ -174,7 +231,11 @@ class _BadImages:
         self._ranks = ranks
         self._known = int(ranks.once("bad before", lambda: known))
 
-    def __call__(self, error: DecodeError) -> None:
+    def __call__(self, image: DrawnImage) -> None:
+        """Count an image; raises `ImagesError` where more cannot be used than the run allows."""
+        error = image.error
+        if error is None:
+            return
         count = self._known + self._ranks.add("bad", 1)
         if count > self._share * self._num_images:
             raise ImagesError(

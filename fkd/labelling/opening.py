@@ -18,7 +18,8 @@ from fkd.format import (
     now,
     plan_layout,
 )
-from fkd.images import ImageList, changed_image, fingerprint, read_titles
+from fkd.images import ImageList, fingerprint, read_titles
+from fkd.labelling.growing import MatchedImages, grow, match, refuse_missing
 from fkd.labelling.processes import Ranks
 from fkd.machine import held
 from fkd.originals import drift, probe, probe_formats
@@ -38,7 +39,7 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
     )  # names that do not fit are refused before the first look
     spec = StoreSpec(
         num_images=len(images),
-        num_crops=config.num_crops,
+        num_crops=config.crops,
         num_classes=len(teachers.classes.names),
         scheme=config.scheme,
         views=config.views,
@@ -84,26 +85,44 @@ def teachers_of(
 
 @contextmanager
 def held_store(
-    config: LabelConfig, ranks: Ranks, spec: StoreSpec, images: ImageList, teachers: Ensemble
-) -> Iterator[LabelStore]:
-    """Create or open the store on the leading rank and keep other labellers away from it."""
+    config: LabelConfig,
+    ranks: Ranks,
+    spec: StoreSpec,
+    listed: ImageList,
+    images: ImageList,
+    teachers: Ensemble,
+) -> Iterator[tuple[LabelStore, MatchedImages]]:
+    """Create, open or grow the store on the leading rank, and keep other labellers away from it.
+
+    Yields it with its images, in its order.
+    """
     if not ranks.leads:
         ranks.once("created", lambda: None)
         store = LabelStore.open(config.out, writable=True)
         # Another machine may have other images, or other weights, in the same place.
-        _refuse_another_labelling(config, store, spec, images)
-        yield store
+        matched = require_same_labelling(config, store, spec, listed, images)
+        if len(matched.added):
+            raise ImagesError(
+                f"{matched.added.name(0)} is not there on the machine that leads; give all machines the "
+                "same images"
+            )
+        yield store, matched
         return
     _create(config, spec, images, teachers)
     store = LabelStore.open(config.out, writable=True)
     store.require_lists()
-    _refuse_another_labelling(config, store, spec, images)
+    require_same_labelling(config, store, spec, listed, images)
     changed = drift(store.spec, config.out)
     if changed:
         note(f"warning: {changed}; --overwrite labels all images anew")
     with _locked(config):
+        store = LabelStore.open(config.out, writable=True)
+        matched = match(config, store, listed, images)
+        refuse_missing(config, store, matched)
+        store = grow(config, store, matched.added, teachers.classes.target_of)
+        matched = match(config, store, listed, images) if len(matched.added) else matched
         ranks.once("created", lambda: None)
-        yield LabelStore.open(config.out, writable=True)
+        yield store, matched
 
 
 def _create(config: LabelConfig, spec: StoreSpec, images: ImageList, teachers: Ensemble) -> None:
@@ -162,28 +181,33 @@ def refuse_nested(out: Path, root: Path) -> None:
         )
 
 
-def _refuse_another_labelling(
-    config: LabelConfig, store: LabelStore, spec: StoreSpec, images: ImageList
-) -> None:
-    if store.spec.fingerprint != spec.fingerprint and store.spec.unlabelled == spec.unlabelled:
-        changed = changed_image(store.image_paths(), store.num_bytes(), images)
-        now = f"{images.root} holds now"
-        if spec.part:
-            now = f"{config.part} chooses of {images.root} now"
-        a_part = store.spec.part or spec.part
-        remedy = "take the part that it was made from" if a_part else "restore them"
-        raise ImagesError(
-            f"{config.out} was made from other images than {now}: {changed}; {remedy}, or use --out for "
-            "another store or --overwrite to start anew"
-        )
-    if store.spec.sampler in SAMPLERS:  # a store is continued by the rule that it was begun with
-        spec = replace(spec, sampler=store.spec.sampler)
-    difference = store.spec.first_difference(spec) or _other_titles(config, store)
-    if difference:
+def refuse_other_images(config: LabelConfig, listed: ImageList, images: ImageList) -> None:
+    """Refuse to go on with a store of other images, before any teacher is loaded."""
+    if os.path.lexists(config.out) and not config.overwrite:
+        store = LabelStore.open(config.out)
+        if store.spec.unlabelled == images.unlabelled:
+            match(config, store, listed, images)
+
+
+def require_same_labelling(
+    config: LabelConfig, store: LabelStore, spec: StoreSpec, listed: ImageList, images: ImageList
+) -> MatchedImages:
+    """Return the images of the store; refuse others, and settings that are not the store's."""
+    root = store.segments[0].spec
+    alike = spec.unlabelled == root.unlabelled
+    matched = match(config, store, listed, images) if alike else None
+    # What was added to a store, and what is added to it now, is laid out by the store's first segment.
+    sizes = replace(spec, num_images=root.num_images, num_crops=root.num_crops)
+    spec = plan_layout(sizes, config.block_images)
+    if root.sampler in SAMPLERS:  # a store is continued by the rule that it was begun with
+        spec = replace(spec, sampler=root.sampler)
+    difference = root.first_difference(spec) or _other_titles(config, store)
+    if difference or matched is None:
         raise StoreError(
             f"{config.out} was made with other settings: {difference}; "
             "use the same settings to continue it, --out for another store or --overwrite to start anew"
         )
+    return matched
 
 
 def _other_titles(config: LabelConfig, store: LabelStore) -> str | None:

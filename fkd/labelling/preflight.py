@@ -148,5 +148,5 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
 
 
 def _sample_size(images: ImageList, config: LabelConfig) -> int:
-    hundredth = len(images) * config.num_crops // 100
+    hundredth = len(images) * config.crops // 100
     return min(_MOST, len(images), max(_LEAST, hundredth))

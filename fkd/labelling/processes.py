@@ -100,9 +100,12 @@ class Ranks:
             time.sleep(_LOOK)
         return json.loads(self.keys.get(key))
 
-    def claim(self, items: Sequence[int]) -> Iterator[int]:
-        """Yield the items that no other rank was given; `items` is the same list on every rank."""
-        while (position := self.add("claimed", 1) - 1) < len(items):
+    def claim(self, work: str, items: Sequence[int]) -> Iterator[int]:
+        """Yield the items of a work, by its name, that no other rank was given.
+
+        `items` is the same list on every rank.
+        """
+        while (position := self.add(f"claimed/{work}", 1) - 1) < len(items):
             yield items[position]
 
     def add(self, key: str, amount: int) -> int:
@@ -110,13 +113,14 @@ class Ranks:
         self.go_on()
         return self.keys.add(key, amount)
 
-    def finish(self) -> None:
-        """Tell the other ranks that this one has nothing left to do."""
-        self.keys.set(f"finished/{self.rank}", "")
+    def finish(self, work: str) -> None:
+        """Tell the other ranks that this one has nothing left to do of a work."""
+        self.keys.set(f"finished/{work}/{self.rank}", "")
 
-    def all_finished(self) -> bool:
-        """Return whether every rank has nothing left to do."""
-        return bool(self.keys.check([f"finished/{rank}" for rank in range(self.num_ranks)]))
+    def all_finished(self, work: str) -> bool:
+        """Return whether no rank has anything left to do of a work."""
+        ranks = range(self.num_ranks)
+        return bool(self.keys.check([f"finished/{work}/{rank}" for rank in ranks]))
 
 
 def _reason(error: BaseException) -> str | None:

@@ -11,6 +11,7 @@ from fkd.format import (
 )
 from fkd.images import ImageList
 from fkd.labelling.batches import views_at_a_time
+from fkd.labelling.processes import Ranks
 from fkd.statistics import bad_images, bytes_per_crop, fidelity_words
 from fkd.store import (
     LabelStore,
@@ -24,26 +25,64 @@ Lines = list[tuple[str, str]]
 
 
 def opening_lines(
+    config: LabelConfig, images: ImageList, teachers: Ensemble, spec: StoreSpec, ranks: Ranks
+) -> Lines:
+    """Say what a run works with that begins a store: a name and a text each."""
+    blocks = f"{as_count(spec.num_blocks, 'block')} of {as_count(spec.block_images, 'image')}"
+    return _opening(config, images, teachers, spec, ranks, [("store", f"{config.out}, {blocks}")])
+
+
+def going_on_lines(
+    config: LabelConfig, images: ImageList, teachers: Ensemble, store: LabelStore, ranks: Ranks
+) -> Lines:
+    """Say what a run works with that goes on with a store; `images` are the store's."""
+    done, total = len(store.done_blocks()), store.num_blocks
+    blocks = f"{as_count(total, 'block')} of {as_count(store.spec.block_images, 'image')}"
+    if done:
+        blocks = f"goes on: {done:,} of {as_count(total, 'block')} are labelled"
+    lines = [("store", f"{config.out}, {blocks}")]
+    added = _added(store)
+    return _opening(
+        config, images, teachers, store.spec, ranks, lines + [("adds", added)] * bool(added)
+    )
+
+
+def _added(store: LabelStore) -> str:
+    """Say which crops of which images are added to a store, and are not labelled yet."""
+    pending, said = {*store.pending_blocks()}, []
+    for segment, blocks in zip(store.segments, store.blocks_by_segment(), strict=True):
+        images, crops = segment.images, segment.crops
+        if not segment.spec.root or not pending.intersection(blocks):
+            continue
+        if crops.start:
+            which = as_count(len(crops), "more crop")
+            said.append(f"{which} of {as_count(len(images), 'image')}")
+        else:
+            said.append(f"{as_count(len(images), 'new image')}")
+    return ", ".join(said)
+
+
+def _opening(
     config: LabelConfig,
     images: ImageList,
     teachers: Ensemble,
     spec: StoreSpec,
-    num_pending: int,
-    num_ranks: int,
+    ranks: Ranks,
+    store: Lines,
 ) -> Lines:
-    """Say what a run works with, before it labels the blocks that are pending: a name and a text each."""
+    """Say what a run works with; `store` are the lines about its store."""
     views = spec.num_images * spec.num_crops
     at_a_time = views_at_a_time(config, teachers.device)
     return [
         ("images", _images(config, images)),
         *([("classes", _outputs(teachers))] if images.unlabelled else []),
-        ("store", f"{config.out}, {_progress(spec, num_pending)}"),
+        *store,
         ("crops", f"{spec.num_crops} per image, kept as {spec.scheme}"),
         *[
             ("teacher", _teacher(choice, teacher))
             for choice, teacher in zip(config.teachers, teachers.teachers, strict=True)
         ],
-        ("device", _device(config, teachers.device, num_ranks)),
+        ("device", _device(config, teachers.device, ranks.num_ranks)),
         ("rendering", _rendering(config, teachers.device)),
         ("views", f"{views:,} in all, {at_a_time:,} a batch"),
     ]
@@ -83,13 +122,6 @@ def _outputs(teachers: Ensemble) -> str:
     names = teachers.classes.names
     few = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     return f"the teacher's {as_count(len(names), 'class')}: {few}"
-
-
-def _progress(spec: StoreSpec, num_pending: int) -> str:
-    done = spec.num_blocks - num_pending
-    if not done:
-        return f"{as_count(spec.num_blocks, 'block')} of {as_count(spec.block_images, 'image')}"
-    return f"goes on: {done:,} of {as_count(spec.num_blocks, 'block')} are labelled"
 
 
 def _teacher(choice: TeacherChoice, teacher: Teacher) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fkd.loader.labels import training_labels
     from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
-    from fkd.loader.planning import find_store, open_store, plan_steps
+    from fkd.loader.planning import find_store, first_crops, open_store, plan_steps
     from fkd.loader.samples import sample_batches, sample_labels
     from fkd.loader.schedule import Schedule
     from fkd.loader.selection import select_crops
@@ -28,7 +28,7 @@ else:
         labels="training_labels",
         part="chosen_images part_identity",
         picks="Picks",
-        planning="find_store open_store plan_steps",
+        planning="find_store first_crops open_store plan_steps",
         samples="sample_batches sample_labels",
         schedule="Schedule",
         selection="select_crops",
@@ -42,6 +42,7 @@ __all__ = [
     "StudentBatch",
     "chosen_images",
     "find_store",
+    "first_crops",
     "open_store",
     "part_identity",
     "plan_steps",

@@ -41,7 +41,7 @@ def find_store(config: LoaderConfig) -> LabelStore:
 
     This loads no torch, so it refuses at once.
     """
-    store = LabelStore.open(config.store)
+    store = first_crops(config)
     store.require_complete()
     check_reading(store.spec.scheme, config.scheme, config.label_temperature)
     if config.selection.calibrate and store.spec.unlabelled:
@@ -57,7 +57,8 @@ def find_store(config: LoaderConfig) -> LabelStore:
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
-            f"per image in {config.store}; choose at most {store.spec.num_crops}"
+            f"per image {'of --crops' if config.num_crops else f'in {config.store}'}; choose at most "
+            f"{store.spec.num_crops}"
         )
     if config.batch_size % config.crops_per_image:
         raise ConfigError(
@@ -67,6 +68,12 @@ def find_store(config: LoaderConfig) -> LabelStore:
         )
     chosen_images(config.part, store)
     return store
+
+
+def first_crops(config: LoaderConfig) -> LabelStore:
+    """Open a store as one of the crops that a run takes: the first `config.num_crops` of each image."""
+    store = LabelStore.open(config.store)
+    return store if config.num_crops is None else store.of_first_crops(config.num_crops)
 
 
 def plan_steps(

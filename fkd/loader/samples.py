@@ -54,7 +54,7 @@ def sample_batches(
     over those `chosen`, int64 [n], and mixed. Fewer images give more crops of each, as far as the store
     has them; those of one image are in one batch, however many they are.
     """
-    spec, sizes = store.spec, store.sizes()
+    spec, sizes, numbers = store.spec, store.sizes(), store.image_numbers()
     labelled = store.labelled_images() if chosen is None else chosen
     # Boxes that no rule draws are not worth reading for an estimate: others of their policy do.
     sampler = spec.sampler if spec.sampler in SAMPLERS else SAMPLER
@@ -70,7 +70,9 @@ def sample_batches(
 
         def draw(row: int, image_index: int) -> None:
             height, width = sizes[image_index].tolist()
-            boxes, flips = sample_views(spec.views, image_index, crops, height, width, sampler)
+            boxes, flips = sample_views(
+                spec.views, int(numbers[image_index]), crops, height, width, sampler
+            )
             out = views[row * crops : (row + 1) * crops]
             pixels = files.decode(image_index, sizes[image_index])
             render_views(pixels, boxes, flips, out, format.interpolation)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, changed_image
+from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, changed_image, in_order_of
 from fkd.sources import dataset_root, list_images, what_is_named
 from fkd.store import LabelStore
 
@@ -111,13 +111,15 @@ def _not_there(store: LabelStore, root: Path, *, named: bool = False) -> ImagesE
 def listed_again(store: LabelStore, root: Path) -> ImageList:
     """List what is at `root` as a store's images were listed: of a part, those that are in it.
 
-    Its classes are those at `root`, though the store may be of some of them.
+    Its classes are those at `root`, though the store may be of some of them. Images that were added to
+    the store come after those that it was begun with.
     """
     images = list_images(root, unlabelled=store.spec.unlabelled)
-    if not store.spec.part:
-        return images
-    known = set(store.image_paths())
-    return images.take(np.flatnonzero([key in known for key in images.paths]))
+    keys = store.image_paths()
+    if store.spec.part:
+        known = set(keys)
+        images = images.take(np.flatnonzero([key in known for key in images.paths]))
+    return in_order_of(keys, images)
 
 
 def find_images(store: LabelStore, folder: Path | None) -> ImageList:

@@ -128,14 +128,16 @@ def _num_classes(settings: Mapping[str, Any]) -> int:
 def _teacher(settings: Mapping[str, Any]) -> float | None:
     """Return how often the teacher of a run's store names the folder's class, if that is there."""
     try:
-        store = LabelStore.open(str(settings.get("store", "")))
-        now, then = json.loads(json.dumps(to_json(store.spec))), _spec(settings)
+        store, then = LabelStore.open(str(settings.get("store", ""))), _spec(settings)
+        if store.spec.num_crops > then["num_crops"]:  # it has grown
+            store = store.of_first_crops(then["num_crops"])
+        now = json.loads(json.dumps(to_json(store.spec)))
         if any(now[name] != then.get(name) for name in _SAME):
             return None
         from fkd.statistics import sampled_agreement  # reads labels, and so loads torch
 
         return sampled_agreement(store)
-    except (FkdError, OSError):
+    except (FkdError, KeyError, OSError, TypeError):
         return None
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fkd.config import CONFIG, Part, Selection, TrainConfig, read_config
+from fkd.config import CONFIG, Part, Selection, TrainConfig, crops_before, read_config
 from fkd.errors import ConfigError
 from fkd.loader import Schedule
 from fkd.machine import held, write_whole
@@ -41,6 +41,7 @@ _LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False, "chosen_images
 _LATER |= {"size": None, "size_multiple": 32, "interpolation": None}
 
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in TrainConfig().settings()}
+_FLAGS["num_crops"] = "--crops"
 _FLAGS["chosen_images"] = "what --subset and --classes choose"
 
 
@@ -86,6 +87,7 @@ def _write_config(folder: Path, settings: Mapping[str, Any]) -> None:
 def _go_on(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
     """Return the newest checkpoint of the run in `folder`, which must have the same settings."""
     before = _LATER | read_config(folder)
+    before["num_crops"] = crops_before(before)
     _refuse_other_settings(folder, before, settings)
     if before.get("num_ranks") != settings["num_ranks"]:
         note(

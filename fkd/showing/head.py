@@ -6,7 +6,7 @@ import numpy as np
 
 from fkd.amounts import as_count
 from fkd.config import as_typed
-from fkd.statistics import LabelStatistics, Sweep, bytes_per_crop, num_labelled
+from fkd.statistics import LabelStatistics, Sweep, bytes_per_crop, num_finished, num_labelled
 from fkd.store import LabelStore
 
 _HASH = len("sha256:") + 12  # so much of a hash tells files apart
@@ -66,9 +66,12 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
     """Return what a reader must know first; `changed` says how today's pixels are others."""
     notes, pending = [], len(store.pending_blocks())
     if pending:
+        least = num_finished(store)
+        firsts = f" and of their first {as_count(least, 'crop')}"
         notes.append(
-            f"The store is unfinished: {pending} of {store.num_blocks} blocks are not labelled, and "
-            "all numbers are of the others. The same `fkd label` command goes on."
+            f"The store is unfinished: {pending} of {store.num_blocks} blocks are not labelled, and all "
+            f"numbers are of images that have labels{firsts if least < store.spec.num_crops else ''}. "
+            "The same `fkd label` command goes on."
         )
     if changed:
         notes.append(f"{changed}. The crops below are drawn by today's libraries.")

@@ -16,7 +16,8 @@ from fkd.statistics import (
     LabelStatistics,
     NotableCrop,
     bytes_per_crop,
-    num_labelled,
+    num_crops_labelled,
+    num_finished,
 )
 from fkd.store import LabelStore
 
@@ -27,7 +28,7 @@ def sample_section(
     """Return images of these indices with their first crops; None where there are none."""
     if not indices:
         return None
-    num_crops = min(config.crops, store.spec.num_crops)
+    num_crops = min(config.crops, num_finished(store))
     pictures = [
         viewer.sample(index, num_crops, number)
         for number, index in enumerate(progress(indices, "draw", unit="image", delay=1), 1)
@@ -184,8 +185,7 @@ def against_section(other: LabelStore, comparison: Comparison, formats: Sequence
 
 def size_section(store: LabelStore, formats: Sequence[str]) -> Section:
     """Return what a crop takes on disk, part by part."""
-    reached_images, num_bad = num_labelled(store)
-    num_crops = max(1, reached_images) * store.spec.num_crops
+    num_bad, num_crops = store.num_bad(), max(1, num_crops_labelled(store))
     return Section(
         "Size",
         f"{sum(store.stored_bytes().values()):,} bytes on disk for {num_crops:,} crops"

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from fkd.statistics.confusion import Confusion
     from fkd.statistics.fidelity import fidelity_words
     from fkd.statistics.histogram import Histogram
-    from fkd.statistics.info import bad_images, bytes_per_crop, info_lines, num_labelled
+    from fkd.statistics.info import (
+        bad_images,
+        bytes_per_crop,
+        info_lines,
+        num_crops_labelled,
+        num_labelled,
+    )
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
-    from fkd.statistics.reached import reached
+    from fkd.statistics.reached import num_finished, reached
     from fkd.statistics.sweep import Sweep, restored
 else:
     __getattr__, __dir__ = names_of(
@@ -35,10 +41,10 @@ else:
         confusion="Confusion",
         fidelity="fidelity_words",
         histogram="Histogram",
-        info="bad_images bytes_per_crop info_lines num_labelled",
+        info="bad_images bytes_per_crop info_lines num_crops_labelled num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
-        reached="reached",
+        reached="num_finished reached",
         sweep="Sweep restored",
     )
 
@@ -60,6 +66,8 @@ __all__ = [
     "fidelity_words",
     "info_lines",
     "label_statistics",
+    "num_crops_labelled",
+    "num_finished",
     "num_labelled",
     "reached",
     "restored",

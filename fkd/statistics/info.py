@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fkd.amounts import as_count
 from fkd.config import Url, as_typed
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
@@ -24,7 +25,7 @@ _PARTS = {
 
 def bytes_per_crop(store: LabelStore) -> dict[str, float]:
     """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total."""
-    crops = max(1, num_labelled(store)[0]) * store.spec.num_crops
+    crops = max(1, num_crops_labelled(store))
     parts = dict.fromkeys(("box", "flip", "ids", "values", "rest"), 0.0)
     for array, size in store.stored_bytes().items():
         parts[_PARTS.get(array, "rest")] += size / crops
@@ -34,6 +35,11 @@ def bytes_per_crop(store: LabelStore) -> dict[str, float]:
 def num_labelled(store: LabelStore) -> tuple[int, int]:
     """Return how many images have been reached by the labeller, and how many of them are unusable."""
     return int(np.count_nonzero(reached(store))), store.num_bad()
+
+
+def num_crops_labelled(store: LabelStore) -> int:
+    """Return how many crops the finished blocks are of; those of unusable images have no labels."""
+    return sum(store.block(number).num_labels for number in store.done_blocks())
 
 
 def bad_images(store: LabelStore) -> list[tuple[str, str]]:
@@ -46,18 +52,18 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
     """Return the lines of `fkd info`: a name and a text each."""
     store = LabelStore.open(path)
     spec, views = store.spec, store.spec.views
-    reached, num_bad = num_labelled(store)
+    num_bad, num_crops = store.num_bad(), spec.num_images * spec.num_crops
     sizes, parts = store.stored_bytes(), bytes_per_crop(store)
     blocks, fidelity = store.num_blocks - len(store.pending_blocks()), fidelity_words(store)
     lines = [
         ("store", str(path)),
         ("images", _images(store)),
         ("classes", _classes(store)),
-        ("crops", f"{spec.num_crops} per image, {spec.num_images * spec.num_crops:,} in all"),
+        ("crops", f"{spec.num_crops} per image, {num_crops:,} in all"),
         (
             "labelled",
-            f"{reached / spec.num_images:.1%} ({blocks} of {store.num_blocks} blocks), "
-            f"{num_bad} images unusable",
+            f"{num_crops_labelled(store) / num_crops:.1%} ({blocks} of {store.num_blocks} blocks), "
+            f"{num_bad} images unusable{_growing(store)}",
         ),
     ]
     for teacher in spec.teachers:
@@ -85,6 +91,14 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
     ]
     return lines
+
+
+def _growing(store: LabelStore) -> str:
+    """Say which crops every image has of a store that grows, if it does."""
+    least = int(store.finished_crops().min())
+    if not 0 < least < store.spec.num_crops:
+        return ""
+    return f"; the first {as_count(least, 'crop')} of every image are there"
 
 
 def _images(store: LabelStore) -> str:

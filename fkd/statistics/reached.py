@@ -7,9 +7,11 @@ from fkd.store import LabelStore
 
 
 def reached(store: LabelStore) -> NDArray[np.bool_]:
-    """Return whether the block of each image is labelled, bool [N]; in a finished store all are."""
-    sealed = np.ones(store.spec.num_images, np.bool_)
-    for number in store.pending_blocks():
-        block = store.block(number).images
-        sealed[block.start : block.stop] = False
-    return sealed
+    """Return whether each image has its first crops labelled, bool [N]; in a finished store all have."""
+    return store.finished_crops() > 0
+
+
+def num_finished(store: LabelStore) -> int:
+    """Return how many crops all images have that have any: M where the store is not growing."""
+    finished = store.finished_crops()
+    return int(finished[finished > 0].min(initial=store.spec.num_crops))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.labels import SoftLabels
-from fkd.statistics.reached import reached
+from fkd.statistics.reached import num_finished, reached
 from fkd.store import LabelStore, Slab
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
@@ -39,7 +39,10 @@ class Sweep:
 
     @classmethod
     def over(cls, *stores: LabelStore, at_most: int = MAX_SWEPT) -> "Sweep":
-        """Choose s so that no more than about `at_most` crops are read; every image has at least one."""
+        """Choose s so that no more than about `at_most` crops are read; every image has at least one.
+
+        Of an unfinished store they are crops that all images have which have any.
+        """
         return cls._of(np.logical_and.reduce([reached(store) for store in stores]), stores, at_most)
 
     @classmethod
@@ -56,7 +59,7 @@ class Sweep:
     ) -> "Sweep":
         labelled = np.logical_and.reduce([sealed, *(store.status() == 0 for store in stores)])
         num_images = int(np.count_nonzero(labelled))
-        least = min(store.spec.num_crops for store in stores)
+        least = min(num_finished(store) for store in stores)
         num_crops = max(1, min(least, at_most // max(1, num_images)))
         width = max(store.spec.labels.num_ranks for store in stores)
         block = stores[0].spec.block_images

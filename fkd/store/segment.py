@@ -4,6 +4,7 @@ A store begins as one, its root. What is added later lies in groups of its own i
 that no finished byte is written again.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -184,13 +185,22 @@ def _misfit(
     return None if alike else "has other settings than the store"
 
 
-def whole_spec(segments: Sequence[Segment]) -> StoreSpec:
-    """Return what a store of these segments is of: all images, and the crops that every one has."""
-    root = segments[0].spec
-    if len(segments) == 1:
-        return root
-    num_crops = min(of_images[-1].crops.stop for of_images in by_images(segments))
-    return replace(root, num_images=max(s.images.stop for s in segments), num_crops=num_crops)
+def whole_spec(segments: Sequence[Segment], most_crops: int | None = None) -> StoreSpec:
+    """Return what a store of these segments is of: all images, and the crops that every one has.
+
+    It is of no more than `most_crops`.
+    """
+    root, groups = segments[0].spec, by_images(segments)
+    num_crops = min(of_images[-1].crops.stop for of_images in groups)
+    whole = replace(root, num_crops=num_crops if most_crops is None else min(num_crops, most_crops))
+    if len(groups) == 1:
+        return whole
+    prints = "\n".join(of_images[0].spec.fingerprint for of_images in groups)
+    return replace(
+        whole,
+        num_images=max(s.images.stop for s in segments),
+        fingerprint="sha256:" + hashlib.sha256(prints.encode()).hexdigest(),
+    )
 
 
 def by_images(segments: Sequence[Segment]) -> list[list[Segment]]:

@@ -5,13 +5,14 @@ What is not sealed is never read, and what is read has passed a checksum.
 
 from bisect import bisect
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import Url, as_place
 from fkd.errors import StoreError, first_line
 from fkd.files import Folder, files_at
@@ -30,9 +31,11 @@ from fkd.store.writer import create_store, require_plain
 class LabelStore(StoredFacts):
     """An open label store. Build one with `LabelStore.open`, or `create` to label into it."""
 
-    def __init__(self, path: Path | Url, segments: Sequence[Segment]) -> None:
-        """Use `open` or `create`."""
-        super().__init__(whole_spec(segments), segments)
+    def __init__(
+        self, path: Path | Url, segments: Sequence[Segment], most_crops: int | None = None
+    ) -> None:
+        """Use `open`, `create` or `of_first_crops`."""
+        super().__init__(whole_spec(segments, most_crops), segments)
         self.path = path
         self._first_blocks = list(accumulate((s.spec.num_blocks for s in segments), initial=0))
         self._require_seals()
@@ -92,6 +95,19 @@ class LabelStore(StoredFacts):
         except (MemoryError, OSError) as error:
             raise StoreError(f"{path} cannot be opened ({first_line(error)})") from error
 
+    def of_first_crops(self, num_crops: int) -> Self:
+        """Return the store of the first crops of every image, to be read: all others are left out.
+
+        It need not have the others yet. Raises `StoreError` where it is of fewer.
+        """
+        if num_crops > self.spec.num_crops:
+            raise StoreError(
+                f"{self.path} has {as_count(self.spec.num_crops, 'crop')} an image, fewer than --crops "
+                f"{num_crops}; `fkd label --crops {num_crops}` labels more"
+            )
+        segments = [s for s in self.segments if s.crops.start < num_crops]
+        return type(self)(self.path, segments, num_crops)
+
     # -- what it holds --------------------------------------------------------------------------
 
     @property
@@ -109,6 +125,10 @@ class LabelStore(StoredFacts):
         place = bisect(self._first_blocks, number) - 1
         return self.segments[place], number - self._first_blocks[place]
 
+    def blocks_by_segment(self) -> list[range]:
+        """Return the numbers of the blocks of each segment."""
+        return [range(first, stop) for first, stop in pairwise(self._first_blocks)]
+
     def done_blocks(self) -> list[int]:
         """Return the numbers of the blocks that are sealed."""
         firsts = zip(self._first_blocks, self.segments, strict=False)
@@ -118,13 +138,27 @@ class LabelStore(StoredFacts):
         """Return the numbers of the blocks that are not labelled yet."""
         return sorted({*range(self.num_blocks)} - {*self.done_blocks()})
 
+    def finished_crops(self) -> NDArray[np.int64]:
+        """Return how many crops of every image are labelled, from the first on, int64 [N]."""
+        finished = np.zeros(self.spec.num_images, np.int64)
+        for segments in self._by_images:
+            for segment in segments:
+                for number in segment.seals:
+                    place = segment.block(number)
+                    rows = finished[place.images.start : place.images.stop]
+                    rows[rows == place.crops.start] = min(place.crops.stop, self.spec.num_crops)
+        return finished
+
     def require_complete(self) -> None:
         """Raise `StoreError` unless every block is labelled."""
         pending = self.pending_blocks()
         if pending:
+            least = int(self.finished_crops().min())
+            firsts = as_count(least, "crop")
             raise StoreError(
                 f"{self.path} is unfinished: {len(pending)} of {self.num_blocks} blocks are not "
                 "labelled; run the same `fkd label` command again to finish it"
+                + (f", or read the first {firsts} of each image (--crops {least})" if least else "")
             )
 
     def labelled_images(self) -> NDArray[np.int64]:

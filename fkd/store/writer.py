@@ -78,6 +78,8 @@ def create_segment(
 
     `images` and their classes `targets` are those of a segment of more images.
     """
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # by a labeller that was killed
+        shutil.rmtree(left, ignore_errors=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         _make(aside, spec, {} if images is None else _lists_of(images, targets))

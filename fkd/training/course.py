@@ -1,7 +1,7 @@
 """All that is settled before the first step of a run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class Course:
 def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
+    config = replace(config, num_crops=store.spec.num_crops)  # it may grow, and the run goes on
     refuse_without_classes(config, store)
     group.once(lambda: require_trackers(config.log))
     images = find_images(store, config.images)

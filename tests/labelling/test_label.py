@@ -65,7 +65,6 @@ def test_a_stopped_run_says_how_to_go_on(image_folder, tmp_path, start_fkd, stop
     ("changes", "name"),
     [
         ({"views": ViewPolicy(seed=1)}, "--seed"),
-        ({"num_crops": 7}, "--crops"),
         ({"scheme": Scheme("topk", 2)}, "--compress"),
         ({"views": ViewPolicy(scale=(0.5, 1.0))}, "--scale"),
         ({"temperature": 2.0}, "--temperature"),

@@ -1,0 +1,40 @@
+"""More crops are labelled of the images that have some: are they still those that were labelled?"""
+
+from fkd.errors import ImagesError
+from fkd.images import REASONS, ImageList
+from fkd.labelling.drawing import DrawnImage
+from fkd.store import LabelStore
+
+
+class LabelledBefore:
+    """Compares images with what a store says of them, as they are read again."""
+
+    def __init__(self, store: LabelStore, images: ImageList) -> None:
+        """Take a store that has crops of all these images, which are in its order."""
+        self._images = images
+        self._status, self._sizes = store.status(), store.sizes()
+        self._hashes = store.content_hashes()
+
+    def __call__(self, image: DrawnImage) -> None:
+        """Raise `ImagesError` unless an image is the one that was labelled, with the same status."""
+        then = int(self._status[image.image_index])
+        now = 0 if image.error is None else REASONS.index(image.error.reason)
+        what = None
+        if now != then:
+            was = f"was {REASONS[then]} when" if then else "had labels when"
+            is_now = f"is {REASONS[now]} now" if now else "can be decoded now"
+            what = f"{was} its first crops were labelled, and {is_now}"
+        elif image.error is None and self._is_another(image):
+            what = "is not the file whose first crops were labelled (its content is another)"
+        if what:
+            name = self._images.name(image.image_index)
+            raise ImagesError(
+                f"{name} {what}; restore it and run the same command again, or label the folder anew"
+            )
+
+    def _is_another(self, image: DrawnImage) -> bool:
+        """Compare the hash of an image's content, and its size: a store of format 1 has no hashes."""
+        index = image.image_index
+        if self._hashes is not None and int(self._hashes[index]) != image.content_hash:
+            return True
+        return bool(self._sizes[index].tolist() != list(image.size))
