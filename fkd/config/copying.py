@@ -7,7 +7,7 @@ from pathlib import Path
 from fkd.config.checks import MAX_CROPS, MAX_WORKERS, check_count, check_range
 from fkd.config.groups import Part
 from fkd.config.scheme import Scheme, check_stored
-from fkd.config.types import settle
+from fkd.config.types import Url, is_address, settle
 from fkd.errors import ConfigError
 
 _LIGHTEST, _HEAVIEST = 1e-6, 1e6
@@ -19,11 +19,11 @@ class CopyConfig:
 
     `part` says which images it has, `num_crops` how many of the first crops of each, and `scheme` how
     it keeps their labels; None leaves both as they are. Where nothing is chosen the copy is the store,
-    byte for byte.
+    byte for byte. Both places are a folder, a .zip, or an address of either.
     """
 
-    store: Path
-    out: Path
+    store: Path | Url
+    out: Path | Url
     part: Part = Part()
     num_crops: int | None = None
     scheme: Scheme | None = None
@@ -48,7 +48,7 @@ class CopyConfig:
 class MergeConfig:
     """One store of the images of several, which share none: `fkd merge`."""
 
-    stores: tuple[Path, ...]
+    stores: tuple[Path | Url, ...]
     out: Path
     workers: int = 2
     overwrite: bool = False
@@ -56,6 +56,7 @@ class MergeConfig:
     def __post_init__(self) -> None:
         settle(self)
         _require_several("fkd merge", self.stores)
+        _require_folder("fkd merge", self.out)
         check_count("--workers", self.workers, 1, MAX_WORKERS)
 
 
@@ -68,7 +69,7 @@ class AverageConfig:
     store.
     """
 
-    stores: tuple[Path, ...]
+    stores: tuple[Path | Url, ...]
     out: Path
     weights: tuple[float, ...] = ()
     scheme: Scheme | None = None
@@ -78,6 +79,7 @@ class AverageConfig:
     def __post_init__(self) -> None:
         settle(self)
         _require_several("fkd average", self.stores)
+        _require_folder("fkd average", self.out)
         if len(self.weights) not in (0, len(self.stores)):
             raise ConfigError(
                 f"--weights has {len(self.weights)} numbers for {len(self.stores)} stores; give one for "
@@ -97,7 +99,15 @@ class AverageConfig:
         return tuple(weight / total for weight in weights)
 
 
-def _require_several(command: str, stores: tuple[Path, ...]) -> None:
+def _require_folder(command: str, out: Path) -> None:
+    """Refuse a place that is written in one go."""
+    if is_address(str(out)) or out.name.lower().endswith(".zip"):
+        raise ConfigError(
+            f"--out {out}: `{command}` writes a folder; give one, and `fkd copy` takes it there"
+        )
+
+
+def _require_several(command: str, stores: tuple[Path | Url, ...]) -> None:
     """Refuse one store alone, and one that is named twice."""
     if len(stores) < 2:
         raise ConfigError(f"`{command}` takes at least two stores, and {len(stores)} is named")

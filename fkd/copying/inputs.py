@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fkd.config import Url
 from fkd.errors import StoreError
 from fkd.format import require_store
 
 
-def check_inputs(stores: Sequence[Path], out: Path) -> None:
+def check_inputs(stores: Sequence[Path | Url], out: Path | Url) -> None:
     """Raise `StoreError` for a source that is no store, and a target that is one or lies in one."""
     for store in stores:
         require_store(store)
+        if isinstance(store, Url) or isinstance(out, Url):
+            if store == out:
+                raise StoreError(f"{out} is the store {store}; name a place apart from it")
+            continue
         source, target = store.resolve(), out.resolve()
         if source == target or source in target.parents or target in source.parents:
             relation = (
