@@ -8,12 +8,23 @@ from typing import Any, TypeVar
 
 import click
 
-from fkd.config import AMPS, RENDERS
+from fkd.config import AMPS, RENDERS, Url, is_address
 from fkd.errors import ConfigError, FkdError, ToldElsewhere
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class Place(click.Path):
+    """A path, or an address, whose slashes a path would lose."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a `Path` or a `Url`; raises `ConfigError` for an address that is none."""
+        return Url(value) if is_address(value) else super().convert(value, param, ctx)
+
+
+STORE = Place(path_type=Path)
 ALONE = "RANK" not in os.environ
 RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
 # Each machine has its own files and command line: the first process there says what is wrong with them.

@@ -59,7 +59,7 @@ from fkd.config.train import (
     BnStats,
     TrainConfig,
 )
-from fkd.config.types import as_config, as_path, fit
+from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address
 from fkd.config.views import (
     CROP_SHARE,
     INTERPOLATIONS,
@@ -100,6 +100,7 @@ __all__ = [
     "PACK_TO",
     "RECIPES",
     "RENDERS",
+    "SCHEMES",
     "TEACHER_OUTPUTS",
     "Amp",
     "Augment",
@@ -133,11 +134,13 @@ __all__ = [
     "TeacherOutput",
     "TrainConfig",
     "Triple",
+    "Url",
     "ViewFormat",
     "ViewPolicy",
     "ViewSizes",
     "as_config",
     "as_path",
+    "as_place",
     "as_size",
     "as_typed",
     "check_choice",
@@ -145,6 +148,7 @@ __all__ = [
     "check_range",
     "fit",
     "folder_by_name",
+    "is_address",
     "read_config",
     "settings_to_resume",
     "sides_of",

@@ -57,6 +57,11 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.out.name.lower().endswith(".zip") and not self.out.is_dir():
+            raise ConfigError(
+                f"--out {self.out}: labels are written to a folder; make the archive from it with "
+                "`fkd copy`"
+            )
         if not self.teachers:
             raise ConfigError("--teacher is missing; name at least one")
         if self.unlabelled and self.part.classes is not None:

@@ -128,7 +128,7 @@ def _num_classes(settings: Mapping[str, Any]) -> int:
 def _teacher(settings: Mapping[str, Any]) -> float | None:
     """Return how often the teacher of a run's store names the folder's class, if that is there."""
     try:
-        store = LabelStore.open(Path(str(settings.get("store", ""))))
+        store = LabelStore.open(str(settings.get("store", "")))
         now, then = json.loads(json.dumps(to_json(store.spec))), _spec(settings)
         if any(now[name] != then.get(name) for name in _SAME):
             return None

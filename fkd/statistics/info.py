@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd.config import as_typed
+from fkd.config import Url, as_typed
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
 from fkd.statistics.reached import reached
@@ -42,7 +42,7 @@ def bad_images(store: LabelStore) -> list[tuple[str, str]]:
     return [(paths[int(i)], REASONS[status[i]]) for i in np.flatnonzero(status)]
 
 
-def info_lines(path: Path) -> list[tuple[str, str]]:
+def info_lines(path: Path | Url) -> list[tuple[str, str]]:
     """Return the lines of `fkd info`: a name and a text each."""
     store = LabelStore.open(path)
     spec, views = store.spec, store.spec.views

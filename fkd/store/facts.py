@@ -150,12 +150,24 @@ class StoredFacts:
         files = self.segments[0].files
         names = {"metadata", *(name for s in self.segments for name in s.block_files.layouts)}
         sizes = dict.fromkeys(sorted(names, key="metadata".__eq__), 0)
-        for key in files.keys():  # noqa: SIM118  not a mapping
+        for key in self._keys():
             own = key.partition("/")[2] if key.startswith("segment-") else key
             array = own.partition("/")[0]
             is_data = array in sizes and not own.endswith("zarr.json")
             sizes[array if is_data else "metadata"] += files.size(key)
         return sizes
+
+    def _keys(self) -> list[str]:
+        """Return every object of the store, also of one whose place does not list them."""
+        files = self.segments[0].files
+        try:
+            return list(files.keys())
+        except OSError:
+            done = [(s, s.block_files.sealed_files({*s.seals})) for s in self.segments]
+            below = [f"segment-{number}/" if number else "" for number in range(len(done))]
+            keys = [pre + key for pre, (_, own) in zip(below, done, strict=True) for key in own]
+            files.bring((key, 0, 0) for key in keys)  # asks about all at once
+            return keys
 
     def require_lists(self) -> None:
         """Raise `StoreError` where paths, sizes, classes or class names are lost or damaged."""
