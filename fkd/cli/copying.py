@@ -32,14 +32,13 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace a store tha
 def copy(store: Path | Url, out: Path | Url, compress: str | None, **options: Any) -> None:
     """Copy STORE to OUT: all of it byte for byte, or what is chosen.
 
-    Either is a folder, a .zip, or an address: s3://, gs://, https://, hf://. An OUT that ends in .zip is
-    one file, which is read wherever a folder is.
-
+    Both may be a folder, a .zip or the address of one: s3://, gs://, and to read from https:// and hf://.
     Labels in another scheme are made of the stored ones: topk5 of topk10 or of full. Views stay what
     they were. A copy that is there already is continued.
 
     \b
     Example: fkd copy --classes birds.txt --crops 50 --compress topk5 labels.zarr birds.zarr
+    In one file: fkd copy labels.zarr labels.zarr.zip
     """
     config = CopyConfig(
         store,
@@ -52,7 +51,7 @@ def copy(store: Path | Url, out: Path | Url, compress: str | None, **options: An
     )
     from fkd.copying import check_inputs
 
-    check_inputs([store], out)
+    check_inputs([store], out, overwrite=config.overwrite)
     from fkd.copying import closing_words, copy_store
 
     click.echo(printable(closing_words(copy_store(config))))
@@ -75,7 +74,7 @@ def merge(stores: tuple[Path | Url, ...], out: Path, **options: Any) -> None:
     config = MergeConfig(stores, out, **options)
     from fkd.copying import check_inputs
 
-    check_inputs(stores, out)
+    check_inputs(stores, out, overwrite=config.overwrite)
     from fkd.copying import closing_words, merge_stores
 
     click.echo(printable(closing_words(merge_stores(config))))
@@ -110,7 +109,7 @@ def average(stores: tuple[Path | Url, ...], compress: str | None, **options: Any
     config = AverageConfig(stores, scheme=scheme, **options)
     from fkd.copying import check_inputs
 
-    check_inputs(stores, config.out)
+    check_inputs(stores, config.out, overwrite=config.overwrite)
     from fkd.copying import average_stores, closing_words
 
     click.echo(printable(closing_words(average_stores(config))))

@@ -7,7 +7,7 @@ from pathlib import Path
 from fkd.config.checks import MAX_CROPS, MAX_WORKERS, check_count, check_range
 from fkd.config.groups import Part
 from fkd.config.scheme import Scheme, check_stored
-from fkd.config.types import Url, is_address, settle
+from fkd.config.types import Url, settle
 from fkd.errors import ConfigError
 
 _LIGHTEST, _HEAVIEST = 1e-6, 1e6
@@ -19,7 +19,7 @@ class CopyConfig:
 
     `part` says which images it has, `num_crops` how many of the first crops of each, and `scheme` how
     it keeps their labels; None leaves both as they are. Where nothing is chosen the copy is the store,
-    byte for byte. Both places are a folder, a .zip, or an address of either.
+    byte for byte.
     """
 
     store: Path | Url
@@ -56,7 +56,6 @@ class MergeConfig:
     def __post_init__(self) -> None:
         settle(self)
         _require_several("fkd merge", self.stores)
-        _require_folder("fkd merge", self.out)
         check_count("--workers", self.workers, 1, MAX_WORKERS)
 
 
@@ -79,7 +78,6 @@ class AverageConfig:
     def __post_init__(self) -> None:
         settle(self)
         _require_several("fkd average", self.stores)
-        _require_folder("fkd average", self.out)
         if len(self.weights) not in (0, len(self.stores)):
             raise ConfigError(
                 f"--weights has {len(self.weights)} numbers for {len(self.stores)} stores; give one for "
@@ -97,14 +95,6 @@ class AverageConfig:
         weights = self.weights or (1.0,) * len(self.stores)
         total = math.fsum(weights)
         return tuple(weight / total for weight in weights)
-
-
-def _require_folder(command: str, out: Path) -> None:
-    """Refuse a place that is written in one go."""
-    if is_address(str(out)) or out.name.lower().endswith(".zip"):
-        raise ConfigError(
-            f"--out {out}: `{command}` writes a folder; give one, and `fkd copy` takes it there"
-        )
 
 
 def _require_several(command: str, stores: tuple[Path | Url, ...]) -> None:
