@@ -118,7 +118,7 @@ def draw(spec: StoreSpec, number: int, size: Sizes) -> tuple[Boxes, Flips]:
 
 def copy_block(store: LabelStore, source: int, number: int) -> None:
     """Copy the files of one block to another of the same length, and hash the boxes that it has."""
-    path, spec = store.path, store.spec
+    path, spec = Path(store.path), store.spec
     for array in path.iterdir():
         files = array / "c" / str(source)
         if files.is_dir():

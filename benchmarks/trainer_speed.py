@@ -51,7 +51,12 @@ def main(images: Path | None, limit: int, trainers: tuple[str, ...], out: Path, 
         root = rendered(Path(name), limit) if images is None else some_of(images, Path(name), limit)
         store = label(root, Path(name), size)
         setting = Setting(
-            root, store.path, store.spec.num_classes, size, device=resolve_device(device), **how
+            root,
+            Path(store.path),
+            store.spec.num_classes,
+            size,
+            device=resolve_device(device),
+            **how,
         )
         seconds = race(setting, trainers or ROUNDS, rounds)
     report(seconds, setting, out)

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from fkd.config import (
     AddTeacherConfig,
     Augment,
+    AverageConfig,
     CheckConfig,
+    CopyConfig,
     Engine,
     LabelConfig,
+    MergeConfig,
     Objective,
     Optim,
     PackConfig,
@@ -33,6 +36,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
+    from fkd.copying import average_stores, copy_store, merge_stores
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.joining import add_teacher
     from fkd.labelling import estimate_run, label_images
@@ -50,6 +54,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         checking="CheckReport check_store",
+        copying="average_stores copy_store merge_stores",
         feeding="CropDataset StudentLoader ViewBatch",
         joining="add_teacher",
         labelling="estimate_run label_images",
@@ -69,9 +74,11 @@ __all__ = [
     "Accuracy",
     "AddTeacherConfig",
     "Augment",
+    "AverageConfig",
     "CheckConfig",
     "CheckReport",
     "Comparison",
+    "CopyConfig",
     "CropDataset",
     "Engine",
     "Fidelity",
@@ -80,6 +87,7 @@ __all__ = [
     "LabelStatistics",
     "LabelStore",
     "Learner",
+    "MergeConfig",
     "Objective",
     "Optim",
     "PackConfig",
@@ -96,14 +104,17 @@ __all__ = [
     "ViewBatch",
     "ViewPolicy",
     "add_teacher",
+    "average_stores",
     "check_store",
     "compare",
+    "copy_store",
     "estimate_run",
     "evaluate_checkpoint",
     "export_student",
     "label_images",
     "label_statistics",
     "load_student",
+    "merge_stores",
     "pack_images",
     "plot_runs",
     "show_store",

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 
 import pytest
 import torch
+from helpers import buckets
 from helpers.folders import label_config, make_image_folder
 from helpers.processes import Forked
 
@@ -60,3 +62,26 @@ def start_fkd(tmp_path):
             return at_work.enter_context(Forked(args, cwd, **more))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory):
+    """A server of buckets for all tests of a process, which take folders of their own in its bucket."""
+    if not buckets.has_rclone():
+        pytest.skip("rclone is not installed")
+    pytest.importorskip("obstore")
+    with buckets.served(tmp_path_factory.mktemp("buckets")) as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def bucket(bucket_server, monkeypatch, tmp_path):
+    """A bucket that this process may read and write, and a cache that has nothing of it yet."""
+    for name, value in bucket_server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FKD_CACHE", str(tmp_path / "cache"))
+    bucket_server.reset()
+    yield bucket_server
+    bucket_server.reset()
+    shutil.rmtree(bucket_server.root)
+    bucket_server.root.mkdir()

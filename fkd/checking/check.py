@@ -47,12 +47,17 @@ def check_store(config: CheckConfig) -> CheckReport:
     """
     as_config(config, CheckConfig)
     require_store(config.store)
+    if config.repair and not (isinstance(config.store, Path) and config.store.is_dir()):
+        raise StoreError(
+            f"--repair: {config.store} can be read alone; copy it to a folder with `fkd copy`, and "
+            "repair that"
+        )
     busy = StoreError(
         f"a `fkd label` is at work on {config.store}; repair it when that is done, or stop that first"
     )
-    lock = held(config.store / "zarr.json", busy, "fkd check --repair")
     # The lock is held from the check to the repair, so that nothing changes in between.
-    with lock if config.repair else nullcontext():
+    file = Path(str(config.store), "zarr.json")
+    with held(file, busy, "fkd check --repair") if config.repair else nullcontext():
         try:
             store = InspectedStore.open(config.store, writable=config.repair)
         except StoreError as error:

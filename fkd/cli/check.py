@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from fkd.cli.options import PATH, OrDefault, machine, once_or_each
-from fkd.config import CheckConfig, TeacherChoice
+from fkd.cli.options import PATH, STORE, OrDefault, machine, once_or_each
+from fkd.config import CheckConfig, TeacherChoice, Url
 from fkd.errors import ConfigError
 from fkd.progress import printable
 
 
 @click.command(short_help="Check a store: every block, its values, and its images.")
-@click.argument("store", type=PATH, default=Path("labels.zarr"))
+@click.argument("store", type=STORE, default=Path("labels.zarr"))
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
 @click.option(
     "--deep", is_flag=True, help="Read every image and compare its hash; draw all views anew."
@@ -35,7 +35,7 @@ from fkd.progress import printable
     "--repair", is_flag=True, help="Send damaged blocks back: `fkd label` makes only those again."
 )
 @machine
-def check(store: Path, **options: Any) -> None:
+def check(store: Path | Url, **options: Any) -> None:
     """Check STORE (default labels.zarr): every block, its values, and that the images are the same.
 
     Exit code 0: nothing is wrong; the last line names what was not looked at, such as images that are

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from fkd.cli.check import check
+from fkd.cli.copying import average, copy, merge
 from fkd.cli.eval import evaluate
 from fkd.cli.export import export
 from fkd.cli.info import info
@@ -106,5 +107,8 @@ def main() -> None:
     """
 
 
-for _command in (label, train, check, show, evaluate, info, pack, plot, export):
+for _command in (
+    *(label, train, check, show, evaluate, info, pack, plot, export),
+    *(copy, merge, average),
+):
     main.add_command(_command)

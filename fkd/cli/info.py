@@ -4,15 +4,15 @@ from pathlib import Path
 
 import click
 
-from fkd.cli.options import PATH
-from fkd.config import LabelConfig
+from fkd.cli.options import STORE
+from fkd.config import LabelConfig, Url
 from fkd.progress import printable
 
 
 @click.command(short_help="Say on one screen what a store holds.")
-@click.argument("store", type=PATH, default=LabelConfig.out)
-def info(store: Path) -> None:
-    """Say on one screen what STORE (default labels.zarr) holds.
+@click.argument("store", type=STORE, default=LabelConfig.out)
+def info(store: Path | Url) -> None:
+    """Say on one screen what STORE (default labels.zarr) holds: a folder, a .zip or an address of either.
 
     \b
     Example: fkd info labels.zarr

@@ -176,7 +176,7 @@ def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) ->
     On 8 GPUs: torchrun --nproc-per-node 8 -m fkd label --teacher resnet152 --crops 200 imagenet/
     """
     if options["add_teacher"]:
-        _label(_adding(added_teacher(ctx, images, compress, options)))
+        _label(options["out"], _adding(added_teacher(ctx, images, compress, options)))
         return
     require_teacher(ctx, options)
     config = LabelConfig(
@@ -199,7 +199,7 @@ def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) ->
         return
     from fkd.labelling import label_images
 
-    _label(partial(label_images, config))
+    _label(config.out, partial(label_images, config))
 
 
 def _adding(config: AddTeacherConfig) -> Callable[[], "LabelStore"]:
@@ -210,8 +210,8 @@ def _adding(config: AddTeacherConfig) -> Callable[[], "LabelStore"]:
     return partial(add_teacher, config)
 
 
-def _label(work: Callable[[], "LabelStore"]) -> None:
-    """Make a store, and say what is in it and what comes next."""
+def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
+    """Make a store at `out`, and say what is in it and what comes next."""
     from fkd.labelling import EndedElsewhere
     from fkd.statistics import bad_images, bytes_per_crop
 
@@ -227,10 +227,10 @@ def _label(work: Callable[[], "LabelStore"]) -> None:
         click.echo(f"no labels for {printable(path)}: {reason}", err=True)
     spec = store.spec
     click.echo(
-        f"{store.path}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
+        f"{out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
         f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
     )
-    _say_next(store.path, spec)
+    _say_next(out, spec)
 
 
 def _say_next(out: Path, spec: "StoreSpec") -> None:

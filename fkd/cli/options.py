@@ -8,12 +8,23 @@ from typing import Any, TypeVar
 
 import click
 
-from fkd.config import AMPS, RENDERS
+from fkd.config import AMPS, RENDERS, Url, is_address
 from fkd.errors import ConfigError, FkdError, ToldElsewhere
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class Place(click.Path):
+    """A path, or an address, whose slashes a path would lose."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a `Path` or a `Url`; raises `ConfigError` for an address that is none."""
+        return Url(value) if is_address(value) else super().convert(value, param, ctx)
+
+
+STORE = Place(path_type=Path)
 ALONE = "RANK" not in os.environ
 RANK = os.environ.get("RANK", "0")  # of the processes that torchrun starts, one reports
 # Each machine has its own files and command line: the first process there says what is wrong with them.
@@ -35,6 +46,31 @@ class OrDefault(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         """Show what the other type shows."""
         return self.inner.get_metavar(param, ctx)
+
+
+class ManyNumbers(click.Command):
+    """A command with an option, `many`, that takes all numbers that follow it: `--weights 0.7 0.3`."""
+
+    def __init__(self, *args: Any, many: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._many = many
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each of its numbers."""
+        repeated: list[str] = []
+        for arg in args:
+            if len(repeated) >= 2 and repeated[-2] == self._many and _is_number(arg):
+                repeated.append(self._many)
+            repeated.append(arg)
+        return super().parse_args(ctx, repeated)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

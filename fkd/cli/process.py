@@ -13,7 +13,9 @@ import click
 from fkd.errors import FkdError
 from fkd.progress import forgiving, note_at_once
 
+_BLOCKS = " Finished blocks are kept; the same command, without --overwrite, goes on where it was."
 _GO_ON = {
+    **dict.fromkeys(("copy", "merge", "average"), _BLOCKS),
     "label": " Finished blocks are kept; it goes on where it was when the same command is run again.",
     "pack": " Finished images are kept; the same command, without --overwrite, goes on where it was.",
     "train": " Its run folder keeps the checkpoints so far; --resume goes on from the last.",

@@ -5,18 +5,18 @@ from typing import Any
 
 import click
 
-from fkd.cli.options import PATH
+from fkd.cli.options import PATH, STORE
 from fkd.config import FIGURE_FORMATS, ShowConfig
 
 _SHOW = {f.name: f.default for f in fields(ShowConfig)}
 
 
 @click.command(short_help="Make a web page and figures of what a store holds.")
-@click.argument("store", type=PATH, default=_SHOW["store"])
+@click.argument("store", type=STORE, default=_SHOW["store"])
 @click.option("--out", type=PATH, help="Folder to write  [default: labels-show for labels.zarr]")
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
 @click.option(
-    "--against", type=PATH, help="Another store of the same crops, by another teacher, to compare."
+    "--against", type=STORE, help="Another store of the same crops, by another teacher, to compare."
 )
 @click.option(
     "--class-names",

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from fkd.cli.options import PATH, F, OrDefault, once_or_each
+from fkd.cli.options import PATH, STORE, F, OrDefault, once_or_each
 from fkd.config import TEACHER_OUTPUTS, AddTeacherConfig, Scheme, TeacherChoice
 from fkd.errors import ConfigError
 
@@ -71,7 +71,7 @@ _ADDING = (
         help="Label the views of the store --to with one more teacher alone, and write the mean of its "
         "labels and the stored ones to --out. What the store is of, as --crops, stays.",
     ),
-    click.option("--to", type=PATH, help="The store whose teachers --add-teacher joins."),
+    click.option("--to", type=STORE, help="The store whose teachers --add-teacher joins."),
     click.option(
         "--weight",
         type=float,

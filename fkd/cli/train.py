@@ -6,7 +6,17 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from fkd.cli.options import ALONE, PATH, RANK, engine, machine, rendering, setting, told_once
+from fkd.cli.options import (
+    ALONE,
+    PATH,
+    RANK,
+    STORE,
+    engine,
+    machine,
+    rendering,
+    setting,
+    told_once,
+)
 from fkd.cli.sections import Sectioned
 from fkd.config import (
     BN_STATS,
@@ -46,7 +56,7 @@ _SECTIONS = {
     sections=_SECTIONS,
     short_help="Train a student from a store, without a teacher.",
 )
-@click.argument("store", type=PATH, default=_DEFAULTS["store"])
+@click.argument("store", type=STORE, default=_DEFAULTS["store"])
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
 @click.option("--drop-missing", is_flag=True, help="Leave labelled images out that are gone.")
 @click.option(

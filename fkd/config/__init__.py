@@ -1,7 +1,7 @@
 """What a user may choose, as frozen dataclasses that are checked once, when they are built.
 
-Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `ShowConfig` and
-`PackConfig`. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
+Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `CopyConfig` and
+so on. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
 imports torch, so the command line parses and refuses at once.
 """
 
@@ -16,6 +16,7 @@ from fkd.config.checks import (
     check_count,
     check_range,
 )
+from fkd.config.copying import AverageConfig, CopyConfig, MergeConfig
 from fkd.config.groups import (
     LOSSES,
     LR_SCHEDULES,
@@ -64,7 +65,7 @@ from fkd.config.train import (
     BnStats,
     TrainConfig,
 )
-from fkd.config.types import as_config, as_path, fit
+from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address
 from fkd.config.views import (
     CROP_SHARE,
     INTERPOLATIONS,
@@ -105,15 +106,18 @@ __all__ = [
     "PACK_TO",
     "RECIPES",
     "RENDERS",
+    "SCHEMES",
     "TEACHER_OUTPUTS",
     "USUAL_CROPS",
     "AddTeacherConfig",
     "Amp",
     "Augment",
+    "AverageConfig",
     "BnStats",
     "Bound",
     "CenterView",
     "CheckConfig",
+    "CopyConfig",
     "DatasetSettings",
     "Engine",
     "ExportFormat",
@@ -121,6 +125,7 @@ __all__ = [
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
+    "MergeConfig",
     "NetworkInput",
     "Objective",
     "Optim",
@@ -137,11 +142,13 @@ __all__ = [
     "TeacherOutput",
     "TrainConfig",
     "Triple",
+    "Url",
     "ViewFormat",
     "ViewPolicy",
     "ViewSizes",
     "as_config",
     "as_path",
+    "as_place",
     "as_size",
     "as_typed",
     "check_choice",
@@ -150,6 +157,7 @@ __all__ = [
     "crops_before",
     "fit",
     "folder_by_name",
+    "is_address",
     "read_config",
     "settings_to_resume",
     "sides_of",

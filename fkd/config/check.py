@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fkd.config.checks import MAX_SEED, MAX_WORKERS, check_count
 from fkd.config.models import TeacherChoice
-from fkd.config.types import settle
+from fkd.config.types import Url, settle
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class CheckConfig:
     blocks back to `fkd label`.
     """
 
-    store: Path
+    store: Path | Url
     images: Path | None = None
     deep: bool = False
     teacher: tuple[TeacherChoice, ...] = ()

@@ -13,8 +13,8 @@ from fkd.config.checks import (
 )
 from fkd.config.groups import Part
 from fkd.config.models import Amp, Engine, TeacherChoice
-from fkd.config.scheme import Scheme
-from fkd.config.types import settle
+from fkd.config.scheme import Scheme, check_stored
+from fkd.config.types import Url, settle
 from fkd.config.views import RENDERS, Render, ViewPolicy
 from fkd.errors import ConfigError
 
@@ -69,6 +69,11 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.out.name.lower().endswith(".zip") and not self.out.is_dir():
+            raise ConfigError(
+                f"--out {self.out}: labels are written to a folder; make the archive from it with "
+                "`fkd copy`"
+            )
         if not self.teachers:
             raise ConfigError("--teacher is missing; name at least one")
         if self.unlabelled and self.part.classes is not None:
@@ -85,11 +90,7 @@ class LabelConfig:
         check_range("--temperature", self.temperature, 1e-3, 1e3)
         _check_work(self.batch_size, self.workers, self.block_images, self.render)
         check_range("--max-bad", self.max_bad, 0, 1)
-        if self.scheme.kind == "topk" and self.scheme.tail == "smooth":
-            raise ConfigError(
-                f"--compress {self.scheme}: a store keeps the same bytes for topk{self.scheme.k} and "
-                f"{self.scheme}; store topk{self.scheme.k} and choose -smooth in `fkd train`"
-            )
+        check_stored(self.scheme)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class AddTeacherConfig:
     kept, None as in the store. `amp` must be that of the store, which None is.
     """
 
-    to: Path
+    to: Path | Url
     teacher: TeacherChoice | tuple[TeacherChoice, ...]
     out: Path
     images: Path | None = None
@@ -133,6 +134,8 @@ class AddTeacherConfig:
                 )
         if self.weight is not None:
             check_range("--weight", self.weight, MIN_SHARE, 1 - MIN_SHARE)
+        if self.scheme is not None:
+            check_stored(self.scheme)
         _check_work(self.batch_size, self.workers, self.block_images, self.render)
 
 

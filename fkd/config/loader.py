@@ -23,7 +23,7 @@ from fkd.config.groups import Part, Selection
 from fkd.config.models import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
 from fkd.config.scheme import Scheme
 from fkd.config.sizes import ViewSizes
-from fkd.config.types import settle
+from fkd.config.types import Url, settle
 from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Size
 from fkd.errors import ConfigError
 
@@ -47,7 +47,7 @@ class LoaderConfig:
     that are not there are refused, and with `drop_missing` left out.
     """
 
-    store: Path = Path("labels.zarr")
+    store: Path | Url = Path("labels.zarr")
     images: Path | None = None
     crops_per_image: int = 4
     stagger: int | None = None

@@ -128,3 +128,12 @@ class Scheme:
         if wanted.kind == "full" or self.kind == "hard":
             return wanted.kind == "hard"
         return wanted.kind == "hard" or wanted.k <= self.k
+
+
+def check_stored(scheme: Scheme) -> None:
+    """Raise `ConfigError` for a scheme that is a reading of the bytes of another one."""
+    if scheme.kind == "topk" and scheme.tail == "smooth":
+        raise ConfigError(
+            f"--compress {scheme}: a store keeps the same bytes for topk{scheme.k} and "
+            f"{scheme}; store topk{scheme.k} and choose -smooth in `fkd train`"
+        )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fkd.config.checks import MAX_SEED, check_choice, check_count
-from fkd.config.types import settle
+from fkd.config.types import Url, settle
 
 FIGURE_FORMATS = ("png", "pdf", "svg")
 
@@ -21,10 +21,10 @@ class ShowConfig:
     lie beside the page, "png" in any case. Without `out`, labels.zarr is shown in labels-show.
     """
 
-    store: Path = Path("labels.zarr")
+    store: Path | Url = Path("labels.zarr")
     out: Path | None = None
     images: Path | None = None
-    against: Path | None = None
+    against: Path | Url | None = None
     class_names: Path | None = None
     samples: int = 6
     chosen: tuple[str, ...] = ()

@@ -4,21 +4,74 @@ Text stands for a path, for a `Scheme` and for a `TeacherChoice`; lists, arrays 
 good as tuples and numbers of Python. What cannot be meant is refused by a line that names the setting.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from os import PathLike, fspath
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from fkd.errors import ConfigError
 
 T = TypeVar("T")
 
+SCHEMES = ("s3", "gs", "https", "http", "hf")
+
+# A `Path` makes one slash of two, and would read a bucket as a folder.
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_LOST_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/[^/]")
+
 
 class _Unfit(Exception):
     """A value that a setting cannot have; its text says what it must be."""
+
+
+class Url(str):
+    """The address of a store that is on no disk of this machine: s3://, gs://, https://, http:// or hf://.
+
+    It is text, and holds no secret: what is printed, kept in a run's folder or sent to a tracker has it
+    whole. Raises `ConfigError` for one with a password or a signature, and for another scheme.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Take an address as a user writes it."""
+        scheme, _, rest = text.partition("://")
+        host, _, path = rest.partition("/")
+        shown = f"{scheme}://{host.rpartition('@')[2]}/{re.split('[?#]', path)[0]}"
+        if "@" in host or "?" in rest or "#" in rest:
+            raise ConfigError(
+                f"the address {shown} was given with a password, a signature or options, which would be "
+                "kept where it is; leave them out, and set them in the environment (AWS_ACCESS_KEY_ID …)"
+            )
+        if scheme.lower() not in SCHEMES or not host:
+            known = ", ".join(f"{name}://" for name in SCHEMES)
+            raise ConfigError(f"{shown} is no address that fkd reads; it knows {known}")
+        return super().__new__(cls, f"{scheme.lower()}://{rest.rstrip('/')}")
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "Url":
+        """The address of what holds this."""
+        return Url(self.rpartition("/")[0])
+
+
+def is_address(value: object) -> bool:
+    """Say whether text is an address, not a path."""
+    return isinstance(value, str) and _ADDRESS.match(value) is not None
+
+
+def as_place(name: str, value: object) -> Path | Url:
+    """Return where a store is, given as text; raises `ConfigError` for anything else."""
+    place: Path | Url = fit(name, value, Path | Url)
+    return place
 
 
 def settle(config: Any) -> None:
@@ -68,7 +121,9 @@ def _fit_one_of(value: Any, kinds: Sequence[Any]) -> Any:
     if value is None and type(None) in kinds:
         return None
     several = [kind for kind in kinds if get_origin(kind) is tuple]
-    others = [kind for kind in kinds if kind not in several and kind is not type(None)]
+    if Url in kinds and is_address(value):
+        return Url(value)
+    others = [kind for kind in kinds if kind not in several and kind not in (type(None), Url)]
     if several and (isinstance(value, (tuple, list)) or not others):
         return _fit(value, several[0])
     return _fit(value, others[0])
@@ -109,6 +164,13 @@ def _fit_object(value: Any, kind: Any) -> Any:
 def _path(value: object) -> Path:
     if not isinstance(value, (str, PathLike)) or isinstance(fspath(value), bytes):
         raise _Unfit("a path")
+    if is_address(value):
+        raise _Unfit("a path on this machine; copy what is at an address with `fkd copy`")
+    if _LOST_SLASH.match(fspath(value)):
+        raise _Unfit(
+            "a path on this machine; give an address as text where one may stand, since a Path makes one "
+            "slash of two"
+        )
     return value if isinstance(value, Path) else Path(value)
 
 
@@ -146,7 +208,7 @@ def _whole(value: object) -> int:
 
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {
-    Path: _path, str: _text, bool: _truth, float: _number, int: _whole,
+    Path: _path, Url: Url, str: _text, bool: _truth, float: _number, int: _whole,
 }  # fmt: skip
 
 

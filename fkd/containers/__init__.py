@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.containers.cache import cache_folder, kept_index
+    from fkd.containers.cache import kept_index
     from fkd.containers.contents import (
         CODECS,
         Index,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        cache="cache_folder kept_index",
+        cache="kept_index",
         contents="CODECS Index Pieces Place PlaceList Places make_index",
         labels="LABEL_KEYS name_classes number_classes",
         reading="ContainedImages OpenFiles import_pyarrow",
@@ -43,7 +43,6 @@ __all__ = [
     "Place",
     "PlaceList",
     "Places",
-    "cache_folder",
     "import_pyarrow",
     "kept_index",
     "make_index",

@@ -17,7 +17,7 @@ import numpy as np
 
 from fkd.containers.contents import CODECS, Index, Pieces
 from fkd.images import Keys
-from fkd.machine import write_aside
+from fkd.machine import cache_folder, write_aside
 from fkd.progress import note_once
 
 # A later way to make an index gets another number; an index of another number is made anew.
@@ -25,20 +25,6 @@ _VERSION = 2
 
 _OF_IMAGES = ("labels", "num_bytes", "piece", "start")
 _OF_PIECES = tuple(field.name for field in fields(Pieces))
-
-
-def cache_folder() -> Path:
-    """Return where indexes are kept: `FKD_CACHE`, or `fkd` in the user's folder of caches.
-
-    A user without a home, as in a container, gets a place where nothing can be kept.
-    """
-    if chosen := os.environ.get("FKD_CACHE"):
-        return Path(chosen)
-    home = os.path.expanduser("~")
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(
-        home if os.path.isabs(home) else os.devnull, ".cache"
-    )
-    return Path(caches, "fkd")
 
 
 def kept_index(

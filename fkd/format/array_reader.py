@@ -42,7 +42,8 @@ class ArrayReader:
             first, stop, _ = selection[0].indices(self._layouts[name].shape[0])
             size = self._layouts[name].block_rows
             blocks = [n for n in range(first // size, -(-stop // size)) if n in self._seals]
-            self._files.require(name, blocks)
+            self._files.bring([(name, range(n, n + 1), selection) for n in blocks])
+            self._files.require(name, blocks, selection)
         try:
             return self._values(name, *selection)
         except StoreError:

@@ -1,14 +1,15 @@
 """The files of a store's blocks: where they are, what seals them, and whether they may be read."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
 from fkd.errors import BlockError, StoreError, codec_words, first_line
 from fkd.files import Files
-from fkd.format.headers import CRC_BYTES, fault, too_many_names
+from fkd.format.headers import CRC_BYTES, fault, index_bytes, shard_index, too_many_names
 from fkd.format.layout import ArrayLayout
+from fkd.format.parts import Selection, touched
 from fkd.labels import StoredArray
 
 WHOLE_REMEDY = "restore the file, or label anew with --overwrite"
@@ -27,6 +28,7 @@ class BlockFiles:
         self.layouts = layouts
         self._num_blocks = layouts["done"].shape[0]
         self._trusted: set[str] = set()
+        self._trusted_chunks: dict[str, set[int]] = {}  # of files that are not near
 
     def shards(self, number: int) -> dict[str, str]:
         """Return the file of every array that has one object per block, in the order of the seal."""
@@ -68,6 +70,15 @@ class BlockFiles:
             files |= {*self.shards(number).values(), self.seal_file(number)}
         return files
 
+    def sealed_files(self, numbers: Set[int]) -> list[str]:
+        """Return every file of a store in which these blocks are sealed, the group's metadata first."""
+        of_others = {
+            key
+            for number in {*range(self._num_blocks)} - numbers
+            for key in (*self.shards(number).values(), self.seal_file(number))
+        }
+        return sorted(self.all_files() - of_others, key=lambda key: (key != "zarr.json", key))
+
     def seal(self, number: int) -> bytes:
         """Return the SHA-256 over a block's files."""
         digest = hashlib.sha256()
@@ -86,15 +97,16 @@ class BlockFiles:
                 return f"{file} {problem}"
         return None if self.seal(number) == seal else "its files are not those that were sealed"
 
-    def require(self, name: str, numbers: Iterable[int]) -> None:
+    def require(self, name: str, numbers: Iterable[int], selection: Selection = ()) -> None:
         """Refuse sealed blocks whose part of an array is absent, empty, or not what it should be.
 
-        zarr would fill what is absent with zeros, and decompress whatever it finds.
+        zarr would fill what is absent with zeros, and decompress whatever it finds. Of a file that is not
+        near, what the selection touches is looked at.
         """
         for number in numbers:
             file = self.chunk(name, number)
             try:
-                problem = self.problem(name, file)
+                problem = self.problem(name, file, touched(self.layouts[name], number, selection))
             except OSError as error:
                 what = f"array '{name}' cannot be read ({first_line(error)})"
                 raise BlockError(self.files.where, number, what, lost=False) from error
@@ -148,23 +160,86 @@ class BlockFiles:
                 seals[number] = row
         return seals, torn
 
-    def problem(self, name: str, file: str) -> str | None:
+    def problem(self, name: str, file: str, chunks: Sequence[int] | None = None) -> str | None:
         """Say why a file must not be read, or return None; a good file is looked at once.
 
-        Raises `OSError` where that cannot be told.
+        Of a shard that is not near, these `chunks` are looked at. Raises `OSError` where that cannot be
+        told.
         """
+        known = self._trusted_chunks.setdefault(file, set()) if chunks is not None else set()
         try:
             num_bytes = self.files.size(file)
             if file in self._trusted:
                 return None
-            damage = fault(self.files, file, self.layouts[name]) if num_bytes else None
+            if chunks is not None and self.files.is_near(file):
+                chunks = None
+            new = None if chunks is None else [n for n in chunks if n not in known]
+            if new == []:
+                return None
+            damage = fault(self.files, file, self.layouts[name], new) if num_bytes else None
         except FileNotFoundError:
             return "is missing"
         if num_bytes == 0:
             return "is empty"
-        if damage is None:
+        if damage is None and new is None:
             self._trusted.add(file)
+            self._trusted_chunks.pop(file, None)
+        elif damage is None:
+            known.update(new or ())
         return None if damage is None else f"is damaged ({damage})"
+
+    def bring(self, wanted: Iterable[tuple[str, range, Selection]]) -> None:
+        """Have near what will be read: of each array, what a selection of it touches in some blocks.
+
+        Of arrays with shards their indexes come first, and tell where the chunks are. What is wrong with
+        them is left for the reading to tell.
+        """
+        far = [
+            (self.layouts[name], key, number, selection)
+            for name, numbers, selection in wanted
+            for number in numbers
+            if not self._is_near(key := self.chunk(name, number))
+        ]
+        sharded = [part for part in far if part[0].shards is not None]
+        self.files.bring(
+            (key, 0 if layout.shards is None else -index_bytes(layout), None)
+            for layout, key, _, _ in far
+        )
+        self.files.bring(
+            (key, *bounds)
+            for layout, key, number, selection in sharded
+            for bounds in self._places(layout, key, touched(layout, number, selection))
+        )
+
+    def bring_block(self, number: int) -> None:
+        """Have all files of a block near."""
+        self.files.bring((key, 0, None) for key in self.shards(number).values())
+
+    def is_near(self, number: int) -> bool:
+        """Say whether all files of a block can be read without a network."""
+        return all(self._is_near(key) for key in self.shards(number).values())
+
+    def forget(self, number: int) -> None:
+        """Drop what is kept of a block that turned out damaged."""
+        keys = list(self.shards(number).values())
+        self._trusted.difference_update(keys)
+        self.files.forget(keys)
+
+    def _is_near(self, key: str) -> bool:
+        try:
+            return self.files.is_near(key)
+        except OSError:
+            return True  # the reading will tell
+
+    def _places(
+        self, layout: ArrayLayout, key: str, chunks: Sequence[int] | None
+    ) -> list[tuple[int, int]]:
+        """Return where chunks of a shard lie, from where to where."""
+        try:
+            index = shard_index(self.files, key, self.files.size(key), layout)
+        except (OSError, ValueError):
+            return []
+        return [(index[n][0], sum(index[n])) for n in chunks or range(len(index))]
 
     def _has_bytes(self, file: str) -> bool:
         """Say whether a file has bytes; one that may not be looked at is taken to have some."""

@@ -6,6 +6,7 @@ store has one right size for each chunk; one that claims another is refused befo
 
 import math
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,9 +32,12 @@ _MAX_TEXT_RATIO = 400
 _NAMES_A_BYTE = 16
 
 
-def fault(files: Files, key: str, layout: ArrayLayout) -> str | None:
+def fault(
+    files: Files, key: str, layout: ArrayLayout, chunks: Sequence[int] | None = None
+) -> str | None:
     """Say why a file of a store must not be decompressed, or return None.
 
+    Of a shard, the headers of these `chunks` are looked at, None for all.
     Raises `OSError` where the file cannot be read, `FileNotFoundError` where it is not there.
     """
     flaw = files.flaw(key)
@@ -46,7 +50,7 @@ def fault(files: Files, key: str, layout: ArrayLayout) -> str | None:
     if size > most + most // 64 + num_chunks * 64 + _SLACK:
         return f"{size:,} bytes are more than it can hold"
     if layout.shards is not None:
-        return _shard_fault(files, key, size, num_chunks, layout)
+        return _shard_fault(files, key, size, layout, chunks)
     if layout.coding == "text" and most > _MAX_TEXT_RATIO * files.bytes_on_disk(key) + _SLACK:
         return f"{most:,} bytes of names do not come out of {size:,}"
     return _zstd_fault(files, key, size - CRC_BYTES, layout.chunk_bytes)
@@ -59,20 +63,34 @@ def too_many_names(size: int, count: int) -> str | None:
     return None
 
 
-def _shard_fault(
-    files: Files, key: str, size: int, num_chunks: int, layout: ArrayLayout
-) -> str | None:
-    """Check a shard's index, which stands at its end, and the header of every chunk."""
-    index_bytes = 16 * num_chunks + CRC_BYTES
-    if size < index_bytes:
-        return f"{size} bytes cannot hold its index"
-    index = files.read(key, size - index_bytes, size - CRC_BYTES)
+def index_bytes(layout: ArrayLayout) -> int:
+    """Return the bytes of a shard's index, which stands at its end."""
+    whole = layout.shards or layout.chunks
+    return 16 * (math.prod(whole) // math.prod(layout.chunks)) + CRC_BYTES
+
+
+def shard_index(files: Files, key: str, size: int, layout: ArrayLayout) -> list[tuple[int, int]]:
+    """Return where each chunk of a shard of `size` bytes lies: offset and length."""
+    index = files.read(key, size - index_bytes(layout), size - CRC_BYTES)
     entries = np.frombuffer(index, "<u8").reshape(-1, 2).tolist()
+    return [(offset, length) for offset, length in entries]
+
+
+def _shard_fault(
+    files: Files, key: str, size: int, layout: ArrayLayout, chunks: Sequence[int] | None
+) -> str | None:
+    """Check a shard's index, and the header of every chunk, or of some."""
+    end = size - index_bytes(layout)
+    if end < 0:
+        return f"{size} bytes cannot hold its index"
+    entries = shard_index(files, key, size, layout)
     for offset, length in entries:
         if offset == length == _ABSENT:
             return "a chunk is not there"
-        if offset + length > size - index_bytes or length < _BLOSC.size + CRC_BYTES:
+        if offset + length > end or length < _BLOSC.size + CRC_BYTES:
             return "its index points outside of it"
+    if chunks is not None:
+        entries = [entries[number] for number in chunks]
     heads = files.read_parts(key, [(offset, offset + _BLOSC.size) for offset, _ in entries])
     for head, (_, length) in zip(heads, entries, strict=True):
         wrong = _blosc_fault(head, length - CRC_BYTES, layout)

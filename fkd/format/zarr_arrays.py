@@ -1,4 +1,6 @@
-"""The zarr side of a store: create its arrays, open and verify them. The only room that knows zarr.
+"""The zarr side of a store: create its arrays, open and verify them.
+
+With `zarr_files`, this is the only room that knows zarr.
 
 Loading zarr takes longer than all else that `fkd info` does. So it is loaded for crops alone: whether
 metadata is what this fkd writes is told without it, and `block_files` reads what has no shards.
@@ -9,10 +11,11 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from fkd.config import Url
 from fkd.errors import StoreError, first_line
-from fkd.files import Files, Folder
+from fkd.files import Files, Folder, files_at, is_zip
 from fkd.format.array_metadata import metadata, order_and_compressor
 from fkd.format.layout import ArrayLayout
 
@@ -61,21 +64,25 @@ def create_arrays(
         return {name: _create_array(group, name, layout) for name, layout in layouts.items()}
 
 
-def require_store(path: Path) -> None:
+def require_store(path: Path | Url) -> None:
     """Raise `StoreError` unless there is a label store at `path`, whatever its state."""
     if "fkd" not in read_attributes(path):
         raise StoreError(f"{path} is not a label store of fkd; name the folder of one")
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
-    """Return the attributes of a group; raises `StoreError` where there is none."""
-    if not os.path.lexists(path):
+def read_attributes(path: Path | Url, files: Files | None = None) -> dict[str, Any]:
+    """Return the attributes of the group of a store, whose `files` may be open; raises `StoreError`."""
+    if isinstance(path, Path) and not os.path.lexists(path):
         raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
-    if path.is_dir() and not os.path.lexists(path / "zarr.json"):
+    if isinstance(path, Path) and path.is_dir() and not os.path.lexists(path / "zarr.json"):
         raise StoreError(f"{path} is not a label store of fkd{_what_else(path)}")
     try:
-        return group_attributes(Folder(path))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return group_attributes(files or files_at(path))
+    except FileNotFoundError as error:
+        raise StoreError(_not_there(path)) from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({first_line(error)})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{path} is not a label store of fkd ({first_line(error)})") from error
 
 
@@ -85,6 +92,15 @@ def group_attributes(files: Files) -> dict[str, Any]:
     if group["zarr_format"] != 3 or group["node_type"] != "group":
         raise ValueError("it is no zarr v3 group")
     return dict(group["attributes"])
+
+
+def _not_there(path: Path | Url) -> str:
+    if is_zip(path):
+        return (
+            f"{path} is not a label store of fkd: it has no zarr.json of its own; make the archive with "
+            "`fkd copy`, or with `zip -0 -r` in the folder of the store"
+        )
+    return f"there is no label store at {path}; name the folder of one, or a .zip"
 
 
 def _what_else(folder: Path) -> str:
@@ -153,8 +169,13 @@ def _open_array(
         return None
     import zarr
 
-    place = Path(files.where) / name
-    array = zarr.open_array(place, mode="r+" if writable else "r", zarr_format=3)
+    if isinstance(files, Folder):
+        mode: Literal["r", "r+"] = "r+" if writable else "r"
+        array = zarr.open_array(files.path / name, mode=mode, zarr_format=3)
+    else:
+        from fkd.format.zarr_files import ZarrFiles
+
+        array = zarr.open_array(ZarrFiles(files), path=name, mode="r", zarr_format=3)
     return array if isinstance(array, zarr.Array) else None
 
 

@@ -3,6 +3,8 @@
 This room loads no torch.
 """
 
+from pathlib import Path
+
 from fkd.config import AddTeacherConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.labelling import check_files
@@ -19,11 +21,13 @@ def check_adding(config: AddTeacherConfig) -> LabelStore:
     """
     old = LabelStore.open(config.to)
     old.require_complete()
-    spec, (source, target) = old.spec, (config.to.resolve(), config.out.resolve())
-    if target.is_relative_to(source) or source.is_relative_to(target):
-        raise StoreError(
-            f"--out {config.out} is not apart from the store that --to names; name another place"
-        )
+    spec = old.spec
+    if isinstance(config.to, Path):
+        source, target = config.to.resolve(), config.out.resolve()
+        if target.is_relative_to(source) or source.is_relative_to(target):
+            raise StoreError(
+                f"--out {config.out} is not apart from the store that --to names; name another place"
+            )
     check_averaging([(config.to, spec.scheme)], config.scheme or spec.scheme)
     if config.amp not in (None, spec.amp):
         raise ConfigError(

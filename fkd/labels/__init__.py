@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.labels.averaging import averaged
+    from fkd.labels.averaging import averaged, averaged_fidelity
     from fkd.labels.compared import row_fidelity
     from fkd.labels.fidelity import (
         NUM_MEASURES,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fkd.labels.fit import require_fit
     from fkd.labels.kept import Field, KeptLabels, StoredArray
     from fkd.labels.measures import cross_entropy, divergence, entropy
-    from fkd.labels.narrowed_fidelity import narrowed_fidelity
+    from fkd.labels.narrower_fidelity import narrowed_fidelity
     from fkd.labels.narrowing import narrowed
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
     from fkd.labels.readings import check_averaging, check_narrowing, check_reading
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        averaging="averaged",
+        averaging="averaged averaged_fidelity",
         compared="row_fidelity",
         fidelity="NUM_MEASURES SHARE_TEMPERATURES Fidelity fidelity_fault mean_fidelity mean_measures",
         fit="require_fit",
         kept="Field KeptLabels StoredArray",
         measures="cross_entropy divergence entropy",
-        narrowed_fidelity="narrowed_fidelity",
+        narrower_fidelity="narrowed_fidelity",
         narrowing="narrowed",
         readings="check_averaging check_narrowing check_reading",
         quantization="Quantized faulty_rows quantize restore",
@@ -62,6 +62,7 @@ __all__ = [
     "StoredArray",
     "as_rows",
     "averaged",
+    "averaged_fidelity",
     "check_averaging",
     "check_narrowing",
     "check_reading",

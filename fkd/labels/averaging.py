@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Scheme
+from fkd.labels.compared import row_fidelity
+from fkd.labels.fidelity import NUM_MEASURES
 from fkd.labels.kept import KeptLabels, StoredArray
 from fkd.labels.narrowing import some_crops
 from fkd.labels.quantization import codes, quantize, restore
@@ -61,11 +64,16 @@ def _mean(
     labels: Sequence[SoftLabels], weights: Sequence[float], wanted: Scheme, num_classes: int
 ) -> dict[str, Tensor]:
     if any(label.index is None for label in labels):
-        probs = torch.zeros((len(labels[0]), num_classes))
-        for label, weight in zip(labels, weights, strict=True):
-            probs += weight * label.dense(num_classes)
-        return quantize(probs, wanted)
+        return quantize(_dense_mean(labels, weights, num_classes), wanted)
     return _top_of_union(labels, weights, wanted, num_classes)
+
+
+def _dense_mean(labels: Sequence[SoftLabels], weights: Sequence[float], num_classes: int) -> Tensor:
+    """Return the mean of labels, f32 [b, C]."""
+    probs = torch.zeros((len(labels[0]), num_classes))
+    for label, weight in zip(labels, weights, strict=True):
+        probs += weight * label.dense(num_classes)
+    return probs
 
 
 def _top_of_union(
@@ -115,3 +123,42 @@ def _sorted_union(
         torch.from_numpy(np.where(there, value, np.float32(0))),
         torch.from_numpy(there.sum(axis=1)),
     )
+
+
+def averaged_fidelity(
+    before: Sequence[NDArray[np.float32]],
+    kept: Sequence[Mapping[str, StoredArray]],
+    schemes: Sequence[Scheme],
+    weights: Sequence[float],
+    mean: Mapping[str, StoredArray],
+    wanted: Scheme,
+    num_classes: int,
+) -> NDArray[np.float32]:
+    """Return the means f32 [6] of `row_fidelity` of an average's labels, from those of its sources.
+
+    All crops must have labels. With p the mean of the teachers, q that of the stores and l what is kept
+    of it, KL(p ‖ l) = KL(p ‖ q) + Σ p log(q / l). The first is at most Σ w_t KL(p_t ‖ q_t), and the
+    second is KL(q ‖ l) but for the rounding of q. All six are NaN where a store does not keep all
+    classes: of those that one keeps and another does not, nothing says what Σ p log(q / l) is.
+    """
+    unknown = any(
+        np.isnan(each).all() and s.coarse for each, s in zip(before, schemes, strict=True)
+    )
+    sparse = any(scheme.kind != "full" for scheme in schemes)
+    if unknown or sparse or not next(iter(kept[0].values())).size:
+        return np.full(NUM_MEASURES, np.nan, np.float32)
+    sums, count = torch.zeros(NUM_MEASURES, dtype=torch.float64), 0
+    for (rows, part), *parts in zip(
+        some_crops(mean, num_classes), *(some_crops(k, num_classes) for k in kept), strict=True
+    ):
+        read = [
+            restore(each, scheme, scheme.whole, num_classes)
+            for (_, each), scheme in zip(parts, schemes, strict=True)
+        ]
+        labels = {name: v.long() if name == "index" else v for name, v in part.items()}
+        measured = row_fidelity(_dense_mean(read, weights, num_classes), labels, wanted)
+        sums += measured.double().sum(dim=0)
+        count += rows.stop - rows.start
+    found = (sums / count).numpy()
+    found[:2] += sum(w * np.nan_to_num(b[:2]) for w, b in zip(weights, before, strict=True))
+    return found.astype(np.float32)

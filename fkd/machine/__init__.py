@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.machine.caches import cache_folder
     from fkd.machine.device import (
         autocast,
         device_memory,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        caches="cache_folder",
         device="autocast device_memory make_current own_device place resolve_device",
         files="aside_of sync write_aside write_whole",
         generators="seeded",
@@ -41,6 +43,7 @@ __all__ = [
     "StopRequest",
     "aside_of",
     "autocast",
+    "cache_folder",
     "device_memory",
     "held",
     "make_current",

@@ -128,7 +128,7 @@ def _num_classes(settings: Mapping[str, Any]) -> int:
 def _teacher(settings: Mapping[str, Any]) -> float | None:
     """Return how often the teacher of a run's store names the folder's class, if that is there."""
     try:
-        store, then = LabelStore.open(Path(str(settings.get("store", "")))), _spec(settings)
+        store, then = LabelStore.open(str(settings.get("store", ""))), _spec(settings)
         if store.spec.num_crops > then["num_crops"]:  # it has grown
             store = store.of_first_crops(then["num_crops"])
         now = json.loads(json.dumps(to_json(store.spec)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from fkd.config import Url
 from fkd.errors import ConfigError
 from fkd.machine import write_whole
 from fkd.progress import printable
@@ -78,15 +79,17 @@ def _data_uri(png: bytes) -> Markup:
     return Markup("data:image/png;base64," + b64encode(png).decode())
 
 
-def default_folder(store: Path) -> Path:
+def default_folder(store: Path | Url) -> Path:
     """Return where a store is shown unless the user says: labels.zarr in labels-show."""
-    return Path(Path(os.path.abspath(store)).name.removesuffix(".zarr") + "-show")
+    name = store.name if isinstance(store, Url) else Path(os.path.abspath(store)).name
+    return Path(name.removesuffix(".zip").removesuffix(".zarr") + "-show")
 
 
-def check_folder(out: Path, stores: Sequence[Path], images: Path, mark: str) -> None:
+def check_folder(out: Path, stores: Sequence[Path | Url], images: Path, mark: str) -> None:
     """Refuse a place where a page would do harm; a folder may be empty, or hold one with our `mark`."""
     real = Path(os.path.realpath(out))
-    for folder, what in (*((store, "the store") for store in stores), (images, "the images")):
+    here = [store for store in stores if not isinstance(store, Url)]
+    for folder, what in (*((store, "the store") for store in here), (images, "the images")):
         if real.is_relative_to(os.path.realpath(folder)):
             raise ConfigError(f"--out {out} lies in {what} {folder}; name a folder apart from it")
     try:

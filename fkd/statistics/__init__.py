@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fkd.statistics.confusion import Confusion
     from fkd.statistics.fidelity import fidelity_words
     from fkd.statistics.histogram import Histogram
+    from fkd.statistics.how_far import num_finished, reached
     from fkd.statistics.info import (
         bad_images,
         bytes_per_crop,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     )
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
-    from fkd.statistics.sweep import Sweep, num_finished, reached, restored
+    from fkd.statistics.sweep import Sweep, restored
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -43,7 +44,8 @@ else:
         info="bad_images bytes_per_crop info_lines num_crops_labelled num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
-        sweep="Sweep num_finished reached restored",
+        how_far="num_finished reached",
+        sweep="Sweep restored",
     )
 
 __all__ = [

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import as_typed
+from fkd.config import Url, as_typed
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
-from fkd.statistics.sweep import reached
+from fkd.statistics.how_far import reached
 from fkd.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".
@@ -48,7 +48,7 @@ def bad_images(store: LabelStore) -> list[tuple[str, str]]:
     return [(paths[int(i)], REASONS[status[i]]) for i in np.flatnonzero(status)]
 
 
-def info_lines(path: Path) -> list[tuple[str, str]]:
+def info_lines(path: Path | Url) -> list[tuple[str, str]]:
     """Return the lines of `fkd info`: a name and a text each."""
     store = LabelStore.open(path)
     spec, views = store.spec, store.spec.views

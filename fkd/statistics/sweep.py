@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.labels import SoftLabels
+from fkd.statistics.how_far import num_finished, reached
 from fkd.store import LabelStore, Slab
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
@@ -84,17 +85,6 @@ class Piece:
 def opened(store: LabelStore | str | Path) -> LabelStore:
     """Return a store, which may be given by its path."""
     return store if isinstance(store, LabelStore) else LabelStore.open(store)
-
-
-def reached(store: LabelStore) -> NDArray[np.bool_]:
-    """Return whether each image has its first crops labelled, bool [N]; in a finished store all have."""
-    return store.finished_crops() > 0
-
-
-def num_finished(store: LabelStore) -> int:
-    """Return how many crops all images have that have any: M where the store is not growing."""
-    finished = store.finished_crops()
-    return int(finished[finished > 0].min(initial=store.spec.num_crops))
 
 
 def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:

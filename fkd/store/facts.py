@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fkd.errors import BlockError, StoreError
 from fkd.format import IMPLAUSIBLE_REMEDY, StoreSpec
 from fkd.images import REASONS, Keys
-from fkd.labels import Fidelity, StoredArray, fidelity_fault, mean_fidelity
+from fkd.labels import NUM_MEASURES, Fidelity, StoredArray, fidelity_fault, mean_fidelity
 from fkd.store.segment import Segment, by_images
 
 # A path with an empty part, "." or ".." leads out of the image folder, or to no image.
@@ -71,8 +71,16 @@ class StoredFacts:
 
         None where it is not known: of format 1 and 2, and of labels that came without a teacher's.
         """
+        return mean_fidelity(*self.measures())
+
+    def measures(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the same of every block, f32 [num_blocks, 6], and of how many labels each is, int64.
+
+        NaN is what is not known. Raises `BlockError` for what no labeller measures.
+        """
         if self.spec.format_version < 3:
-            return None
+            count = sum(segment.spec.num_blocks for segment in self.segments)
+            return np.full((count, NUM_MEASURES), np.nan, np.float32), np.zeros(count, np.int64)
         found = [(segment, *self._measured(segment)) for segment in self.segments]
         for segment, measures, counts in found:
             for number in np.flatnonzero(counts).tolist():
@@ -80,9 +88,7 @@ class StoredFacts:
                 if fault:
                     what, where = f"its fidelity: {fault}", segment.files.where
                     raise BlockError(where, number, what, remedy=IMPLAUSIBLE_REMEDY)
-        return mean_fidelity(
-            joined([measures for _, measures, _ in found]), joined([counts for *_, counts in found])
-        )
+        return joined([each for _, each, _ in found]), joined([counts for *_, counts in found])
 
     def _measured(self, segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the fidelity of a segment's blocks f32 [L, 6], and of how many labels each is."""
@@ -144,12 +150,24 @@ class StoredFacts:
         files = self.segments[0].files
         names = {"metadata", *(name for s in self.segments for name in s.block_files.layouts)}
         sizes = dict.fromkeys(sorted(names, key="metadata".__eq__), 0)
-        for key in files.keys():  # noqa: SIM118  not a mapping
+        for key in self._keys():
             own = key.partition("/")[2] if key.startswith("segment-") else key
             array = own.partition("/")[0]
             is_data = array in sizes and not own.endswith("zarr.json")
             sizes[array if is_data else "metadata"] += files.size(key)
         return sizes
+
+    def _keys(self) -> list[str]:
+        """Return every object of the store, also of one whose place does not list them."""
+        files = self.segments[0].files
+        try:
+            return list(files.keys())
+        except OSError:
+            done = [(s, s.block_files.sealed_files({*s.seals})) for s in self.segments]
+            below = [f"segment-{number}/" if number else "" for number in range(len(done))]
+            keys = [pre + key for pre, (_, own) in zip(below, done, strict=True) for key in own]
+            files.bring((key, 0, 0) for key in keys)  # asks about all at once
+            return keys
 
     def require_lists(self) -> None:
         """Raise `StoreError` where paths, sizes, classes or class names are lost or damaged."""

@@ -34,6 +34,9 @@ from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views, ou
 _BLOCKS_AT_ONCE = 8
 _PART_BYTES = 2**28
 
+# Arrays of a block that no pass reads.
+_OF_IMAGES = ("status", "content_hash", "fidelity", "image_hash")
+
 
 class Reader:
     """Reads parts of a segment's arrays; `seals` has the SHA-256 of every block that may be read.
@@ -55,6 +58,7 @@ class Reader:
         self._files, self._layouts = files, array_layouts(spec)
         self._targets: NDArray[np.int64] | None = None
         self._compared: set[int] = set()
+        self._of_same_images: set[int] = set()
         self._drawn: set[tuple[int, int]] = set()
         self.seals, self.torn_seals = files.read_seals()
         self.arrays = ArrayReader(where, self._layouts, arrays, files, self.seals)
@@ -73,6 +77,7 @@ class Reader:
         writes.
         """
         slabs, size, targets = [], self.spec.block_images, self.targets()
+        self._bring(images, crops)
         step = self._blocks_at_once() * size
         between = range((images.start // step + 1) * step, images.stop, step)
         for start, stop in pairwise([images.start, *between, images.stop]):
@@ -87,6 +92,18 @@ class Reader:
             slabs.append(stored.of_classes(own))
         return Slab.concatenate(slabs)
 
+    def _bring(self, images: range, crops: range) -> None:
+        """Have near what a run of crops needs: of all its blocks at once, where that takes a network."""
+        size, wanted = self.spec.block_images, {}
+        blocks = range(images.start // size, -(-images.stop // size))
+        rows = slice(images.start, images.stop)
+        for name, layout in self._layouts.items():
+            if layout.by_block and name not in _OF_IMAGES:
+                # Most images need no more than the first columns of their palettes.
+                columns = slice(0, 1) if name == "palette" else slice(crops.start, crops.stop)
+                wanted[name] = (rows, columns) if layout.shards else ()
+        self._files.bring([(name, blocks, selection) for name, selection in wanted.items()])
+
     def _blocks_at_once(self) -> int:
         chunks = [layout.chunk_bytes for layout in self._layouts.values() if layout.by_block]
         return max(1, min(_BLOCKS_AT_ONCE, _PART_BYTES // max(chunks)))
@@ -94,6 +111,8 @@ class Reader:
     def require_sealed(self, blocks: Iterable[int]) -> None:
         """Raise `BlockError` for a block whose files are not those that were sealed; look once.
 
+        A block of which parts are far away is compared once all of it is near: a pass takes a few crops
+        of it, which have checksums of their own.
         The images of a segment of more crops must be those that were labelled first, too.
         """
         for number in blocks:
@@ -101,16 +120,29 @@ class Reader:
                 continue
             if number not in self.seals:
                 raise unlabelled(self.where, number)
-            try:
-                what = self._files.unlike_seal(number, self.seals[number])
-            except OSError as error:
-                what = f"cannot be read ({first_line(error)})"
-                raise BlockError(self.where, number, what, lost=False) from error
-            if what:
-                raise self._damage(number) or BlockError(self.where, number, what)
-            if self._of_images is not self:
+            if self._of_images is not self and number not in self._of_same_images:
                 self._require_images(number)
+                self._of_same_images.add(number)
+            if self._files.is_near(number):
+                self._compare(number)
+                self._compared.add(number)
+
+    def require_compared(self, number: int) -> None:
+        """Compare a block with its seal, however far away it is; raises `BlockError`."""
+        if number not in self._compared:
+            self._compare(number)
             self._compared.add(number)
+
+    def _compare(self, number: int) -> None:
+        """Raise `BlockError` where a block's files are not those that were sealed."""
+        try:
+            what = self._files.unlike_seal(number, self.seals[number])
+        except OSError as error:
+            what = f"cannot be read ({first_line(error)})"
+            raise BlockError(self.where, number, what, lost=False) from error
+        if what:
+            self._files.forget(number)
+            raise self._damage(number) or BlockError(self.where, number, what)
 
     def _require_images(self, number: int) -> None:
         """Raise `BlockError` unless the images of a block are those that its crops were labelled of."""

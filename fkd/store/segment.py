@@ -61,6 +61,9 @@ class Segment:
         self.files, self.spec, self.digest = files, spec, digest
         layouts = array_layouts(spec)
         self.block_files = BlockFiles(files, layouts)
+        lists = [name for name, layout in layouts.items() if not layout.by_block and name != "done"]
+        files.bring([(f"{name}/zarr.json", 0, None) for name in layouts])
+        self.block_files.bring([(name, range(1), ()) for name in lists])
         for name, num_names in _names(spec).items():  # bounds all that attributes may claim
             if name in layouts:
                 self.block_files.require_names(name, num_names)

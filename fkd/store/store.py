@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.amounts import as_count
-from fkd.config import as_path
+from fkd.config import Url, as_place
 from fkd.errors import StoreError, first_line
-from fkd.files import Folder
+from fkd.files import Folder, files_at
 from fkd.format import (
     StoreSpec,
     read_attributes,
@@ -32,7 +32,7 @@ class LabelStore(StoredFacts):
     """An open label store. Build one with `LabelStore.open`, or `create` to label into it."""
 
     def __init__(
-        self, path: Path, segments: Sequence[Segment], most_crops: int | None = None
+        self, path: Path | Url, segments: Sequence[Segment], most_crops: int | None = None
     ) -> None:
         """Use `open`, `create` or `of_first_crops`."""
         super().__init__(whole_spec(segments, most_crops), segments)
@@ -77,15 +77,20 @@ class LabelStore(StoredFacts):
         return cls.open(path, writable=True)
 
     @classmethod
-    def open(cls, path: str | Path, *, writable: bool = False) -> Self:
-        """Open a store; raises `StoreError` where there is none or this fkd cannot read it."""
-        path = as_path("the store", path)
+    def open(cls, path: str | Path | Url, *, writable: bool = False) -> Self:
+        """Open a store; raises `StoreError` where there is none or this fkd cannot read it.
+
+        `path` is that of a folder or a .zip, or the address of either. A folder alone is `writable`.
+        """
+        path = as_place("the store", path)
         try:
-            files = Folder(path)
-            attributes = read_attributes(path)
+            files = files_at(path)
+            attributes = read_attributes(path, files)
+            if writable and not isinstance(files, Folder):
+                raise StoreError(f"{path} can be read alone; copy it to a folder with `fkd copy`")
             segments = open_segments(files, attributes, writable=writable)
-            if writable:
-                require_plain(path)
+            if writable and isinstance(files, Folder):
+                require_plain(files.path)
             return cls(path, segments)
         except (MemoryError, OSError) as error:
             raise StoreError(f"{path} cannot be opened ({first_line(error)})") from error
@@ -170,7 +175,7 @@ class LabelStore(StoredFacts):
         """
         number = len(self.segments)
         for segments in self._by_images:
-            number += begin_crops(self.path, self.segments[0], segments, num_crops, number)
+            number = begin_crops(self._folder, self.segments[0], segments, num_crops, number)
 
     def add_images(
         self, images: ImageList, targets: NDArray[np.int64] | None, fingerprint: str
@@ -180,7 +185,15 @@ class LabelStore(StoredFacts):
         It is there, and pending, when the store is opened again.
         """
         root, number = self.segments[0], len(self.segments)
-        begin_images(self.path, self.spec, root, images, targets, fingerprint, number)
+        begin_images(self._folder, self.spec, root, images, targets, fingerprint, number)
+
+    @property
+    def _folder(self) -> Path:
+        """The folder of a store that can be written."""
+        files = self.segments[0].files
+        if not isinstance(files, Folder):
+            raise StoreError(f"{self.path} can be read alone; copy it to a folder with `fkd copy`")
+        return files.path
 
     def empty_block(self, number: int) -> Block:
         """Return a block of zeros, ready to be filled."""

@@ -64,6 +64,17 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
         "checkpoint no.pt: no such file": ["eval", "no.pt", folder],
         "checkpoint no-run: no such file": ["export", "no-run"],
         "nowhere does not exist": ["pack", "nowhere", "copy"],
+        "absent.zarr does not exist": ["copy", "absent.zarr", "copy.zarr", "--crops", "2"],
+        "left.zarr does not exist": ["merge", "left.zarr", store, "--out", "both.zarr"],
+        "--weights has 1 numbers": [
+            "average",
+            store,
+            "b.zarr",
+            "--weights",
+            "1",
+            "--out",
+            "c.zarr",
+        ],
         "no-plot is no run folder": ["plot", "no-plot"],
         "--nonsense": ["train", "--nonsense"],
     }

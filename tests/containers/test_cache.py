@@ -7,7 +7,7 @@ import pytest
 from helpers.sources import write_tar
 
 from fkd.archives import indexing
-from fkd.containers import cache_folder
+from fkd.machine import cache_folder
 from fkd.sources import list_images
 
 FILES = [(f"{kind}/{n}.jpg", b"%d" % n * 9) for kind in "ab" for n in range(3)]

@@ -31,6 +31,7 @@ def make(classes):
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
+        *("fkd.copying.average", "fkd.copying.copy", "fkd.copying.merge"),
         *("fkd.labelling.label", "fkd.training.train", "fkd.checking.check", "fkd.showing.show"),
         *("matplotlib.backends.backend_agg", "matplotlib.figure", "torch.utils.tensorboard"),
     ]

@@ -28,9 +28,9 @@ def test_a_killed_run_goes_on_and_keeps_what_was_done(image_folder, tmp_path, st
     done = sorted(set(range(5)) - set(store.pending_blocks()))
     assert done
     assert store.pending_blocks()
-    files = store.segments[0].block_files
-    shards = [store.path / shard for number in done for shard in files.shards(number).values()]
-    written = {shard: shard.stat().st_mtime_ns for shard in shards}
+    shards = store.segments[0].block_files.shards
+    files = [store.path / key for b in done for key in shards(b).values()]
+    written = {file: file.stat().st_mtime_ns for file in files}
     settings = {"num_crops": 80, "block_images": 4, "batch_size": 16, "workers": 1}
     resumed, whole = (
         label_images(label_config(image_folder, tmp_path / name, **settings))

@@ -1,0 +1,65 @@
+"""Whether stores have labels of the same views, so that their labels can be averaged view by view."""
+
+from fkd.errors import StoreError
+from fkd.images import Keys
+from fkd.store import LabelStore
+
+
+def refuse_other_views(first: LabelStore, other: LabelStore) -> None:
+    """Raise `StoreError`, naming the difference, unless two finished stores are of the same views.
+
+    Boxes that are stored are compared where they are read.
+    """
+    mine, theirs = first.spec, other.spec
+    pairs = {
+        "the number of images": (mine.num_images, theirs.num_images),
+        "--crops": (mine.num_crops, theirs.num_crops),
+        "--seed": (mine.views.seed, theirs.views.seed),
+        "--scale": (mine.views.scale, theirs.views.scale),
+        "--ratio": (mine.views.ratio, theirs.views.ratio),
+        "the sampler of views": (mine.sampler, theirs.sampler),
+        "--temperature": (mine.temperature, theirs.temperature),
+        "the number of classes": (mine.num_classes, theirs.num_classes),
+    }
+    for name, (had, has) in pairs.items():
+        if had != has:
+            raise unlike(first, other, f"{name} is {has}, not {had}")
+    difference = _other_images(first, other) or _other_classes(first, other)
+    if difference:
+        raise unlike(first, other, difference)
+
+
+def unlike(first: LabelStore, other: LabelStore, difference: str) -> StoreError:
+    """Return the refusal of a store whose views, or classes, are not those of the first."""
+    return StoreError(
+        f"{other.path} cannot be averaged with {first.path}, whose labels are of others: {difference}"
+    )
+
+
+def _other_images(first: LabelStore, other: LabelStore) -> str | None:
+    """Name the first image that differs in its key, its file or its pixels, or return None."""
+    paths, others = first.image_paths(), other.image_paths()
+    if Keys.of(paths) != Keys.of(others):
+        pair = next((a, b) for a, b in zip(paths, others, strict=True) if a != b)
+        return f"its images have {pair[1]} in the place of {pair[0]}"
+    facts = {"file size": first.num_bytes() != other.num_bytes()}
+    both = (first.status() == 0) & (other.status() == 0)
+    hashes, other_hashes = first.content_hashes(), other.content_hashes()
+    if hashes is not None and other_hashes is not None:
+        facts["content"] = (hashes != other_hashes) & both
+    facts["height and width"] = (first.sizes() != other.sizes()).any(axis=1) & both
+    if not first.spec.stores_views:
+        facts["number that its views are drawn by"] = first.image_numbers() != other.image_numbers()
+    for what, differs in facts.items():
+        if differs.any():
+            return f"{paths[int(differs.argmax())]} has another {what}"
+    return None
+
+
+def _other_classes(first: LabelStore, other: LabelStore) -> str | None:
+    """Name the first class that is another one; the same ones in another order are refused too."""
+    pairs = zip(first.class_names(), other.class_names(), strict=True)
+    for number, (had, has) in enumerate(pairs):
+        if had != has:
+            return f"its class {number} is {has}, not {had}"
+    return None
