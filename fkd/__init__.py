@@ -11,6 +11,7 @@ Names are loaded when they are first used, so that `fkd --help` need not load to
 from typing import TYPE_CHECKING
 
 from fkd.config import (
+    AddTeacherConfig,
     Augment,
     AverageConfig,
     CheckConfig,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.copying import average_stores, copy_store, merge_stores
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
+    from fkd.joining import add_teacher
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import Fidelity, SoftLabels
     from fkd.losses import soft_cross_entropy
@@ -54,6 +56,7 @@ else:
         checking="CheckReport check_store",
         copying="average_stores copy_store merge_stores",
         feeding="CropDataset StudentLoader ViewBatch",
+        joining="add_teacher",
         labelling="estimate_run label_images",
         labels="Fidelity SoftLabels",
         losses="soft_cross_entropy",
@@ -69,6 +72,7 @@ else:
 
 __all__ = [
     "Accuracy",
+    "AddTeacherConfig",
     "Augment",
     "AverageConfig",
     "CheckConfig",
@@ -99,6 +103,7 @@ __all__ = [
     "TrainConfig",
     "ViewBatch",
     "ViewPolicy",
+    "add_teacher",
     "average_stores",
     "check_store",
     "compare",

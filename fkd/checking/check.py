@@ -3,13 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.checking.blocks import check_blocks
-from fkd.checking.images import changed_classes, changed_contents, changed_images
+from fkd.checking.images import (
+    changed_classes,
+    changed_contents,
+    changed_images,
+    those_present,
+)
 from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.checking.teacher import ask_again, load_recorded
 from fkd.config import CheckConfig, as_config
@@ -225,14 +231,18 @@ def _images(
 ) -> Iterator[Verdict]:
     """Compare the folder with the list; if asked to, files with hashes and labels with a teacher."""
     problems = changed_images(store, images) or changed_classes(store, images)
-    yield judge("images", problems, f"{len(images):,} in {images.root}, as they were listed")
-    if problems:
-        return
-    if config.deep:
-        changed = changed_contents(store, images, config.workers)
+    verdict = judge("images", problems, f"{len(images):,} in {images.root}, as they were listed")
+    present = those_present(store, images)
+    if present is not None and not present.there.all():
+        without = f"{verdict.detail}; `fkd train --drop-missing` trains without what is missing"
+        verdict = replace(verdict, detail=without)
+    yield verdict
+    if config.deep and present is not None:
+        changed = changed_contents(store, present.images, present.there, config.workers)
         by = "height and width" if store.spec.format_version == 1 else "hash"
-        yield judge("contents", changed, f"every image is the one that was labelled, by its {by}")
-    if teachers is not None:
+        which = "every image" if present.there.all() else "every image that is there"
+        yield judge("contents", changed, f"{which} is the one that was labelled, by its {by}")
+    if teachers is not None and not problems:
         yield _labels(config, store, images, teachers, whole)
 
 

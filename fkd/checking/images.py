@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fkd.errors import DecodeError
+from fkd.errors import DecodeError, ImagesError
 from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode
+from fkd.originals import PresentImages, present_among
 from fkd.progress import progress_bar
 from fkd.store import LabelStore
 
@@ -53,14 +55,24 @@ def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
     return problems
 
 
-def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list[str]:
-    """Read every labelled image, and name those that are not what was labelled.
+def those_present(store: LabelStore, images: ImageList) -> PresentImages | None:
+    """Return the images that are there; None where none is, and where one is of another size."""
+    try:
+        return present_among(store, images)
+    except ImagesError:
+        return None
+
+
+def changed_contents(
+    store: LabelStore, images: ImageList, there: NDArray[np.bool_], workers: int
+) -> list[str]:
+    """Read every labelled image that is `there`, bool [N], and name those that are not what was labelled.
 
     Images are compared by the hash of their content. A store of format version 1 has no hashes: its
     images are decoded, and compared by their height and width.
     """
     hashes, sizes = store.content_hashes(), store.sizes()
-    chosen = np.flatnonzero(sizes.any(axis=1)).tolist()
+    chosen = np.flatnonzero(sizes.any(axis=1) & there).tolist()
 
     def look(image_index: int) -> str | None:
         try:

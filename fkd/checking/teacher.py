@@ -122,7 +122,7 @@ def load_recorded(
             f"the teacher labels other classes than {store.path} holds; give the --teacher-classes that "
             "it was labelled with"
         )
-    return teachers
+    return Ensemble(teachers.teachers, spec.weights)
 
 
 def _pick(

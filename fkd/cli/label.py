@@ -2,28 +2,22 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fkd.cli.options import (
-    PATH,
-    RANK,
-    OrDefault,
-    engine,
-    machine,
-    rendering,
-    splitting,
-)
+from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, rendering, splitting
 from fkd.cli.sections import Sectioned
-from fkd.cli.teachers import chosen_teachers
+from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
 from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
-    TEACHER_OUTPUTS,
     USUAL_CROPS,
+    AddTeacherConfig,
     Engine,
     LabelConfig,
     Part,
@@ -33,9 +27,8 @@ from fkd.config import (
 from fkd.progress import note_lines, printable
 
 if TYPE_CHECKING:
-    from fkd.format import (
-        StoreSpec,
-    )
+    from fkd.format import StoreSpec
+    from fkd.store import LabelStore
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
@@ -49,6 +42,7 @@ _FIELDS = (
 _SECTIONS = {
     "--subset": "Images and classes",
     "--teacher": "Teachers",
+    "--add-teacher": "One more teacher for a store",
     "--crops": "Crops and labels",
     "--size": "What the teacher sees",
     "--temperature": "Labelling",
@@ -82,45 +76,7 @@ _SECTIONS = {
     type=PATH,
     help="File with a name to read for each class (n01440764 tench), kept in the store.",
 )
-@click.option(
-    "--teacher",
-    multiple=True,
-    required=True,
-    help="A torchvision model, timm:NAME, a run of fkd train or a checkpoint in it, a .pt2, TorchScript "
-    "or .onnx file, or package.module:function. Given several times, the probabilities are averaged; the "
-    "options of teachers are then given once for all, or once for each, with the word default for those "
-    "that need none.",
-)
-@click.option(
-    "--teacher-weights",
-    multiple=True,
-    default=["default"],
-    help="default (the library's download), none (random), or a file with a state dict or a checkpoint.",
-)
-@click.option(
-    "--teacher-ema/--no-teacher-ema",
-    multiple=True,
-    default=[False],
-    help="Take the moving average in the file of --teacher-weights, or in the run.",
-)
-@click.option(
-    "--teacher-output",
-    multiple=True,
-    type=OrDefault(click.Choice(TEACHER_OUTPUTS)),
-    help="What the teacher returns; of probs the logarithms are taken  [default: logits]",
-)
-@click.option(
-    "--teacher-classes",
-    multiple=True,
-    type=OrDefault(PATH),
-    help="File with one class name per teacher output, in order; maps folder names to outputs. The "
-    "probabilities of outputs of one name are added.",
-)
-@click.option(
-    "--all-classes",
-    is_flag=True,
-    help="Keep all outputs where the folder has fewer classes; default: restrict the logits.",
-)
+@teaching
 @click.option(
     "--crops",
     "num_crops",
@@ -205,7 +161,8 @@ _SECTIONS = {
 @engine
 @rendering
 @machine
-def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
+@click.pass_context
+def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
     IMAGES is a folder with one subfolder per class (IMAGES/train where it is a split), an archive, a
@@ -215,8 +172,13 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
 
     \b
     Example: fkd label --teacher resnet152 --crops 200 imagenet/
+    One more teacher: fkd label --add-teacher resnet50 --to labels.zarr --out both.zarr imagenet/
     On 8 GPUs: torchrun --nproc-per-node 8 -m fkd label --teacher resnet152 --crops 200 imagenet/
     """
+    if options["add_teacher"]:
+        _label(_adding(added_teacher(ctx, images, compress, options)))
+        return
+    require_teacher(ctx, options)
     config = LabelConfig(
         images=images,
         teacher=chosen_teachers(options),
@@ -229,17 +191,32 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
     from fkd.labelling import check_inputs
 
     check_inputs(config)
-    if dry_run:
+    if options["dry_run"]:
         from fkd.labelling import estimate_run
 
         for name, text in estimate_run(config).lines():
             click.echo(f"{name:<9} {text}")
         return
-    from fkd.labelling import EndedElsewhere, label_images
+    from fkd.labelling import label_images
+
+    _label(partial(label_images, config))
+
+
+def _adding(config: AddTeacherConfig) -> Callable[[], "LabelStore"]:
+    """Return what lets a teacher join, once all is checked that needs no torch."""
+    from fkd.joining import add_teacher, check_adding
+
+    check_adding(config)
+    return partial(add_teacher, config)
+
+
+def _label(work: Callable[[], "LabelStore"]) -> None:
+    """Make a store, and say what is in it and what comes next."""
+    from fkd.labelling import EndedElsewhere
     from fkd.statistics import bad_images, bytes_per_crop
 
     try:
-        store = label_images(config)
+        store = work()
     except EndedElsewhere:
         if RANK == "0":
             raise
@@ -250,10 +227,10 @@ def label(images: Path, compress: str, dry_run: bool, **options: Any) -> None:
         click.echo(f"no labels for {printable(path)}: {reason}", err=True)
     spec = store.spec
     click.echo(
-        f"{config.out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
+        f"{store.path}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
         f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
     )
-    _say_next(config.out, spec)
+    _say_next(store.path, spec)
 
 
 def _say_next(out: Path, spec: "StoreSpec") -> None:

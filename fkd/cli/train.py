@@ -58,6 +58,7 @@ _SECTIONS = {
 )
 @click.argument("store", type=STORE, default=_DEFAULTS["store"])
 @click.option("--images", type=PATH, help="The labelled images  [default: where the store says]")
+@click.option("--drop-missing", is_flag=True, help="Leave labelled images out that are gone.")
 @click.option(
     "--subset",
     metavar="FILE|SHARE",

@@ -27,7 +27,7 @@ from fkd.config.groups import (
     Part,
     Selection,
 )
-from fkd.config.label import USUAL_CROPS, LabelConfig
+from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
 from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
@@ -109,6 +109,7 @@ __all__ = [
     "SCHEMES",
     "TEACHER_OUTPUTS",
     "USUAL_CROPS",
+    "AddTeacherConfig",
     "Amp",
     "Augment",
     "AverageConfig",

@@ -12,13 +12,16 @@ from fkd.config.checks import (
     check_range,
 )
 from fkd.config.groups import Part
-from fkd.config.models import Engine, TeacherChoice
+from fkd.config.models import Amp, Engine, TeacherChoice
 from fkd.config.scheme import Scheme, check_stored
 from fkd.config.types import settle
 from fkd.config.views import RENDERS, Render, ViewPolicy
 from fkd.errors import ConfigError
 
 USUAL_CROPS = 200
+
+# Of a mean of labels, for a teacher that joins others and for them.
+MIN_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,64 @@ class LabelConfig:
             raise ConfigError("--grow goes on with a store, --overwrite starts anew; leave one out")
         check_count("--crops", self.crops, 1, MAX_CROPS)
         check_range("--temperature", self.temperature, 1e-3, 1e3)
-        if self.batch_size is not None:
-            check_count("--batch-size", self.batch_size, 1, MAX_BATCH)
-        check_count("--workers", self.workers, 1, MAX_WORKERS)
+        _check_work(self.batch_size, self.workers, self.block_images, self.render)
         check_range("--max-bad", self.max_bad, 0, 1)
-        check_choice("--render", self.render, RENDERS)
-        if self.block_images is not None:
-            check_count("--block", self.block_images, 1, 65_536)
         check_stored(self.scheme)
+
+
+@dataclass(frozen=True)
+class AddTeacherConfig:
+    """Teachers join those of a finished store, in a new one: `fkd label --add-teacher`.
+
+    They label the views of the store `to`, and `out` holds the mean of their labels and its own. `weight`
+    is the share that those who join have together; None counts each as much as one of the others.
+    None for `images` takes them from where the store says that they are. `scheme` is how the mean is
+    kept, None as in the store. `amp` must be that of the store, which None is.
+    """
+
+    to: Path
+    teacher: TeacherChoice | tuple[TeacherChoice, ...]
+    out: Path
+    images: Path | None = None
+    weight: float | None = None
+    scheme: Scheme | None = None
+    batch_size: int | None = None
+    workers: int = 2
+    device: str = "auto"
+    block_images: int | None = None
+    overwrite: bool = False
+    amp: Amp | None = None
+    compile: bool = False
+    render: Render = "auto"
+
+    @property
+    def teachers(self) -> tuple[TeacherChoice, ...]:
+        """The teachers that join, of which there may be one."""
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if not self.teachers:
+            raise ConfigError("--add-teacher is missing; name at least one")
+        for teacher in self.teachers:
+            if teacher.all_classes:
+                raise ConfigError(
+                    "--all-classes does nothing with --add-teacher: the classes are the store's"
+                )
+        if self.weight is not None:
+            check_range("--weight", self.weight, MIN_SHARE, 1 - MIN_SHARE)
+        _check_work(self.batch_size, self.workers, self.block_images, self.render)
+        if self.scheme is not None:
+            check_stored(self.scheme)
+
+
+def _check_work(
+    batch_size: int | None, workers: int, block_images: int | None, render: Render
+) -> None:
+    """Raise `ConfigError` for what no labelling run can do its work with."""
+    if batch_size is not None:
+        check_count("--batch-size", batch_size, 1, MAX_BATCH)
+    check_count("--workers", workers, 1, MAX_WORKERS)
+    check_choice("--render", render, RENDERS)
+    if block_images is not None:
+        check_count("--block", block_images, 1, 65_536)

@@ -43,7 +43,8 @@ class LoaderConfig:
     "160x224", or "128:224" for a run whose views grow, in sides that are multiples of `size_multiple`.
     None for it and for `interpolation` is the store's.
     `mean` and `std` normalise the student's pixels. `seed` is of the order of images. None for `images`
-    takes them from where the store says that they are. `part` is of the store's images.
+    takes them from where the store says that they are. `part` is of the store's images. Labelled images
+    that are not there are refused, and with `drop_missing` left out.
     """
 
     store: Path | Url = Path("labels.zarr")
@@ -66,6 +67,7 @@ class LoaderConfig:
     device: str = "auto"
     render: Render = "auto"
     part: Part = Part()
+    drop_missing: bool = False
 
     groups: ClassVar[Mapping[str, Any]] = {"part": Part, "selection": Selection}
     what: ClassVar[str] = "a loader"
@@ -138,6 +140,7 @@ class DatasetSettings(TypedDict, total=False):
     """The settings that one image and its crops depend on, by name, groups unfolded."""
 
     images: str | Path | None
+    drop_missing: bool
     subset: str | float | Path | None
     classes: str | Path | None
     crops_per_image: int

@@ -17,8 +17,8 @@ from fkd.config import DatasetSettings, LoaderConfig, check_count
 from fkd.errors import ConfigError
 from fkd.feeding.batch import ViewBatch
 from fkd.feeding.epoch import SharedEpoch
-from fkd.loader import Schedule, SizePlan, chosen_images, first_crops, open_store, training_labels
-from fkd.originals import LabelledImages, find_images
+from fkd.loader import Schedule, SizePlan, first_crops, open_store, run_images, training_labels
+from fkd.originals import LabelledImages
 from fkd.progress import note_once, printable
 from fkd.store import LabelStore, Slab
 from fkd.views import empty_views, render_views
@@ -49,9 +49,9 @@ class CropDataset(Dataset[ViewBatch]):
     again, and a line on stderr says so once.
 
     `settings` are those fields of `LoaderConfig` that an image and its crops depend on, by name:
-    `images`, `subset`, `classes`, `crops_per_image`, `num_crops`, `scheme`, `label_temperature`,
-    `size`, `interpolation`, `calibrate`, `unsure_below` and `unsure_smoothing`. Order, batches, ranks and
-    processes are the `DataLoader`'s.
+    `images`, `drop_missing`, `subset`, `classes`, `crops_per_image`, `num_crops`, `scheme`,
+    `label_temperature`, `size`, `interpolation`, `calibrate`, `unsure_below` and `unsure_smoothing`.
+    Order, batches, ranks and processes are the `DataLoader`'s.
 
     It is slower than a `StudentLoader`, and the m crops of an image are in one batch. Each process keeps
     boxes and labels of m crops of every image of the store in memory, `epoch_bytes` in all.
@@ -70,8 +70,8 @@ class CropDataset(Dataset[ViewBatch]):
         self._store: LabelStore | None = open_store(config)
         self._spec = self._store.spec
         self._config = replace(config, num_crops=self._spec.num_crops)  # it may grow
-        self._chosen = chosen_images(config.part, self._store)
-        self._images = find_images(self._store, config.images)
+        taken = run_images(config, self._store)
+        self._chosen, self._images = taken.chosen, taken.images
         self._files = LabelledImages(self._images, self._store.content_hashes())
         self._names = self._store.class_names()
         self._targets = self._store.targets()

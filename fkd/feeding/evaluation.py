@@ -11,8 +11,8 @@ from fkd.amounts import as_count
 from fkd.config import NO_VAL, CenterView, LoaderConfig, NetworkInput, Size, ViewSizes, fit
 from fkd.errors import ImagesError
 from fkd.images import ImageList
+from fkd.loader import find_all
 from fkd.machine import upload
-from fkd.originals import find_images
 from fkd.progress import note
 from fkd.store import LabelStore
 from fkd.students import find_val, match_classes, seen_otherwise
@@ -76,7 +76,7 @@ class CenterViewLoader:
             return None
         store = LabelStore.open(config.store)
         classes = store.class_names()
-        images = find_val(val, find_images(store, config.images), classes)
+        images = find_val(val, find_all(config, store), classes)
         if images is None:
             return None
         seen = _last_views(config, store)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.amounts import as_count
@@ -13,21 +12,20 @@ from fkd.config import LoaderConfig
 from fkd.feeding.augmenting import Augmentation, augmented
 from fkd.feeding.batch import ViewBatch
 from fkd.feeding.ranks import device_of
-from fkd.images import ImageList
 from fkd.loader import (
     Picks,
+    RunImages,
     Schedule,
     SizePlan,
     StudentBatch,
-    chosen_images,
     open_store,
     plan_steps,
+    run_images,
     select_crops,
     student_batches,
     training_labels,
 )
 from fkd.machine import upload
-from fkd.originals import find_images
 from fkd.progress import note_once
 from fkd.store import LabelStore
 from fkd.views import RenderPool, normalize
@@ -37,13 +35,12 @@ from fkd.views import RenderPool, normalize
 class Feed:
     """A run's store and images, its steps, and what each rank takes of them.
 
-    `chosen`, int64 [N], are the images of the store that it takes. An epoch is `steps_per_epoch` steps.
+    An epoch is `steps_per_epoch` steps.
     """
 
     config: LoaderConfig
     store: LabelStore
-    images: ImageList
-    chosen: NDArray[np.int64]
+    taken: RunImages
     steps_per_epoch: int
     schedule: Schedule
     sizes: SizePlan
@@ -57,16 +54,14 @@ class Feed:
         """Open and check all that is read; raises `FkdError` for what `fkd train` refuses."""
         store = open_store(config)
         config = replace(config, num_crops=store.spec.num_crops)  # it may grow
-        images, device = find_images(store, config.images), device_of(config.device)
-        chosen = chosen_images(config.part, store)
+        device, taken = device_of(config.device), run_images(config, store)
+        chosen = taken.chosen
         each = max(1, round(len(chosen) / config.batch_size))
         _warn_of_long_epochs(each * config.batch_size, len(chosen))
         schedule = _of_even_epochs(plan_steps(config, store, len(chosen), num_ranks), each)
         sizes = SizePlan.of(config, store.spec, schedule)
         picks = select_crops(config.selection, store, chosen)
-        return cls(
-            config, store, images, chosen, each, schedule, sizes, picks, device, rank, num_ranks
-        )
+        return cls(config, store, taken, each, schedule, sizes, picks, device, rank, num_ranks)
 
     def batches(
         self, first_step: int, normalized: bool, augment: Augmentation | None
@@ -76,10 +71,10 @@ class Feed:
             batches = student_batches(
                 pool,
                 self.store,
-                self.images,
+                self.taken.images,
                 self.schedule,
                 sizes=self.sizes,
-                chosen=self.chosen,
+                chosen=self.taken.chosen,
                 picks=self.picks,
                 first_step=first_step,
                 rank=self.rank,

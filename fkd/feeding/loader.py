@@ -140,8 +140,9 @@ class StudentLoader(IterableDataset[ViewBatch]):
         return self.epochs if self._step == self.total_steps else self._step // len(self)
 
     def __repr__(self) -> str:
-        config, chosen = self._feed.config, len(self._feed.chosen)
-        selected = "" if config.part.takes_all else f", {as_count(chosen, 'image')}"
+        config, taken = self._feed.config, self._feed.taken
+        whole = config.part.takes_all and not len(taken.missing)
+        selected = "" if whole else f", {as_count(len(taken.chosen), 'image')}"
         selected += "" if self._feed.picks is None else ", selected crops"
         return (
             f"StudentLoader({config.store}: {as_count(self.epochs, 'epoch')} of "

@@ -6,10 +6,10 @@ from typing import Any
 from fkd.config import fit
 from fkd.errors import ConfigError
 from fkd.feeding.feed import Feed
-from fkd.loader import part_identity
+from fkd.loader import missing_identity, part_identity
 
 # What may differ when a run goes on: where things are and who does the work, not what comes out.
-_FREE = ("store", "images", "subset", "classes", "workers", "device", "render")
+_FREE = ("store", "images", "drop_missing", "subset", "classes", "workers", "device", "render")
 
 
 def state_of(feed: Feed, step: int) -> dict[str, Any]:
@@ -17,7 +17,9 @@ def state_of(feed: Feed, step: int) -> dict[str, Any]:
     spec = feed.store.spec
     run = {name: value for name, value in feed.config.settings().items() if name not in _FREE}
     run["mean"], run["std"] = list(feed.config.mean), list(feed.config.std)
-    run["chosen images"] = part_identity(feed.config.part, feed.chosen)
+    run["chosen images"] = part_identity(feed.config.part, feed.taken.of_part)
+    if len(feed.taken.missing):
+        run["missing images"] = missing_identity(feed.taken.missing)
     run["labels"] = f"of {spec.created}, {spec.fingerprint}"
     return {"step": step, "run": run}
 

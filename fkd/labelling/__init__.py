@@ -9,34 +9,44 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.labelling.batches import teacher_batches, views_at_a_time
+    from fkd.labelling.batches import Strip, teacher_batches, views_at_a_time
     from fkd.labelling.drawing import WantedViews
     from fkd.labelling.estimate import estimate_run
-    from fkd.labelling.inputs import check_inputs
-    from fkd.labelling.label import label_blocks, label_images
-    from fkd.labelling.opening import new_spec
+    from fkd.labelling.inputs import check_files, check_inputs
+    from fkd.labelling.label import enough_memory, label_blocks, label_images, look_first
+    from fkd.labelling.opening import locked, new_spec, refuse_nested
     from fkd.labelling.processes import EndedElsewhere, Ranks
+    from fkd.labelling.report import closing_lines, going_on_lines
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        batches="teacher_batches views_at_a_time",
+        batches="Strip teacher_batches views_at_a_time",
         drawing="WantedViews",
         estimate="estimate_run",
-        inputs="check_inputs",
-        label="label_blocks label_images",
-        opening="new_spec",
+        inputs="check_files check_inputs",
+        label="enough_memory label_blocks label_images look_first",
+        opening="locked new_spec refuse_nested",
         processes="EndedElsewhere Ranks",
+        report="closing_lines going_on_lines",
     )
 
 __all__ = [
     "EndedElsewhere",
     "Ranks",
+    "Strip",
     "WantedViews",
+    "check_files",
     "check_inputs",
+    "closing_lines",
+    "enough_memory",
     "estimate_run",
+    "going_on_lines",
     "label_blocks",
     "label_images",
+    "locked",
+    "look_first",
     "new_spec",
+    "refuse_nested",
     "teacher_batches",
     "views_at_a_time",
 ]

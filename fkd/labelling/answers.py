@@ -1,7 +1,8 @@
 """Labels of batches, and what they give up, read from a GPU once it has the next batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,11 +11,30 @@ from torch import Tensor
 from fkd.config import LabelConfig
 from fkd.errors import ModelError, SoftLabelError
 from fkd.images import ImageList
-from fkd.labelling.batches import TeacherBatch
+from fkd.labelling.batches import Strip, TeacherBatch
+from fkd.labelling.drawing import Views
 from fkd.labels import NUM_MEASURES, Quantized, faulty_rows, quantize, row_fidelity
 from fkd.machine import Download
+from fkd.store import Block
 from fkd.teachers import Ensemble
 from fkd.views import label_draws
+
+
+class StoredViews(Views, Protocol):
+    """The views of a store whose labels are averaged with what the teachers say of them."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the store's labels are what its teachers said, but for rounding."""
+        ...
+
+    def mean(self, probs: Tensor, strips: Sequence[Strip]) -> Tensor:
+        """Return the mean, f32 [B, C], of the stored labels and `probs`, of the views of `strips`."""
+        ...
+
+    def complete(self, images: range, block: Block) -> None:
+        """Put into a block of images what a store has beside views and labels."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,12 +50,19 @@ class LabelledBatch:
 
 
 def answers(
-    teachers: Ensemble, batches: Iterator[TeacherBatch], config: LabelConfig, images: ImageList
+    teachers: Ensemble,
+    batches: Iterator[TeacherBatch],
+    config: LabelConfig,
+    images: ImageList,
+    stored: StoredViews | None = None,
 ) -> Iterator[LabelledBatch]:
-    """Yield batches with their labels on the CPU, read once a GPU has the next batch."""
+    """Yield batches with their labels on the CPU, read once a GPU has the next batch.
+
+    With `stored` views, labels are the means of the teachers' and theirs.
+    """
     waiting: _Asked | None = None
     for batch in batches:
-        asked = _ask(teachers, batch, config, images)
+        asked = _ask(teachers, batch, config, images, stored)
         if waiting is not None:
             yield _answer(waiting, teachers, config, images)
         waiting = asked
@@ -51,7 +78,13 @@ class _Asked:
     coming: Download | None = None
 
 
-def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: ImageList) -> _Asked:
+def _ask(
+    teachers: Ensemble,
+    batch: TeacherBatch,
+    config: LabelConfig,
+    images: ImageList,
+    stored: StoredViews | None,
+) -> _Asked:
     """Give a batch to the teachers, without waiting for a GPU."""
     if not batch.num_views:
         return _Asked(batch)
@@ -60,9 +93,14 @@ def _ask(teachers: Ensemble, batch: TeacherBatch, config: LabelConfig, images: I
     except ModelError as error:
         first = _view(0, batch, images)
         raise ModelError(f"{error} (in the batch that begins with {first})") from error
+    faulty = faulty_rows(probs)
+    if stored is not None:
+        probs = stored.mean(probs, batch.strips)
     kept = quantize(probs, config.scheme, _draws(batch, config))
     fidelity = row_fidelity(probs, kept, config.scheme)
-    return _Asked(batch, Download(faulty=faulty_rows(probs), fidelity=fidelity, **kept))
+    if stored is not None and not stored.exact:  # what the teachers themselves said is not known
+        fidelity = torch.full_like(fidelity, torch.nan)
+    return _Asked(batch, Download(faulty=faulty, fidelity=fidelity, **kept))
 
 
 def _draws(batch: TeacherBatch, config: LabelConfig) -> Tensor | None:

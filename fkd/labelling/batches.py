@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fkd.config import LabelConfig, ViewFormat
 from fkd.images import ImageList
-from fkd.labelling.drawing import DrawnImage, WantedViews, draw_images
+from fkd.labelling.drawing import DrawnImage, Views, draw_images
 from fkd.machine import upload
 from fkd.views import (
     Boxes,
@@ -80,7 +80,7 @@ def teacher_batches(
     pool: RenderPool,
     images: ImageList,
     indices: Iterable[int],
-    wanted: WantedViews,
+    wanted: Views,
     batch_size: int,
     view_formats: Sequence[ViewFormat],
 ) -> Iterator[TeacherBatch]:

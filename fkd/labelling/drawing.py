@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,23 @@ class DrawnImage:
     size: tuple[int, int] = (0, 0)
     content_hash: int = 0
     error: DecodeError | None = None
+
+
+class Views(Protocol):
+    """The views of images that teachers see: M of each, a run of `crops`."""
+
+    @property
+    def crops(self) -> range:
+        """Which crops of an image they are."""
+        ...
+
+    def number(self, image_index: int) -> int:
+        """Return the number by which the views of an image are drawn."""
+        ...
+
+    def of(self, image_index: int, size: tuple[int, int]) -> tuple[Boxes, Flips]:
+        """Return the views of an image of `size` (height, width): boxes u16 [M, 4], flips bool [M]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,7 @@ def draw_images(
     pool: RenderPool,
     images: ImageList,
     indices: Iterable[int],
-    views: WantedViews,
+    views: Views,
 ) -> Iterator[tuple[DrawnImage, Tensor | None]]:
     """Decode images in order, ahead of the rendering by one for each worker.
 

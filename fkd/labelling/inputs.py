@@ -5,7 +5,7 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 
 from pathlib import Path
 
-from fkd.config import LabelConfig
+from fkd.config import LabelConfig, TeacherChoice
 from fkd.images import ImageList, require_files, require_titles
 from fkd.models import require_weights
 from fkd.sources import dataset_root, list_images, require_images
@@ -20,10 +20,15 @@ def check_inputs(config: LabelConfig) -> Path:
     if config.class_names is not None:
         require_titles(config.class_names)
     for teacher in config.teachers:
-        check_teacher(teacher)
-        if teacher.weights not in ("default", "none"):
-            require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")
+        check_files(teacher)
     return root
+
+
+def check_files(teacher: TeacherChoice) -> None:
+    """Raise `FkdError` for a teacher that is not there, and for weights that are no file of weights."""
+    check_teacher(teacher)
+    if teacher.weights not in ("default", "none"):
+        require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")
 
 
 def all_images(config: LabelConfig, root: Path) -> ImageList:

@@ -13,11 +13,9 @@ from tqdm import tqdm
 
 from fkd.config import LabelConfig, as_config
 from fkd.errors import ImagesError
-from fkd.format import (
-    StoreSpec,
-)
+from fkd.format import StoreSpec
 from fkd.images import ImageList, take_part
-from fkd.labelling.answers import LabelledBatch, answers
+from fkd.labelling.answers import LabelledBatch, StoredViews, answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
 from fkd.labelling.drawing import DrawnImage, WantedViews
@@ -37,9 +35,7 @@ from fkd.labelling.processes import Ranks
 from fkd.labelling.report import closing_lines, going_on_lines, opening_lines
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
-from fkd.store import (
-    LabelStore,
-)
+from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 from fkd.views import RenderPool
 
@@ -75,7 +71,7 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     spec = new_spec(config, images, teachers)
     anew = ranks.leads and begins_anew(config)
     if anew:  # a teacher that is refused leaves no store behind, and replaces none
-        _look_first(config, images, teachers, opening_lines(config, images, teachers, spec, ranks))
+        look_first(config, images, teachers, opening_lines(config, images, teachers, spec, ranks))
     with held_store(config, ranks, spec, listed, images, teachers) as (store, matched):
         pending = ranks.once("pending", store.pending_blocks)
         if not pending:
@@ -86,9 +82,9 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
             return store
         if ranks.leads and not anew:
             lines = going_on_lines(config, matched.images, teachers, store, ranks)
-            _look_first(config, _looked_at(store, matched), teachers, lines)
+            look_first(config, _looked_at(store, matched), teachers, lines)
         began = time.perf_counter()
-        with _enough_memory(config, device):
+        with enough_memory(config, device):
             label_blocks(config, matched.images, teachers, store, ranks, pending)
         seconds = time.perf_counter() - began
     store = LabelStore.open(config.out)
@@ -98,12 +94,12 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     return store
 
 
-def _look_first(
+def look_first(
     config: LabelConfig, images: ImageList, teachers: Ensemble, lines: list[tuple[str, str]]
 ) -> None:
     """Say what the run works with, and look at the teachers before they label `images`."""
     note_lines(lines)
-    with _enough_memory(config, teachers.device):
+    with enough_memory(config, teachers.device):
         check_teachers(teachers, images, config)
     note("labels are being made; the first batch is on its way")
 
@@ -117,7 +113,8 @@ def _looked_at(store: LabelStore, matched: MatchedImages) -> ImageList:
     return matched.images if wanted.all() else matched.images.take(np.flatnonzero(wanted))
 
 
-def _enough_memory(config: LabelConfig, device: torch.device) -> AbstractContextManager[None]:
+def enough_memory(config: LabelConfig, device: torch.device) -> AbstractContextManager[None]:
+    """Say what to do where a device has no room for the teachers' views."""
     return device_memory(
         f"choose a --batch-size below {views_at_a_time(config, device)}, or --amp bf16, and run the same "
         "command again to go on"
@@ -131,8 +128,11 @@ def label_blocks(
     store: LabelStore,
     ranks: Ranks,
     pending: list[int],
+    stored: StoredViews | None = None,
 ) -> None:
     """Label the `pending` blocks of a store, segment after segment; `images` are in its order.
+
+    Views are drawn, or those of another store, with whose labels the teachers' are averaged.
 
     More crops of an image are compared with what its first segment says of it, so that this must be
     finished by all ranks. Views are rendered and blocks are written by other threads while the teachers
@@ -151,7 +151,7 @@ def label_blocks(
             "label", unit="view", total=total, initial=total - todo, disable=not ranks.leads
         ) as bar,
     ):
-        labeller = _Labeller(config, images, teachers, ranks, pool, bar)
+        labeller = _Labeller(config, images, teachers, ranks, pool, bar, stored)
         for number, blocks in enumerate(work):
             if not blocks:
                 continue
@@ -172,6 +172,7 @@ class _Labeller:
     ranks: Ranks
     pool: RenderPool
     bar: "tqdm[object]"
+    stored: StoredViews | None = None
 
     def label(self, store: LabelStore, number: int, pending: list[int], bad: "_BadImages") -> None:
         """Label pending blocks of segment `number`: views → teachers → quantize → block → store."""
@@ -184,6 +185,8 @@ class _Labeller:
                 for block_number, block in assembler.add(labelled):
                     if written is not None:
                         written.result()
+                    if self.stored is not None:
+                        self.stored.complete(store.block(first + block_number).images, block)
                     written = writer.submit(store.commit_block, first + block_number, block)
                 num_views = labelled.batch.num_views
                 self.ranks.add("labelled", num_views)
@@ -199,17 +202,17 @@ class _Labeller:
         """Yield the labels of all views of the blocks that this rank claims."""
         spec, config, teachers = store.segments[number].spec, self.config, self.teachers
         blocks = self.ranks.claim(f"segment {number}", pending)
+        crops, numbers = store.segments[number].crops, store.image_numbers()
+        drawn = WantedViews(spec.views, crops, numbers, spec.sampler)
         batches = teacher_batches(
             self.pool,
             self.images,
             (index for block in blocks for index in store.block(block).images),
-            WantedViews(
-                spec.views, store.segments[number].crops, store.image_numbers(), spec.sampler
-            ),
+            drawn if self.stored is None else self.stored,
             views_at_a_time(config, teachers.device),
             teachers.view_formats,
         )
-        return answers(teachers, batches, config, self.images)
+        return answers(teachers, batches, config, self.images, self.stored)
 
     def wait_for_others(self, number: int) -> None:
         """Wait until all ranks have finished a segment."""

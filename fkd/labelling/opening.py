@@ -115,7 +115,7 @@ def held_store(
     changed = drift(store.spec, config.out)
     if changed:
         note(f"warning: {changed}; --overwrite labels all images anew")
-    with _locked(config):
+    with locked(config):
         store = LabelStore.open(config.out, writable=True)
         matched = match(config, store, listed, images)
         refuse_missing(config, store, matched)
@@ -131,7 +131,7 @@ def _create(config: LabelConfig, spec: StoreSpec, images: ImageList, teachers: E
         create_store(config, spec, images, teachers)
     elif config.overwrite:
         check_replaceable(config.out)
-        with _locked(config):
+        with locked(config):
             create_store(config, spec, images, teachers, overwrite=True)
 
 
@@ -163,7 +163,8 @@ def _titles(config: LabelConfig, names: Sequence[str]) -> tuple[str, ...]:
     return read_titles(config.class_names, names, some=config.unlabelled)
 
 
-def _locked(config: LabelConfig) -> AbstractContextManager[None]:
+def locked(config: LabelConfig) -> AbstractContextManager[None]:
+    """Keep other labellers away from a store; raises `StoreError` where one is at work on it."""
     busy = StoreError(
         f"another `fkd label` is at work on {config.out}; wait for it or stop it, or start all "
         "processes of one run with torchrun"

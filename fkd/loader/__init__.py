@@ -1,6 +1,6 @@
 """What a student is fed from a store.
 
-`chosen_images` are those of a run, and a `Schedule` says which crops each step takes. `student_batches`
+`run_images` are those of a run, and a `Schedule` says which crops each step takes. `student_batches`
 reads their labels, decodes each image once and renders the crops. `sample_batches`
 and `sample_labels` give a few crops, spread over the store.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
     from fkd.loader.planning import find_store, first_crops, open_store, plan_steps
+    from fkd.loader.presence import RunImages, find_all, missing_identity, run_images
     from fkd.loader.samples import sample_batches, sample_labels
     from fkd.loader.schedule import Schedule
     from fkd.loader.selection import select_crops
@@ -29,6 +30,7 @@ else:
         part="chosen_images part_identity",
         picks="Picks",
         planning="find_store first_crops open_store plan_steps",
+        presence="RunImages find_all missing_identity run_images",
         samples="sample_batches sample_labels",
         schedule="Schedule",
         selection="select_crops",
@@ -37,15 +39,19 @@ else:
 
 __all__ = [
     "Picks",
+    "RunImages",
     "Schedule",
     "SizePlan",
     "StudentBatch",
     "chosen_images",
+    "find_all",
     "find_store",
     "first_crops",
+    "missing_identity",
     "open_store",
     "part_identity",
     "plan_steps",
+    "run_images",
     "sample_batches",
     "sample_labels",
     "select_crops",

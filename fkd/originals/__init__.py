@@ -1,6 +1,7 @@
 """What a store was made from: are today's images, and today's pixels of them, those that were labelled?
 
-`find_images` lists the images that a store was made from, and no others. `probe` remembers what pictures
+`find_images` lists the images that a store was made from, and no others; `find_present` those of them
+that are still there. `probe` remembers what pictures
 look like to the labeller, and `drift` says how they look different now.
 """
 
@@ -11,26 +12,33 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.originals.labelled_images import (
         LabelledImages,
+        PresentImages,
         find_images,
+        find_present,
         image_root,
         is_file_of_images,
         listed_again,
+        present_among,
     )
     from fkd.originals.pixel_probe import drift, probe, probe_formats
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        labelled_images="LabelledImages find_images image_root is_file_of_images listed_again",
+        labelled_images="LabelledImages PresentImages find_images find_present image_root "
+        "is_file_of_images listed_again present_among",
         pixel_probe="drift probe probe_formats",
     )
 
 __all__ = [
     "LabelledImages",
+    "PresentImages",
     "drift",
     "find_images",
+    "find_present",
     "image_root",
     "is_file_of_images",
     "listed_again",
+    "present_among",
     "probe",
     "probe_formats",
 ]

@@ -1,14 +1,16 @@
 """The images that a store was made from, and no others: where they are, and what they held then."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, changed_image, in_order_of
+from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys, changed_image, in_order_of
 from fkd.sources import dataset_root, list_images, what_is_named
 from fkd.store import LabelStore
 
@@ -124,12 +126,69 @@ def listed_again(store: LabelStore, root: Path) -> ImageList:
 
 def find_images(store: LabelStore, folder: Path | None) -> ImageList:
     """List the images of a store in `folder`, or where the store says they are; refuse others."""
-    root = image_root(store, folder)
-    images = listed_again(store, root)
+    images = listed_again(store, image_root(store, folder))
     difference = changed_image(store.image_paths(), store.num_bytes(), images)
     if difference:
-        raise ImagesError(
-            f"{root} does not hold the images that {store.path} was made from: {difference}; "
-            "give the right folder with --images or label this one anew"
-        )
+        raise _others(store, images, difference)
     return images
+
+
+@dataclass(frozen=True)
+class PresentImages:
+    """The images of a store, at their index, of which some are not there.
+
+    `there`, bool [N], says which are; the others have no bytes in `images`. `num_others` counts images of
+    the folder that the store has not.
+    """
+
+    images: ImageList
+    there: NDArray[np.bool_]
+    num_others: int
+
+
+def find_present(store: LabelStore, folder: Path | None) -> PresentImages:
+    """List those images of a store that are in `folder`, or where the store says they are.
+
+    Raises `ImagesError` where none is there, and for one of another size than when it was labelled.
+    """
+    return present_among(store, listed_again(store, image_root(store, folder)))
+
+
+def present_among(store: LabelStore, images: ImageList) -> PresentImages:
+    """Return the images of a store that are in a list; raises what `find_present` raises."""
+    keys = store.image_paths()
+    rows = Keys.of(images.paths).places_of(keys)
+    there = rows >= 0
+    difference = _resized(store, images, rows)
+    if not there.any():
+        difference = f"none of {as_count(len(keys), 'image')} is there"
+    if difference:
+        raise _others(store, images, difference)
+    return PresentImages(
+        images.placed(keys, rows), there, len(images) - int(np.count_nonzero(there))
+    )
+
+
+def _resized(store: LabelStore, images: ImageList, rows: NDArray[np.int64]) -> str | None:
+    """Name the first image with a row in a list that has another size there, or return None."""
+    places = np.flatnonzero(rows >= 0)
+    now, then = images.num_bytes[rows[places]], store.num_bytes()[places]
+    changed = np.flatnonzero(np.minimum(now, MAX_NUM_BYTES) != then)
+    if not len(changed):
+        return None
+    first = int(changed[0])
+    key = store.image_paths()[int(places[first])]
+    return f"{key} has {now[first]} bytes, {then[first]} when it was labelled"
+
+
+def _others(store: LabelStore, images: ImageList, difference: str) -> ImagesError:
+    """Say how the images at a place differ from those of a store, and what to do."""
+    rows = Keys.of(images.paths).places_of(store.image_paths())
+    most = 2 * int(np.count_nonzero(rows >= 0)) > len(rows)
+    without = ""
+    if most and not _resized(store, images, rows):
+        without = ", train on those that are there with `fkd train --drop-missing`,"
+    return ImagesError(
+        f"{images.root} does not hold the images that {store.path} was made from: {difference}; "
+        f"give the right folder with --images{without} or label this one anew"
+    )

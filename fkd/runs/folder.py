@@ -23,7 +23,7 @@ from fkd.runs.tracking import tracked
 from fkd.students import Checkpoint, newest_checkpoint
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
-_FREE = {"store", "images", "val", "out", "resume", "workers", "device", "render"}
+_FREE = {"store", "images", "drop_missing", "val", "out", "resume", "workers", "device", "render"}
 _FREE |= {
     "save_every",
     "eval_every",
@@ -38,9 +38,10 @@ _FREE |= {*asdict(Part())}  # `chosen_images` says what they chose, wherever the
 
 # Settings that an older fkd did not write into config.json, with the values by which it trained.
 _LATER = {**asdict(Selection()), "stagger": 0, "init_ema": False, "chosen_images": "all"}
-_LATER |= {"size": None, "size_multiple": 32, "interpolation": None}
+_LATER |= {"missing_images": "none", "size": None, "size_multiple": 32, "interpolation": None}
 
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in TrainConfig().settings()}
+_FLAGS["missing_images"] = "what --drop-missing leaves out"
 _FLAGS["num_crops"] = "--crops"
 _FLAGS["chosen_images"] = "what --subset and --classes choose"
 
@@ -110,6 +111,11 @@ def _refuse_other_settings(
     now = json.loads(json.dumps(settings))
     names = [n for n, value in now.items() if n not in _FREE and before.get(n) != value]
     chosen = [n for n in names if n in _FLAGS] or names
+    if chosen == ["missing_images"]:
+        raise ConfigError(
+            f"{folder} was started when other images were missing: {now['missing_images']} now, "
+            f"{before['missing_images']} then; put back what has gone since, or choose another --out"
+        )
     if chosen:
         others = "; ".join(
             f"{_FLAGS.get(name, name.replace('_', ' '))} is {_short(now[name])}, the run has "

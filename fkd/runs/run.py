@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,9 +11,13 @@ from typing import Any
 
 from fkd.errors import FkdError
 from fkd.loader import Schedule
+from fkd.machine import write_whole
 from fkd.runs.metrics import METRICS
 from fkd.runs.tracking import Trackers
 from fkd.students import BEST, Accuracy, Checkpoint, save_checkpoint, save_last
+
+# Images that a run leaves out since they are not there.
+MISSING = "missing.txt"
 
 # A line of training metrics every so many steps.
 _LOG_EVERY = 10
@@ -80,6 +84,18 @@ class Run:
     def catch_up(self) -> None:
         """Send trackers what they lack of a run that is finished."""
         self._trackers.catch_up()
+
+    def keep_missing(self, keys: Sequence[str]) -> None:
+        """Keep the keys of images that the run leaves out since they are missing, one a line."""
+        if not keys:
+            return
+        try:
+            text = "".join(f"{key}\n" for key in keys)
+            write_whole(self.folder / MISSING, text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise FkdError(
+                f"{self.folder / MISSING} cannot be written ({error}); make room, and go on with --resume"
+            ) from error
 
     @property
     def loss(self) -> float:

@@ -10,24 +10,30 @@ import numpy as np
 from fkd.config import ShowConfig
 from fkd.errors import ImagesError
 from fkd.images import REASONS
+from fkd.originals import PresentImages
 from fkd.statistics import reached
 from fkd.store import LabelStore
 
 _COMPARED = 20_000  # paths: comparing letters with a million of them takes minutes
 
 
-def sampled_images(store: LabelStore, root: Path, config: ShowConfig) -> list[int]:
-    """Return the indices of the images to draw; `root` is where the store's images are.
+def sampled_images(store: LabelStore, present: PresentImages, config: ShowConfig) -> list[int]:
+    """Return the indices of the images to draw, of those that are `present`.
 
-    Raises `ImagesError` for a named image that the store does not have, or has no labels of.
+    Raises `ImagesError` for a named image that the store does not have, has no labels of, or that is
+    missing.
     """
+    root = present.images.root
     if config.chosen:
         paths = store.image_paths()
         place = {path: index for index, path in enumerate(paths)}
         found = [_find(name, root, place, paths) for name in config.chosen]
         _require_labels(store, found, config.chosen)
+        for index, name in zip(found, config.chosen, strict=True):
+            if not present.there[index]:
+                raise ImagesError(f"--image {name} is not in {root}; name another image")
         return list(dict.fromkeys(found))
-    labelled = np.flatnonzero(reached(store) & (store.status() == 0))
+    labelled = np.flatnonzero(reached(store) & (store.status() == 0) & present.there)
     drawn = np.random.default_rng(config.seed).permutation(labelled)[: config.samples]
     return [int(index) for index in drawn]
 

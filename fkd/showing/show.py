@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from fkd.amounts import as_count
 from fkd.config import ShowConfig, as_config
 from fkd.errors import ImagesError
-from fkd.images import ImageList, read_titles
-from fkd.originals import drift, find_images, image_root
+from fkd.images import read_titles
+from fkd.originals import PresentImages, drift, find_present, image_root
 from fkd.progress import note, note_lines
 from fkd.showing.crops import CropViewer
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
@@ -45,11 +48,11 @@ def show_store(config: ShowConfig) -> Path:
     opened = _open(config)
     store, other = opened.store, opened.other
     note_lines(what_is_read(store, other, opened.images_root, opened.out))
-    images, notes = _images(store, config)
+    present, notes = _images(store, config)
     viewer, indices = None, []
-    if images is not None:
-        viewer = CropViewer(store, images, opened.names, config.formats)
-        indices = sampled_images(store, images.root, config)
+    if present is not None:
+        viewer = CropViewer(store, present.images, opened.names, config.formats)
+        indices = sampled_images(store, present, config)
     statistics = label_statistics(store)
     comparison = None if other is None else compare(store, other)
     note(_headline_text(store, statistics, comparison))
@@ -98,14 +101,21 @@ def _open(config: ShowConfig) -> _Opened:
     return _Opened(store, other, root, out, names)
 
 
-def _images(store: LabelStore, config: ShowConfig) -> tuple[ImageList | None, list[str]]:
-    """Find the images, or say on the page why there are none; those that the user named must be there."""
+def _images(store: LabelStore, config: ShowConfig) -> tuple[PresentImages | None, list[str]]:
+    """Find the images, or say on the page which are not there; those that the user named must be."""
     try:
-        return find_images(store, config.images), []
+        present = find_present(store, config.images)
     except ImagesError as error:
         if config.images is not None or config.chosen:
             raise
         return None, [f"No image is drawn: {error}."]
+    missing = np.flatnonzero(~present.there)
+    if not len(missing):
+        return present, []
+    first, total = present.images.paths[int(missing[0])], as_count(len(present.there), "image")
+    others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+    gone = f"{len(missing):,} of {total} are not in {present.images.root}: {first}{others}"
+    return present, [f"{gone}; what is missing is not drawn."]
 
 
 def _files(sections: Sequence[Section]) -> dict[str, bytes]:

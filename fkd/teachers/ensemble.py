@@ -29,9 +29,9 @@ class Ensemble:
     `view_formats` are the distinct sizes and interpolations in which they want to see a crop.
     """
 
-    def __init__(self, teachers: Sequence[Teacher]) -> None:
-        """Gather teachers of the same classes."""
-        self.teachers = tuple(teachers)
+    def __init__(self, teachers: Sequence[Teacher], weights: Sequence[float] = ()) -> None:
+        """Gather teachers of the same classes; their `weights`, in sum 1, where they are not equal."""
+        self.teachers, self._weights = tuple(teachers), tuple(weights)
         self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
 
     @property
@@ -47,11 +47,13 @@ class Ensemble:
     def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
         """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
         total: Tensor | None = None
-        for teacher, seen in self.each(views):
+        for number, (teacher, seen) in enumerate(self.each(views)):
             probs = teacher.probs(seen, count, temperature)
+            if self._weights:
+                probs = probs * self._weights[number]
             total = probs if total is None else total + probs
         assert total is not None
-        return total / len(self.teachers) if len(self.teachers) > 1 else total
+        return total if self._weights or len(self.teachers) == 1 else total / len(self.teachers)
 
     def each(self, views: Sequence[Tensor]) -> Iterator[tuple[Teacher, Tensor]]:
         """Yield every teacher with its own views of a batch, which is given once for each view format."""

@@ -67,9 +67,9 @@ class BatchStatistics:
         course, device = self._course, self._learner.device
         how = course.card.preprocessing
         with RenderPool(course.config.workers, device) as pool:
-            format, chosen = how.view_format, course.chosen
+            format, chosen = how.view_format, course.taken.chosen
             for views in sample_batches(
-                pool, course.store, course.images, _VIEWS, _AT_A_TIME, format, chosen
+                pool, course.store, course.taken.images, _VIEWS, _AT_A_TIME, format, chosen
             ):
                 pixels = normalize(upload(views, device), how.mean, how.std)
                 yield pixels.contiguous(memory_format=torch.channels_last)

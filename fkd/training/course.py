@@ -5,24 +5,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from fkd.config import NetworkInput, Size, TrainConfig, sides_of
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
 from fkd.loader import (
     Picks,
+    RunImages,
     Schedule,
     SizePlan,
-    chosen_images,
+    missing_identity,
     open_store,
     plan_steps,
+    run_images,
     select_crops,
 )
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
-from fkd.originals import find_images
 from fkd.runs import require_trackers
 from fkd.store import LabelStore
 from fkd.students import (
@@ -40,15 +40,11 @@ from fkd.training.processes import Group
 
 @dataclass(frozen=True)
 class Course:
-    """What a run works with: all that is settled before the first step.
-
-    `chosen`, int64 [N], are the images of the store that the run takes.
-    """
+    """What a run works with: all that is settled before the first step."""
 
     config: TrainConfig
     store: LabelStore
-    images: ImageList
-    chosen: NDArray[np.int64]
+    taken: RunImages
     val: ImageList | None
     schedule: Schedule
     sizes: SizePlan
@@ -63,17 +59,28 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     config = replace(config, num_crops=store.spec.num_crops)  # it may grow, and the run goes on
     refuse_without_classes(config, store)
     group.once(lambda: require_trackers(config.log))
-    images = find_images(store, config.images)
-    chosen = chosen_images(config.part, store)
-    schedule = plan_steps(config, store, len(chosen), group.num_ranks)
+    taken = run_images(config, store)
+    _require_same_missing(taken, group)
+    schedule = plan_steps(config, store, len(taken.chosen), group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
     view = seen_otherwise(preprocessing.center_view, config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     card = StudentCard(config.student, store.class_names(), preprocessing, view, titles)
-    val = group.once(lambda: find_val(config.val, images, card.classes))
-    picks = group.once(lambda: select_crops(config.selection, store, chosen))
-    return Course(config, store, images, chosen, val, schedule, sizes, picks, card, group)
+    val = group.once(lambda: find_val(config.val, taken.images, card.classes))
+    picks = group.once(lambda: select_crops(config.selection, store, taken.chosen))
+    return Course(config, store, taken, val, schedule, sizes, picks, card, group)
+
+
+def _require_same_missing(taken: RunImages, group: Group) -> None:
+    """Refuse a run whose processes, on several machines, would leave out other images each."""
+    own = missing_identity(taken.missing)
+    leading = group.once(lambda: own)
+    if own != leading:
+        raise ImagesError(
+            f"--drop-missing: of the labelled images, {own} are missing in {taken.images.root} on one "
+            f"machine, and {leading} on another; give all machines the same images"
+        )
 
 
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:

@@ -68,7 +68,7 @@ class Record:
         self.lr, (self.loss, asked) = unread.lr, coming.wait()["report"].tolist()
         self._asked = max(self._asked, int(asked))
         if not abs(self.loss) < float("inf"):
-            first = self._course.images.paths[int(unread.decoded[0])]
+            first = self._course.taken.images.paths[int(unread.decoded[0])]
             raise FkdError(
                 f"the loss is {self.loss} at step {unread.step + 1} (lr {unread.lr:g}, "
                 f"{self._course.config.batch_size} views, the first of {first}); the checkpoints of "

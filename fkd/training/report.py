@@ -48,7 +48,7 @@ def opening_lines(
             f"{as_count(spec.num_classes, 'class')}, {as_count(spec.num_crops, 'crop')} an image",
         ),
         ("labels", _labels(course)),
-        ("images", str(course.images.root)),
+        ("images", str(course.taken.images.root)),
         ("student", _student(config, learner)),
         ("views", _views(course)),
         ("device", _device(config, learner.device)),
@@ -74,11 +74,16 @@ def opening_lines(
 
 def _images(course: Course) -> str:
     """Say how many images the run takes and, of a part, of how many."""
-    taken, listed = len(course.chosen), course.store.spec.num_images
+    taken, missing = len(course.taken.chosen), len(course.taken.missing)
+    listed = course.store.spec.num_images
+    gone = [f"{missing:,} more {'is' if missing == 1 else 'are'} missing"] if missing else []
     if not course.config.part.takes_all:
-        return f"{taken:,} of {as_count(listed, 'image')} ({course.config.part})"
-    unusable = f" ({listed - taken:,} more are unusable)" if listed > taken else ""
-    return as_count(taken, "image") + unusable
+        beside = [str(course.config.part), *gone]
+        return f"{taken:,} of {as_count(listed, 'image')} ({', '.join(beside)})"
+    unusable = listed - taken - missing
+    beside = [f"{unusable:,} more are unusable"] if unusable else []
+    beside += gone
+    return as_count(taken, "image") + (f" ({', '.join(beside)})" if beside else "")
 
 
 def _labels(course: Course) -> str:

@@ -11,10 +11,14 @@ import torch
 from fkd.amounts import as_duration
 from fkd.config import TrainConfig, as_config, size_text
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
-from fkd.format import (
-    to_json,
+from fkd.format import to_json
+from fkd.loader import (
+    Schedule,
+    StudentBatch,
+    missing_identity,
+    part_identity,
+    student_batches,
 )
-from fkd.loader import Schedule, StudentBatch, part_identity, student_batches
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.runs import METRICS, Run, open_run, plot_runs, read_metrics
@@ -72,7 +76,8 @@ def _opened(course: Course) -> AbstractContextManager[Run]:
         "total_steps": course.schedule.total_steps,
         "store_spec": to_json(course.store.spec),
         "num_ranks": course.group.num_ranks,
-        "chosen_images": part_identity(course.config.part, course.chosen),
+        "chosen_images": part_identity(course.config.part, course.taken.of_part),
+        "missing_images": missing_identity(course.taken.missing),
     }
     if len(course.sizes.stages) > 1:
         about["size_from_step"] = {str(step): size_text(size) for step, size in course.sizes.stages}
@@ -97,16 +102,17 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
     ):
         record = Record(course, learner, run, stop)
         if run is not None:
+            run.keep_missing(course.taken.missing_keys())
             _announce(course, learner, run.folder, first, pool)
         if checkpoint is not None and not checkpoint.evaluated:
             record.evaluate(first)
         batches = student_batches(
             pool,
             course.store,
-            course.images,
+            course.taken.images,
             schedule,
             sizes=course.sizes,
-            chosen=course.chosen,
+            chosen=course.taken.chosen,
             picks=course.picks,
             first_step=first,
             rank=group.rank,

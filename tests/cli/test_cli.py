@@ -17,18 +17,18 @@ from fkd.format.attributes import digest
 
 OPTIONS = {
     "label": (
-        "--all-classes --amp --batch-size --block --class-names --classes --compile --compress --crops "
-        "--device --dry-run --interpolation --max-bad --mean --no-split --no-teacher-ema --out "
-        "--overwrite --ratio --render --scale --seed --size --split --std --subset --teacher "
-        "--teacher-classes --teacher-ema --teacher-output --teacher-weights --temperature --unlabelled "
-        "--workers"
+        "--add-teacher --all-classes --amp --batch-size --block --class-names --classes --compile "
+        "--compress --crops --device --dry-run --grow --interpolation --max-bad --mean --no-split "
+        "--no-teacher-ema --out --overwrite --ratio --render --scale --seed --size --split --std "
+        "--subset --teacher --teacher-classes --teacher-ema --teacher-output --teacher-weights "
+        "--temperature --to --unlabelled --weight --workers"
     ),
     "train": (
         "--amp --batch-size --bn-stats --calibrate --classes --clip-grad --color-jitter --compile "
-        "--compress --crops-per-image --cutmix --decay-norms --device --ema --epochs --eval-crop "
-        "--eval-every --eval-last --eval-size --hard-weight --hard-weight-end --images --init --init-ema "
-        "--interpolation --label-smoothing --label-temperature --log --loss --lr --lr-schedule "
-        "--max-entropy --mean --micro-batch --min-confidence --min-lr --mixup --momentum "
+        "--compress --crops --crops-per-image --cutmix --decay-norms --device --drop-missing --ema "
+        "--epochs --eval-crop --eval-every --eval-last --eval-size --hard-weight --hard-weight-end "
+        "--images --init --init-ema --interpolation --label-smoothing --label-temperature --log --loss "
+        "--lr --lr-schedule --max-entropy --mean --micro-batch --min-confidence --min-lr --mixup --momentum "
         "--no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed --size "
         "--size-multiple --stagger --std --student --student-temperature --subset --sure-above "
         "--sure-every --sync-bn --unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay "

@@ -80,7 +80,7 @@ def fail_beside_a_rank_that_never_ends():
             raise ImagesError("the images are gone")
         time.sleep(200)
 
-    course.find_images = find
+    course.run_images = find
 
 
 def test_a_rank_that_waits_for_the_dead_ends_with_them(shared_store, tmp_path):
