@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fkd.labels.rows import Rows, as_rows
     from fkd.labels.samples import misplaced
     from fkd.labels.soft import SoftLabels
+    from fkd.labels.sparse import quantize_sparse, sparse_fidelity
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -41,6 +42,7 @@ else:
         rows="Rows as_rows",
         samples="misplaced",
         soft="SoftLabels",
+        sparse="quantize_sparse sparse_fidelity",
     )
 
 __all__ = [
@@ -63,7 +65,9 @@ __all__ = [
     "mean_fidelity",
     "misplaced",
     "quantize",
+    "quantize_sparse",
     "require_fit",
     "restore",
     "row_fidelity",
+    "sparse_fidelity",
 ]
