@@ -14,6 +14,8 @@ from fkd.config import (
     Augment,
     CheckConfig,
     Engine,
+    ExportLabelsConfig,
+    ImportConfig,
     LabelConfig,
     Objective,
     Optim,
@@ -32,6 +34,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
+    from fkd.exchanging import ExportReport, export_labels, import_labels
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import Fidelity, SoftLabels
@@ -48,6 +51,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         checking="CheckReport check_store",
+        exchanging="ExportReport export_labels import_labels",
         feeding="CropDataset StudentLoader ViewBatch",
         labelling="estimate_run label_images",
         labels="Fidelity SoftLabels",
@@ -70,8 +74,11 @@ __all__ = [
     "Comparison",
     "CropDataset",
     "Engine",
+    "ExportLabelsConfig",
+    "ExportReport",
     "Fidelity",
     "FkdError",
+    "ImportConfig",
     "LabelConfig",
     "LabelStatistics",
     "LabelStore",
@@ -95,7 +102,9 @@ __all__ = [
     "compare",
     "estimate_run",
     "evaluate_checkpoint",
+    "export_labels",
     "export_student",
+    "import_labels",
     "label_images",
     "label_statistics",
     "load_student",

@@ -12,6 +12,8 @@ import click
 from fkd.cli.check import check
 from fkd.cli.eval import evaluate
 from fkd.cli.export import export
+from fkd.cli.export_labels import export_labels_
+from fkd.cli.import_labels import import_
 from fkd.cli.info import info
 from fkd.cli.label import label
 from fkd.cli.options import FIRST_HERE
@@ -106,5 +108,7 @@ def main() -> None:
     """
 
 
-for _command in (label, train, check, show, evaluate, info, pack, plot, export):
+for _command in (
+    label, train, check, show, evaluate, info, pack, plot, export, import_, export_labels_,
+):  # fmt: skip
     main.add_command(_command)

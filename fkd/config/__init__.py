@@ -16,6 +16,13 @@ from fkd.config.checks import (
     check_count,
     check_range,
 )
+from fkd.config.exchange import (
+    FKD_KINDS,
+    FLOAT_TYPES,
+    LABEL_FORMATS,
+    ExportLabelsConfig,
+    ImportConfig,
+)
 from fkd.config.groups import (
     LOSSES,
     LR_SCHEDULES,
@@ -83,9 +90,12 @@ __all__ = [
     "EXPORT_FORMATS",
     "FEW_IMAGES",
     "FIGURE_FORMATS",
+    "FKD_KINDS",
+    "FLOAT_TYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
+    "LABEL_FORMATS",
     "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
@@ -109,6 +119,8 @@ __all__ = [
     "DatasetSettings",
     "Engine",
     "ExportFormat",
+    "ExportLabelsConfig",
+    "ImportConfig",
     "Interpolation",
     "LabelConfig",
     "LoaderConfig",

@@ -64,6 +64,8 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
         "checkpoint no.pt: no such file": ["eval", "no.pt", folder],
         "checkpoint no-run: no such file": ["export", "no-run"],
         "nowhere does not exist": ["pack", "nowhere", "copy"],
+        "no-labels does not exist; name the folder": ["import", "no-labels", folder],
+        "no-such.zarr does not exist": ["export-labels", "no-such.zarr", "out"],
         "no-plot is no run folder": ["plot", "no-plot"],
         "--nonsense": ["train", "--nonsense"],
     }
@@ -153,7 +155,7 @@ def test_there_is_completion_for_every_shell(shell, tmp_path):
 
 def test_the_list_of_commands_is_not_cut():
     text = CliRunner().invoke(main, ["--help"], terminal_width=80).output
-    lines = dict(re.findall(r"^  (\w+)  +(\w.*)$", text, re.MULTILINE))
+    lines = dict(re.findall(r"^  (\w[\w-]*)  +(\w.*)$", text, re.MULTILINE))
     assert {name for name, words in lines.items() if words.endswith(".")} == set(main.commands)
     assert not any(words.endswith("...") for words in lines.values())
 
