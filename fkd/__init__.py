@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fkd.config import (
     Augment,
+    CardConfig,
     CheckConfig,
     Engine,
     ExportLabelsConfig,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from fkd.labels import Fidelity, SoftLabels
     from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
+    from fkd.publishing import store_card
     from fkd.runs import plot_runs
     from fkd.showing import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
@@ -61,6 +63,7 @@ else:
         store="LabelStore",
         students="Accuracy evaluate_checkpoint export_student load_student",
         packing="PackReport pack_images",
+        publishing="store_card",
         runs="plot_runs",
         training="Learner train_student",
         version="__version__",
@@ -69,6 +72,7 @@ else:
 __all__ = [
     "Accuracy",
     "Augment",
+    "CardConfig",
     "CheckConfig",
     "CheckReport",
     "Comparison",
@@ -112,5 +116,6 @@ __all__ = [
     "plot_runs",
     "show_store",
     "soft_cross_entropy",
+    "store_card",
     "train_student",
 ]

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from fkd.cli.card import card
 from fkd.cli.check import check
 from fkd.cli.eval import evaluate
 from fkd.cli.export import export
@@ -109,6 +110,6 @@ def main() -> None:
 
 
 for _command in (
-    label, train, check, show, evaluate, info, pack, plot, export, import_, export_labels_,
+    label, train, check, show, evaluate, info, pack, plot, export, import_, export_labels_, card,
 ):  # fmt: skip
     main.add_command(_command)

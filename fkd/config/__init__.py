@@ -5,6 +5,7 @@ Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`,
 imports torch, so the command line parses and refuses at once.
 """
 
+from fkd.config.card import CardConfig
 from fkd.config.check import CheckConfig
 from fkd.config.checks import (
     MAX_BATCH,
@@ -114,6 +115,7 @@ __all__ = [
     "Augment",
     "BnStats",
     "Bound",
+    "CardConfig",
     "CenterView",
     "CheckConfig",
     "DatasetSettings",

@@ -66,6 +66,7 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
         "nowhere does not exist": ["pack", "nowhere", "copy"],
         "no-labels does not exist; name the folder": ["import", "no-labels", folder],
         "no-such.zarr does not exist": ["export-labels", "no-such.zarr", "out"],
+        "no-card.zarr does not exist": ["card", "no-card.zarr"],
         "no-plot is no run folder": ["plot", "no-plot"],
         "--nonsense": ["train", "--nonsense"],
     }
