@@ -29,6 +29,9 @@ class Machine:
             content, instructions = self.content, _INSTRUCTIONS
             while (code := content[self.at]) != _STOP:
                 self.at += 1
+                if code == _PUT:  # two of five instructions are this one
+                    self._memo[self._byte()] = self._stack[-1]
+                    continue
                 instruction = instructions.get(code)
                 if instruction is None:
                     raise Malformed(
@@ -127,7 +130,7 @@ def _signed(content: bytes) -> int:
     return int.from_bytes(content, "little", signed=True)
 
 
-_STOP = ord(b".")
+_STOP, _PUT = ord(b"."), ord(b"q")
 _INSTRUCTIONS: dict[int, Callable[[Machine], Any]] = {
     ord(b"\x80"): lambda m: m._take(1),  # the protocol
     ord(b"\x95"): lambda m: m._take(8),  # a frame begins, and its bytes follow
@@ -154,7 +157,6 @@ _INSTRUCTIONS: dict[int, Callable[[Machine], Any]] = {
     ord(b"\x8c"): lambda m: m._push(m._take(m._byte()).decode("utf-8", "surrogatepass")),
     ord(b"B"): lambda m: m._push(m._take(m._number(4))),
     ord(b"C"): lambda m: m._push(m._take(m._byte())),
-    ord(b"q"): lambda m: m._memo.__setitem__(m._byte(), m._stack[-1]),
     ord(b"r"): lambda m: m._memo.__setitem__(m._number(4), m._stack[-1]),
     ord(b"\x94"): lambda m: m._memo.__setitem__(len(m._memo), m._stack[-1]),
     ord(b"h"): lambda m: m._push(m._memo[m._byte()]),
