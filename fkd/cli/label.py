@@ -53,7 +53,7 @@ _SECTIONS = {
 @click.command(
     cls=Sectioned,
     sections=_SECTIONS,
-    short_help="Label M crops of every image with a teacher, once, into a store.",
+    short_help="Label M crops of every image with a teacher, once.",
 )
 @click.argument("images", type=PATH)
 @click.option(

@@ -89,6 +89,7 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ),
         *([("fidelity", fidelity)] if fidelity else []),
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
+        ("digest", store.digest()),
     ]
     return lines
 
