@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from fkd.cli.options import CORES, PATH, ManyNumbers
-from fkd.config import AverageConfig, CopyConfig, MergeConfig, Part, Scheme
+from fkd.cli.options import CORES, PATH, STORE, ManyNumbers
+from fkd.config import AverageConfig, CopyConfig, MergeConfig, Part, Scheme, Url
 from fkd.progress import printable
 
 _workers = click.option("--workers", default=CORES, help="Threads that read and write.")
@@ -14,8 +14,8 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace a store tha
 
 
 @click.command(short_help="Copy a store, or some of its images and crops, in fewer bytes.")
-@click.argument("store", type=PATH)
-@click.argument("out", type=PATH)
+@click.argument("store", type=STORE)
+@click.argument("out", type=STORE)
 @click.option(
     "--classes", type=PATH, help="Copy the images of these classes: a file, one name a line."
 )
@@ -29,14 +29,16 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace a store tha
 @click.option("--compress", help="Keep labels in fewer bytes: topk5, topk5-coarse, hard …")
 @_overwrite
 @_workers
-def copy(store: Path, out: Path, compress: str | None, **options: Any) -> None:
+def copy(store: Path | Url, out: Path | Url, compress: str | None, **options: Any) -> None:
     """Copy STORE to OUT: all of it byte for byte, or what is chosen.
 
+    Both may be a folder, a .zip or the address of one: s3://, gs://, and to read from https:// and hf://.
     Labels in another scheme are made of the stored ones: topk5 of topk10 or of full. Views stay what
     they were. A copy that is there already is continued.
 
     \b
     Example: fkd copy --classes birds.txt --crops 50 --compress topk5 labels.zarr birds.zarr
+    In one file: fkd copy labels.zarr labels.zarr.zip
     """
     config = CopyConfig(
         store,
@@ -49,18 +51,18 @@ def copy(store: Path, out: Path, compress: str | None, **options: Any) -> None:
     )
     from fkd.copying import check_inputs
 
-    check_inputs([store], out)
+    check_inputs([store], out, overwrite=config.overwrite)
     from fkd.copying import closing_words, copy_store
 
     click.echo(printable(closing_words(copy_store(config))))
 
 
 @click.command(short_help="Make one store of the images of several.")
-@click.argument("stores", type=PATH, nargs=-1, required=True)
+@click.argument("stores", type=STORE, nargs=-1, required=True)
 @click.option("--out", type=PATH, required=True, help="The new store.")
 @_overwrite
 @_workers
-def merge(stores: tuple[Path, ...], out: Path, **options: Any) -> None:
+def merge(stores: tuple[Path | Url, ...], out: Path, **options: Any) -> None:
     """Make one store, OUT, of the images of all STORES.
 
     They were labelled alike, over the same classes, and share no image. A merge that was stopped is
@@ -72,7 +74,7 @@ def merge(stores: tuple[Path, ...], out: Path, **options: Any) -> None:
     config = MergeConfig(stores, out, **options)
     from fkd.copying import check_inputs
 
-    check_inputs(stores, out)
+    check_inputs(stores, out, overwrite=config.overwrite)
     from fkd.copying import closing_words, merge_stores
 
     click.echo(printable(closing_words(merge_stores(config))))
@@ -83,7 +85,7 @@ def merge(stores: tuple[Path, ...], out: Path, **options: Any) -> None:
     many="--weights",
     short_help="Make a store of the mean of several stores' labels.",
 )
-@click.argument("stores", type=PATH, nargs=-1, required=True)
+@click.argument("stores", type=STORE, nargs=-1, required=True)
 @click.option(
     "--weights",
     type=float,
@@ -94,7 +96,7 @@ def merge(stores: tuple[Path, ...], out: Path, **options: Any) -> None:
 @click.option("--compress", help="How the mean is kept  [default: as in the first store]")
 @_overwrite
 @_workers
-def average(stores: tuple[Path, ...], compress: str | None, **options: Any) -> None:
+def average(stores: tuple[Path | Url, ...], compress: str | None, **options: Any) -> None:
     """Make a store, OUT, of the mean of the labels that STORES have of the same views.
 
     Of full labels it is the mean of the teachers' own. Of top-K labels a class that one store does not
@@ -107,7 +109,7 @@ def average(stores: tuple[Path, ...], compress: str | None, **options: Any) -> N
     config = AverageConfig(stores, scheme=scheme, **options)
     from fkd.copying import check_inputs
 
-    check_inputs(stores, config.out)
+    check_inputs(stores, config.out, overwrite=config.overwrite)
     from fkd.copying import average_stores, closing_words
 
     click.echo(printable(closing_words(average_stores(config))))

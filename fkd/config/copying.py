@@ -7,7 +7,7 @@ from pathlib import Path
 from fkd.config.checks import MAX_CROPS, MAX_WORKERS, check_count, check_range
 from fkd.config.groups import Part
 from fkd.config.scheme import Scheme, check_stored
-from fkd.config.types import settle
+from fkd.config.types import Url, settle
 from fkd.errors import ConfigError
 
 _LIGHTEST, _HEAVIEST = 1e-6, 1e6
@@ -22,8 +22,8 @@ class CopyConfig:
     byte for byte.
     """
 
-    store: Path
-    out: Path
+    store: Path | Url
+    out: Path | Url
     part: Part = Part()
     num_crops: int | None = None
     scheme: Scheme | None = None
@@ -48,7 +48,7 @@ class CopyConfig:
 class MergeConfig:
     """One store of the images of several, which share none: `fkd merge`."""
 
-    stores: tuple[Path, ...]
+    stores: tuple[Path | Url, ...]
     out: Path
     workers: int = 2
     overwrite: bool = False
@@ -68,7 +68,7 @@ class AverageConfig:
     store.
     """
 
-    stores: tuple[Path, ...]
+    stores: tuple[Path | Url, ...]
     out: Path
     weights: tuple[float, ...] = ()
     scheme: Scheme | None = None
@@ -97,7 +97,7 @@ class AverageConfig:
         return tuple(weight / total for weight in weights)
 
 
-def _require_several(command: str, stores: tuple[Path, ...]) -> None:
+def _require_several(command: str, stores: tuple[Path | Url, ...]) -> None:
     """Refuse one store alone, and one that is named twice."""
     if len(stores) < 2:
         raise ConfigError(f"`{command}` takes at least two stores, and {len(stores)} is named")

@@ -1,8 +1,8 @@
-"""Stores are made of stores: carried, copied, merged and averaged, without a teacher.
+"""Stores are made of stores: carried, copied in part, merged and averaged, without a teacher.
 
-A source is never written to. What is carried is equal to the byte. What is derived is made block by
-block as `fkd label` does it: a run that was ended goes on where it stood, and a reader finds a block
-whole or not at all.
+A source is never written to. What is made is labelled block by block as `fkd label` does it: a run that
+was ended goes on where it stood, and a reader finds a block whole or not at all. What is carried byte for
+byte goes between folders, zips and buckets.
 """
 
 from typing import TYPE_CHECKING

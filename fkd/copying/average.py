@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
 from fkd.copying.rows import run_fidelity
 from fkd.copying.same_views import refuse_other_views, unlike
+from fkd.copying.through_folder import made_at
 from fkd.labels import StoredArray, averaged, averaged_fidelity, check_averaging, mean_measures
 from fkd.progress import note_lines
 from fkd.store import Block, LabelStore, Slab
@@ -25,7 +27,7 @@ def average_stores(config: AverageConfig) -> LabelStore:
     Raises `FkdError` for bad input, before anything is written.
     """
     as_config(config, AverageConfig)
-    check_inputs(config.stores, config.out)
+    check_inputs(config.stores, config.out, overwrite=config.overwrite)
     stores = [LabelStore.open(path) for path in config.stores]
     for store in stores:
         store.require_complete()
@@ -33,25 +35,31 @@ def average_stores(config: AverageConfig) -> LabelStore:
     check_averaging([(store.path, store.spec.scheme) for store in stores], scheme)
     for store in stores[1:]:
         refuse_other_views(stores[0], store)
-    derived = _planned(config, stores)
-    shares = zip(stores, config.shares, strict=True)
-    lines = [("from", f"{store_words(s.path, s.spec)}, weight {w:.4g}") for s, w in shares]
-    note_lines([*lines, ("to", store_words(config.out, derived.spec))])
-    mean = _Mean(stores, config.shares, derived)
-    return fill(derived, mean.block, config.workers)
+
+    def make(folder: Path, overwrite: bool) -> LabelStore:
+        derived = _planned(config, stores, folder, overwrite)
+        shares = zip(stores, config.shares, strict=True)
+        lines = [("from", f"{store_words(store)}, weight {share:.4g}") for store, share in shares]
+        note_lines([*lines, ("to", derived.words())])
+        mean = _Mean(stores, config.shares, derived)
+        return fill(derived, mean.block, config.workers)
+
+    return made_at(config.out, make, overwrite=config.overwrite)
 
 
-def _planned(config: AverageConfig, stores: Sequence[LabelStore]) -> Derived:
+def _planned(
+    config: AverageConfig, stores: Sequence[LabelStore], folder: Path, overwrite: bool
+) -> Derived:
     """Settle what the store of the mean will be."""
     first, scheme = stores[0], config.scheme or stores[0].spec.scheme
     return Derived.of(
         "fkd average",
-        config.out,
+        folder,
         first,
         first.image_paths(),
         first.num_bytes(),
         first.targets(),
-        overwrite=config.overwrite,
+        overwrite=overwrite,
         each_block=block_images(first, scheme),
         scheme=scheme,
         teachers=tuple(teacher for store in stores for teacher in store.spec.teachers),

@@ -1,13 +1,17 @@
 """`fkd copy`: a store, or a part of it, in another place."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import CopyConfig, as_config
+from fkd.copying.carry import carry_store
 from fkd.copying.derived import Derived, block_images, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
 from fkd.copying.rows import Gathering, SourceRows
+from fkd.copying.through_folder import made_at
 from fkd.errors import ConfigError
 from fkd.images import in_part
 from fkd.labels import check_narrowing
@@ -18,22 +22,34 @@ from fkd.store import Block, LabelStore
 def copy_store(config: CopyConfig) -> LabelStore:
     """Copy a store, or some of its images and crops, or their labels in fewer bytes; return the copy.
 
+    Where nothing is chosen, it is carried byte for byte, as far as it is labelled. Both places may be a
+    folder, a .zip or an address of either.
     Images keep their order, and the numbers that their views are drawn by. Labels in another scheme are
     made of the stored ones, as `fkd.labels.narrowed` says. A run that was ended goes on where it stood.
     Raises `FkdError` for bad input, before anything is written.
     """
     as_config(config, CopyConfig)
-    check_inputs([config.store], config.out)
+    check_inputs([config.store], config.out, overwrite=config.overwrite)
+    if config.takes_all:
+        carry_store(config.store, config.out, overwrite=config.overwrite)
+        return LabelStore.open(config.out)
     store = LabelStore.open(config.store)
     store.require_complete()
     chosen = _chosen_images(config, store)
-    derived = _planned(config, store, chosen)
-    note_lines(
-        [
-            ("from", store_words(config.store, store.spec)),
-            ("to", store_words(config.out, derived.spec)),
-        ]
-    )
+
+    def make(folder: Path, overwrite: bool) -> LabelStore:
+        return _copied(
+            store, chosen, _planned(config, store, chosen, folder, overwrite), config.workers
+        )
+
+    return made_at(config.out, make, overwrite=config.overwrite)
+
+
+def _copied(
+    store: LabelStore, chosen: NDArray[np.int64], derived: Derived, workers: int
+) -> LabelStore:
+    """Write the chosen images, int64 [n], to the planned store."""
+    note_lines([("from", store_words(store)), ("to", derived.words())])
     rows = SourceRows(store, derived.spec.num_crops)
 
     def block_of(images: range, block: Block) -> Block:
@@ -42,7 +58,7 @@ def copy_store(config: CopyConfig) -> LabelStore:
             gathering.put(places, some, store.spec)
         return gathering.finish()
 
-    return fill(derived, block_of, config.workers)
+    return fill(derived, block_of, workers)
 
 
 def _chosen_images(config: CopyConfig, store: LabelStore) -> NDArray[np.int64]:
@@ -54,7 +70,13 @@ def _chosen_images(config: CopyConfig, store: LabelStore) -> NDArray[np.int64]:
     return np.flatnonzero(in_part(config.part, paths, targets, classes, where))
 
 
-def _planned(config: CopyConfig, store: LabelStore, chosen: NDArray[np.int64]) -> Derived:
+def _planned(
+    config: CopyConfig,
+    store: LabelStore,
+    chosen: NDArray[np.int64],
+    folder: Path,
+    overwrite: bool,
+) -> Derived:
     """Settle what the copy will be; raises `FkdError` for what the store does not have."""
     spec, targets = store.spec, store.targets()
     scheme = config.scheme or spec.scheme
@@ -73,12 +95,12 @@ def _planned(config: CopyConfig, store: LabelStore, chosen: NDArray[np.int64]) -
     numbers = store.image_numbers()[chosen]
     return Derived.of(
         "fkd copy",
-        config.out,
+        folder,
         store,
         store.image_paths().take(chosen),
         store.num_bytes()[chosen],
         None if targets is None else targets[chosen],
-        overwrite=config.overwrite,
+        overwrite=overwrite,
         each_block=block_images(store, scheme),
         num_crops=num_crops,
         scheme=scheme,

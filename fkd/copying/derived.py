@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import Scheme
+from fkd.copying.report import spec_words
 from fkd.errors import StoreError
 from fkd.format import StoreSpec, check_replaceable, plan_layout, require_store
 from fkd.images import ImageList, Keys, fingerprint
@@ -67,6 +68,10 @@ class Derived:
         images = ImageList(root, paths, own, num_bytes, () if targets is None else classes)
         titles = first.class_titles() if first.spec.class_title_bytes else ()
         return cls(command, out, spec, images, targets, classes, titles, overwrite)
+
+    def words(self) -> str:
+        """Say in one line what it will have."""
+        return f"{self.out}: {spec_words(self.spec)}"
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the empty store."""

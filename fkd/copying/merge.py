@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from fkd.copying.derived import Derived, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
 from fkd.copying.rows import Gathering, SourceRows
+from fkd.copying.through_folder import made_at
 from fkd.errors import StoreError
 from fkd.images import Keys, key_order
 from fkd.progress import note_lines
@@ -26,17 +28,27 @@ def merge_stores(config: MergeConfig) -> LabelStore:
     before anything is written.
     """
     as_config(config, MergeConfig)
-    check_inputs(config.stores, config.out)
+    check_inputs(config.stores, config.out, overwrite=config.overwrite)
     stores = [LabelStore.open(path) for path in config.stores]
     for store in stores:
         store.require_complete()
     for store in stores[1:]:
         _refuse_unlike(stores[0], store)
     order = _order(stores)
-    derived = _planned(config, stores, order)
+
+    def make(folder: Path, overwrite: bool) -> LabelStore:
+        return _merged(stores, order, _planned(stores, order, folder, overwrite), config.workers)
+
+    return made_at(config.out, make, overwrite=config.overwrite)
+
+
+def _merged(
+    stores: Sequence[LabelStore], order: NDArray[np.int64], derived: Derived, workers: int
+) -> LabelStore:
+    """Write the images of all stores to the planned one, in their `order`, int64 [N]."""
     _announce(stores, derived)
     starts = np.cumsum([0, *(store.spec.num_images for store in stores)])
-    rows = [_source(store, config.workers) for store in stores]
+    rows = [_source(store, workers) for store in stores]
 
     def block_of(images: range, block: Block) -> Block:
         gathering, these = Gathering(block, derived.spec), order[images.start : images.stop]
@@ -46,7 +58,7 @@ def merge_stores(config: MergeConfig) -> LabelStore:
                 gathering.put(of_it[places], some, source.store.spec)
         return gathering.finish()
 
-    return fill(derived, block_of, config.workers)
+    return fill(derived, block_of, workers)
 
 
 def _source(store: LabelStore, workers: int) -> SourceRows:
@@ -94,7 +106,7 @@ def _store_of(stores: Sequence[LabelStore], row: int) -> LabelStore:
 
 
 def _planned(
-    config: MergeConfig, stores: Sequence[LabelStore], order: NDArray[np.int64]
+    stores: Sequence[LabelStore], order: NDArray[np.int64], folder: Path, overwrite: bool
 ) -> Derived:
     """Settle what the merged store will be."""
     first = stores[0].spec
@@ -105,12 +117,12 @@ def _planned(
     titled = next((store for store in stores if store.spec.class_title_bytes), stores[0])
     return Derived.of(
         "fkd merge",
-        config.out,
+        folder,
         titled,
         paths.take(order),
         np.concatenate([store.num_bytes() for store in stores])[order],
         None if len(known) < len(targets) else np.concatenate(known)[order],
-        overwrite=config.overwrite,
+        overwrite=overwrite,
         each_block=None,
         images_root=first.images_root,
         created=max(store.spec.created for store in stores),
@@ -121,8 +133,8 @@ def _planned(
 
 
 def _announce(stores: Sequence[LabelStore], derived: Derived) -> None:
-    lines = [("from", store_words(store.path, store.spec)) for store in stores]
-    lines.append(("to", store_words(derived.out, derived.spec)))
+    lines = [("from", store_words(store)) for store in stores]
+    lines.append(("to", derived.words()))
     roots = sorted({store.spec.images_root for store in stores})
     if len(roots) > 1:
         lines.append(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fkd.labels.fit import require_fit
     from fkd.labels.kept import Field, KeptLabels, StoredArray
     from fkd.labels.measures import cross_entropy, divergence, entropy
-    from fkd.labels.narrowed_fidelity import narrowed_fidelity
+    from fkd.labels.narrower_fidelity import narrowed_fidelity
     from fkd.labels.narrowing import narrowed
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
     from fkd.labels.readings import check_averaging, check_narrowing, check_reading
@@ -41,7 +41,7 @@ else:
         fit="require_fit",
         kept="Field KeptLabels StoredArray",
         measures="cross_entropy divergence entropy",
-        narrowed_fidelity="narrowed_fidelity",
+        narrower_fidelity="narrowed_fidelity",
         narrowing="narrowed",
         readings="check_averaging check_narrowing check_reading",
         quantization="Quantized faulty_rows quantize restore",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fkd.statistics.confusion import Confusion
     from fkd.statistics.fidelity import fidelity_words
     from fkd.statistics.histogram import Histogram
+    from fkd.statistics.how_far import num_finished, reached
     from fkd.statistics.info import (
         bad_images,
         bytes_per_crop,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     )
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
-    from fkd.statistics.reached import num_finished, reached
     from fkd.statistics.sweep import Sweep, restored
 else:
     __getattr__, __dir__ = names_of(
@@ -44,7 +44,7 @@ else:
         info="bad_images bytes_per_crop info_lines num_crops_labelled num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
-        reached="num_finished reached",
+        how_far="num_finished reached",
         sweep="Sweep restored",
     )
 

@@ -8,7 +8,7 @@ from fkd.amounts import as_count
 from fkd.config import Url, as_typed
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
-from fkd.statistics.reached import reached
+from fkd.statistics.how_far import reached
 from fkd.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.labels import SoftLabels
-from fkd.statistics.reached import num_finished, reached
+from fkd.statistics.how_far import num_finished, reached
 from fkd.store import LabelStore, Slab
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %

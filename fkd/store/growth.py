@@ -7,20 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.config import MAX_CROPS
 from fkd.errors import StoreError
-from fkd.format import StoreSpec, library_versions, now, plan_layout
+from fkd.format import VIEW_BYTES, StoreSpec, library_versions, now, plan_layout
 from fkd.images import ImageList
 from fkd.store.segment import Segment, segment_name
 from fkd.store.writer import create_segment
 
+# Bytes of a block of dense labels, as those of a new store are planned too, and the crops that a segment
+# adds at least.
+_BLOCK_BYTES = 256 * 2**20
+_LEAST_ADDED = 4
+
 
 def begin_crops(
     folder: Path, root: Segment, segments: list[Segment], num_crops: int, number: int
-) -> bool:
-    """Begin segment `number` of a store, with more crops of some images; say whether any are missing.
+) -> int:
+    """Begin segments of a store from `number` on, with more crops of some images; return the next number.
 
-    `root` is the store's first segment, and `segments` are those that these images have. Raises
-    `StoreError` where they have more crops.
+    `root` is the store's first segment, and `segments` are those that these images have. Dense labels
+    of many crops are cut into several segments, so that a block fits in memory. Raises `StoreError`
+    where the images have more crops.
     """
     first, last = segments[0].spec, segments[-1]
     if last.crops.stop > num_crops:
@@ -28,11 +35,21 @@ def begin_crops(
             f"{folder} has {last.crops.stop} crops an image, more than --crops {num_crops}; `fkd copy "
             f"--crops {num_crops}` writes a smaller store"
         )
-    missing = num_crops - last.crops.stop
-    if missing:
-        wanted = _added(first, root, num_crops=missing, first_crop=last.crops.stop)
+    step = _most_added(first)
+    for begin in range(last.crops.stop, num_crops, step):
+        count = min(step, num_crops - begin)
+        wanted = _added(first, root, num_crops=count, first_crop=begin)
         create_segment(folder / segment_name(number), plan_layout(wanted, first.block_images))
-    return missing > 0
+        number += 1
+    return number
+
+
+def _most_added(spec: StoreSpec) -> int:
+    """Return how many crops a segment may add to images in the blocks of `spec`."""
+    if not spec.labels.keeps_all:
+        return MAX_CROPS
+    crop_bytes = spec.block_images * (spec.labels.num_bytes + VIEW_BYTES)
+    return max(_LEAST_ADDED, _BLOCK_BYTES // crop_bytes)
 
 
 def begin_images(

@@ -175,7 +175,7 @@ class LabelStore(StoredFacts):
         """
         number = len(self.segments)
         for segments in self._by_images:
-            number += begin_crops(self._folder, self.segments[0], segments, num_crops, number)
+            number = begin_crops(self._folder, self.segments[0], segments, num_crops, number)
 
     def add_images(
         self, images: ImageList, targets: NDArray[np.int64] | None, fingerprint: str

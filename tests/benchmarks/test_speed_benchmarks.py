@@ -70,3 +70,12 @@ def test_a_step_of_every_trainer_is_timed(tmp_path):
     assert list(rows) == ["a plain loop", "timm", "Lightning", "transformers"]
     assert all(float(row["plain"]) > 0 and float(row["stored"]) > 0 for row in rows.values())
     assert all(f"| {name} |" in out for name in rows)
+
+
+@pytest.mark.whole
+def test_what_it_costs_to_grow_is_in_the_table(tmp_path):
+    few = ["--teacher", "weightless:make", "--images", 8, "--rounds", 1, "--size", 32]
+    out = run("growing.py", tmp_path, *few, "--device", "cpu", "--workers", 1)
+    row = next(line.split("|")[1:-1] for line in out.splitlines() if "weightless" in line)
+    assert len(row) == 6
+    assert all(float(number) > 0 for number in row[1:])

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from helpers.copies import KEYS, assert_part, everything, files, labelled, teacher_probs
 from helpers.processes import refused
 from helpers.stores import make_store
 
 from fkd import CopyConfig, FkdError, LabelStore, Part, check_store, copy_store
+from fkd.cli import main
 from fkd.config import CheckConfig
 from fkd.images import ImageList, fingerprint
 
@@ -219,3 +221,16 @@ def test_stored_boxes_are_copied(tmp_path):
     some = lines(tmp_path / "some", *(source.image_paths()[row] for row in (1, 6, 10)))
     part = copied(source, tmp_path / "b.zarr", num_crops=5, part=Part(str(some)))
     assert_part(part, source, [1, 6, 10], num_crops=5)
+
+
+def test_all_of_a_store_is_carried_and_what_is_chosen_goes_into_one_file(store, tmp_path):
+    whole, part = tmp_path / "whole.zarr.zip", tmp_path / "part.zarr.zip"
+    done = CliRunner().invoke(main, ["copy", str(store.path), str(whole)])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"{whole}: 15 images × 6 crops, topk10, ")
+    assert files(copied(LabelStore.open(whole), tmp_path / "back.zarr").path) == files(store.path)
+    assert_part(copied(LabelStore.open(whole), part, num_crops=4), store, range(15), num_crops=4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back.zarr", part.name, whole.name]
+    assert "is there already" in refused("copy", store.path, part, "--crops", 3)
+    shorter = copied(store, part, num_crops=3, overwrite=True)
+    assert_part(shorter, store, range(15), num_crops=3)

@@ -324,3 +324,15 @@ def test_a_dry_run_counts_what_is_labelled_already(image_folder, tmp_path, capsy
     other = estimate_run(label_config(image_folder, out, temperature=2.0))
     assert (other.num_views, other.num_labelled) == (21 * 6, 0)
     assert files_of(out) == before
+
+
+def test_images_without_classes_are_added_too(image_folder, tmp_path):
+    out, train = tmp_path / "s.zarr", image_folder / "train"
+    settings = {"unlabelled": True, "num_crops": 2, "split": False}
+    label_images(label_config(train, out, **settings))
+    (train / "deep" / "er").mkdir(parents=True)
+    draw_image("circle", np.random.default_rng(1), 40, 50).save(train / "deep" / "er" / "1.jpg")
+    grown = label_images(label_config(train, out, grow=True, **settings))
+    assert list(grown.image_paths())[18:] == ["deep/er/1.jpg"]
+    assert grown.targets() is None
+    assert check_store(CheckConfig(out, train, deep=True)).ok

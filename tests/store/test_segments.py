@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from helpers.stores import TOP3, make_spec, random_block
 
-from fkd import LabelStore
+from fkd import LabelStore, Scheme
 from fkd.errors import BlockError, StoreError
 from fkd.format.attributes import digest
 from fkd.images import ImageList
-from fkd.store import Block, InspectedStore
+from fkd.store import Block, InspectedStore, growth
 from fkd.views import SAMPLERS
 
 
@@ -194,3 +194,15 @@ def test_numbered_images_are_drawn_by_their_numbers(tmp_path):
     assert some.image_numbers().tolist() == rows
     assert (some.read_block(0).box == slab.box[rows]).all()
     assert whole.image_numbers().tolist() == list(range(7))
+
+
+def test_dense_labels_are_added_in_segments_whose_blocks_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr(growth, "_BLOCK_BYTES", 5 * 3 * (2 * 40 + 9))  # five crops of three images
+    spec = make_spec(7, 2, Scheme("full"), 3)
+    images = listed(0, 7)
+    store = LabelStore.create(tmp_path / "s.zarr", spec, images, images.targets, names(spec))
+    store.add_crops(14)
+    grown = LabelStore.open(tmp_path / "s.zarr")
+    runs = [range(2), range(2, 7), range(7, 12), range(12, 14)]
+    assert [segment.crops for segment in grown.segments] == runs
+    assert grown.spec.num_crops == 14

@@ -16,7 +16,7 @@ from fkd.labels.compared import row_fidelity
 from fkd.labels.fidelity import NUM_MEASURES, SHARE_TEMPERATURES
 from fkd.labels.kept import StoredArray
 from fkd.labels.narrowing import some_crops
-from fkd.labels.quantization import Quantized, ratios, restore
+from fkd.labels.quantization import ZERO_CODE, Quantized, restore
 
 _NUM_SHARES = len(SHARE_TEMPERATURES)
 
@@ -92,23 +92,19 @@ class _Ratios:
 
     def __init__(self, code: Tensor, scheme: Scheme, num_classes: int) -> None:
         self.num_kept = code.shape[1]
-        self._code, self._scheme = torch.nn.functional.pad(code, (1, 0)), scheme
-        self.nats = self._code.float() * -scheme.step
-        self.ratio = self._power(1.0)
+        padded = torch.nn.functional.pad(code, (1, 0))
+        self.nats = padded.float() * -scheme.step
+        self._logs = self.nats.masked_fill(padded == ZERO_CODE, -torch.inf)
+        self.ratio = self._logs.exp()
         self.times = torch.ones(self.num_kept + 1)
         self.times[-1] = num_classes - self.num_kept
         self.total = self.ratio @ self.times
-
-    def _power(self, temperature: float) -> Tensor:
-        """Return ratio^(1/T), f32 [b, A + 1], looked up: there are 256 codes."""
-        every = ratios(torch.arange(256, dtype=torch.uint8), self._scheme, temperature)
-        return torch.from_numpy(every.numpy().take(self._code.numpy()))
 
     def shares(self, k: int) -> tuple[list[Tensor], list[Tensor]]:
         """Return what the first K classes and the A hold at each temperature, f32 [b] each."""
         of_k, of_all = [], []
         for temperature in SHARE_TEMPERATURES:
-            power = self._power(temperature)
+            power = (self._logs / temperature).exp_()
             total = power @ self.times
             of_k.append(power[:, :k].sum(dim=1) / total)
             of_all.append(1 - power[:, -1] * self.times[-1] / total)
