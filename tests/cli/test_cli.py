@@ -29,8 +29,8 @@ OPTIONS = {
         "--epochs --eval-crop --eval-every --eval-last --eval-size --hard-weight --hard-weight-end "
         "--images --init --init-ema --interpolation --label-smoothing --label-temperature --log --loss "
         "--lr --lr-schedule --max-entropy --mean --micro-batch --min-confidence --min-lr --mixup "
-        "--momentum --no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed --size "
-        "--size-multiple --stagger --std --student --student-temperature --subset --sure-above "
+        "--momentum --no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed "
+        "--size --size-multiple --stagger --std --student --student-temperature --subset --sure-above "
         "--sure-every --sync-bn --unsure-below --unsure-smoothing --val --warmup-epochs --weight-decay "
         "--workers"
     ),
