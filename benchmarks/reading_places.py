@@ -3,9 +3,9 @@
     python benchmarks/reading_places.py --store labels.zarr
 
 The bucket is on this machine (rclone, behind a small proxy that answers ranges as S3 does), so the
-bandwidth of a network is not in these numbers: they say what fkd adds. Places take turns, pass after pass, on the same
-crops, in one process. "cold" begins with an empty cache in every round, and "warm" has all in it.
-Without --store one like ImageNet's is made, of few images.
+bandwidth of a network is not in these numbers: they say what fkd adds. Places take turns in one process,
+pass after pass, on the same crops. "cold" begins with an empty cache in every round, and "warm" has all
+in it. Without --store one like ImageNet's is made, of few images.
 """
 
 import importlib.util

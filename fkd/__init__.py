@@ -14,9 +14,12 @@ from fkd.config import (
     AddTeacherConfig,
     Augment,
     AverageConfig,
+    CardConfig,
     CheckConfig,
     CopyConfig,
     Engine,
+    ExportLabelsConfig,
+    ImportConfig,
     LabelConfig,
     MergeConfig,
     Objective,
@@ -37,12 +40,14 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.copying import average_stores, copy_store, merge_stores
+    from fkd.exchanging import ExportReport, export_labels, import_labels
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.joining import add_teacher
     from fkd.labelling import estimate_run, label_images
     from fkd.labels import Fidelity, SoftLabels
     from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
+    from fkd.publishing import store_card
     from fkd.runs import plot_runs
     from fkd.showing import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
@@ -55,6 +60,7 @@ else:
         __name__,
         checking="CheckReport check_store",
         copying="average_stores copy_store merge_stores",
+        exchanging="ExportReport export_labels import_labels",
         feeding="CropDataset StudentLoader ViewBatch",
         joining="add_teacher",
         labelling="estimate_run label_images",
@@ -65,6 +71,7 @@ else:
         store="LabelStore",
         students="Accuracy evaluate_checkpoint export_student load_student",
         packing="PackReport pack_images",
+        publishing="store_card",
         runs="plot_runs",
         training="Learner train_student",
         version="__version__",
@@ -75,14 +82,18 @@ __all__ = [
     "AddTeacherConfig",
     "Augment",
     "AverageConfig",
+    "CardConfig",
     "CheckConfig",
     "CheckReport",
     "Comparison",
     "CopyConfig",
     "CropDataset",
     "Engine",
+    "ExportLabelsConfig",
+    "ExportReport",
     "Fidelity",
     "FkdError",
+    "ImportConfig",
     "LabelConfig",
     "LabelStatistics",
     "LabelStore",
@@ -110,7 +121,9 @@ __all__ = [
     "copy_store",
     "estimate_run",
     "evaluate_checkpoint",
+    "export_labels",
     "export_student",
+    "import_labels",
     "label_images",
     "label_statistics",
     "load_student",
@@ -119,5 +132,6 @@ __all__ = [
     "plot_runs",
     "show_store",
     "soft_cross_entropy",
+    "store_card",
     "train_student",
 ]

@@ -26,6 +26,7 @@ TIMM = """
 """
 FOREIGN = {  # options of scripts, benchmarks and other programs
     "CONTRIBUTING.md": {"--tiny"},
+    "docs/formats.md": {"--softlabel"},  # its path, to the underscore
     "docs/index.md": {"--build-arg", "--gpus", "--ipc", "--rm", "--shm-size"},
     "docs/results.md": {"--per-class", "--tune"},
     "docs/results/gpu.md": {"--tiny", "--missing", "--only", "--take", "--seconds"},

@@ -42,7 +42,8 @@ def test_help_loads_no_heavy_library(tmp_path):
     modules = loaded_modules(
         "from fkd.cli.group import main\n"
         "for command in ([], ['label'], ['train'], ['check'], ['show'], ['eval'], ['info'], ['pack'],"
-        " ['plot'], ['export'], ['copy'], ['merge'], ['average']):\n"
+        " ['plot'], ['export'], ['copy'], ['merge'], ['average'], ['import'], ['export-labels'],"
+        " ['card']):\n"
         "    main([*command, '--help'], standalone_mode=False)",
         tmp_path,
     )

@@ -9,10 +9,13 @@ from typing import Any, NoReturn
 
 import click
 
+from fkd.cli.card import card
 from fkd.cli.check import check
 from fkd.cli.copying import average, copy, merge
 from fkd.cli.eval import evaluate
 from fkd.cli.export import export
+from fkd.cli.export_labels import export_labels_
+from fkd.cli.import_labels import import_
 from fkd.cli.info import info
 from fkd.cli.label import label
 from fkd.cli.options import FIRST_HERE
@@ -109,6 +112,6 @@ def main() -> None:
 
 for _command in (
     *(label, train, check, show, evaluate, info, pack, plot, export),
-    *(copy, merge, average),
+    *(copy, merge, average, import_, export_labels_, card),
 ):
     main.add_command(_command)

@@ -22,6 +22,7 @@ from fkd.config import (
     LabelConfig,
     Part,
     Scheme,
+    Url,
     ViewPolicy,
 )
 from fkd.progress import note_lines, printable
@@ -53,7 +54,7 @@ _SECTIONS = {
 @click.command(
     cls=Sectioned,
     sections=_SECTIONS,
-    short_help="Label M crops of every image with a teacher, once, into a store.",
+    short_help="Label M crops of every image with a teacher, once.",
 )
 @click.argument("images", type=PATH)
 @click.option(
@@ -233,7 +234,7 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
     _say_next(out, spec)
 
 
-def _say_next(out: Path, spec: "StoreSpec") -> None:
+def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
     name, reading = shlex.quote(str(out)), Scheme("topk", 5)
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these

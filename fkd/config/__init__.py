@@ -5,6 +5,7 @@ so on. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothin
 imports torch, so the command line parses and refuses at once.
 """
 
+from fkd.config.card import CardConfig
 from fkd.config.check import CheckConfig
 from fkd.config.checks import (
     MAX_BATCH,
@@ -17,6 +18,13 @@ from fkd.config.checks import (
     check_range,
 )
 from fkd.config.copying import AverageConfig, CopyConfig, MergeConfig
+from fkd.config.exchange import (
+    FKD_KINDS,
+    FLOAT_TYPES,
+    LABEL_FORMATS,
+    ExportLabelsConfig,
+    ImportConfig,
+)
 from fkd.config.groups import (
     LOSSES,
     LR_SCHEDULES,
@@ -90,9 +98,12 @@ __all__ = [
     "EXPORT_FORMATS",
     "FEW_IMAGES",
     "FIGURE_FORMATS",
+    "FKD_KINDS",
+    "FLOAT_TYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
+    "LABEL_FORMATS",
     "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
@@ -115,12 +126,15 @@ __all__ = [
     "AverageConfig",
     "BnStats",
     "Bound",
+    "CardConfig",
     "CenterView",
     "CheckConfig",
     "CopyConfig",
     "DatasetSettings",
     "Engine",
     "ExportFormat",
+    "ExportLabelsConfig",
+    "ImportConfig",
     "Interpolation",
     "LabelConfig",
     "LoaderConfig",

@@ -8,7 +8,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +17,14 @@ from tqdm import tqdm
 
 from fkd.amounts import as_count
 from fkd.config import Url, as_place
+from fkd.copying.plan import Plan, SealedBlock, plan_of
 from fkd.copying.targets import ROOT, Target, target_at
 from fkd.errors import BlockError, StoreError, first_line
 from fkd.files import Direct, Files, Patience, files_at, is_zip
 from fkd.progress import note, progress_bar
-from fkd.store import LabelStore, Segment
+from fkd.store import LabelStore
 
-_BLOCKS_AT_ONCE = 8
+_BLOCKS_AT_ONCE = 4  # in memory; one of full labels has 256 MiB at most
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,6 @@ class CarryReport:
     sent_objects: int
     sent_bytes: int
     pending_blocks: int
-
-
-@dataclass
-class _Block:
-    """A sealed block, by its number in all of the store: its objects in the order of the seal."""
-
-    number: int
-    shards: list[str]
-    small: set[str]  # those of its shards that are not cut into chunks
-    seal_key: str
-    seal: bytes
-
-
-@dataclass
-class _Plan:
-    """The objects of a store, by key: metadata and lists, and what each sealed block has."""
-
-    whole: list[str] = field(default_factory=list)
-    blocks: list[_Block] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
 
 
 def carry_store(
@@ -76,7 +57,7 @@ def carry_store(
     files = files_at(source, kept=False)
     try:
         root = files.read(ROOT)
-        plan = _plan(store, files)
+        plan = plan_of(store, files)
     except OSError as error:
         raise StoreError(f"{source} cannot be read ({first_line(error)})") from error
     pending = len(store.pending_blocks())
@@ -117,33 +98,7 @@ def _zip_to_bucket(source: Path | Url, out: Url, overwrite: bool) -> CarryReport
     return report
 
 
-def _plan(store: LabelStore, files: Files) -> _Plan:
-    """List the objects of a store, and their sizes. Files of unlabelled blocks are no data."""
-    plan, first = _Plan(), 0
-    for number, segment in enumerate(store.segments):
-        prefix = f"segment-{number}/" if number else ""
-        plan.whole += [prefix + key for key in _metadata(segment)]
-        for own, seal in sorted(segment.seals.items()):
-            plan.blocks.append(_block(segment, prefix, own, first + own, seal))
-        first += segment.spec.num_blocks
-    keys = [*plan.whole, *(key for b in plan.blocks for key in (*b.shards, b.seal_key))]
-    plan.sizes = {key: files.size(key) for key in keys}
-    return plan
-
-
-def _block(segment: Segment, prefix: str, own: int, number: int, seal: bytes) -> _Block:
-    files = segment.block_files
-    keys = {name: prefix + key for name, key in files.shards(own).items()}
-    small = {key for name, key in keys.items() if files.layouts[name].shards is None}
-    return _Block(number, list(keys.values()), small, prefix + files.seal_file(own), seal)
-
-
-def _metadata(segment: Segment) -> list[str]:
-    """Return the objects of a segment that belong to no block, the group's metadata first."""
-    return segment.block_files.sealed_files(set())
-
-
-def _carry(plan: _Plan, files: Files, target: Target) -> tuple[int, int]:
+def _carry(plan: Plan, files: Files, target: Target) -> tuple[int, int]:
     """Send what is not there yet; return how many objects and bytes that were."""
     todo = {key for key, size in plan.sizes.items() if key == ROOT or not target.has(key, size)}
     total = sum(plan.sizes.values())
@@ -169,10 +124,13 @@ def _carry(plan: _Plan, files: Files, target: Target) -> tuple[int, int]:
     return sent
 
 
-def _carry_block(block: _Block, files: Files, target: Target, todo: set[str]) -> list[str]:
+def _carry_block(block: SealedBlock, files: Files, target: Target, todo: set[str]) -> list[str]:
     """Send a block once it is what was sealed, its seal last; return the keys that were sent."""
-    contents = {key: _read(files, key) for key in block.shards}
-    _require_seal(files, block, hashlib.sha256(b"".join(contents.values())).digest())
+    contents, digest = {}, hashlib.sha256()
+    for key in block.shards:
+        contents[key] = _read(files, key)
+        digest.update(contents[key])
+    _require_seal(files, block, digest.digest())
     contents[block.seal_key] = _read(files, block.seal_key)
     keys = [key for key in contents if key in todo]
     for key in keys:
@@ -180,7 +138,7 @@ def _carry_block(block: _Block, files: Files, target: Target, todo: set[str]) ->
     return keys
 
 
-def _carry_in_order(plan: _Plan, files: Files, target: Target, bar: "tqdm[object]") -> None:
+def _carry_in_order(plan: Plan, files: Files, target: Target, bar: "tqdm[object]") -> None:
     """Send what is small first, then the shards of blocks, array by array: as a reader will want them.
 
     All blocks are compared with their seals before the target is finished.
@@ -204,7 +162,7 @@ def _carry_in_order(plan: _Plan, files: Files, target: Target, bar: "tqdm[object
 class _Sealing:
     """The SHA-256 over the files of a block, of which the small ones are `held` already."""
 
-    def __init__(self, block: _Block, held: dict[str, bytes]) -> None:
+    def __init__(self, block: SealedBlock, held: dict[str, bytes]) -> None:
         self._digest, self._held = hashlib.sha256(), held
         self._rest = deque((key, key in block.small) for key in block.shards)
 
@@ -224,7 +182,7 @@ class _Sealing:
             self._digest.update(self._held[self._rest.popleft()[0]])
 
 
-def _by_array(blocks: list[_Block]) -> Iterator[tuple[_Block, str]]:
+def _by_array(blocks: list[SealedBlock]) -> Iterator[tuple[SealedBlock, str]]:
     """Yield what is not small of all blocks: array by array."""
     for place in range(max((len(block.shards) for block in blocks), default=0)):
         for block in blocks:
@@ -242,7 +200,7 @@ def _read(files: Files, key: str) -> bytes:
         raise StoreError(f"{files.where}: {key} cannot be read ({first_line(error)})") from error
 
 
-def _require_seal(files: Files, block: _Block, digest: bytes) -> None:
+def _require_seal(files: Files, block: SealedBlock, digest: bytes) -> None:
     if digest != block.seal:
         what = "its files are not those that were sealed"
         raise BlockError(files.where, block.number, what)

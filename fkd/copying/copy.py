@@ -24,6 +24,7 @@ def copy_store(config: CopyConfig) -> LabelStore:
 
     Where nothing is chosen, it is carried byte for byte, as far as it is labelled. Both places may be a
     folder, a .zip or an address of either.
+
     Images keep their order, and the numbers that their views are drawn by. Labels in another scheme are
     made of the stored ones, as `fkd.labels.narrowed` says. A run that was ended goes on where it stood.
     Raises `FkdError` for bad input, before anything is written.

@@ -44,7 +44,14 @@ class Pieces:
         self._folder, self._bound = folder, bound
         self._unlooked = bound  # so that the first piece leads to a look
         self._memory: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._own_lock, self._process = threading.Lock(), os.getpid()
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock of this process: one that a thread of the parent held would stay held in a fork."""
+        if self._process != os.getpid():
+            self._own_lock, self._process = threading.Lock(), os.getpid()
+        return self._own_lock
 
     @classmethod
     def usual(cls) -> "Pieces":

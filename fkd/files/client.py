@@ -112,7 +112,7 @@ class Direct:
             got = self._store.get(part.key, options={"range": bounds})
             return bytes(got.bytes()), _facts(got.meta)
         except Exception as error:
-            if "non-partial" not in first_line(error):
+            if not _wants_no_ranges(error):
                 raise
         facts = _facts(self._store.head(part.key))
         if facts.size > _WHOLE_AT_MOST:
@@ -164,6 +164,10 @@ class Direct:
         if kind in ("GenericError", "JoinError"):
             return OSError(f"{where}: {_of_network(text)}")
         return OSError(f"{where}: {first_line(error)}" if isinstance(error, OSError) else where)
+
+
+def _wants_no_ranges(error: Exception) -> bool:
+    return type(error).__name__ == "NotSupportedError" or "non-partial" in first_line(error)
 
 
 _DENIED = ("PermissionDeniedError", "UnauthenticatedError")

@@ -165,7 +165,13 @@ class Remote:
             return
         new = [key for key in keys if not isinstance(self._known.get(key), Facts)]
         if new:
-            self._known.update(zip(new, self.client().facts(new), strict=True))
+            told = dict(zip(new, self.client().facts(new), strict=True))
+            self._known.update(told)
+            if any(isinstance(facts, Facts) for facts in self._known.values()):
+                # Amazon denies what is not there to those who may not list a bucket that they may read.
+                for key, facts in told.items():
+                    if isinstance(facts, PermissionError):
+                        self._known[key] = FileNotFoundError(f"{self.where}/{key} is not there")
 
     def _list(self) -> None:
         client = self.client()

@@ -142,8 +142,10 @@ class Zipped:
 
 def _members(blob: Blob) -> dict[str, _Member]:
     """Read the directory of an archive; raises `StoreError`."""
+    view = None
     try:
-        with zipfile.ZipFile(io.BufferedReader(_View(blob), _VIEW_BYTES)) as archive:
+        view = _View(blob)
+        with zipfile.ZipFile(io.BufferedReader(view, _VIEW_BYTES)) as archive:
             infos = archive.infolist()
             _require_all(blob, len(infos))
             return _placed(infos, archive.start_dir)
@@ -152,6 +154,9 @@ def _members(blob: Blob) -> dict[str, _Member]:
     except OSError as error:
         raise StoreError(f"{blob.where} cannot be read ({first_line(error)})") from error
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as error:
+        if view is not None and view.failure is not None:  # zipfile takes it for damage
+            what = first_line(view.failure)
+            raise StoreError(f"{blob.where} cannot be read ({what})") from view.failure
         raise StoreError(
             f"{blob.where} is no whole zip archive ({first_line(error)}): it was cut short, damaged, or "
             "is being written; make it anew with `fkd copy`"
@@ -213,6 +218,7 @@ class _View(io.RawIOBase):
 
     def __init__(self, blob: Blob) -> None:
         self._blob, self._size, self._place = blob, blob.size, 0
+        self.failure: OSError | None = None
 
     def readable(self) -> bool:
         return True
@@ -228,7 +234,11 @@ class _View(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        content = self._blob.read(self._place, min(self._place + len(buffer), self._size))
+        try:
+            content = self._blob.read(self._place, min(self._place + len(buffer), self._size))
+        except OSError as error:
+            self.failure = error
+            raise
         buffer[: len(content)] = content
         self._place += len(content)
         return len(content)

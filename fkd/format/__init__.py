@@ -40,6 +40,9 @@ if TYPE_CHECKING:
         unpack_palettes,
         unpack_slots,
     )
+    from fkd.format.parts import (
+        needed,
+    )
     from fkd.format.spec import (
         FORMAT_VERSION,
         StoreSpec,
@@ -66,6 +69,7 @@ else:
             "pack_boxes pack_codes pack_ids pack_palettes pack_slots sort_ties "
             "unpack_boxes unpack_codes unpack_ids unpack_palettes unpack_slots"
         ),
+        parts="needed",
         spec="FORMAT_VERSION StoreSpec TeacherRecord library_versions now",
         zarr_arrays=(
             "Arrays check_replaceable create_arrays group_attributes read_attributes require_store"
@@ -88,6 +92,7 @@ __all__ = [
     "from_attributes",
     "group_attributes",
     "library_versions",
+    "needed",
     "now",
     "pack_boxes",
     "pack_codes",

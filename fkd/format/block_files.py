@@ -211,10 +211,6 @@ class BlockFiles:
             for bounds in self._places(layout, key, touched(layout, number, selection))
         )
 
-    def bring_block(self, number: int) -> None:
-        """Have all files of a block near."""
-        self.files.bring((key, 0, None) for key in self.shards(number).values())
-
     def is_near(self, number: int) -> bool:
         """Say whether all files of a block can be read without a network."""
         return all(self._is_near(key) for key in self.shards(number).values())
@@ -234,7 +230,7 @@ class BlockFiles:
     def _places(
         self, layout: ArrayLayout, key: str, chunks: Sequence[int] | None
     ) -> list[tuple[int, int]]:
-        """Return where chunks of a shard lie, from where to where."""
+        """Return from where to where chunks of a shard lie."""
         try:
             index = shard_index(self.files, key, self.files.size(key), layout)
         except (OSError, ValueError):

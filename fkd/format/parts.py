@@ -1,10 +1,15 @@
 """Which chunks of a shard a reading touches: of files that are far away no others are fetched."""
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
 from fkd.format.layout import ArrayLayout
 
 Selection = tuple[slice, ...]
+
+# Arrays of a block that no pass reads.
+_OF_IMAGES = ("status", "content_hash", "fidelity", "image_hash")
 
 
 def touched(layout: ArrayLayout, number: int, selection: Selection) -> list[int] | None:
@@ -27,3 +32,15 @@ def touched(layout: ArrayLayout, number: int, selection: Selection) -> list[int]
     grid = [length // each for length, each in zip(layout.shards, layout.chunks, strict=True)]
     numbers = np.ravel_multi_index(np.ix_(*(np.array(run, np.intp) for run in runs)), grid)
     return [int(chunk) for chunk in numbers.ravel()]
+
+
+def needed(
+    layouts: Mapping[str, ArrayLayout], blocks: range, images: range, crops: range
+) -> Iterator[tuple[str, range, Selection]]:
+    """Yield the arrays that a run of crops needs of some blocks, and what of each."""
+    rows = slice(images.start, images.stop)
+    for name, layout in layouts.items():
+        if layout.by_block and name not in _OF_IMAGES:
+            # Most images need no more than the first columns of their palettes.
+            columns = slice(0, 1) if name == "palette" else slice(crops.start, crops.stop)
+            yield name, blocks, (rows, columns) if layout.shards else ()

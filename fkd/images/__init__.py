@@ -10,7 +10,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.images.class_names import are_numbers, composed, match_names, match_outputs
-    from fkd.images.decoding import content_hash, decode, inspect, jpeg_decoder
+    from fkd.images.decoding import content_hash, decode, image_size, inspect, jpeg_decoder
     from fkd.images.endings import EXTENSIONS, UNLISTED
     from fkd.images.files import MAX_IMAGE_BYTES, FolderFiles, read_file
     from fkd.images.identity import MAX_NUM_BYTES, changed_image, fingerprint, in_order_of
@@ -23,7 +23,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         class_names="are_numbers composed match_names match_outputs",
-        decoding="content_hash decode inspect jpeg_decoder",
+        decoding="content_hash decode image_size inspect jpeg_decoder",
         endings="EXTENSIONS UNLISTED",
         files="FolderFiles MAX_IMAGE_BYTES read_file",
         identity="MAX_NUM_BYTES changed_image fingerprint in_order_of",
@@ -50,6 +50,7 @@ __all__ = [
     "content_hash",
     "decode",
     "fingerprint",
+    "image_size",
     "in_order_of",
     "in_part",
     "inspect",

@@ -86,11 +86,28 @@ def check_dimensions(path: str, width: int, height: int) -> None:
         raise DecodeError(path, "too large", f"{width}×{height} pixels")
 
 
-def inspect(name: str, encoded: bytearray) -> None:
-    """Refuse an image that would be a bomb when it is decoded; `name` says in messages which one."""
+def image_size(name: str, encoded: bytearray) -> tuple[int, int]:
+    """Return the (height, width) of an image without decoding it, as `decode` would find them.
+
+    Raises `DecodeError`, as `inspect` does.
+    """
+    if encoded.startswith(SIGNATURE):
+        width, height = jpeg_size(encoded)
+        if width and height:
+            check_dimensions(name, width, height)
+            return height, width
+    return inspect(name, encoded)
+
+
+def inspect(name: str, encoded: bytearray) -> tuple[int, int]:
+    """Return the (height, width) that an image's header claims; `name` says in messages which one.
+
+    Raises `DecodeError` for one that would be a bomb when it is decoded.
+    """
     try:
         with Image.open(BytesIO(encoded), formats=_FORMATS) as file:
             check_dimensions(name, *file.size)
+            return file.size[1], file.size[0]
     except DecodeError:
         raise
     except Exception as error:  # as above

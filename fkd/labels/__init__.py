@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fkd.labels.rows import Rows, as_rows
     from fkd.labels.samples import misplaced
     from fkd.labels.soft import SoftLabels
+    from fkd.labels.sparse import quantize_sparse, sparse_fidelity
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -48,6 +49,7 @@ else:
         rows="Rows as_rows",
         samples="misplaced",
         soft="SoftLabels",
+        sparse="quantize_sparse sparse_fidelity",
     )
 
 __all__ = [
@@ -77,7 +79,9 @@ __all__ = [
     "narrowed",
     "narrowed_fidelity",
     "quantize",
+    "quantize_sparse",
     "require_fit",
     "restore",
     "row_fidelity",
+    "sparse_fidelity",
 ]

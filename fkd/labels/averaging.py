@@ -15,7 +15,7 @@ from fkd.labels.compared import row_fidelity
 from fkd.labels.fidelity import NUM_MEASURES
 from fkd.labels.kept import KeptLabels, StoredArray
 from fkd.labels.narrowing import some_crops
-from fkd.labels.quantization import codes, quantize, restore
+from fkd.labels.quantization import as_codes, quantize, restore
 from fkd.labels.soft import SoftLabels
 
 _LAST = np.iinfo(np.int64).max  # sorted behind all others
@@ -93,7 +93,7 @@ def _top_of_union(
     left = value[:, k:].sum(dim=1) + (num_classes - distinct) * tail
     rest = torch.minimum(left / max(1, num_classes - k), value[:, k - 1])[:, None]
     entries = torch.cat([value[:, 1:k], rest], dim=1)
-    return {"index": every[:, :k], "code": codes(value[:, :1], entries, wanted)}
+    return {"index": every[:, :k], "code": as_codes(value[:, :1], entries, wanted)}
 
 
 def _sorted_union(

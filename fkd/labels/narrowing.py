@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fkd.config import Scheme
 from fkd.labels.kept import KeptLabels, StoredArray
-from fkd.labels.quantization import ZERO_CODE, codes, quantize, ratios, restore
+from fkd.labels.quantization import ZERO_CODE, as_codes, quantize, ratios, restore
 
 # Probabilities that are made at once, of all classes of some crops.
 _VALUES_AT_ONCE = 2**23
@@ -85,7 +85,7 @@ def _narrow_codes(code: Tensor, stored: Scheme, wanted: Scheme, k: int, num_clas
     ranks = _in_steps(code[..., : k - 1], stored, wanted)
     ratio = ratios(code[..., k - 1 :], stored)
     pooled = ratio[..., :-1].sum(dim=-1, keepdim=True) + ratio[..., -1:] * (num_classes - had)
-    tail = codes(torch.ones(()), pooled / (num_classes - k), wanted)
+    tail = as_codes(torch.ones(()), pooled / (num_classes - k), wanted)
     if k > 1:  # two roundings of two equal numbers may differ, and codes never fall with rank
         tail = torch.maximum(tail, ranks[..., -1:])
     return torch.cat([ranks, tail], dim=-1)

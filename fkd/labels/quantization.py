@@ -54,7 +54,7 @@ def quantize(probs: Tensor, scheme: Scheme, draws: Tensor | None = None) -> dict
             )
         return {"index": draw(probs, scheme.k, draws)}
     if scheme.kind == "full" and scheme.coarse:
-        return {"log_code": codes(probs.amax(dim=1, keepdim=True), probs, scheme)}
+        return {"log_code": as_codes(probs.amax(dim=1, keepdim=True), probs, scheme)}
     if scheme.kind == "full":
         return {"log_prob": probs.log().clamp_(min=_FLOOR).half()}
     num_classes = probs.shape[1]
@@ -65,11 +65,11 @@ def quantize(probs: Tensor, scheme: Scheme, draws: Tensor | None = None) -> dict
     others = max(1, num_classes - index.shape[1])
     tail = probs.scatter(1, index, 0.0).sum(dim=1, keepdim=True) / others
     entries = torch.cat([value[:, 1:], torch.minimum(tail, value[:, -1:])], dim=1)
-    return {"index": index, "code": codes(value[:, :1], entries, scheme)}
+    return {"index": index, "code": as_codes(value[:, :1], entries, scheme)}
 
 
-def codes(largest: Tensor, entries: Tensor, scheme: Scheme) -> Tensor:
-    """Return the codes u8 [B, …] of entries beside the largest value [B, 1] of each label."""
+def as_codes(largest: Tensor, entries: Tensor, scheme: Scheme) -> Tensor:
+    """Return the codes u8 [B, …] of entries beside the largest value [B, 1]."""
     log_ratio = largest.log() - entries.log()
     code = (log_ratio * (1 / scheme.step)).round().clamp(0, ZERO_CODE - 1)
     return code.masked_fill(entries == 0, ZERO_CODE).to(torch.uint8)

@@ -66,10 +66,11 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
             f"{num_bad} images unusable{_growing(store)}",
         ),
     ]
-    for teacher in spec.teachers:
+    for number, teacher in enumerate(spec.teachers):
         seen = teacher.preprocessing
+        share = f", counts {spec.weights[number]:.4g}" if spec.weights else ""
         lines += [
-            ("teacher", f"{teacher.name}, weights {teacher.weights_hash[:19]}…"),
+            ("teacher", f"{teacher.name}, weights {teacher.weights_hash[:19]}…{share}"),
             ("", f"size {seen.size}, mean {as_typed(seen.mean)}, std {as_typed(seen.std)}"),
         ]
     lines += [
@@ -89,6 +90,7 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ),
         *([("fidelity", fidelity)] if fidelity else []),
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
+        ("digest", store.digest()),
     ]
     return lines
 

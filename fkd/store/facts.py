@@ -1,5 +1,6 @@
 """What a store says of its images and classes: lists, what a labeller found, and its labels' fidelity."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -168,6 +169,19 @@ class StoredFacts:
             keys = [pre + key for pre, (_, own) in zip(below, done, strict=True) for key in own]
             files.bring((key, 0, 0) for key in keys)  # asks about all at once
             return keys
+
+    def digest(self) -> str:
+        """Return a SHA-256 by which the whole set is known: over attributes and the seals of all blocks.
+
+        It is of lines: for each segment in order, the `sha256` of its attributes, and below it a line for
+        each block that is done, its number and its seal in hexadecimal digits.
+        """
+        content = hashlib.sha256()
+        for segment in self.segments:
+            content.update(f"{segment.digest}\n".encode())
+            for number, seal in sorted(segment.seals.items()):
+                content.update(f"{number} {seal.hex()}\n".encode())
+        return f"sha256:{content.hexdigest()}"
 
     def require_lists(self) -> None:
         """Raise `StoreError` where paths, sizes, classes or class names are lost or damaged."""

@@ -39,7 +39,8 @@ class InspectedStore(LabelStore):
     def require_sealed(self, number: int) -> None:
         """Raise `BlockError` where a block's files are not those that were sealed."""
         segment, local = self._at(number)
-        segment.block_files.bring_block(local)
+        shards = segment.block_files.shards(local).values()
+        segment.files.bring((key, 0, None) for key in shards)
         segment.reader.require_sealed([local])
         segment.reader.require_compared(local)
 

@@ -19,6 +19,7 @@ from fkd.format import (
     BlockFiles,
     StoreSpec,
     array_layouts,
+    needed,
     unpack_boxes,
     unpack_codes,
     unpack_ids,
@@ -33,9 +34,6 @@ from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views, ou
 # on the way to a slab (palettes above all) stays below 100 MB.
 _BLOCKS_AT_ONCE = 8
 _PART_BYTES = 2**28
-
-# Arrays of a block that no pass reads.
-_OF_IMAGES = ("status", "content_hash", "fidelity", "image_hash")
 
 
 class Reader:
@@ -77,7 +75,8 @@ class Reader:
         writes.
         """
         slabs, size, targets = [], self.spec.block_images, self.targets()
-        self._bring(images, crops)
+        blocks = range(images.start // size, -(-images.stop // size))
+        self._files.bring(needed(self._layouts, blocks, images, crops))
         step = self._blocks_at_once() * size
         between = range((images.start // step + 1) * step, images.stop, step)
         for start, stop in pairwise([images.start, *between, images.stop]):
@@ -91,18 +90,6 @@ class Reader:
             own = np.full(stop - start, -1) if targets is None else targets[start:stop]
             slabs.append(stored.of_classes(own))
         return Slab.concatenate(slabs)
-
-    def _bring(self, images: range, crops: range) -> None:
-        """Have near what a run of crops needs: of all its blocks at once, where that takes a network."""
-        size, wanted = self.spec.block_images, {}
-        blocks = range(images.start // size, -(-images.stop // size))
-        rows = slice(images.start, images.stop)
-        for name, layout in self._layouts.items():
-            if layout.by_block and name not in _OF_IMAGES:
-                # Most images need no more than the first columns of their palettes.
-                columns = slice(0, 1) if name == "palette" else slice(crops.start, crops.stop)
-                wanted[name] = (rows, columns) if layout.shards else ()
-        self._files.bring([(name, blocks, selection) for name, selection in wanted.items()])
 
     def _blocks_at_once(self) -> int:
         chunks = [layout.chunk_bytes for layout in self._layouts.values() if layout.by_block]

@@ -41,6 +41,10 @@ OPTIONS = {
     "info": "",
     "plot": "--out",
     "export": "--ema --format --out",
+    "import": "--class-names --compress --crops --format --interpolation --max-bad --no-split --out "
+    "--overwrite --size --split --teacher --teacher-classes --workers",
+    "export-labels": "--dtype --format --kind --workers",
+    "card": "--license --out --overwrite --run --source --title",
     "pack": "--full-size --longest --no-split --overwrite --quality --shard-size --shortest --split --to "
     "--unlabelled --workers",
     "copy": "--classes --compress --crops --images --overwrite --subset --workers",

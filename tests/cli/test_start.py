@@ -75,6 +75,9 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
             "--out",
             "c.zarr",
         ],
+        "no-labels does not exist; name the folder": ["import", "no-labels", folder],
+        "no-such.zarr does not exist": ["export-labels", "no-such.zarr", "out"],
+        "no-card.zarr does not exist": ["card", "no-card.zarr"],
         "no-plot is no run folder": ["plot", "no-plot"],
         "--nonsense": ["train", "--nonsense"],
     }
@@ -164,7 +167,7 @@ def test_there_is_completion_for_every_shell(shell, tmp_path):
 
 def test_the_list_of_commands_is_not_cut():
     text = CliRunner().invoke(main, ["--help"], terminal_width=80).output
-    lines = dict(re.findall(r"^  (\w+)  +(\w.*)$", text, re.MULTILINE))
+    lines = dict(re.findall(r"^  (\w[\w-]*)  +(\w.*)$", text, re.MULTILINE))
     assert {name for name, words in lines.items() if words.endswith(".")} == set(main.commands)
     assert not any(words.endswith("...") for words in lines.values())
 

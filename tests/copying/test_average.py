@@ -9,6 +9,7 @@ from helpers.stores import NUM_CLASSES, make_store
 
 from fkd import AverageConfig, FkdError, Scheme, average_stores
 from fkd.labels import averaged, restore, row_fidelity
+from fkd.statistics import info_lines
 
 
 def averaged_store(stores, out, **settings):
@@ -40,6 +41,10 @@ def test_of_full_labels_it_is_the_mean_of_the_teachers(full, tmp_path):
     assert (spec.weights, spec.made_by) == (pytest.approx((0.7, 0.3)), "average")
     assert [t.name for t in spec.teachers] == ["resnet18", "resnet18"]
     assert spec.scheme == Scheme("topk", 5)
+    assert [text for name, text in info_lines(mean.path) if "counts 0." in text] == [
+        "resnet18, weights sha256:0…, counts 0.7",
+        "resnet18, weights sha256:0…, counts 0.3",
+    ]
 
 
 def test_of_top_k_labels_it_is_what_both_stores_tell(tmp_path):

@@ -1,8 +1,11 @@
 """Files of a bucket: what is read, in how many requests, and what becomes of servers that fail."""
 
+import contextlib
 import os
 import pickle
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from helpers.processes import SERVER
@@ -120,6 +123,15 @@ def test_a_bucket_without_lists_is_read_by_asking_for_each(files, objects, bucke
         list(files.keys())
 
 
+def test_what_is_denied_where_nothing_is_listed_is_not_there(files, bucket):
+    bucket.fault = lambda method, path, number: (
+        "403" if "list-type" in path or "segment" in path else None
+    )
+    assert files.size("zarr.json") == 2
+    with pytest.raises(FileNotFoundError):
+        files.read("segment-1/zarr.json")
+
+
 def test_a_zip_in_a_bucket_is_read_by_ranges(bucket, tmp_path):
     content = {f"a/{n}": os.urandom(300_000) for n in range(8)}
     with zipfile.ZipFile(bucket.root / "labels.zip", "w") as archive:
@@ -134,6 +146,72 @@ def test_a_zip_in_a_bucket_is_read_by_ranges(bucket, tmp_path):
     assert files.read("a/5") == content["a/5"]
     assert not bucket.requests
     assert pickle.loads(pickle.dumps(files)).read("a/7") == content["a/7"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_hub_sends_readers_on_and_its_signature_is_never_told(tmp_path, monkeypatch, ranges):
+    content = {f"a/{n}": os.urandom(9000) for n in range(3)}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, each in content.items():
+            archive.writestr(name, each)
+    with hub((tmp_path / "x.zip").read_bytes(), ranges=ranges) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("HF_TOKEN", "hf_hush")
+        monkeypatch.setenv("FKD_CACHE", str(tmp_path / "cache"))
+        files = files_at(Url("hf://datasets/org/set@v1/x.zip"))
+        assert {key: files.read(key) for key in files.keys()} == content  # noqa: SIM118
+        assert server.tokens == {"/datasets/org/set/resolve/v1/x.zip": "Bearer hf_hush"}
+        server.fails = True
+        again = Remote(Url("hf://datasets/org/set@v1"), None, patience=Patience(1, 1, 3))
+        with pytest.raises(OSError, match=r"set@v1/x\.zip: the server says 503") as told:
+            again.read("x.zip")
+        assert "hush" not in str(told.value)
+    assert not any(b"hush" in path.read_bytes() for path in (tmp_path / "cache").rglob("*/*/[0-9]"))
+
+
+@contextlib.contextmanager
+def hub(content, *, ranges):
+    """Serve one file as a hub does: from another place, whose address is signed."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
+        server.content, server.ranges, server.tokens, server.fails = content, ranges, {}, False
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+class _Hub(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server, content = self.server, self.server.content
+        if not self.path.startswith("/cdn/"):
+            server.tokens[self.path] = self.headers["Authorization"]
+            self.send_response(302)
+            self.send_header("Location", "/cdn/x?Signature=hush")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        span = self.headers["Range"] if server.ranges else None
+        start, stop = 0, len(content)
+        if span:
+            first, last = span.removeprefix("bytes=").split("-")
+            start, stop = int(first), min(int(last) + 1, stop)
+        self.send_response(503 if server.fails else 206 if span else 200)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Length", str(stop - start))
+        if span:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content[start:stop])
+
+    do_HEAD = do_GET
 
 
 def test_a_forked_process_reads_too(bucket, objects, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fkd.config import TrainConfig, Url
 from fkd.copying import carry_store
 from fkd.errors import BlockError, ConfigError, StoreError
 from fkd.files import Pieces
+from fkd.showing.page import default_folder
 from fkd.statistics import info_lines
 
 PLACE = "s3://labels/x.zarr"
@@ -187,10 +189,19 @@ def test_places_without_a_store_are_told_in_a_line(bucket, tmp_path):
             assert "hush" not in line
 
 
-def test_an_address_stays_whole_in_a_configuration(tmp_path):
+def test_the_page_of_a_store_is_named_after_it():
+    for place in (
+        Path("x/labels.zarr"),
+        Path("labels.zarr.zip"),
+        Url("s3://bucket/x/labels.zarr.zip"),
+    ):
+        assert default_folder(place) == Path("labels-show")
+
+
+def test_an_address_stays_whole_in_a_configuration():
     config = TrainConfig.of(store=PLACE)
     assert config.store == Url(PLACE)
     assert json.loads(json.dumps(config.settings()))["store"] == PLACE
     assert TrainConfig.of(store=config.settings()["store"]).store == config.store
     with pytest.raises(ConfigError, match="makes one slash of two"):
-        TrainConfig.of(store=tmp_path.__class__(PLACE))
+        TrainConfig.of(store=Path(PLACE))

@@ -1,0 +1,13 @@
+"""What goes along with a label set that is published: a card, and the layout of a repository on a hub."""
+
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.publishing.card import store_card
+    from fkd.publishing.hub import write_hub_layout
+else:
+    __getattr__, __dir__ = names_of(__name__, card="store_card", hub="write_hub_layout")
+
+__all__ = ["store_card", "write_hub_layout"]

@@ -1,0 +1,32 @@
+"""A student that was trained on a label set, in rows of a name and a text."""
+
+from pathlib import Path
+
+from fkd.config import read_config
+from fkd.errors import ConfigError
+from fkd.runs import read_metrics
+
+# Settings of a run that say how its student was trained, in the words of the card.
+_SETTINGS = {
+    "student": "student",
+    "crops_per_image": "crops an image in a batch, m",
+    "scheme": "labels read as",
+    "epochs": "epochs, of as many views as images",
+    "batch_size": "views a batch",
+    "lr": "learning rate at 1024 views",
+    "optimizer": "optimizer",
+}
+
+
+def baseline_rows(run: Path) -> list[tuple[str, str]]:
+    """Say what a run trained and how right its student is; raises `ConfigError` where there is no run."""
+    evaluated = [line for line in read_metrics(run) if line["kind"] == "eval" and "top1" in line]
+    if not evaluated:
+        raise ConfigError(
+            f"--run {run} has no evaluation yet; name a run that has, or leave it out"
+        )
+    settings = read_config(run)
+    rows = [(words, f"{settings[name]}") for name, words in _SETTINGS.items() if name in settings]
+    best = max(evaluated, key=lambda line: float(line["top1"]))
+    top5 = f", top-5 {best['top5']:.2%}" if "top5" in best else ""
+    return [*rows, ("top-1 on its images for evaluation", f"{best['top1']:.2%}{top5}, its best")]

@@ -1,0 +1,103 @@
+"""What a card says of a store, in rows of a name and a text."""
+
+from collections import Counter
+from pathlib import PurePosixPath, PureWindowsPath
+
+from fkd.amounts import as_bytes, as_count
+from fkd.config import as_typed, size_text
+from fkd.format import TeacherRecord
+from fkd.statistics import bad_images, bytes_per_crop, fidelity_words, sampled_agreement
+from fkd.store import LabelStore
+from fkd.views import STORED
+
+Rows = list[tuple[str, str]]
+
+_SHOWN = 5
+
+
+def teacher_name(teacher: TeacherRecord) -> str:
+    """Return the name of a teacher; of a file or a run somewhere on a machine, its last part."""
+    name = teacher.name
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.is_absolute() or name.startswith(("~", "..")):
+            return path.name
+    return name
+
+
+def teacher_rows(store: LabelStore) -> Rows:
+    """Say who labelled, with the hash of the weights and what the teacher saw."""
+    spec, rows = store.spec, Rows()
+    for number, teacher in enumerate(spec.teachers):
+        seen = teacher.preprocessing
+        share = f", weight {spec.weights[number]:.4g}" if spec.weights else ""
+        rows += [
+            (teacher_name(teacher), f"weights `{teacher.weights_hash}`{share}"),
+            (
+                "",
+                f"{size_text(seen.size)} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
+                f"std {as_typed(seen.std)}",
+            ),
+        ]
+    if len(spec.teachers) > 1:
+        how = "weighted as above" if spec.weights else "with equal weights"
+        rows.append(("together", f"their probabilities are averaged, {how}"))
+    return rows
+
+
+def image_rows(store: LabelStore) -> Rows:
+    """Say how many images of how many classes, and by what they are known."""
+    spec, keys, titles = store.spec, store.image_paths(), store.class_titles()
+    classes = ", ".join(titles[:_SHOWN]) + (" …" if len(titles) > _SHOWN else "")
+    whose = "the teacher's" if spec.unlabelled else "the folders'"
+    reasons = Counter(reason for _, reason in bad_images(store))
+    without = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    return [
+        ("images", f"{spec.num_images:,}, {as_bytes(float(store.num_bytes().sum()))}"),
+        ("classes", f"{spec.num_classes:,}, {whose}: {classes}"),
+        *([("without labels", f"{reasons.total():,} ({without})")] if reasons else []),
+        ("first and last", f"`{keys[0]}`, `{keys[len(keys) - 1]}`"),
+        ("fingerprint", f"`{spec.fingerprint}`, over names and sizes in bytes"),
+    ]
+
+
+def view_rows(store: LabelStore) -> Rows:
+    """Say which crops were labelled, and what a student sees of them."""
+    spec, views = store.spec, store.spec.views
+    drawn = (
+        f"random resized crops and flips by the rule `{spec.sampler}`: scale {as_typed(views.scale)}, "
+        f"ratio {as_typed(views.ratio)}, seed {views.seed}"
+    )
+    if spec.sampler == STORED:
+        drawn = "boxes and flips that another program drew, stored with the labels"
+    return [
+        ("crops an image, M", f"{spec.num_crops:,}, {spec.num_images * spec.num_crops:,} in all"),
+        ("drawn", drawn),
+        ("a student sees", f"{spec.size} px, {spec.interpolation}"),
+    ]
+
+
+def label_rows(store: LabelStore) -> Rows:
+    """Say what is kept of a label, and how near and how right it is."""
+    spec, fidelity = store.spec, fidelity_words(store)
+    agreement = None if store.num_bad() == spec.num_images else sampled_agreement(store)
+    return [
+        ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
+        ("reads as", spec.scheme.readings()),
+        *([("fidelity", fidelity)] if fidelity else []),
+        *([("agreement", f"{agreement:.1%} of the crops' top-1 is the image's class")]
+          if agreement is not None else []),
+    ]  # fmt: skip
+
+
+def size_rows(store: LabelStore) -> Rows:
+    """Say how large the store is, by array and by crop."""
+    sizes, parts = store.stored_bytes(), bytes_per_crop(store)
+    each = ", ".join(
+        f"{name} {size:.2f}" for name, size in parts.items() if name != "total" and size
+    )
+    arrays = sorted(sizes.items(), key=lambda item: -item[1])
+    return [
+        ("all", f"{as_bytes(float(sum(sizes.values())))} in {as_count(store.num_blocks, 'block')}"),
+        ("a crop", f"{parts['total']:.2f} bytes ({each})"),
+        *((f"`{name}`", as_bytes(float(size))) for name, size in arrays if size),
+    ]

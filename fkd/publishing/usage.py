@@ -1,0 +1,57 @@
+"""Commands and code of a card that can be typed as they are, and how to cite it."""
+
+import re
+import shlex
+
+from fkd.config import Scheme
+from fkd.publishing.facts import teacher_name
+from fkd.store import LabelStore
+
+_PAPER = """@inproceedings{shen2022fkd,
+  title     = {A Fast Knowledge Distillation Framework for Visual Recognition},
+  author    = {Shen, Zhiqiang and Xing, Eric},
+  booktitle = {European Conference on Computer Vision},
+  year      = {2022}
+}"""
+
+
+def usage(store: LabelStore, name: str) -> str:
+    """Return how to verify a set, train on it and read it; `IMAGES` stands for one's own folder."""
+    quoted, spec = shlex.quote(name), store.spec
+    m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
+    five = Scheme("topk", 5)
+    fine = Scheme.parse(str(spec.scheme).removesuffix("-coarse").removesuffix("-8bit"))
+    compress = five if spec.scheme.can_be_read_as(five) else fine
+    train = f"--student resnet50 --crops-per-image {m} --compress {compress}"
+    return f"""`IMAGES` is your folder of the images, with a folder a class.
+
+    fkd info {quoted}
+    fkd check --deep --images IMAGES {quoted}
+    fkd train {quoted} --images IMAGES {train}
+
+In a training loop of your own:
+
+```python
+from fkd import StudentLoader, soft_cross_entropy
+
+loader = StudentLoader({name!r}, images="IMAGES", crops_per_image={m}, scheme="{compress}")
+for views, labels in loader:
+    loss = soft_cross_entropy(student(views), labels, reduction="mean")
+```"""
+
+
+def citation(store: LabelStore, title: str) -> str:
+    """Return BibTeX of FKD's paper, and of this set, known by its digest."""
+    year, digest = store.spec.created[:4], store.digest()
+    names = ", ".join(teacher_name(teacher) for teacher in store.spec.teachers)
+    set_ = f"""@misc{{labels{digest.removeprefix("sha256:")[:8]},
+  title = {{{_plain(title)}}},
+  note  = {{Label store of fkd by {_plain(names)}, {digest}}},
+  year  = {{{year}}}
+}}"""
+    return f"```bibtex\n{_PAPER}\n\n{set_}\n```"
+
+
+def _plain(text: str) -> str:
+    """Return text with what BibTeX reads as more than text escaped."""
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)

@@ -1,0 +1,161 @@
+"""A card says what the store says, in a head that the hub reads, and names no place of this machine."""
+
+import json
+import re
+import shlex
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from helpers.processes import refused
+
+from fkd import CardConfig, FkdError, LabelStore, store_card
+from fkd.cli import main
+from fkd.publishing import write_hub_layout
+from fkd.statistics import info_lines
+
+
+def head_of(text):
+    _, head, body = text.split("---\n", 2)
+    return yaml.safe_load(head), body
+
+
+def test_the_head_is_what_the_hub_reads(shared_store):
+    title = 'Labels: "mine" & yours'
+    card = store_card(CardConfig(shared_store.path, license="cc-by-4.0", title=title))
+    head, body = head_of(card)
+    assert head == {
+        "license": "cc-by-4.0",
+        "pretty_name": title,
+        "task_categories": ["image-classification"],
+        "size_categories": ["n<1K"],
+        "tags": ["knowledge-distillation", "soft-labels", "fkd", "zarr"],
+        "viewer": False,
+    }
+    assert f"# {title}\n" in body
+    assert head_of(store_card(CardConfig(shared_store.path)))[0]["license"] == "unknown"
+
+
+def test_the_body_has_the_facts_of_the_store(shared_store):
+    card = store_card(CardConfig(shared_store.path, source="Shapes on noise."))
+    spec = shared_store.spec
+    for fact in (
+        spec.teachers[0].name, spec.teachers[0].weights_hash, spec.fingerprint, shared_store.digest(),
+        str(spec.scheme), "6, 108 in all", "random-resized-crop-2", "seed 0", "32 px", "Shapes on noise.",
+        "18, ", "circle, square, triangle", "KL ", "top-1 is the image's class", "`slot`", "@misc{labels",
+    ):  # fmt: skip
+        assert fact in card, fact
+
+
+def test_no_place_of_this_machine_is_in_it(shared_store, shared_folder, tmp_path):
+    card = store_card(CardConfig(shared_store.path))
+    assert str(shared_store.path.parent) not in card
+    assert str(shared_folder) not in card
+    assert shared_store.spec.images_root not in card
+
+
+def test_a_teacher_from_a_file_is_named_without_its_folder(shared_store):
+    from fkd.publishing.facts import teacher_name
+
+    record = shared_store.spec.teachers[0]
+    for name, shown in {
+        "/home/me/teacher.pt2": "teacher.pt2", "C:\\me\\teacher.onnx": "teacher.onnx",
+        "../runs/one": "one", "timm:vit_b": "timm:vit_b", "runs/resnet-1": "runs/resnet-1",
+    }.items():  # fmt: skip
+        assert teacher_name(replace(record, name=name)) == shown
+
+
+def test_its_commands_parse_and_its_code_runs(shared_store, shared_folder, monkeypatch):
+    monkeypatch.chdir(shared_store.path.parent)
+    card = store_card(CardConfig(shared_store.path))
+    commands = re.findall(r"^    (fkd .*)$", card, flags=re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        words = shlex.split(command)
+        main.commands[words[1]].make_context(words[1], words[2:])
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    code = code.replace('"IMAGES"', repr(str(shared_folder))).replace("4,", "2,", 1)
+    code = code.replace(
+        "    loss =", "    student = lambda x: x.mean((1, 2, 3))[:, None].expand(-1, 3)\n    loss ="
+    )
+    code = code.replace("images=", "batch_size=4, images=") + "    break\n"
+    found = {}
+    exec(code, found)
+    assert found["loss"].item() > 0
+
+
+def test_a_run_is_a_baseline(shared_store, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {"student": "resnet18", "scheme": "topk3", "epochs": 4.0, "out": "/secret/run"}
+    (run / "config.json").write_text(json.dumps(config))
+    lines = [
+        {"kind": "eval", "step": n, "epoch": n, "top1": t, "top5": 0.9}
+        for n, t in enumerate((0.5, 0.75, 0.7))
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    card = store_card(CardConfig(shared_store.path, run=run))
+    assert "| top-1 on its images for evaluation | 75.00%, top-5 90.00%, its best |" in card
+    assert "| student | resnet18 |" in card
+    assert "secret" not in card
+    (run / "metrics.jsonl").write_text("")
+    with pytest.raises(FkdError, match="has no evaluation yet"):
+        store_card(CardConfig(shared_store.path, run=run))
+
+
+def test_the_command_writes_a_file_and_replaces_none_unasked(shared_store, tmp_path):
+    out = tmp_path / "README.md"
+    done = CliRunner().invoke(main, ["card", str(shared_store.path), "--out", str(out)])
+    assert (done.exit_code, done.stdout) == (0, f"{out}\n")
+    assert out.read_text() == store_card(CardConfig(shared_store.path))
+    assert "is there already" in refused("card", shared_store.path, "--out", out)
+    assert "none of the hub's names" in refused("card", shared_store.path, "--license", "my own")
+    assert "no.zarr does not exist" in refused("card", "no.zarr")
+    shown = CliRunner().invoke(main, ["card", str(shared_store.path)])
+    assert shown.stdout == out.read_text()
+
+
+def test_the_digest_is_of_settings_and_seals(shared_store, image_folder):
+    digest = shared_store.digest()
+    assert LabelStore.open(shared_store.path).digest() == digest
+    assert dict(info_lines(shared_store.path))["digest"] == digest
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+    other = LabelStore.open(shared_store.path)
+    other.segments[0].seals[0] = bytes(32)
+    assert other.digest() != digest
+    del other.segments[0].seals[0]
+    assert len({other.digest(), digest}) == 2
+
+
+def test_a_repository_has_a_card_a_store_and_its_attributes(shared_store, tmp_path):
+    def carry(store, out):
+        with zipfile.ZipFile(out, "w") as archive:
+            for file in sorted(path for path in store.rglob("*") if path.is_file()):
+                archive.write(file, file.relative_to(store))
+
+    config = CardConfig(shared_store.path, license="mit")
+    folder = write_hub_layout(config, tmp_path / "hub", carry)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".gitattributes",
+        "README.md",
+        "labels.zarr.zip",
+    ]
+    assert "fkd train labels.zarr.zip" in (folder / "README.md").read_text()
+    assert "*.zip filter=lfs" in (folder / ".gitattributes").read_text()
+    assert "zarr.json" in zipfile.ZipFile(folder / "labels.zarr.zip").namelist()
+    with pytest.raises(FkdError, match="is there already"):
+        write_hub_layout(config, tmp_path / "hub", carry)
+
+
+def test_an_unfinished_store_has_no_card(shared_store, tmp_path):
+    import shutil
+
+    cut = tmp_path / "cut.zarr"
+    shutil.copytree(shared_store.path, cut)
+    shutil.rmtree(cut / "done" / "c")
+    with pytest.raises(FkdError, match="is unfinished"):
+        store_card(CardConfig(cut))
+    assert np.array_equal(LabelStore.open(cut).pending_blocks(), [0])
