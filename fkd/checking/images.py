@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fkd.errors import DecodeError
-from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode
+from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode, fingerprint
 from fkd.progress import progress_bar
 from fkd.store import LabelStore
 
@@ -51,6 +52,18 @@ def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
         if composed(name) in known and composed(name) != composed(stored):
             problems.append(f"class folder {name} is stored as {stored}")
     return problems
+
+
+def other_prints(store: LabelStore, paths: Keys, num_bytes: NDArray[np.int64]) -> bool:
+    """Say whether a segment that has images has others than its fingerprint says."""
+    return any(
+        fingerprint(
+            paths[s.images.start : s.images.stop], num_bytes[s.images.start : s.images.stop]
+        )
+        != s.spec.fingerprint
+        for s in store.segments
+        if not s.spec.first_crop
+    )
 
 
 def changed_contents(store: LabelStore, images: ImageList, workers: int) -> list[str]:
