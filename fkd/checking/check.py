@@ -6,14 +6,12 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fkd.checking.blocks import check_blocks
 from fkd.checking.images import (
     changed_classes,
     changed_contents,
     changed_images,
+    other_prints,
     those_present,
 )
 from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
@@ -24,7 +22,7 @@ from fkd.format import (
     library_versions,
     require_store,
 )
-from fkd.images import MAX_NUM_BYTES, REASONS, ImageList, Keys, fingerprint
+from fkd.images import MAX_NUM_BYTES, REASONS, ImageList
 from fkd.machine import held, resolve_device
 from fkd.originals import drift, image_root, is_file_of_images, listed_again
 from fkd.sources import refuse_other_kinds
@@ -126,23 +124,11 @@ def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
     except StoreError as error:
         return Verdict("lists", "FAILED", _briefly(config, error))
     known = num_bytes.max() < MAX_NUM_BYTES
-    if known and _other_prints(store, paths, num_bytes):
+    if known and other_prints(store, paths, num_bytes):
         return Verdict("lists", "FAILED", "paths and sizes are not those of its fingerprint")
     whose = " of the teacher; images have none" if store.spec.unlabelled else ""
     text = f"{counted(len(paths), 'image')}, {counted(len(names), 'class')}{whose}"
     return Verdict("lists", "ok", text)
-
-
-def _other_prints(store: InspectedStore, paths: Keys, num_bytes: NDArray[np.int64]) -> bool:
-    """Say whether a segment that has images has others than its fingerprint says."""
-    return any(
-        fingerprint(
-            paths[s.images.start : s.images.stop], num_bytes[s.images.start : s.images.stop]
-        )
-        != s.spec.fingerprint
-        for s in store.segments
-        if not s.spec.first_crop
-    )
 
 
 def _done(store: InspectedStore) -> Verdict:

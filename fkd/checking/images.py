@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import DecodeError, ImagesError
-from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode
+from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode, fingerprint
 from fkd.originals import PresentImages, present_among
 from fkd.progress import progress_bar
 from fkd.store import LabelStore
@@ -53,6 +53,18 @@ def changed_classes(store: LabelStore, images: ImageList) -> list[str]:
         if composed(name) in known and composed(name) != composed(stored):
             problems.append(f"class folder {name} is stored as {stored}")
     return problems
+
+
+def other_prints(store: LabelStore, paths: Keys, num_bytes: NDArray[np.int64]) -> bool:
+    """Say whether a segment that has images has others than its fingerprint says."""
+    return any(
+        fingerprint(
+            paths[s.images.start : s.images.stop], num_bytes[s.images.start : s.images.stop]
+        )
+        != s.spec.fingerprint
+        for s in store.segments
+        if not s.spec.first_crop
+    )
 
 
 def those_present(store: LabelStore, images: ImageList) -> PresentImages | None:

@@ -121,11 +121,10 @@ def _others(config: LabelConfig, store: LabelStore, images: ImageList, changed: 
         now = f"{config.part} chooses of {images.root} now"
     a_part = store.spec.part or not config.part.takes_all
     remedy = "take the part that it was made from" if a_part else "restore them"
-    if changed.endswith(" is new"):
-        remedy = "add --grow to label what is new"
+    grows = "; --grow labels what is new" if changed.endswith(" is new") else ""
     return ImagesError(
         f"{config.out} was made from other images than {now}: {changed}; {remedy}, or use --out for "
-        "another store or --overwrite to start anew"
+        f"another store or --overwrite to start anew{grows}"
     )
 
 
