@@ -71,7 +71,7 @@ def ask_again(
             views = _render(pool, files, batch, teachers)
             if number == 0:
                 faults = _no_logits(teachers, views, len(batch.crops))
-            probs = teachers.probs(views, len(batch.crops), spec.temperature)
+            probs = teachers.probs(views, len(batch.crops), spec.temperature, spec.weights)
             drawn_as = np.stack(
                 [store.image_numbers()[batch.views[:, 0]], batch.views[:, 1]], axis=1
             )

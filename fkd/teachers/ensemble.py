@@ -44,14 +44,25 @@ class Ensemble:
         """How the folder's classes stand in the store; the same for every teacher."""
         return self.teachers[0].class_map
 
-    def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
-        """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
+    def probs(
+        self,
+        views: Sequence[Tensor],
+        count: int,
+        temperature: float,
+        weights: Sequence[float] = (),
+    ) -> Tensor:
+        """Label the first `count` views of a batch, given once for each view format: f32 [count, C].
+
+        `weights` are what the teachers count, in sum 1, where they do not count alike.
+        """
         total: Tensor | None = None
-        for teacher, seen in self.each(views):
+        for number, (teacher, seen) in enumerate(self.each(views)):
             probs = teacher.probs(seen, count, temperature)
+            probs = probs * weights[number] if weights else probs
             total = probs if total is None else total + probs
         assert total is not None
-        return total / len(self.teachers) if len(self.teachers) > 1 else total
+        alike = len(self.teachers) > 1 and not weights
+        return total / len(self.teachers) if alike else total
 
     def each(self, views: Sequence[Tensor]) -> Iterator[tuple[Teacher, Tensor]]:
         """Yield every teacher with its own views of a batch, which is given once for each view format."""
