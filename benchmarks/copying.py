@@ -96,7 +96,11 @@ def works(
     scheme = Scheme("topk", 5)
     pair = (five[0].path, five[1].path)
     return {
-        "copy, topk5": (
+        "copy, all of it": (
+            lambda: copy_store(CopyConfig(pair[0], out, workers=1, overwrite=True)),
+            five[0],
+        ),
+        "copy, all crops anew": (
             lambda: copy_store(
                 CopyConfig(pair[0], out, num_crops=num_crops, workers=1, overwrite=True)
             ),

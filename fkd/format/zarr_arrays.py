@@ -80,6 +80,8 @@ def read_attributes(path: Path | Url, files: Files | None = None) -> dict[str, A
         return group_attributes(files or files_at(path))
     except FileNotFoundError as error:
         raise StoreError(_not_there(path)) from error
+    except NotADirectoryError as error:
+        raise StoreError(f"{path} is not a label store of fkd; it is a file") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({first_line(error)})") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -79,3 +79,12 @@ def test_what_it_costs_to_grow_is_in_the_table(tmp_path):
     row = next(line.split("|")[1:-1] for line in out.splitlines() if "weightless" in line)
     assert len(row) == 6
     assert all(float(number) > 0 for number in row[1:])
+
+
+@pytest.mark.whole
+def test_every_way_of_making_stores_of_stores_is_in_the_table(tmp_path):
+    out = run("copying.py", tmp_path, "--images", 40, "--crops", 8, "--rounds", 1, "--out", "out")
+    rows = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("| ")]
+    copies = ["all of it", "all crops anew", "topk10 to topk5", "full to topk5"]
+    assert rows[1:] == [*(f"copy, {name}" for name in copies), "merge, topk5", "average, topk5"]
+    assert (tmp_path / "out" / "copying.md").read_text() == out

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import torch
 from helpers.copies import KEYS, everything, files, labelled, teacher_probs
+from helpers.folders import label_config
 from helpers.processes import refused
 from helpers.stores import NUM_CLASSES, make_store
 
-from fkd import AverageConfig, FkdError, Scheme, average_stores
+from fkd import (
+    AverageConfig,
+    CheckConfig,
+    FkdError,
+    Scheme,
+    TeacherChoice,
+    average_stores,
+    check_store,
+    label_images,
+)
 from fkd.labels import averaged, restore, row_fidelity
 from fkd.statistics import info_lines
 
@@ -122,3 +132,22 @@ def test_stored_boxes_are_compared_view_by_view(tmp_path):
     with pytest.raises(FkdError, match=r"c/006ü\.jpg has other boxes"):
         averaged_store((one, two), tmp_path / "c.zarr")
     assert 1 in LabelStore.open(tmp_path / "c.zarr").pending_blocks()
+
+
+def test_its_teachers_can_be_asked_again(shared_folder, tmp_path):
+    """Each counts what it counted: with other weights than the store's they say something else."""
+    names, stores = ("resnet18", "squeezenet1_1"), []
+    for name in names:
+        teacher = TeacherChoice(name, "none", size=32)
+        config = label_config(
+            shared_folder, tmp_path / f"{name}.zarr", teacher=teacher, num_crops=2, scheme="full"
+        )
+        stores.append(label_images(config))
+    mean = averaged_store(stores, tmp_path / "mean.zarr", weights=(0.9, 0.1))
+    again = tuple(TeacherChoice(name, "none") for name in names)
+    asked = CheckConfig(mean.path, images=shared_folder, teacher=again, num_views=36, device="cpu")
+    found = {verdict.part: verdict for verdict in check_store(asked).verdicts}
+    assert found["labels"].state == "ok", found["labels"].detail
+    probs = [np.exp(everything(s)["log_prob"].astype(np.float32)) for s in (*stores, mean)]
+    assert probs[2] == pytest.approx(0.9 * probs[0] + 0.1 * probs[1], abs=1e-3)
+    assert np.abs(probs[2] - (probs[0] + probs[1]) / 2).max() > 0.01
