@@ -44,6 +44,7 @@ def card(store: Path, out: Path | None, overwrite: bool, **options: Any) -> None
         click.echo(text, nl=False)
         return
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text.encode())
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be written ({error})") from error

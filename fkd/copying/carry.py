@@ -121,6 +121,7 @@ def _carry(plan: Plan, files: Files, target: Target) -> tuple[int, int]:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        bar.update(plan.sizes[ROOT])  # which comes last
     return sent
 
 

@@ -1,21 +1,22 @@
 """`fkd copy`: a store, or a part of it, in another place."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import CopyConfig, as_config
+from fkd.config import CopyConfig, Url, as_config
 from fkd.copying.carry import carry_store
 from fkd.copying.derived import Derived, block_images, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
 from fkd.copying.rows import Gathering, SourceRows
 from fkd.copying.through_folder import made_at
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, StoreError
 from fkd.images import in_part
 from fkd.labels import check_narrowing
-from fkd.progress import note_lines
+from fkd.progress import note, note_lines
 from fkd.store import Block, LabelStore
 
 
@@ -32,6 +33,9 @@ def copy_store(config: CopyConfig) -> LabelStore:
     as_config(config, CopyConfig)
     check_inputs([config.store], config.out, overwrite=config.overwrite)
     if config.takes_all:
+        if not config.overwrite and _is_there(config.store, config.out):
+            note(f"{config.out} is there and is the same store: there is nothing to do")
+            return LabelStore.open(config.out)
         carry_store(config.store, config.out, overwrite=config.overwrite)
         return LabelStore.open(config.out)
     store = LabelStore.open(config.store)
@@ -44,6 +48,16 @@ def copy_store(config: CopyConfig) -> LabelStore:
         )
 
     return made_at(config.out, make, overwrite=config.overwrite)
+
+
+def _is_there(source: Path | Url, out: Path | Url) -> bool:
+    """Say whether a copy has been made already: by all its settings and seals."""
+    if isinstance(out, Url) or not os.path.lexists(out):
+        return False
+    try:
+        return LabelStore.open(out).digest() == LabelStore.open(source).digest()
+    except StoreError:
+        return False
 
 
 def _copied(

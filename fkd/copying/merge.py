@@ -94,7 +94,7 @@ def _order(stores: Sequence[LabelStore]) -> NDArray[np.int64]:
             mine, theirs = (_store_of(stores, row).path for row in (one, other))
             raise StoreError(
                 f"{theirs} cannot be merged with {mine}: both have {keys[one]}; leave it out of one by "
-                "`fkd copy --subset`"
+                "`fkd copy --images FILE`, which lists those that stay"
             )
     return np.array(order, np.int64)
 

@@ -41,6 +41,12 @@ def _other_images(first: LabelStore, other: LabelStore) -> str | None:
     paths, others = first.image_paths(), other.image_paths()
     if Keys.of(paths) != Keys.of(others):
         pair = next((a, b) for a, b in zip(paths, others, strict=True) if a != b)
+        if set(paths) == set(others):
+            return (
+                f"its images are the same in another order, as where one of the two has grown, so that "
+                f"their views are others ({pair[1]} is in the place of {pair[0]}); `fkd label "
+                "--add-teacher` labels the views of a store by one more teacher"
+            )
         return f"its images have {pair[1]} in the place of {pair[0]}"
     facts = {"file size": first.num_bytes() != other.num_bytes()}
     both = (first.status() == 0) & (other.status() == 0)

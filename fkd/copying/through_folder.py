@@ -7,6 +7,7 @@ from pathlib import Path
 from fkd.config import Url
 from fkd.copying.carry import carry_store
 from fkd.files import is_zip
+from fkd.progress import note_lines
 from fkd.store import LabelStore
 
 
@@ -22,7 +23,8 @@ def made_at(
         return make(out, overwrite)
     hidden = f".{out.name}.made"
     folder = out.with_name(hidden) if isinstance(out, Path) else Path(hidden)
-    make(folder, False)
+    note_lines([("by way", f"of {folder}, which goes when all is at {out}")])
+    make(folder, overwrite)
     carry_store(folder, out, overwrite=overwrite)
     shutil.rmtree(folder)
     return LabelStore.open(out)

@@ -13,9 +13,11 @@ def fidelity_words(store: LabelStore) -> str | None:
     found, labels = store.fidelity(), store.spec.labels
     if found is None:
         return None
-    divergence, whole = "", "the teacher's label"
+    imported = store.spec.made_by == "import"
+    divergence, whole = "", "the label in its file" if imported else "the teacher's label"
+    of_whole = "label in its file" if imported else "teacher's whole label"
     if found.kl is not None and found.quantization is not None:
-        divergence = f"KL {found.kl:.2g} nats to the teacher's whole label"
+        divergence = f"KL {found.kl:.2g} nats to the {of_whole}"
         if labels.keeps_all:
             return f"{divergence}; all classes are kept"
         divergence, whole = (
