@@ -121,7 +121,9 @@ def _others(config: LabelConfig, store: LabelStore, images: ImageList, changed: 
         now = f"{config.part} chooses of {images.root} now"
     a_part = store.spec.part or not config.part.takes_all
     remedy = "take the part that it was made from" if a_part else "restore them"
-    if changed.endswith(" is new"):
+    if store.spec.numbered:
+        remedy = "name the images of this copy with --subset FILE"
+    elif changed.endswith(" is new"):
         remedy = "add --grow to label what is new"
     return ImagesError(
         f"{config.out} was made from other images than {now}: {changed}; {remedy}, or use --out for "
