@@ -18,7 +18,7 @@ from tqdm import tqdm
 from fkd.amounts import as_count
 from fkd.config import Url, as_place
 from fkd.copying.plan import Plan, SealedBlock, plan_of
-from fkd.copying.targets import ROOT, Target, target_at
+from fkd.copying.targets import ROOT, Target, require_bucket, target_at
 from fkd.errors import BlockError, StoreError, first_line
 from fkd.files import Direct, Files, Patience, files_at, is_zip
 from fkd.progress import note, progress_bar
@@ -84,6 +84,7 @@ def _refuse_same(source: Path | Url, out: Path | Url) -> None:
 
 def _zip_to_bucket(source: Path | Url, out: Url, overwrite: bool) -> CarryReport:
     """Write the archive to this machine's temporary folder, and send it when it is whole."""
+    require_bucket(out)
     client = Direct(out.parent, Patience())
     (there,) = client.facts([out.name])
     if not isinstance(there, OSError) and not overwrite:

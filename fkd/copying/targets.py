@@ -46,11 +46,7 @@ def target_at(out: Path | Url, identity: str, *, overwrite: bool) -> Iterator[Ta
     What is at `out` stays until `finish`, or is refused.
     """
     if isinstance(out, Url):
-        if out.partition(":")[0] not in ("s3", "gs"):
-            raise StoreError(
-                f"{out} cannot be written to; copy to an s3:// or gs:// address, or to a .zip that you "
-                "upload by the tool of that place"
-            )
+        require_bucket(out)
         try:
             yield Bucket(out, identity, overwrite)
         except OSError as error:
@@ -64,6 +60,15 @@ def target_at(out: Path | Url, identity: str, *, overwrite: bool) -> Iterator[Ta
             yield from _folder_target(out, identity, overwrite)
     except OSError as error:
         raise StoreError(f"{out} cannot be written ({first_line(error)})") from error
+
+
+def require_bucket(out: Url) -> None:
+    """Raise `StoreError` for an address that is for reading alone."""
+    if out.partition(":")[0] not in ("s3", "gs"):
+        raise StoreError(
+            f"{out} cannot be written to; copy to an s3:// or gs:// address, or to a .zip that you "
+            "upload by the tool of that place"
+        )
 
 
 def _folder_target(out: Path, identity: str, overwrite: bool) -> Iterator[Target]:
@@ -82,8 +87,8 @@ def _folder_target(out: Path, identity: str, overwrite: bool) -> Iterator[Target
 def _zip_target(out: Path, overwrite: bool) -> Iterator[Target]:
     if os.path.lexists(out) and not overwrite:
         raise StoreError(f"{out} is there already; give another name, or --overwrite")
-    if out.exists() and not zipfile.is_zipfile(out):
-        raise StoreError(f"--overwrite: {out} is no zip archive, so it is left alone")
+    if out.exists() and not _is_store(out):
+        raise StoreError(f"--overwrite: {out} is no label store in a zip, so it is left alone")
     aside = out.with_name(f".{out.name}.partial")
     aside.touch()
     busy = StoreError(f"another `fkd copy` is writing {out}; wait for it, or stop it first")
@@ -93,6 +98,17 @@ def _zip_target(out: Path, overwrite: bool) -> Iterator[Target]:
                 yield Zip(archive, aside, out)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _is_store(path: Path) -> bool:
+    """Say whether a file is an archive with what every label store has, damaged or not."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {ROOT, "done/zarr.json"} <= {*archive.namelist()}
+    except zipfile.BadZipFile:
+        return False
 
 
 class Aside:

@@ -1,6 +1,7 @@
 """One object that is read by position: a file on this machine, or an object far away."""
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,8 +42,11 @@ class LocalBlob:
     def __init__(self, path: Path) -> None:
         """Open the file; raises `OSError`."""
         self.path, self.where = path, str(path)
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         status = os.fstat(self._file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no plain file")
         self.size = status.st_size
         blocks = 512 * getattr(status, "st_blocks", 0)
         self._on_disk = min(self.size, blocks) if blocks else self.size

@@ -6,6 +6,7 @@ obstore speaks to all of them. Its threads are of one process: `errand` has what
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -73,7 +74,7 @@ class Direct:
     def __init__(self, url: Url, patience: Patience) -> None:
         """Speak to the server of `url`, which is the folder of the keys. No request is made yet."""
         self._url = url
-        self._store = connect(url, patience)
+        self._store, self._longest = connect(url, patience), patience.longest
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         Direct.started_in = os.getpid()
@@ -82,6 +83,7 @@ class Direct:
         """Return every object by key; None where nothing can be listed."""
         if self._url.partition(":")[0] not in _LISTED:
             return None
+        deadline = time.monotonic() + self._longest
         for again in range(_LISTS_AGAIN, -1, -1):
             try:
                 pages = list(self._store.list())
@@ -89,7 +91,7 @@ class Direct:
                 failed = self._failure("", error)
                 if isinstance(failed, PermissionError):
                     return None  # a public bucket may give objects and no list
-                if not again:
+                if not again or time.monotonic() > deadline:  # a server that is silent stays so
                     raise failed from error
             else:
                 return {meta["path"]: _facts(meta) for page in pages for meta in page}

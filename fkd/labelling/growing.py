@@ -121,7 +121,11 @@ def _others(config: LabelConfig, store: LabelStore, images: ImageList, changed: 
         now = f"{config.part} chooses of {images.root} now"
     a_part = store.spec.part or not config.part.takes_all
     remedy = "take the part that it was made from" if a_part else "restore them"
-    grows = "; --grow labels what is new" if changed.endswith(" is new") else ""
+    if store.spec.numbered:
+        remedy = "name the images of this copy with --subset FILE"
+    grows = ""
+    if changed.endswith(" is new") and not store.spec.numbered:
+        grows = "; --grow labels what is new"
     return ImagesError(
         f"{config.out} was made from other images than {now}: {changed}; {remedy}, or use --out for "
         f"another store or --overwrite to start anew{grows}"

@@ -53,6 +53,8 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
     store = LabelStore.open(path)
     spec, views = store.spec, store.spec.views
     num_bad, num_crops = store.num_bad(), spec.num_images * spec.num_crops
+    # Some images may have more crops than all have: those of segments that a killed run began.
+    begun = sum(store.block(number).num_labels for number in range(store.num_blocks))
     sizes, parts = store.stored_bytes(), bytes_per_crop(store)
     blocks, fidelity = store.num_blocks - len(store.pending_blocks()), fidelity_words(store)
     lines = [
@@ -62,7 +64,7 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ("crops", f"{spec.num_crops} per image, {num_crops:,} in all"),
         (
             "labelled",
-            f"{num_crops_labelled(store) / num_crops:.1%} ({blocks} of {store.num_blocks} blocks), "
+            f"{num_crops_labelled(store) / begun:.1%} ({blocks} of {store.num_blocks} blocks), "
             f"{num_bad} images unusable{_growing(store)}",
         ),
     ]

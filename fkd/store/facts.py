@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +156,8 @@ class StoredFacts:
             own = key.partition("/")[2] if key.startswith("segment-") else key
             array = own.partition("/")[0]
             is_data = array in sizes and not own.endswith("zarr.json")
-            sizes[array if is_data else "metadata"] += files.size(key)
+            with suppress(FileNotFoundError):  # a link to nowhere, or what was moved just now
+                sizes[array if is_data else "metadata"] += files.size(key)
         return sizes
 
     def _keys(self) -> list[str]:

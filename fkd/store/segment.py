@@ -141,16 +141,35 @@ def open_segments(files: Files, attributes: dict[str, Any], *, writable: bool) -
 def _added(files: Files) -> Iterator[tuple[Files, dict[str, Any]]]:
     """Yield what was added to a store: files and attributes, in the order in which that was done."""
     for number in count(1):
-        below = files.below(segment_name(number))
+        name = segment_name(number)
+        below = files.below(name)
         try:
+            flaw = files.flaw(f"{name}/zarr.json")  # from below, a link to all of it is not seen
+            if flaw is not None:
+                raise ValueError(flaw)
             yield below, group_attributes(below)
         except FileNotFoundError:
+            _require_none_from(files, number)
             return
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{below.where} is no segment of a label store ({first_line(error)}); restore it, or "
                 "remove it from the store"
             ) from error
+
+
+def _require_none_from(files: Files, number: int) -> None:
+    """Raise `StoreError` where segment `number` is lost: it is there in part, or others follow it."""
+    name = segment_name(number)
+    for key in (f"{name}/done/zarr.json", f"{segment_name(number + 1)}/zarr.json"):
+        try:
+            files.size(key)
+        except FileNotFoundError:
+            continue
+        raise StoreError(
+            f"{files.where}: {name}/zarr.json is missing, though {key} is there; restore it, or remove "
+            f"{name} and all segments after it"
+        )
 
 
 def _images_of(segments: Sequence[Segment], spec: StoreSpec) -> Segment | None:

@@ -125,11 +125,20 @@ def test_other_peoples_files_are_never_overwritten(source, tmp_path, bucket):
     (tmp_path / "y.zip").write_text("no zip")
     (bucket.root / "x.zarr").mkdir()
     (bucket.root / "x.zarr/thesis.tex").write_text("…")
-    for place in (tmp_path / "y.zarr", tmp_path / "y.zip", PLACE):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as photos:
+        photos.writestr("beach.jpg", "…")
+    for place in (tmp_path / "y.zarr", tmp_path / "y.zip", tmp_path / "photos.zip", PLACE):
         with pytest.raises(StoreError, match="left alone"):
             carry_store(source, place, overwrite=True)
+    assert zipfile.ZipFile(tmp_path / "photos.zip").namelist() == ["beach.jpg"]
     assert (tmp_path / "y.zarr/thesis.tex").exists()
     assert (bucket.root / "x.zarr/thesis.tex").exists()
+
+
+@pytest.mark.parametrize("out", ["https://example.invalid/y.zip", "hf://datasets/a/b/y.zip"])
+def test_what_is_read_alone_is_refused_before_any_request(source, out):
+    with pytest.raises(StoreError, match=f"^{out} cannot be written to; copy to an s3://"):
+        carry_store(source, out)
 
 
 def test_a_copy_into_itself_is_refused(source):

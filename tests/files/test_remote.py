@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import socket
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,6 +84,21 @@ def test_what_is_brought_is_near(files, objects, bucket):
 def test_a_request_that_fails_is_made_again(files, objects, bucket, fault):
     bucket.fault = lambda method, path, number: fault if number in (1, 2, 4) else None
     assert files.read("slot/c/0/0/0") == objects["slot/c/0/0/0"]
+
+
+def test_a_server_that_stays_silent_is_given_up_in_its_time(monkeypatch):
+    """A list that was cut is asked for again; not after a wait of the whole patience."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        settings = {"ENDPOINT_URL": f"http://127.0.0.1:{server.getsockname()[1]}", "REGION": "x"}
+        for name, value in (settings | {"SKIP_SIGNATURE": "true"}).items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        files = Remote(PLACE, None, patience=Patience(silent=5, retries=0, longest=0.3))
+        with pytest.raises(OSError, match=r"did not answer in time|the connection failed"):
+            files.size("zarr.json")
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):  # nobody came a second time
+            server.accept()
 
 
 def test_a_server_that_is_silent_is_asked_again(bucket, objects, tmp_path):

@@ -1,5 +1,6 @@
 """A zip of a store is read as zarr reads it; one that could be read in two ways is refused."""
 
+import os
 import pickle
 import struct
 import warnings
@@ -146,6 +147,12 @@ def test_a_member_elsewhere_than_its_directory_says_is_an_error(archive):
     with pytest.raises(OSError, match="x/c/2/0 is not where"):
         files.read("x/c/2/0")
     assert files.read("x/c/1/0")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(OSError, match="no plain file"):
+        LocalBlob(tmp_path / "a.zip")
 
 
 def test_an_archive_that_is_not_there(tmp_path):

@@ -12,6 +12,7 @@ from fkd import LabelStore, Scheme
 from fkd.errors import BlockError, StoreError
 from fkd.format.attributes import digest
 from fkd.images import ImageList
+from fkd.statistics import info_lines
 from fkd.store import Block, InspectedStore, growth
 from fkd.views import SAMPLERS
 
@@ -114,6 +115,9 @@ def test_ragged_segments_count_as_the_least_and_are_evened_out(tmp_path):
     store = LabelStore.open(store.path, writable=True)
     store.add_crops(10)
     shutil.rmtree(store.path / "segment-4")  # a kill between the two
+    (store.path / "nowhere").symlink_to("nothing")  # no reason to say nothing of the rest
+    assert dict(info_lines(store.path))["labelled"].startswith("54.9% (6 of 10 blocks)")
+    (store.path / "nowhere").unlink()
     store = LabelStore.open(store.path, writable=True)
     assert store.spec.num_crops == 8
     store.add_crops(10)
@@ -173,6 +177,28 @@ def test_a_lost_file_of_a_segment_is_refused(tmp_path):
     _, store = grown(tmp_path)
     (store.path / "segment-1" / "zarr.json").write_text("{")
     with pytest.raises(StoreError, match="segment-1 is no segment of a label store"):
+        LabelStore.open(store.path)
+
+
+def test_what_was_added_is_not_behind_a_link(tmp_path):
+    _, store = grown(tmp_path)
+    (store.path / "segment-1").rename(tmp_path / "elsewhere")
+    (store.path / "segment-1").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="segment-1 is a link, and a store has none"):
+        LabelStore.open(store.path)
+
+
+def test_a_segment_that_is_lost_is_missed(tmp_path):
+    """Without it the store would be taken for a smaller one."""
+    _, store = grown(tmp_path)
+    LabelStore.open(store.path, writable=True).add_crops(9)
+    (store.path / "segment-1").rename(tmp_path / "kept")
+    with pytest.raises(StoreError, match=r"segment-1/zarr.json is missing, though segment-2/zarr"):
+        LabelStore.open(store.path)
+    shutil.rmtree(store.path / "segment-2")
+    (tmp_path / "kept").rename(store.path / "segment-1")
+    (store.path / "segment-1" / "zarr.json").unlink()
+    with pytest.raises(StoreError, match=r"is missing, though segment-1/done/zarr.json is there"):
         LabelStore.open(store.path)
 
 
