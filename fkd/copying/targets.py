@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,8 +81,8 @@ def _folder_target(out: Path, identity: str, overwrite: bool) -> Iterator[Target
 def _zip_target(out: Path, overwrite: bool) -> Iterator[Target]:
     if os.path.lexists(out) and not overwrite:
         raise StoreError(f"{out} is there already; give another name, or --overwrite")
-    if out.exists() and not zipfile.is_zipfile(out):
-        raise StoreError(f"--overwrite: {out} is no zip archive, so it is left alone")
+    if os.path.lexists(out):
+        check_replaceable(out)
     aside = out.with_name(f".{out.name}.partial")
     aside.touch()
     busy = StoreError(f"another `fkd copy` is writing {out}; wait for it, or stop it first")
