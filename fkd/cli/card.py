@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from fkd.cli.options import PATH
-from fkd.config import CardConfig
+from fkd.cli.options import PATH, STORE
+from fkd.config import CardConfig, Url
 from fkd.errors import ConfigError
 
 
 @click.command(short_help="Write a card of a label set, for whoever finds it on a hub.")
-@click.argument("store", type=PATH, default=Path("labels.zarr"))
+@click.argument("store", type=STORE, default=Path("labels.zarr"))
 @click.option(
     "--run", type=PATH, help="A run of fkd train on this store, as a baseline for others."
 )
@@ -20,7 +20,7 @@ from fkd.errors import ConfigError
 @click.option("--source", help="Which images these are, and where they are to be had, in words.")
 @click.option("--out", type=PATH, help="The file to write, such as README.md  [default: stdout]")
 @click.option("--overwrite", is_flag=True, help="Replace the file of --out.")
-def card(store: Path, out: Path | None, overwrite: bool, **options: Any) -> None:
+def card(store: Path | Url, out: Path | None, overwrite: bool, **options: Any) -> None:
     """Write a card of STORE (default labels.zarr): Markdown, with the head that the hub reads.
 
     It says who labelled which images and crops, what is kept, how near that is to the teacher and how
@@ -36,6 +36,12 @@ def card(store: Path, out: Path | None, overwrite: bool, **options: Any) -> None
     require_store(store)
     if out is not None and out.exists() and not overwrite:
         raise ConfigError(f"--out {out} is there already; name another file, or give --overwrite")
+    if out is not None and any(
+        (folder / "zarr.json").exists() for folder in out.absolute().parents
+    ):
+        raise ConfigError(
+            f"--out {out} lies in a label store, which holds nothing else; name a file beside it"
+        )
     from fkd.machine import write_whole
     from fkd.publishing import store_card
 

@@ -1,13 +1,17 @@
 """`fkd copy`, `fkd merge` and `fkd average`: stores that are made of stores."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fkd.cli.options import CORES, PATH, STORE, ManyNumbers
-from fkd.config import AverageConfig, CopyConfig, MergeConfig, Part, Scheme, Url
+from fkd.config import AverageConfig, CardConfig, CopyConfig, MergeConfig, Part, Scheme, Url
+from fkd.errors import ConfigError
 from fkd.progress import printable
+
+if TYPE_CHECKING:
+    from fkd.store import LabelStore
 
 _workers = click.option("--workers", default=CORES, help="Threads that read and write.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
@@ -27,9 +31,18 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace a store tha
 )
 @click.option("--crops", type=int, help="Copy so many crops of each image, the first ones.")
 @click.option("--compress", help="Keep labels in fewer bytes: topk5, topk5-coarse, hard …")
+@click.option(
+    "--to",
+    type=click.Choice(("store", "hub")),
+    default="store",
+    help="Write a store, or a folder to be uploaded to the Hugging Face hub: a card, a .zip.",
+)
+@click.option(
+    "--license", help="Licence of the labels, for the card of --to hub: cc-by-4.0, other."
+)
 @_overwrite
 @_workers
-def copy(store: Path | Url, out: Path | Url, compress: str | None, **options: Any) -> None:
+def copy(store: Path | Url, out: Path | Url, compress: str | None, to: str, **options: Any) -> None:
     """Copy STORE to OUT: all of it byte for byte, or what is chosen.
 
     Both may be a folder, a .zip or the address of one: s3://, gs://, and to read from https:// and hf://.
@@ -39,6 +52,7 @@ def copy(store: Path | Url, out: Path | Url, compress: str | None, **options: An
     \b
     Example: fkd copy --classes birds.txt --crops 50 --compress topk5 labels.zarr birds.zarr
     In one file: fkd copy labels.zarr labels.zarr.zip
+    For a hub: fkd copy labels.zarr my-labels --to hub --license cc-by-4.0
     """
     config = CopyConfig(
         store,
@@ -52,9 +66,28 @@ def copy(store: Path | Url, out: Path | Url, compress: str | None, **options: An
     from fkd.copying import check_inputs
 
     check_inputs([store], out, overwrite=config.overwrite)
-    from fkd.copying import closing_words, copy_store
+    if to == "hub":
+        made = _for_hub(config, options["license"])
+    else:
+        if options["license"] is not None:
+            raise ConfigError("--license is for the card of --to hub; leave it out, or give that")
+        from fkd.copying import copy_store
 
-    click.echo(printable(closing_words(copy_store(config))))
+        made = copy_store(config)
+    from fkd.copying import closing_words
+
+    click.echo(printable(closing_words(made)))
+
+
+def _for_hub(config: CopyConfig, license: str | None) -> "LabelStore":
+    """Write a folder for a hub; return the store in it."""
+    CardConfig(config.store, license=license)
+    from fkd.publishing import check_repository
+
+    check_repository(config.out, overwrite=config.overwrite)
+    from fkd.publishing import write_hub_layout
+
+    return write_hub_layout(config, license=license)
 
 
 @click.command(short_help="Make one store of the images of several.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fkd.config.types import settle
+from fkd.config.types import Url, settle
 from fkd.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ class CardConfig:
     where they are to be had. `name` is what the store is called where the card lies; None takes its own.
     """
 
-    store: Path
+    store: Path | Url
     run: Path | None = None
     license: str | None = None
     title: str | None = None

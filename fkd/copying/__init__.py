@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.copying.inputs import check_inputs
     from fkd.copying.merge import merge_stores
     from fkd.copying.report import closing_words
+    from fkd.copying.through_folder import removed
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -25,6 +26,7 @@ else:
         inputs="check_inputs",
         merge="merge_stores",
         report="closing_words",
+        through_folder="removed",
     )
 
 __all__ = [
@@ -35,4 +37,5 @@ __all__ = [
     "closing_words",
     "copy_store",
     "merge_stores",
+    "removed",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from fkd.config import Url
 from fkd.errors import StoreError
 from fkd.files import is_zip
-from fkd.format import require_store
+from fkd.format import check_replaceable, require_store
 
 
 def check_inputs(stores: Sequence[Path | Url], out: Path | Url, *, overwrite: bool = False) -> None:
@@ -15,14 +15,19 @@ def check_inputs(stores: Sequence[Path | Url], out: Path | Url, *, overwrite: bo
 
     So is an archive that is there already, which is not gone on with as a folder is.
     """
-    for store in stores:
+    for number, store in enumerate(stores):
         require_store(store)
+        for before in stores[:number]:
+            if isinstance(store, Path) and isinstance(before, Path) and before.samefile(store):
+                raise StoreError(f"{store} is {before} by another name; name each store once")
         if isinstance(store, Path) and isinstance(out, Path):
             _refuse_overlap(store, out)
         elif store == out:
             raise StoreError(f"{out} is the store itself; name a place apart from it")
-    if isinstance(out, Path) and is_zip(out) and os.path.lexists(out) and not overwrite:
-        raise StoreError(f"{out} is there already; give another name, or --overwrite")
+    if isinstance(out, Path) and is_zip(out) and os.path.lexists(out):
+        if not overwrite:
+            raise StoreError(f"{out} is there already; give another name, or --overwrite")
+        check_replaceable(out)
 
 
 def _refuse_overlap(store: Path, out: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,8 +86,8 @@ def _folder_target(out: Path, identity: str, overwrite: bool) -> Iterator[Target
 def _zip_target(out: Path, overwrite: bool) -> Iterator[Target]:
     if os.path.lexists(out) and not overwrite:
         raise StoreError(f"{out} is there already; give another name, or --overwrite")
-    if out.exists() and not _is_store(out):
-        raise StoreError(f"--overwrite: {out} is no label store in a zip, so it is left alone")
+    if os.path.lexists(out):
+        check_replaceable(out)
     aside = out.with_name(f".{out.name}.partial")
     aside.touch()
     busy = StoreError(f"another `fkd copy` is writing {out}; wait for it, or stop it first")
@@ -98,17 +97,6 @@ def _zip_target(out: Path, overwrite: bool) -> Iterator[Target]:
                 yield Zip(archive, aside, out)
         finally:
             aside.unlink(missing_ok=True)
-
-
-def _is_store(path: Path) -> bool:
-    """Say whether a file is an archive with what every label store has, damaged or not."""
-    if not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {ROOT, "done/zarr.json"} <= {*archive.namelist()}
-    except zipfile.BadZipFile:
-        return False
 
 
 class Aside:

@@ -1,5 +1,6 @@
 """A store that is made for a zip or an address: in a folder first, where a run can go on with it."""
 
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ def made_at(
     """Let `make` make a store at `out`, and return it: it is given a folder, and whether to replace one.
 
     For a zip the folder is a hidden one beside it, for an address one in the working directory. It is
-    removed when its store has been carried from there.
+    removed when its store has been carried from there. With `overwrite` it is begun anew, as any other.
     """
     if isinstance(out, Path) and not is_zip(out):
         return make(out, overwrite)
@@ -26,5 +27,12 @@ def made_at(
     note_lines([("by way", f"of {folder}, which goes when all is at {out}")])
     make(folder, overwrite)
     carry_store(folder, out, overwrite=overwrite)
-    shutil.rmtree(folder)
+    removed(folder)
     return LabelStore.open(out)
+
+
+def removed(folder: Path) -> None:
+    """Remove a store that was carried on; a run that is ended here leaves no half of one in its place."""
+    old = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.old")
+    folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)

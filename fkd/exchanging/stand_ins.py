@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_DIMENSIONS = 4
+_MOST_NUMBERS = 2**40
 
 # Types of NumPy as pickles name them, and storages of torch: what labels can be made of.
 _DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
@@ -136,6 +137,8 @@ def arrays_of(found: object, contents: Callable[[Storage], bytes]) -> list[NDArr
 def _size(shape: Sequence[Any]) -> int:
     """Return how many numbers a shape has."""
     if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
+        raise Malformed(f"an array has the shape {_shown(shape)}")
+    if math.prod(max(1, n) for n in shape) > _MOST_NUMBERS:  # of an empty one NumPy asks that too
         raise Malformed(f"an array has the shape {_shown(shape)}")
     return math.prod(shape)
 

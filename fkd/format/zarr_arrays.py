@@ -182,14 +182,14 @@ def _open_array(
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse what `--overwrite` must leave alone: a folder that is no store, or holds other files."""
+    """Refuse what `--overwrite` must leave alone: what is no store, and a folder with other files."""
     try:
         ours = "fkd" in read_attributes(path)
     except StoreError:
         ours = False
     if not ours:
         raise StoreError(f"--overwrite: {path} is not a label store, so it is left alone")
-    for entry in sorted(path.iterdir()):
+    for entry in sorted(path.iterdir()) if path.is_dir() else ():
         if entry.name != "zarr.json" and not (entry / "zarr.json").is_file():
             raise StoreError(
                 f"--overwrite: {path} holds {entry.name}, which is no part of a label store, so it is "

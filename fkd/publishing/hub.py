@@ -5,41 +5,60 @@ labels.zarr.zip    the store
 .gitattributes     large files go to LFS
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fkd.config import CardConfig
-from fkd.errors import ConfigError
+from fkd.config import CardConfig, CopyConfig, Url, as_config
+from fkd.copying import carry_store, copy_store, removed
+from fkd.errors import ConfigError, first_line
 from fkd.machine import write_whole
 from fkd.publishing.card import store_card
+from fkd.publishing.inputs import CARD, STORE, check_repository
+from fkd.store import LabelStore
 
-STORE = "labels.zarr.zip"
-_ATTRIBUTES = "*.zip filter=lfs diff=lfs merge=lfs -text\n"
+_ATTRIBUTES = ".gitattributes"
+_LARGE = "*.zip filter=lfs diff=lfs merge=lfs -text\n"
 
 
-def write_hub_layout(
-    config: CardConfig,
-    folder: Path,
-    carry: Callable[[Path, Path], object],
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Write a store and its card to a folder that is uploaded as it is; return the folder.
+def write_hub_layout(config: CopyConfig, *, license: str | None = None) -> LabelStore:
+    """Write a store, or a part of it, and its card to the folder `config.out`; return the store there.
 
-    `carry` writes the store at its first path to the zip at its second one. The card comes last: a folder
-    without README.md is not finished. Raises `ConfigError` for a folder that has one, unless it is to be
-    overwritten.
+    The folder is uploaded as it is, and may be a clone of a repository. The store comes last: a folder
+    without labels.zarr.zip is not finished, and the same call finishes it. Raises `FkdError` for a store
+    that is unfinished, and a folder with a store or another README.md, which `overwrite` replaces.
     """
-    card = folder / "README.md"
-    if card.exists() and not overwrite:
-        raise ConfigError(f"{card} is there already; name another folder, or give --overwrite")
-    text = store_card(replace(config, name=STORE))
+    as_config(config, CopyConfig)
+    folder = check_repository(config.out, overwrite=config.overwrite)
+    if config.takes_all:
+        return _write(folder, config.store, license, overwrite=config.overwrite)
+    made = folder.with_name(f".{folder.name}.made")
+    copy_store(replace(config, out=made))
+    store = _write(folder, made, license, overwrite=config.overwrite)
+    removed(made)
+    return store
+
+
+def _write(folder: Path, source: Path | Url, license: str | None, *, overwrite: bool) -> LabelStore:
+    """Write all files of a repository, in an order in which each can be written again."""
+    text = store_card(CardConfig(source, license=license, name=STORE)).encode()
     try:
+        card = folder / CARD
+        if card.exists() and card.read_bytes() != text and not overwrite:
+            raise ConfigError(f"{card} is there already; name another folder, or give --overwrite")
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / ".gitattributes", _ATTRIBUTES.encode())
-        carry(config.store, folder / STORE)
-        write_whole(card, text.encode())
+        _send_to_lfs(folder / _ATTRIBUTES)
+        write_whole(card, text)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written ({error}); name another folder") from error
-    return folder
+        raise ConfigError(f"{folder} cannot be written ({first_line(error)})") from error
+    carry_store(source, folder / STORE, overwrite=overwrite)
+    return LabelStore.open(folder / STORE)
+
+
+def _send_to_lfs(attributes: Path) -> None:
+    """Have archives stored as large files; what a repository says of others stays."""
+    lines = attributes.read_text().splitlines(keepends=True) if attributes.exists() else []
+    if any(line.split()[:1] == ["*.zip"] and "filter=lfs" in line.split() for line in lines):
+        return
+    if lines and not lines[-1].endswith("\n"):
+        lines.append("\n")
+    write_whole(attributes, "".join([*lines, _LARGE]).encode())

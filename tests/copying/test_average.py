@@ -117,6 +117,9 @@ def test_other_views_are_refused_by_name(full, tmp_path):
     ):
         stores = [store.path for store in full]
         assert words in refused("average", *stores, *args, "--out", out, alone=False)
+    (tmp_path / "link.zarr").symlink_to(first.path)
+    message = refused("average", first.path, tmp_path / "link.zarr", "--out", out)
+    assert f"link.zarr is {first.path} by another name" in message
     assert not out.exists()
 
 

@@ -1,6 +1,7 @@
 """A copy of some images, crops and classes' values says of them what the store said."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +235,20 @@ def test_all_of_a_store_is_carried_and_what_is_chosen_goes_into_one_file(store, 
     assert "is there already" in refused("copy", store.path, part, "--crops", 3)
     shorter = copied(store, part, num_crops=3, overwrite=True)
     assert_part(shorter, store, range(15), num_crops=3)
+
+
+def test_overwrite_replaces_no_zip_of_something_else_and_what_was_left_half_made(store, tmp_path):
+    photos = tmp_path / "photos.zip"
+    with zipfile.ZipFile(photos, "w") as archive:
+        archive.writestr("me.jpg", b"jpeg")
+    before = photos.read_bytes()
+    for more in ([], ["--crops", 3]):
+        message = refused("copy", store.path, photos, "--overwrite", *more)
+        assert "photos.zip is not a label store, so it is left alone" in message
+    assert photos.read_bytes() == before
+    copied(store, tmp_path / ".part.zip.made", num_crops=2)  # of a run that was killed
+    with pytest.raises(FkdError, match="--crops is 3, the store has 2"):
+        copied(store, tmp_path / "part.zip", num_crops=3)
+    part = copied(store, tmp_path / "part.zip", num_crops=3, overwrite=True)
+    assert_part(part, store, range(15), num_crops=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.zip", "photos.zip"]

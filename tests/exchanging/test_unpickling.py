@@ -68,6 +68,8 @@ HOSTILE = {
     "a long text": b"X\xff\xff\xff\xff.",
     "a large array": b"]" + NAME + array_state(b"J\xff\xff\xff\x7f\x85") + b"a.",
     "a negative shape": b"]" + NAME + array_state(b"J\xff\xff\xff\xff\x85") + b"a.",
+    "nothing, and a large shape": b"]" + NAME
+    + array_state(b"K\x00J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x87", b"") + b"a.",
     "many dimensions": b"]" + NAME + array_state(b"(" + 40 * b"K\x01" + b"t") + b"a.",
     "names of names": b"}" + b"N" + 60 * b"q\x00h\x00\x86" + b"Ns.",
     "text again and again": b"](X\x40\x00\x00\x00" + 64 * b"a" + b"q\x00"

@@ -3,18 +3,17 @@
 import json
 import re
 import shlex
-import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from helpers.copies import files
 from helpers.processes import refused
 
 from fkd import CardConfig, FkdError, LabelStore, store_card
 from fkd.cli import main
-from fkd.publishing import write_hub_layout
 from fkd.statistics import info_lines
 
 
@@ -113,6 +112,8 @@ def test_the_command_writes_a_file_and_replaces_none_unasked(shared_store, tmp_p
     assert out.read_text() == store_card(CardConfig(shared_store.path))
     assert "is there already" in refused("card", shared_store.path, "--out", out)
     assert "none of the hub's names" in refused("card", shared_store.path, "--license", "my own")
+    inside = shared_store.path / "README.md"
+    assert "lies in a label store" in refused("card", shared_store.path, "--out", inside)
     assert "no.zarr does not exist" in refused("card", "no.zarr")
     shown = CliRunner().invoke(main, ["card", str(shared_store.path)])
     assert shown.stdout == out.read_text()
@@ -131,23 +132,46 @@ def test_the_digest_is_of_settings_and_seals(shared_store, image_folder):
 
 
 def test_a_repository_has_a_card_a_store_and_its_attributes(shared_store, tmp_path):
-    def carry(store, out):
-        with zipfile.ZipFile(out, "w") as archive:
-            for file in sorted(path for path in store.rglob("*") if path.is_file()):
-                archive.write(file, file.relative_to(store))
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / ".gitattributes").write_text("*.bin filter=lfs")  # as a clone has it
+    args = ["copy", str(shared_store.path), str(folder), "--to", "hub", "--license", "mit"]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"{folder / 'labels.zarr.zip'}: 18 images × 6 crops, ")
+    names = [".gitattributes", "README.md", "labels.zarr.zip"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    before = files(folder)
+    assert b"fkd train labels.zarr.zip" in before["README.md"]
+    assert head_of(before["README.md"].decode())[0]["license"] == "mit"
+    attributes = before[".gitattributes"].decode().splitlines()
+    assert attributes == ["*.bin filter=lfs", "*.zip filter=lfs diff=lfs merge=lfs -text"]
+    assert LabelStore.open(folder / "labels.zarr.zip").digest() == shared_store.digest()
+    assert "is there already" in refused(*args)
+    (folder / "labels.zarr.zip").unlink()  # as a run that was killed leaves it
+    assert CliRunner().invoke(main, args).exit_code == 0
+    assert files(folder) == before
+    (folder / "labels.zarr.zip").unlink()
+    assert "README.md is there already" in refused(*args[:-2])
+    part = CliRunner().invoke(main, [*args[:-2], "--crops", "2", "--overwrite"])
+    assert part.exit_code == 0, part.output
+    assert LabelStore.open(folder / "labels.zarr.zip").spec.num_crops == 2
+    assert "crops an image, M | 2" in (folder / "README.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hub"]
 
-    config = CardConfig(shared_store.path, license="mit")
-    folder = write_hub_layout(config, tmp_path / "hub", carry)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        ".gitattributes",
-        "README.md",
-        "labels.zarr.zip",
-    ]
-    assert "fkd train labels.zarr.zip" in (folder / "README.md").read_text()
-    assert "*.zip filter=lfs" in (folder / ".gitattributes").read_text()
-    assert "zarr.json" in zipfile.ZipFile(folder / "labels.zarr.zip").namelist()
-    with pytest.raises(FkdError, match="is there already"):
-        write_hub_layout(config, tmp_path / "hub", carry)
+
+def test_what_is_no_repository_is_refused_in_one_line(shared_store, tmp_path):
+    (tmp_path / "file").touch()
+    for out, more, words in (
+        (tmp_path / "a.zip", ("--to", "hub"), "is one file"),
+        (tmp_path / "file", ("--to", "hub"), "is one file"),
+        ("s3://bucket/labels", ("--to", "hub"), "is an address"),
+        (tmp_path / "a", ("--to", "hub", "--license", "my own"), "none of the hub's names"),
+        (tmp_path / "a", ("--license", "mit"), "is for the card of --to hub"),
+        (shared_store.path, ("--to", "hub"), "is the store"),
+    ):
+        assert words in refused("copy", shared_store.path, out, *more)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_unfinished_store_has_no_card(shared_store, tmp_path):
