@@ -117,15 +117,20 @@ def _refuse_other_settings(
             f"{before['missing_images']} then; put back what has gone since, or choose another --out"
         )
     if chosen:
-        others = "; ".join(
-            f"{_FLAGS.get(name, name.replace('_', ' '))} is {_short(now[name])}, the run has "
-            f"{_short(before.get(name))}"
-            for name in chosen
-        )
+        others = "; ".join(_difference(name, now[name], before.get(name)) for name in chosen)
         raise ConfigError(
             f"{folder} was started with other settings: {others}; go on with the run's own, which the "
             "command line takes where an option is not given, or choose another --out"
         )
+
+
+def _difference(name: str, now: Any, then: Any) -> str:
+    """Say how a setting differs; of one with parts, as what the store is of, name the first that does."""
+    name = _FLAGS.get(name, name.replace("_", " "))
+    if isinstance(now, dict) and isinstance(then, dict):
+        part = next(key for key in {**now, **then} if now.get(key) != then.get(key))
+        return _difference(f"{name}: {part}", now.get(part), then.get(part))
+    return f"{name} is {_short(now)}, the run has {_short(then)}"
 
 
 def _short(value: object) -> str:
