@@ -26,7 +26,7 @@ def check_blocks(store: InspectedStore, workers: int, drawn_images: int | None) 
     Views that are stored are drawn anew by the store's own policy, those of about `drawn_images` images,
     spread over the store, or of all where that is None. Views that are not stored are drawn in any case.
     """
-    done = store.done_blocks()
+    done = store.readable_blocks()
     torn = store.torn_seals().items()
     faults = [_fault(number, "checksums", error) for number, error in torn]
     total = sum(store.block(number).num_labels for number in done)

@@ -75,7 +75,7 @@ def _check(config: CheckConfig, store: InspectedStore) -> CheckReport:
     verdicts = [_structure(store), _versions(store), lists, _done(store), *_blocks(store, faults)]
     verdicts += listed
     if images is not None:
-        whole = sorted({*store.done_blocks()} - {fault.number for fault in faults})
+        whole = sorted({*store.readable_blocks()} - {fault.number for fault in faults})
         verdicts += _images(config, store, images, teachers, whole)
     return CheckReport(
         tuple(verdicts), tuple(damaged), tuple(sent_back), len(store.pending_blocks())
@@ -158,7 +158,7 @@ def _done(store: InspectedStore) -> Verdict:
 def _blocks(store: InspectedStore, faults: list[BlockFault]) -> Iterator[Verdict]:
     """Yield a verdict for each part of the blocks; the values of a damaged block were not checked."""
     unread = {fault.number for fault in faults if fault.part == "checksums"}
-    looked_at = [number for number in store.done_blocks() if number not in unread]
+    looked_at = [number for number in store.readable_blocks() if number not in unread]
     crops = sum(store.block(number).num_labels for number in looked_at)
     good = {
         "checksums": f"{counted(len(looked_at), 'block')} as sealed",

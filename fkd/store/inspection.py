@@ -32,6 +32,11 @@ class InspectedStore(LabelStore):
             for number, error in segment.reader.torn_seals.items()
         }
 
+    def readable_blocks(self) -> list[int]:
+        """Return the finished blocks that can be read: those of more crops need their images labelled."""
+        reached = self.finished_crops() > 0
+        return [n for n in self.done_blocks() if reached[self.block(n).images.start]]
+
     def spec_of(self, number: int) -> StoreSpec:
         """Return what the segment that has a block is of."""
         return self._at(number)[0].spec

@@ -9,6 +9,7 @@ import pytest
 from helpers.stores import TOP3, make_spec, random_block
 
 from fkd import LabelStore, Scheme
+from fkd.checking.blocks import check_blocks
 from fkd.errors import BlockError, StoreError
 from fkd.format.attributes import digest
 from fkd.images import ImageList
@@ -134,8 +135,10 @@ def test_fewer_crops_are_refused(tmp_path):
 
 def test_crops_of_other_images_are_refused(tmp_path):
     _, store = grown(tmp_path)
-    inspected = InspectedStore.open(store.path, writable=True)
-    inspected.unseal([1])
+    InspectedStore.open(store.path, writable=True).unseal([1])
+    inspected = InspectedStore.open(store.path)
+    assert inspected.readable_blocks() == [0, 2, 3, 5]  # of 4 no image is known
+    assert check_blocks(inspected, 1, None) == []
     again = LabelStore.open(store.path, writable=True)
     block = random_block(store.segments[0].spec, 1, np.random.default_rng(7))
     again.commit_block(1, block)
