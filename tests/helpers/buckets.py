@@ -5,6 +5,7 @@ import http.client
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -15,8 +16,14 @@ KEY, SECRET = "AKIDOFTHETESTS", "secretOfTheTests"
 BUCKET = "labels"
 
 
+def rclone():
+    """Return where rclone is: beside the Python that runs this, or on the path; None where it is not."""
+    beside = Path(sys.executable).with_name("rclone")
+    return str(beside) if beside.is_file() else shutil.which("rclone")
+
+
 def has_rclone():
-    return shutil.which("rclone") is not None
+    return rclone() is not None
 
 
 @dataclass
@@ -62,7 +69,7 @@ def served(folder):
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     port = free_port()
     words = [
-        "rclone",
+        rclone(),
         "serve",
         "s3",
         "--auth-key",
