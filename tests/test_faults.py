@@ -21,6 +21,8 @@ from fkd import LabelStore, Scheme, StudentLoader
 from fkd.errors import FkdError, ImagesError
 from fkd.students import newest_checkpoint
 
+pytestmark = pytest.mark.whole
+
 ROUNDS = int(os.environ.get("FKD_FAULT_ROUNDS", "6"))
 LABEL = "label --teacher squeezenet1_1 --teacher-weights none --size 32 --crops 30 --block 2 --workers 1"
 LABEL = f"{LABEL} --compress topk3 --batch-size 16 --device cpu --out labels.zarr data".split()

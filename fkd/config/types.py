@@ -165,11 +165,12 @@ def _path(value: object) -> Path:
     if not isinstance(value, (str, PathLike)) or isinstance(fspath(value), bytes):
         raise _Unfit("a path")
     if is_address(value):
-        raise _Unfit("a path on this machine; copy what is at an address with `fkd copy`")
+        raise _Unfit(f"a path on this machine, and {value} is an address; copy what is there")
     if _LOST_SLASH.match(fspath(value)):
+        address = fspath(value).replace(":/", "://", 1)
         raise _Unfit(
-            "a path on this machine; give an address as text where one may stand, since a Path makes one "
-            "slash of two"
+            f"a path on this machine, and {address} is an address; where one may stand, give it as text, "
+            "since a Path makes one slash of two"
         )
     return value if isinstance(value, Path) else Path(value)
 

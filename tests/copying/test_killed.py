@@ -6,6 +6,8 @@ from helpers.kills import survives_kills
 
 from fkd import LabelStore
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):

@@ -41,6 +41,7 @@ def test_ranks_make_the_store_that_one_process_makes(shared_folder, tmp_path, nu
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")
+@pytest.mark.whole
 def test_a_rank_that_is_killed_costs_its_block_alone(shared_folder, tmp_path):
     how = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     how += ["--max-restarts", "1", "--monitor-interval", "0.1", "-m", "fkd"]

@@ -9,7 +9,7 @@ from PIL import Image
 from fkd import label_images
 from fkd.checking import check_store
 from fkd.config import CheckConfig, PackConfig
-from fkd.errors import ImagesError
+from fkd.errors import FkdError, ImagesError
 from fkd.packing import pack_images
 from fkd.sources import dataset_root, list_images
 
@@ -98,6 +98,6 @@ def test_every_command_says_so(shared_store, tmp_path):
         lambda: pack_images(PackConfig(address, tmp_path / "out", "shortest", 8)),
         lambda: check_store(CheckConfig(store=shared_store.path, images=address)),
     ):
-        with pytest.raises(ImagesError, match="s3://bucket/images is an address"):
+        with pytest.raises(FkdError, match="s3://bucket/images is an address"):
             work()
     assert not list(tmp_path.iterdir())

@@ -158,6 +158,10 @@ def said_by_the_page(spec):
     drawn = spec.format_version == 3 and spec.sampler == "random-resized-crop-2"
     absent |= {"box", "flip"} if drawn else {"view_hash"}
     absent |= {"fidelity"} if spec.format_version < 3 else set()
+    absent |= set() if spec.numbered and not spec.first_crop else {"image_number"}
+    of_images = {"size", "status", "content_hash", "target", "num_bytes", "path"}
+    absent |= of_images if spec.first_crop else {"image_hash"}
+    absent |= {"class_name", "class_title"} if spec.root else set()
 
     def numbers(text):
         return None if text == "–" else tuple(names[word] if word in names else int(word)
@@ -188,9 +192,13 @@ def said_by_the_page(spec):
         replace(
             make_spec(300, 9, Scheme("hard"), sampler="random-resized-crop-2"), format_version=2
         ),
+        replace(make_spec(300, 8, Scheme("topk", 3)), numbered=True),
+        replace(make_spec(300, 8, Scheme("topk", 3)), root="a", first_crop=8),
+        replace(make_spec(300, 8, Scheme("topk", 3)), root="a", first_image=300),
     ],
     ids=lambda spec: (
         f"{spec.scheme}-{spec.num_classes}-{spec.class_title_bytes}-{spec.sampler[-1]}"
+        f"-{spec.num_crops}-{spec.first_crop}-{spec.first_image}"
     ),
 )
 def test_the_page_lists_every_array_as_it_is_laid_out(spec):
@@ -236,7 +244,8 @@ def test_the_pages_attributes_are_those_of_a_golden_store_and_all_explained():
     table = PAGE[PAGE.index("| key | meaning |") : PAGE.index("## Arrays")]
     cells = re.findall(r"^\| (`.+?`) \|", table, flags=re.M)
     assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == {
-        *content, "probes", "part", "unlabelled", "class_title_bytes"
+        *content, "probes", "part", "unlabelled", "class_title_bytes",
+        "numbered", "weights", "made_by", "root", "first_image", "first_crop",
     }  # fmt: skip
 
 

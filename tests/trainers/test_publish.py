@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 from helpers.processes import fkd_environment
@@ -19,18 +18,17 @@ PAGE = (Path(__file__).parents[2] / "docs" / "trainers" / "publish.md").read_tex
 
 def test_a_card_and_an_archive_are_made_as_the_page_says(shared_store, tmp_path):
     shutil.copytree(shared_store.path, tmp_path / "labels.zarr")
-    lines = re.findall(r"^    ((?:printf|python|tar|sha256sum) .*)$", PAGE, flags=re.M)
-    assert len(lines) == 5
+    lines = re.findall(r"^    ((?:fkd card .*--out|fkd copy|sha256sum) .*)$", PAGE, flags=re.M)
+    assert len(lines) == 4
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = fkd_environment() | {"PATH": here}
     subprocess.run(
         ["bash", "-euc", "\n".join(lines)], cwd=tmp_path, env=environment, check=True, timeout=60
     )
     card = (tmp_path / "README.md").read_text("utf-8")
-    assert "\n    teacher   resnet18, weights sha256:" in card
-    with tarfile.open(tmp_path / "labels.tar") as archive:
-        archive.extractall(tmp_path / "there", filter="data")
-    assert LabelStore.open(tmp_path / "there" / "labels.zarr").spec == shared_store.spec
+    assert "resnet18" in card
+    assert LabelStore.open(tmp_path / "labels.zarr.zip").spec == shared_store.spec
+    assert LabelStore.open(tmp_path / "my-labels" / "labels.zarr.zip").spec == shared_store.spec
 
 
 def test_the_reader_of_the_page_prints_crops_with_their_classes(shared_store, monkeypatch):

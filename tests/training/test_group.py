@@ -122,6 +122,7 @@ def test_ranks_say_once_what_they_do(shared_store, tmp_path):
     assert (second.err, second.out) == ("", "")
 
 
+@pytest.mark.whole
 def test_a_killed_rank_goes_on_from_the_last_checkpoint(shared_store, tmp_path):
     """torchrun starts all ranks anew; they meet again, and end where an undisturbed run ends."""
     more = ["--epochs", 400, "--lr", 5]

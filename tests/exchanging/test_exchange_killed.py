@@ -4,8 +4,11 @@ import hashlib
 import time
 
 import numpy as np
+import pytest
 
 from fkd import ExportLabelsConfig, ImportConfig, LabelStore, export_labels, import_labels
+
+pytestmark = pytest.mark.whole
 
 
 def content_of(folder):
