@@ -58,7 +58,7 @@ def ask_again(
     other_weights = [teacher.weights_hash for teacher in teachers.teachers] != recorded
     picked = list(_pick(store, blocks, num_views, np.random.default_rng(seed)))
     total = sum(len(batch.crops) for batch in picked)
-    files = LabelledImages(images, store.content_hashes())
+    files, drawn_by = LabelledImages(images, store.content_hashes()), store.image_numbers()
     if not total:
         return None
     found: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -72,9 +72,7 @@ def ask_again(
             if number == 0:
                 faults = _no_logits(teachers, views, len(batch.crops))
             probs = teachers.probs(views, len(batch.crops), spec.temperature)
-            drawn_as = np.stack(
-                [store.image_numbers()[batch.views[:, 0]], batch.views[:, 1]], axis=1
-            )
+            drawn_as = np.stack([drawn_by[batch.views[:, 0]], batch.views[:, 1]], axis=1)
             found.append(compared(probs, drawn_as, batch.kept, spec))
             bar.update(len(batch.crops))
     agrees, kl, off = (torch.cat(values).numpy() for values in zip(*found, strict=True))

@@ -79,7 +79,7 @@ def convert(
 
     Images are read, for their hashes, but not decoded. Raises `LabelFileError` for a hostile file alone.
     """
-    rows = Rows(run, _empty(spec, len(run)))
+    rows = Rows(run, Block.of_images(spec, len(run)))
     usable: list[int] = []
     labels: list[ForeignImage] = []
     for row, image_index in enumerate(run):
@@ -104,18 +104,6 @@ def convert(
             rows.block.kept[name][usable] = values.reshape(len(usable), spec.num_crops, -1)
     rows.num_usable = len(usable)
     return rows
-
-
-def _empty(spec: StoreSpec, count: int) -> Block:
-    m = spec.num_crops
-    return Block(
-        np.zeros((count, m, 4), np.uint16),
-        np.zeros((count, m), np.bool_),
-        np.zeros((count, 2), np.uint16),
-        np.zeros(count, np.uint8),
-        np.zeros(count, np.uint64),
-        spec.labels.empty(count, m),
-    )
 
 
 def _quantized(

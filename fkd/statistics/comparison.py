@@ -13,6 +13,7 @@ from fkd.errors import StoreError
 from fkd.labels import cross_entropy, entropy
 from fkd.progress import progress_bar
 from fkd.statistics.histogram import Histogram
+from fkd.statistics.how_far import reached
 from fkd.statistics.sweep import Piece, Sweep, opened, swept
 from fkd.store import LabelStore
 
@@ -108,6 +109,13 @@ def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
                 f"--against {other.path} cannot be compared with {store.path}, whose crops are others: "
                 f"{name}: {has}, not {had}"
             )
+    both = reached(store) & reached(other)
+    others = (store.image_numbers() != other.image_numbers()) & both
+    if others.any() and not (mine.stores_views or theirs.stores_views):
+        raise StoreError(
+            f"--against {other.path} cannot be compared with {store.path}, whose crops are others: its "
+            "images have other numbers, by which views are drawn"
+        )
     names = zip(store.class_names(), other.class_names(), strict=False)
     for number, (had_name, has_name) in enumerate(names):
         if had_name != has_name:

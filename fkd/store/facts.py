@@ -83,7 +83,8 @@ class StoredFacts:
         if self.spec.format_version < 3:
             count = sum(segment.spec.num_blocks for segment in self.segments)
             return np.full((count, NUM_MEASURES), np.nan, np.float32), np.zeros(count, np.int64)
-        found = [(segment, *self._measured(segment)) for segment in self.segments]
+        labelled = (self.status() == 0).astype(np.int64)
+        found = [(segment, *_measured(segment, labelled)) for segment in self.segments]
         for segment, measures, counts in found:
             for number in np.flatnonzero(counts).tolist():
                 fault = fidelity_fault(measures[number], self.spec.scheme)
@@ -91,14 +92,6 @@ class StoredFacts:
                     what, where = f"its fidelity: {fault}", segment.files.where
                     raise BlockError(where, number, what, remedy=IMPLAUSIBLE_REMEDY)
         return joined([each for _, each, _ in found]), joined([counts for *_, counts in found])
-
-    def _measured(self, segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the fidelity of a segment's blocks f32 [L, 6], and of how many labels each is."""
-        spec, rows = segment.spec, slice(segment.images.start, segment.images.stop)
-        labelled = (self.status()[rows] == 0).astype(np.int64)
-        counts = np.add.reduceat(labelled, np.arange(spec.num_blocks) * spec.block_images)
-        counts[sorted({*range(spec.num_blocks)} - {*segment.seals})] = 0
-        return segment.reader.arrays.so_far("fidelity"), counts * spec.num_crops
 
     def targets(self) -> NDArray[np.int64] | None:
         """Return the class id of every image's folder, int64 [N]; None where images have no classes."""
@@ -198,3 +191,16 @@ def joined(parts: Sequence[StoredArray]) -> StoredArray:
 
 def _miscounted(where: str, array: str, count: int) -> StoreError:
     return StoreError(f"{where}: '{array}' does not hold {count:,} names; label anew")
+
+
+def _measured(
+    segment: Segment, labelled: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the fidelity of a segment's blocks f32 [L, 6], and of how many labels each is.
+
+    `labelled`, int64 [N], is 1 for each image of the store that is usable.
+    """
+    spec, own = segment.spec, labelled[segment.images.start : segment.images.stop]
+    counts = np.add.reduceat(own, np.arange(spec.num_blocks) * spec.block_images)
+    counts[sorted({*range(spec.num_blocks)} - {*segment.seals})] = 0
+    return segment.reader.arrays.so_far("fidelity"), counts * spec.num_crops

@@ -43,7 +43,12 @@ class Block:
     @classmethod
     def empty(cls, spec: StoreSpec, number: int) -> "Block":
         """Return a block of zeros, ready to be filled."""
-        n, m = len(spec.block_range(number)), spec.num_crops
+        return cls.of_images(spec, len(spec.block_range(number)))
+
+    @classmethod
+    def of_images(cls, spec: StoreSpec, n: int) -> "Block":
+        """Return zeros for n images, as for a part of a block."""
+        m = spec.num_crops
         return cls(
             np.zeros((n, m, 4), np.uint16),
             np.zeros((n, m), np.bool_),

@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 from helpers.copies import KEYS, everything, files, labelled, teacher_probs
 from helpers.processes import refused
+from helpers.stores import change_attributes
 
-from fkd import CopyConfig, FkdError, LabelStore, MergeConfig, Part, copy_store, merge_stores
+from fkd import (
+    CopyConfig,
+    FkdError,
+    LabelStore,
+    MergeConfig,
+    Part,
+    compare,
+    copy_store,
+    merge_stores,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +63,21 @@ def test_stores_of_different_folders_keep_the_views_of_each(tmp_path):
         assert np.array_equal(values, np.concatenate([first[name], last[name]])), name
     weighed = (2 * other.fidelity().kl + one.fidelity().kl) / 3
     assert merged.fidelity().kl == pytest.approx(weighed, rel=1e-5)
+
+
+def test_stores_of_other_numbers_are_not_compared(tmp_path):
+    """The same images, seed and policy, and yet other crops."""
+    whole = labelled(tmp_path / "whole.zarr", "topk5", keys=KEYS)
+    parts = [
+        labelled(tmp_path / f"{n}.zarr", "topk5", teacher_probs()[rows], keys=KEYS[rows])
+        for n, rows in enumerate((slice(0, 5), slice(5, None)))
+    ]
+    stores = tuple(part.path for part in parts)
+    merged = merge_stores(MergeConfig(stores, tmp_path / "merged.zarr"))
+    change_attributes(whole.path, sign=True, fingerprint=merged.spec.fingerprint)
+    with pytest.raises(FkdError, match="other numbers, by which views are drawn"):
+        compare(merged, whole.path)
+    assert compare(merged, merged.path).agreement == 1
 
 
 def test_what_cannot_be_merged_is_refused_by_name(whole, tmp_path):
