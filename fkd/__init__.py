@@ -31,6 +31,7 @@ from fkd.config import (
     Selection,
     ShowConfig,
     TeacherChoice,
+    Term,
     TrainConfig,
     ViewPolicy,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "SoftLabels",
     "StudentLoader",
     "TeacherChoice",
+    "Term",
     "TrainConfig",
     "ViewBatch",
     "ViewPolicy",

@@ -34,6 +34,7 @@ from fkd.config.groups import (
     Optim,
     Part,
     Selection,
+    as_loss,
 )
 from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
 from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
@@ -179,6 +180,7 @@ __all__ = [
     "ViewSizes",
     "Weighed",
     "as_config",
+    "as_loss",
     "as_path",
     "as_place",
     "as_size",

@@ -126,6 +126,11 @@ class Objective:
         return tuple(each for each in weighed if each.weight > 0)
 
 
+def as_loss(loss: Any) -> str | tuple[Term, ...]:
+    """Return a loss as an `Objective` has it; raises `ConfigError` for what is none."""
+    return Objective(loss=loss).loss
+
+
 def _as_terms(loss: Any) -> Any:
     """Return "ce" or "kl" where that is all that is said, and else what is said as a tuple."""
     if isinstance(loss, (str, Term, Mapping)):
