@@ -56,12 +56,13 @@ from fkd.config.models import (
 from fkd.config.pack import PACK_TO, Bound, PackConfig
 from fkd.config.resume import (
     CONFIG,
-    crops_before,
     folder_by_name,
     read_config,
     settings_to_resume,
 )
 from fkd.config.scheme import Scheme, SchemeKind
+from fkd.config.settled import crops_before
+from fkd.config.shipped import RECIPES
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
 from fkd.config.sizes import ViewSizes
 from fkd.config.terms import (
@@ -80,7 +81,6 @@ from fkd.config.train import (
     LOGS,
     NO_LOG,
     NO_VAL,
-    RECIPES,
     BnStats,
     TrainConfig,
 )
