@@ -26,6 +26,8 @@ from fkd.config import (
     OPTIMIZERS,
     TrainConfig,
 )
+from fkd.errors import ConfigError
+from fkd.progress import note_lines
 
 _DEFAULTS = TrainConfig().settings()
 _setting = partial(setting, _DEFAULTS)
@@ -84,6 +86,12 @@ _SECTIONS = {
     help="Settings by the name of a recipe of the field (fkd-vit, hinton, dist …, see docs/recipes.md), "
     "from a .toml file, or from the folder of a run, to repeat it. Options that are given come before "
     "them; of epochs that are given a recipe's own warm-up takes at most a quarter.  [default: fkd]",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the settled recipe and where each value comes from, and say what a run would take, by a "
+    "few steps that are not kept; write nothing.",
 )
 @_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
 @click.option(
@@ -241,13 +249,31 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     Go on after a stop: fkd train --resume --out runs/resnet50-topk5-m4-1
     On 8 GPUs: torchrun --nproc-per-node 8 -m fkd train --out runs/r50 --resume
     """
+    dry_run = options.pop("dry_run")
     with told_once():
         config = train_config(ctx, options)
         from fkd.training import check_inputs
 
         check_inputs(config, alone=ALONE)
+        if dry_run and (config.resume or not ALONE):
+            raise ConfigError(
+                "--dry-run is of one process and of a run that begins; leave out "
+                + ("--resume" if config.resume else "torchrun")
+            )
+    if dry_run:
+        _rehearse(config)
+        return
     from fkd.training import train_student
 
     run = train_student(config)
     if RANK == "0":
         click.echo(f"{run}: config.json, metrics.jsonl, last.pt, best.pt")
+
+
+def _rehearse(config: TrainConfig) -> None:
+    """Print the settled recipe, which may go to a file, and say what the run would take."""
+    from fkd.training import rehearse
+
+    rehearsal = rehearse(config)
+    click.echo(config.recipe_text(), nl=False)
+    note_lines(rehearsal.lines())

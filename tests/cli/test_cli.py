@@ -25,7 +25,7 @@ OPTIONS = {
     ),
     "train": (
         "--amp --batch-size --bn-stats --calibrate --classes --clip-grad --color-jitter --compile "
-        "--compress --crops --crops-per-image --cutmix --decay-norms --device --drop-missing "
+        "--compress --crops --crops-per-image --cutmix --decay-norms --device --drop-missing --dry-run "
         "--ema --epochs --eval-crop --eval-every --eval-last --eval-size --hard-weight --hard-weight-end "
         "--images --init --init-ema --interpolation --label-smoothing --label-temperature --log --loss "
         "--lr --lr-schedule --max-entropy --mean --micro-batch --min-confidence --min-lr --mixup "
