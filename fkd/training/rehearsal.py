@@ -1,5 +1,6 @@
 """`fkd train --dry-run`: what a training run would take, measured on a few of its steps."""
 
+import math
 import resource
 import sys
 import time
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import TrainConfig, as_config
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, FkdError
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.students import evaluate
 from fkd.training.course import Course, build_learner, course_batches, prepare
@@ -158,7 +159,7 @@ def _timed_steps(course: Course, learner: Learner) -> _Timed:
                 waited = time.perf_counter() - waiting
                 terms = config.terms_at(step / schedule.total_steps)
                 loss = learner.step(batch, step, lr=rate_at(config, schedule, step), terms=terms)
-                loss.item()  # a GPU is done with the step by then
+                _require_finite(loss.item(), step)  # a GPU is done with the step by then
             if step - first < left_out:
                 began = time.perf_counter()
                 continue
@@ -166,6 +167,14 @@ def _timed_steps(course: Course, learner: Learner) -> _Timed:
             if timed.seconds > _SECONDS or timed.steps == _MOST_STEPS:
                 break
     return timed
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise FkdError(
+            f"the loss is {loss} at step {step + 1}; try a smaller --lr, --clip-grad 1 or, with fp16, "
+            "--amp bf16"
+        )
 
 
 def _evaluation_seconds(course: Course, learner: Learner) -> float | None:

@@ -58,6 +58,13 @@ def test_a_rehearsal_counts_what_a_checkpoint_holds(shared_store, tmp_path):
     assert found.memory_bytes > 10e6
 
 
+def test_a_loss_that_is_no_number_is_refused_as_a_run_refuses_it(shared_store):
+    settings = {"store": shared_store.path, "student": "squeezenet1_1", "crops_per_image": 2}
+    settings |= {"scheme": "topk3", "device": "cpu", "batch_size": 12, "epochs": 6, "val": "none"}
+    with pytest.raises(FkdError, match=r"the loss is (nan|inf) at step \d; try a smaller --lr"):
+        rehearse(TrainConfig.from_recipe("fkd", **settings, lr=1000.0, momentum=0.9))
+
+
 def test_what_a_run_is_refused_for_its_rehearsal_is(shared_store, tmp_path, monkeypatch):
     args = ["train", shared_store.path, *WORDS, "--dry-run"]
     (tmp_path / "full").mkdir()
