@@ -1,40 +1,29 @@
 """What a user may choose, as frozen dataclasses that are checked once, when they are built.
 
-Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `CopyConfig` and
-so on. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
+Labelling, training and loading have theirs here: `LabelConfig`, `TrainConfig`, `LoaderConfig`, made of
+smaller groups such as `ViewPolicy` and `Optim`. Those of other commands are `fkd.orders`. Nothing here
 imports torch, so the command line parses and refuses at once.
 """
 
-from fkd.config.card import CardConfig
-from fkd.config.check import CheckConfig
 from fkd.config.checks import (
     MAX_BATCH,
     MAX_BOUND,
     MAX_CROPS,
+    MAX_SEED,
+    MAX_SIZE,
     MAX_WORKERS,
     as_typed,
     check_choice,
     check_count,
     check_range,
 )
-from fkd.config.copying import AverageConfig, CopyConfig, MergeConfig
-from fkd.config.exchange import (
-    FKD_KINDS,
-    FLOAT_TYPES,
-    LABEL_FORMATS,
-    ExportLabelsConfig,
-    ImportConfig,
-)
 from fkd.config.groups import (
-    LOSSES,
     LR_SCHEDULES,
     OPTIMIZERS,
     Augment,
-    Objective,
     Optim,
     Part,
     Selection,
-    as_loss,
 )
 from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
 from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
@@ -53,7 +42,7 @@ from fkd.config.models import (
     TeacherOutput,
     Triple,
 )
-from fkd.config.pack import PACK_TO, Bound, PackConfig
+from fkd.config.objective import LOSSES, Objective, as_loss
 from fkd.config.resume import (
     CONFIG,
     crops_before,
@@ -61,8 +50,7 @@ from fkd.config.resume import (
     read_config,
     settings_to_resume,
 )
-from fkd.config.scheme import Scheme, SchemeKind
-from fkd.config.show import FIGURE_FORMATS, ShowConfig
+from fkd.config.scheme import Scheme, SchemeKind, check_stored
 from fkd.config.sizes import ViewSizes
 from fkd.config.terms import (
     DISTANCES,
@@ -84,7 +72,7 @@ from fkd.config.train import (
     BnStats,
     TrainConfig,
 )
-from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address
+from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address, settle
 from fkd.config.views import (
     CROP_SHARE,
     INTERPOLATIONS,
@@ -109,25 +97,22 @@ __all__ = [
     "DISTANCES",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
-    "FIGURE_FORMATS",
-    "FKD_KINDS",
-    "FLOAT_TYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
-    "LABEL_FORMATS",
     "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
     "MAX_BATCH",
     "MAX_BOUND",
     "MAX_CROPS",
+    "MAX_SEED",
+    "MAX_SIZE",
     "MAX_WORKERS",
     "NKD_GAMMA",
     "NO_LOG",
     "NO_VAL",
     "OPTIMIZERS",
-    "PACK_TO",
     "PEERS",
     "RECIPES",
     "RENDERS",
@@ -139,35 +124,25 @@ __all__ = [
     "AddTeacherConfig",
     "Amp",
     "Augment",
-    "AverageConfig",
     "BnStats",
-    "Bound",
-    "CardConfig",
     "CenterView",
-    "CheckConfig",
-    "CopyConfig",
     "DatasetSettings",
     "Distance",
     "Engine",
     "ExportFormat",
-    "ExportLabelsConfig",
-    "ImportConfig",
     "Interpolation",
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
-    "MergeConfig",
     "NetworkInput",
     "Objective",
     "Optim",
-    "PackConfig",
     "Part",
     "Preprocessing",
     "Render",
     "Scheme",
     "SchemeKind",
     "Selection",
-    "ShowConfig",
     "Size",
     "TeacherChoice",
     "TeacherOutput",
@@ -188,12 +163,14 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_range",
+    "check_stored",
     "crops_before",
     "fit",
     "folder_by_name",
     "is_address",
     "read_config",
     "settings_to_resume",
+    "settle",
     "sides_of",
     "size_text",
     "usual_crop",

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
-from fkd.config.groups import Augment, Objective, Optim
+from fkd.config.groups import Augment, Optim
 from fkd.config.loader import LoaderConfig
 from fkd.config.models import Engine
+from fkd.config.objective import Objective
 from fkd.config.sizes import ViewSizes
 from fkd.config.terms import Weighed
 from fkd.config.types import fit
