@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
-    from fkd.training import Learner, train_student
+    from fkd.training import Learner, Rehearsal, rehearse, train_student
     from fkd.version import __version__ as __version__
 else:
     __getattr__, __dir__ = names_of(
@@ -76,7 +76,7 @@ else:
         packing="PackReport pack_images",
         publishing="store_card",
         runs="plot_runs",
-        training="Learner train_student",
+        training="Learner Rehearsal rehearse train_student",
         version="__version__",
     )
 
@@ -108,6 +108,7 @@ __all__ = [
     "PackReport",
     "Part",
     "Preprocessing",
+    "Rehearsal",
     "Scheme",
     "Selection",
     "ShowConfig",
@@ -134,6 +135,7 @@ __all__ = [
     "merge_stores",
     "pack_images",
     "plot_runs",
+    "rehearse",
     "show_store",
     "soft_cross_entropy",
     "store_card",

@@ -45,12 +45,13 @@ from fkd.config.models import (
 from fkd.config.objective import LOSSES, Objective, as_loss
 from fkd.config.resume import (
     CONFIG,
-    crops_before,
     folder_by_name,
     read_config,
     settings_to_resume,
 )
 from fkd.config.scheme import Scheme, SchemeKind, check_stored
+from fkd.config.settled import crops_before
+from fkd.config.shipped import RECIPES
 from fkd.config.sizes import ViewSizes
 from fkd.config.terms import (
     DISTANCES,
@@ -68,7 +69,6 @@ from fkd.config.train import (
     LOGS,
     NO_LOG,
     NO_VAL,
-    RECIPES,
     BnStats,
     TrainConfig,
 )
