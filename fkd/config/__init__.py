@@ -53,6 +53,13 @@ from fkd.config.scheme import Scheme, SchemeKind, check_stored
 from fkd.config.settled import crops_before
 from fkd.config.shipped import RECIPES
 from fkd.config.sizes import ViewSizes
+from fkd.config.students import (
+    StudentChoice,
+    as_students,
+    models_of,
+    name_of_model,
+    terms_of,
+)
 from fkd.config.terms import (
     DISTANCES,
     NKD_GAMMA,
@@ -144,6 +151,7 @@ __all__ = [
     "SchemeKind",
     "Selection",
     "Size",
+    "StudentChoice",
     "TeacherChoice",
     "TeacherOutput",
     "Term",
@@ -159,6 +167,7 @@ __all__ = [
     "as_path",
     "as_place",
     "as_size",
+    "as_students",
     "as_typed",
     "check_choice",
     "check_count",
@@ -168,10 +177,13 @@ __all__ = [
     "fit",
     "folder_by_name",
     "is_address",
+    "models_of",
+    "name_of_model",
     "read_config",
     "settings_to_resume",
     "settle",
     "sides_of",
     "size_text",
+    "terms_of",
     "usual_crop",
 ]
