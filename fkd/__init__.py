@@ -13,23 +13,15 @@ from typing import TYPE_CHECKING
 from fkd.config import (
     AddTeacherConfig,
     Augment,
-    AverageConfig,
-    CardConfig,
-    CheckConfig,
-    CopyConfig,
     Engine,
-    ExportLabelsConfig,
-    ImportConfig,
     LabelConfig,
-    MergeConfig,
     Objective,
     Optim,
-    PackConfig,
     Part,
     Preprocessing,
     Scheme,
     Selection,
-    ShowConfig,
+    StudentChoice,
     TeacherChoice,
     Term,
     TrainConfig,
@@ -37,6 +29,17 @@ from fkd.config import (
 )
 from fkd.errors import FkdError
 from fkd.faces import names_of
+from fkd.orders import (
+    AverageConfig,
+    CardConfig,
+    CheckConfig,
+    CopyConfig,
+    ExportLabelsConfig,
+    ImportConfig,
+    MergeConfig,
+    PackConfig,
+    ShowConfig,
+)
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
@@ -111,6 +114,7 @@ __all__ = [
     "Selection",
     "ShowConfig",
     "SoftLabels",
+    "StudentChoice",
     "StudentLoader",
     "TeacherChoice",
     "Term",

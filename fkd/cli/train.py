@@ -93,7 +93,16 @@ _SECTIONS = {
     help="Print the settled recipe and where each value comes from, and say what a run would take, by a "
     "few steps that are not kept; write nothing.",
 )
-@_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
+@_setting(
+    "--student",
+    "A torchvision classification model, timm:NAME, or package.module:function. Several, an option each, "
+    "see the same views and learn from each other; the first decides what is best. A table says more of "
+    'one: \'{name="b", model="resnet18", init="b.pth"}\'.',
+    str,
+    multiple=True,
+    callback=lambda ctx, param, value: value or None,
+    metavar="NAME|TABLE",
+)
 @click.option(
     "--init",
     help="Weights to begin with: default (the library's), or a file with a state dict or a checkpoint.",

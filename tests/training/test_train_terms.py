@@ -19,8 +19,8 @@ from fkd import (
     label_images,
     train_student,
 )
-from fkd.config import AverageConfig
 from fkd.errors import Stopped
+from fkd.orders import AverageConfig
 from fkd.runs import read_metrics
 from fkd.students import read_checkpoint
 from fkd.training import Learner, check_inputs
