@@ -79,6 +79,15 @@ def test_recipes_of_before_are_the_same_to_the_last_bit():
         RECIPES["none"]
 
 
+def test_the_file_on_the_page_is_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S)
+    (tmp_path / "mine.toml").write_text(text, "utf-8")
+    config = TrainConfig.from_recipe("mine.toml", lr=1e-3)
+    assert (config.optim.optimizer, config.optim.lr, config.epochs) == ("adamw", 1e-3, 100)
+    assert [term.to for term in config.objective.loss] == ["store", "truth"]
+
+
 def test_terms_say_what_their_sources_do():
     def terms(name):
         return [term.table() for term in TrainConfig.from_recipe(name).objective.loss]
