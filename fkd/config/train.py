@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
 from fkd.config.groups import Augment, Optim
-from fkd.config.loader import LoaderConfig
+from fkd.config.loader import HottestLabel, LoaderConfig
 from fkd.config.models import Engine
 from fkd.config.objective import Objective
 from fkd.config.settled import Applied, blamed, check_layers, settle_layers, settled_text
@@ -178,6 +178,16 @@ class TrainConfig(LoaderConfig):
         if not isinstance(self.objective.loss, tuple):
             return super().label_temperatures
         return tuple(sorted({t for term in self.objective.loss for t in term.reads}))
+
+    @property
+    def hottest_label(self) -> HottestLabel:
+        """The highest temperature that stored labels are brought to."""
+        if not isinstance(self.objective.loss, tuple):
+            return super().hottest_label
+        return max(
+            HottestLabel(term.hottest, f"--loss {term}", term.by != "wttm")
+            for term in self.objective.loss
+        )
 
     @classmethod
     def from_recipe(cls, recipe: str | PathLike[str], **settings: Any) -> Self:
