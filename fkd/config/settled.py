@@ -116,10 +116,9 @@ def blamed(
         if refused(layers[: n + 1]):
             if layer.recipe:
                 return f"{layer.source}: {error}"
-            beside = [one.source for one in layers[:n] if one.recipe]
-            return (
-                f"{error} (beside {beside[-1]})" if beside and not refused([layer]) else str(error)
-            )
+            before = range(0 if refused([layer]) else n)
+            part = next((m for m in before if refused([*layers[: m + 1], layer])), None)
+            return str(error) if part is None else f"{error} (beside {layers[part].source})"
     return str(error)
 
 

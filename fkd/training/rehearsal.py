@@ -44,6 +44,7 @@ class Rehearsal:
 
     total_steps: int
     batch_size: int
+    num_images: int
     epochs: float
     steps_timed: int
     step_seconds: float
@@ -70,7 +71,7 @@ class Rehearsal:
     def lines(self) -> list[tuple[str, str]]:
         """Return what `fkd train --dry-run` says: a name and a text each."""
         most = "at most " if self.grows else ""
-        views = as_count(self.total_steps * self.batch_size, "view")
+        images = as_count(self.num_images, "image")
         timed = as_count(self.steps_timed, "step")
         parts = f"{as_duration(self.total_steps * self.step_seconds)} in steps"
         if self.evaluation_seconds is not None:
@@ -86,7 +87,7 @@ class Rehearsal:
                 f"{self.total_steps:,} of {as_count(self.batch_size, 'view')}, "
                 f"{as_count(self.epochs, 'epoch')}",
             ),
-            ("views", views),
+            ("views", f"{self.total_steps * self.batch_size:,} of {images}"),
             (
                 "speed",
                 f"{as_rate(self.views_per_s, 'view')}, measured on {timed}; {self.data_wait:.0%} of the "
@@ -121,6 +122,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
     return Rehearsal(
         total_steps=schedule.total_steps,
         batch_size=schedule.batch_size,
+        num_images=schedule.num_images,
         epochs=config.epochs,
         steps_timed=timed.steps,
         step_seconds=timed.seconds / timed.steps,

@@ -75,9 +75,11 @@ def test_the_same_students_are_said_three_ways(settled, tmp_path):
     assert settled("--recipe", "a.toml", "--student", "c").student == "c"
 
 
-def test_an_option_that_contradicts_a_recipe_is_told_which():
-    with pytest.raises(FkdError, match=r"--hard-weight says more .*\(beside recipe dist\)$"):
-        TrainConfig.from_recipe("dist", hard_weight=0.5)
+def test_an_option_that_contradicts_a_recipe_is_told_which(tmp_path):
+    (tmp_path / "a.toml").write_text('recipe = "dist"\nseed = 1\n')
+    for recipe in ("dist", tmp_path / "a.toml"):
+        with pytest.raises(FkdError, match=r"--hard-weight says more .*\(beside recipe dist\)$"):
+            TrainConfig.from_recipe(recipe, hard_weight=0.5)
 
 
 def test_a_loss_on_the_command_line_replaces_that_of_the_recipe(settled):

@@ -29,7 +29,7 @@ def test_a_rehearsal_says_what_a_run_would_take_and_writes_nothing(
     assert before == {path: path.stat().st_mtime_ns for path in shared_store.path.rglob("*")}
     lines = dict(line.split(maxsplit=1) for line in done.stderr.splitlines())
     assert lines["steps"] == "6 of 12 views, 4 epochs"
-    assert lines["views"] == "72 views"
+    assert lines["views"] == "72 of 18 images"
     assert "measured on 1 step;" in lines["speed"]
     assert "in steps, 2 evaluations of" in lines["time"]
     assert lines["memory"].startswith("at most ")
