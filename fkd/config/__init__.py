@@ -64,6 +64,7 @@ from fkd.config.scheme import Scheme, SchemeKind
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
 from fkd.config.sizes import ViewSizes
 from fkd.config.students import (
+    MUTUAL,
     StudentChoice,
     as_students,
     models_of,
@@ -129,6 +130,7 @@ __all__ = [
     "MAX_BOUND",
     "MAX_CROPS",
     "MAX_WORKERS",
+    "MUTUAL",
     "NKD_GAMMA",
     "NO_LOG",
     "NO_VAL",
