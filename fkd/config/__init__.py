@@ -1,36 +1,26 @@
 """What a user may choose, as frozen dataclasses that are checked once, when they are built.
 
-Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `CopyConfig` and
-so on. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
+Labelling, training and loading have theirs here: `LabelConfig`, `TrainConfig`, `LoaderConfig`, made of
+smaller groups such as `ViewPolicy` and `Optim`. Those of other commands are `fkd.orders`. Nothing here
 imports torch, so the command line parses and refuses at once.
 """
 
-from fkd.config.card import CardConfig
-from fkd.config.check import CheckConfig
 from fkd.config.checks import (
     MAX_BATCH,
     MAX_BOUND,
     MAX_CROPS,
+    MAX_SEED,
+    MAX_SIZE,
     MAX_WORKERS,
     as_typed,
     check_choice,
     check_count,
     check_range,
 )
-from fkd.config.copying import AverageConfig, CopyConfig, MergeConfig
-from fkd.config.exchange import (
-    FKD_KINDS,
-    FLOAT_TYPES,
-    LABEL_FORMATS,
-    ExportLabelsConfig,
-    ImportConfig,
-)
 from fkd.config.groups import (
-    LOSSES,
     LR_SCHEDULES,
     OPTIMIZERS,
     Augment,
-    Objective,
     Optim,
     Part,
     Selection,
@@ -52,16 +42,16 @@ from fkd.config.models import (
     TeacherOutput,
     Triple,
 )
-from fkd.config.pack import PACK_TO, Bound, PackConfig
+from fkd.config.objective import LOSSES, Objective, as_loss
 from fkd.config.resume import (
     CONFIG,
-    crops_before,
     folder_by_name,
     read_config,
     settings_to_resume,
 )
-from fkd.config.scheme import Scheme, SchemeKind
-from fkd.config.show import FIGURE_FORMATS, ShowConfig
+from fkd.config.scheme import Scheme, SchemeKind, check_stored
+from fkd.config.settled import crops_before
+from fkd.config.shipped import RECIPES
 from fkd.config.sizes import ViewSizes
 from fkd.config.students import (
     MUTUAL,
@@ -87,11 +77,10 @@ from fkd.config.train import (
     LOGS,
     NO_LOG,
     NO_VAL,
-    RECIPES,
     BnStats,
     TrainConfig,
 )
-from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address
+from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address, settle
 from fkd.config.views import (
     CROP_SHARE,
     INTERPOLATIONS,
@@ -116,26 +105,23 @@ __all__ = [
     "DISTANCES",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
-    "FIGURE_FORMATS",
-    "FKD_KINDS",
-    "FLOAT_TYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
-    "LABEL_FORMATS",
     "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
     "MAX_BATCH",
     "MAX_BOUND",
     "MAX_CROPS",
+    "MAX_SEED",
+    "MAX_SIZE",
     "MAX_WORKERS",
     "MUTUAL",
     "NKD_GAMMA",
     "NO_LOG",
     "NO_VAL",
     "OPTIMIZERS",
-    "PACK_TO",
     "PEERS",
     "RECIPES",
     "RENDERS",
@@ -147,35 +133,25 @@ __all__ = [
     "AddTeacherConfig",
     "Amp",
     "Augment",
-    "AverageConfig",
     "BnStats",
-    "Bound",
-    "CardConfig",
     "CenterView",
-    "CheckConfig",
-    "CopyConfig",
     "DatasetSettings",
     "Distance",
     "Engine",
     "ExportFormat",
-    "ExportLabelsConfig",
-    "ImportConfig",
     "Interpolation",
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
-    "MergeConfig",
     "NetworkInput",
     "Objective",
     "Optim",
-    "PackConfig",
     "Part",
     "Preprocessing",
     "Render",
     "Scheme",
     "SchemeKind",
     "Selection",
-    "ShowConfig",
     "Size",
     "StudentChoice",
     "TeacherChoice",
@@ -189,6 +165,7 @@ __all__ = [
     "ViewSizes",
     "Weighed",
     "as_config",
+    "as_loss",
     "as_path",
     "as_place",
     "as_size",
@@ -197,6 +174,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_range",
+    "check_stored",
     "crops_before",
     "fit",
     "folder_by_name",
@@ -205,6 +183,7 @@ __all__ = [
     "name_of_model",
     "read_config",
     "settings_to_resume",
+    "settle",
     "sides_of",
     "size_text",
     "terms_of",

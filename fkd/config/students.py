@@ -167,6 +167,15 @@ def models_of(setting: Any) -> tuple[str, ...]:
     return (str(setting),)
 
 
+def check_init(student: str | Sequence[StudentChoice], init: str | None) -> None:
+    """Raise `ConfigError` where the run's `init` is a file, and students are given in tables."""
+    if not isinstance(student, str) and init not in (None, "none", "default"):
+        raise ConfigError(
+            f"--init {init} is of one student; say whose it is in its table, as in "
+            f'--student \'{{model="{student[0].model}", init="{init}"}}\''
+        )
+
+
 def check_names(terms: Sequence[Term], students: Sequence[StudentChoice]) -> None:
     """Raise `ConfigError` for a term that names no student, and for a student without a term."""
     names = [choice.name for choice in students]
