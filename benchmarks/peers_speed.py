@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -94,7 +95,7 @@ def main(  # noqa: PLR0913  one argument an option
         folder = Path(name)
         root = rendered(folder, limit) if images is None else some_of(images, folder, limit)
         store = label(root, folder, size)
-        ways = {
+        ways: dict[str, dict[str, Any]] = {
             "one": {"student": student},
             f"{peers} peers": {"student": [student] * peers},
             "one, in terms": {"student": student, "loss": [{"to": "store", "by": "ce"}]},

@@ -121,12 +121,18 @@ def as_students(given: Any) -> Any:
         raise ConfigError("--student is empty; name a model")
     choices = _named(fit("student", given, tuple[StudentChoice, ...]))
     alone = choices[0].model
-    return alone if choices == alone_as(alone) else choices
+    return alone if choices == students_of(alone) else choices
 
 
-def alone_as(model: str) -> tuple[StudentChoice]:
-    """Return the only student of a run."""
-    return (StudentChoice(model, name_of_model(model)),)
+def students_of(
+    student: str | Sequence[StudentChoice], init: str | None = None, init_ema: bool = False
+) -> tuple[StudentChoice, ...]:
+    """Return all students of a run; one that says nothing of `init` begins as the run's says."""
+    if isinstance(student, str):
+        return (StudentChoice(student, name_of_model(student), init, init_ema),)
+    return tuple(
+        choice if choice.init is not None else replace(choice, init=init) for choice in student
+    )
 
 
 def _is_table(given: Any) -> bool:

@@ -4,7 +4,7 @@ Sources of the recipes that fkd comes with, and the reasons for each number, are
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -19,10 +19,10 @@ from fkd.config.sizes import ViewSizes
 from fkd.config.students import (
     MUTUAL,
     StudentChoice,
-    alone_as,
     as_students,
     check_init,
     check_names,
+    students_of,
 )
 from fkd.config.terms import Weighed
 from fkd.config.types import fit
@@ -138,13 +138,7 @@ class TrainConfig(LoaderConfig):
     @property
     def students(self) -> tuple[StudentChoice, ...]:
         """All students with their names; one that says nothing of `init` begins as the run's says."""
-        if isinstance(self.student, str):
-            (alone,) = alone_as(self.student)
-            return (replace(alone, init=self.init, init_ema=self.init_ema),)
-        return tuple(
-            choice if choice.init is not None else replace(choice, init=self.init)
-            for choice in self.student
-        )
+        return students_of(self.student, self.init, self.init_ema)
 
     @property
     def tells_parts(self) -> bool:
