@@ -89,7 +89,11 @@ def main(  # noqa: PLR0913  one argument an option
 ) -> None:  # fmt: skip
     """Print what a step of one student and of several costs, and write it as CSV."""
     target = resolve_device(device)
-    settings = {"batch_size": batch_size, "crops_per_image": crops_per_image, "amp": amp}
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "crops_per_image": crops_per_image,
+        "amp": amp,
+    }
     settings |= {"epochs": FOREVER, "workers": workers}
     with tempfile.TemporaryDirectory() as name, ExitStack() as kept:
         folder = Path(name)
