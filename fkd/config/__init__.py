@@ -26,7 +26,7 @@ from fkd.config.groups import (
     Selection,
 )
 from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
-from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
+from fkd.config.loader import DatasetSettings, HottestLabel, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
     EXPORT_FORMATS,
@@ -139,6 +139,7 @@ __all__ = [
     "Distance",
     "Engine",
     "ExportFormat",
+    "HottestLabel",
     "Interpolation",
     "LabelConfig",
     "LoaderConfig",

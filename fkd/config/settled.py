@@ -1,6 +1,6 @@
 """Layers of settings become one: which value counts, where it comes from, and what no recipe may say."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -98,6 +98,29 @@ def _check_key(layer: Layer, key: str, known: Collection[str], groups: Collectio
         raise ConfigError(
             f"{layer.source}: {key} and {name} are one setting, said twice; keep {key}"
         )
+
+
+def blamed(
+    error: ConfigError, layers: Sequence[Layer], build: Callable[[Sequence[Layer]], object]
+) -> str:
+    """Return what an error says, with the recipe that brings it up, or has a part in it."""
+
+    def refused(some: Sequence[Layer]) -> bool:
+        try:
+            build(some)
+        except ConfigError as same:
+            return str(same) == str(error)
+        return False
+
+    for n, layer in enumerate(layers):
+        if refused(layers[: n + 1]):
+            if layer.recipe:
+                return f"{layer.source}: {error}"
+            beside = [one.source for one in layers[:n] if one.recipe]
+            return (
+                f"{error} (beside {beside[-1]})" if beside and not refused([layer]) else str(error)
+            )
+    return str(error)
 
 
 def settled_text(

@@ -5,16 +5,17 @@ Sources of the recipes that fkd comes with, and the reasons for each number, are
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
 from fkd.config.groups import Augment, Optim
-from fkd.config.loader import LoaderConfig
+from fkd.config.loader import HottestLabel, LoaderConfig
 from fkd.config.models import Engine
 from fkd.config.objective import Objective
-from fkd.config.settled import Applied, check_layers, settle_layers, settled_text
+from fkd.config.settled import Applied, blamed, check_layers, settle_layers, settled_text
 from fkd.config.sizes import ViewSizes
 from fkd.config.students import (
     MUTUAL,
@@ -175,6 +176,16 @@ class TrainConfig(LoaderConfig):
             return super().label_temperatures
         return tuple(sorted({t for term in self.objective.loss for t in term.reads}))
 
+    @property
+    def hottest_label(self) -> HottestLabel:
+        """The highest temperature that stored labels are brought to."""
+        if not isinstance(self.objective.loss, tuple):
+            return super().hottest_label
+        return max(
+            HottestLabel(term.hottest, f"--loss {term}", term.by != "wttm")
+            for term in self.objective.loss
+        )
+
     @classmethod
     def from_recipe(cls, recipe: str | PathLike[str], **settings: Any) -> Self:
         """Build a configuration from a recipe; `settings`, by their names, come before what it says.
@@ -195,36 +206,17 @@ class TrainConfig(LoaderConfig):
         """
         check_layers(layers, cls.names(), cls.groups)
         try:
-            settled = settle_layers(layers, cls.names())
-            applied = Applied(recipe)
-            config = cls.of(**{**settled.values, "recipe": applied})
+            return cls._of_layers(recipe, layers)
         except ConfigError as error:
-            raise ConfigError(cls._told(error, layers)) from error
+            raise ConfigError(blamed(error, layers, partial(cls._of_layers, recipe))) from error
+
+    @classmethod
+    def _of_layers(cls, recipe: str, layers: Sequence[Layer]) -> Self:
+        settled, applied = settle_layers(layers, cls.names()), Applied(recipe)
+        config = cls.of(**{**settled.values, "recipe": applied})
         plain = config.settings()
         applied.origins = {name: (plain[name], told) for name, told in settled.sources.items()}
         return config
-
-    @classmethod
-    def _told(cls, error: ConfigError, layers: Sequence[Layer]) -> str:
-        """Return what an error says, with the recipe that brings it up, or has a part in it."""
-        for n, layer in enumerate(layers):
-            if cls._refuses(layers[: n + 1], error):
-                if layer.recipe:
-                    return f"{layer.source}: {error}"
-                if not cls._refuses([layer], error):
-                    beside = [one.source for one in layers[:n] if one.recipe]
-                    return f"{error} (beside {beside[-1]})" if beside else str(error)
-                break
-        return str(error)
-
-    @classmethod
-    def _refuses(cls, layers: Sequence[Layer], error: ConfigError) -> bool:
-        """Say whether layers bring up the same error."""
-        try:
-            cls.of(**{**settle_layers(layers, cls.names()).values, "recipe": Applied("")})
-        except ConfigError as same:
-            return str(same) == str(error)
-        return False
 
     def recipe_text(self, *, machine: bool = True) -> str:
         """Return the settings as a TOML file that `--recipe` reads, each with its source.
