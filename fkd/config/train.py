@@ -144,7 +144,11 @@ class TrainConfig(LoaderConfig):
     @property
     def tells_parts(self) -> bool:
         """Whether metrics have the loss of each student and term, too."""
-        return isinstance(self.objective.loss, tuple) or len(self.students) > 1
+        return isinstance(self.objective.loss, tuple) or not self._is_alone
+
+    @property
+    def _is_alone(self) -> bool:
+        return isinstance(self.student, str) or len(self.student) == 1
 
     def _settle_log(self) -> None:
         if self.log is None:
@@ -162,9 +166,8 @@ class TrainConfig(LoaderConfig):
         Deep Mutual Learning (Zhang et al., CVPR 2018).
         """
         terms = self.objective.terms_at(done, self.label_temperature)
-        if isinstance(self.objective.loss, tuple) or len(self.students) == 1:
-            return terms
-        return *terms, MUTUAL.at(done)
+        said = isinstance(self.objective.loss, tuple)
+        return terms if said or self._is_alone else (*terms, MUTUAL.at(done))
 
     @property
     def label_temperatures(self) -> tuple[float, ...]:

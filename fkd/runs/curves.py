@@ -169,7 +169,8 @@ def _names(run: Path, prefixes: Sequence[str], settings: Mapping[str, Any]) -> l
     if len(prefixes) == 1:
         return [shorten(run.name, 40)]
     said = settings.get("student")
-    first = said[0].get("name") if isinstance(said, list) and isinstance(said[0], dict) else None
+    first = said[0] if isinstance(said, list) and said else None
+    first = first.get("name") if isinstance(first, dict) else None
     students = [str(first or "the first"), *(prefix.removesuffix("/") for prefix in prefixes[1:])]
     return [f"{shorten(run.name, 24)}, {shorten(student, 20)}" for student in students]
 

@@ -361,6 +361,11 @@ def test_the_command_line_takes_several(shared_store, tmp_path):
     assert "a student has no freeze: a network that does not learn is a teacher" in line
     line = refused("train", shared_store.path, "--student", "resnet18", "--student", '{name="b"}')
     assert "a student has no model; name one" in line
+    line = refused(
+        "train", shared_store.path, "--out", tmp_path / "run", "--student", "resnet18", "--student",
+        '{model="resnet18", init="gone.pth"}',
+    )  # fmt: skip
+    assert "gone.pth" in line
 
 
 def test_two_ranks_take_the_steps_of_one(shared_store, tmp_path):
