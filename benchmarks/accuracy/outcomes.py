@@ -2,14 +2,14 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from stores import derive_as
 from study import LABELLING
-from trials import Plan, Trial, planned_trials
+from trials import LOSS_TABLES, Plan, Trial, planned_trials
 
 from fkd import FkdError, LabelStore, Scheme
 from fkd.statistics import bytes_per_crop
@@ -54,12 +54,14 @@ class Outcome:
     """A study: what is known of it, and what its students reached.
 
     `top1` is a share in [0, 1] by `Trial.key` and seed, `bytes_per_crop` is by the name of a reading.
+    `views_per_s` is of training by key and seed, where it was noted.
     """
 
     name: str
     about: dict[str, Any]
     top1: dict[str, dict[str, float]]
     bytes_per_crop: dict[str, float]
+    views_per_s: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -78,10 +80,22 @@ class Outcome:
         return Plan(**self.about["plan"])
 
     def rows(self, table: str) -> list[Row]:
-        """Return the rows of a table, none where one has not been trained or there is but one."""
+        """Return the rows of a table, none where one has not been trained or there is but one.
+
+        Of tables of losses, those are returned that have been trained.
+        """
         trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
         rows = [Row(t, tuple(100 * x for x in self.top1.get(t.key, {}).values())) for t in trials]
-        return rows if len(rows) > 1 and all(row.top1 for row in rows) else []
+        trained = [row for row in rows if row.top1]
+        is_whole = len(trained) == len(rows) or table in LOSS_TABLES
+        return trained if len(trained) > 1 and is_whole else []
+
+    def milliseconds(self, row: Row) -> str:
+        """Return how long a step took, the median over seeds: input, student, loss and optimizer."""
+        speeds = self.views_per_s.get(row.trial.key)
+        if not speeds:
+            return "–"
+        return f"{1e3 * self.plan.batch_size / median(speeds.values()):.0f}"
 
     def training(self, row: Row) -> float:
         """Return the seconds of one training: all crops, at the speed of a machine without other work."""
@@ -128,7 +142,7 @@ class Outcome:
             f"val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
             "label maps": maps,
-            "student": f"{STUDENTS.get(plan.student, plan.student)}, {said['size']} px{amp}",
+            "student": f"{STUDENTS.get(plan.student, plan.student)}, {plan.student_size or said['size']} px{amp}",
             "crops seen": f"{crops:,} ({plan.epochs} epochs)",
             "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}; batch norm of "
             f"{said['micro_batch']} views",
@@ -144,8 +158,13 @@ def read(study: Path) -> Outcome:
             outcome = Outcome(study.stem, **json.loads(study.read_text("utf-8")))
         else:
             about = json.loads((study / "about.json").read_text("utf-8"))
+            trials = planned_trials(Plan(**about["plan"]))
+            speeds = {trial.key: reached(study, trial, "views_per_s") for trial in trials}
             outcome = Outcome(
-                study.name, about, *_found(study, planned_trials(Plan(**about["plan"])))
+                study.name,
+                about,
+                *_found(study, trials),
+                {key: of for key, of in speeds.items() if of},
             )
         _ = outcome.title, outcome.command, outcome.settings(), outcome.rows("methods")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -158,17 +177,18 @@ def read(study: Path) -> Outcome:
 def _found(
     study: Path, trials: list[Trial]
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    top1 = {trial.key: reached(study, trial) for trial in trials}
+    top1 = {trial.key: reached(study, trial, "top1") for trial in trials}
     sizes = {trial.compress: trial for trial in trials if trial.table == "schemes"}
     measured = {name: stored_bytes(study, name) for name, trial in sizes.items() if top1[trial.key]}
     return {key: of for key, of in top1.items() if of}, measured
 
 
-def reached(study: Path, trial: Trial) -> dict[str, float]:
-    """Return the top-1 of each seed that has been trained."""
+def reached(study: Path, trial: Trial, what: str) -> dict[str, float]:
+    """Return the top-1, or the speed where it was noted, of each seed that has been trained."""
     files = (study / "runs").glob(f"{trial.key}_seed*/trial.json")
     trained = [json.loads(file.read_text("utf-8")) for file in files]
-    return {str(one["seed"]): one["top1"] for one in sorted(trained, key=lambda one: one["seed"])}
+    ordered = sorted(trained, key=lambda one: one["seed"])
+    return {str(one["seed"]): one[what] for one in ordered if what in one}
 
 
 def stored_bytes(study: Path, compress: str) -> float:

@@ -42,6 +42,8 @@ _OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes
 @click.option("--teacher-classes", type=PATH, help="Names of its outputs, in order, a line each.")
 @click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first.")
 @click.option("--size", default=96, show_default=True, type=COUNT, help="Of a view, in pixels.")
+@click.option("--student-size", type=COUNT, help="Of a student's views  [default: --size]")
+@click.option("--micro-batch", type=COUNT, help="As of fkd train.")
 @click.option("--mean", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option("--std", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option(
@@ -111,7 +113,7 @@ def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
     teacher = choose_teacher(choice, chosen, out, options["tune"], maps=maps)
     map_size = options["map_size"] or LABEL_MAP * options["size"]
     study = Study(chosen, teacher, out, plan, map_size, options["workers"])
-    make_stores(study, {trial.store for trial in trials})
+    make_stores(study, {trial.store for trial in trials if not trial.needs})
     About(out).note(command=command())
     take_times(study, trials, options["clock_steps"])
     train_all(study, trials, options["seeds"], options["jobs"], options["minutes"])
