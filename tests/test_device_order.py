@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fkd import FkdError, Scheme, TrainConfig, label_images, train_student
-from fkd.config import Optim, Preprocessing, ViewFormat, ViewPolicy
+from fkd.config import Objective, Optim, Preprocessing, ViewFormat, ViewPolicy
 from fkd.labelling import WantedViews
 from fkd.labelling.batches import teacher_batches
 from fkd.labels import KeptLabels
@@ -78,6 +78,8 @@ def some_batch():
     return StudentBatch(views, kept, targets, images, crops, np.arange(4))
 
 
+SOFT = TrainConfig().terms_at(0)
+HALF = TrainConfig(objective=Objective(hard_weight=0.5)).terms_at(0)
 EVERYTHING = {"ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "color_jitter": 0.4, "clip_grad": 1.0}
 
 
@@ -87,7 +89,7 @@ def test_a_step_waits_for_nothing_and_brings_the_batch_over_whole(settings, monk
     learner = small_learner(META, micro_batch=7, **settings)
     for step in range(2):  # what is made once is made in the first
         with Copies() as copies:
-            learner.step(some_batch(), step, lr=0.1, hard_weight=0.5)
+            learner.step(some_batch(), step, lr=0.1, terms=HALF)
     assert copies.shapes[:4] == [(16, 3), (16, 3), (16, 3, 32, 32), (16,)]
     assert not copies.waiting
 
@@ -349,13 +351,13 @@ def test_a_moving_average_is_torchs(tmp_path):
 def test_a_checkpoint_of_other_kernels_is_taken_up(monkeypatch):
     """A GPU's optimizer is fused; a run that goes on elsewhere keeps its own kind."""
     one, other = small_learner(torch.device("cpu")), small_learner(torch.device("cpu"))
-    one.step(some_batch(), 0, lr=0.1, hard_weight=0)
+    one.step(some_batch(), 0, lr=0.1, terms=SOFT)
     saved = one.checkpoint(1)
     for group in saved.trainer["optimizer"]["param_groups"]:
         group["fused"] = True
     other.load(saved)
     assert [group["fused"] for group in other.optimizer.param_groups] == [None]
-    again = [learner.step(some_batch(), 1, lr=0.1, hard_weight=0) for learner in (one, other)]
+    again = [learner.step(some_batch(), 1, lr=0.1, terms=SOFT) for learner in (one, other)]
     assert torch.equal(*again)
 
 

@@ -20,10 +20,12 @@ class OnlineLearner(Learner):
         super().__init__(*course)
         self._teacher = teacher
 
-    def labels(self, batch: StudentBatch, rows: slice, targets: Tensor) -> SoftLabels:
+    def labels(
+        self, batch: StudentBatch, rows: slice, targets: Tensor, temperature: float
+    ) -> SoftLabels:
         """Ask the teacher; `targets` are not looked at."""
         views = batch.views[rows]
-        probs = self._teacher.probs(views, len(views), 1.0).clone()  # for autograd
+        probs = self._teacher.probs(views, len(views), temperature).clone()  # for autograd
         return SoftLabels(None, probs, probs.new_zeros(len(probs)))
 
 

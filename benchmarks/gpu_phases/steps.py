@@ -5,7 +5,7 @@ import shutil
 import signal
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from fkd import (
     label_images,
     train_student,
 )
+from fkd.config import Weighed
 from fkd.errors import Stopped
 from fkd.loader import StudentBatch
 from fkd.students import read_checkpoint
@@ -125,8 +126,10 @@ class _Noted(Learner):
         super().__init__(*course)
         self._losses_seen = losses
 
-    def step(self, batch: StudentBatch, step: int, *, lr: float, hard_weight: float) -> Tensor:
-        loss = super().step(batch, step, lr=lr, hard_weight=hard_weight)
+    def step(
+        self, batch: StudentBatch, step: int, *, lr: float, terms: Sequence[Weighed]
+    ) -> Tensor:
+        loss = super().step(batch, step, lr=lr, terms=terms)
         self._losses_seen.append(loss)
         return loss
 
@@ -182,10 +185,12 @@ class _Interrupted(Learner):
         super().__init__(*course)
         self._at = at
 
-    def step(self, batch: StudentBatch, step: int, *, lr: float, hard_weight: float) -> Tensor:
+    def step(
+        self, batch: StudentBatch, step: int, *, lr: float, terms: Sequence[Weighed]
+    ) -> Tensor:
         if step == self._at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().step(batch, step, lr=lr, hard_weight=hard_weight)
+        return super().step(batch, step, lr=lr, terms=terms)
 
 
 def weights_apart(one: Path, other: Path) -> float:

@@ -1,7 +1,7 @@
 """Train speed: `fkd train`'s own steps beside the student alone, and what others do to feed it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from train_speed import Batch, pipeline
 
 from fkd import Engine, LabelStore, TeacherChoice, TrainConfig
-from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Term, Weighed
 from fkd.loader import StudentBatch, plan_steps, student_batches
 from fkd.machine import Download
 from fkd.sources import list_images
@@ -25,6 +25,8 @@ from fkd.views import RenderPool, empty_views
 
 from .findings import Finding, Setting
 from .small_models import SMALL_STUDENT
+
+STORED, CLASSES = (Weighed(Term(), 1.0),), (Weighed(Term("truth"), 1.0),)
 
 SECONDS = 2.0
 
@@ -85,7 +87,7 @@ def rivals(setting: Setting) -> Iterator[Finding]:
     pixels = pipeline(_root(setting), size, batch_size, processes)
     plain = _learner(setting, store, config)
     free, _ = _rate(setting, plain, alone, batch_size)
-    rate, _ = _rate(setting, plain, _as_batches(pixels, alone), batch_size, 1.0)
+    rate, _ = _rate(setting, plain, _as_batches(pixels, alone), batch_size, CLASSES)
     figures = {"views/s": round(rate), "student alone": round(free), "ratio": round(rate / free, 3)}
     yield Finding(f"plain, torchvision, {processes} processes", figures)
     name = "resnet18" if setting.tiny else "resnet152"
@@ -122,20 +124,20 @@ def _rate(
     learner: Learner,
     batches: Iterator[StudentBatch],
     batch_size: int,
-    hard_weight: float = 0.0,
+    terms: Sequence[Weighed] = STORED,
     seconds: float = SECONDS,
 ) -> tuple[float, float]:
     """Return views/s of training, losses read a step late, and the share of time without a batch."""
     unread: Download | None = None
     for step in range(2):
-        learner.step(next(batches), step, lr=0.01, hard_weight=hard_weight)
+        learner.step(next(batches), step, lr=0.01, terms=terms)
     setting.finish()
     began, waited, steps = time.perf_counter(), 0.0, 0
     while time.perf_counter() - began < (0.2 if setting.tiny else seconds):
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        coming = Download(loss=learner.step(batch, steps + 2, lr=0.01, hard_weight=hard_weight))
+        coming = Download(loss=learner.step(batch, steps + 2, lr=0.01, terms=terms))
         if unread is not None:
             unread.wait()
         unread, steps = coming, steps + 1

@@ -97,6 +97,11 @@ class LoaderConfig:
         """Steps between the batches that get the m crops of an image, as far as the run is that long."""
         return max(1, 16 // self.crops_per_image) if self.stagger is None else self.stagger
 
+    @property
+    def label_temperatures(self) -> tuple[float, ...]:
+        """The temperatures at which stored labels are read."""
+        return (self.label_temperature,)
+
     @classmethod
     def of(cls, **settings: Any) -> Self:
         """Build a configuration of settings by their names here or in a group.

@@ -14,6 +14,7 @@ from fkd.config.groups import Augment, Objective, Optim
 from fkd.config.loader import LoaderConfig
 from fkd.config.models import Engine
 from fkd.config.sizes import ViewSizes
+from fkd.config.terms import Weighed
 from fkd.config.types import fit
 from fkd.config.views import MIN_CROP_SHARE
 from fkd.errors import ConfigError
@@ -92,6 +93,7 @@ class TrainConfig(LoaderConfig):
         if str(self.val) == NO_VAL:
             object.__setattr__(self, "val", NO_VAL)
         self._settle_log()
+        self._check_terms()
         check_choice("--bn-stats", self.bn_stats, BN_STATS)
         check_choice("--recipe", self.recipe, tuple(RECIPES))
         if RECIPES[self.recipe] and not isinstance(self.recipe, _Applied):
@@ -115,6 +117,13 @@ class TrainConfig(LoaderConfig):
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)
 
+    def _check_terms(self) -> None:
+        if isinstance(self.objective.loss, tuple) and self.label_temperature != 1:
+            raise ConfigError(
+                "--label-temperature says more of --loss ce and --loss kl, and the loss is given in "
+                "terms; say it in a term, as temperature or label_temperature, and leave the option out"
+            )
+
     def _settle_log(self) -> None:
         if self.log is None:
             return
@@ -123,6 +132,17 @@ class TrainConfig(LoaderConfig):
         if NO_LOG in self.log and len(set(self.log)) > 1:
             raise ConfigError("--log none stands alone; leave it out, or the others")
         object.__setattr__(self, "log", tuple(dict.fromkeys(self.log)) or (NO_LOG,))
+
+    def terms_at(self, done: float) -> tuple[Weighed, ...]:
+        """Return the terms that weigh something when `done` (0 to 1) of the run is over."""
+        return self.objective.terms_at(done, self.label_temperature)
+
+    @property
+    def label_temperatures(self) -> tuple[float, ...]:
+        """The temperatures at which stored labels are read, at the run's start and end."""
+        if not isinstance(self.objective.loss, tuple):
+            return super().label_temperatures
+        return tuple(sorted({t for term in self.objective.loss for t in term.reads}))
 
     @classmethod
     def from_recipe(cls, recipe: str, **settings: Any) -> "TrainConfig":
@@ -142,6 +162,8 @@ class TrainConfig(LoaderConfig):
         """Return all settings by name as plain JSON values, groups unfolded."""
         flat = super().settings()
         flat["eval_size"] = None if self.eval_size is None else str(self.eval_size)
+        if isinstance(self.objective.loss, tuple):
+            flat["loss"] = [term.table() for term in self.objective.loss]
         return {name: str(v) if isinstance(v, _Applied) else v for name, v in flat.items()}
 
 

@@ -5,7 +5,7 @@ good as tuples and numbers of Python. What cannot be meant is refused by a line 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from os import PathLike, fspath
@@ -148,6 +148,8 @@ def _fit_object(value: Any, kind: Any) -> Any:
     """Fit one of our own dataclasses, which may have a form in text, and one in numbers."""
     if isinstance(value, kind):
         return value
+    if isinstance(value, Mapping) and hasattr(kind, "of_table"):
+        return kind.of_table(value)
     if hasattr(kind, "of_numbers"):
         plain = value.tolist() if hasattr(value, "tolist") else value
         if (made := kind.of_numbers(plain)) is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fkd.loader.picks import Picks
     from fkd.loader.planning import find_store, first_crops, open_store, plan_steps
     from fkd.loader.presence import RunImages, find_all, missing_identity, run_images
-    from fkd.loader.samples import sample_batches, sample_labels
+    from fkd.loader.samples import LabelSample, sample_batches, sample_labels
     from fkd.loader.schedule import Schedule
     from fkd.loader.selection import select_crops
     from fkd.loader.sizes import SizePlan
@@ -31,13 +31,14 @@ else:
         picks="Picks",
         planning="find_store first_crops open_store plan_steps",
         presence="RunImages find_all missing_identity run_images",
-        samples="sample_batches sample_labels",
+        samples="LabelSample sample_batches sample_labels",
         schedule="Schedule",
         selection="select_crops",
         sizes="SizePlan",
     )
 
 __all__ = [
+    "LabelSample",
     "Picks",
     "RunImages",
     "Schedule",

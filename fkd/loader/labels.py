@@ -19,13 +19,19 @@ _DROPPED, _GUESSED = 0.05, 0.5
 
 
 def training_labels(
-    kept: Quantized, targets: Tensor, stored: KeptLabels, config: LoaderConfig
+    kept: Quantized,
+    targets: Tensor,
+    stored: KeptLabels,
+    config: LoaderConfig,
+    temperature: float | None = None,
 ) -> SoftLabels:
     """Restore the quantized labels of B crops by the run's configuration; `targets` int64 [B].
 
-    Raises `SoftLabelError` where `stored` cannot be read as configured.
+    `temperature` is the one to read them at, None the configuration's. Raises `SoftLabelError` where
+    `stored` cannot be read so.
     """
-    labels = stored.restore(kept, config.scheme, config.label_temperature)
+    tempered = config.label_temperature if temperature is None else temperature
+    labels = stored.restore(kept, config.scheme, tempered)
     selection = config.selection
     if not selection.calibrate:
         return labels
@@ -34,7 +40,11 @@ def training_labels(
 
 
 def temper_warning(
-    config: LoaderConfig, stored: KeptLabels, kept: Quantized, fidelity: Fidelity | None = None
+    scheme: Scheme,
+    temperature: float,
+    stored: KeptLabels,
+    kept: Quantized,
+    fidelity: Fidelity | None = None,
 ) -> str | None:
     """Say what a label temperature does to labels that are not read whole, or None.
 
@@ -43,7 +53,6 @@ def temper_warning(
     quantized labels `kept` of B crops where they have every class, and else known by the store's
     `fidelity`. A store without one can say how much it is at most.
     """
-    scheme, temperature = config.scheme, config.label_temperature
     if temperature == 1:
         return None
     if scheme.kind == "hard":

@@ -27,9 +27,10 @@ def open_store(config: LoaderConfig) -> LabelStore:
             f"warning: {config.store} is of format 1, which keeps no hashes of images: one that was "
             "replaced by another of the same size would not be noticed"
         )
-    if config.label_temperature != 1:
+    hottest = max(config.label_temperatures, default=1.0)
+    if hottest != 1:
         tempered = temper_warning(
-            config, store.spec.labels, sample_labels(store).kept, store.fidelity()
+            config.scheme, hottest, store.spec.labels, sample_labels(store).kept, store.fidelity()
         )
         if tempered:
             note_once(f"warning: {tempered}")
@@ -43,7 +44,8 @@ def find_store(config: LoaderConfig) -> LabelStore:
     """
     store = first_crops(config)
     store.require_complete()
-    check_reading(store.spec.scheme, config.scheme, config.label_temperature)
+    for temperature in config.label_temperatures or (1.0,):
+        check_reading(store.spec.scheme, config.scheme, temperature)
     if config.selection.calibrate and store.spec.unlabelled:
         raise ConfigError(
             f"--calibrate gives crops their folder's class, and the images of {config.store} have no "

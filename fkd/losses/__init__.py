@@ -2,8 +2,8 @@
 
 `soft_cross_entropy` and `kl_divergence` compare logits with soft labels, `distillation_loss` weighs that
 against the class, and `DistillationLoss` is the same as a module. With a `Mix`, views that were mixed by
-mixup or cutmix are compared with both of their labels. Sparse labels stay sparse: targets of shape
-[B, C] are never built.
+mixup or cutmix are compared with both of their labels. There, sparse labels stay sparse: targets of
+shape [B, C] are never built. `term_losses` adds up any terms, to labels, classes and other students.
 """
 
 from typing import TYPE_CHECKING
@@ -14,18 +14,22 @@ if TYPE_CHECKING:
     from fkd.losses.distillation import DistillationLoss, distillation_loss
     from fkd.losses.mixing import Mix
     from fkd.losses.soft import kl_divergence, soft_cross_entropy
+    from fkd.losses.terms import TermLosses, term_losses
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         distillation="DistillationLoss distillation_loss",
         mixing="Mix",
         soft="kl_divergence soft_cross_entropy",
+        terms="TermLosses term_losses",
     )
 
 __all__ = [
     "DistillationLoss",
     "Mix",
+    "TermLosses",
     "distillation_loss",
     "kl_divergence",
     "soft_cross_entropy",
+    "term_losses",
 ]

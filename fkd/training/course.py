@@ -33,7 +33,7 @@ from fkd.students import (
     require_size,
     seen_otherwise,
 )
-from fkd.training.inputs import refuse_without_classes
+from fkd.training.inputs import refuse_terms, refuse_without_classes
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
 
@@ -58,6 +58,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     store = open_store(config)
     config = replace(config, num_crops=store.spec.num_crops)  # it may grow, and the run goes on
     refuse_without_classes(config, store)
+    refuse_terms(config, store)
     group.once(lambda: require_trackers(config.log))
     taken = run_images(config, store)
     _require_same_missing(taken, group)

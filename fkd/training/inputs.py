@@ -5,7 +5,7 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 
 from pathlib import Path
 
-from fkd.config import NO_VAL, TrainConfig
+from fkd.config import NO_VAL, STORE, TRUTH, TrainConfig
 from fkd.errors import ConfigError
 from fkd.loader import find_store
 from fkd.models import require_weights
@@ -31,6 +31,38 @@ def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:
             )
 
 
+def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
+    """Raise `ConfigError` for explicit terms that the labels, as they are read, cannot serve."""
+    if not isinstance(config.objective.loss, tuple):
+        return
+    read, classes = config.scheme, store.spec.num_classes
+    every = read.kind == "full" or (read.kind == "topk" and read.k >= classes)
+    shared = read.kind == "smoothing" or (read.kind == "topk" and read.tail == "smooth")
+    for term in config.objective.loss:
+        if store.spec.unlabelled and (term.to == TRUTH or term.by == "nkd"):
+            raise ConfigError(
+                f"--loss {term}: it is on an image's own class, and the images of {store.path} have "
+                "none; leave the term out"
+            )
+        if term.to != STORE:
+            continue
+        if read.kind == "samples" and term.by not in ("ce", "kl"):
+            raise ConfigError(
+                f"--loss {term}: {store.path} holds samples of labels, which ce and kl alone are true "
+                "to; use one of these, or label with --compress full-8bit"
+            )
+        if term.standardize and not every:
+            raise ConfigError(
+                f"--loss {term}: the deviation of all logits follows from labels of all classes alone; "
+                f"read them with --compress full, from a store that was labelled so, not as {read}"
+            )
+        if term.by in ("mse", "symmetric_kl") and not (every or shared):
+            raise ConfigError(
+                f"--loss {term}: {read} leaves classes without a probability, whose logarithm it needs; "
+                "read labels with --compress full, or with a smoothed rest as topk5-smooth"
+            )
+
+
 def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     """Refuse what a run cannot begin with, as far as files show it; raises `FkdError`.
 
@@ -39,6 +71,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     """
     store = find_store(config)
     refuse_without_classes(config, store)
+    refuse_terms(config, store)
     if config.images is not None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:

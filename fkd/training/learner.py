@@ -1,6 +1,6 @@
 """A student in training: its weights, their optimizer and average, and one step on a batch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fkd.config import TrainConfig
+from fkd.config import TrainConfig, Weighed
 from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
-from fkd.losses import distillation_loss
+from fkd.losses import term_losses
 from fkd.machine import autocast, place, seeded
 from fkd.models import find_logits
 from fkd.students import Checkpoint, MovingAverage, StudentCard
@@ -58,7 +58,9 @@ class Learner:
         compiled = config.engine.compile
         self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped
 
-    def step(self, batch: StudentBatch, step: int, *, lr: float, hard_weight: float) -> Tensor:
+    def step(
+        self, batch: StudentBatch, step: int, *, lr: float, terms: Sequence[Weighed]
+    ) -> Tensor:
         """Take one optimizer step on this process's share of a batch; return its loss, on the device.
 
         The views go through the student in micro-batches whose gradients add up. All that is random is
@@ -74,31 +76,30 @@ class Learner:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         with seeded(key):
-            total = self._add_gradients(batch, hard_weight, rng)
+            total = self._add_gradients(batch, terms, rng)
         self._update()
         return total
 
     def _add_gradients(
-        self, batch: StudentBatch, hard_weight: float, rng: np.random.Generator
+        self, batch: StudentBatch, terms: Sequence[Weighed], rng: np.random.Generator
     ) -> Tensor:
         """Send a batch through the student and back, part by part; return its loss."""
         total = torch.zeros((), device=self.device)
         parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
         for number, rows in enumerate(parts, start=1):
             with self._gradients_sent(number == len(parts)):
-                losses = self._losses(batch, rows, hard_weight, rng)
+                losses = self._losses(batch, rows, terms, rng)
                 loss = losses.sum() / len(batch.views)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
     def _losses(
-        self, batch: StudentBatch, rows: slice, hard_weight: float, rng: np.random.Generator
+        self, batch: StudentBatch, rows: slice, terms: Sequence[Weighed], rng: np.random.Generator
     ) -> Tensor:
         """Return the loss of some of a batch's views, f32 [b]."""
         config, preprocessing = self._config, self._card.preprocessing
         views, targets = batch.views[rows], batch.targets[rows]
-        labels = self.labels(batch, rows, targets)
         if config.augment.color_jitter:
             views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
         pixels, mixed = mix(
@@ -107,26 +108,21 @@ class Learner:
         with autocast(self.device, config.engine.amp):
             answer = self._model(pixels.contiguous(memory_format=torch.channels_last))
         logits = find_logits(answer, len(pixels), f"student {self._card.name}")
-        objective = config.objective
-        return distillation_loss(
-            logits,
-            labels,
-            targets,
-            mixed,
-            loss=objective.loss,
-            temperature=objective.student_temperature,
-            hard_weight=hard_weight,
-            label_smoothing=objective.label_smoothing,
-            reduction="none",
-        )
 
-    def labels(self, batch: StudentBatch, rows: slice, targets: Tensor) -> SoftLabels:
+        def labels(temperature: float) -> SoftLabels:
+            return self.labels(batch, rows, targets, temperature)
+
+        return term_losses(logits, terms, labels, targets, mixed).total
+
+    def labels(
+        self, batch: StudentBatch, rows: slice, targets: Tensor, temperature: float
+    ) -> SoftLabels:
         """Return what the store says of some of a batch's views, on the device, as all of `batch` is.
 
-        `targets` int64 [b] are the class ids of these views.
+        `targets` int64 [b] are the class ids of these views, `temperature` the one to read labels at.
         """
         kept = {name: values[rows] for name, values in batch.kept.items()}
-        return training_labels(kept, targets, self._stored, self._config)
+        return training_labels(kept, targets, self._stored, self._config, temperature)
 
     def _gradients_sent(self, last: bool) -> Any:
         """Let processes exchange gradients after the last micro-batch only."""

@@ -4,11 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fkd.amounts import as_count
+from fkd.config import STORE, TRUTH
 from fkd.images import ImageList
 from fkd.labels import SoftLabels, entropy
-from fkd.loader import sample_labels, training_labels
+from fkd.loader import LabelSample, sample_labels, training_labels
+from fkd.losses import term_losses
 from fkd.progress import note
 from fkd.students import CONVERGED, Accuracy
 from fkd.training.batch_statistics import BatchStatistics
@@ -128,6 +131,8 @@ def _ask(course: Course) -> _Told:
     if not spec.unlabelled and spec.labels.keeps_first:
         right = spec.labels.restore(sample.kept).top_class == sample.targets
         agreement = float(right.double().mean())
+    if isinstance(objective.loss, tuple):
+        return _Told(_constant_terms(course, sample), agreement, sample.num_images)
     soft = _constant_loss(labels, spec.num_classes, kl=objective.loss == "kl")
     soft *= objective.student_temperature**2
     weights = (objective.hard_weight_at(0), objective.hard_weight_at(1))
@@ -135,13 +140,36 @@ def _ask(course: Course) -> _Told:
     return _Told(least, agreement, sample.num_images)
 
 
+def _constant_terms(course: Course, sample: LabelSample) -> float:
+    """Return the mean loss, in explicit terms, of a student that answers all crops with their mean label.
+
+    Terms to peers are left out: of students that all answer so they are zero.
+    """
+    config, spec = course.config, course.store.spec
+
+    def labels(temperature: float) -> SoftLabels:
+        return training_labels(sample.kept, sample.targets, spec.labels, config, temperature)
+
+    mean = _mean(labels(1.0), spec.num_classes)
+    answer = mean.clamp(min=torch.finfo(mean.dtype).tiny).log().expand(len(sample.targets), -1)
+    losses = []
+    for done in (0.0, 1.0):
+        terms = [each for each in config.terms_at(done) if each.term.to in (STORE, TRUTH)]
+        losses.append(float(term_losses(answer, terms, labels, sample.targets).total.mean()))
+    return min(losses)
+
+
 def _constant_loss(labels: SoftLabels, num_classes: int, *, kl: bool) -> float:
     """Return the least mean loss, in nats, of a student that answers all crops alike: with their mean."""
-    if labels.index is None:
-        mean = labels.value.mean(dim=0)
-    else:
-        above = labels.value - labels.tail[:, None]
-        total = labels.tail.sum().repeat(num_classes)
-        mean = total.scatter_add(0, labels.index.flatten(), above.flatten()) / len(labels.value)
+    mean = _mean(labels, num_classes)
     least = float(torch.special.entr(mean).sum())
     return least - float(entropy(labels, num_classes).mean()) if kl else least
+
+
+def _mean(labels: SoftLabels, num_classes: int) -> Tensor:
+    """Return the mean of labels, f32 [C]."""
+    if labels.index is None:
+        return labels.value.mean(dim=0)
+    above = labels.value - labels.tail[:, None]
+    total = labels.tail.sum().repeat(num_classes)
+    return total.scatter_add(0, labels.index.flatten(), above.flatten()) / len(labels.value)

@@ -152,12 +152,12 @@ def _step(
     """Take one step on the next batch."""
     config, schedule = course.config, course.schedule
     lr = rate_at(config, schedule, step)
-    hard_weight = config.objective.hard_weight_at(step / schedule.total_steps)
+    terms = config.terms_at(step / schedule.total_steps)
     with _blamed(config, learner, step):
         waiting = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - waiting
-        loss = learner.step(batch, step, lr=lr, hard_weight=hard_weight)
+        loss = learner.step(batch, step, lr=lr, terms=terms)
     record.note_step(Step(step, lr, waited, batch.decoded, loss))
 
 

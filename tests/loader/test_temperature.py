@@ -25,7 +25,7 @@ def said(kept, temperature, compress, fidelity=MEASURED):
     config = LoaderConfig(
         store=Path("s.zarr"), scheme=Scheme.parse(compress), label_temperature=temperature
     )
-    return temper_warning(config, STORED, kept, fidelity)
+    return temper_warning(config.scheme, config.label_temperature, STORED, kept, fidelity)
 
 
 def test_it_says_what_the_kept_classes_hold(kept):

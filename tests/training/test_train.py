@@ -208,7 +208,7 @@ def test_micro_batches_add_up_to_the_batch(shared_store, shared_folder, size):
             config = TrainConfig(batch_size=24, scheme=TOP3, micro_batch=at_a_time)
             stored, cpu = shared_store.spec.labels, torch.device("cpu")
             learner = Learner(config, card, stored, student, cpu, Group())
-            loss = float(learner.step(batch, 0, lr=0.1, hard_weight=0.0))
+            loss = float(learner.step(batch, 0, lr=0.1, terms=config.terms_at(0)))
             results.append((loss, student[1].weight.detach()))
     (loss, weight), (other_loss, other_weight) = results
     assert other_loss == pytest.approx(loss, rel=1e-4)

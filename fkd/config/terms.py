@@ -1,0 +1,204 @@
+"""A loss as sentences: *of* a student, *to* what is known, *by* a distance, with a weight.
+
+A term is one sentence, and a loss is the sum of its terms. In text a term is a TOML inline table, on the
+command line as in a recipe file: `{to = "store", by = "kl", weight = 0.5, temperature = 4}`.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, Self
+
+from fkd.config.checks import check_choice, check_range
+from fkd.config.types import settle
+from fkd.errors import ConfigError
+
+Distance = Literal["ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd"]
+DISTANCES: tuple[Distance, ...] = ("ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd")
+
+STORE, TRUTH, PEERS = "store", "truth", "peers"
+
+# A number, or where it starts and ends.
+Course = float | tuple[float, float]
+
+MAX_WEIGHT = 1e6
+NKD_GAMMA = 1.5  # of Yang et al. (ICCV 2023), for all their pairs of teacher and student
+
+# Distances that divide logits, and so have a temperature.
+_TEMPERED = ("ce", "kl", "symmetric_kl", "wttm", "dist", "nkd")
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One sentence of a loss.
+
+    `of` names the student that it is of, "" for every one. `to` is what its output is compared with:
+    "store" (the stored soft labels), "truth" (the class of the image), "peers" (all other students), or
+    one student's name. `by` is the distance:
+
+    - "ce", "kl": cross-entropy, or KL with the same gradient; times T² (Hinton et al. 2015).
+    - "symmetric_kl": the mean of both directions' KL, times T².
+    - "mse": the mean square of the difference of centred logits.
+    - "wttm": weighted transformed teacher matching (Zheng and Yang, ICLR 2024).
+    - "dist": one minus the correlation, of rows and of columns, times T² (Huang et al., NeurIPS 2022).
+    - "nkd": normalised knowledge distillation (Yang et al., ICCV 2023), which needs the class, too.
+
+    All are means over views, and "peers" is the mean over the others, so a weight means the same at
+    every size. `weight` and `temperature` are numbers, or (start, end): they move linearly over the run.
+    `temperature` T is of both sides, and of wttm's label alone; `label_temperature` is of the stored
+    label where that is another. `label_smoothing` is of ce to truth. `standardize` divides logits by
+    their deviation before the temperature does (Sun et al., CVPR 2024), for ce and kl. `gamma` weighs
+    nkd's classes other than the image's own, 1.5 where None.
+    """
+
+    to: str = STORE
+    by: Distance = "ce"
+    of: str = ""
+    weight: Course = 1.0
+    temperature: Course = 1.0
+    label_temperature: Course | None = None
+    label_smoothing: float = 0.0
+    standardize: bool = False
+    gamma: float | None = None
+
+    example: ClassVar[str] = '{to="store", by="kl", weight=0.5}'
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_choice("by", self.by, DISTANCES)
+        for name in (self.to, *([self.of] if self.of else [])):
+            if not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"a loss names {name!r}; give store, truth, peers or a student's name"
+                )
+        if self.of in (STORE, TRUTH, PEERS):
+            raise ConfigError(f"a loss is of {self.of}; it must be of a student, by name")
+        for weight in ends(self.weight):
+            check_range("weight", weight, 0, MAX_WEIGHT)
+        for temperature in (*ends(self.temperature), *ends(self.label_temperature or 1.0)):
+            check_range("temperature", temperature, 1e-3, 1e3)
+        check_range("label_smoothing", self.label_smoothing, 0, 1)
+        if self.gamma is not None:
+            check_range("gamma", self.gamma, 0, 1e3)
+        self._refuse_what_does_nothing()
+
+    def _refuse_what_does_nothing(self) -> None:
+        """Refuse settings that this sentence has no place for."""
+        if self.to == TRUTH and self.by != "ce":
+            raise ConfigError(f"a loss to truth is by ce, not by {self.by}; a class has no shares")
+        soft = self.to != TRUTH
+        allowed = {
+            "temperature": soft and self.by in _TEMPERED,
+            "label_temperature": self.to == STORE and self.by in _TEMPERED and self.by != "wttm",
+            "label_smoothing": not soft,
+            "standardize": soft and self.by in ("ce", "kl"),
+            "gamma": soft and self.by == "nkd",
+        }
+        for name, fits in allowed.items():
+            if name in self.table() and not fits:
+                raise ConfigError(
+                    f"{name} does nothing in a loss to {self.to} by {self.by}; leave it out"
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a term from text: an inline table of TOML, or a distance alone, which is to the store."""
+        text = text.strip()
+        if text in DISTANCES:
+            return cls(by=text)
+        if not text.startswith("{"):
+            raise ConfigError(
+                f"loss {text!r} is not known; choose from {', '.join(DISTANCES)}, or give a table such "
+                f"as {cls.example}"
+            )
+        try:
+            table = tomllib.loads(f"loss = {text}")["loss"]
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(
+                f"loss {text} is no table ({error}); write one such as {cls.example}"
+            ) from error
+        return cls.of_table(table)
+
+    @classmethod
+    def of_table(cls, table: Mapping[str, Any]) -> Self:
+        """Build a term of a table; raises `ConfigError` for a key that is not known."""
+        known = [field.name for field in fields(cls)]
+        for name in table:
+            if name not in known:
+                meant = get_close_matches(str(name), known, 1)
+                perhaps = f" (perhaps {meant[0]}?)" if meant else ""
+                raise ConfigError(f"a loss has no {name}{perhaps}; it knows {', '.join(known)}")
+        return cls(**table)
+
+    def table(self) -> dict[str, Any]:
+        """Return the table that this term is read from: `to`, `by`, and what is not the default."""
+        said: dict[str, Any] = {"to": self.to, "by": self.by}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                said[field.name] = list(value) if isinstance(value, tuple) else value
+        return said
+
+    def __str__(self) -> str:
+        """Say the term in words: `kl to store, T = 4, weight 1 to 0`."""
+        said = [f"{self.by} to {self.to}" + (f" of {self.of}" if self.of else "")]
+        if self.temperature != 1:
+            said.append(f"T = {_words(self.temperature)}")
+        if self.label_temperature not in (None, self.temperature):
+            said.append(f"labels at {_words(self.label_temperature or 1.0)}")
+        if self.standardize:
+            said.append("standardized")
+        if self.gamma is not None:
+            said.append(f"gamma {self.gamma:g}")
+        if self.label_smoothing:
+            said.append(f"smoothed by {self.label_smoothing:g}")
+        return ", ".join([*said, f"weight {_words(self.weight)}"])
+
+    def at(self, done: float) -> "Weighed":
+        """Return the term when `done` (0 to 1) of the run is over."""
+        temperature = at(self.temperature, done)
+        asked = self.label_temperature
+        read = temperature if asked is None else at(asked, done)
+        if self.to != STORE or self.by in ("mse", "wttm") or self.standardize:
+            read = 1.0
+        return Weighed(self, at(self.weight, done), temperature, read)
+
+    @property
+    def reads(self) -> tuple[float, ...]:
+        """The label temperatures that it asks a store for, at the run's start and end."""
+        if self.to != STORE:
+            return ()
+        first, last = self.at(0), self.at(1)
+        both = {first.label_temperature, last.label_temperature}
+        return tuple(sorted(both | {1.0} if self.by == "nkd" else both))
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A term at a moment of the run: its weight, its temperature T, and that of the label it reads."""
+
+    term: Term
+    weight: float
+    temperature: float = 1.0
+    label_temperature: float = 1.0
+
+
+def ends(course: Course) -> tuple[float, ...]:
+    """Return the number, or both ends."""
+    return course if isinstance(course, tuple) else (course,)
+
+
+def at(course: Course, done: float) -> float:
+    """Return where a course is when `done` (0 to 1) of the run is over."""
+    if not isinstance(course, tuple):
+        return course
+    start, end = course
+    return start + (end - start) * done
+
+
+def _words(course: Course) -> str:
+    return " to ".join(f"{end:g}" for end in ends(course))
