@@ -137,12 +137,13 @@ class Outcome:
         lr = "" if plan.lr is None else f", lr {plan.lr:g} at 1024"
         labelled = "" if speed is None else f", labelled at {speed:,.0f} views/s"
         maps = f"of whole images in {said['map_size']} px" if "map_size" in said else "–"
+        student, size = STUDENTS.get(plan.student, plan.student), plan.student_size or said["size"]
         return {
             "images": f"{said['data']}, {said['images']:,} of {said['classes']} classes; "
             f"val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
             "label maps": maps,
-            "student": f"{STUDENTS.get(plan.student, plan.student)}, {plan.student_size or said['size']} px{amp}",
+            "student": f"{student}, {size} px{amp}",
             "crops seen": f"{crops:,} ({plan.epochs} epochs)",
             "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}; batch norm of "
             f"{said['micro_batch']} views",

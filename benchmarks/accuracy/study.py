@@ -27,7 +27,15 @@ from teacher import as_run, prepare
 from torch import nn
 from trials import USUAL, Plan
 
-from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
+from fkd import (
+    FkdError,
+    LabelConfig,
+    LabelStore,
+    Scheme,
+    TeacherChoice,
+    TrainConfig,
+    label_images,
+)
 from fkd.config import Engine, Preprocessing
 from fkd.images import ImageList
 from fkd.machine import resolve_device
@@ -263,6 +271,8 @@ def make_store(
         visits = -(-plan.epochs // USUAL)
         slots = drawn_visits(len(images), plan.redrawn, visits, USUAL)
         derive(source, path, images, FULL, plan.stored - plan.redrawn + slots)
+    elif name.startswith("topk"):
+        derive(source, path, images, Scheme.parse(name), every)
     else:
         derive(source, path, images, FULL, every[:, -int(name.removeprefix("last")) :])
 

@@ -7,7 +7,7 @@ and size; what a table varies is in the trial's name.
 from dataclasses import dataclass, field
 from typing import Any
 
-from loss_trials import PAIRS, READ, READ_WIDE, SENTENCES, TOP5
+from loss_trials import FULL, PAIRS, READ, READ_WIDE, SENTENCES, TOP5
 
 from fkd import FkdError
 from fkd.config import Amp
@@ -245,7 +245,7 @@ def _losses(plan: Plan) -> list[Trial]:
     together = Trial(table, "the three generations together", "generations", together=three)
     pair = [{"name": name, "model": plan.student} for name in ("first", "second")]
     peers = [
-        Trial(table, name, compress=TOP5, settings=_four(student=pair, loss=list(terms)))
+        Trial(table, name, TOP5, TOP5, _four(student=pair, loss=list(terms)))
         for name, terms in PAIRS.items()
     ]
     online = Trial(table, "online distillation", settings=_four(), online=True)
@@ -265,9 +265,13 @@ def _wide(plan: Plan) -> list[Trial]:
 
 
 def _asked(table: str, loss: str, reading: str, **more: Any) -> Trial:
-    """Return a row that is asked what `SENTENCES` has, as `loss = [...]`; plain CE is the default."""
+    """Return a row that is asked what `SENTENCES` has, as `loss = [...]`; plain CE is the default.
+
+    Top-K labels are read from a store of them: a full one knows more where a temperature is asked for.
+    """
     terms = {} if loss == "CE" else {"loss": list(SENTENCES[loss])}
-    return Trial(table, f"{loss}, {reading}", compress=reading, settings=_four(**terms, **more))
+    store = FULL if reading == FULL else TOP5
+    return Trial(table, f"{loss}, {reading}", store, reading, _four(**terms, **more))
 
 
 def _four(**more: Any) -> dict[str, Any]:
