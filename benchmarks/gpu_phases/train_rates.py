@@ -169,7 +169,9 @@ def _config(setting: Setting, store: LabelStore, student: str, m: int = 1) -> Tr
 def _learner(
     setting: Setting, store: LabelStore, config: TrainConfig, teacher: Teacher | None = None
 ) -> Learner:
-    card = StudentCard(config.student, store.class_names(), Preprocessing(store.spec.size))
+    card = StudentCard(
+        config.students[0].model, store.class_names(), Preprocessing(store.spec.size)
+    )
     student = build_student(card)
     course = config, card, store.spec.labels, student, setting.device, Group()
     return Learner(*course) if teacher is None else OnlineLearner(teacher, *course)

@@ -17,6 +17,7 @@ from fkd.cli.options import PATH, machine
     help="Evaluate the moving average of the weights, by which a run with --ema chose its best.pt; "
     "without it, the student's own.",
 )
+@click.option("--student", metavar="NAME", help="Which of a run's students  [default: the first]")
 @click.option("--real", type=PATH, help="ImageNet-ReaL's real.json: any class it names is right.")
 @click.option(
     "--eval-size",

@@ -24,6 +24,11 @@ from fkd.config import EXPORT_FORMATS
     help="Take the moving average of the weights, by which a run with --ema chose its best.pt; "
     "without it, the student's own.",
 )
+@click.option(
+    "--student",
+    metavar="NAME",
+    help="Which of a run's students, to student-NAME.*  [default: the first, to student.*]",
+)
 def export(run: Path, **options: Any) -> None:
     """Write the student of RUN (its best, or a checkpoint) for other programs, and check the file.
 

@@ -89,7 +89,16 @@ _SECTIONS = {
     help="Settings of the field, see docs/recipes.md; options that are given override them, and its "
     "warm-up takes at most a quarter of the epochs.",
 )
-@_setting("--student", "A torchvision classification model, timm:NAME, or package.module:function.")
+@_setting(
+    "--student",
+    "A torchvision classification model, timm:NAME, or package.module:function. Several, an option each, "
+    "see the same views and learn from each other; the first decides what is best. A table says more of "
+    'one: \'{name="b", model="resnet18", init="b.pth"}\'.',
+    str,
+    multiple=True,
+    callback=lambda ctx, param, value: value or None,
+    metavar="NAME|TABLE",
+)
 @click.option(
     "--init",
     help="Weights to begin with: default (the library's), or a file with a state dict or a checkpoint.",

@@ -63,6 +63,13 @@ from fkd.config.resume import (
 from fkd.config.scheme import Scheme, SchemeKind
 from fkd.config.show import FIGURE_FORMATS, ShowConfig
 from fkd.config.sizes import ViewSizes
+from fkd.config.students import (
+    StudentChoice,
+    as_students,
+    models_of,
+    name_of_model,
+    terms_of,
+)
 from fkd.config.terms import (
     DISTANCES,
     NKD_GAMMA,
@@ -168,6 +175,7 @@ __all__ = [
     "Selection",
     "ShowConfig",
     "Size",
+    "StudentChoice",
     "TeacherChoice",
     "TeacherOutput",
     "Term",
@@ -182,6 +190,7 @@ __all__ = [
     "as_path",
     "as_place",
     "as_size",
+    "as_students",
     "as_typed",
     "check_choice",
     "check_count",
@@ -190,9 +199,12 @@ __all__ = [
     "fit",
     "folder_by_name",
     "is_address",
+    "models_of",
+    "name_of_model",
     "read_config",
     "settings_to_resume",
     "sides_of",
     "size_text",
+    "terms_of",
     "usual_crop",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fkd.config.scheme import Scheme
+from fkd.config.students import as_students, models_of
 from fkd.config.train import TrainConfig
 from fkd.config.views import CROP_SHARE
 from fkd.errors import ConfigError
@@ -42,7 +43,7 @@ def settings_to_resume(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     default = TrainConfig()
     folder = given.get("out") or folder_by_name(
-        given.get("student", default.student),
+        models_of(as_students(given.get("student", default.student)))[0],
         given.get("scheme", default.scheme),
         given.get("crops_per_image", default.crops_per_image),
         resume=True,

@@ -5,7 +5,7 @@ number are in docs/recipes.md.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from fkd.config.groups import Augment, Objective, Optim
 from fkd.config.loader import LoaderConfig
 from fkd.config.models import Engine
 from fkd.config.sizes import ViewSizes
+from fkd.config.students import MUTUAL, StudentChoice, alone_as, as_students, check_names
 from fkd.config.terms import Weighed
 from fkd.config.types import fit
 from fkd.config.views import MIN_CROP_SHARE
@@ -37,9 +38,10 @@ class _Applied(str):
 class TrainConfig(LoaderConfig):
     """One training run: `fkd train`. What is read is a `LoaderConfig`, and this is how to learn from it.
 
-    `micro_batch` views go through the student at a time and their gradients are added up; None chooses
-    by the device. `init` is "default" (the library's own pretrained weights) or a file: a state dict, or
-    a checkpoint that holds one, of which `init_ema` takes the moving average; None and "none" start from
+    `student` is one, or several that see the same views and learn from each other; the first decides what
+    is best. `micro_batch` views go through it at a time and their gradients are added up; None chooses by
+    the device. `init` is "default" (the library's own pretrained weights) or a file: a state dict, or a
+    checkpoint that holds one, of which `init_ema` takes the moving average; None and "none" start from
     random weights. `val` is the folder to evaluate on, "none" for no evaluation; None takes `val` beside
     `train`, as far as its classes are known. `ema` is the decay of a moving average of the weights, which
     then decides what is best. `bn_stats` says with which statistics of batch norm a student is evaluated
@@ -61,7 +63,7 @@ class TrainConfig(LoaderConfig):
     out: Path | None = None
     resume: bool = False
     recipe: str = "fkd"
-    student: str = "resnet50"
+    student: str | tuple[StudentChoice, ...] = "resnet50"
     init: str | None = None
     init_ema: bool = False
     micro_batch: int | None = None
@@ -89,6 +91,7 @@ class TrainConfig(LoaderConfig):
     what: ClassVar[str] = "a training run"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "student", as_students(self.student))
         super().__post_init__()
         if str(self.val) == NO_VAL:
             object.__setattr__(self, "val", NO_VAL)
@@ -116,6 +119,7 @@ class TrainConfig(LoaderConfig):
             check_range("--eval-crop", self.eval_crop, MIN_CROP_SHARE, 1)
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)
+        self._check_students()
 
     def _check_terms(self) -> None:
         if isinstance(self.objective.loss, tuple) and self.label_temperature != 1:
@@ -123,6 +127,31 @@ class TrainConfig(LoaderConfig):
                 "--label-temperature says more of --loss ce and --loss kl, and the loss is given in "
                 "terms; say it in a term, as temperature or label_temperature, and leave the option out"
             )
+
+    def _check_students(self) -> None:
+        if not isinstance(self.student, str) and self.init not in (None, "none", "default"):
+            raise ConfigError(
+                f"--init {self.init} is of one student; say whose it is in its table, as in "
+                f'--student \'{{model="{self.student[0].model}", init="{self.init}"}}\''
+            )
+        if isinstance(self.objective.loss, tuple):
+            check_names(self.objective.loss, self.students)
+
+    @property
+    def students(self) -> tuple[StudentChoice, ...]:
+        """All students with their names; one that says nothing of `init` begins as the run's says."""
+        if isinstance(self.student, str):
+            (alone,) = alone_as(self.student)
+            return (replace(alone, init=self.init, init_ema=self.init_ema),)
+        return tuple(
+            choice if choice.init is not None else replace(choice, init=self.init)
+            for choice in self.student
+        )
+
+    @property
+    def tells_parts(self) -> bool:
+        """Whether metrics have the loss of each student and term, too."""
+        return isinstance(self.objective.loss, tuple) or len(self.students) > 1
 
     def _settle_log(self) -> None:
         if self.log is None:
@@ -134,8 +163,15 @@ class TrainConfig(LoaderConfig):
         object.__setattr__(self, "log", tuple(dict.fromkeys(self.log)) or (NO_LOG,))
 
     def terms_at(self, done: float) -> tuple[Weighed, ...]:
-        """Return the terms that weigh something when `done` (0 to 1) of the run is over."""
-        return self.objective.terms_at(done, self.label_temperature)
+        """Return the terms that weigh something when `done` (0 to 1) of the run is over.
+
+        Where the loss is not given in terms, several students learn from each other by KL, too, as in
+        Deep Mutual Learning (Zhang et al., CVPR 2018).
+        """
+        terms = self.objective.terms_at(done, self.label_temperature)
+        if isinstance(self.objective.loss, tuple) or len(self.students) == 1:
+            return terms
+        return *terms, MUTUAL.at(done)
 
     @property
     def label_temperatures(self) -> tuple[float, ...]:
@@ -162,6 +198,8 @@ class TrainConfig(LoaderConfig):
         """Return all settings by name as plain JSON values, groups unfolded."""
         flat = super().settings()
         flat["eval_size"] = None if self.eval_size is None else str(self.eval_size)
+        if not isinstance(self.student, str):
+            flat["student"] = [choice.table() for choice in self.student]
         if isinstance(self.objective.loss, tuple):
             flat["loss"] = [term.table() for term in self.objective.loss]
         return {name: str(v) if isinstance(v, _Applied) else v for name, v in flat.items()}

@@ -83,6 +83,7 @@ def read_weights(
         found = list(_find(content, shapes, may_miss))
     if not found:
         raise ModelError(f"{what} {_what_else(content, model)}")
+    found = _before_peers(found)
     averages = [one for one in found if one.is_average(found)]
     if average and not averages:
         raise ModelError(f"{what} has no moving average of the weights; leave {average_option} out")
@@ -116,6 +117,12 @@ def _only(fitting: list[_Found], what: str) -> _Found:
                 "that you mean in a file of their own"
             )
     return first
+
+
+def _before_peers(found: list[_Found]) -> list[_Found]:
+    """Leave out the other students of a run where its first is the model: both may have its shapes."""
+    first = [one for one in found if one.keys[:1] != ("peers",)]
+    return first if any(not one.problem for one in first) else found
 
 
 def _find(content: object, shapes: Shapes, may_miss: Collection[str] = ()) -> Iterator[_Found]:

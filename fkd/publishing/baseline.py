@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fkd.config import read_config
+from fkd.config import models_of, read_config
 from fkd.errors import ConfigError
 from fkd.runs import read_metrics
 
@@ -26,6 +26,8 @@ def baseline_rows(run: Path) -> list[tuple[str, str]]:
             f"--run {run} has no evaluation yet; name a run that has, or leave it out"
         )
     settings = read_config(run)
+    if "student" in settings:
+        settings["student"] = models_of(settings["student"])[0]
     rows = [(words, f"{settings[name]}") for name, words in _SETTINGS.items() if name in settings]
     best = max(evaluated, key=lambda line: float(line["top1"]))
     top5 = f", top-5 {best['top5']:.2%}" if "top5" in best else ""

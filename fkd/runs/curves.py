@@ -26,9 +26,9 @@ _SAME = ("fingerprint", "num_classes", "num_crops", "teachers", "views")
 def plot_runs(runs: str | Path | Sequence[str | Path], out: str | Path) -> None:
     """Draw the curves of one or several run folders into a picture at `out`, in the format of its name.
 
-    Beside the top-1 of the students stand that of guessing and, where a run's store still is where it
-    was, how often its teacher names the folder's class on stored crops. Raises `ConfigError` for a folder
-    that holds no run, and where matplotlib is missing.
+    A run of several students has curves of each. Beside the top-1 of the students stand that of guessing
+    and, where a run's store still is where it was, how often its teacher names the folder's class on
+    stored crops. Raises `ConfigError` for a folder that holds no run, and where matplotlib is missing.
     """
     folders = fit("runs", runs, tuple[Path, ...])
     if not folders:
@@ -38,29 +38,52 @@ def plot_runs(runs: str | Path | Sequence[str | Path], out: str | Path) -> None:
 
 @figure_style()
 def _draw(runs: Sequence[Path], metrics: Sequence[Sequence[dict[str, Any]]], out: Path) -> None:
-    lines = len(runs) if len(runs) > 1 else 0
+    settings = [_read_settings(run) for run in runs]
+    students = [_prefixes(lines) for lines in metrics]
+    names = [
+        name
+        for run, prefixes, said in zip(runs, students, settings, strict=True)
+        for name in _names(run, prefixes, said)
+    ]
+    lines = len(names) if len(names) > 1 else 0
     figure = new_figure(PAGE, _HEIGHT + _LEGEND_LINE * -(-lines // 3))
     loss, accuracy, rate = figure.subplots(1, 3)
-    for lines_of_run, colour in zip(metrics, cycle(COLOURS)):
+    colours = cycle(COLOURS)
+    for lines_of_run, prefixes in zip(metrics, students, strict=True):
         train = [line for line in lines_of_run if line["kind"] == "train"]
         evaluated = [line for line in lines_of_run if line["kind"] == "eval"]
-        _curve(loss, train, "loss", colour)
-        _curve(accuracy, evaluated, "top1", colour, marker="o", scale=100)
-        _curve(accuracy, evaluated, "ema_top1", colour, marker=".", style="--", scale=100)
-        _curve(rate, train, "lr", colour)
-    _draw_bounds(accuracy, [_read_settings(run) for run in runs])
-    average = any("ema_top1" in line for one in metrics for line in one)
+        for prefix, colour in zip(prefixes, colours, strict=False):
+            _curve(loss, train, f"{prefix}loss", colour)
+            _curve(accuracy, evaluated, f"{prefix}top1", colour, marker="o", scale=100)
+            average = f"{prefix}ema_top1"
+            _curve(accuracy, evaluated, average, colour, marker=".", style="--", scale=100)
+            if not prefix:
+                _curve(rate, train, "lr", colour)
+    _draw_bounds(accuracy, settings)
+    averaged = any("ema_top1" in line for one in metrics for line in one)
     titles = {
         loss: ("Training loss", "loss, nats"),
-        accuracy: ("Evaluation" + (" (dashed: average)" if average else ""), "top-1, %"),
+        accuracy: ("Evaluation" + (" (dashed: average)" if averaged else ""), "top-1, %"),
         rate: ("Learning rate", "learning rate"),
     }
     for axes, (title, name) in titles.items():
         axes.set(title=title, xlabel="epoch", ylabel=name)
         axes.grid()
-    if len(runs) > 1:
-        _name_runs(figure, loss, runs)
+    if len(names) > 1:
+        _name_curves(figure, names)
     _save(figure, out)
+
+
+def _prefixes(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what stands before the metrics of each student of a run: nothing, and `NAME/` of others."""
+    ends = {"eval": "/top1", "train": "/loss"}
+    others = [
+        name.removesuffix(ends[line["kind"]])
+        for line in lines
+        for name in line
+        if name.endswith(ends[line["kind"]])
+    ]
+    return ["", *dict.fromkeys(f"{name}/" for name in others)]
 
 
 def _curve(
@@ -141,14 +164,24 @@ def _teacher(settings: Mapping[str, Any]) -> float | None:
         return None
 
 
-def _name_runs(figure: Any, axes: Any, runs: Sequence[Path]) -> None:
-    """Name the runs below the figure, as the letters of their folders say it."""
+def _names(run: Path, prefixes: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    """Return the name of a run, or of each of its students where it has several."""
+    if len(prefixes) == 1:
+        return [shorten(run.name, 40)]
+    said = settings.get("student")
+    first = said[0].get("name") if isinstance(said, list) and isinstance(said[0], dict) else None
+    students = [str(first or "the first"), *(prefix.removesuffix("/") for prefix in prefixes[1:])]
+    return [f"{shorten(run.name, 24)}, {shorten(student, 20)}" for student in students]
+
+
+def _name_curves(figure: Any, names: Sequence[str]) -> None:
+    """Name runs and students below the figure, as the letters of their folders say it."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour) for _, colour in zip(runs, cycle(COLOURS))]
+    handles = [Line2D([], [], color=colour) for _, colour in zip(names, cycle(COLOURS))]
     # matplotlib leaves out what begins with an underscore.
-    names = [f"\u200a{drawable(shorten(run.name, 40))}" for run in runs]
-    legend = figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(runs)))
+    shown = [f"\u200a{drawable(name)}" for name in names]
+    legend = figure.legend(handles, shown, loc="outside lower center", ncols=min(3, len(names)))
     for text in legend.get_texts():
         text.set_parse_math(False)
 

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -42,9 +42,11 @@ class Run:
         self.checkpoint = checkpoint
         self._schedule = schedule
         self._losses: list[float] = []
+        self._parts: dict[str, list[float]] = {}
         self._loss, self._best, self._saved_step = math.inf, -math.inf, -1
         if checkpoint is not None:
             self._losses = list(checkpoint.losses)
+            self._parts = {name: list(values) for name, values in checkpoint.parts.items()}
             self._loss, self._best = checkpoint.loss, checkpoint.best
             self._saved_step = checkpoint.step
         self.speed: dict[str, float] = {}
@@ -52,12 +54,24 @@ class Run:
         self._restart_clock()
         self._saved = time.monotonic()
 
-    def log_step(self, step: int, *, loss: float, lr: float, images: int, waited: float) -> None:
+    def log_step(
+        self,
+        step: int,
+        *,
+        loss: float,
+        lr: float,
+        images: int,
+        waited: float,
+        parts: Mapping[str, float] | None = None,
+    ) -> None:
         """Count a step, the images decoded for it and the seconds it waited for data.
 
-        Every tenth step writes a line, and the last step.
+        `parts` are losses of other students and of terms, by their names in metrics. Every tenth step
+        writes a line, and the last step.
         """
         self._losses.append(loss)
+        for name, value in (parts or {}).items():
+            self._parts.setdefault(name, []).append(value)
         self._loss = sum(self._losses) / len(self._losses)
         self._waited += waited
         self._steps += 1
@@ -71,15 +85,26 @@ class Run:
             "data_wait": self._waited / seconds,
         }
         epoch = round(self._schedule.epoch_at(step), 4)
-        self._write(kind="train", step=step, epoch=epoch, loss=self._loss, lr=lr, **self.speed)
-        self._losses = []
+        # A term weighs nothing in steps where it is not named.
+        parts = {name: sum(values) / len(self._losses) for name, values in self._parts.items()}
+        line = {"loss": self._loss, "lr": lr, **parts, **self.speed}
+        self._write(kind="train", step=step, epoch=epoch, **line)
+        self._losses, self._parts = [], {}
         self._restart_clock()
 
-    def log_evaluation(self, step: int, accuracy: Accuracy, ema: Accuracy | None) -> None:
-        """Write an evaluation, of the weights and of their moving average."""
-        average = {} if ema is None else {f"ema_{k}": v for k, v in asdict(ema).items()}
+    def log_evaluation(self, step: int, evaluated: Mapping[str, Accuracy]) -> None:
+        """Write an evaluation: accuracies by what stands before the names of their numbers in metrics.
+
+        That is nothing for the first student's weights and "ema_" for their moving average; it is "NAME/"
+        and "NAME/ema_" for another's.
+        """
+        numbers = {
+            f"{before}{name}": value
+            for before, accuracy in evaluated.items()
+            for name, value in asdict(accuracy).items()
+        }
         epoch = round(self._schedule.epoch_at(step), 4)
-        self._write(kind="eval", step=step, epoch=epoch, **asdict(accuracy), **average)
+        self._write(kind="eval", step=step, epoch=epoch, **numbers)
 
     def catch_up(self) -> None:
         """Send trackers what they lack of a run that is finished."""
@@ -120,7 +145,9 @@ class Run:
             save_checkpoint(self.folder / BEST, self._with_progress(checkpoint))
 
     def _with_progress(self, checkpoint: Checkpoint) -> Checkpoint:
-        return replace(checkpoint, losses=self._losses, loss=self._loss, best=self._best)
+        return replace(
+            checkpoint, losses=self._losses, parts=self._parts, loss=self._loss, best=self._best
+        )
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fkd.students.files import BEST, checkpoint_file
     from fkd.students.student import StudentCard, build_student, give_weights
     from fkd.students.validation import find_val
+    from fkd.students.weights import Weights
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -49,6 +50,7 @@ else:
         files="BEST checkpoint_file",
         student="StudentCard build_student give_weights",
         validation="find_val",
+        weights="Weights",
     )
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "Checkpoint",
     "MovingAverage",
     "StudentCard",
+    "Weights",
     "announce_student",
     "build_student",
     "checkpoint_file",

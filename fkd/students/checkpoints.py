@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from fkd import models
-from fkd.config import CenterView, NetworkInput
+from fkd.config import name_of_model
 from fkd.errors import FkdError, ModelError, first_line
 from fkd.machine import write_aside
 from fkd.progress import note, note_lines
 from fkd.students.batch_norm import CONVERGED, initial_share
 from fkd.students.files import BEST, LAST, PREVIOUS, checkpoint_file
 from fkd.students.student import StudentCard, build_student
+from fkd.students.weights import Weights
 
 CHECKPOINT_VERSION = 1
 
@@ -25,8 +26,10 @@ CHECKPOINT_VERSION = 1
 class Checkpoint:
     """A student after `step` steps, and what its run needs for the next step to be the same.
 
-    `student` is the student's state dict; `ema` is that of its moving average, or None. `losses` are
-    those since the last line of metrics and `loss` is their mean; `best` is the best score so far.
+    `student` is the student's state dict; `ema` is that of its moving average, or None. Where a run
+    trains several, these are the first's, whose name is `name`, and `peers` has the others by name.
+    `losses` are those since the last line of metrics and `loss` is their mean, `parts` those of peers and
+    terms by their names in metrics; `best` is the best score so far.
     `evaluated` says whether the evaluation that is due at this step has been made. `trainer` holds the
     state of optimizer, scaler and average by name: plain values and tensors. Where batch norm was
     re-estimated, `student` and `ema` have the estimates, to be used, and `trainer["running"]` has the
@@ -42,20 +45,30 @@ class Checkpoint:
     loss: float = math.inf
     best: float = -math.inf
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    peers: Mapping[str, Weights] = field(default_factory=dict)
+    parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Return what is written to a file, by the keys of version 1."""
-        average = {} if self.ema is None else {"ema": self.ema}
+        own = Weights(self.card, self.student, self.ema).content()
+        several: dict[str, Any] = {}
+        if self.name:
+            several["student_name"] = self.name
+        if self.peers:
+            several["peers"] = {name: peer.content() for name, peer in self.peers.items()}
+        if self.parts:
+            several["loss_parts"] = {name: list(values) for name, values in self.parts.items()}
         return {
             "checkpoint_version": CHECKPOINT_VERSION,
-            "student_card": {k: v for k, v in asdict(self.card).items() if v is not None},
+            "student_card": own.pop("student_card"),
             "step": self.step,
             "losses": list(self.losses),
             "best": self.best,
             "loss": self.loss,
             "evaluated": self.evaluated,
-            "student": self.student,
-            **average,
+            **own,
+            **several,
             **self.trainer,
         }
 
@@ -63,38 +76,36 @@ class Checkpoint:
     def of(cls, content: Mapping[str, Any]) -> "Checkpoint":
         """Read what `content` returned; anything else is a `KeyError`, `TypeError` or `ValueError`."""
         rest = dict(content)
-        card = rest.pop("student_card")
-        rest.pop("checkpoint_version")
-        preprocessing, view = NetworkInput(**card["preprocessing"]), card.get("evaluation")
-        evaluation = None if view is None else CenterView(**view)
-        titles = card.get("titles")
-        texts = (card["name"], *card["classes"], *(titles or ()))
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("the names of a student and its classes are text")
-        average = rest.pop("ema", None)
+        own = Weights.of(rest)
+        for name in ("checkpoint_version", "student_card", "student"):
+            rest.pop(name)
+        rest.pop("ema", None)
+        parts = dict(rest.pop("loss_parts", {}))
         return cls(
-            StudentCard(
-                card["name"],
-                tuple(card["classes"]),
-                preprocessing,
-                evaluation,
-                None if titles is None else tuple(titles),
-            ),
-            _tensors(rest.pop("student")),
+            own.card,
+            own.student,
             int(rest.pop("step")),
-            None if average is None else _tensors(average),
+            own.ema,
             bool(rest.pop("evaluated", True)),
             [float(loss) for loss in rest.pop("losses", ())],
             float(rest.pop("loss", math.inf)),
             float(rest.pop("best", -math.inf)),
-            rest,
+            name=str(rest.pop("student_name", "")),
+            peers={str(n): Weights.of(peer) for n, peer in rest.pop("peers", {}).items()},
+            parts={str(name): [float(v) for v in values] for name, values in parts.items()},
+            trainer=rest,
         )
 
+    def of_student(self, name: str | None) -> Weights | None:
+        """Return the student of a name, without one the first; None where there is none of that name."""
+        if name in (None, self.first_name):
+            return Weights(self.card, self.student, self.ema)
+        return self.peers.get(str(name))
 
-def _tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise TypeError("a state dict holds tensors")
-    return dict(state)
+    @property
+    def first_name(self) -> str:
+        """The name of the first student, or the only one."""
+        return self.name or name_of_model(self.card.name)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -166,43 +177,67 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def load_student(path: str | Path, *, ema: bool = False) -> tuple[StudentCard, nn.Module]:
+def load_student(
+    path: str | Path, *, ema: bool = False, student: str | None = None
+) -> tuple[StudentCard, nn.Module]:
     """Rebuild the student of a checkpoint, with its weights, in eval mode on the CPU.
 
-    With `ema`, the weights are the moving average; a checkpoint without one is refused.
+    With `ema`, the weights are the moving average; a checkpoint without one is refused. Of a run of
+    several students it is the first, or the `student` of a name.
     """
-    return _load(path, read_checkpoint(path), ema)
+    checkpoint = read_checkpoint(path)
+    return _load(path, checkpoint, _chosen(path, checkpoint, student), ema)
 
 
 def announce_student(
-    path: str | Path, *, ema: bool = False, option: str = "--ema"
+    path: str | Path, *, ema: bool = False, student: str | None = None, option: str = "--ema"
 ) -> tuple[StudentCard, nn.Module]:
     """Do what `load_student` does, and say on stderr which weights of which step these are.
 
     `option` is how the user asks for the moving average.
     """
     checkpoint, file = read_checkpoint(path), checkpoint_file(path)
-    loaded = _load(path, checkpoint, ema)
-    which = "the student's own"
+    chosen = _chosen(path, checkpoint, student)
+    loaded = _load(path, checkpoint, chosen, ema)
+    name = checkpoint.first_name if student is None else student
+    whose = f"student {name}'s" if checkpoint.peers else "the student's"
+    which = f"{whose} own"
     if ema:
-        which = "the moving average of the student's"
-    elif checkpoint.ema is not None and file.name == BEST and checkpoint.best >= 0:
+        which = f"the moving average of {whose}"
+    elif chosen.ema is not None and file.name == BEST and checkpoint.best >= 0:
         # A run without a val folder chooses by the loss: its score is negative, and of these weights.
+        first = name == checkpoint.first_name
+        judged, it = ("their", "it") if first else (f"{checkpoint.first_name}'s", "their own")
         which += (
-            f", kept for the top-1 of their moving average ({checkpoint.best:.2%}); {option} takes "
-            "it"
+            f", kept for the top-1 of {judged} moving average ({checkpoint.best:.2%}); {option} takes "
+            f"{it}"
         )
-    elif checkpoint.ema is not None:
+    elif chosen.ema is not None:
         which += f"; {option} takes their moving average"
     note_lines([("weights", f"{file}, step {checkpoint.step:,}: {which}")])
     return loaded
 
 
-def _load(path: str | Path, checkpoint: Checkpoint, ema: bool) -> tuple[StudentCard, nn.Module]:
-    weights = checkpoint.ema if ema else checkpoint.student
+def _chosen(path: str | Path, checkpoint: Checkpoint, student: str | None) -> Weights:
+    """Return the student that is asked for; raises `ModelError` for a name that none has."""
+    chosen = checkpoint.of_student(student)
+    if chosen is not None:
+        return chosen
+    known = ", ".join([checkpoint.first_name, *checkpoint.peers])
+    if not checkpoint.peers:
+        raise ModelError(
+            f"checkpoint {path} has one student, {known}, and none named {student}; leave --student out"
+        )
+    raise ModelError(f"checkpoint {path} has no student {student}; it has {known}")
+
+
+def _load(
+    path: str | Path, checkpoint: Checkpoint, chosen: Weights, ema: bool
+) -> tuple[StudentCard, nn.Module]:
+    weights = chosen.ema if ema else chosen.student
     if weights is None:
         raise ModelError(f"checkpoint {path} has no moving average; it was trained without --ema")
-    model = build_student(checkpoint.card)
+    model = build_student(chosen.card)
     models.load_weights(model, weights, f"checkpoint {path}")
     left = initial_share(model)
     if left > CONVERGED and "running" not in checkpoint.trainer:
@@ -211,4 +246,4 @@ def _load(path: str | Path, checkpoint: Checkpoint, ema: bool) -> tuple[StudentC
             "values, so the student may look worse than it is; what `fkd train` keeps at an evaluation, "
             "with --bn-stats auto or estimate, has better ones"
         )
-    return checkpoint.card, model.eval()
+    return chosen.card, model.eval()

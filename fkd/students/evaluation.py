@@ -54,6 +54,7 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     folder: str | Path,
     *,
     ema: bool = False,
+    student: str | None = None,
     real: str | Path | None = None,
     eval_size: Size | str | None = None,
     eval_crop: float | None = None,
@@ -63,7 +64,8 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
 ) -> Accuracy:
     """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it.
 
-    `ema` takes the moving average of the weights. `real` is the file of ImageNet-ReaL's labels. The size
+    `ema` takes the moving average of the weights, `student` the one of that name where a run has several,
+    whose first is taken without it. `real` is the file of ImageNet-ReaL's labels. The size
     of its views and the share of an image that they show are those of its training's evaluations, unless
     `eval_size` and `eval_crop` are others. Raises `FkdError` for a student that takes no such size.
     """
@@ -72,7 +74,7 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     folder = as_path("folder", folder)
     real_labels = fit("real", real, Path | None)
     sizes = fit("eval_size", eval_size, ViewSizes | None)
-    card, model = announce_student(checkpoint, ema=ema)
+    card, model = announce_student(checkpoint, ema=ema, student=student)
     view = seen_otherwise(card.center_view, sizes, eval_crop)
     if view.size != card.center_view.size:
         require_size(model, card, view.size)

@@ -66,24 +66,27 @@ def export_student(
     out: str | Path | None = None,
     *,
     ema: bool = False,
+    student: str | None = None,
 ) -> Exported:
     """Write the student of a checkpoint, or of a run's best, and check that the file gives its logits.
 
     "torch" is a plain state dict, which torchvision and timm load as it is. "onnx" and "pt2"
     (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, H, W] with any B, of the size that
-    the student is evaluated at, and normalise them. The student's preprocessing and classes, as JSON, are
+    the student is evaluated at, and normalise them. `student` names one where a run has several, whose
+    first is taken without it. The student's preprocessing and classes, as JSON, are
     inside a program, and in a .json beside a state dict, with the SHA-256 of that file. Raises
     `ModelError` where the file's logits differ, and `ConfigError` where `out` cannot be written or a
     library is missing.
     """
     check_choice("--format", format, EXPORT_FORMATS)
     file = checkpoint_file(checkpoint)
-    path = fit("out", out, Path | None) or file.parent / f"student{_EXPORTERS[format].suffix}"
-    card, student = announce_student(file, ema=ema)
+    stem = "student" if student is None else f"student-{student}"
+    path = fit("out", out, Path | None) or file.parent / f"{stem}{_EXPORTERS[format].suffix}"
+    card, network = announce_student(file, ema=ema, student=student)
     _refuse_place(path, format)
     sides = sides_of(card.center_view.size)
     pixels = torch.rand(_BATCH, 3, *sides, generator=torch.Generator().manual_seed(0))
-    model = Packaged(student, card).eval()
+    model = Packaged(network, card).eval()
     with torch.inference_mode():
         expected = model(pixels)
     if not expected.isfinite().all():

@@ -49,14 +49,13 @@ class BatchStatistics:
             yield
 
     def initial_share(self, name: str) -> float:
-        """Return the share of initial values in the running statistics of a network, "student" or "ema".
+        """Return the share of initial values in the running statistics of a network, by its name.
 
         A moving average of statistics lags behind them: at least the first step's share is left in it.
         """
         share = initial_share(self._learner.networks()[name])
-        average = self._learner.ema
-        lags = name == "ema" and average is not None and share > 0
-        return max(share, average.first_share) if lags and average is not None else share
+        average = self._learner.averages().get(name)
+        return share if average is None or share == 0 else max(share, average.first_share)
 
     def _is_due(self, share: float) -> bool:
         choice = self._course.config.bn_stats

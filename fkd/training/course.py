@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fkd.config import NetworkInput, Size, TrainConfig, sides_of
+from fkd.config import NetworkInput, Size, StudentChoice, TrainConfig, sides_of
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
 from fkd.loader import (
@@ -49,8 +49,13 @@ class Course:
     schedule: Schedule
     sizes: SizePlan
     picks: Picks | None
-    card: StudentCard
+    cards: tuple[StudentCard, ...]
     group: Group
+
+    @property
+    def card(self) -> StudentCard:
+        """The first student's, or the only one's."""
+        return self.cards[0]
 
 
 def prepare(config: TrainConfig, group: Group) -> Course:
@@ -67,10 +72,14 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
     view = seen_otherwise(preprocessing.center_view, config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
-    card = StudentCard(config.student, store.class_names(), preprocessing, view, titles)
-    val = group.once(lambda: find_val(config.val, taken.images, card.classes))
+    classes = store.class_names()
+    cards = tuple(
+        StudentCard(choice.model, classes, preprocessing, view, titles)
+        for choice in config.students
+    )
+    val = group.once(lambda: find_val(config.val, taken.images, classes))
     picks = group.once(lambda: select_crops(config.selection, store, taken.chosen))
-    return Course(config, store, taken, val, schedule, sizes, picks, card, group)
+    return Course(config, store, taken, val, schedule, sizes, picks, cards, group)
 
 
 def _require_same_missing(taken: RunImages, group: Group) -> None:
@@ -85,23 +94,39 @@ def _require_same_missing(taken: RunImages, group: Group) -> None:
 
 
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:
-    """Build the student, and refuse one that cannot take the views as they will come."""
-    with seeded(np.random.SeedSequence(course.config.seed)):
-        student = _build(course, device)
+    """Build the students, and refuse what cannot take the views as they will come."""
+    built = [_build(course, number, device) for number in range(len(course.cards))]
+    first, *peers = zip(course.cards, built, strict=True)
     labels = course.store.spec.labels
-    return learner(course.config, course.card, labels, student, device, course.group)
+    others = [peers] if peers else []
+    return learner(course.config, course.card, labels, first[1], device, course.group, *others)
 
 
-def _build(course: Course, device: torch.device) -> nn.Module:
-    """Build the student, and run it once at each size that it will see."""
-    config, card = course.config, course.card
+def _build(course: Course, number: int, device: torch.device) -> nn.Module:
+    """Build a student, and run it once at each size that it will see.
+
+    The first begins as one alone does. Others have initial weights of their own: two that begin alike and
+    see the same views would stay alike.
+    """
+    seed = course.config.seed
+    key = np.random.SeedSequence(seed, spawn_key=(number,) if number else ())
+    if number:
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    with seeded(key):
+        return _built(course, course.cards[number], course.config.students[number], device)
+
+
+def _built(
+    course: Course, card: StudentCard, choice: StudentChoice, device: torch.device
+) -> nn.Module:
+    config = course.config
     student = build_student(card)
-    if config.init not in (None, "none"):
-        give_weights(student, card, config.init, average=config.init_ema)
+    if choice.init not in (None, "none"):
+        give_weights(student, card, choice.init, average=choice.init_ema)
     views = config.batch_size // course.group.num_ranks
     fewest = views // -(-views // views_at_a_time(config, device))
     for size in sorted({size for _, size in course.sizes.stages}, key=sides_of, reverse=True):
-        outputs = _count_outputs(course, student, fewest, size)
+        outputs = _count_outputs(course, card, student, fewest, size)
     if outputs != len(card.classes):
         raise ConfigError(
             f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
@@ -112,10 +137,12 @@ def _build(course: Course, device: torch.device) -> nn.Module:
     return student
 
 
-def _count_outputs(course: Course, student: nn.Module, num_views: int, size: Size) -> int:
+def _count_outputs(
+    course: Course, card: StudentCard, student: nn.Module, num_views: int, size: Size
+) -> int:
     """Run the student on a few views of a size, as it will be trained."""
-    what = f"student {course.card.name}"
-    if is_function(course.card.name):
+    what = f"student {card.name}"
+    if is_function(card.name):
         pixels, remedy = torch.zeros(num_views, 3, *sides_of(size)), "mend its function"
         if len(course.sizes.stages) > 1:
             remedy += ", or give one --size for the whole run"

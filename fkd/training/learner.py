@@ -1,22 +1,23 @@
-"""A student in training: its weights, their optimizer and average, and one step on a batch."""
+"""Students in training: their networks, one optimizer, and one step on a batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fkd.config import TrainConfig, Weighed
+from fkd.config import TrainConfig, Weighed, terms_of
 from fkd.errors import ConfigError, FkdError
 from fkd.labels import KeptLabels, SoftLabels
 from fkd.loader import StudentBatch, training_labels
-from fkd.losses import term_losses
-from fkd.machine import autocast, place, seeded
-from fkd.models import find_logits
-from fkd.students import Checkpoint, MovingAverage, StudentCard
+from fkd.losses import TermLosses, term_losses
+from fkd.machine import seeded
+from fkd.students import Checkpoint, MovingAverage, StudentCard, Weights
 from fkd.training.augment import jitter, mix
+from fkd.training.network import Network, Parts
 from fkd.training.optimizer import build_optimizer
 from fkd.training.processes import Group
 from fkd.views import normalize
@@ -27,9 +28,11 @@ _MICRO_BATCH_GPU = 256
 
 
 class Learner:
-    """What changes while a student learns. `student` has the weights, `ema` their moving average.
+    """What changes while students learn: `students` by name, of which the first decides what is best.
 
     `running` has batch norm's running statistics by network and name, while others stand in their place.
+    `parts` has what students and terms have of the last step's loss, by their names in metrics: where
+    there are several students, or the loss is given in terms.
     """
 
     def __init__(
@@ -40,33 +43,44 @@ class Learner:
         student: nn.Module,
         device: torch.device,
         group: Group,
+        peers: Sequence[tuple[StudentCard, nn.Module]] = (),
     ) -> None:
-        """Put a student to work on `device`, on labels that are kept as `stored`."""
+        """Put a student to work on `device`, on labels that are kept as `stored`, and its `peers`."""
         self._config, self._card, self._stored, self._group = config, card, stored, group
         self.device = device
         if config.sync_bn and device.type != "cuda":
             raise ConfigError(f"--sync-bn needs CUDA; this run is on {device.type}")
-        if config.sync_bn:
-            student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
-        self.student = place(student, device).train()
-        self.ema = None if config.ema is None else MovingAverage(self.student, config.ema)
+        self.students: dict[str, Network] = {}
+        for choice, (own, model) in zip(config.students, [(card, student), *peers], strict=True):
+            prefix = f"{choice.name}/" if self.students else ""
+            self.students[choice.name] = Network(config, own, model, device, group, prefix)
+        self._first = next(iter(self.students.values()))
         self.running: dict[str, Mapping[str, Tensor]] = {}
-        self.optimizer = build_optimizer(config.optim, self.student)
+        self.parts: Mapping[str, Tensor] = {}
+        networks = [network.student for network in self.students.values()]
+        self.optimizer = build_optimizer(config.optim, *networks)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.engine.amp == "fp16")
-        self._wrapped: Any = group.wrap(self.student, device)
-        # Micro-batches have one size or two; a graph of any size would be slower than one of each.
-        compiled = config.engine.compile
-        self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped
+
+    @property
+    def student(self) -> nn.Module:
+        """The first student, or the only one."""
+        return self._first.student
+
+    @property
+    def ema(self) -> MovingAverage | None:
+        """The moving average of its weights."""
+        return self._first.ema
 
     def step(
         self, batch: StudentBatch, step: int, *, lr: float, terms: Sequence[Weighed]
     ) -> Tensor:
         """Take one optimizer step on this process's share of a batch; return its loss, on the device.
 
-        The views go through the student in micro-batches whose gradients add up. All that is random is
-        a function of (seed, step, rank), so it does not matter where a run was interrupted; that holds
-        for a student that draws from torch, `random` or `numpy.random`. A GPU is asked for all of the
-        step, and nothing here waits until it is done.
+        Of several students that is the first's: all see the same views, and each learns from what the
+        others say of them before the step. The views go through the students in micro-batches whose
+        gradients add up. All that is random is a function of (seed, step, rank), so it does not matter
+        where a run was interrupted; that holds for a student that draws from torch, `random` or
+        `numpy.random`. A GPU is asked for all of the step, and nothing here waits until it is done.
         """
         batch = batch.to(self.device)
         key = np.random.SeedSequence((self._config.seed, step, self._group.rank))
@@ -83,21 +97,35 @@ class Learner:
     def _add_gradients(
         self, batch: StudentBatch, terms: Sequence[Weighed], rng: np.random.Generator
     ) -> Tensor:
-        """Send a batch through the student and back, part by part; return its loss."""
-        total = torch.zeros((), device=self.device)
+        """Send a batch through the students and back, part by part; return the first one's loss."""
+        total, noted = torch.zeros((), device=self.device), Parts()
+        own = {name: terms_of(terms, name) for name in self.students}
         parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
         for number, rows in enumerate(parts, start=1):
-            with self._gradients_sent(number == len(parts)):
-                losses = self._losses(batch, rows, terms, rng)
-                loss = losses.sum() / len(batch.views)
-                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            with ExitStack() as kept:
+                for network in self.students.values():
+                    kept.enter_context(network.gradients_sent(number == len(parts)))
+                for name, losses in self._losses(batch, rows, own, rng).items():
+                    loss = losses.total.sum() / len(batch.views)
+                    self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                    if self.students[name] is self._first:
+                        total += loss.detach()
+                    if self._config.tells_parts:
+                        prefix = self.students[name].prefix
+                        noted.add(
+                            prefix, own[name], loss, losses.each.sum(dim=1) / len(batch.views)
+                        )
+        self.parts = noted.by_name()
         return total
 
     def _losses(
-        self, batch: StudentBatch, rows: slice, terms: Sequence[Weighed], rng: np.random.Generator
-    ) -> Tensor:
-        """Return the loss of some of a batch's views, f32 [b]."""
+        self,
+        batch: StudentBatch,
+        rows: slice,
+        terms: Mapping[str, Sequence[Weighed]],
+        rng: np.random.Generator,
+    ) -> dict[str, TermLosses]:
+        """Return each student's losses of some of a batch's views, which all see alike."""
         config, preprocessing = self._config, self._card.preprocessing
         views, targets = batch.views[rows], batch.targets[rows]
         if config.augment.color_jitter:
@@ -105,14 +133,20 @@ class Learner:
         pixels, mixed = mix(
             normalize(views, preprocessing.mean, preprocessing.std), config.augment, rng
         )
-        with autocast(self.device, config.engine.amp):
-            answer = self._model(pixels.contiguous(memory_format=torch.channels_last))
-        logits = find_logits(answer, len(pixels), f"student {self._card.name}")
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        logits = {name: network.logits(pixels) for name, network in self.students.items()}
 
+        @cache  # students that read labels alike read them once
         def labels(temperature: float) -> SoftLabels:
             return self.labels(batch, rows, targets, temperature)
 
-        return term_losses(logits, terms, labels, targets, mixed).total
+        def losses_of(name: str, own: Tensor) -> TermLosses:
+            if not terms[name]:  # at this moment none weighs anything
+                return TermLosses(0.0 * own.float().sum(dim=1), own.new_zeros((0, len(own))))
+            peers = {other: said.detach() for other, said in logits.items() if other != name}
+            return term_losses(own, terms[name], labels, targets, mixed, peers)
+
+        return {name: losses_of(name, own) for name, own in logits.items()}
 
     def labels(
         self, batch: StudentBatch, rows: slice, targets: Tensor, temperature: float
@@ -124,56 +158,68 @@ class Learner:
         kept = {name: values[rows] for name, values in batch.kept.items()}
         return training_labels(kept, targets, self._stored, self._config, temperature)
 
-    def _gradients_sent(self, last: bool) -> Any:
-        """Let processes exchange gradients after the last micro-batch only."""
-        return nullcontext() if last or self._group.num_ranks == 1 else self._wrapped.no_sync()
-
     def _update(self) -> None:
         clip = self._config.optim.clip_grad
         if clip:
             self._scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.student.parameters(), clip)
+            for network in self.students.values():
+                nn.utils.clip_grad_norm_(network.student.parameters(), clip)
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        if self.ema is not None:
-            self.ema.update(self.student)
+        for network in self.students.values():
+            if network.ema is not None:
+                network.ema.update(network.student)
 
     def is_finite(self) -> bool:
         """Say whether all weights are numbers; a loss tells of the weights before its step."""
+        students = [network.student for network in self.students.values()]
         with torch.no_grad():
-            sums = torch.stack([p.double().sum() for p in self.student.parameters()])
+            sums = torch.stack([p.double().sum() for one in students for p in one.parameters()])
         return bool(torch.isfinite(sums).all())
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the student and, where there is one, its moving average, by name."""
-        average = {} if self.ema is None else {"ema": self.ema.module}
-        return {"student": self.student, **average}
+        """Return the students and, where there are, their moving averages, by name."""
+        return {
+            name: module
+            for network in self.students.values()
+            for name, module in network.modules().items()
+        }
+
+    def averages(self) -> dict[str, MovingAverage]:
+        """Return the moving averages by the names that `networks` has for them."""
+        every = self.students.values()
+        return {f"{one.prefix}ema": one.ema for one in every if one.ema is not None}
 
     def checkpoint(self, step: int) -> Checkpoint:
-        """Return the student after `step` steps, with all that the next step depends on."""
+        """Return the students after `step` steps, with all that the next step depends on."""
         trainer: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
         if self.running:
             trainer["running"] = {name: dict(own) for name, own in self.running.items()}
-        average = None
         if self.ema is not None:
-            average, trainer["ema_updates"] = self.ema.module.state_dict(), self.ema.updates
-        return Checkpoint(self._card, self.student.state_dict(), step, average, trainer=trainer)
+            trainer["ema_updates"] = self.ema.updates
+        (name, first), *peers = (
+            (name, network.weights()) for name, network in self.students.items()
+        )
+        return Checkpoint(
+            first.card, first.student, step, first.ema, trainer=trainer,
+            name="" if isinstance(self._config.student, str) else name, peers=dict(peers),
+        )  # fmt: skip
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Take up what `checkpoint` returned; raises `FkdError` where it is of another run."""
         trainer = checkpoint.trainer
-        running = trainer.get("running", {})
+        first = Weights(checkpoint.card, checkpoint.student, checkpoint.ema)
         try:
-            self.student.load_state_dict({**checkpoint.student, **running.get("student", {})})
+            for name, network in self.students.items():
+                kept = first if network is self._first else checkpoint.peers[name]
+                network.load(kept, trainer.get("running", {}))
+                if network.ema is not None:
+                    network.ema.updates = int(trainer["ema_updates"])
             self._load_optimizer(trainer["optimizer"])
             self._scaler.load_state_dict(trainer["scaler"])
-            if self.ema is not None:
-                average = checkpoint.ema or {}
-                self.ema.module.load_state_dict({**average, **running.get("ema", {})})
-                self.ema.updates = int(trainer["ema_updates"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise FkdError(
                 f"the checkpoint is of another student or optimizer ({error})"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,17 +31,14 @@ def learning_rate(
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def build_optimizer(settings: Optim, student: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer; the learning rate is set at every step.
+def build_optimizer(settings: Optim, *students: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer of all students; the learning rate is set at every step.
 
     On CUDA it is a fused one: a few kernels a step, and with fp16 no wait for what the scaler found.
     """
-    parameters = [p for p in student.parameters() if p.requires_grad]
+    groups = [group for student in students for group in _groups(settings, student)]
+    parameters = [p for group in groups for p in group["params"]]
     fused = _fused(parameters)
-    flat = [p for p in parameters if p.dim() < 2 and not settings.decay_norms]
-    decayed = [p for p in parameters if p.dim() >= 2 or settings.decay_norms]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}]
-    groups += [{"params": flat, "weight_decay": 0.0}] if flat else []
     if settings.optimizer == "sgd":
         sgd = torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=fused)
         if fused and settings.momentum:
@@ -50,6 +48,15 @@ def build_optimizer(settings: Optim, student: nn.Module) -> torch.optim.Optimize
         return sgd
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=0.0, betas=(settings.momentum, 0.999), fused=fused)
+
+
+def _groups(settings: Optim, student: nn.Module) -> list[dict[str, Any]]:
+    """Return a student's weights by how they decay."""
+    parameters = [p for p in student.parameters() if p.requires_grad]
+    flat = [p for p in parameters if p.dim() < 2 and not settings.decay_norms]
+    decayed = [p for p in parameters if p.dim() >= 2 or settings.decay_norms]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}]
+    return groups + ([{"params": flat, "weight_decay": 0.0}] if flat else [])
 
 
 def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:

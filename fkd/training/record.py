@@ -3,17 +3,19 @@
 import math
 import shlex
 import signal
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fkd.amounts import as_rate
 from fkd.config import TrainConfig
 from fkd.errors import FkdError, Stopped
+from fkd.images import ImageList
 from fkd.loader import Schedule
 from fkd.machine import Download, StopRequest
 from fkd.progress import note
@@ -22,18 +24,20 @@ from fkd.students import Accuracy, evaluate
 from fkd.training.batch_statistics import BatchStatistics
 from fkd.training.course import Course
 from fkd.training.learner import Learner
+from fkd.training.network import Network
 from fkd.training.suspicion import Suspicion
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was asked of the device, whose loss has not been read yet."""
+    """A step that was asked of the device, whose loss and its `parts`, by name, are still to be read."""
 
     step: int
     lr: float
     waited: float
     decoded: NDArray[np.int64]
     loss: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Record:
@@ -52,10 +56,12 @@ class Record:
 
     def note_step(self, step: Step) -> None:
         """Begin to sum up the loss of a step over all processes, and read that of the step before."""
-        asked = step.loss.new_full((), float(self._stop.number))
-        self._course.group.sum(
-            report := torch.stack([step.loss / self._course.group.num_ranks, asked])
+        asked, num_ranks = (
+            step.loss.new_full((), float(self._stop.number)),
+            self._course.group.num_ranks,
         )
+        parts = [part / num_ranks for part in step.parts.values()]
+        self._course.group.sum(report := torch.stack([step.loss / num_ranks, asked, *parts]))
         coming = Download(report=report)
         self._read()
         self._stopping = self._asked  # here, for the leading process alone reads early to save
@@ -65,12 +71,15 @@ class Record:
         if self._unread is None:
             return
         (unread, coming), self._unread = self._unread, None
-        self.lr, (self.loss, asked) = unread.lr, coming.wait()["report"].tolist()
+        self.lr, (self.loss, asked, *read) = unread.lr, coming.wait()["report"].tolist()
         self._asked = max(self._asked, int(asked))
-        if not abs(self.loss) < float("inf"):
+        parts = dict(zip(unread.parts, read, strict=True))
+        losses = {"the loss": self.loss, **parts}
+        broken = [f"{n} is {loss}" for n, loss in losses.items() if not abs(loss) < float("inf")]
+        if broken:
             first = self._course.taken.images.paths[int(unread.decoded[0])]
             raise FkdError(
-                f"the loss is {self.loss} at step {unread.step + 1} (lr {unread.lr:g}, "
+                f"{broken[0]} at step {unread.step + 1} (lr {unread.lr:g}, "
                 f"{self._course.config.batch_size} views, the first of {first}); the checkpoints of "
                 "earlier steps are kept; try a smaller --lr, --clip-grad 1 or, with fp16, --amp bf16"
             )
@@ -82,6 +91,7 @@ class Record:
                 lr=unread.lr,
                 images=images,
                 waited=unread.waited,
+                parts=parts,
             )
 
     def shown(self) -> str:
@@ -131,19 +141,18 @@ class Record:
             try:
                 with self._stop.at_once(course.group.num_ranks == 1):
                     statistics.enter_context(self._statistics.ready())
-                    own = _evaluate(course, learner.student)
-                    average = None if learner.ema is None else _evaluate(course, learner.ema.module)
+                    evaluated = {} if course.val is None else _evaluate(course, course.val, learner)
             except KeyboardInterrupt:
                 self._raise_stopped(done)
-            if own is not None:
-                run.log_evaluation(done, own, average)
-                epoch, also = course.schedule.epoch_at(done), ""
-                if average is not None:
-                    also = f", moving average {average.top1:.2%}"
-                note(f"epoch {epoch:.4g}: top-1 {own.top1:.2%}, top-5 {own.top5:.2%}{also}")
+            top1 = None
+            if evaluated:
+                run.log_evaluation(done, evaluated)
+                epoch = course.schedule.epoch_at(done)
+                for words in _words(learner, evaluated):
+                    note(f"epoch {epoch:.4g}: {words}")
+                own, average = evaluated[""], evaluated.get("ema_")
                 self._suspicion.look_at(own, average, run.loss)
-            judged = own if average is None else average
-            top1 = None if judged is None else judged.top1
+                top1 = (average or own).top1
             run.save_if_best(learner.checkpoint(done), top1)
             self._save(done)
 
@@ -172,8 +181,25 @@ def evaluation_steps(config: TrainConfig, schedule: Schedule) -> set[int]:
     return {min(last, max(1, schedule.step_at(epoch))) for epoch in at} | {last}
 
 
-def _evaluate(course: Course, student: torch.nn.Module) -> Accuracy | None:
-    if course.val is None:
-        return None
+def _evaluate(course: Course, val: ImageList, learner: Learner) -> dict[str, Accuracy]:
+    """Evaluate all students and their averages, by what stands before their names in metrics."""
     config, batch_size = course.config, min(128, course.config.batch_size)
-    return evaluate(student, course.card, course.val, batch_size, config.workers, nested=True)
+
+    def accuracy(network: Network, model: nn.Module) -> Accuracy:
+        return evaluate(model, network.card, val, batch_size, config.workers, nested=True)
+
+    evaluated = {}
+    for network in learner.students.values():
+        evaluated[network.prefix] = accuracy(network, network.student)
+        if network.ema is not None:
+            evaluated[f"{network.prefix}ema_"] = accuracy(network, network.ema.module)
+    return evaluated
+
+
+def _words(learner: Learner, evaluated: Mapping[str, Accuracy]) -> Iterator[str]:
+    """Say how right each student is, with its name where there are several."""
+    for name, network in learner.students.items():
+        own, average = evaluated[network.prefix], evaluated.get(f"{network.prefix}ema_")
+        also = "" if average is None else f", moving average {average.top1:.2%}"
+        whose = f"{name}, " if len(learner.students) > 1 else ""
+        yield f"{whose}top-1 {own.top1:.2%}, top-5 {own.top5:.2%}{also}"

@@ -1,19 +1,14 @@
-"""What a run says of itself: before its first step, and after its last."""
+"""What a run says of itself before its first step."""
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
-from fkd.amounts import as_count, as_duration, as_large, as_rate
+from fkd.amounts import as_count, as_large
 from fkd.config import FEW_IMAGES, TrainConfig
-from fkd.errors import ImagesError
-from fkd.images import ImageList
 from fkd.loader import Schedule
-from fkd.runs import read_metrics
-from fkd.sources import count_classes
 from fkd.training.course import Course
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.record import evaluation_steps
@@ -49,7 +44,7 @@ def opening_lines(
         ),
         ("labels", _labels(course)),
         ("images", str(course.taken.images.root)),
-        ("student", _student(config, learner)),
+        *[("student", line) for line in _students(config, learner)],
         ("views", _views(course)),
         ("device", _device(config, learner.device)),
         ("input", by),
@@ -96,11 +91,14 @@ def _labels(course: Course) -> str:
     return text if tempered == 1 else f"{text}, at temperature {tempered:g}"
 
 
-def _student(config: TrainConfig, learner: Learner) -> str:
-    count = as_large(_num_parameters(learner))
+def _students(config: TrainConfig, learner: Learner) -> Iterator[str]:
+    """Say what each student is; the name of one that is alone says no more than its model."""
     weights = {None: "random weights", "none": "random weights", "default": "its library's weights"}
-    begins = weights.get(config.init, config.init)
-    return f"{config.student}, {count} parameters, begins with {begins}"
+    for choice in config.students:
+        count = as_large(_num_parameters(learner.students[choice.name].student))
+        begins = weights.get(choice.init, choice.init)
+        named = "" if isinstance(config.student, str) else f"{choice.name}: "
+        yield f"{named}{choice.model}, {count} parameters, begins with {begins}"
 
 
 def _views(course: Course) -> str:
@@ -111,8 +109,8 @@ def _views(course: Course) -> str:
     return size if size == teacher else f"{size} (the teacher saw {teacher})"
 
 
-def _num_parameters(learner: Learner) -> int:
-    return sum(p.numel() for p in learner.student.parameters())
+def _num_parameters(student: nn.Module) -> int:
+    return sum(p.numel() for p in student.parameters())
 
 
 def _device(config: TrainConfig, device: torch.device) -> str:
@@ -164,11 +162,11 @@ def cautions(course: Course, learner: Learner) -> list[str]:
     if (
         config.epochs >= _MANY_EPOCHS
         and schedule.num_images < FEW_IMAGES
-        and _num_parameters(learner) > _MANY_PARAMETERS
+        and _num_parameters(learner.student) > _MANY_PARAMETERS
         and config.recipe == "fkd"
     ):
         said.append(
-            f"{config.student} is trained as on ImageNet: {schedule.total_steps:,} steps, "
+            f"{config.students[0].model} is trained as on ImageNet: {schedule.total_steps:,} steps, "
             f"{_budget(config, schedule)}; --recipe small has settings for a folder of this size"
         )
     return said
@@ -179,74 +177,3 @@ def first_step_words(course: Course) -> str:
     batches = as_count(course.schedule.reach + 1, "batch")
     compiled = ", and the student is compiled" if course.config.engine.compile else ""
     return f"the first step is on its way: {batches} of images are decoded for it{compiled}"
-
-
-def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Lines:
-    """Return what became of a run that began at step `first` and took so many seconds since.
-
-    What is said of all its steps is read from metrics.jsonl, so it is right for a run that went on.
-    """
-    metrics = read_metrics(run)
-    steps = course.schedule.total_steps
-    lines = [("finished", f"{as_count(steps, 'step')}, {as_count(course.config.epochs, 'epoch')}")]
-    if words := best_words(metrics):
-        lines += [("best", words), ("last", accuracy_words(_evaluations(metrics)[-1]))]
-    elif losses := [line["loss"] for line in metrics if line["kind"] == "train"]:
-        lines += [("loss", f"{losses[-1]:.4g} at the end; best.pt has the least")]
-    since = f" since step {first:,}" if first else ""
-    lines += [
-        ("time", as_duration(seconds) + since + _speed_words(metrics, first, course.schedule))
-    ]
-    files = ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))
-    name, average = shlex.quote(str(run)), "" if course.config.ema is None else " --ema"
-    then = [f"fkd export {name}{average}", f"fkd plot {name}"]
-    val = course.val
-    if val is not None and _is_whole(val):
-        then.insert(0, f"fkd eval {name} {shlex.quote(str(val.root))}{average}")
-    names = ["next", *[""] * (len(then) - 1)]
-    return [*lines, ("files", f"{run}: {files}"), *zip(names, then, strict=True)]
-
-
-def _is_whole(val: ImageList) -> bool:
-    """Say whether a folder has no classes that the run left out, for which `fkd eval` would refuse it."""
-    try:
-        return len(val.classes) == count_classes(val.root, "val")
-    except ImagesError:  # it has gone since
-        return False
-
-
-def best_words(metrics: Sequence[dict[str, Any]]) -> str:
-    """Say which evaluation was the best, the later one of equals; nothing where there was none."""
-    evaluated = _evaluations(metrics)
-    return accuracy_words(max(reversed(evaluated), key=_judged)) if evaluated else ""
-
-
-def accuracy_words(line: dict[str, Any]) -> str:
-    """Say an evaluation in words, from its line of metrics."""
-    average = f", moving average {line['ema_top1']:.2%}" if "ema_top1" in line else ""
-    return f"top-1 {line['top1']:.2%}{average} at epoch {line['epoch']:.4g}"
-
-
-def _evaluations(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for line in metrics if line["kind"] == "eval" and "top1" in line]
-
-
-def _judged(line: dict[str, Any]) -> float:
-    """Return the accuracy by which best.pt is chosen."""
-    return float(line.get("ema_top1", line["top1"]))
-
-
-def _speed_words(metrics: Sequence[dict[str, Any]], first: int, schedule: Schedule) -> str:
-    """Say how fast the steps since `first` were, evaluations left out, and how long they waited."""
-    seconds = waited = 0.0
-    before = first
-    for line in metrics:
-        if line["kind"] == "train" and line["step"] > before and line.get("views_per_s"):
-            views = (line["step"] - before) * schedule.batch_size
-            seconds += views / line["views_per_s"]
-            waited += views / line["views_per_s"] * line.get("data_wait", 0)
-            before = line["step"]
-    if not seconds:
-        return ""
-    rate = as_rate((before - first) * schedule.batch_size / seconds, "view")
-    return f"; {rate} in its steps, {waited / seconds:.0%} of that waiting for data"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import STORE, TRUTH
+from fkd.config import STORE, TRUTH, terms_of
 from fkd.images import ImageList
 from fkd.labels import SoftLabels, entropy
 from fkd.loader import LabelSample, sample_labels, training_labels
@@ -143,7 +143,8 @@ def _ask(course: Course) -> _Told:
 def _constant_terms(course: Course, sample: LabelSample) -> float:
     """Return the mean loss, in explicit terms, of a student that answers all crops with their mean label.
 
-    Terms to peers are left out: of students that all answer so they are zero.
+    They are the first student's. Terms to peers are left out: of students that all answer so they are
+    zero.
     """
     config, spec = course.config, course.store.spec
 
@@ -154,7 +155,8 @@ def _constant_terms(course: Course, sample: LabelSample) -> float:
     answer = mean.clamp(min=torch.finfo(mean.dtype).tiny).log().expand(len(sample.targets), -1)
     losses = []
     for done in (0.0, 1.0):
-        terms = [each for each in config.terms_at(done) if each.term.to in (STORE, TRUTH)]
+        own = terms_of(config.terms_at(done), config.students[0].name)
+        terms = [each for each in own if each.term.to in (STORE, TRUTH)]
         losses.append(float(term_losses(answer, terms, labels, sample.targets).total.mean()))
     return min(losses)
 

@@ -26,15 +26,10 @@ from fkd.students import Checkpoint
 from fkd.training.course import Course, build_learner, prepare
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.optimizer import learning_rate
+from fkd.training.outcome import best_words, closing_lines
 from fkd.training.processes import joined
 from fkd.training.record import Record, Step
-from fkd.training.report import (
-    best_words,
-    cautions,
-    closing_lines,
-    first_step_words,
-    opening_lines,
-)
+from fkd.training.report import cautions, first_step_words, opening_lines
 from fkd.views import RenderPool
 
 _LONG = 10.0  # seconds after which a first step is worth a word
@@ -158,7 +153,7 @@ def _step(
         batch = next(batches)
         waited = time.perf_counter() - waiting
         loss = learner.step(batch, step, lr=lr, terms=terms)
-    record.note_step(Step(step, lr, waited, batch.decoded, loss))
+    record.note_step(Step(step, lr, waited, batch.decoded, loss, learner.parts))
 
 
 def rate_at(config: TrainConfig, schedule: Schedule, step: int) -> float:

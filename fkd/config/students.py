@@ -1,0 +1,205 @@
+"""Who learns: one student, or several that learn from the same views, and from each other.
+
+In text a student is the name of a model, or a TOML inline table, on the command line as in a recipe file:
+`{name = "small", model = "resnet18", init = "small.pth"}`.
+"""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed
+from fkd.config.types import fit, settle
+from fkd.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+# What a loss is to, and what stands where a student's name does in the names of metrics.
+_TAKEN = (STORE, TRUTH, PEERS, "loss")
+
+# What elsewhere makes a teacher of one of the networks that are trained together.
+_TEACHERS = ("freeze", "frozen", "freeze_params", "trainable", "teacher")
+
+
+# What several students have of each other where the loss is not given in terms (Zhang et al., CVPR 2018).
+MUTUAL = Term(to=PEERS, by="kl")
+
+
+@dataclass(frozen=True)
+class StudentChoice:
+    """One of the students that a run trains.
+
+    `model` is a torchvision model, `timm:NAME` or `package.module:function`. `name` says which student it
+    is in losses, metrics, checkpoints and files; without one it is the model's, and students of the same
+    model are numbered: resnet18-1, resnet18-2. `init` and `init_ema` are the weights that it begins with,
+    as `TrainConfig` has them.
+    """
+
+    model: str
+    name: str = ""
+    init: str | None = None
+    init_ema: bool = False
+
+    example: ClassVar[str] = '{model="resnet18", name="small"}'
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if self.name and not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"a student is named {self.name!r}; a name has letters, digits, '_', '-' and '.' alone, "
+                "since files and metrics are named by it"
+            )
+        if self.name in _TAKEN:
+            raise ConfigError(
+                f"a student is named {self.name}, which means something else in a loss or in metrics; "
+                "give it another name"
+            )
+        if self.init_ema and self.init in (None, "none", "default"):
+            raise ConfigError(
+                f"init_ema of student {self.name or self.model} needs init, a file whose moving average "
+                "it takes"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a student from text: the name of a model, or an inline table of TOML."""
+        text = text.strip()
+        if not text.startswith("{"):
+            return cls(text)
+        try:
+            table = tomllib.loads(f"student = {text}")["student"]
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(
+                f"student {text} is no table ({error}); write one such as {cls.example}"
+            ) from error
+        return cls.of_table(table)
+
+    @classmethod
+    def of_table(cls, table: Mapping[str, Any]) -> Self:
+        """Build a student of a table; raises `ConfigError` for a key that is not known."""
+        known = [field.name for field in fields(cls)]
+        for key in table:
+            if key in _TEACHERS:
+                raise ConfigError(
+                    f"a student has no {key}: a network that does not learn is a teacher, and costs a "
+                    "pass at every step; label with it once (`fkd label --teacher`), and learn from "
+                    "the store"
+                )
+            if key not in known:
+                meant = get_close_matches(str(key), known, 1)
+                perhaps = f" (perhaps {meant[0]}?)" if meant else ""
+                raise ConfigError(f"a student has no {key}{perhaps}; it knows {', '.join(known)}")
+        if "model" not in table:
+            raise ConfigError(f"a student has no model; name one, as in {cls.example}")
+        return cls(**table)
+
+    def table(self) -> dict[str, Any]:
+        """Return the table that this student is read from: its model, and what is not the default."""
+        said = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            field.name: said[field.name]
+            for field in fields(self)
+            if said[field.name] != field.default
+        }
+
+
+def as_students(given: Any) -> Any:
+    """Return the name of a model where that is all that is said, and else students with their names.
+
+    What is neither comes back as it is. Raises `ConfigError` for students of one name.
+    """
+    if isinstance(given, (StudentChoice, Mapping)) or _is_table(given):
+        given = (given,)
+    if not isinstance(given, (tuple, list)):
+        return given
+    if not given:
+        raise ConfigError("--student is empty; name a model")
+    choices = _named(fit("student", given, tuple[StudentChoice, ...]))
+    alone = choices[0].model
+    return alone if choices == alone_as(alone) else choices
+
+
+def alone_as(model: str) -> tuple[StudentChoice]:
+    """Return the only student of a run."""
+    return (StudentChoice(model, name_of_model(model)),)
+
+
+def _is_table(given: Any) -> bool:
+    return isinstance(given, str) and given.lstrip().startswith("{")
+
+
+def _named(choices: Sequence[StudentChoice]) -> tuple[StudentChoice, ...]:
+    """Give each student a name: its own, its model's, or its model's with a number."""
+    alike = Counter(choice.model for choice in choices if not choice.name)
+    numbers: Counter[str] = Counter()
+    named = []
+    for choice in choices:
+        name = choice.name or name_of_model(choice.model)
+        if not choice.name and alike[choice.model] > 1:
+            numbers[choice.model] += 1
+            name += f"-{numbers[choice.model]}"
+        named.append(replace(choice, name=name))
+    for name, count in Counter(choice.name for choice in named).items():
+        if count > 1:
+            raise ConfigError(
+                f"{count} students are named {name}; give each a name of its own, as in "
+                f"{StudentChoice.example}"
+            )
+    return tuple(named)
+
+
+def name_of_model(model: str | PathLike[str]) -> str:
+    """Return the name of a model as a student's: what a name cannot have becomes a dash."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(model)).lstrip(".-")
+    return plain or "student"
+
+
+def models_of(setting: Any) -> tuple[str, ...]:
+    """Return the models of the setting `student`, as a configuration or its config.json has it."""
+    if isinstance(setting, (tuple, list)):
+        choices = fit("student", setting, tuple[StudentChoice, ...])
+        return tuple(choice.model for choice in choices)
+    return (str(setting),)
+
+
+def check_names(terms: Sequence[Term], students: Sequence[StudentChoice]) -> None:
+    """Raise `ConfigError` for a term that names no student, and for a student without a term."""
+    names = [choice.name for choice in students]
+    for term in terms:
+        others = [name for name in names if name != term.of]
+        if term.of and term.of not in names:
+            raise ConfigError(f"--loss {term}: no student is named {term.of}; {_known(names)}")
+        if term.to == PEERS and len(names) == 1:
+            raise ConfigError(
+                f"--loss {term}: there is one student, {names[0]}, and so no peer; give another "
+                "--student"
+            )
+        if term.to not in (STORE, TRUTH, PEERS) and term.to not in others:
+            itself = "no student learns from itself" if term.to == term.of else ""
+            problem = itself or f"no other student is named {term.to}"
+            raise ConfigError(f"--loss {term}: {problem}; {_known(names)}")
+    for name in names:
+        if not any(is_of(term, name) for term in terms):
+            raise ConfigError(
+                f"no term of --loss is of student {name}, which would learn nothing: a network that does "
+                "not learn is a teacher; label with it (`fkd label --teacher`), or give it a term"
+            )
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"known are {', '.join(names)}"
+
+
+def is_of(term: Term, name: str) -> bool:
+    """Say whether a term is of a student, by name: one of every student is not of that which it is to."""
+    return term.of in ("", name) and term.to != name
+
+
+def terms_of(terms: Sequence[Weighed], name: str) -> tuple[Weighed, ...]:
+    """Return the terms of one student."""
+    return tuple(each for each in terms if is_of(each.term, name))

@@ -1,0 +1,111 @@
+"""One student in training: its weights, their moving average, and what its gradients go through."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fkd.config import TrainConfig, Weighed
+from fkd.machine import autocast, place
+from fkd.models import find_logits
+from fkd.students import MovingAverage, StudentCard, Weights
+from fkd.training.processes import Group
+
+
+class Network:
+    """A student of a run. `student` has its weights, `ema` their moving average.
+
+    `prefix` stands before its names among those of a run: nothing for the first, `NAME/` for others.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        card: StudentCard,
+        student: nn.Module,
+        device: torch.device,
+        group: Group,
+        prefix: str,
+    ) -> None:
+        """Put a student on `device`; its gradients become the mean over the processes of `group`."""
+        self.card, self.prefix = card, prefix
+        if config.sync_bn:
+            student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
+        self.student = place(student, device).train()
+        self.ema = None if config.ema is None else MovingAverage(self.student, config.ema)
+        self._device, self._amp, self._num_ranks = device, config.engine.amp, group.num_ranks
+        self._wrapped: Any = group.wrap(self.student, device)
+        # Micro-batches have one size or two; a graph of any size would be slower than one of each.
+        compiled = config.engine.compile
+        self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return the logits [b, C] of normalised views, f32 [b, 3, h, w]."""
+        with autocast(self._device, self._amp):
+            answer = self._model(pixels)
+        logits: Tensor = find_logits(answer, len(pixels), f"student {self.card.name}")
+        return logits
+
+    def gradients_sent(self, last: bool) -> AbstractContextManager[Any]:
+        """Let processes exchange gradients after the last micro-batch only."""
+        return nullcontext() if last or self._num_ranks == 1 else self._wrapped.no_sync()
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Return the student and, where there is one, its moving average, by name."""
+        average = {} if self.ema is None else {f"{self.prefix}ema": self.ema.module}
+        return {f"{self.prefix}student": self.student, **average}
+
+    def weights(self) -> Weights:
+        """Return what a checkpoint keeps of it."""
+        average = None if self.ema is None else self.ema.module.state_dict()
+        return Weights(self.card, self.student.state_dict(), average)
+
+    def load(self, kept: Weights, running: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take up what `weights` returned, with the `running` statistics that were set aside for it."""
+        states = {"student": kept.student, "ema": kept.ema or {}}
+        for name, module in self.modules().items():
+            state = states[name.removeprefix(self.prefix)]
+            module.load_state_dict({**state, **running.get(name, {})})
+
+
+class Parts:
+    """What students and terms have of a step's loss: sums over micro-batches, by their names in metrics.
+
+    A term of the first student is `loss/kl_to_store`; another one's loss is `NAME/loss`, and has as much.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, prefix: str, terms: Sequence[Weighed], loss: Tensor, each: Tensor) -> None:
+        """Add a student's loss of a micro-batch, and what each of its terms has of it, f32 [terms]."""
+        values = torch.cat([loss.detach()[None], each])
+        if prefix in self._sums:
+            values += self._sums[prefix]
+        self._sums[prefix] = values
+        self._names[prefix] = [f"{prefix}loss", *(f"{prefix}loss/{n}" for n in _names(terms))]
+
+    def by_name(self) -> dict[str, Tensor]:
+        """Return scalars by name, without the first student's loss, which is the run's."""
+        named = {
+            name: value
+            for prefix, values in self._sums.items()
+            for name, value in zip(self._names[prefix], values, strict=True)
+        }
+        named.pop("loss", None)
+        return named
+
+
+def _names(terms: Sequence[Weighed]) -> list[str]:
+    """Return what terms are called in metrics; those that would be called alike are numbered."""
+    alike: Counter[str] = Counter()
+    names = []
+    for each in terms:
+        name = f"{each.term.by}_to_{each.term.to}"
+        alike[name] += 1
+        names.append(name if alike[name] == 1 else f"{name}-{alike[name]}")
+    return names
