@@ -88,10 +88,8 @@ def compare(again: dict[str, Any], seeds: tuple[int, ...], file: Path) -> Result
 def top1(chosen: dict[str, Any], seed: int) -> float:
     """Train one student; return its top-1 after the last step."""
     with tempfile.TemporaryDirectory() as folder:
-        recipe = {name: value for name, value in chosen.items() if name != "recipe"}
-        config = TrainConfig.from_recipe(
-            chosen["recipe"], **recipe, seed=seed, out=Path(folder) / "run"
-        )
+        settings = {name: value for name, value in chosen.items() if name != "recipe"}
+        config = TrainConfig.of(**settings, seed=seed, out=Path(folder) / "run")
         run = train_student(config)
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return float([line for line in lines if line["kind"] == "eval"][-1]["top1"])

@@ -13,30 +13,33 @@ from typing import TYPE_CHECKING
 from fkd.config import (
     AddTeacherConfig,
     Augment,
-    AverageConfig,
-    CardConfig,
-    CheckConfig,
-    CopyConfig,
     Engine,
-    ExportLabelsConfig,
-    ImportConfig,
     LabelConfig,
-    MergeConfig,
     Objective,
     Optim,
-    PackConfig,
     Part,
     Preprocessing,
     Scheme,
     Selection,
-    ShowConfig,
     StudentChoice,
     TeacherChoice,
+    Term,
     TrainConfig,
     ViewPolicy,
 )
 from fkd.errors import FkdError
 from fkd.faces import names_of
+from fkd.orders import (
+    AverageConfig,
+    CardConfig,
+    CheckConfig,
+    CopyConfig,
+    ExportLabelsConfig,
+    ImportConfig,
+    MergeConfig,
+    PackConfig,
+    ShowConfig,
+)
 
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
     from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
-    from fkd.training import Learner, train_student
+    from fkd.training import Learner, Rehearsal, rehearse, train_student
     from fkd.version import __version__ as __version__
 else:
     __getattr__, __dir__ = names_of(
@@ -74,7 +77,7 @@ else:
         packing="PackReport pack_images",
         publishing="store_card",
         runs="plot_runs",
-        training="Learner train_student",
+        training="Learner Rehearsal rehearse train_student",
         version="__version__",
     )
 
@@ -106,6 +109,7 @@ __all__ = [
     "PackReport",
     "Part",
     "Preprocessing",
+    "Rehearsal",
     "Scheme",
     "Selection",
     "ShowConfig",
@@ -113,6 +117,7 @@ __all__ = [
     "StudentChoice",
     "StudentLoader",
     "TeacherChoice",
+    "Term",
     "TrainConfig",
     "ViewBatch",
     "ViewPolicy",
@@ -132,6 +137,7 @@ __all__ = [
     "merge_stores",
     "pack_images",
     "plot_runs",
+    "rehearse",
     "show_store",
     "soft_cross_entropy",
     "store_card",

@@ -28,6 +28,7 @@ DATA = (
     "showing/show.html",
     "originals/probe.jpg",
     "originals/probes/*",
+    "recipes/shipped/*.toml",
 )
 PROJECT = ("CITATION.cff", "Dockerfile", "LICENSE", "README.md", "setup.cfg", "tests/conftest.py")
 

@@ -16,7 +16,7 @@ from fkd.checking.images import (
 )
 from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
 from fkd.checking.teacher import ask_again, load_recorded
-from fkd.config import CheckConfig, as_config
+from fkd.config import as_config
 from fkd.errors import ImagesError, StoreError
 from fkd.format import (
     library_versions,
@@ -24,6 +24,7 @@ from fkd.format import (
 )
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList
 from fkd.machine import held, resolve_device
+from fkd.orders import CheckConfig
 from fkd.originals import drift, image_root, is_file_of_images, listed_again
 from fkd.sources import refuse_other_kinds
 from fkd.store import (

@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from fkd.cli.options import PATH, STORE
-from fkd.config import CardConfig, Url
+from fkd.config import Url
 from fkd.errors import ConfigError
+from fkd.orders import CardConfig
 
 
 @click.command(short_help="Write a card of a label set, for whoever finds it on a hub.")

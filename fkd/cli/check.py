@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from fkd.cli.options import PATH, STORE, OrDefault, machine, once_or_each
-from fkd.config import CheckConfig, TeacherChoice, Url
+from fkd.config import TeacherChoice, Url
 from fkd.errors import ConfigError
+from fkd.orders import CheckConfig
 from fkd.progress import printable
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fkd.cli.options import CORES, PATH, STORE, ManyNumbers
-from fkd.config import AverageConfig, CardConfig, CopyConfig, MergeConfig, Part, Scheme, Url
+from fkd.config import Part, Scheme, Url
 from fkd.errors import ConfigError
+from fkd.orders import AverageConfig, CardConfig, CopyConfig, MergeConfig
 from fkd.progress import printable
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import click
 
 from fkd.amounts import as_count
 from fkd.cli.options import CORES, PATH
-from fkd.config import FKD_KINDS, FLOAT_TYPES, LABEL_FORMATS, ExportLabelsConfig
+from fkd.orders import FKD_KINDS, FLOAT_TYPES, LABEL_FORMATS, ExportLabelsConfig
 from fkd.progress import note_lines
 
 _EXPORT = {f.name: f.default for f in fields(ExportLabelsConfig)}

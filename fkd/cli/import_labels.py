@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from fkd.cli.options import CORES, PATH, splitting
-from fkd.config import INTERPOLATIONS, LABEL_FORMATS, ImportConfig, Scheme
+from fkd.config import INTERPOLATIONS, Scheme
+from fkd.orders import LABEL_FORMATS, ImportConfig
 from fkd.progress import printable
 
 _IMPORT = {f.name: f.default for f in fields(ImportConfig)}

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from fkd.cli.options import CORES, PATH, splitting
-from fkd.config import PACK_TO, Bound, PackConfig
 from fkd.errors import ConfigError
+from fkd.orders import PACK_TO, Bound, PackConfig
 from fkd.progress import printable
 
 _PACK = {f.name: f.default for f in fields(PackConfig)}

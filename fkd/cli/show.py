@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from fkd.cli.options import PATH, STORE
-from fkd.config import FIGURE_FORMATS, ShowConfig
+from fkd.orders import FIGURE_FORMATS, ShowConfig
 
 _SHOW = {f.name: f.default for f in fields(ShowConfig)}
 

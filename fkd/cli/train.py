@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from fkd.cli.options import (
     ALONE,
@@ -17,19 +16,18 @@ from fkd.cli.options import (
     setting,
     told_once,
 )
+from fkd.cli.recipes import LossText, RecipeName, train_config
 from fkd.cli.sections import Sectioned
 from fkd.config import (
     BN_STATS,
     INTERPOLATIONS,
     LOGS,
-    LOSSES,
     LR_SCHEDULES,
     OPTIMIZERS,
-    RECIPES,
-    Scheme,
     TrainConfig,
-    settings_to_resume,
 )
+from fkd.errors import ConfigError
+from fkd.progress import note_lines
 
 _DEFAULTS = TrainConfig().settings()
 _setting = partial(setting, _DEFAULTS)
@@ -84,10 +82,16 @@ _SECTIONS = {
 )
 @click.option(
     "--recipe",
-    type=click.Choice(tuple(RECIPES)),
-    default="fkd",
-    help="Settings of the field, see docs/recipes.md; options that are given override them, and its "
-    "warm-up takes at most a quarter of the epochs.",
+    type=RecipeName(),
+    help="Settings by the name of a recipe of the field (fkd-vit, hinton, dist …, see docs/recipes.md), "
+    "from a .toml file, or from the folder of a run, to repeat it. Options that are given come before "
+    "them; of epochs that are given a recipe's own warm-up takes at most a quarter.  [default: fkd]",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the settled recipe and where each value comes from, and say what a run would take, by a "
+    "few steps that are not kept; write nothing.",
 )
 @_setting(
     "--student",
@@ -159,7 +163,13 @@ _SECTIONS = {
 @_setting("--weight-decay", "")
 @_setting("--decay-norms/--no-decay-norms", "Whether biases and norms decay too.")
 @_setting("--clip-grad", "Largest norm of the gradient.", float, shown="off")
-@_setting("--loss", "Soft cross-entropy, or KL, which has the same gradient.", click.Choice(LOSSES))
+@_setting(
+    "--loss",
+    "Soft cross-entropy to the store (ce), or KL, which has the same gradient; another distance (wttm, "
+    'dist, nkd, mse …), or a term as \'{to="truth", by="ce", weight=0.1}\'. Repeated, terms add up.',
+    LossText(),
+    multiple=True,
+)
 @_setting("--student-temperature", "T: divides the student's logits; the soft loss is times T².")
 @_setting(
     "--hard-weight", "Share of the loss on the folder's class; 1 is plain supervised training."
@@ -248,11 +258,20 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     Go on after a stop: fkd train --resume --out runs/resnet50-topk5-m4-1
     On 8 GPUs: torchrun --nproc-per-node 8 -m fkd train --out runs/r50 --resume
     """
+    dry_run = options.pop("dry_run")
     with told_once():
-        config = _configuration(ctx, options)
+        config = train_config(ctx, options)
         from fkd.training import check_inputs
 
         check_inputs(config, alone=ALONE)
+        if dry_run and (config.resume or not ALONE):
+            raise ConfigError(
+                "--dry-run is of one process and of a run that begins; leave out "
+                + ("--resume" if config.resume else "torchrun")
+            )
+    if dry_run:
+        _rehearse(config)
+        return
     from fkd.training import train_student
 
     run = train_student(config)
@@ -260,14 +279,10 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         click.echo(f"{run}: config.json, metrics.jsonl, last.pt, best.pt")
 
 
-def _configuration(ctx: click.Context, options: dict[str, Any]) -> TrainConfig:
-    """Build the configuration: what is given, then what a run that goes on has, then the recipe."""
-    said = {
-        name for name in options if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
-    }
-    settings = {name: value for name, value in options.items() if value is not None}
-    settings["scheme"] = Scheme.parse(settings["scheme"])
-    if options["resume"]:
-        given = {name: settings[name] for name in said}
-        settings |= settings_to_resume(given) | given
-    return TrainConfig.from_recipe(settings.pop("recipe"), **settings)
+def _rehearse(config: TrainConfig) -> None:
+    """Print the settled recipe, which may go to a file, and say what the run would take."""
+    from fkd.training import rehearse
+
+    rehearsal = rehearse(config)
+    click.echo(config.recipe_text(), nl=False)
+    note_lines(rehearsal.lines())

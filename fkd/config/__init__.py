@@ -1,42 +1,32 @@
 """What a user may choose, as frozen dataclasses that are checked once, when they are built.
 
-Each command has its configuration: `LabelConfig`, `TrainConfig`, `CheckConfig`, `CopyConfig` and
-so on. They are made of smaller groups, such as `ViewPolicy` and `Optim`. Nothing here
+Labelling, training and loading have theirs here: `LabelConfig`, `TrainConfig`, `LoaderConfig`, made of
+smaller groups such as `ViewPolicy` and `Optim`. Those of other commands are `fkd.orders`. Nothing here
 imports torch, so the command line parses and refuses at once.
 """
 
-from fkd.config.card import CardConfig
-from fkd.config.check import CheckConfig
 from fkd.config.checks import (
     MAX_BATCH,
     MAX_BOUND,
     MAX_CROPS,
+    MAX_SEED,
+    MAX_SIZE,
     MAX_WORKERS,
     as_typed,
     check_choice,
     check_count,
     check_range,
 )
-from fkd.config.copying import AverageConfig, CopyConfig, MergeConfig
-from fkd.config.exchange import (
-    FKD_KINDS,
-    FLOAT_TYPES,
-    LABEL_FORMATS,
-    ExportLabelsConfig,
-    ImportConfig,
-)
 from fkd.config.groups import (
-    LOSSES,
     LR_SCHEDULES,
     OPTIMIZERS,
     Augment,
-    Objective,
     Optim,
     Part,
     Selection,
 )
 from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
-from fkd.config.loader import DatasetSettings, LoaderConfig, LoaderSettings
+from fkd.config.loader import DatasetSettings, HottestLabel, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
     EXPORT_FORMATS,
@@ -52,16 +42,16 @@ from fkd.config.models import (
     TeacherOutput,
     Triple,
 )
-from fkd.config.pack import PACK_TO, Bound, PackConfig
+from fkd.config.objective import LOSSES, Objective, as_loss
 from fkd.config.resume import (
     CONFIG,
-    crops_before,
     folder_by_name,
     read_config,
     settings_to_resume,
 )
-from fkd.config.scheme import Scheme, SchemeKind
-from fkd.config.show import FIGURE_FORMATS, ShowConfig
+from fkd.config.scheme import Scheme, SchemeKind, check_stored
+from fkd.config.settled import crops_before
+from fkd.config.shipped import RECIPES
 from fkd.config.sizes import ViewSizes
 from fkd.config.students import (
     StudentChoice,
@@ -86,11 +76,10 @@ from fkd.config.train import (
     LOGS,
     NO_LOG,
     NO_VAL,
-    RECIPES,
     BnStats,
     TrainConfig,
 )
-from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address
+from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address, settle
 from fkd.config.views import (
     CROP_SHARE,
     INTERPOLATIONS,
@@ -115,25 +104,22 @@ __all__ = [
     "DISTANCES",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
-    "FIGURE_FORMATS",
-    "FKD_KINDS",
-    "FLOAT_TYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
-    "LABEL_FORMATS",
     "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
     "MAX_BATCH",
     "MAX_BOUND",
     "MAX_CROPS",
+    "MAX_SEED",
+    "MAX_SIZE",
     "MAX_WORKERS",
     "NKD_GAMMA",
     "NO_LOG",
     "NO_VAL",
     "OPTIMIZERS",
-    "PACK_TO",
     "PEERS",
     "RECIPES",
     "RENDERS",
@@ -145,35 +131,26 @@ __all__ = [
     "AddTeacherConfig",
     "Amp",
     "Augment",
-    "AverageConfig",
     "BnStats",
-    "Bound",
-    "CardConfig",
     "CenterView",
-    "CheckConfig",
-    "CopyConfig",
     "DatasetSettings",
     "Distance",
     "Engine",
     "ExportFormat",
-    "ExportLabelsConfig",
-    "ImportConfig",
+    "HottestLabel",
     "Interpolation",
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
-    "MergeConfig",
     "NetworkInput",
     "Objective",
     "Optim",
-    "PackConfig",
     "Part",
     "Preprocessing",
     "Render",
     "Scheme",
     "SchemeKind",
     "Selection",
-    "ShowConfig",
     "Size",
     "StudentChoice",
     "TeacherChoice",
@@ -187,6 +164,7 @@ __all__ = [
     "ViewSizes",
     "Weighed",
     "as_config",
+    "as_loss",
     "as_path",
     "as_place",
     "as_size",
@@ -195,6 +173,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_range",
+    "check_stored",
     "crops_before",
     "fit",
     "folder_by_name",
@@ -203,6 +182,7 @@ __all__ = [
     "name_of_model",
     "read_config",
     "settings_to_resume",
+    "settle",
     "sides_of",
     "size_text",
     "terms_of",

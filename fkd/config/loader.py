@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, NamedTuple, Self, TypedDict
 
 from fkd.config.checks import (
     MAX_BATCH,
@@ -28,6 +28,17 @@ from fkd.config.views import INTERPOLATIONS, RENDERS, Interpolation, Render, Siz
 from fkd.errors import ConfigError
 
 MAX_STAGGER = 1000
+
+
+class HottestLabel(NamedTuple):
+    """The highest temperature that labels are brought to, and what asks for it, in words.
+
+    `storable` says that labels of that temperature could be stored instead.
+    """
+
+    temperature: float
+    asked: str
+    storable: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,12 @@ class LoaderConfig:
     def label_temperatures(self) -> tuple[float, ...]:
         """The temperatures at which stored labels are read."""
         return (self.label_temperature,)
+
+    @property
+    def hottest_label(self) -> "HottestLabel":
+        """The highest temperature that stored labels are brought to."""
+        asked = f"--label-temperature {self.label_temperature:g}"
+        return HottestLabel(self.label_temperature, asked)
 
     @classmethod
     def of(cls, **settings: Any) -> Self:

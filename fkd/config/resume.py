@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fkd.config.scheme import Scheme
+from fkd.config.settled import crops_before
 from fkd.config.students import as_students, models_of
 from fkd.config.train import TrainConfig
 from fkd.config.views import CROP_SHARE
@@ -60,14 +61,6 @@ def settings_to_resume(given: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(settings.get("scheme"), str):
         settings["scheme"] = Scheme.parse(settings["scheme"])
     return {**_EVALUATED, **settings, "out": folder}
-
-
-def crops_before(config: Mapping[str, Any]) -> int | None:
-    """Return M of a run by its config.json; an older fkd wrote it with what its store was of alone."""
-    of_store = config.get("store_spec")
-    by_store = of_store.get("num_crops") if isinstance(of_store, dict) else None
-    num_crops: int | None = config.get("num_crops", by_store)
-    return num_crops
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -176,6 +176,13 @@ class Term:
         both = {first.label_temperature, last.label_temperature}
         return tuple(sorted(both | {1.0} if self.by == "nkd" else both))
 
+    @property
+    def hottest(self) -> float:
+        """The highest temperature that it brings a stored label to, 1 where it reads none."""
+        if self.to != STORE:
+            return 1.0
+        return max(ends(self.temperature) if self.by == "wttm" else self.reads)
+
 
 @dataclass(frozen=True)
 class Weighed:

@@ -1,24 +1,28 @@
-"""What a training run may choose, and the recipes of the field as presets of it.
+"""What a training run may choose, and how it is made of a recipe: what the user says comes before that.
 
-A preset is a handful of settings; what the user says comes before them. Sources and the reasons for each
-number are in docs/recipes.md.
+Sources of the recipes that fkd comes with, and the reasons for each number, are in docs/recipes.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
-from fkd.config.groups import Augment, Objective, Optim
-from fkd.config.loader import LoaderConfig
+from fkd.config.groups import Augment, Optim
+from fkd.config.loader import HottestLabel, LoaderConfig
 from fkd.config.models import Engine
+from fkd.config.objective import Objective
+from fkd.config.settled import Applied, blamed, check_layers, settle_layers, settled_text
 from fkd.config.sizes import ViewSizes
 from fkd.config.students import MUTUAL, StudentChoice, alone_as, as_students, check_names
 from fkd.config.terms import Weighed
 from fkd.config.types import fit
 from fkd.config.views import MIN_CROP_SHARE
 from fkd.errors import ConfigError
+from fkd.recipes import Layer, recipe_layers
 
 NO_VAL: Literal["none"] = "none"
 BN_STATS = ("auto", "running", "estimate")
@@ -26,12 +30,8 @@ BnStats = Literal["auto", "running", "estimate"]
 NO_LOG: Literal["none"] = "none"
 LOGS = ("tensorboard", "wandb", "mlflow", NO_LOG)
 
-# A recipe's own warm-up takes at most this share of a run.
-_WARMUP_SHARE = 0.25
-
-
-class _Applied(str):
-    """The name of a recipe whose settings are in the configuration that it stands in."""
+# Where things are, and who does the work.
+_OF_MACHINE = {"store", "images", "val", "workers", "device", "render", "log", "save_every"}
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ class TrainConfig(LoaderConfig):
         self._settle_log()
         self._check_terms()
         check_choice("--bn-stats", self.bn_stats, BN_STATS)
-        check_choice("--recipe", self.recipe, tuple(RECIPES))
-        if RECIPES[self.recipe] and not isinstance(self.recipe, _Applied):
+        if self.recipe != type(self).recipe and not isinstance(self.recipe, Applied):
             raise ConfigError(
                 f"recipe {self.recipe!r} is not applied by TrainConfig(recipe=…); build the "
                 f"configuration with TrainConfig.from_recipe({self.recipe!r}, …)"
@@ -180,19 +179,56 @@ class TrainConfig(LoaderConfig):
             return super().label_temperatures
         return tuple(sorted({t for term in self.objective.loss for t in term.reads}))
 
-    @classmethod
-    def from_recipe(cls, recipe: str, **settings: Any) -> "TrainConfig":
-        """Build a configuration from a preset; `settings` by their names here or in a group.
+    @property
+    def hottest_label(self) -> HottestLabel:
+        """The highest temperature that stored labels are brought to."""
+        if not isinstance(self.objective.loss, tuple):
+            return super().hottest_label
+        return max(
+            HottestLabel(term.hottest, f"--loss {term}", term.by != "wttm")
+            for term in self.objective.loss
+        )
 
-        The preset's warm-up takes at most a quarter of the epochs; one in `settings` is as it is. Raises
-        `ConfigError` for an unknown recipe, setting or value.
+    @classmethod
+    def from_recipe(cls, recipe: str | PathLike[str], **settings: Any) -> Self:
+        """Build a configuration from a recipe; `settings`, by their names, come before what it says.
+
+        `recipe` is the name of one that fkd comes with, a .toml file, or the folder of a run. A recipe's
+        own warm-up takes at most a quarter of epochs in `settings`; one that is given is as it is.
+        Raises `ConfigError` for an unknown recipe, setting or value.
         """
-        check_choice("--recipe", recipe, tuple(RECIPES))
-        chosen = {**RECIPES[recipe], **settings, "recipe": _Applied(recipe)}
-        if "warmup_epochs" in chosen.keys() - settings.keys():
-            most = _WARMUP_SHARE * fit("epochs", chosen.get("epochs", cls.epochs), float)
-            chosen["warmup_epochs"] = min(chosen["warmup_epochs"], max(0.0, most))
-        return cls.of(**chosen)
+        name = fit("--recipe", recipe, str)
+        return cls.of_layers(name, [*recipe_layers(name), Layer("given", settings)])
+
+    @classmethod
+    def of_layers(cls, recipe: str, layers: Sequence[Layer]) -> Self:
+        """Build a configuration of settings from several places, of which the last one counts.
+
+        `recipe` is what the configuration is said to be from. Raises `ConfigError`; where a file of a
+        recipe is to blame, it names the file.
+        """
+        check_layers(layers, cls.names(), cls.groups)
+        try:
+            return cls._of_layers(recipe, layers)
+        except ConfigError as error:
+            raise ConfigError(blamed(error, layers, partial(cls._of_layers, recipe))) from error
+
+    @classmethod
+    def _of_layers(cls, recipe: str, layers: Sequence[Layer]) -> Self:
+        settled, applied = settle_layers(layers, cls.names()), Applied(recipe)
+        config = cls.of(**{**settled.values, "recipe": applied})
+        plain = config.settings()
+        applied.origins = {name: (plain[name], told) for name, told in settled.sources.items()}
+        return config
+
+    def recipe_text(self, *, machine: bool = True) -> str:
+        """Return the settings as a TOML file that `--recipe` reads, each with its source.
+
+        Without `machine` it leaves out where things are and who does the work, as what is published does.
+        What is of one run, `out` and `resume`, is no part of a recipe.
+        """
+        left_out = _OF_MACHINE if not machine else set()
+        return settled_text(self.recipe, self.settings(), type(self)().settings(), left_out)
 
     def settings(self) -> dict[str, Any]:
         """Return all settings by name as plain JSON values, groups unfolded."""
@@ -202,48 +238,8 @@ class TrainConfig(LoaderConfig):
             flat["student"] = [choice.table() for choice in self.student]
         if isinstance(self.objective.loss, tuple):
             flat["loss"] = [term.table() for term in self.objective.loss]
-        return {name: str(v) if isinstance(v, _Applied) else v for name, v in flat.items()}
+        return {name: str(v) if isinstance(v, Applied) else v for name, v in flat.items()}
 
 
 # Below so many images the defaults, which are for ImageNet, are odd: `--recipe small` is meant for these.
 FEW_IMAGES = 10_000
-
-RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "fkd": {},
-    "fkd-warmup": {"warmup_epochs": 5.0, "color_jitter": 0.4},
-    "fkd-vit": {
-        "optimizer": "adamw",
-        "lr": 2e-3,
-        "min_lr": 1e-5,
-        "warmup_epochs": 5.0,
-        "weight_decay": 0.05,
-        "decay_norms": False,
-    },
-    "meal-v2": {
-        "init": "default",
-        "lr": 0.02,
-        "lr_schedule": "constant",
-        "weight_decay": 0.0,
-        "epochs": 100.0,
-        "loss": "kl",
-    },
-    "function-matching": {
-        "optimizer": "adamw",
-        "lr": 7.5e-3,
-        "warmup_epochs": 16.0,
-        "weight_decay": 0.01,
-        "clip_grad": 1.0,
-        "epochs": 1200.0,
-        "batch_size": 4096,
-        "loss": "kl",
-    },
-    "small": {
-        "optimizer": "sgd",
-        "batch_size": 64,
-        "lr": 0.5,
-        "warmup_epochs": 2.0,
-        "weight_decay": 5e-4,
-        "epochs": 100.0,
-        "crops_per_image": 4,
-    },
-}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import AverageConfig, as_config
+from fkd.config import as_config
 from fkd.copying.derived import Derived, block_images, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
@@ -15,6 +15,7 @@ from fkd.copying.rows import run_fidelity
 from fkd.copying.same_views import refuse_other_views, unlike
 from fkd.copying.through_folder import made_at
 from fkd.labels import StoredArray, averaged, averaged_fidelity, check_averaging, mean_measures
+from fkd.orders import AverageConfig
 from fkd.progress import note_lines
 from fkd.store import Block, LabelStore, Slab
 

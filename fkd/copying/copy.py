@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import CopyConfig, Url, as_config
+from fkd.config import Url, as_config
 from fkd.copying.carry import carry_store
 from fkd.copying.derived import Derived, block_images, fill
 from fkd.copying.inputs import check_inputs
@@ -16,6 +16,7 @@ from fkd.copying.through_folder import made_at
 from fkd.errors import ConfigError, StoreError
 from fkd.images import in_part
 from fkd.labels import check_narrowing
+from fkd.orders import CopyConfig
 from fkd.progress import note, note_lines
 from fkd.store import Block, LabelStore
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import MergeConfig, as_config
+from fkd.config import as_config
 from fkd.copying.derived import Derived, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
@@ -16,6 +16,7 @@ from fkd.copying.rows import Gathering, SourceRows
 from fkd.copying.through_folder import made_at
 from fkd.errors import StoreError
 from fkd.images import Keys, key_order
+from fkd.orders import MergeConfig
 from fkd.progress import note_lines
 from fkd.store import Block, LabelStore
 

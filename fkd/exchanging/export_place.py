@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fkd.config import ExportLabelsConfig
 from fkd.errors import ConfigError
 from fkd.exchanging.fkd_folder import label_name
 from fkd.machine import aside_of, held, write_whole
+from fkd.orders import ExportLabelsConfig
 from fkd.store import LabelStore
 
 SETTINGS, CLASSES = "fkd-export.json", "classes.txt"

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fkd.config import ExportLabelsConfig, Scheme, as_config
+from fkd.config import Scheme, as_config
 from fkd.errors import ConfigError, StoreError
 from fkd.exchanging.export_place import ExportPlace
 from fkd.exchanging.fkd_files import boxes_in, fractions_of, labels_as, num_ids, scheme_of
 from fkd.exchanging.fkd_folder import label_name
 from fkd.images import Keys
 from fkd.machine import write_whole
+from fkd.orders import ExportLabelsConfig
 from fkd.progress import progress_bar
 from fkd.store import LabelStore, Slab
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 
 from fkd.amounts import as_count
-from fkd.config import ImportConfig, as_config
+from fkd.config import as_config
 from fkd.errors import ImagesError
 from fkd.exchanging.converting import Filling, Rows, convert
 from fkd.exchanging.fkd_folder import FkdLabels
@@ -19,6 +19,7 @@ from fkd.exchanging.opening import Plan, held_store, plan_import
 from fkd.exchanging.report import closing_lines, opening_lines
 from fkd.format import StoreSpec
 from fkd.images import ImageList
+from fkd.orders import ImportConfig
 from fkd.progress import note, note_lines, progress_bar
 from fkd.sources import list_images
 from fkd.store import LabelStore

@@ -6,9 +6,9 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 import os
 from pathlib import Path
 
-from fkd.config import ImportConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.images import require_titles
+from fkd.orders import ImportConfig
 from fkd.sources import dataset_root, require_images
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import ImportConfig, Preprocessing, Scheme, TeacherChoice, ViewPolicy
+from fkd.config import Preprocessing, Scheme, TeacherChoice, ViewPolicy
 from fkd.errors import ConfigError, ImagesError, StoreError
 from fkd.exchanging.inputs import names_by_id
 from fkd.exchanging.joint import Traits
@@ -22,6 +22,7 @@ from fkd.format import (
 )
 from fkd.images import ImageList, changed_image, fingerprint, read_titles
 from fkd.machine import held
+from fkd.orders import ImportConfig
 from fkd.originals import probe, probe_formats
 from fkd.store import LabelStore
 from fkd.teachers import ClassMap, map_classes

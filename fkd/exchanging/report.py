@@ -3,10 +3,10 @@
 from collections import Counter
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
-from fkd.config import ImportConfig
 from fkd.exchanging.joint import ForeignLabels
 from fkd.exchanging.opening import Plan
 from fkd.images import ImageList
+from fkd.orders import ImportConfig
 from fkd.statistics import bad_images, bytes_per_crop, fidelity_words, sampled_agreement
 from fkd.store import LabelStore
 

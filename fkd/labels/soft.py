@@ -99,6 +99,22 @@ class SoftLabels:
         """Return the labels of some crops, int64 [b], in that order."""
         return self[rows]
 
+    def power(
+        self, temperature: float, num_classes: int | None = None
+    ) -> "tuple[SoftLabels, Tensor]":
+        """Return the labels at a temperature T, p^(1/T) over its sum, and that sum, f32 [B].
+
+        Classes that are not named stay equal, each with a power of the tail. `num_classes` is needed
+        where the labels do not say it.
+        """
+        num_classes = self._classes(num_classes)
+        value, tail = self.value ** (1 / temperature), self.tail ** (1 / temperature)
+        total = value.sum(dim=1)
+        if self.index is not None:
+            total = total + tail * (num_classes - value.shape[1])
+        tempered = SoftLabels(self.index, value / total[:, None], tail / total, num_classes)
+        return tempered, total
+
     def mix(
         self, others: "SoftLabels", share: "float | Tensor", num_classes: int | None = None
     ) -> "SoftLabels":

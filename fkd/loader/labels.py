@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import LoaderConfig, Scheme
+from fkd.config import HottestLabel, LoaderConfig, Scheme
 from fkd.labels import Fidelity, KeptLabels, Quantized, SoftLabels
 
 # Re-norm may drop this share of re-tempered labels without a word; and of labels that are read with
@@ -41,7 +41,7 @@ def training_labels(
 
 def temper_warning(
     scheme: Scheme,
-    temperature: float,
+    hottest: HottestLabel,
     stored: KeptLabels,
     kept: Quantized,
     fidelity: Fidelity | None = None,
@@ -53,10 +53,11 @@ def temper_warning(
     quantized labels `kept` of B crops where they have every class, and else known by the store's
     `fidelity`. A store without one can say how much it is at most.
     """
+    temperature, asked, storable = hottest
     if temperature == 1:
         return None
     if scheme.kind == "hard":
-        return f"--label-temperature {temperature:g} does nothing to labels that are read as hard"
+        return f"{asked} does nothing to labels that are read as hard"
     if temperature < 1 or scheme.kind == "full":
         return None
     renorm = scheme.kind == "topk" and scheme.tail == "renorm"
@@ -77,10 +78,14 @@ def temper_warning(
     count = scheme.kept(stored.num_classes)
     classes = "class that it reads" if count == 1 else f"{as_count(count, 'class')} that it reads"
     hold = "may hold as little as" if not known else "holds" if count == 1 else "hold"
+    if storable:
+        remedy += (
+            f", and `fkd label --temperature {temperature:g}` tempers before anything is dropped"
+        )
     return (
-        f"--label-temperature {temperature:g} with --compress {scheme}: at that temperature the "
+        f"{asked} with --compress {scheme}: at that temperature the "
         f"{classes} {hold} {now:.0%} of the teacher's probability ({before:.0%} at 1), and {rest}; "
-        f"{remedy}, and `fkd label --temperature {temperature:g}` tempers before anything is dropped"
+        f"{remedy}"
     )
 
 

@@ -27,11 +27,10 @@ def open_store(config: LoaderConfig) -> LabelStore:
             f"warning: {config.store} is of format 1, which keeps no hashes of images: one that was "
             "replaced by another of the same size would not be noticed"
         )
-    hottest = max(config.label_temperatures, default=1.0)
-    if hottest != 1:
-        tempered = temper_warning(
-            config.scheme, hottest, store.spec.labels, sample_labels(store).kept, store.fidelity()
-        )
+    hottest = config.hottest_label
+    if hottest.temperature != 1:
+        kept, fidelity = sample_labels(store).kept, store.fidelity()
+        tempered = temper_warning(config.scheme, hottest, store.spec.labels, kept, fidelity)
         if tempered:
             note_once(f"warning: {tempered}")
     return store

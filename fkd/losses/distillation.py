@@ -3,12 +3,14 @@
 Legend: B crops, C classes; w the hard weight, T the temperature.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fkd.config import LOSSES, check_choice, check_range
+from fkd.config import LOSSES, Distance, Term, as_loss, check_choice, check_range
+from fkd.errors import ConfigError
 from fkd.labels import SoftLabels
 from fkd.losses.given import (
     Reduction,
@@ -21,6 +23,10 @@ from fkd.losses.given import (
 )
 from fkd.losses.mixing import Mix, in_shares, require_mix
 from fkd.losses.soft import StudentSoftmax
+from fkd.losses.terms import term_losses
+
+# What a criterion may be given as its loss.
+Loss = Distance | Term | Sequence[Distance | Term]
 
 
 def distillation_loss(  # noqa: PLR0913  one argument a setting
@@ -44,7 +50,7 @@ def distillation_loss(  # noqa: PLR0913  one argument a setting
     Raises `SoftLabelError` for logits, labels, targets or a mix that do not belong together, and
     `ConfigError` for a setting.
     """
-    _check(loss, hard_weight, label_smoothing)
+    _check(loss, temperature, hard_weight, label_smoothing)
     labels = fitting_labels(logits, labels)
     student = StudentSoftmax(logits, temperature)
     soft = student.divergence if loss == "kl" else student.cross_entropy
@@ -66,29 +72,36 @@ def distillation_loss(  # noqa: PLR0913  one argument a setting
 
 
 class DistillationLoss(nn.Module):
-    """`distillation_loss` as a criterion whose settings are given once.
+    """`distillation_loss` as a criterion whose settings are given once, and any other loss in terms.
 
         criterion = DistillationLoss(loss="kl", temperature=2, hard_weight=0.1)
         loss = criterion(student(images), soft_labels, targets)
 
-    It has no weights. Its settings are attributes, so that `hard_weight` may change during training.
-    Raises `ConfigError` for a setting.
+        criterion = DistillationLoss((Term(by="wttm", temperature=2), Term("truth")))
+
+    `loss` is "ce", "kl", or what `TrainConfig` takes as terms: a `Term`, a distance's name, several.
+    Terms have temperatures and weights of their own, so the settings of "ce" and "kl" are refused beside.
+    A term's label temperature is put upon the labels as they are given. It has no weights. Its settings
+    are attributes, so that `hard_weight` may change during training, and `done`, the share of the run
+    that is over, by which the weights and temperatures of terms move. Raises `ConfigError` for a setting.
     """
 
     def __init__(
         self,
-        loss: Literal["ce", "kl"] = "ce",
+        loss: Loss = "ce",
         temperature: float = 1.0,
         hard_weight: float = 0.0,
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        _check(loss, hard_weight, label_smoothing)
+        self.loss = as_loss(loss)
+        _check(self.loss, temperature, hard_weight, label_smoothing)
         check_temperature(temperature)
         check_reduction(reduction)
-        self.loss, self.temperature, self.hard_weight = loss, temperature, hard_weight
+        self.temperature, self.hard_weight = temperature, hard_weight
         self.label_smoothing, self.reduction = label_smoothing, reduction
+        self.done = 0.0
 
     def forward(
         self,
@@ -96,12 +109,26 @@ class DistillationLoss(nn.Module):
         labels: SoftLabels | Tensor,
         targets: Tensor | None = None,
         mix: Mix | None = None,
+        peers: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return the loss of logits [B, C], as `distillation_loss` does."""
-        return distillation_loss(logits, labels, targets, mix, **self._settings())
+        """Return the loss of logits [B, C], as `distillation_loss` or `term_losses` does.
+
+        `peers` are logits [B, C] of other students by name, for terms that are to them.
+        """
+        if not isinstance(self.loss, tuple):
+            return distillation_loss(logits, labels, targets, mix, **self._settings())
+        given = fitting_labels(logits, labels)
+
+        def at(temperature: float) -> SoftLabels:
+            return given if temperature == 1 else given.power(temperature, logits.shape[1])[0]
+
+        weighed = [term.at(self.done) for term in self.loss]
+        return reduced(term_losses(logits, weighed, at, targets, mix, peers).total, self.reduction)
 
     def extra_repr(self) -> str:
         """Return the settings, for the module's `repr`."""
+        if isinstance(self.loss, tuple):
+            return "; ".join(map(str, self.loss))
         return ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
 
     def _settings(self) -> dict[str, Any]:
@@ -109,7 +136,16 @@ class DistillationLoss(nn.Module):
         return {name: getattr(self, name) for name in names}
 
 
-def _check(loss: str, hard_weight: float, label_smoothing: float) -> None:
-    check_choice("loss", loss, LOSSES)
+def _check(
+    loss: str | tuple[Term, ...], temperature: float, hard_weight: float, label_smoothing: float
+) -> None:
     check_range("hard_weight", hard_weight, 0, 1)
     check_range("label_smoothing", label_smoothing, 0, 1)
+    if isinstance(loss, tuple):
+        if (temperature, hard_weight, label_smoothing) != (1, 0, 0):
+            raise ConfigError(
+                "temperature, hard_weight and label_smoothing say more of the losses 'ce' and 'kl', and "
+                "the loss is given in terms; say it in a term"
+            )
+        return
+    check_choice("loss", loss, LOSSES)

@@ -51,13 +51,7 @@ def transformed_matching(logits: Tensor, labels: SoftLabels, temperature: float)
     U is larger the flatter p is, so crops that say more weigh more. Sparse labels stay sparse: their tail
     is C - K equal powers.
     """
-    value, tail = labels.value ** (1 / temperature), labels.tail ** (1 / temperature)
-    power_sum = value.sum(dim=1)
-    if labels.index is not None:
-        power_sum = power_sum + tail * (logits.shape[1] - value.shape[1])
-    transformed = SoftLabels(
-        labels.index, value / power_sum[:, None], tail / power_sum, labels.num_classes
-    )
+    transformed, power_sum = labels.power(temperature, logits.shape[1])
     return power_sum * StudentSoftmax(logits, 1.0).divergence(transformed)
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from fkd.config import PackConfig, as_config
+from fkd.config import as_config
+from fkd.orders import PackConfig
 from fkd.packing.place import alone, prepare, refuse_overlap
 from fkd.packing.report import Outcome, PackReport
 from fkd.packing.split import Split, list_splits

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fkd.config import PackConfig
 from fkd.errors import ImagesError
 from fkd.images import fingerprint
 from fkd.machine import aside_of, held, write_whole
+from fkd.orders import PackConfig
 from fkd.packing.split import Split
 
 SETTINGS = "pack.json"

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from fkd.config import MAX_BOUND, PackConfig
+from fkd.config import MAX_BOUND
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode, inspect
+from fkd.orders import PackConfig
 
 _JPEG = (".jpg", ".jpeg")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import PackConfig
 from fkd.errors import ImagesError
 from fkd.images import ImageList
+from fkd.orders import PackConfig
 from fkd.packing.smaller import name_when_smaller
 from fkd.sources import dataset_root, list_images, list_val
 

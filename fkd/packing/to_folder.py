@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from fkd.config import PackConfig
+from fkd.orders import PackConfig
 from fkd.packing.in_threads import in_threads
 from fkd.packing.place import write_copy
 from fkd.packing.report import Outcome

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd.config import PackConfig
 from fkd.errors import ImagesError
 from fkd.machine import aside_of
+from fkd.orders import PackConfig
 from fkd.packing.in_threads import in_threads
 from fkd.packing.place import cannot_write, write_copy
 from fkd.packing.report import Outcome

@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 
 from fkd.amounts import as_count
-from fkd.config import CardConfig, as_config
+from fkd.config import as_config
+from fkd.orders import CardConfig
 from fkd.publishing.baseline import baseline_rows
 from fkd.publishing.facts import (
     image_rows,

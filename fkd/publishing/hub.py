@@ -8,10 +8,11 @@ labels.zarr.zip    the store
 from dataclasses import replace
 from pathlib import Path
 
-from fkd.config import CardConfig, CopyConfig, Url, as_config
+from fkd.config import Url, as_config
 from fkd.copying import carry_store, copy_store, removed
 from fkd.errors import ConfigError, first_line
 from fkd.machine import write_whole
+from fkd.orders import CardConfig, CopyConfig
 from fkd.publishing.card import store_card
 from fkd.publishing.inputs import CARD, STORE, check_repository
 from fkd.store import LabelStore

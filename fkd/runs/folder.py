@@ -1,6 +1,7 @@
 """The folder of a run: it is made for a new run, and found again by a run that goes on.
 
-A run folder has config.json, metrics.jsonl (one JSON object a line), last.pt, previous.pt and best.pt.
+A run folder has config.json, recipe.toml, metrics.jsonl (one JSON object a line), last.pt, previous.pt
+and best.pt.
 """
 
 import json
@@ -21,6 +22,9 @@ from fkd.runs.run import Run
 from fkd.runs.tracker import TrackedRun
 from fkd.runs.tracking import tracked
 from fkd.students import Checkpoint, newest_checkpoint
+
+# The settled recipe of a run, for `--recipe`. A run that goes on leaves it as it is.
+RECIPE = "recipe.toml"
 
 # What may differ when a run goes on: where things are and who does the work, not what is computed.
 _FREE = {"store", "images", "drop_missing", "val", "out", "resume", "workers", "device", "render"}
@@ -66,6 +70,7 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
             if config.resume:
                 note(f"{folder} holds no run yet: training starts at the beginning")
             _write_config(folder, settings)
+            _write_recipe(folder, config)
         after = 0 if checkpoint is None else checkpoint.step
         with tracked(config.log, TrackedRun(folder, settings, after)) as trackers:
             yield Run(folder, schedule, checkpoint, trackers)
@@ -83,6 +88,14 @@ def _write_config(folder: Path, settings: Mapping[str, Any]) -> None:
         write_whole(folder / CONFIG, (json.dumps(settings, indent=2) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made ({error})") from error
+
+
+def _write_recipe(folder: Path, config: TrainConfig) -> None:
+    """Write what is published of a run's settings: the recipe, without places and machines."""
+    try:
+        write_whole(folder / RECIPE, config.recipe_text(machine=False).encode())
+    except OSError as error:
+        raise ConfigError(f"{folder / RECIPE} cannot be written ({error}); make room") from error
 
 
 def _go_on(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:

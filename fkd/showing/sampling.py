@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd.config import ShowConfig
 from fkd.errors import ImagesError
 from fkd.images import REASONS
+from fkd.orders import ShowConfig
 from fkd.originals import PresentImages
 from fkd.statistics import reached
 from fkd.store import LabelStore

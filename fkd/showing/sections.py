@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fkd.config import ShowConfig
+from fkd.orders import ShowConfig
 from fkd.progress import progress
 from fkd.showing.area_figures import area_picture
 from fkd.showing.class_figures import class_picture

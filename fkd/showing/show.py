@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import ShowConfig, as_config
+from fkd.config import as_config
 from fkd.errors import ImagesError
 from fkd.images import read_titles
+from fkd.orders import ShowConfig
 from fkd.originals import PresentImages, drift, find_present, image_root
 from fkd.progress import note, note_lines
 from fkd.showing.crops import CropViewer

@@ -1,7 +1,7 @@
 """Stage 2, from labels to a student: `fkd train`. No teacher is ever loaded.
 
 `train_student` takes batches of crops with their labels from a store, and a `Learner` makes a step
-of each.
+of each. `rehearse` takes a few and says what the run would take.
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fkd.training.learner import Learner, views_at_a_time
     from fkd.training.optimizer import learning_rate
     from fkd.training.processes import Group
+    from fkd.training.rehearsal import Rehearsal, rehearse
     from fkd.training.train import train_student
 else:
     __getattr__, __dir__ = names_of(
@@ -21,14 +22,17 @@ else:
         learner="Learner views_at_a_time",
         optimizer="learning_rate",
         processes="Group",
+        rehearsal="Rehearsal rehearse",
         train="train_student",
     )
 
 __all__ = [
     "Group",
     "Learner",
+    "Rehearsal",
     "check_inputs",
     "learning_rate",
+    "rehearse",
     "train_student",
     "views_at_a_time",
 ]

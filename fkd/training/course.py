@@ -1,6 +1,6 @@
 """All that is settled before the first step of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +15,13 @@ from fkd.loader import (
     RunImages,
     Schedule,
     SizePlan,
+    StudentBatch,
     missing_identity,
     open_store,
     plan_steps,
     run_images,
     select_crops,
+    student_batches,
 )
 from fkd.machine import seeded
 from fkd.models import count_outputs, count_outputs_by_shape, is_function
@@ -36,6 +38,7 @@ from fkd.students import (
 from fkd.training.inputs import refuse_terms, refuse_without_classes
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
+from fkd.views import RenderPool
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,22 @@ def _require_same_missing(taken: RunImages, group: Group) -> None:
             f"--drop-missing: of the labelled images, {own} are missing in {taken.images.root} on one "
             f"machine, and {leading} on another; give all machines the same images"
         )
+
+
+def course_batches(course: Course, pool: RenderPool, first_step: int) -> Iterator[StudentBatch]:
+    """Return the batches of a run, this process's share of each, from a step on."""
+    return student_batches(
+        pool,
+        course.store,
+        course.taken.images,
+        course.schedule,
+        sizes=course.sizes,
+        chosen=course.taken.chosen,
+        picks=course.picks,
+        first_step=first_step,
+        rank=course.group.rank,
+        num_ranks=course.group.num_ranks,
+    )
 
 
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:

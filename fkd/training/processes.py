@@ -80,6 +80,11 @@ class Group:
         return DistributedDataParallel(model, device_ids=numbered)
 
 
+def launched() -> bool:
+    """Say whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Group]:
     """Meet the other processes of torchrun and part at the end; without torchrun, be alone.
@@ -87,7 +92,7 @@ def joined(device: str) -> Iterator[Group]:
     `device` is the value of `--device`; each process of a machine gets a GPU of its own. Where one of
     them fails, all end: the first to fail raises its error, the others raise `ToldElsewhere`.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not launched():
         yield Group(device=device)
         return
     own = own_device(device, int(os.environ["LOCAL_RANK"]))

@@ -17,13 +17,12 @@ from fkd.loader import (
     StudentBatch,
     missing_identity,
     part_identity,
-    student_batches,
 )
 from fkd.machine import device_memory, make_current, remembered_signals, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.runs import METRICS, Run, open_run, plot_runs, read_metrics
 from fkd.students import Checkpoint
-from fkd.training.course import Course, build_learner, prepare
+from fkd.training.course import Course, build_learner, course_batches, prepare
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.optimizer import learning_rate
 from fkd.training.outcome import best_words, closing_lines
@@ -86,7 +85,7 @@ def _finished_words(folder: Path, steps: int) -> str:
 
 def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoint | None) -> None:
     """The training loop: one batch, one step, one line of the schedule after another."""
-    config, schedule, group = course.config, course.schedule, course.group
+    config, schedule = course.config, course.schedule
     first = 0
     if checkpoint is not None:
         learner.load(checkpoint)
@@ -101,18 +100,7 @@ def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoi
             _announce(course, learner, run.folder, first, pool)
         if checkpoint is not None and not checkpoint.evaluated:
             record.evaluate(first)
-        batches = student_batches(
-            pool,
-            course.store,
-            course.taken.images,
-            schedule,
-            sizes=course.sizes,
-            chosen=course.taken.chosen,
-            picks=course.picks,
-            first_step=first,
-            rank=group.rank,
-            num_ranks=group.num_ranks,
-        )
+        batches = course_batches(course, pool, first)
         with progress_bar(
             "train",
             unit="view",
@@ -148,7 +136,7 @@ def _step(
     config, schedule = course.config, course.schedule
     lr = rate_at(config, schedule, step)
     terms = config.terms_at(step / schedule.total_steps)
-    with _blamed(config, learner, step):
+    with blamed(config, learner, step):
         waiting = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - waiting
@@ -170,7 +158,7 @@ def rate_at(config: TrainConfig, schedule: Schedule, step: int) -> float:
 
 
 @contextmanager
-def _blamed(config: TrainConfig, learner: Learner, step: int) -> Iterator[None]:
+def blamed(config: TrainConfig, learner: Learner, step: int) -> Iterator[None]:
     """Say in one line what a step failed of, where its user can mend that."""
     try:
         yield

@@ -25,8 +25,8 @@ OPTIONS = {
     ),
     "train": (
         "--amp --batch-size --bn-stats --calibrate --classes --clip-grad --color-jitter --compile "
-        "--compress --crops --crops-per-image --cutmix --decay-norms --device --drop-missing --ema "
-        "--epochs --eval-crop --eval-every --eval-last --eval-size --hard-weight --hard-weight-end "
+        "--compress --crops --crops-per-image --cutmix --decay-norms --device --drop-missing --dry-run "
+        "--ema --epochs --eval-crop --eval-every --eval-last --eval-size --hard-weight --hard-weight-end "
         "--images --init --init-ema --interpolation --label-smoothing --label-temperature --log --loss "
         "--lr --lr-schedule --max-entropy --mean --micro-batch --min-confidence --min-lr --mixup "
         "--momentum --no-decay-norms --optimizer --out --recipe --render --resume --save-every --seed "
@@ -185,7 +185,7 @@ def test_a_damaged_weights_file(shared_folder, tmp_path, content):
             ["--batch-size", "1000000", "--epochs", "1"],
             "is more than the whole run: 1 epochs of 18",
         ),
-        (["--recipe", "fdk"], "'fdk' is not one of"),
+        (["--recipe", "fdk"], "--recipe 'fdk' is unknown (perhaps fkd?); choose annealed"),
         (["--recipe", "fkd-vit", "--epochs", "2", "--warmup-epochs", "3"], "--warmup-epochs is 3"),
         (["--init", "none.pth"], "none.pth: no such file"),
         (["--student", "timm:resnet_no"], "timm"),  # an extra, which may be missing

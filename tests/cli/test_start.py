@@ -45,6 +45,7 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
     store, folder = str(shared_store.path), str(shared_folder)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
+    (tmp_path / "a.toml").write_text("epoch = 3")
     train = ["train", store, "--compress", "topk3", "--crops-per-image", "2", "--out"]
     label = ["label", "--teacher", "resnet18"]
     refusals = {
@@ -80,6 +81,8 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
         "no-card.zarr does not exist": ["card", "no-card.zarr"],
         "no-plot is no run folder": ["plot", "no-plot"],
         "--nonsense": ["train", "--nonsense"],
+        "a.toml: epoch is no setting of a training run": ["train", "--recipe", "a.toml"],
+        "a loss has no bye": ["train", store, "--loss", "{bye='kl'}"],
     }
     commands = [["info", store], ["--version"], *refusals.values()]
     (code, loaded, out, err), named, *refused = answers(commands, tmp_path)

@@ -13,8 +13,8 @@ from helpers.stores import make_store
 
 from fkd import CopyConfig, FkdError, LabelStore, Part, check_store, copy_store
 from fkd.cli import main
-from fkd.config import CheckConfig
 from fkd.images import ImageList, fingerprint
+from fkd.orders import CheckConfig
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

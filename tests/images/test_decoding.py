@@ -12,10 +12,11 @@ from helpers.folders import label_config
 from PIL import Image, features
 
 from fkd import Scheme, label_images
-from fkd.config import CenterView, PackConfig
+from fkd.config import CenterView
 from fkd.errors import DecodeError
 from fkd.images import REASONS, decode, inspect, read_file
 from fkd.images import decoding as images
+from fkd.orders import PackConfig
 from fkd.originals.labelled_images import LabelledImages
 from fkd.packing import pack_images
 from fkd.sources import list_images

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fkd import Fidelity, Scheme
-from fkd.config import LoaderConfig
+from fkd.config import LoaderConfig, TrainConfig
 from fkd.labels import KeptLabels, quantize
 from fkd.loader.labels import temper_warning
 
@@ -25,7 +25,7 @@ def said(kept, temperature, compress, fidelity=MEASURED):
     config = LoaderConfig(
         store=Path("s.zarr"), scheme=Scheme.parse(compress), label_temperature=temperature
     )
-    return temper_warning(config.scheme, config.label_temperature, STORED, kept, fidelity)
+    return temper_warning(config.scheme, config.hottest_label, STORED, kept, fidelity)
 
 
 def test_it_says_what_the_kept_classes_hold(kept):
@@ -53,3 +53,14 @@ def test_smoothing_that_spreads_most_of_a_label_is_told(kept):
     mild = Fidelity(0.36, 0.007, (0.9, 0.8, 0.7, 0.6))
     assert said(kept, 4.0, "topk5-smooth", mild) is None
     assert said(kept, 4.0, "topk5-smooth", None) is None
+
+
+def test_a_loss_that_tempers_labels_itself_is_told_of_what_is_dropped(kept):
+    config = TrainConfig.of(loss={"by": "wttm", "temperature": 4}, scheme=Scheme("topk", 5))
+    text = temper_warning(config.scheme, config.hottest_label, STORED, kept, MEASURED)
+    assert text.startswith("--loss wttm to store, T = 4, weight 1 with --compress topk5: ")
+    assert "hold 12% of" in text
+    assert "fkd label --temperature" not in text  # then its weights of views would be lost
+    moving = TrainConfig.of(loss=({"by": "kl", "temperature": [2, 4]}, {"to": "truth"}))
+    assert moving.hottest_label[:2] == (4.0, "--loss kl to store, T = 2 to 4, weight 1")
+    assert TrainConfig.of(loss={"to": "truth"}).hottest_label.temperature == 1

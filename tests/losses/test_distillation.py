@@ -8,7 +8,8 @@ from helpers.labels import dense_soft_loss, some_labels
 from torch.nn import functional
 
 from fkd import Objective
-from fkd.errors import ConfigError
+from fkd.config import Term
+from fkd.errors import ConfigError, SoftLabelError
 from fkd.losses import DistillationLoss, Mix, distillation_loss, kl_divergence
 
 
@@ -86,7 +87,7 @@ def test_the_hard_weight_of_a_criterion_may_change():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"loss": "mse"}, "loss 'mse' is unknown; choose ce, kl"),
+        ({"loss": "l3"}, "loss 'l3' is (unknown|not known); choose"),
         ({"temperature": 0}, "temperature is 0; it must lie between 0.001 and 1,?000"),
         ({"hard_weight": 1.5}, "hard_weight is 1.5; it must lie between 0 and 1"),
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1; it must lie between 0 and 1"),
@@ -113,3 +114,34 @@ def test_a_compiled_criterion_gives_the_same_loss_and_gradient():
     assert torch.allclose(found, expected, rtol=1e-6)
     (gradient,), (wanted,) = (torch.autograd.grad(each, logits) for each in (found, expected))
     assert torch.allclose(gradient, wanted, atol=1e-7)
+
+
+def test_a_criterion_in_terms_moves_with_the_run_and_tempers_what_it_is_given():
+    logits, labels, targets = torch.randn(7, 100), some_labels("topk5"), torch.arange(7)
+    soft = Term(by="kl", temperature=(4, 1), weight=(1, 0))
+    criterion = DistillationLoss((soft, Term("truth", weight=(0, 1))), reduction="none")
+    assert criterion.loss[0] is soft
+    tempered, _ = labels.power(4.0, 100)
+    assert tempered.dense(100).sum(dim=1) == pytest.approx(torch.ones(7))
+    ratio = labels.value[:, 0] / labels.value[:, 1]
+    assert tempered.value[:, 0] / tempered.value[:, 1] == pytest.approx(ratio**0.25, rel=1e-4)
+    begun = criterion(logits, labels, targets)
+    assert torch.equal(begun, 16 * kl_divergence(logits, tempered, temperature=4.0))
+    criterion.done = 1.0
+    ended = criterion(logits, labels, targets)
+    assert torch.equal(ended, torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
+
+
+def test_a_criterion_takes_a_distance_by_its_name_and_peers_by_theirs():
+    logits, labels = torch.randn(7, 100), some_labels("topk5-smooth")
+    one = DistillationLoss("wttm")(logits, labels)
+    assert torch.equal(one, DistillationLoss([Term(by="wttm")])(logits, labels))
+    social = DistillationLoss(({"to": "peers", "by": "mse"},))
+    assert float(social(logits, labels, peers={"other": logits + 1})) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(
+        SoftLabelError, match="a loss is to peers, and the other students are: none"
+    ):
+        social(logits, labels)
+    with pytest.raises(ConfigError, match="say it in a term"):
+        DistillationLoss("wttm", temperature=2)
+    assert repr(DistillationLoss("wttm")) == "DistillationLoss(wttm to store, weight 1)"

@@ -8,8 +8,8 @@ from helpers.processes import refused
 from PIL import Image
 
 from fkd.cli import main
-from fkd.config import PackConfig
 from fkd.errors import ImagesError
+from fkd.orders import PackConfig
 from fkd.originals import find_images
 from fkd.packing import pack_images
 from fkd.sources import dataset_root, list_images, split_folder

@@ -8,8 +8,8 @@ from PIL import Image
 
 from fkd import label_images
 from fkd.checking import check_store
-from fkd.config import CheckConfig, PackConfig
 from fkd.errors import FkdError, ImagesError
+from fkd.orders import CheckConfig, PackConfig
 from fkd.packing import pack_images
 from fkd.sources import dataset_root, list_images
 

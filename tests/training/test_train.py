@@ -59,7 +59,7 @@ def metrics(run, kind):
 def test_a_run_folder_has_everything(shared_store, shared_folder, tmp_path):
     run = train(shared_store, tmp_path / "run", epochs=8)
     assert sorted(p.name for p in run.iterdir() if p.name != "tensorboard") == [
-        "best.pt", "config.json", "curves.png", "last.pt", "metrics.jsonl", "previous.pt",
+        "best.pt", "config.json", "curves.png", "last.pt", "metrics.jsonl", "previous.pt", "recipe.toml",
     ]  # fmt: skip
     config = json.loads((run / "config.json").read_text())
     assert config["total_steps"] == 18  # 8 epochs of 18 images, 8 views a step

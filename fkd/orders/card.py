@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fkd.config.types import Url, settle
+from fkd.config import Url, settle
 from fkd.errors import ConfigError
 
 

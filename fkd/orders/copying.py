@@ -4,10 +4,17 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from fkd.config.checks import MAX_CROPS, MAX_WORKERS, check_count, check_range
-from fkd.config.groups import Part
-from fkd.config.scheme import Scheme, check_stored
-from fkd.config.types import Url, settle
+from fkd.config import (
+    MAX_CROPS,
+    MAX_WORKERS,
+    Part,
+    Scheme,
+    Url,
+    check_count,
+    check_range,
+    check_stored,
+    settle,
+)
 from fkd.errors import ConfigError
 
 _LIGHTEST, _HEAVIEST = 1e-6, 1e6

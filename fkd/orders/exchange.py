@@ -4,17 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fkd.config.checks import (
+from fkd.config import (
+    INTERPOLATIONS,
     MAX_CROPS,
     MAX_SIZE,
     MAX_WORKERS,
+    Interpolation,
+    Scheme,
     check_choice,
     check_count,
     check_range,
+    settle,
 )
-from fkd.config.scheme import Scheme
-from fkd.config.types import settle
-from fkd.config.views import INTERPOLATIONS, Interpolation
 from fkd.errors import ConfigError
 
 LabelFormat = Literal["fkd"]

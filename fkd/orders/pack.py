@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fkd.config.checks import MAX_BOUND, MAX_WORKERS, check_choice, check_count
-from fkd.config.types import settle
+from fkd.config import MAX_BOUND, MAX_WORKERS, check_choice, check_count, settle
 
 Bound = Literal["shortest", "longest"]
 BOUNDS: tuple[Bound, ...] = ("shortest", "longest")

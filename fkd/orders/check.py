@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fkd.config.checks import MAX_SEED, MAX_WORKERS, check_count
-from fkd.config.models import TeacherChoice
-from fkd.config.types import Url, settle
+from fkd.config import MAX_SEED, MAX_WORKERS, TeacherChoice, Url, check_count, settle
 
 
 @dataclass(frozen=True)

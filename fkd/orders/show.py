@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fkd.config.checks import MAX_SEED, check_choice, check_count
-from fkd.config.types import Url, settle
+from fkd.config import MAX_SEED, Url, check_choice, check_count, settle
 
 FIGURE_FORMATS = ("png", "pdf", "svg")
 

@@ -1,0 +1,81 @@
+"""The recipe of a training run on the command line, and one configuration of all that is said."""
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from fkd.cli.options import CORES
+from fkd.config import DISTANCES, RECIPES, Scheme, TrainConfig, settings_to_resume
+from fkd.recipes import Layer, recipe_layers
+
+
+class LossText(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
+    """A distance, or a term of the loss as an inline table of TOML; `config` reads both."""
+
+    name = "loss"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Show what may be given."""
+        return "DISTANCE|{TERM}"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the distances."""
+        return [CompletionItem(name) for name in DISTANCES if name.startswith(incomplete)]
+
+
+class RecipeName(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
+    """The name of a recipe that fkd comes with, a .toml file, or the folder of a run.
+
+    What it names is looked up when the configuration is built.
+    """
+
+    name = "recipe"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Show what may be given."""
+        return "NAME|FILE|RUN"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer names, or files where no name begins so."""
+        names = [CompletionItem(name) for name in RECIPES if name.startswith(incomplete)]
+        return names or [CompletionItem(incomplete, type="file")]
+
+
+def train_config(ctx: click.Context, options: dict[str, Any]) -> TrainConfig:
+    """Build the configuration: the recipe, what a run that goes on has, then what is given."""
+    said = {
+        name: value
+        for name, value in options.items()
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and value is not None
+    }
+    if "scheme" in said:
+        said["scheme"] = Scheme.parse(said["scheme"])
+    name = said.pop("recipe", None)
+    layers = [Layer("this machine", {"workers": CORES})]
+    given = Layer("the command line", said)
+    if said.get("resume"):
+        before = _before(name, said)
+        if before:
+            # A run goes on by what it has; its recipe may be gone. An older run may lack what a
+            # recipe of fkd's own has.
+            begun = before.pop("recipe", "fkd")
+            layers += recipe_layers(begun) if begun in RECIPES else ()
+            layers += [Layer(f"run {before['out']}", before), given]
+            return TrainConfig.of_layers(name or begun, layers)
+    name = name or "fkd"
+    return TrainConfig.of_layers(name, [*layers, *recipe_layers(name), given])
+
+
+def _before(name: str | None, said: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run that goes on, found by its folder or by what names it."""
+    if "out" in said or name is None:
+        return settings_to_resume(said)
+    config = TrainConfig.from_recipe(name)
+    called = {n: getattr(config, n) for n in ("student", "scheme", "crops_per_image")}
+    return settings_to_resume(called | said)

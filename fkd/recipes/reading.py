@@ -1,0 +1,47 @@
+"""A file of settings is read: TOML that people write, or the config.json that a run wrote."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from fkd.errors import ConfigError, first_line
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file by name, with `_` for the `-` of options.
+
+    Raises `ConfigError`, in one line that names the file, for one that cannot be read, for what is no
+    TOML (with the line and column), and for a setting that is there in both spellings.
+    """
+    try:
+        said = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: {_why(error)}; mend the file") from error
+    values: dict[str, Any] = {}
+    for key, value in said.items():
+        name = key.replace("-", "_")
+        if name in values:
+            raise ConfigError(f"{file}: {name} is there twice, with - and with _; keep one")
+        values[name] = value
+    return values
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"it cannot be read ({error.strerror})"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    return f"it is no TOML ({first_line(error)})"
+
+
+def read_run(file: Path) -> dict[str, Any]:
+    """Return what a run's config.json says: its settings, and more."""
+    try:
+        return {**json.loads(file.read_text("utf-8"))}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{file} is damaged ({first_line(error)}); take another run, or the recipe.toml of this one"
+        ) from error
