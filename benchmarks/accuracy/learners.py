@@ -11,7 +11,7 @@ from contextlib import redirect_stderr
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 import torch
@@ -157,10 +157,7 @@ def train_one(study: Study, run: Path, trial: Trial, seed: int, threads: int) ->
 
 
 def train_or_ask(study: Study, run: Path, trial: Trial, seed: int) -> dict[str, float]:
-    """Do what a row says with one seed; return what the student reached, and its views a second.
-
-    Of several students that is the mean of their top-1.
-    """
+    """Do what a row says with one seed; return the top-1, of several students the mean of theirs."""
     if trial.together:
         runs = [run.with_name(f"{key}_seed{seed}") for key in trial.together]
         return {"top1": top1_together(study, runs)}
@@ -170,8 +167,6 @@ def train_or_ask(study: Study, run: Path, trial: Trial, seed: int) -> dict[str, 
             study, run.with_name(f"{trial.taught_by}_seed{seed}"), f"{trial.store}_seed{seed}"
         )
     learn(study, trial, config_of(study, trial, run, **more))
-    lines = read_metrics(run)
-    last = [line for line in lines if line["kind"] == "eval"][-1]
+    last = [line for line in read_metrics(run) if line["kind"] == "eval"][-1]
     top1 = [v for name, v in last.items() if name == "top1" or name.endswith("/top1")]
-    speeds = [line["views_per_s"] for line in lines if line["kind"] == "train"]
-    return {"top1": mean(top1), "views_per_s": float(median(speeds[len(speeds) // 3 :]))}
+    return {"top1": mean(top1)}

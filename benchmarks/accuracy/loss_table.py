@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 from loss_trials import FULL, TODAY
-from outcomes import Outcome, Row
+from outcomes import Row
 
 
-def loss_lines(rows: Sequence[Row], outcome: Outcome) -> Iterator[str]:
+def loss_lines(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the table in Markdown."""
     named = {row.name: row for row in rows}
     today = named.get(TODAY)
-    yield "| loss, labels read as | top-1, % | to CE, topk5 | to the same of full labels | ms a step |"
-    yield "|---|--:|--:|--:|--:|"
+    yield "| loss, labels read as | top-1, % | to CE, topk5 | to the same of full labels |"
+    yield "|---|--:|--:|--:|"
     for row in rows:
         loss, _, reading = row.name.rpartition(", ")
         same = None if reading == FULL else named.get(f"{loss}, {FULL}")
@@ -20,6 +20,5 @@ def loss_lines(rows: Sequence[Row], outcome: Outcome) -> Iterator[str]:
             row.shown,
             "–" if today in (None, row) else row.against(today),
             "–" if same is None else row.against(same),
-            outcome.milliseconds(row),
         ]
         yield "| " + " | ".join(cells) + " |"

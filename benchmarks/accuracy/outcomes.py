@@ -2,9 +2,9 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 from typing import Any
 
 from stores import derive_as
@@ -54,14 +54,12 @@ class Outcome:
     """A study: what is known of it, and what its students reached.
 
     `top1` is a share in [0, 1] by `Trial.key` and seed, `bytes_per_crop` is by the name of a reading.
-    `views_per_s` is of training by key and seed, where it was noted.
     """
 
     name: str
     about: dict[str, Any]
     top1: dict[str, dict[str, float]]
     bytes_per_crop: dict[str, float]
-    views_per_s: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -89,13 +87,6 @@ class Outcome:
         trained = [row for row in rows if row.top1]
         is_whole = len(trained) == len(rows) or table in LOSS_TABLES
         return trained if len(trained) > 1 and is_whole else []
-
-    def milliseconds(self, row: Row) -> str:
-        """Return how long a step took, the median over seeds: input, student, loss and optimizer."""
-        speeds = self.views_per_s.get(row.trial.key)
-        if not speeds:
-            return "–"
-        return f"{1e3 * self.plan.batch_size / median(speeds.values()):.0f}"
 
     def training(self, row: Row) -> float:
         """Return the seconds of one training: all crops, at the speed of a machine without other work."""
@@ -159,13 +150,8 @@ def read(study: Path) -> Outcome:
             outcome = Outcome(study.stem, **json.loads(study.read_text("utf-8")))
         else:
             about = json.loads((study / "about.json").read_text("utf-8"))
-            trials = planned_trials(Plan(**about["plan"]))
-            speeds = {trial.key: reached(study, trial, "views_per_s") for trial in trials}
             outcome = Outcome(
-                study.name,
-                about,
-                *_found(study, trials),
-                {key: of for key, of in speeds.items() if of},
+                study.name, about, *_found(study, planned_trials(Plan(**about["plan"])))
             )
         _ = outcome.title, outcome.command, outcome.settings(), outcome.rows("methods")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -178,18 +164,17 @@ def read(study: Path) -> Outcome:
 def _found(
     study: Path, trials: list[Trial]
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    top1 = {trial.key: reached(study, trial, "top1") for trial in trials}
+    top1 = {trial.key: reached(study, trial) for trial in trials}
     sizes = {trial.compress: trial for trial in trials if trial.table == "schemes"}
     measured = {name: stored_bytes(study, name) for name, trial in sizes.items() if top1[trial.key]}
     return {key: of for key, of in top1.items() if of}, measured
 
 
-def reached(study: Path, trial: Trial, what: str) -> dict[str, float]:
-    """Return the top-1, or the speed where it was noted, of each seed that has been trained."""
+def reached(study: Path, trial: Trial) -> dict[str, float]:
+    """Return the top-1 of each seed that has been trained."""
     files = (study / "runs").glob(f"{trial.key}_seed*/trial.json")
     trained = [json.loads(file.read_text("utf-8")) for file in files]
-    ordered = sorted(trained, key=lambda one: one["seed"])
-    return {str(one["seed"]): one[what] for one in ordered if what in one}
+    return {str(one["seed"]): one["top1"] for one in sorted(trained, key=lambda one: one["seed"])}
 
 
 def stored_bytes(study: Path, compress: str) -> float:

@@ -162,7 +162,7 @@ def table_lines(table: str, rows: list[Row], outcome: Outcome) -> Iterator[str]:
     if table == "methods":
         yield from methods_lines(rows, outcome)
     elif table in LOSS_TABLES:
-        yield from loss_lines(rows, outcome)
+        yield from loss_lines(rows)
     elif table == "schemes":
         yield "| | top-1, % | bytes a crop |"
         yield "|---|--:|--:|"
