@@ -4,6 +4,7 @@ The device "meta" holds no data: whoever reads a number from it fails, as whoeve
 waits. A dispatch mode sees every copy to it.
 """
 
+import copy
 from contextlib import nullcontext
 
 import numpy as np
@@ -62,7 +63,8 @@ def small_learner(device, **settings):
         nn.Linear(8, 5),
     )
     card = StudentCard("small", tuple("abcde"), Preprocessing(32))
-    return Learner(config, card, KeptLabels(Scheme("topk", 3), 5), model, device, Group())
+    peers = [(card, copy.deepcopy(model)) for _ in config.students[1:]]
+    return Learner(config, card, KeptLabels(Scheme("topk", 3), 5), model, device, Group(), peers)
 
 
 def some_batch():
@@ -92,6 +94,21 @@ def test_a_step_waits_for_nothing_and_brings_the_batch_over_whole(settings, monk
             learner.step(some_batch(), step, lr=0.1, terms=HALF)
     assert copies.shapes[:4] == [(16, 3), (16, 3), (16, 3, 32, 32), (16,)]
     assert not copies.waiting
+
+
+def test_students_of_a_step_wait_for_nothing_and_share_one_batch(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    terms = TrainConfig(student=["small", "small"]).terms_at(0)
+    learner = small_learner(META, student=["small", "small"], micro_batch=7, **EVERYTHING)
+    alone = small_learner(META, micro_batch=7, **EVERYTHING)
+    shapes = []
+    for one in (alone, learner):
+        one.step(some_batch(), 0, lr=0.1, terms=terms[:1])
+        with Copies() as copies:
+            one.step(some_batch(), 1, lr=0.1, terms=terms if one is learner else terms[:1])
+        assert not copies.waiting
+        shapes.append(copies.shapes)
+    assert shapes[0] == shapes[1]
 
 
 def test_the_table_of_crops_is_one_copy_that_waits_for_nothing():

@@ -54,6 +54,7 @@ from fkd.config.settled import crops_before
 from fkd.config.shipped import RECIPES
 from fkd.config.sizes import ViewSizes
 from fkd.config.students import (
+    MUTUAL,
     StudentChoice,
     as_students,
     models_of,
@@ -116,6 +117,7 @@ __all__ = [
     "MAX_SEED",
     "MAX_SIZE",
     "MAX_WORKERS",
+    "MUTUAL",
     "NKD_GAMMA",
     "NO_LOG",
     "NO_VAL",

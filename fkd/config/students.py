@@ -121,12 +121,18 @@ def as_students(given: Any) -> Any:
         raise ConfigError("--student is empty; name a model")
     choices = _named(fit("student", given, tuple[StudentChoice, ...]))
     alone = choices[0].model
-    return alone if choices == alone_as(alone) else choices
+    return alone if choices == students_of(alone) else choices
 
 
-def alone_as(model: str) -> tuple[StudentChoice]:
-    """Return the only student of a run."""
-    return (StudentChoice(model, name_of_model(model)),)
+def students_of(
+    student: str | Sequence[StudentChoice], init: str | None = None, init_ema: bool = False
+) -> tuple[StudentChoice, ...]:
+    """Return all students of a run; one that says nothing of `init` begins as the run's says."""
+    if isinstance(student, str):
+        return (StudentChoice(student, name_of_model(student), init, init_ema),)
+    return tuple(
+        choice if choice.init is not None else replace(choice, init=init) for choice in student
+    )
 
 
 def _is_table(given: Any) -> bool:
@@ -165,6 +171,15 @@ def models_of(setting: Any) -> tuple[str, ...]:
         choices = fit("student", setting, tuple[StudentChoice, ...])
         return tuple(choice.model for choice in choices)
     return (str(setting),)
+
+
+def check_init(student: str | Sequence[StudentChoice], init: str | None) -> None:
+    """Raise `ConfigError` where the run's `init` is a file, and students are given in tables."""
+    if not isinstance(student, str) and init not in (None, "none", "default"):
+        raise ConfigError(
+            f"--init {init} is of one student; say whose it is in its table, as in "
+            f'--student \'{{model="{student[0].model}", init="{init}"}}\''
+        )
 
 
 def check_names(terms: Sequence[Term], students: Sequence[StudentChoice]) -> None:

@@ -4,7 +4,7 @@ Sources of the recipes that fkd comes with, and the reasons for each number, are
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -17,7 +17,14 @@ from fkd.config.models import Engine
 from fkd.config.objective import Objective
 from fkd.config.settled import Applied, blamed, check_layers, settle_layers, settled_text
 from fkd.config.sizes import ViewSizes
-from fkd.config.students import MUTUAL, StudentChoice, alone_as, as_students, check_names
+from fkd.config.students import (
+    MUTUAL,
+    StudentChoice,
+    as_students,
+    check_init,
+    check_names,
+    students_of,
+)
 from fkd.config.terms import Weighed
 from fkd.config.types import fit
 from fkd.config.views import MIN_CROP_SHARE
@@ -118,7 +125,9 @@ class TrainConfig(LoaderConfig):
             check_range("--eval-crop", self.eval_crop, MIN_CROP_SHARE, 1)
         if self.eval_every is not None:
             check_range("--eval-every", self.eval_every, 1e-6, 1e6)
-        self._check_students()
+        check_init(self.student, self.init)
+        if isinstance(self.objective.loss, tuple):
+            check_names(self.objective.loss, self.students)
 
     def _check_terms(self) -> None:
         if isinstance(self.objective.loss, tuple) and self.label_temperature != 1:
@@ -127,25 +136,10 @@ class TrainConfig(LoaderConfig):
                 "terms; say it in a term, as temperature or label_temperature, and leave the option out"
             )
 
-    def _check_students(self) -> None:
-        if not isinstance(self.student, str) and self.init not in (None, "none", "default"):
-            raise ConfigError(
-                f"--init {self.init} is of one student; say whose it is in its table, as in "
-                f'--student \'{{model="{self.student[0].model}", init="{self.init}"}}\''
-            )
-        if isinstance(self.objective.loss, tuple):
-            check_names(self.objective.loss, self.students)
-
     @property
     def students(self) -> tuple[StudentChoice, ...]:
         """All students with their names; one that says nothing of `init` begins as the run's says."""
-        if isinstance(self.student, str):
-            (alone,) = alone_as(self.student)
-            return (replace(alone, init=self.init, init_ema=self.init_ema),)
-        return tuple(
-            choice if choice.init is not None else replace(choice, init=self.init)
-            for choice in self.student
-        )
+        return students_of(self.student, self.init, self.init_ema)
 
     @property
     def tells_parts(self) -> bool:

@@ -1,13 +1,14 @@
 """What a run says of itself before its first step."""
 
 from collections.abc import Iterator
+from itertools import combinations, zip_longest
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from fkd.amounts import as_count, as_large
-from fkd.config import FEW_IMAGES, TrainConfig
+from fkd.config import FEW_IMAGES, MUTUAL, TrainConfig
 from fkd.loader import Schedule
 from fkd.training.course import Course
 from fkd.training.learner import Learner, views_at_a_time
@@ -45,6 +46,7 @@ def opening_lines(
         ("labels", _labels(course)),
         ("images", str(course.taken.images.root)),
         *[("student", line) for line in _students(config, learner)],
+        *([("loss", _loss(config))] if config.tells_parts else []),
         ("views", _views(course)),
         ("device", _device(config, learner.device)),
         ("input", by),
@@ -99,6 +101,13 @@ def _students(config: TrainConfig, learner: Learner) -> Iterator[str]:
         begins = weights.get(choice.init, choice.init)
         named = "" if isinstance(config.student, str) else f"{choice.name}: "
         yield f"{named}{choice.model}, {count} parameters, begins with {begins}"
+
+
+def _loss(config: TrainConfig) -> str:
+    """Say the terms of the loss, of which several students have one that is not said."""
+    if isinstance(config.objective.loss, tuple):
+        return "; ".join(map(str, config.objective.loss))
+    return f"{config.objective.loss} to store, as of one student; {MUTUAL}"
 
 
 def _views(course: Course) -> str:
@@ -169,7 +178,21 @@ def cautions(course: Course, learner: Learner) -> list[str]:
             f"{config.students[0].model} is trained as on ImageNet: {schedule.total_steps:,} steps, "
             f"{_budget(config, schedule)}; --recipe small has settings for a folder of this size"
         )
+    for one, other in combinations(learner.students, 2):
+        if _alike(learner.students[one].student, learner.students[other].student):
+            said.append(
+                f"warning: students {one} and {other} begin with the same weights and see the same "
+                "views, so what they learn differs by chance at most; give one of them another init"
+            )
     return said
+
+
+def _alike(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip_longest(one.parameters(), other.parameters())
+    return all(
+        a is not None and b is not None and a.shape == b.shape and torch.equal(a, b)
+        for a, b in pairs
+    )
 
 
 def first_step_words(course: Course) -> str:

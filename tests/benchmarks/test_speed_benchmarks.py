@@ -48,6 +48,18 @@ def test_every_way_of_training_is_in_the_table(tmp_path):
 
 
 @pytest.mark.whole
+def test_peers_decode_what_one_student_does(tmp_path):
+    few = ["--limit", 40, "--size", 32, "--batch-size", 16, "--steps", 2, "--rounds", 1]
+    few += ["--workers", 1, "--student", "shufflenet_v2_x0_5", "--device", "cpu", "--out", "out"]
+    out = run("peers_speed.py", tmp_path, *few)
+    with (tmp_path / "out" / "peers_speed.csv").open() as file:
+        rows = {row["training"]: row for row in csv.DictReader(file)}
+    assert rows["2 peers"]["images_decoded"] == rows["one"]["images_decoded"] == "16.0"
+    assert float(rows["one"]["of_peers_times_one"]) == 0.5
+    assert all(f"| {name} |" in out for name in rows)
+
+
+@pytest.mark.whole
 def test_the_sparse_loss_needs_less_memory_than_the_dense_one(tmp_path):
     out = run("loss_speed.py", tmp_path, "--batch-size", 512, "--rounds", 1)
     lines = [line.split("|")[1:-1] for line in out.splitlines() if line.startswith("| ")][1:]

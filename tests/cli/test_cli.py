@@ -37,10 +37,10 @@ OPTIONS = {
     "check": "--deep --device --images --no-teacher-ema --repair --seed --teacher --teacher-classes "
     "--teacher-ema --teacher-weights --views --workers",
     "show": "--against --class-names --crops --format --image --images --out --samples --seed",
-    "eval": "--batch-size --device --ema --eval-crop --eval-size --real --workers",
+    "eval": "--batch-size --device --ema --eval-crop --eval-size --real --student --workers",
     "info": "",
     "plot": "--out",
-    "export": "--ema --format --out",
+    "export": "--ema --format --out --student",
     "import": "--class-names --compress --crops --format --interpolation --max-bad --no-split --out "
     "--overwrite --size --split --teacher --teacher-classes --workers",
     "export-labels": "--dtype --format --kind --workers",

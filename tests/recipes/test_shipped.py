@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import fkd.config
 import fkd.recipes
 from fkd import TrainConfig, rehearse
 from fkd.config import RECIPES
@@ -19,15 +18,7 @@ OF_PEERS = {"dml", "paddleocr", "paddleocr-teacher"}
 OPTIONS = {"scheme": "compress", "num_crops": "crops"}
 
 
-def names():
-    """Return all names; those of several students run where there may be several."""
-    several = pytest.mark.skipif(
-        not hasattr(fkd.config, "StudentChoice"), reason="one student alone is known here"
-    )
-    return [pytest.param(n, marks=several) if n in OF_PEERS else n for n in shipped_names()]
-
-
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", shipped_names())
 def test_each_settles_and_is_in_the_page(name):
     config = TrainConfig.from_recipe(name)
     assert config.recipe == name
@@ -43,7 +34,7 @@ def test_each_settles_and_is_in_the_page(name):
         assert f"`--{option}" in section[1] or not value or setting == "recipe", (name, setting)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", shipped_names())
 def test_each_takes_steps(name, shared_store):
     small = {
         "store": shared_store.path, "epochs": 2, "batch_size": 12, "val": "none", "crops_per_image": 2,

@@ -29,7 +29,7 @@ from fkd.labels import KeptLabels
 from fkd.loader import StudentBatch
 from fkd.runs import curves
 from fkd.runs.run import Run
-from fkd.students import StudentCard, read_checkpoint
+from fkd.students import StudentCard, build_student, give_weights, read_checkpoint
 from fkd.training import Group, Learner
 
 MODULE = """
@@ -178,6 +178,7 @@ def test_a_run_says_who_learns_and_what_came_of_each(shared_store, tmp_path, cap
     said = capsys.readouterr().err.splitlines()
     assert "student  a: peer_students:wide, 1.8 K parameters, begins with random weights" in said
     assert "student  b: peer_students:narrow, 903 parameters, begins with random weights" in said
+    assert "loss     ce to store, as of one student; kl to peers, weight 1" in said
     evaluated = lines(run, "eval")
     last = evaluated[-1]
     assert f"epoch 8: b, top-1 {last['b/top1']:.2%}, top-5 {last['b/top5']:.2%}" in said
@@ -268,6 +269,45 @@ def test_a_step_of_two_is_that_of_the_loss_they_share():
     assert all(
         float(part) == pytest.approx(float(said), rel=1e-5) for part in learner.parts.values()
     )
+
+
+def test_weights_that_begin_alike_are_warned_of(shared_store, tmp_path, capsys):
+    alone = train(shared_store, tmp_path / "one", "peer_students:plain", epochs=2)
+    begins = {"model": "peer_students:plain", "init": str(alone / "last.pt")}
+    capsys.readouterr()
+    alike = [{**begins, "name": "a"}, {**begins, "name": "b"}]
+    run = train(shared_store, tmp_path / "alike", alike, epochs=2)
+    assert "warning: students a and b begin with the same weights" in capsys.readouterr().err
+    assert equal(weights(run), weights(run, "b"))
+    train(shared_store, tmp_path / "apart", [alike[0], "peer_students:plain"], epochs=2)
+    assert "begin with the same weights" not in capsys.readouterr().err
+
+
+def test_a_run_begins_with_the_first_student_of_another(shared_store, tmp_path, capsys):
+    """Both students have the model's shapes; a model of the second alone is found, too."""
+    twins = [StudentChoice("peer_students:wide", name) for name in ("a", "b")]
+    run = train(shared_store, tmp_path / "run", [*twins, PAIR[1].model], epochs=2, ema=0.5)
+    for model, name, ema in (("wide", "a", False), ("narrow", "peer_students-narrow", True)):
+        card, expected = load_student(run, student=name, ema=ema)
+        student = build_student(card)
+        give_weights(student, card, str(run / "best.pt"), average=ema)
+        assert model in card.name
+        assert equal(student.state_dict(), expected.state_dict())
+
+
+def test_a_run_of_other_students_does_not_go_on(pair, shared_store):
+    others = [PAIR[0], StudentChoice(PAIR[0].model, "b")]
+    with pytest.raises(ConfigError, match="was started with other settings: --student is"):
+        train(shared_store, pair, others, resume=True, **LIVELY)
+
+
+def test_a_term_that_weighs_nothing_yet_is_waited_for(shared_store, tmp_path):
+    """In the first step no term of b weighs anything."""
+    terms = [{"of": "a", "to": "truth"}, {"of": "b", "to": "a", "by": "kl", "weight": (0.0, 1.0)}]
+    run = train(shared_store, tmp_path / "run", loss=terms)
+    first, last = (line for line in lines(run, "train") if line["step"] in (10, 12))
+    assert 0 < first["b/loss"] == pytest.approx(first["b/loss/kl_to_a"])
+    assert last["loss"] == pytest.approx(last["loss/ce_to_truth"])
 
 
 REFUSED = [

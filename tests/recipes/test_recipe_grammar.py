@@ -1,4 +1,4 @@
-"""One grammar for losses: on the command line, in a file, and in Python."""
+"""One grammar for losses and students: on the command line, in a file, and in Python."""
 
 import pytest
 from click.testing import CliRunner
@@ -61,6 +61,20 @@ def test_the_same_loss_is_said_three_ways(settled, tmp_path, words, text, loss):
     assert TrainConfig.from_recipe("b.toml").objective.loss == loss
 
 
+def test_the_same_students_are_said_three_ways(settled, tmp_path):
+    (tmp_path / "a.toml").write_text(
+        '[[student]]\nmodel = "a"\n[[student]]\nname = "x"\nmodel = "b"\n'
+    )
+    (tmp_path / "b.toml").write_text('student = ["a", {name = "x", model = "b"}]\n')
+    said = settled("--student", "a", "--student", '{name="x", model="b"}').students
+    assert [(one.name, one.model) for one in said] == [("a", "a"), ("x", "b")]
+    for name in ("a.toml", "b.toml"):
+        assert settled("--recipe", name).students == said
+    (tmp_path / "c.toml").write_text(TrainConfig.from_recipe("a.toml").recipe_text())
+    assert TrainConfig.from_recipe("c.toml").students == said
+    assert settled("--recipe", "a.toml", "--student", "c").student == "c"
+
+
 def test_an_option_that_contradicts_a_recipe_is_told_which():
     with pytest.raises(FkdError, match=r"--hard-weight says more .*\(beside recipe dist\)$"):
         TrainConfig.from_recipe("dist", hard_weight=0.5)
@@ -82,6 +96,8 @@ def test_a_loss_on_the_command_line_replaces_that_of_the_recipe(settled):
         ("[[loss]]\ngamma = 1\n", "a.toml: gamma does nothing in a loss to store by ce"),
         ("loss = 'dist'\nhard_weight = 0.1\n", "a.toml: --hard-weight says more of --loss ce"),
         ("loss = 'dist'\nlabel-temperature = 2\n", "a.toml: --label-temperature says more of --loss"),
+        ("init = 'w.pt'\n[[student]]\nmodel = 'a'\nname = 'b'\n", "a.toml: --init w.pt is of one"),
+        ("[[student]]\nname = 'b'\n", "a.toml: a student has no model"),
         ("recipe = 'nkd'\nlabel_smoothing = 0.1\n", "a.toml: --label-smoothing says more of --loss"),
         ("recipe = 'hinton'\nstudent_temperature = 2\n", "a.toml: --student-temperature says more"),
     ],
