@@ -160,6 +160,7 @@ def train_or_ask(study: Study, run: Path, trial: Trial, seed: int) -> dict[str, 
     """Do what a row says with one seed; return the top-1, of several students the mean of theirs."""
     if trial.together:
         runs = [run.with_name(f"{key}_seed{seed}") for key in trial.together]
+        run.mkdir(parents=True, exist_ok=True)
         return {"top1": top1_together(study, runs)}
     more: dict[str, Any] = {"seed": seed}
     if trial.taught_by:

@@ -14,6 +14,7 @@ from helpers.processes import SERVER
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, label_images
 from fkd.images import ImageList
 from fkd.sources import list_images
+from fkd.students import Checkpoint, save_checkpoint
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 
@@ -254,6 +255,34 @@ def test_rows_wait_for_the_students_that_label_for_them(study, tmp_path):
         (run / "trial.json").touch()
         assert first_ready(todo[: place + 1]) == place
     assert first_ready([(tmp_path / third.run(1), third, 1)]) is None
+
+
+def test_students_of_several_rows_answer_as_one(study, shared_folder, tmp_path):
+    import cifar_resnet
+    from generations import Together
+    from learners import train_one
+    from trials import Trial
+
+    images = list_images(shared_folder / "train")
+    seen = study.Preprocessing(size=32)
+    card = study.StudentCard("cifar_resnet:resnet20", images.classes, seen)
+    models = [cifar_resnet.resnet20(len(images.classes)).eval() for _ in range(2)]
+    for name, model in zip("ab", models, strict=True):
+        (tmp_path / "runs" / f"{name}_seed0").mkdir(parents=True)
+        checkpoint = Checkpoint(card, model.state_dict(), 1)
+        save_checkpoint(tmp_path / "runs" / f"{name}_seed0" / "last.pt", checkpoint)
+    views = torch.rand(4, 3, 32, 32)
+    said = [model(views).softmax(dim=1) for model in models]
+    torch.testing.assert_close(Together(models)(views).exp(), (said[0] + said[1]) / 2)
+    of = study.Study(
+        shared_folder, TeacherChoice("x:y"), tmp_path, study.Plan(epochs=4, stored=4), 64, 1
+    )
+    trial = Trial("losses", "both", "generations", together=("a", "b"))
+    (tmp_path / "logs").mkdir()
+    assert train_one(of, tmp_path / "runs" / trial.run(0), trial, 0, 1) is None
+    noted = json.loads((tmp_path / "runs" / trial.run(0) / "trial.json").read_text())
+    val = list_images(shared_folder / "val")
+    assert noted["top1"] == study.evaluate(Together(models), card, val, 8, 1).top1
 
 
 def test_each_loss_is_one_that_can_be_asked_for_and_has_a_folder_of_its_own(study, tmp_path):
