@@ -11,9 +11,11 @@ from contextlib import redirect_stderr
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
+from generations import labelled_by, top1_together
 from online import train_online
 from stores import load_teacher
 from study import Study, write_json
@@ -28,7 +30,8 @@ from fkd.sources import dataset_root, list_images
 def config_of(study: Study, trial: Trial, run: Path, **more: Any) -> TrainConfig:
     """Build what `fkd train` builds of its options."""
     plan = study.plan
-    shared = {
+    shared: dict[str, Any] = {
+        "store": study.store(trial.store),
         "student": plan.student,
         "epochs": plan.epochs,
         "eval_every": plan.epochs,
@@ -37,11 +40,14 @@ def config_of(study: Study, trial: Trial, run: Path, **more: Any) -> TrainConfig
     }
     if plan.lr is not None:
         shared["lr"] = plan.lr
+    if plan.student_size is not None:
+        shared["size"] = plan.student_size
+    if plan.micro_batch is not None:
+        shared["micro_batch"] = plan.micro_batch
     if plan.warmup_epochs is not None:
         shared["warmup_epochs"] = plan.warmup_epochs
     return TrainConfig.from_recipe(
         plan.recipe,
-        store=study.store(trial.store),
         images=study.images,
         scheme=Scheme.parse(trial.compress),
         out=run,
@@ -75,7 +81,7 @@ def train_all(
         for trial in trials
         if trial.table == table
     }
-    todo = [(run, *what) for run, what in wanted.items() if not (run / "trial.json").exists()]
+    todo = [(run, *what) for run, what in wanted.items() if not is_trained(run)]
     had, failed, began = len(wanted) - len(todo), 0, time.monotonic()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent)
@@ -84,8 +90,11 @@ def train_all(
         while todo or running:
             if minutes is not None and time.monotonic() - began > 60 * minutes:
                 todo = []
-            while todo and len(running) < jobs:
-                running.add(pool.submit(train_one, study, *todo.pop(0), threads))
+            while len(running) < jobs and (ready := first_ready(todo)) is not None:
+                running.add(pool.submit(train_one, study, *todo.pop(ready), threads))
+            if not running:
+                failed += len(todo)
+                break
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for error in map(outcome_of, done):
                 failed += error is not None
@@ -94,6 +103,19 @@ def train_all(
                 bar.update()
     if failed:
         raise FkdError(f"{failed} students failed, see above; the same command tries them again")
+
+
+def is_trained(run: Path) -> bool:
+    """Say whether a student has come to its end."""
+    return (run / "trial.json").exists()
+
+
+def first_ready(todo: Sequence[tuple[Path, Trial, int]]) -> int | None:
+    """Return the place of the first student whose teachers have been trained, None where all wait."""
+    for place, (run, trial, seed) in enumerate(todo):
+        if all(is_trained(run.with_name(f"{key}_seed{seed}")) for key in trial.needs):
+            return place
+    return None
 
 
 def outcome_of(finished: Future[str | None]) -> str | None:
@@ -126,10 +148,26 @@ def train_one(study: Study, run: Path, trial: Trial, seed: int, threads: int) ->
     logs.mkdir(exist_ok=True)
     with (logs / f"{run.name}.log").open("a") as log, redirect_stderr(log):
         try:
-            learn(study, trial, config_of(study, trial, run, seed=seed))
+            found = train_or_ask(study, run, trial, seed)
         except Exception as error:  # whatever it is, the other students are trained
             traceback.print_exc(file=log)
             return f"{trial.table}, {trial.name}, seed {seed}: {error} (see {log.name})"
-    top1 = [line for line in read_metrics(run) if line["kind"] == "eval"][-1]["top1"]
-    write_json(run / "trial.json", asdict(trial) | {"seed": seed, "top1": top1})
+    write_json(run / "trial.json", asdict(trial) | {"seed": seed} | found)
     return None
+
+
+def train_or_ask(study: Study, run: Path, trial: Trial, seed: int) -> dict[str, float]:
+    """Do what a row says with one seed; return the top-1, of several students the mean of theirs."""
+    if trial.together:
+        runs = [run.with_name(f"{key}_seed{seed}") for key in trial.together]
+        run.mkdir(parents=True, exist_ok=True)
+        return {"top1": top1_together(study, runs)}
+    more: dict[str, Any] = {"seed": seed}
+    if trial.taught_by:
+        more["store"] = labelled_by(
+            study, run.with_name(f"{trial.taught_by}_seed{seed}"), f"{trial.store}_seed{seed}"
+        )
+    learn(study, trial, config_of(study, trial, run, **more))
+    last = [line for line in read_metrics(run) if line["kind"] == "eval"][-1]
+    top1 = [v for name, v in last.items() if name == "top1" or name.endswith("/top1")]
+    return {"top1": mean(top1)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from stores import derive_as
 from study import LABELLING
-from trials import Plan, Trial, planned_trials
+from trials import LOSS_TABLES, Plan, Trial, planned_trials
 
 from fkd import FkdError, LabelStore, Scheme
 from fkd.statistics import bytes_per_crop
@@ -78,10 +78,15 @@ class Outcome:
         return Plan(**self.about["plan"])
 
     def rows(self, table: str) -> list[Row]:
-        """Return the rows of a table, none where one has not been trained or there is but one."""
+        """Return the rows of a table, none where one has not been trained or there is but one.
+
+        Of tables of losses, those are returned that have been trained.
+        """
         trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
         rows = [Row(t, tuple(100 * x for x in self.top1.get(t.key, {}).values())) for t in trials]
-        return rows if len(rows) > 1 and all(row.top1 for row in rows) else []
+        trained = [row for row in rows if row.top1]
+        is_whole = len(trained) == len(rows) or table in LOSS_TABLES
+        return trained if len(trained) > 1 and is_whole else []
 
     def training(self, row: Row) -> float:
         """Return the seconds of one training: all crops, at the speed of a machine without other work."""
@@ -123,12 +128,13 @@ class Outcome:
         lr = "" if plan.lr is None else f", lr {plan.lr:g} at 1024"
         labelled = "" if speed is None else f", labelled at {speed:,.0f} views/s"
         maps = f"of whole images in {said['map_size']} px" if "map_size" in said else "–"
+        student, size = STUDENTS.get(plan.student, plan.student), plan.student_size or said["size"]
         return {
             "images": f"{said['data']}, {said['images']:,} of {said['classes']} classes; "
             f"val {said['val']:,}",
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
             "label maps": maps,
-            "student": f"{STUDENTS.get(plan.student, plan.student)}, {said['size']} px{amp}",
+            "student": f"{student}, {size} px{amp}",
             "crops seen": f"{crops:,} ({plan.epochs} epochs)",
             "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}; batch norm of "
             f"{said['micro_batch']} views",

@@ -15,7 +15,9 @@ from statistics import mean
 from typing import Any
 
 import click
+from loss_table import loss_lines
 from outcomes import Outcome, Row, publish, read
+from trials import LOSS_TABLES
 
 from fkd import FkdError
 from fkd.figures import MAIN, PAGE, SECOND, figure_style, new_figure
@@ -36,6 +38,12 @@ PAPER = {
     "stored crops": "The paper stores 200 crops for 300 epochs.",
     "replacement": "The official code draws the crops of a visit anew: over 300 epochs 48 % of its "
     "draws at M = 200 are repeats, where 33 % have to be.",
+    "losses": "Each loss is a sum of sentences: to the store, to the class of the folder (truth) or to "
+    "peers, by a distance. Papers: KL at a temperature (Hinton et al. 2015), WTTM (Zheng and Yang, ICLR "
+    "2024), DIST (Huang et al., NeurIPS 2022), NKD (Yang et al., ICCV 2023), standardised logits (Sun et "
+    "al., CVPR 2024), annealing (Clark et al., ACL 2019), born-again networks (Furlanello et al., ICML "
+    "2018), mutual learning (Zhang et al., CVPR 2018).",
+    "losses, wide student": "Some of the losses, for a student of twice the width.",
     "mixing": "The paper trains without mixup and cutmix, since labels of mixed images are not stored; "
     "mixing labels in the same shares is ours.",
 }
@@ -47,6 +55,8 @@ TITLES = {
     "one batch": "Why crops of an image should not share a batch",
     "stored crops": "Stored crops an image, M",
     "replacement": "Stored crops in turn, or drawn at random",
+    "losses": "What a student is asked",
+    "losses, wide student": "What a wider student is asked",
     "mixing": "With mixup, cutmix and hard labels",
 }
 
@@ -126,7 +136,7 @@ def section(table: str, outcomes: list[Outcome], docs: Path) -> str:
     for outcome in outcomes:
         rows = outcome.rows(table)
         if rows:
-            image = f"results/{outcome.name}-{table.replace(' ', '-')}.png"
+            image = f"results/{outcome.name}-{table.replace(',', '').replace(' ', '-')}.png"
             plot(table, rows, docs / image)
             parts.append(f"**{outcome.title}**\n")
             parts.append("\n".join(table_lines(table, rows, outcome)) + "\n")
@@ -151,6 +161,8 @@ def table_lines(table: str, rows: list[Row], outcome: Outcome) -> Iterator[str]:
     """Yield the lines of one table in Markdown."""
     if table == "methods":
         yield from methods_lines(rows, outcome)
+    elif table in LOSS_TABLES:
+        yield from loss_lines(rows)
     elif table == "schemes":
         yield "| | top-1, % | bytes a crop |"
         yield "|---|--:|--:|"

@@ -11,7 +11,7 @@ are downloaded.
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import click
 from clock import take_times
 from learners import train_all
 from study import About, Study, choose_images, choose_teacher, make_stores, try_student
-from trials import TABLES, Plan, planned_trials
+from trials import TABLES, Plan, Trial, planned_trials
 
 from fkd import FkdError, TeacherChoice
 from fkd.errors import Stopped
@@ -31,7 +31,7 @@ COUNT = click.IntRange(1)
 AMP = click.Choice(["off", "bf16", "fp16"])
 LABEL_MAP = 3  # sides of a view; from 1.2 to 4.3, labels of 3 to 3.7 were nearest to the crops' own
 # What these say changes no figure.
-_OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes"}
+_OF_THE_MACHINE = {"tables", "rows", "seeds", "jobs", "workers", "clock_steps", "minutes"}
 
 
 @click.command()
@@ -42,6 +42,8 @@ _OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes
 @click.option("--teacher-classes", type=PATH, help="Names of its outputs, in order, a line each.")
 @click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first.")
 @click.option("--size", default=96, show_default=True, type=COUNT, help="Of a view, in pixels.")
+@click.option("--student-size", type=COUNT, help="Of a student's views  [default: --size]")
+@click.option("--micro-batch", type=COUNT, help="As of fkd train.")
 @click.option("--mean", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option("--std", nargs=3, type=float, default=None, help="Of the teacher's input.")
 @click.option(
@@ -73,6 +75,7 @@ _OF_THE_MACHINE = {"tables", "seeds", "jobs", "workers", "clock_steps", "minutes
 )
 @click.option("--seeds", default=3, show_default=True, type=COUNT, help="Students of each row.")
 @click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Only these.")
+@click.option("--row", "rows", multiple=True, help="Only these rows, by the name that tables have.")
 @click.option("--jobs", default=1, show_default=True, type=COUNT, help="Students at a time.")
 @click.option("--workers", default=2, show_default=True, type=COUNT, help="As of fkd train.")
 @click.option("--clock-steps", default=75, show_default=True, type=COUNT, help="Timed of each.")
@@ -106,16 +109,27 @@ def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
     chosen = choose_images(images, options["per_class"], out)
     tables = options["tables"] or TABLES
     trials = [trial for trial in planned_trials(plan) if trial.table in tables]
+    if options["rows"]:
+        trials = chosen_rows(trials, options["rows"])
     maps = any(trial.store == "map" for trial in trials)
     try_student(plan.student, chosen)
     teacher = choose_teacher(choice, chosen, out, options["tune"], maps=maps)
     map_size = options["map_size"] or LABEL_MAP * options["size"]
     study = Study(chosen, teacher, out, plan, map_size, options["workers"])
-    make_stores(study, {trial.store for trial in trials})
+    make_stores(study, {trial.store for trial in trials if not trial.needs})
     About(out).note(command=command())
     take_times(study, trials, options["clock_steps"])
     train_all(study, trials, options["seeds"], options["jobs"], options["minutes"])
     print(f"python {Path(__file__).with_name('report.py')} {out}    # to see what they reached")
+
+
+def chosen_rows(trials: Sequence[Trial], names: Sequence[str]) -> list[Trial]:
+    """Return the rows of these names; raises `FkdError` for a name that no row has."""
+    known = dict.fromkeys(trial.name for trial in trials)
+    for name in names:
+        if name not in known:
+            raise FkdError(f"no row is named {name!r}; these tables have {'; '.join(known)}")
+    return [trial for trial in trials if trial.name in names]
 
 
 def plan_of(options: Mapping[str, Any]) -> Plan:

@@ -23,11 +23,19 @@ from stores import (
     pooled,
     repeated,
 )
-from teacher import prepare
+from teacher import as_run, prepare
 from torch import nn
 from trials import USUAL, Plan
 
-from fkd import FkdError, LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
+from fkd import (
+    FkdError,
+    LabelConfig,
+    LabelStore,
+    Scheme,
+    TeacherChoice,
+    TrainConfig,
+    label_images,
+)
 from fkd.config import Engine, Preprocessing
 from fkd.images import ImageList
 from fkd.machine import resolve_device
@@ -177,11 +185,17 @@ def choose_teacher(
     was begun with another.
     """
     about, listed = About(out), list_images(dataset_root(images))
-    if kind_of(choice.name) != "library":
+    kind = kind_of(choice.name)
+    if kind not in ("library", "function"):
         raise FkdError(
-            f"teacher {choice.name} cannot be cut to the folder's classes; name a model of torchvision"
+            f"teacher {choice.name} cannot be cut to the folder's classes; name a model of torchvision, "
+            "or a function that builds one for a number of classes"
         )
-    given = open_source(choice, len(listed.classes), torch.device("cpu"))
+    first = choice
+    if kind == "function":
+        (out / "teacher").mkdir(exist_ok=True)
+        first = TeacherChoice(str(as_run(choice, images, out / "teacher" / "first.pt")))
+    given = open_source(first, len(listed.classes), torch.device("cpu"))
     if maps:
         LabelMapper.of(choice.name, given)
     about.settle(teacher=choice.name, given_weights=given.weights_hash, tuned=epochs)
@@ -205,7 +219,9 @@ def make_stores(study: Study, names: set[str]) -> None:
     about.settle(plan=asdict(study.plan))
     if "map" in names or "map_size" in about.said:
         about.settle(map_size=study.map_size)
-    at_once = views_at_a_time(TrainConfig(), resolve_device("auto"))
+    at_once = views_at_a_time(
+        TrainConfig(micro_batch=study.plan.micro_batch), resolve_device("auto")
+    )
     about.settle(hardware=machine(), torch=torch.__version__)
     about.note(micro_batch=min(study.plan.batch_size, at_once))
     if "date" not in about.said:
@@ -255,6 +271,8 @@ def make_store(
         visits = -(-plan.epochs // USUAL)
         slots = drawn_visits(len(images), plan.redrawn, visits, USUAL)
         derive(source, path, images, FULL, plan.stored - plan.redrawn + slots)
+    elif name.startswith("topk"):
+        derive(source, path, images, Scheme.parse(name), every)
     else:
         derive(source, path, images, FULL, every[:, -int(name.removeprefix("last")) :])
 

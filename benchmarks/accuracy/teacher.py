@@ -2,7 +2,8 @@
 
 An ImageNet model asked for a tenth of its classes, in views of half its size, is a poor teacher: what
 users distil from is tuned on their images. Students named `teacher:NAME` are torchvision's models with
-their norms held still.
+their norms held still. A model that a function builds for the folder's classes is trained as it is, norms
+and all, and the run that tuned it is the teacher.
 """
 
 import math
@@ -25,11 +26,12 @@ from fkd import (
     label_images,
     train_student,
 )
-from fkd.config import Preprocessing, ViewPolicy
+from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, ViewPolicy
 from fkd.machine import resolve_device
 from fkd.models import build, head_tensors, shapes_of_any
 from fkd.sources import dataset_root, list_images
-from fkd.teachers import open_source
+from fkd.students import Checkpoint, StudentCard, build_student, give_weights, save_checkpoint
+from fkd.teachers import kind_of, open_source
 
 
 def __getattr__(name: str) -> Callable[[int], nn.Module]:
@@ -63,36 +65,77 @@ def prepare(choice: TeacherChoice, images: Path, out: Path, epochs: float) -> Te
     All that is made for it is written below `out`, and made once.
     """
     out.mkdir(parents=True, exist_ok=True)
-    restricted, run = out / "restricted.pt", out / "run"
-    how = restrict(choice, images, restricted)
-    first = replace(choice, weights=str(restricted), classes_file=None, mean=how.mean, std=how.std)
+    is_built = kind_of(choice.name) == "function"
+    if is_built:
+        first, how = TeacherChoice(str(as_run(choice, images, out / "first.pt"))), said_of(choice)
+    else:
+        how = restrict(choice, images, out / "restricted.pt")
+        weights = str(out / "restricted.pt")
+        first = replace(choice, weights=weights, classes_file=None, mean=how.mean, std=how.std)
     if not epochs:
         return first
+    run, base = out / "run", out / "base.zarr"
     if not (run / "done").exists():
-        base = out / "base.zarr"
         crops = math.ceil(epochs)
         # Other crops than the students': of those, a teacher would know the answers by heart.
         others = ViewPolicy(seed=1)
         label_images(
             LabelConfig(images, first, base, num_crops=crops, views=others, scheme=Scheme("hard"))
         )
-        train_student(tuning(first, images, base, run, epochs))
+        student = choice.name if is_built else f"teacher:{choice.name}"
+        begin = first.name if is_built else first.weights
+        train_student(tuning(student, begin, how, images, base, run, epochs))
         (run / "done").touch()
-    return replace(first, weights=str(run / "last.pt"))
+    last = str(run / "last.pt")
+    return TeacherChoice(last) if is_built else replace(first, weights=last)
 
 
-def tuning(first: TeacherChoice, images: Path, base: Path, run: Path, epochs: float) -> TrainConfig:
-    """Say how a teacher is tuned: plain supervised training on the crops of the store `base`."""
+def as_run(choice: TeacherChoice, images: Path, path: Path) -> Path:
+    """Write the model that a function builds for the folder's classes as a run's first checkpoint."""
+    if path.exists():
+        return path
+    classes = list_images(dataset_root(images)).classes
+    card = StudentCard(choice.name, classes, said_of(choice))
+    model = build_student(card)
+    if choice.weights not in ("default", "none"):
+        give_weights(model, card, choice.weights)
+    save_checkpoint(path, Checkpoint(card, model.state_dict(), 0))
+    return path
+
+
+def said_of(choice: TeacherChoice) -> Preprocessing:
+    """Return what is said of a model's input, and ImageNet's normalisation where nothing is."""
+    return Preprocessing(
+        choice.size or Preprocessing.size,
+        choice.mean or IMAGENET_MEAN,
+        choice.std or IMAGENET_STD,
+        choice.interpolation or "bilinear",
+    )
+
+
+def tuning(
+    student: str,
+    begin: str,
+    how: Preprocessing,
+    images: Path,
+    base: Path,
+    run: Path,
+    epochs: float,
+) -> TrainConfig:
+    """Say how a teacher is tuned: plain supervised training on the crops of the store `base`.
+
+    `begin` is the file of the weights that it begins with.
+    """
     return TrainConfig.from_recipe(
         "fkd",
         store=base,
         images=images,
         out=run,
         resume=True,
-        student=f"teacher:{first.name}",
-        init=first.weights,
-        mean=first.mean,
-        std=first.std,
+        student=student,
+        init=begin,
+        mean=how.mean,
+        std=how.std,
         crops_per_image=1,
         scheme=Scheme("hard"),
         hard_weight=1.0,

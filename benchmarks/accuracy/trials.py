@@ -7,9 +7,12 @@ and size; what a table varies is in the trial's name.
 from dataclasses import dataclass, field
 from typing import Any
 
+from loss_trials import FULL, PAIRS, READ, READ_WIDE, SENTENCES, TOP5
+
 from fkd import FkdError
 from fkd.config import Amp
 
+LOSS_TABLES = ("losses", "losses, wide student")
 TABLES = (
     "methods",
     "schemes",
@@ -18,6 +21,7 @@ TABLES = (
     "stored crops",
     "replacement",
     "mixing",
+    *LOSS_TABLES,
 )
 HARD = {"hard_weight": 1.0}
 KEPT = (1, 2, 5)
@@ -32,8 +36,9 @@ _SAME = {"topk1": "hard", "topk1-smooth": "smooth"}  # readings of one class, by
 class Plan:
     """What all students of a study share: `stored` is the crops an image, M, that are labelled.
 
-    `amp` is of the students, `teacher_amp` of the teacher; the other names are those of `TrainConfig`,
-    and None leaves it to the recipe.
+    `amp` is of the students, `teacher_amp` of the teacher, `student_size` of the students' views where
+    that is not the teacher's; the other names are those of `TrainConfig`, and None leaves it to the
+    recipe.
     """
 
     epochs: int
@@ -45,6 +50,8 @@ class Plan:
     warmup_epochs: float | None = None
     amp: Amp = "off"
     teacher_amp: Amp = "off"
+    student_size: int | None = None
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.stored < USUAL or self.batch_size % USUAL:
@@ -59,6 +66,11 @@ class Plan:
         return min(self.stored, self.epochs)
 
     @property
+    def used_rounded(self) -> int:
+        """The same as whole visits of `USUAL` crops."""
+        return -(-self.used // USUAL) * USUAL
+
+    @property
     def redrawn(self) -> int:
         """The crops that table "replacement" draws from: as the paper's 200 for 300 epochs."""
         return max(USUAL, min(self.stored, self.epochs * 2 // 3))
@@ -66,7 +78,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trial:
-    """One row of a table: `settings` are those of `TrainConfig`, `compress` is how labels are read."""
+    """One row of a table: `settings` are those of `TrainConfig`, `compress` is how labels are read.
+
+    `taught_by` is the key of the row whose student of the same seed labels the store. Students of the
+    rows whose keys are in `together` answer as one: such a row is evaluated, and nobody is trained.
+    """
 
     table: str
     name: str
@@ -74,13 +90,22 @@ class Trial:
     compress: str = "full"
     settings: dict[str, Any] = field(default_factory=dict)
     online: bool = False
+    taught_by: str = ""
+    together: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Say what is trained; the same may stand in several tables."""
+        if self.together:
+            return f"{self.store}_together"
         reading = _SAME.get(self.compress, self.compress)
-        said = [self.store, reading, *(f"{k}={v}" for k, v in sorted(self.settings.items()))]
-        return "_".join([*said, *(["online"] if self.online else [])])
+        said = [f"{k}={_short(v)}" for k, v in sorted(self.settings.items())]
+        return "_".join([self.store, reading, *said, *(["online"] if self.online else [])])
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the rows that must have been trained before, with the same seed."""
+        return (self.taught_by,) if self.taught_by else self.together
 
     def run(self, seed: int) -> str:
         """Return the name of the run folder."""
@@ -97,6 +122,13 @@ class Trial:
         return int(self.settings["crops_per_image"])
 
 
+def _short(value: Any) -> str:
+    """Say a setting in few words that a folder's name may have: `{"by": "kl"}` is by-kl."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}-{_short(said)}" for name, said in value.items())
+    return "+".join(map(_short, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def planned_trials(plan: Plan) -> list[Trial]:
     """Return the rows of all tables of a study."""
     return [
@@ -107,6 +139,8 @@ def planned_trials(plan: Plan) -> list[Trial]:
         *_stored(plan),
         *_redrawn(plan),
         *_mixing(),
+        *_losses(plan),
+        *_wide(plan),
     ]
 
 
@@ -198,3 +232,47 @@ def _mixing() -> list[Trial]:
         *(Trial("mixing", n, compress="topk5", settings=_one(**more)) for n, more in fkd.items()),
         *(Trial("mixing", n, settings=_one(**HARD, **more)) for n, more in plain.items()),
     ]
+
+
+def _losses(plan: Plan) -> list[Trial]:
+    """Return each loss with each reading of the labels, then what has other teachers, or none."""
+    table = LOSS_TABLES[0]
+    plain = Trial(table, "plain supervised", settings=_four(**HARD))
+    read = [_asked(table, loss, reading) for loss, reading in READ]
+    second = Trial(table, "second generation", "generation2", settings=_four(), taught_by=plain.key)
+    third = Trial(table, "third generation", "generation3", settings=_four(), taught_by=second.key)
+    three = (plain.key, second.key, third.key)
+    together = Trial(table, "the three generations together", "generations", together=three)
+    pair = [{"name": name, "model": plan.student} for name in ("first", "second")]
+    peers = [
+        Trial(table, name, TOP5, TOP5, _four(student=pair, loss=list(terms)))
+        for name, terms in PAIRS.items()
+    ]
+    online = Trial(table, "online distillation", settings=_four(), online=True)
+    # With the teacher in the loop, both see views of one size.
+    asked_now = [] if plan.student_size else [online]
+    return [plain, *read, second, third, together, *peers, *asked_now]
+
+
+def _wide(plan: Plan) -> list[Trial]:
+    """Return some of the losses for a student of four times the parameters."""
+    if plan.student != Plan.student:
+        return []
+    wide = {"student": f"{Plan.student}_wide"}
+    table = LOSS_TABLES[1]
+    plain = Trial(table, "plain supervised", settings=_four(**HARD, **wide))
+    return [plain, *(_asked(table, loss, reading, **wide) for loss, reading in READ_WIDE)]
+
+
+def _asked(table: str, loss: str, reading: str, **more: Any) -> Trial:
+    """Return a row that is asked what `SENTENCES` has, as `loss = [...]`; plain CE is the default.
+
+    Top-K labels are read from a store of them: a full one knows more where a temperature is asked for.
+    """
+    terms = {} if loss == "CE" else {"loss": list(SENTENCES[loss])}
+    store = FULL if reading == FULL else TOP5
+    return Trial(table, f"{loss}, {reading}", store, reading, _four(**terms, **more))
+
+
+def _four(**more: Any) -> dict[str, Any]:
+    return {"crops_per_image": USUAL, **more}

@@ -9,9 +9,8 @@ from torch.nn import functional
 Norm = Callable[[int], nn.Module]
 
 
-def thin_resnet(num_classes: int, norm: Norm = nn.BatchNorm2d) -> nn.Module:
-    """Build a ResNet-10 of width 24 with 0.7 M parameters: logits [B, C] of pixels [B, 3, S, S]."""
-    width = 24
+def thin_resnet(num_classes: int, norm: Norm = nn.BatchNorm2d, width: int = 24) -> nn.Module:
+    """Build a ResNet-10: logits [B, C] of pixels [B, 3, S, S]; of width 24 it has 0.7 M parameters."""
     layers: list[nn.Module] = [
         nn.Conv2d(3, width, 5, 2, 2, bias=False),
         norm(width),

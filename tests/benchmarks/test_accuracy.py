@@ -14,6 +14,7 @@ from helpers.processes import SERVER
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, label_images
 from fkd.images import ImageList
 from fkd.sources import list_images
+from fkd.students import Checkpoint, save_checkpoint
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 
@@ -200,12 +201,133 @@ def test_a_student_that_cannot_be_built_is_refused(study, shared_folder):
 
 def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled, tmp_path):
     images = labelled[0].root.parent
-    for name, said in (("convnext_tiny", "has no label maps"), ("mine:net", "cannot be cut to")):
+    for name, said in (("convnext_tiny", "has no label maps"), (str(tmp_path), "cannot be cut to")):
         with pytest.raises(FkdError, match=said):
             study.choose_teacher(
                 TeacherChoice(name, "none", size=64), images, tmp_path, 1.0, maps=True
             )
     assert not (tmp_path / "teacher").exists()
+
+
+@pytest.mark.parametrize(("layers", "parameters"), [(20, 269_722), (56, 853_018)])
+def test_a_resnet_of_cifar_has_the_parameters_of_its_paper(study, layers, parameters):
+    import cifar_resnet
+
+    model = getattr(cifar_resnet, f"resnet{layers}")(10)
+    assert sum(each.numel() for each in model.parameters()) == parameters
+    convolutions = [part for part in model.modules() if isinstance(part, torch.nn.Conv2d)]
+    assert len(convolutions) == layers - 1
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_a_teacher_that_a_function_builds_is_tuned_and_labels(study, labelled, tmp_path):
+    import cifar_resnet
+    from teacher import prepare
+
+    images, _ = labelled
+    given = cifar_resnet.resnet20(3)
+    file = tmp_path / "resnet20.th"
+    torch.save({"state_dict": {f"module.{k}": v for k, v in given.state_dict().items()}}, file)
+    choice = TeacherChoice("cifar_resnet:resnet20", str(file), size=32, mean=(0.5, 0.4, 0.3))
+    tuned = prepare(choice, images.root.parent, tmp_path / "teacher", 1.0)
+    begun = torch.load(tmp_path / "teacher" / "first.pt")
+    ended = torch.load(tmp_path / "teacher" / "run" / "last.pt")
+    torch.testing.assert_close(begun["student"]["linear.weight"], given.linear.weight.detach())
+    assert not torch.equal(ended["student"]["linear.weight"], begun["student"]["linear.weight"])
+    teacher = study.load_teacher(tuned, images)
+    assert (teacher.preprocessing.size, teacher.preprocessing.mean) == (32, (0.5, 0.4, 0.3))
+    assert teacher.probs(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 2, 1.0).shape == (2, 3)
+    assert prepare(choice, images.root.parent, tmp_path / "teacher", 1.0) == tuned
+
+
+def test_rows_wait_for_the_students_that_label_for_them(study, tmp_path):
+    from learners import first_ready
+    from trials import Plan, planned_trials
+
+    of = {t.name: t for t in planned_trials(Plan(epochs=8, stored=8)) if t.table == "losses"}
+    second, third = of["second generation"], of["third generation"]
+    together = of["the three generations together"]
+    todo = [(tmp_path / trial.run(0), trial, 0) for trial in (together, third, second)]
+    assert first_ready(todo) is None
+    for name, place in (("plain supervised", 2), ("second generation", 1), ("third generation", 0)):
+        run = tmp_path / of[name].run(0)
+        run.mkdir()
+        (run / "trial.json").touch()
+        assert first_ready(todo[: place + 1]) == place
+    assert first_ready([(tmp_path / third.run(1), third, 1)]) is None
+
+
+def test_students_of_several_rows_answer_as_one(study, shared_folder, tmp_path):
+    import cifar_resnet
+    from generations import Together
+    from learners import train_one
+    from trials import Trial
+
+    images = list_images(shared_folder / "train")
+    seen = study.Preprocessing(size=32)
+    card = study.StudentCard("cifar_resnet:resnet20", images.classes, seen)
+    models = [cifar_resnet.resnet20(len(images.classes)).eval() for _ in range(2)]
+    for name, model in zip("ab", models, strict=True):
+        (tmp_path / "runs" / f"{name}_seed0").mkdir(parents=True)
+        checkpoint = Checkpoint(card, model.state_dict(), 1)
+        save_checkpoint(tmp_path / "runs" / f"{name}_seed0" / "last.pt", checkpoint)
+    views = torch.rand(4, 3, 32, 32)
+    said = [model(views).softmax(dim=1) for model in models]
+    torch.testing.assert_close(Together(models)(views).exp(), (said[0] + said[1]) / 2)
+    of = study.Study(
+        shared_folder, TeacherChoice("x:y"), tmp_path, study.Plan(epochs=4, stored=4), 64, 1
+    )
+    trial = Trial("losses", "both", "generations", together=("a", "b"))
+    (tmp_path / "logs").mkdir()
+    assert train_one(of, tmp_path / "runs" / trial.run(0), trial, 0, 1) is None
+    noted = json.loads((tmp_path / "runs" / trial.run(0) / "trial.json").read_text())
+    val = list_images(shared_folder / "val")
+    assert noted["top1"] == study.evaluate(Together(models), card, val, 8, 1).top1
+
+
+def test_each_loss_is_one_that_can_be_asked_for_and_has_a_folder_of_its_own(study, tmp_path):
+    from learners import config_of
+    from trials import Plan, planned_trials
+
+    plan = Plan(epochs=8, stored=8, student_size=32, micro_batch=64)
+    of = study.Study(tmp_path, TeacherChoice("resnet18"), tmp_path, plan, 64, 1)
+    trials = [trial for trial in planned_trials(plan) if trial.table.startswith("losses")]
+    assert len({trial.run(0) for trial in trials}) == len(trials)
+    assert max(len(trial.run(0)) for trial in trials) < 200
+    assert not any(trial.online for trial in trials)  # who would see views of another size
+    configs = {t.name: config_of(of, t, tmp_path / "run", seed=0) for t in trials if not t.together}
+    assert len(configs["two peers and truth, no store"].students) == 2
+    assert configs["DIST + truth, topk5"].terms_at(0)[1].term.to == "truth"
+    assert configs["KL, T = 4, topk5"].store == tmp_path / "topk5.zarr"
+
+
+def test_the_table_of_losses_compares_with_today_and_with_full_labels(study):
+    from loss_table import loss_lines
+    from outcomes import Outcome
+    from trials import Plan, planned_trials
+
+    plan = Plan(epochs=8, stored=8)
+    about = {"plan": vars(plan)}
+    key = {t.name: t.key for t in planned_trials(plan) if t.table == "losses"}
+    found = {"CE, topk5": [0.5, 0.52], "mse, full": [0.55], "mse, topk5-smooth": [0.4, 0.42]}
+    top1 = {key[name]: dict(enumerate(values)) for name, values in found.items()}
+    outcome = Outcome("x", about, top1, {})
+    lines = list(loss_lines(outcome.rows("losses")))[2:]
+    assert lines == [
+        "| CE, topk5 | 51.0 ± 1.4 (2) | – | – |",
+        "| mse, full | 55.0 (1) | +4.0 | – |",
+        "| mse, topk5-smooth | 41.0 ± 1.4 (2) | -10.0 ± 1.4 | -14.0 |",
+    ]
+
+
+def test_a_row_that_no_table_has_is_refused(study):
+    from run import chosen_rows
+    from trials import Plan, planned_trials
+
+    trials = planned_trials(Plan(epochs=8, stored=8))
+    assert {t.name for t in chosen_rows(trials, ["mse, full"])} == {"mse, full"}
+    with pytest.raises(FkdError, match="no row is named 'mse'; these tables have plain supervised"):
+        chosen_rows(trials, ["mse"])
 
 
 @pytest.mark.whole
