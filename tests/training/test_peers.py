@@ -362,8 +362,8 @@ def test_the_command_line_takes_several(shared_store, tmp_path):
     line = refused("train", shared_store.path, "--student", "resnet18", "--student", '{name="b"}')
     assert "a student has no model; name one" in line
     line = refused(
-        "train", shared_store.path, "--out", tmp_path / "run", "--student", "resnet18", "--student",
-        '{model="resnet18", init="gone.pth"}',
+        "train", shared_store.path, "--out", tmp_path / "run", "--compress", "topk3", "--student",
+        "resnet18", "--student", '{model="resnet18", init="gone.pth"}',
     )  # fmt: skip
     assert "gone.pth" in line
 
