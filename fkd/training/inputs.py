@@ -76,8 +76,9 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:
         require_images(Path(config.val))
-    if config.init not in (None, "none", "default"):
-        require_weights(Path(config.init))
+    for choice in config.students:
+        if choice.init not in (None, "none", "default"):
+            require_weights(Path(choice.init))
     if alone:
         require_trackers(config.log)
         holds_run(folder_of(config), config)
