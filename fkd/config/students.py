@@ -159,7 +159,9 @@ def _named(choices: Sequence[StudentChoice]) -> tuple[StudentChoice, ...]:
     for names in _read_alike(choice.name for choice in named):
         who = f"{len(names)} students are named {names[0]}"
         if len(set(names)) > 1:
-            who = f"students {' and '.join(names)} differ in capitals alone, which file names may not"
+            who = (
+                f"students {' and '.join(names)} differ in capitals alone, which file names may not"
+            )
         raise ConfigError(f"{who}; give each a name of its own, as in {StudentChoice.example}")
     return tuple(named)
 
