@@ -7,17 +7,18 @@ In text a student is the name of a model, or a TOML inline table, on the command
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any, ClassVar, Self
 
-from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed
+from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed, ends
 from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_LONGEST = 100  # letters of a name, which is a part of names of files
 
 # What a loss is to, and what stands where a student's name does in the names of metrics.
 _TAKEN = (STORE, TRUTH, PEERS, "loss")
@@ -53,6 +54,11 @@ class StudentChoice:
             raise ConfigError(
                 f"a student is named {self.name!r}; a name has letters, digits, '_', '-' and '.' alone, "
                 "since files and metrics are named by it"
+            )
+        if len(self.name) > _LONGEST:
+            raise ConfigError(
+                f"a student is named {self.name[:20]}…, with {len(self.name)} letters; give it a name of "
+                f"{_LONGEST} at most, since files are named by it"
             )
         if self.name in _TAKEN:
             raise ConfigError(
@@ -150,19 +156,28 @@ def _named(choices: Sequence[StudentChoice]) -> tuple[StudentChoice, ...]:
             numbers[choice.model] += 1
             name += f"-{numbers[choice.model]}"
         named.append(replace(choice, name=name))
-    for name, count in Counter(choice.name for choice in named).items():
-        if count > 1:
-            raise ConfigError(
-                f"{count} students are named {name}; give each a name of its own, as in "
-                f"{StudentChoice.example}"
+    for names in _read_alike(choice.name for choice in named):
+        who = f"{len(names)} students are named {names[0]}"
+        if len(set(names)) > 1:
+            who = (
+                f"students {' and '.join(names)} differ in capitals alone, which file names may not"
             )
+        raise ConfigError(f"{who}; give each a name of its own, as in {StudentChoice.example}")
     return tuple(named)
+
+
+def _read_alike(names: Iterable[str]) -> Iterator[list[str]]:
+    """Yield names that are one where capitals are not told apart, several at a time."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(name.lower(), []).append(name)
+    return (found for found in alike.values() if len(found) > 1)
 
 
 def name_of_model(model: str | PathLike[str]) -> str:
     """Return the name of a model as a student's: what a name cannot have becomes a dash."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(model)).lstrip(".-")
-    return plain or "student"
+    return plain[:_LONGEST] or "student"
 
 
 def models_of(setting: Any) -> tuple[str, ...]:
@@ -199,10 +214,11 @@ def check_names(terms: Sequence[Term], students: Sequence[StudentChoice]) -> Non
             problem = itself or f"no other student is named {term.to}"
             raise ConfigError(f"--loss {term}: {problem}; {_known(names)}")
     for name in names:
-        if not any(is_of(term, name) for term in terms):
+        if not any(is_of(term, name) and any(ends(term.weight)) for term in terms):
             raise ConfigError(
-                f"no term of --loss is of student {name}, which would learn nothing: a network that does "
-                "not learn is a teacher; label with it (`fkd label --teacher`), or give it a term"
+                f"no term of --loss with a weight above 0 is of student {name}, which would learn "
+                "nothing: a network that does not learn is a teacher; label with it "
+                "(`fkd label --teacher`), or give it a term"
             )
 
 

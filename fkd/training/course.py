@@ -1,6 +1,6 @@
 """All that is settled before the first step of a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,10 +115,24 @@ def course_batches(course: Course, pool: RenderPool, first_step: int) -> Iterato
 def build_learner(course: Course, device: torch.device, learner: Callable[..., Learner]) -> Learner:
     """Build the students, and refuse what cannot take the views as they will come."""
     built = [_build(course, number, device) for number in range(len(course.cards))]
+    _require_apart(course.config, built)
     first, *peers = zip(course.cards, built, strict=True)
     labels = course.store.spec.labels
     others = [peers] if peers else []
     return learner(course.config, course.card, labels, first[1], device, course.group, *others)
+
+
+def _require_apart(config: TrainConfig, built: Sequence[nn.Module]) -> None:
+    """Refuse students that have weights in common: a function may return the same model twice."""
+    owner: dict[nn.Parameter, str] = {}
+    for choice, student in zip(config.students, built, strict=True):
+        for name, weight in student.named_parameters():
+            if weight in owner and weight.requires_grad:
+                raise ConfigError(
+                    f"students {owner[weight]} and {choice.name} have {name} in common, and would both "
+                    "move it; their function must make a model with weights of its own at every call"
+                )
+            owner[weight] = choice.name
 
 
 def _build(course: Course, number: int, device: torch.device) -> nn.Module:

@@ -98,7 +98,7 @@ class Learner:
         self, batch: StudentBatch, terms: Sequence[Weighed], rng: np.random.Generator
     ) -> Tensor:
         """Send a batch through the students and back, part by part; return the first one's loss."""
-        total, noted = torch.zeros((), device=self.device), Parts()
+        total, noted = torch.zeros((), device=self.device), Parts(self._config)
         own = {name: terms_of(terms, name) for name in self.students}
         parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
         for number, rows in enumerate(parts, start=1):
@@ -112,9 +112,8 @@ class Learner:
                         total += loss.detach()
                     if self._config.tells_parts:
                         prefix = self.students[name].prefix
-                        noted.add(
-                            prefix, own[name], loss, losses.each.sum(dim=1) / len(batch.views)
-                        )
+                        each = losses.each.sum(dim=1) / len(batch.views)
+                        noted.add(name, prefix, own[name], loss, each)
         self.parts = noted.by_name()
         return total
 

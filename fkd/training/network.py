@@ -1,14 +1,14 @@
 """One student in training: its weights, their moving average, and what its gradients go through."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fkd.config import TrainConfig, Weighed
+from fkd.config import Term, TrainConfig, Weighed, is_of
 from fkd.machine import autocast, place
 from fkd.models import find_logits
 from fkd.students import MovingAverage, StudentCard, Weights
@@ -77,17 +77,24 @@ class Parts:
     A term of the first student is `loss/kl_to_store`; another one's loss is `NAME/loss`, and has as much.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: TrainConfig) -> None:
+        self._every = config.objective.terms
         self._names: dict[str, list[str]] = {}
         self._sums: dict[str, Tensor] = {}
 
-    def add(self, prefix: str, terms: Sequence[Weighed], loss: Tensor, each: Tensor) -> None:
+    def add(
+        self, student: str, prefix: str, terms: Sequence[Weighed], loss: Tensor, each: Tensor
+    ) -> None:
         """Add a student's loss of a micro-batch, and what each of its terms has of it, f32 [terms]."""
+        every = [term for term in self._every if is_of(term, student)]
         values = torch.cat([loss.detach()[None], each])
         if prefix in self._sums:
             values += self._sums[prefix]
         self._sums[prefix] = values
-        self._names[prefix] = [f"{prefix}loss", *(f"{prefix}loss/{n}" for n in _names(terms))]
+        self._names[prefix] = [
+            f"{prefix}loss",
+            *(f"{prefix}loss/{n}" for n in _names(terms, every)),
+        ]
 
     def by_name(self) -> dict[str, Tensor]:
         """Return scalars by name, without the first student's loss, which is the run's."""
@@ -100,12 +107,25 @@ class Parts:
         return named
 
 
-def _names(terms: Sequence[Weighed]) -> list[str]:
-    """Return what terms are called in metrics; those that would be called alike are numbered."""
+def _names(terms: Sequence[Weighed], every: Iterable[Term]) -> list[str]:
+    """Return what terms are called in metrics; of `every` term, those called alike are numbered.
+
+    A term keeps its number while another one weighs nothing, and so is not among `terms`.
+    """
+    numbered = iter(_numbered(every))
+    return [
+        next((name for term, name in numbered if term == each.term), _called(each.term))
+        for each in terms
+    ]
+
+
+def _numbered(every: Iterable[Term]) -> Iterator[tuple[Term, str]]:
     alike: Counter[str] = Counter()
-    names = []
-    for each in terms:
-        name = f"{each.term.by}_to_{each.term.to}"
+    for term in every:
+        name = _called(term)
         alike[name] += 1
-        names.append(name if alike[name] == 1 else f"{name}-{alike[name]}")
-    return names
+        yield term, name if alike[name] == 1 else f"{name}-{alike[name]}"
+
+
+def _called(term: Term) -> str:
+    return f"{term.by}_to_{term.to}"

@@ -33,6 +33,7 @@ from fkd.students import StudentCard, build_student, give_weights, read_checkpoi
 from fkd.training import Group, Learner
 
 MODULE = """
+import functools
 import torch
 from torch import nn
 class Small(nn.Sequential):
@@ -43,6 +44,8 @@ class Small(nn.Sequential):
         )
 def wide(classes): return Small(classes, 8)
 def narrow(classes): return Small(classes, 4)
+@functools.cache
+def same(classes): return Small(classes, 4)
 def plain(classes): return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, classes))
 """
 PAIR = (StudentChoice("peer_students:wide", "a"), StudentChoice("peer_students:narrow", "b"))
@@ -271,6 +274,16 @@ def test_a_step_of_two_is_that_of_the_loss_they_share():
     )
 
 
+def test_students_that_share_weights_are_refused(shared_store, tmp_path):
+    with pytest.raises(FkdError, match=r"students a and b have 0\.weight in common"):
+        train(
+            shared_store,
+            tmp_path / "run",
+            [{"model": "peer_students:same", "name": n} for n in "ab"],
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_begin_alike_are_warned_of(shared_store, tmp_path, capsys):
     alone = train(shared_store, tmp_path / "one", "peer_students:plain", epochs=2)
     begins = {"model": "peer_students:plain", "init": str(alone / "last.pt")}
@@ -302,12 +315,16 @@ def test_a_run_of_other_students_does_not_go_on(pair, shared_store):
 
 
 def test_a_term_that_weighs_nothing_yet_is_waited_for(shared_store, tmp_path):
-    """In the first step no term of b weighs anything."""
-    terms = [{"of": "a", "to": "truth"}, {"of": "b", "to": "a", "by": "kl", "weight": (0.0, 1.0)}]
+    """In the first step no term of b weighs anything, and one of a that is called like another."""
+    terms = [
+        {"of": "a", "to": "truth", "weight": (0.0, 1e-6)}, {"of": "a", "to": "truth"},
+        {"of": "b", "to": "a", "by": "kl", "weight": (0.0, 1.0)},
+    ]  # fmt: skip
     run = train(shared_store, tmp_path / "run", loss=terms)
     first, last = (line for line in lines(run, "train") if line["step"] in (10, 12))
     assert 0 < first["b/loss"] == pytest.approx(first["b/loss/kl_to_a"])
-    assert last["loss"] == pytest.approx(last["loss/ce_to_truth"])
+    assert last["loss"] == pytest.approx(last["loss/ce_to_truth"] + last["loss/ce_to_truth-2"])
+    assert 0 < first["loss/ce_to_truth"] < 1e-5 < first["loss/ce_to_truth-2"]
 
 
 REFUSED = [
@@ -315,10 +332,13 @@ REFUSED = [
     ([{"to": "c", "by": "kl"}], PAIR, "no other student is named c; known are a, b"),
     ([{"of": "c", "to": "store"}], PAIR, "no student is named c; known are a, b"),
     ([{"of": "a", "to": "a", "by": "kl"}], PAIR, "no student learns from itself; known are a, b"),
-    ([{"to": "a", "by": "kl"}], PAIR, "no term of --loss is of student a, which would learn nothing"),
+    ([{"to": "a", "by": "kl"}], PAIR, "weight above 0 is of student a, which would learn nothing"),
+    ([{"of": "a"}, {"of": "b", "weight": 0}], PAIR, "weight above 0 is of student b, which would"),
     ("ce", [{"model": "resnet18", "nane": "a"}], r"a student has no nane \(perhaps name\?\)"),
     ("ce", [{"name": "a"}], "a student has no model"),
     ("ce", [("{model='x', name='a'}"), "{model='y', name='a'}"], "2 students are named a"),
+    ("ce", [("{model='x', name='A'}"), "{model='y', name='a'}"], "A and a differ in capitals alone"),
+    ("ce", [{"model": "x", "name": "n" * 101}], "with 101 letters; give it a name of 100 at most"),
     ("ce", ["{model='x'"], "is no table"),
     ("ce", [{"model": "x", "name": "a/b"}], "a student is named 'a/b'"),
     ("ce", [{"model": "x", "name": "peers"}], "means something else"),
@@ -361,11 +381,6 @@ def test_the_command_line_takes_several(shared_store, tmp_path):
     assert "a student has no freeze: a network that does not learn is a teacher" in line
     line = refused("train", shared_store.path, "--student", "resnet18", "--student", '{name="b"}')
     assert "a student has no model; name one" in line
-    line = refused(
-        "train", shared_store.path, "--out", tmp_path / "run", "--compress", "topk3", "--student",
-        "resnet18", "--student", '{model="resnet18", init="gone.pth"}',
-    )  # fmt: skip
-    assert "gone.pth" in line
 
 
 def test_two_ranks_take_the_steps_of_one(shared_store, tmp_path):
