@@ -337,7 +337,7 @@ REFUSED = [
     ("ce", [{"model": "resnet18", "nane": "a"}], r"a student has no nane \(perhaps name\?\)"),
     ("ce", [{"name": "a"}], "a student has no model"),
     ("ce", [("{model='x', name='a'}"), "{model='y', name='a'}"], "2 students are named a"),
-    ("ce", [("{model='x', name='A'}"), "{model='y', name='a'}"], "students A and a differ in capitals alone"),
+    ("ce", [("{model='x', name='A'}"), "{model='y', name='a'}"], "A and a differ in capitals alone"),
     ("ce", [{"model": "x", "name": "n" * 101}], "with 101 letters; give it a name of 100 at most"),
     ("ce", ["{model='x'"], "is no table"),
     ("ce", [{"model": "x", "name": "a/b"}], "a student is named 'a/b'"),
