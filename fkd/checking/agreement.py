@@ -18,6 +18,7 @@ from fkd.views import label_draws
 # What other kernels, another precision and another decoder may do. Boxes that are off by a few pixels
 # already do more.
 _MEAN_KL, _WORST_KL, _LEAST_AGREEMENT = 0.02, 1.0, 0.95
+_MEAN_DEVIATION = 0.05  # about a step of the codes
 
 # Cumulated probabilities move by about as much as probabilities do, and a draw that was borderline is
 # then of the class beside it.
@@ -34,8 +35,9 @@ class Agreement:
     Both are in the store's scheme, so that it is near 0 however little the scheme keeps, and where it
     keeps the first class alone `kl` says nothing. Of samples, `misplaced` f32 [n] says how far a view's
     worst draw is from where today's label has its class, in probability, and `agrees` that this is at
-    most 0.05. `views` int64 [n, 2] are (image index, crop). `other_weights` says that these are not the
-    weights that labelled. `faults` name teachers whose outputs are no logits.
+    most 0.05. `deviation` f32 [n] is |log(σ today / σ stored)| of the deviation of logits, None where the
+    store keeps none. `views` int64 [n, 2] are (image index, crop). `other_weights` says that these are
+    not the weights that labelled. `faults` name teachers whose outputs are no logits.
     """
 
     agrees: NDArray[np.bool_]
@@ -45,6 +47,7 @@ class Agreement:
     views: NDArray[np.int64]
     other_weights: bool
     faults: tuple[str, ...] = ()
+    deviation: NDArray[np.float32] | None = None
 
     @property
     def ok(self) -> bool:
@@ -53,6 +56,8 @@ class Agreement:
             return False
         agrees = float(self.agrees.mean()) >= _LEAST_AGREEMENT
         close = float(self.kl.mean()) <= _MEAN_KL and float(self.kl.max()) <= _WORST_KL
+        if self.deviation is not None:
+            close = close and float(self.deviation.mean()) <= _MEAN_DEVIATION
         return agrees and (close or self.kind != "values")
 
     def __str__(self) -> str:
@@ -68,6 +73,11 @@ class Agreement:
             text += (
                 f"; KL in nats: mean {self.kl.mean():.2g}, median {low:.2g}, 99 % {high:.2g}, worst "
                 f"{self._worst(self.kl)}"
+            )
+        if self.deviation is not None:
+            text += (
+                f"; deviation of logits off by: mean {self.deviation.mean():.1%}, worst "
+                f"{self._worst(self.deviation)}"
             )
         if self.other_weights:
             text += "; these are not the weights that labelled"
@@ -87,20 +97,24 @@ def kind_of(spec: StoreSpec) -> Kind:
 
 def compared(
     probs: Tensor, views: NDArray[np.int64], kept: Mapping[str, Tensor], spec: StoreSpec
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compare what a teacher says of `views`, f32 [n, C], with what is stored: `kept`, [n, …].
 
     Views are (image, crop), int64 [n, 2], by the numbers that they are drawn by.
-    Returns `agrees`, `kl` and `misplaced` of an `Agreement`, [n] each.
+    Returns `agrees`, `kl`, `misplaced` and `deviation` of an `Agreement`, [n] each; 0 where none is.
     """
     if kind_of(spec) == "samples":
         draws = torch.from_numpy(label_draws(spec.views.seed, *views.T))
         off = misplaced(probs.cpu(), kept["index"].long(), draws)
-        return off <= _NEAR, torch.zeros_like(off), off
+        return off <= _NEAR, torch.zeros_like(off), off, torch.zeros_like(off)
     asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
     today, then = (spec.labels.restore(label) for label in (asked, kept))
     kl = divergence(today.dense(spec.num_classes), _positive(then)).clamp_min(0)
-    return today.top_class == then.top_class, kl, torch.zeros_like(kl)
+    none = torch.zeros_like(kl)
+    spread = none
+    if today.deviation is not None and then.deviation is not None:
+        spread = (today.deviation / then.deviation).log().abs()
+    return today.top_class == then.top_class, kl, none, spread
 
 
 def _positive(labels: SoftLabels) -> SoftLabels:

@@ -61,7 +61,7 @@ def ask_again(
     files, drawn_by = LabelledImages(images, store.content_hashes()), store.image_numbers()
     if not total:
         return None
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    found: list[tuple[Tensor, ...]] = []
     faults: list[str] = []
     with (
         RenderPool(workers, teachers.device) as pool,
@@ -75,9 +75,18 @@ def ask_again(
             drawn_as = np.stack([drawn_by[batch.views[:, 0]], batch.views[:, 1]], axis=1)
             found.append(compared(probs, drawn_as, batch.kept, spec))
             bar.update(len(batch.crops))
-    agrees, kl, off = (torch.cat(values).numpy() for values in zip(*found, strict=True))
+    agrees, kl, off, spread = (torch.cat(values).numpy() for values in zip(*found, strict=True))
     asked = np.concatenate([batch.views for batch in picked])
-    return Agreement(agrees, kl, off, kind_of(spec), asked, other_weights, tuple(faults))
+    return Agreement(
+        agrees,
+        kl,
+        off,
+        kind_of(spec),
+        asked,
+        other_weights,
+        tuple(faults),
+        spread if spec.scheme.deviation else None,
+    )
 
 
 def _no_logits(teachers: Ensemble, views: Sequence[Tensor], count: int) -> list[str]:

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,8 @@ _SECTIONS = {
     "--compress",
     default="topk5-coarse",
     help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full, full-8bit, "
-    "or samplesN: N classes drawn from each label, unbiased and noisy.",
+    "or samplesN: N classes drawn from each label, unbiased and noisy. topkK-std and topkK-coarse-std "
+    "also keep the deviation of the teacher's logits, for losses that standardize.",
 )
 @click.option("--seed", default=0, help="Seed of boxes and flips.")
 @click.option(
@@ -238,8 +239,7 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
     name, reading = shlex.quote(str(out)), Scheme("topk", 5)
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    fine = replace(spec.scheme, coarse=False)
-    compress = reading if spec.scheme.can_be_read_as(reading) else fine
+    compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme.reading
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
     train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"
     note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])

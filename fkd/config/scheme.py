@@ -30,6 +30,10 @@ class Scheme:
     A `coarse` scheme keeps the same classes in fewer bits: top-K in steps of 3/4 nat, and full in codes
     of 8 bits instead of float16. It is a way to store labels, and reads as the scheme that is not.
 
+    One with `deviation` also keeps, in a byte, the standard deviation of the teacher's logits over all
+    classes, which losses of standardized logits divide by. Only top-K has it, since full labels tell it.
+    It is a way to store labels, too.
+
     `samples` are k classes that are drawn from the label, and count 1/k each: Sparse Logit Sampling
     (Anshumann et al., ACL 2025, arXiv:2503.16870). The mean over crops is the teacher's; of one crop they
     say neither its first class nor how sure the teacher is.
@@ -39,6 +43,7 @@ class Scheme:
     k: int = 0
     tail: Tail = "renorm"
     coarse: bool = False
+    deviation: bool = False
 
     def __post_init__(self) -> None:
         settle(self)
@@ -48,6 +53,10 @@ class Scheme:
             raise ConfigError(f"tail {self.tail!r} is unknown; choose renorm or smooth")
         if self.coarse and self.kind not in ("full", "topk"):
             raise ConfigError(f"scheme {self.kind!r} has no coarse form; only full and topk have")
+        if self.deviation and self.kind != "topk":
+            raise ConfigError(
+                f"scheme {self.kind!r} keeps no deviation of logits; only topk does, and full needs none"
+            )
         if self.kind == "topk":
             check_count("the K of topkK", self.k, 1, 65_536)
         if self.kind == "samples":
@@ -73,20 +82,20 @@ class Scheme:
         drawn = re.fullmatch(r"samples([0-9]{1,5})", text)
         if drawn is not None:
             return cls("samples", int(drawn[1]))
-        match = re.fullmatch(r"topk([0-9]{1,5})(-smooth|-coarse)?", text)
+        match = re.fullmatch(r"topk([0-9]{1,5})(?:(-smooth)|(-coarse)?(-std)?)", text)
         if match is None or int(match[1]) == 0:
             raise ConfigError(
                 f"--compress {text!r} is unknown; choose full, hard, smooth, topkK or topkK-smooth "
                 f"with K a number above 0 (topk5), or samplesN with N up to {MAX_SAMPLES}; a store also "
-                "keeps topkK-coarse or full-8bit"
+                "keeps topkK-coarse or full-8bit, and topkK-std or topkK-coarse-std"
             )
-        tail: Tail = "smooth" if match[2] == "-smooth" else "renorm"
-        return cls("topk", int(match[1]), tail, match[2] == "-coarse")
+        tail: Tail = "smooth" if match[2] else "renorm"
+        return cls("topk", int(match[1]), tail, match[3] is not None, match[4] is not None)
 
     def __str__(self) -> str:
         if self.kind == "topk":
             ending = "-coarse" if self.coarse else "-smooth" if self.tail == "smooth" else ""
-            return f"topk{self.k}{ending}"
+            return f"topk{self.k}{ending}{'-std' if self.deviation else ''}"
         if self.kind == "full":
             return "full-8bit" if self.coarse else "full"
         if self.kind == "samples":
@@ -103,9 +112,19 @@ class Scheme:
         return min(1 if self.kind in ("hard", "smoothing") else self.k, num_classes)
 
     @property
+    def reading(self) -> "Scheme":
+        """This scheme without what only says how a store keeps it."""
+        return replace(self, coarse=False, deviation=False)
+
+    @property
     def whole(self) -> "Scheme":
         """The reading that gives all that a store of this scheme keeps."""
-        return replace(self, tail="smooth" if self.kind == "topk" else self.tail, coarse=False)
+        return replace(self.reading, tail="smooth" if self.kind == "topk" else self.tail)
+
+    @property
+    def without_deviation(self) -> "Scheme":
+        """The scheme that keeps the same distribution, and no deviation of logits."""
+        return replace(self, deviation=False)
 
     def readings(self) -> str:
         """Name, for a message, every scheme that a store of this one can be read as."""
@@ -119,7 +138,7 @@ class Scheme:
 
     def can_be_read_as(self, wanted: "Scheme") -> bool:
         """Say whether `wanted` follows from what this scheme keeps, without the teacher."""
-        if wanted.coarse:
+        if wanted.coarse or wanted.deviation:
             return False
         if "samples" in (self.kind, wanted.kind):
             return self == wanted

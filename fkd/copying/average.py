@@ -14,7 +14,14 @@ from fkd.copying.report import store_words
 from fkd.copying.rows import run_fidelity
 from fkd.copying.same_views import refuse_other_views, unlike
 from fkd.copying.through_folder import made_at
-from fkd.labels import StoredArray, averaged, averaged_fidelity, check_averaging, mean_measures
+from fkd.labels import (
+    StoredArray,
+    averaged,
+    averaged_fidelity,
+    check_averaging,
+    mean_measures,
+    mean_scheme,
+)
 from fkd.orders import AverageConfig
 from fkd.progress import note_lines
 from fkd.store import Block, LabelStore, Slab
@@ -32,7 +39,7 @@ def average_stores(config: AverageConfig) -> LabelStore:
     stores = [LabelStore.open(path) for path in config.stores]
     for store in stores:
         store.require_complete()
-    scheme = config.scheme or stores[0].spec.scheme
+    scheme = mean_scheme(config.scheme, stores[0].spec.scheme)
     check_averaging([(store.path, store.spec.scheme) for store in stores], scheme)
     for store in stores[1:]:
         refuse_other_views(stores[0], store)
@@ -41,7 +48,12 @@ def average_stores(config: AverageConfig) -> LabelStore:
         derived = _planned(config, stores, folder, overwrite)
         shares = zip(stores, config.shares, strict=True)
         lines = [("from", f"{store_words(store)}, weight {share:.4g}") for store, share in shares]
-        note_lines([*lines, ("to", derived.words())])
+        lines.append(("to", derived.words()))
+        if stores[0].spec.scheme.deviation and config.scheme is None:
+            lines.append(
+                ("", "without the deviation of logits, which labels of few classes do not tell")
+            )
+        note_lines(lines)
         mean = _Mean(stores, config.shares, derived)
         return fill(derived, mean.block, config.workers)
 
@@ -52,7 +64,8 @@ def _planned(
     config: AverageConfig, stores: Sequence[LabelStore], folder: Path, overwrite: bool
 ) -> Derived:
     """Settle what the store of the mean will be."""
-    first, scheme = stores[0], config.scheme or stores[0].spec.scheme
+    first = stores[0]
+    scheme = mean_scheme(config.scheme, first.spec.scheme)
     return Derived.of(
         "fkd average",
         folder,

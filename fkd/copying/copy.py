@@ -103,9 +103,10 @@ def _planned(
             f"--crops {num_crops}: {config.store} has {spec.num_crops} crops an image; give fewer, or "
             f"label more by `fkd label --crops {num_crops}`"
         )
-    if scheme.coarse and store.content_hashes() is None:
+    if (scheme.coarse or scheme.deviation) and store.content_hashes() is None:
+        what = "coarse labels" if scheme.coarse else "deviations"
         raise ConfigError(
-            f"--compress {scheme}: {config.store} is of format version 1, which has no coarse labels; "
+            f"--compress {scheme}: {config.store} is of format version 1, which has no {what}; "
             "choose another scheme, or label the images anew"
         )
     numbers = store.image_numbers()[chosen]

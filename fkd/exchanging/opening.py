@@ -116,10 +116,15 @@ def _num_crops(config: ImportConfig, found: Traits) -> int:
 def _scheme(config: ImportConfig, traits: Traits) -> Scheme:
     """Return what is kept: as asked for, or all that the labels say."""
     wanted = config.scheme or traits.scheme
-    if not traits.scheme.can_be_read_as(replace(wanted, coarse=False)):
+    if not traits.scheme.can_be_read_as(wanted.reading):
         raise ConfigError(
             f"--compress {wanted} asks for more than {traits.kind} labels say, which can be kept as "
             f"{traits.scheme.readings()}; leave it out to keep all"
+        )
+    if wanted.deviation and traits.scheme.kind != "full":
+        raise ConfigError(
+            f"--compress {wanted}: {traits.kind} labels do not tell the deviation of the teacher's "
+            f"logits; choose {wanted.without_deviation}"
         )
     return wanted
 

@@ -56,7 +56,10 @@ _TEXTS = ("sampler", "renderer", "probe", "images_root", "fingerprint", "created
 _OTHERS = ("scheme", "views", "interpolation", "temperature", "teachers", "versions")
 _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 # What a key says more would change what a label is, or where a view lies.
-_INNER_KEYS = {"scheme": {"kind", "k", "step"}, "views": {"seed", "scale", "ratio"}}
+_INNER_KEYS = {
+    "scheme": {"kind", "k", "step", "deviation"},
+    "views": {"seed", "scale", "ratio"},
+}
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
@@ -75,6 +78,8 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
     content["scheme"] = {"kind": spec.scheme.kind, "k": spec.scheme.k}
     if spec.scheme.coarse:
         content["scheme"]["step"] = spec.scheme.step
+    if spec.scheme.deviation:
+        content["scheme"]["deviation"] = True
     return {k: v for k, v in content.items() if v or k not in _LEFT_OUT}
 
 
@@ -168,7 +173,10 @@ def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
     kind = text(content, "kind")
     if kind == "samples" and version < 3:
         raise Wrong("samples are of version 3")
-    scheme = Scheme(cast("Any", kind), whole(content, "k", 0, 65_536))
+    deviation = said(content, "deviation")
+    if deviation and version < 3:
+        raise Wrong("deviations are of version 3")
+    scheme = Scheme(cast("Any", kind), whole(content, "k", 0, 65_536), deviation=deviation)
     if "step" not in content:
         return scheme
     coarse = replace(scheme, coarse=True)

@@ -11,8 +11,8 @@ from fkd.labels import KeptLabels
 from fkd.views import SAMPLERS
 
 # Version 2 adds `content_hash`. Version 3 has `view_hash` where a reader can draw the boxes, slots as
-# places among what is left, coarse schemes, samples and `fidelity`. All are read, and a store that is
-# continued keeps its own.
+# places among what is left, coarse schemes, samples, deviations and `fidelity`. All are read, and a store
+# that is continued keeps its own.
 FORMAT_VERSION = 3
 FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
 

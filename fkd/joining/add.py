@@ -22,6 +22,7 @@ from fkd.labelling import (
     refuse_nested,
     views_at_a_time,
 )
+from fkd.labels import mean_scheme
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.originals import drift, find_images
 from fkd.progress import note, note_lines
@@ -100,7 +101,7 @@ def _as_run(config: AddTeacherConfig, old: LabelStore, root: Path) -> LabelConfi
         out=out,
         num_crops=spec.num_crops,
         views=spec.views,
-        scheme=config.scheme or spec.scheme,
+        scheme=mean_scheme(config.scheme, spec.scheme),
         temperature=spec.temperature,
         batch_size=config.batch_size,
         workers=config.workers,

@@ -8,7 +8,7 @@ from pathlib import Path
 from fkd.config import AddTeacherConfig
 from fkd.errors import ConfigError, StoreError
 from fkd.labelling import check_files
-from fkd.labels import check_averaging
+from fkd.labels import check_averaging, mean_scheme
 from fkd.originals import image_root
 from fkd.store import LabelStore
 from fkd.views import RENDERER
@@ -28,7 +28,7 @@ def check_adding(config: AddTeacherConfig) -> LabelStore:
             raise StoreError(
                 f"--out {config.out} is not apart from the store that --to names; name another place"
             )
-    check_averaging([(config.to, spec.scheme)], config.scheme or spec.scheme)
+    check_averaging([(config.to, spec.scheme)], mean_scheme(config.scheme, spec.scheme))
     if config.amp not in (None, spec.amp):
         raise ConfigError(
             f"--amp {config.amp} is not that of {config.to}, whose labels were made with "

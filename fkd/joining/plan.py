@@ -41,7 +41,11 @@ class Joined:
         records = self.spec.teachers
         shares = self.spec.weights or [1 / len(records)] * len(records)
         each = [f"{r.name} {share:.3g}" for r, share in zip(records, shares, strict=True)]
-        return f"{self.old.path}, labelled by {_names(self.old)}; shares: {', '.join(each)}"
+        dropped = self.old.spec.scheme.deviation and not self.spec.scheme.deviation
+        without = "; the mean keeps no deviation of logits" if dropped else ""
+        return (
+            f"{self.old.path}, labelled by {_names(self.old)}; shares: {', '.join(each)}{without}"
+        )
 
 
 def plan_joined(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fkd.labels.narrower_fidelity import narrowed_fidelity
     from fkd.labels.narrowing import narrowed
     from fkd.labels.quantization import Quantized, faulty_rows, quantize, restore
-    from fkd.labels.readings import check_averaging, check_narrowing, check_reading
+    from fkd.labels.readings import check_averaging, check_narrowing, check_reading, mean_scheme
     from fkd.labels.rows import Rows, as_rows
     from fkd.labels.samples import misplaced
     from fkd.labels.soft import SoftLabels
@@ -44,7 +44,7 @@ else:
         measures="cross_entropy divergence entropy",
         narrower_fidelity="narrowed_fidelity",
         narrowing="narrowed",
-        readings="check_averaging check_narrowing check_reading",
+        readings="check_averaging check_narrowing check_reading mean_scheme",
         quantization="Quantized faulty_rows quantize restore",
         rows="Rows as_rows",
         samples="misplaced",
@@ -75,6 +75,7 @@ __all__ = [
     "fidelity_fault",
     "mean_fidelity",
     "mean_measures",
+    "mean_scheme",
     "misplaced",
     "narrowed",
     "narrowed_fidelity",

@@ -62,7 +62,12 @@ class KeptLabels:
             return (Field("index", "uint32", self.scheme.k, "draws"),)
         k = self.scheme.kept(self.num_classes)
         ids = Field("index", "uint32", k, "ids")
-        return (ids, Field("code", "uint8", k, "codes")) if self.keeps_values else (ids,)
+        if not self.keeps_values:
+            return (ids,)
+        values = Field("code", "uint8", k, "codes")
+        # The steps of a single number are that number.
+        deviation = Field("deviation", "uint8", 1, "codes")
+        return (ids, values, deviation) if self.scheme.deviation else (ids, values)
 
     @property
     def keeps_values(self) -> bool:

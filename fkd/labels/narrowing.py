@@ -43,6 +43,8 @@ def narrowed(
     if wanted.kind != "hard":
         code = torch.from_numpy(kept["code"])
         narrow["code"] = _narrow_codes(code, stored, wanted, k, num_classes).numpy()
+    if wanted.deviation:  # of all classes, whatever is kept of them
+        narrow["deviation"] = kept["deviation"]
     return narrow
 
 

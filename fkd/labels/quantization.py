@@ -13,12 +13,16 @@ classes and K the kept classes of a crop, in falling order:
   mean of the classes that are not kept, (1 - Σ kept) / (C - K), which is never above the smallest
   kept value. A code is the entry's log-ratio to the largest value in steps of 1/8 nat, of 3/4 where
   the scheme is coarse, uint8, so codes never fall with rank. The largest value follows from the sum
-  being 1.
+  being 1. With a deviation, one code more for the standard deviation σ of the teacher's logits over
+  all C classes, 16 (log2 σ + 8), uint8: steps of a sixteenth of an octave from 0.004 to 245. Logits are
+  log p but for a constant, which σ does not see. Softmax does not see their mean, so p and σ tell the
+  label of standardized logits.
 
 Legend: B crops, C classes, K kept classes.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -31,11 +35,13 @@ from fkd.labels.soft import SoftLabels
 
 # Quantized soft labels by the name of the store's array: "log_prob" f16 [B, C] for full, "log_code"
 # u8 [B, C] where that is coarse, "index" int64 [B, K] for all others, of samples in no order, and "code"
-# u8 [B, K] (ranks 2 … K, then the tail) for top-K.
+# u8 [B, K] (ranks 2 … K, then the tail) for top-K, with "deviation" u8 [B, 1] where it is kept.
 Quantized = Mapping[str, Tensor]
 
 # Exactly zero; 254 is the smallest value that is not, e^-31.75 of the largest or less.
 ZERO_CODE = 255
+
+_PER_OCTAVE, _OCTAVES_BELOW_ONE = 16, 8  # of codes of deviations
 
 _FLOOR = -100.0  # log of a probability that float32 could not hold; float16 holds it well
 _SUM_TOLERANCE = 1e-3
@@ -65,7 +71,21 @@ def quantize(probs: Tensor, scheme: Scheme, draws: Tensor | None = None) -> dict
     others = max(1, num_classes - index.shape[1])
     tail = probs.scatter(1, index, 0.0).sum(dim=1, keepdim=True) / others
     entries = torch.cat([value[:, 1:], torch.minimum(tail, value[:, -1:])], dim=1)
-    return {"index": index, "code": as_codes(value[:, :1], entries, scheme)}
+    kept = {"index": index, "code": as_codes(value[:, :1], entries, scheme)}
+    return kept | {"deviation": _deviation_codes(probs)} if scheme.deviation else kept
+
+
+def _deviation_codes(probs: Tensor) -> Tensor:
+    """Return the codes u8 [B, 1] of the deviation of log p over all classes, of probabilities [B, C]."""
+    log = probs.clamp(min=torch.finfo(probs.dtype).tiny).log_()
+    deviation = log.std(dim=1, correction=min(1, probs.shape[1] - 1), keepdim=True)
+    code = (_PER_OCTAVE * (deviation.log2() + _OCTAVES_BELOW_ONE)).round()
+    return code.clamp_(0, 255).to(torch.uint8)
+
+
+def _deviations(code: Tensor) -> Tensor:
+    """Turn codes u8 [B, 1] into deviations, f32 [B]."""
+    return torch.exp2(code[:, 0].float() / _PER_OCTAVE - _OCTAVES_BELOW_ONE)
 
 
 def as_codes(largest: Tensor, entries: Tensor, scheme: Scheme) -> Tensor:
@@ -87,9 +107,10 @@ def restore(
 
     `temperature` re-tempers what is stored, p^(1/T) normalised anew, before it is narrowed to the
     wanted K. That is exact for full; for top-K the tail's classes share their residual evenly, and
-    samples have none but their own.
+    samples have none but their own. A deviation that is stored goes with the label, but for hard ones.
     """
     check_reading(stored, wanted, temperature)
+    deviation = None
     if stored.kind == "full":
         probs = _dense(kept, stored, temperature)
         if wanted.kind == "full":
@@ -104,9 +125,11 @@ def restore(
         if stored.kind == "samples":
             return as_labels(index, num_classes)
         value, tail = _decode(kept["code"], index.shape[1], stored, num_classes, temperature)
+        if stored.deviation:
+            deviation = _deviations(kept["deviation"]) / temperature
     if wanted.kind == "hard":
         return _hard(index, num_classes)
-    return _keep(index, value, tail, wanted, num_classes)
+    return replace(_keep(index, value, tail, wanted, num_classes), deviation=deviation)
 
 
 def _hard(index: Tensor, num_classes: int) -> SoftLabels:

@@ -1,7 +1,6 @@
 """Which schemes a stored one can be read as, and kept as."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fkd.config import Scheme
 from fkd.errors import SoftLabelError
@@ -12,9 +11,9 @@ def check_reading(stored: Scheme, wanted: Scheme, temperature: float = 1.0) -> N
 
     So does a temperature other than 1 of labels that are only samples.
     """
-    if wanted.coarse:
+    if wanted.coarse or wanted.deviation:
         raise SoftLabelError(
-            f"--compress {wanted} is a way to store labels; read them as {replace(wanted, coarse=False)}"
+            f"--compress {wanted} is a way to store labels; read them as {wanted.reading}"
         )
     if stored.kind == "samples":
         _check_samples(stored, wanted, temperature)
@@ -44,24 +43,37 @@ def check_narrowing(stored: Scheme, wanted: Scheme, where: object) -> None:
             f"--compress {wanted} asks for more than {where} keeps: it holds {stored}, which can be kept "
             f"as {_keepings(stored)}"
         )
+    if wanted.deviation and not (stored.deviation or stored.kind == "full"):
+        raise SoftLabelError(
+            f"--compress {wanted}: {where} holds {stored}, which does not tell the deviation of the "
+            f"teacher's logits; choose {wanted.without_deviation}, or label by "
+            f"`fkd label --compress {wanted}`"
+        )
 
 
 def _keepings(stored: Scheme) -> str:
     """Name, for a message, every scheme that labels of a stored one can be kept as."""
     if stored.kind == "hard":
         return "hard"
+    also = ", the last two also with -std" if stored.deviation or stored.kind == "full" else ""
     if stored.kind == "full":
-        return "full, full-8bit, hard, smooth, topkK and topkK-coarse for any K"
+        return f"full, full-8bit, hard, smooth, topkK and topkK-coarse for any K{also}"
     if stored.k == 1:
-        return "hard, smooth, topk1 and topk1-coarse"
-    return f"hard, smooth, topkK and topkK-coarse for K = 1 to {stored.k}"
+        return f"hard, smooth, topk1 and topk1-coarse{also}"
+    return f"hard, smooth, topkK and topkK-coarse for K = 1 to {stored.k}{also}"
+
+
+def mean_scheme(asked: Scheme | None, first: Scheme) -> Scheme:
+    """Return how a mean is kept: as asked for, or as `first` but for its deviation."""
+    return asked or first.without_deviation
 
 
 def check_averaging(stored: Sequence[tuple[object, Scheme]], wanted: Scheme) -> None:
     """Raise `SoftLabelError` unless labels of stores, each a place and a scheme, have a mean in `wanted`.
 
     The first classes of teachers have none: where two name different ones, nothing says which of them is
-    likelier, and the tie would be broken by chance. Draws have none that is a draw of the mean.
+    likelier, and the tie would be broken by chance. Draws have none that is a draw of the mean. The
+    deviation of a mean's logits follows from labels of all classes alone.
     """
     for where, scheme in stored:
         if scheme.kind in ("hard", "samples"):
@@ -69,6 +81,11 @@ def check_averaging(stored: Sequence[tuple[object, Scheme]], wanted: Scheme) -> 
             raise SoftLabelError(
                 f"{where} holds {scheme}, {what} and no probabilities that could be averaged; label by "
                 f"`fkd label --compress {scheme}` with all teachers at once"
+            )
+        if wanted.deviation and scheme.kind != "full":
+            raise SoftLabelError(
+                f"--compress {wanted}: {where} holds {scheme}, and the deviation of a mean follows from "
+                f"labels of all classes alone; choose {wanted.without_deviation}"
             )
         check_narrowing(scheme, wanted, where)
 

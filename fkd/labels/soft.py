@@ -22,7 +22,9 @@ class SoftLabels:
     Sparse: `index` int64 [B, K], `value` f32 [B, K] and `tail` f32 [B], the probability of each of the
     C - K other classes. Dense: `index` is None and `value` is f32 [B, C]. Each crop sums to 1.
     No class is named twice. `num_classes` is C, or None where sparse labels do not say it; those of a
-    store do, so that a model of other outputs is refused. A batch of them moves between devices as a
+    store do, so that a model of other outputs is refused. `deviation` f32 [B], where it is known apart
+    from the label, is the standard deviation of the teacher's logits over all C classes, at the
+    temperature of the label. A batch of them moves between devices as a
     tensor does, by `to` and `pin_memory`, and is cut as one: `labels[:8]`.
     """
 
@@ -32,6 +34,7 @@ class SoftLabels:
     value: Tensor
     tail: Tensor
     num_classes: int | None = None
+    deviation: Tensor | None = None
 
     @property
     def confidence(self) -> Tensor:
@@ -73,8 +76,11 @@ class SoftLabels:
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "SoftLabels":
-        index = None if self.index is None else change(self.index)
-        return SoftLabels(index, change(self.value), change(self.tail), self.num_classes)
+        index, deviation = (
+            None if part is None else change(part) for part in (self.index, self.deviation)
+        )
+        value, tail = change(self.value), change(self.tail)
+        return SoftLabels(index, value, tail, self.num_classes, deviation)
 
     def require_shape(self, num_crops: int, num_classes: int) -> None:
         """Raise `SoftLabelError` unless these can be labels of so many crops and classes.
@@ -100,20 +106,22 @@ class SoftLabels:
         return self[rows]
 
     def power(
-        self, temperature: float, num_classes: int | None = None
+        self, temperature: float | Tensor, num_classes: int | None = None
     ) -> "tuple[SoftLabels, Tensor]":
         """Return the labels at a temperature T, p^(1/T) over its sum, and that sum, f32 [B].
 
-        Classes that are not named stay equal, each with a power of the tail. `num_classes` is needed
-        where the labels do not say it.
+        T is a number, or one for each crop, f32 [B]. Classes that are not named stay equal, each with a
+        power of the tail. `num_classes` is needed where the labels do not say it.
         """
-        num_classes = self._classes(num_classes)
-        value, tail = self.value ** (1 / temperature), self.tail ** (1 / temperature)
+        num_classes, exponent = self._classes(num_classes), 1 / temperature
+        of_value = exponent[:, None] if isinstance(exponent, Tensor) else exponent
+        value, tail = self.value**of_value, self.tail**exponent
         total = value.sum(dim=1)
         if self.index is not None:
             total = total + tail * (num_classes - value.shape[1])
-        tempered = SoftLabels(self.index, value / total[:, None], tail / total, num_classes)
-        return tempered, total
+        deviation = None if self.deviation is None else self.deviation / temperature
+        shares = value / total[:, None], tail / total
+        return SoftLabels(self.index, *shares, num_classes, deviation), total
 
     def mix(
         self, others: "SoftLabels", share: "float | Tensor", num_classes: int | None = None
@@ -121,9 +129,9 @@ class SoftLabels:
         """Return share · p + (1 - share) · p′, with p these labels and p′ the `others`, crop by crop.
 
         `share` is a number, or f32 [B]. Of two sparse labels of K classes each the mix keeps 2K, in
-        falling order. It is dense where there are no 2K classes, or where a label is. Mixup and cutmix
-        of views ask for `labels.mix(labels[partner], share)`. `num_classes` is needed where the labels
-        do not say it.
+        falling order. It is dense where there are no 2K classes, or where a label is. Its deviation is
+        not known. Mixup and cutmix of views ask for `labels.mix(labels[partner], share)`. `num_classes`
+        is needed where the labels do not say it.
         Raises `SoftLabelError` for labels or shares of other crops, `ConfigError` for a number outside of
         [0, 1].
         """
@@ -170,17 +178,24 @@ class SoftLabels:
     @classmethod
     def concatenate(cls, parts: "Sequence[SoftLabels]") -> "SoftLabels":
         """Return several batches as one; raises `SoftLabelError` unless all keep equally many classes."""
-        forms = {(p.index is None, p.value.shape[1], p.num_classes) for p in parts}
+        forms = {
+            (p.index is None, p.deviation is None, p.value.shape[1], p.num_classes) for p in parts
+        }
         if len(forms) != 1:
             raise SoftLabelError(
                 f"{as_count(len(parts), 'batch')} of soft labels cannot be joined; give at least one, "
-                "and all dense or all of equally many kept classes and the same classes"
+                "and all dense or all of equally many kept classes and the same classes, all with a "
+                "deviation or none"
             )
-        index = None
-        if parts[0].index is not None:
-            index = torch.cat([part.index for part in parts if part.index is not None])
+        index = _joined([part.index for part in parts])
+        deviation = _joined([part.deviation for part in parts])
         value, tail = (torch.cat([getattr(p, name) for p in parts]) for name in ("value", "tail"))
-        return cls(index, value, tail, parts[0].num_classes)
+        return cls(index, value, tail, parts[0].num_classes, deviation)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 def _too_wide(own: SoftLabels, others: SoftLabels, num_classes: int) -> bool:

@@ -21,13 +21,18 @@ def quantize_sparse(labels: SoftLabels, scheme: Scheme) -> dict[str, Tensor]:
     """Keep the first k of labels whose `value` f32 [B, K] falls; the others join the residual.
 
     The arrays are those that `quantize` makes of the same labels written out, f32 [B, C]. Raises
-    `SoftLabelError` for dense labels, and for a scheme that asks for more than K classes.
+    `SoftLabelError` for dense labels, and for a scheme that asks for more than K classes or a deviation.
     """
     index, num_classes = _require_sparse(labels)
     k = scheme.kept(num_classes)
     if scheme.kind in ("full", "samples") or k > index.shape[1]:
         raise SoftLabelError(
             f"labels of {index.shape[1]} classes and a residual cannot be kept as {scheme}; keep fewer"
+        )
+    if scheme.deviation:
+        raise SoftLabelError(
+            f"labels of {index.shape[1]} classes and a residual do not tell the deviation of logits that "
+            f"{scheme} keeps; choose {scheme.without_deviation}"
         )
     if scheme.kind == "hard":
         return {"index": index[:, :1]}

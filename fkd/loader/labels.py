@@ -6,6 +6,8 @@ label instead of the soft one; here `--calibrate` does, see docs/recipes.md.
 Legend: B crops, C classes, K kept classes.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -126,9 +128,20 @@ def harden(
         at_target = index == targets[:, None]
     softened = torch.where(at_target, 1 - smoothing, share)
     tail = 0.0 if index is None or index.shape[1] == num_classes else share
+    deviation = labels.deviation
+    if deviation is not None:
+        deviation = torch.where(rows, _deviation(1 - smoothing, share, num_classes), deviation)
     return SoftLabels(
         index,
         torch.where(each, softened, labels.value),
         torch.where(rows, tail, labels.tail),
         num_classes,
+        deviation,
     )
+
+
+def _deviation(one: float, each_other: float, num_classes: int) -> float:
+    """Return the standard deviation of the logits of a label that gives all classes but one the same."""
+    least = torch.finfo(torch.float32).tiny
+    gap = math.log(max(one, least)) - math.log(max(each_other, least))
+    return abs(gap) / math.sqrt(num_classes)

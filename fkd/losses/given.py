@@ -43,7 +43,8 @@ def fitting_labels(logits: object, labels: object) -> SoftLabels:
         )
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     value, tail = (part.detach().to(dtype) for part in (said.value, said.tail))
-    return SoftLabels(said.index, value, tail, said.num_classes)
+    deviation = None if said.deviation is None else said.deviation.detach().to(dtype)
+    return SoftLabels(said.index, value, tail, said.num_classes, deviation)
 
 
 def _dense(labels: object) -> SoftLabels:

@@ -109,7 +109,14 @@ def standardized_labels(labels: SoftLabels, num_classes: int, temperature: float
     """Return the labels of a teacher whose logits were standardized and then divided by T.
 
     Log-probabilities are logits less a constant, which standardizing takes away: all is known of a label
-    that keeps every class.
+    that keeps every class. Of one with a deviation σ, softmax((z - z̄) / (σ T)) is p at temperature σ T;
+    sparse labels stay sparse: their tail is C - K equal powers.
     """
+    if labels.deviation is not None:
+        # Ratios to the largest one, which stays: a small deviation takes large powers.
+        top = labels.confidence
+        value, tail = labels.value / top[:, None], labels.tail / top
+        ratios = SoftLabels(labels.index, value, tail, num_classes)
+        return ratios.power((labels.deviation + _EPS_DEVIATION) * temperature)[0]
     known = standardized(log_probs(labels, num_classes)) / temperature
     return SoftLabels(None, known.softmax(dim=1), known.new_zeros(len(known)), num_classes)

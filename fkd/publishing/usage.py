@@ -20,8 +20,7 @@ def usage(store: LabelStore, name: str) -> str:
     quoted, spec = shlex.quote(name), store.spec
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
     five = Scheme("topk", 5)
-    fine = Scheme.parse(str(spec.scheme).removesuffix("-coarse").removesuffix("-8bit"))
-    compress = five if spec.scheme.can_be_read_as(five) else fine
+    compress = five if spec.scheme.can_be_read_as(five) else spec.scheme.reading
     train = f"--student resnet50 --crops-per-image {m} --compress {compress}"
     return f"""`IMAGES` is your folder of the images, with a folder a class.
 

@@ -18,15 +18,20 @@ _PARTS = {
     "palette": "ids",
     "slot": "ids",
     "code": "values",
+    "deviation": "deviation",
     "log_prob": "values",
     "log_code": "values",
 }
 
 
 def bytes_per_crop(store: LabelStore) -> dict[str, float]:
-    """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total."""
+    """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total.
+
+    A store that keeps the deviation of logits has that part, too.
+    """
     crops = max(1, num_crops_labelled(store))
-    parts = dict.fromkeys(("box", "flip", "ids", "values", "rest"), 0.0)
+    also = ("deviation",) if store.spec.scheme.deviation else ()
+    parts = dict.fromkeys(("box", "flip", "ids", "values", *also, "rest"), 0.0)
     for array, size in store.stored_bytes().items():
         parts[_PARTS.get(array, "rest")] += size / crops
     return parts | {"total": sum(parts.values())}

@@ -35,7 +35,7 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
     """Raise `ConfigError` for explicit terms that the labels, as they are read, cannot serve."""
     if not isinstance(config.objective.loss, tuple):
         return
-    read, classes = config.scheme, store.spec.num_classes
+    stored, read, classes = store.spec.scheme, config.scheme, store.spec.num_classes
     every = read.kind == "full" or (read.kind == "topk" and read.k >= classes)
     shared = read.kind == "smoothing" or (read.kind == "topk" and read.tail == "smooth")
     for term in config.objective.loss:
@@ -51,10 +51,16 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
                 f"--loss {term}: {store.path} holds samples of labels, which ce and kl alone are true "
                 "to; use one of these, or label with --compress full-8bit"
             )
-        if term.standardize and not every:
+        if term.standardize and not every and not (stored.deviation and shared):
+            remedy = (
+                f"read labels with --compress topk{stored.k}-smooth"
+                if stored.deviation
+                else f"read labels with --compress full, not as {read}, or label with --compress "
+                "topk5-coarse-std, which keeps it, and read topk5-smooth"
+            )
             raise ConfigError(
-                f"--loss {term}: the deviation of all logits follows from labels of all classes alone; "
-                f"read them with --compress full, from a store that was labelled so, not as {read}"
+                f"--loss {term}: it divides by the deviation of all logits, which {read} of a store of "
+                f"{stored} does not tell; {remedy}"
             )
         if term.by in ("mse", "symmetric_kl") and not (every or shared):
             raise ConfigError(

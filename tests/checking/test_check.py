@@ -288,6 +288,20 @@ def test_another_teacher_does_not_agree(whole):
     assert "worst" in detail(report, "labels")
 
 
+def test_the_deviation_of_logits_is_compared(folder):
+    """Twice what it was, in every crop: of the labels themselves all agrees."""
+    path = folder / "labels.zarr"
+    scheme = Scheme.parse("topk3-std")
+    label_images(label_config(folder / "data", path, scheme=scheme, overwrite=True))
+    report = check(folder, teacher=(TEACHER,), num_views=20)
+    assert report.ok
+    assert "deviation of logits off by: mean 0" in detail(report, "labels")
+    recommit(folder, 0, lambda block: block.kept["deviation"].__iadd__(16))
+    report = check(folder, teacher=(TEACHER,), num_views=20)
+    assert states(report)["labels"] == "FAILED"
+    assert "deviation of logits off by: mean 69" in detail(report, "labels")
+
+
 def test_images_elsewhere_are_skipped_unless_they_are_needed(folder):
     change_attributes(folder / "labels.zarr", sign=True, images_root="/nowhere")
     assert states(check(folder, images=None))["images"] == "skipped"

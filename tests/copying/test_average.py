@@ -75,6 +75,20 @@ def test_of_top_k_labels_it_is_what_both_stores_tell(tmp_path):
     assert restore(tensors, scheme, scheme.whole, NUM_CLASSES).top_class.shape == (90,)
 
 
+def test_the_deviation_of_a_mean_follows_from_full_labels_alone(full, tmp_path, capsys):
+    mean = averaged_store(full, tmp_path / "a.zarr", scheme="topk5-std")
+    exact = averaged_store(full, tmp_path / "b.zarr")
+    logits = everything(exact)["log_prob"][exact.status() == 0].astype(np.float64)
+    found = 2.0 ** (everything(mean)["deviation"][mean.status() == 0, :, 0] / 16 - 8)
+    assert found == pytest.approx(logits.std(axis=2, ddof=1), rel=0.04)
+    sparse = [labelled(tmp_path / f"{n}.zarr", "topk5-std", teacher_probs(n)) for n in range(2)]
+    assert str(averaged_store(sparse, tmp_path / "c.zarr").spec.scheme) == "topk5"
+    assert "without the deviation of logits" in capsys.readouterr().err
+    for stores in (sparse, (full[0], sparse[1])):
+        with pytest.raises(FkdError, match="the deviation of a mean follows from labels of all"):
+            averaged_store(stores, tmp_path / "d.zarr", scheme="topk5-std")
+
+
 def test_weights_of_an_average_are_those_of_its_teachers(full, tmp_path):
     """A store of two teachers shares its weight among them, as it was averaged."""
     both = averaged_store(full, tmp_path / "c.zarr", weights=(0.75, 0.25))

@@ -107,6 +107,32 @@ def test_dense_labels_are_quantized_a_few_at_a_time(tmp_path):
     assert part.fidelity().kl == pytest.approx(fresh.fidelity().kl, abs=1e-3)
 
 
+def test_a_deviation_is_carried_made_of_full_labels_and_dropped(tmp_path):
+    fresh = labelled(tmp_path / "std.zarr", "topk5-std", bad=(6,))
+    full = labelled(tmp_path / "full.zarr", "full", bad=(6,))
+    narrow = copied(fresh, tmp_path / "a.zarr", scheme="topk2-coarse-std")
+    true = everything(fresh)["deviation"]
+    assert len(np.unique(true)) > 10
+    assert np.array_equal(everything(narrow)["deviation"], true)
+    made = everything(copied(full, tmp_path / "b.zarr", scheme="topk5-std"))["deviation"]
+    assert np.abs(made.astype(int) - true).max() <= 1
+    plain = labelled(tmp_path / "plain.zarr", "topk5", bad=(6,))
+    without = copied(fresh, tmp_path / "c.zarr", scheme="topk5")
+    assert {n: v.tobytes() for n, v in everything(without).items()} == {
+        n: v.tobytes() for n, v in everything(plain).items()
+    }
+    assert without.fidelity() == fresh.fidelity() == plain.fidelity()
+    archive = copied(fresh, tmp_path / "d.zip")
+    assert np.array_equal(everything(archive)["deviation"], true)
+    with pytest.raises(
+        FkdError, match=r"a\.zarr keeps: it holds topk2-coarse-std, .* also with -std"
+    ):
+        copied(narrow, tmp_path / "e.zarr", scheme="topk3-std")
+    with pytest.raises(FkdError, match="holds topk5, which does not tell the deviation"):
+        copied(plain, tmp_path / "e.zarr", scheme="topk5-std")
+    assert not (tmp_path / "e.zarr").exists()
+
+
 def test_the_segments_of_a_store_that_grew_become_one(tmp_path):
     probs = teacher_probs()
     store = labelled(tmp_path / "a.zarr", "topk10", probs[:10, :3], keys=KEYS[:10])

@@ -20,7 +20,7 @@ from fkd import (
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return labelled(tmp_path_factory.mktemp("source") / "whole.zarr", "topk5", bad=(6,))
+    return labelled(tmp_path_factory.mktemp("source") / "whole.zarr", "topk5-std", bad=(6,))
 
 
 def halves(whole, folder, split):
@@ -84,10 +84,10 @@ def test_what_cannot_be_merged_is_refused_by_name(whole, tmp_path):
     probs, out = teacher_probs(), tmp_path / "out.zarr"
     rest = {"probs": probs[:5], "keys": [f"ant/{name}.jpg" for name in "abcde"]}
     other = {
-        "crops": labelled(tmp_path / "crops.zarr", "topk5", probs[:5, :3], rest["keys"]),
+        "crops": labelled(tmp_path / "crops.zarr", "topk5-std", probs[:5, :3], rest["keys"]),
         "scheme": labelled(tmp_path / "scheme.zarr", "topk4", **rest),
-        "twice": labelled(tmp_path / "twice.zarr", "topk5", probs[:5], KEYS[5:10]),
-        "half": labelled(tmp_path / "half.zarr", "topk5", **rest, skip=(1,)),
+        "twice": labelled(tmp_path / "twice.zarr", "topk5-std", probs[:5], KEYS[5:10]),
+        "half": labelled(tmp_path / "half.zarr", "topk5-std", **rest, skip=(1,)),
     }
     for name, words in (
         ("crops", "crops.zarr cannot be merged with "),

@@ -120,6 +120,16 @@ def test_less_may_be_kept(scheme, labelled, write_labels, tmp_path):
     assert np.array_equal(best, labelled.probs[:, :3].argmax(2))
 
 
+def test_full_labels_alone_tell_the_deviation_of_their_logits(labelled, write_labels, tmp_path):
+    few = write_labels(tmp_path / "few", "marginal_smoothing_k10")
+    scheme = "topk3-std"
+    with pytest.raises(FkdError, match="do not tell the deviation of the teacher's logits"):
+        imported(few, labelled, tmp_path, scheme=scheme)
+    store = imported(write_labels(tmp_path / "all", "ori"), labelled, tmp_path, scheme=scheme)
+    found = 2.0 ** (store.read_images(range(24), 6).kept["deviation"][..., 0] / 16 - 8)
+    assert found == pytest.approx(labelled.probs.log().std(2).numpy(), rel=0.03)
+
+
 def test_a_list_of_classes_says_what_ids_are(labelled, write_labels, tmp_path):
     names = [f"n{number:02}" for number in reversed(range(12))] + ["another"]
     (tmp_path / "classes.txt").write_text("\n".join(names))

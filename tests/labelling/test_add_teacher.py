@@ -265,6 +265,11 @@ def find(place, store):
         ("hard", None, "holds hard, a class of each label and no probabilities"),
         ("samples4", None, "holds samples4, draws from each label and no probabilities"),
         ("topk2", "topk3", "asks for more than .* keeps: it holds topk2"),
+        (
+            "topk2-std",
+            "topk2-std",
+            "holds topk2-std, and the deviation of a mean follows from labels",
+        ),
         ("full", "samples2", "what is drawn comes from a teacher's own label"),
     ],
 )

@@ -59,7 +59,7 @@ def same_crops(one, other, rows=None):
         assert np.array_equal(one.content_hashes(), other.content_hashes()[rows])
 
 
-@pytest.mark.parametrize("scheme", ["topk3", "topk2-coarse", "full", "samples2"])
+@pytest.mark.parametrize("scheme", ["topk3", "topk2-coarse-std", "full", "samples2"])
 def test_crops_are_added_as_if_labelled_at_once(shared_folder, tmp_path, scheme):
     settings = {"block_images": 5, "scheme": Scheme.parse(scheme)}
     whole = label_images(label_config(shared_folder, tmp_path / "whole.zarr", **settings))

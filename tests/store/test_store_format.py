@@ -153,6 +153,7 @@ def said_by_the_page(spec):
     absent = {"palette", "slot", "code"} if kind == "full" else {"log_prob"}
     absent |= {"log_code"}  # of a full scheme that is coarse
     absent |= {"code"} if kind == "hard" else set()
+    absent |= set() if spec.scheme.deviation else {"deviation"}
     absent |= {"target"} if spec.unlabelled else set()
     absent |= set() if spec.class_title_bytes else {"class_title"}
     drawn = spec.format_version == 3 and spec.sampler == "random-resized-crop-2"
@@ -183,6 +184,7 @@ def said_by_the_page(spec):
         make_spec(1_281_167, 200, Scheme("topk", 10), classes=1000),
         make_spec(700, 45, Scheme("topk", 3), classes=70_000),
         make_spec(9, 7, Scheme("topk", 50), block=4),
+        make_spec(700, 45, Scheme("topk", 5, coarse=True, deviation=True), classes=1000),
         make_spec(5000, 10, Scheme("full"), classes=1000),
         make_spec(90, 30, Scheme("full"), classes=21_841),
         make_spec(300, 300, Scheme("hard")),

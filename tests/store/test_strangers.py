@@ -31,6 +31,7 @@ _MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
 
 # Labels of each kind; "drawn-" ones have boxes by seed.
 KINDS = ["topk3", "hard", "full", "drawn-topk5-coarse", "drawn-samples2", "drawn-full-8bit"]
+KINDS += ["drawn-topk2-coarse-std"]
 
 FAST = settings(
     max_examples=max(FEW, INPUTS // (4 * len(KINDS))),

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from helpers.folders import label_config
@@ -11,6 +12,7 @@ from fkd import (
     FkdError,
     LabelStore,
     Scheme,
+    StudentLoader,
     TeacherChoice,
     Term,
     TrainConfig,
@@ -22,6 +24,7 @@ from fkd import (
 from fkd.errors import Stopped
 from fkd.orders import AverageConfig
 from fkd.runs import read_metrics
+from fkd.statistics import info_lines
 from fkd.students import read_checkpoint
 from fkd.training import Learner, check_inputs
 
@@ -124,7 +127,7 @@ def test_a_run_of_other_terms_is_not_gone_on_with(full_store, tmp_path):
     [
         ("mse", "topk2", "topk2 leaves classes without a probability"),
         ({"by": "symmetric_kl"}, "topk2", "topk2 leaves classes without a probability"),
-        ({"by": "kl", "standardize": True}, "topk2-smooth", "follows from labels of all classes alone"),
+        ({"by": "kl", "standardize": True}, "topk2-smooth", "which topk2-smooth of a store of topk3"),
     ],
 )  # fmt: skip
 def test_labels_that_cannot_serve_a_term_are_refused_before_the_run(
@@ -134,6 +137,22 @@ def test_labels_that_cannot_serve_a_term_are_refused_before_the_run(
     with pytest.raises(FkdError, match=said):
         check_inputs(asked)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_store_with_the_deviation_serves_standardized_losses(shared_folder, tmp_path):
+    scheme = Scheme.parse("topk3-coarse-std")
+    store = label_images(label_config(shared_folder, tmp_path / "s.zarr", scheme=scheme))
+    assert "deviation " in dict(info_lines(store.path))["per crop"]
+    loss = {"by": "kl", "standardize": True, "temperature": 2}
+    with pytest.raises(FkdError, match="does not tell; read labels with --compress topk3-smooth"):
+        check_inputs(config(store, tmp_path / "run", loss=loss, scheme="topk3"))
+    asked = config(store, tmp_path / "run", loss=loss, scheme="topk3-smooth", mixup=0.2, ema=0.9)
+    train_student(asked)
+    losses = [line["loss"] for line in read_metrics(tmp_path / "run")]
+    assert np.isfinite(losses).all()
+    loader = StudentLoader(store.path, crops_per_image=2, scheme="topk3-smooth", batch_size=8)
+    batch = next(iter(loader))
+    assert batch.labels.deviation.shape == (8,)
 
 
 def test_generations_teach_each_other_and_their_mean_is_their_ensemble(
