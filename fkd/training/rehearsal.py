@@ -161,7 +161,8 @@ def _timed_steps(course: Course, learner: Learner) -> _Timed:
                 waited = time.perf_counter() - waiting
                 terms = config.terms_at(step / schedule.total_steps)
                 loss = learner.step(batch, step, lr=rate_at(config, schedule, step), terms=terms)
-                _require_finite(loss.item(), step)  # a GPU is done with the step by then
+                # A GPU is done with the step once its loss is read.
+                _require_finite({"the loss": loss, **learner.parts}, step)
             if step - first < left_out:
                 began = time.perf_counter()
                 continue
@@ -171,10 +172,12 @@ def _timed_steps(course: Course, learner: Learner) -> _Timed:
     return timed
 
 
-def _require_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
+def _require_finite(losses: Mapping[str, Tensor], step: int) -> None:
+    read = [(name, loss.item()) for name, loss in losses.items()]
+    broken = [f"{name} is {loss}" for name, loss in read if not math.isfinite(loss)]
+    if broken:
         raise FkdError(
-            f"the loss is {loss} at step {step + 1}; try a smaller --lr, --clip-grad 1 or, with fp16, "
+            f"{broken[0]} at step {step + 1}; try a smaller --lr, --clip-grad 1 or, with fp16, "
             "--amp bf16"
         )
 

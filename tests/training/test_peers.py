@@ -22,6 +22,7 @@ from fkd import (
     export_student,
     load_student,
     plot_runs,
+    rehearse,
     train_student,
 )
 from fkd.errors import ConfigError, Stopped
@@ -282,6 +283,13 @@ def test_students_that_share_weights_are_refused(shared_store, tmp_path):
             [{"model": "peer_students:same", "name": n} for n in "ab"],
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rehearsal_looks_at_the_losses_of_all(shared_store):
+    terms = [{"of": "a", "to": "truth"}, {"of": "b", "to": "a", "by": "mse", "weight": 1e6}]
+    settings = {**SETTINGS, "store": shared_store.path, "student": PAIR, "loss": terms}
+    with pytest.raises(FkdError, match=r"b/loss is (nan|inf) at step \d+; try a smaller --lr"):
+        rehearse(TrainConfig.from_recipe("fkd", **{**settings, "epochs": 60, "val": "none"}))
 
 
 def test_weights_that_begin_alike_are_warned_of(shared_store, tmp_path, capsys):
