@@ -5,7 +5,6 @@ In text a student is the name of a model, or a TOML inline table, on the command
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,9 +12,10 @@ from difflib import get_close_matches
 from os import PathLike
 from typing import Any, ClassVar, Self
 
-from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed
+from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed, ends
 from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
+from fkd.recipes import inline_table
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -71,13 +71,7 @@ class StudentChoice:
         text = text.strip()
         if not text.startswith("{"):
             return cls(text)
-        try:
-            table = tomllib.loads(f"student = {text}")["student"]
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(
-                f"student {text} is no table ({error}); write one such as {cls.example}"
-            ) from error
-        return cls.of_table(table)
+        return cls.of_table(inline_table("student", text, cls.example))
 
     @classmethod
     def of_table(cls, table: Mapping[str, Any]) -> Self:
@@ -199,10 +193,11 @@ def check_names(terms: Sequence[Term], students: Sequence[StudentChoice]) -> Non
             problem = itself or f"no other student is named {term.to}"
             raise ConfigError(f"--loss {term}: {problem}; {_known(names)}")
     for name in names:
-        if not any(is_of(term, name) for term in terms):
+        if not any(is_of(term, name) and any(ends(term.weight)) for term in terms):
             raise ConfigError(
-                f"no term of --loss is of student {name}, which would learn nothing: a network that does "
-                "not learn is a teacher; label with it (`fkd label --teacher`), or give it a term"
+                f"no term of --loss with a weight is of student {name}, which would learn nothing: a "
+                "network that does not learn is a teacher; label with it (`fkd label --teacher`), or "
+                "give it a term"
             )
 
 

@@ -108,6 +108,16 @@ class SoftLabels:
         where the labels do not say it.
         """
         num_classes = self._classes(num_classes)
+        if temperature < 1:  # high powers of what is below 1 vanish, all of a crop
+            largest = torch.maximum(self.value.amax(dim=1), self.tail)
+            own = SoftLabels(
+                self.index, self.value / largest[:, None], self.tail / largest, num_classes
+            )
+            tempered, total = own._power(temperature, num_classes)
+            return tempered, total * largest ** (1 / temperature)
+        return self._power(temperature, num_classes)
+
+    def _power(self, temperature: float, num_classes: int) -> "tuple[SoftLabels, Tensor]":
         value, tail = self.value ** (1 / temperature), self.tail ** (1 / temperature)
         total = value.sum(dim=1)
         if self.index is not None:

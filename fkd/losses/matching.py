@@ -101,7 +101,8 @@ def normalised(
 def standardized(logits: Tensor) -> Tensor:
     """Return (z - z̄) / σ, [B, C], with σ the deviation of a crop's logits (Sun et al., CVPR 2024)."""
     logits = in_precision(logits)
-    deviation = logits.std(dim=1, keepdim=True) + _EPS_DEVIATION
+    freedom = min(1, logits.shape[1] - 1)  # a class that is alone has no deviation
+    deviation = logits.std(dim=1, keepdim=True, correction=freedom) + _EPS_DEVIATION
     return (logits - logits.mean(dim=1, keepdim=True)) / deviation
 
 
