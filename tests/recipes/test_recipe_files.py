@@ -173,6 +173,8 @@ def test_a_damaged_run_is_named(written):
     assert "run/config.json is damaged" in refusal("run")
     (written() / "run" / "config.json").write_text("[1]")
     assert "run/config.json is damaged" in refusal("run/config.json")
+    (written() / "run" / "config.json").write_text('{"architecture": "resnet50"}')
+    assert "run run: its config.json has no settings of a training run" in refusal("run")
 
 
 def test_a_run_of_an_older_fkd_trains_as_it_did(written):
