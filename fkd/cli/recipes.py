@@ -68,7 +68,7 @@ def train_config(ctx: click.Context, options: dict[str, Any]) -> TrainConfig:
             layers += recipe_layers(begun) if begun in RECIPES else ()
             layers += [Layer(f"run {before['out']}", before), given]
             return TrainConfig.of_layers(name or begun, layers)
-    name = name or "fkd"
+    name = "fkd" if name is None else name
     return TrainConfig.of_layers(name, [*layers, *recipe_layers(name), given])
 
 
@@ -76,6 +76,7 @@ def _before(name: str | None, said: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the run that goes on, found by its folder or by what names it."""
     if "out" in said or name is None:
         return settings_to_resume(said)
-    config = TrainConfig.from_recipe(name)
+    given = {key: value for key, value in said.items() if key != "resume"}
+    config = TrainConfig.of_layers(name, [*recipe_layers(name), Layer("the command line", given)])
     called = {n: getattr(config, n) for n in ("student", "scheme", "crops_per_image")}
     return settings_to_resume(called | said)

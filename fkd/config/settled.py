@@ -71,6 +71,11 @@ def settle_layers(layers: Sequence[Layer], known: Collection[str]) -> Settled:
 def check_layers(layers: Sequence[Layer], known: Collection[str], groups: Collection[str]) -> None:
     """Raise `ConfigError`, which names the file and the key, for what is no setting of a recipe."""
     for layer in layers:
+        if layer.of_run and "lr" not in layer.values:
+            raise ConfigError(
+                f"{layer.source}: its config.json has no settings of a training run; give the folder "
+                "of a run of `fkd train`, or a .toml file"
+            )
         if layer.recipe and not layer.of_run:
             for key in layer.values:
                 _check_key(layer, key, known, groups)

@@ -5,7 +5,6 @@ In text a student is the name of a model, or a TOML inline table, on the command
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, Self
 from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed, ends
 from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
+from fkd.recipes import inline_table
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LONGEST = 100  # letters of a name, which is a part of names of files
@@ -77,13 +77,7 @@ class StudentChoice:
         text = text.strip()
         if not text.startswith("{"):
             return cls(text)
-        try:
-            table = tomllib.loads(f"student = {text}")["student"]
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(
-                f"student {text} is no table ({error}); write one such as {cls.example}"
-            ) from error
-        return cls.of_table(table)
+        return cls.of_table(inline_table("student", text, cls.example))
 
     @classmethod
     def of_table(cls, table: Mapping[str, Any]) -> Self:

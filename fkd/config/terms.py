@@ -5,7 +5,6 @@ command line as in a recipe file: `{to = "store", by = "kl", weight = 0.5, tempe
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 from fkd.config.checks import check_choice, check_range
 from fkd.config.types import settle
 from fkd.errors import ConfigError
+from fkd.recipes import inline_table
 
 Distance = Literal["ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd"]
 DISTANCES: tuple[Distance, ...] = ("ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd")
@@ -79,8 +79,10 @@ class Term:
             raise ConfigError(f"a loss is of {self.of}; it must be of a student, by name")
         for weight in ends(self.weight):
             check_range("weight", weight, 0, MAX_WEIGHT)
-        for temperature in (*ends(self.temperature), *ends(self.label_temperature or 1.0)):
+        for temperature in ends(self.temperature):
             check_range("temperature", temperature, 1e-3, 1e3)
+        for temperature in () if self.label_temperature is None else ends(self.label_temperature):
+            check_range("label_temperature", temperature, 1e-3, 1e3)
         check_range("label_smoothing", self.label_smoothing, 0, 1)
         if self.gamma is not None:
             check_range("gamma", self.gamma, 0, 1e3)
@@ -93,7 +95,7 @@ class Term:
         soft = self.to != TRUTH
         allowed = {
             "temperature": soft and self.by in _TEMPERED,
-            "label_temperature": self.to == STORE and self.by in _TEMPERED and self.by != "wttm",
+            "label_temperature": self._tempers_labels,
             "label_smoothing": not soft,
             "standardize": soft and self.by in ("ce", "kl"),
             "gamma": soft and self.by == "nkd",
@@ -103,6 +105,11 @@ class Term:
                 raise ConfigError(
                     f"{name} does nothing in a loss to {self.to} by {self.by}; leave it out"
                 )
+
+    @property
+    def _tempers_labels(self) -> bool:
+        """Whether it reads stored labels at a temperature; standardizing takes that away."""
+        return self.to == STORE and self.by not in ("mse", "wttm") and not self.standardize
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -115,13 +122,7 @@ class Term:
                 f"loss {text!r} is not known; choose from {', '.join(DISTANCES)}, or give a table such "
                 f"as {cls.example}"
             )
-        try:
-            table = tomllib.loads(f"loss = {text}")["loss"]
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(
-                f"loss {text} is no table ({error}); write one such as {cls.example}"
-            ) from error
-        return cls.of_table(table)
+        return cls.of_table(inline_table("loss", text, cls.example))
 
     @classmethod
     def of_table(cls, table: Mapping[str, Any]) -> Self:
@@ -163,7 +164,7 @@ class Term:
         temperature = at(self.temperature, done)
         asked = self.label_temperature
         read = temperature if asked is None else at(asked, done)
-        if self.to != STORE or self.by in ("mse", "wttm") or self.standardize:
+        if not self._tempers_labels:
             read = 1.0
         return Weighed(self, at(self.weight, done), temperature, read)
 

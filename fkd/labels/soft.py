@@ -114,14 +114,20 @@ class SoftLabels:
         power of the tail. `num_classes` is needed where the labels do not say it.
         """
         num_classes, exponent = self._classes(num_classes), 1 / temperature
-        of_value = exponent[:, None] if isinstance(exponent, Tensor) else exponent
-        value, tail = self.value**of_value, self.tail**exponent
+        value, tail, scale = self.value, self.tail, None
+        if isinstance(temperature, Tensor) or temperature < 1:
+            # High powers of what is below 1 vanish, all of a crop; those of ratios to the largest do not.
+            scale = torch.maximum(self.confidence, self.tail)
+            value, tail = value / scale[:, None], tail / scale
+        value = value ** (exponent[:, None] if isinstance(exponent, Tensor) else exponent)
+        tail = tail**exponent
         total = value.sum(dim=1)
         if self.index is not None:
             total = total + tail * (num_classes - value.shape[1])
         deviation = None if self.deviation is None else self.deviation / temperature
         shares = value / total[:, None], tail / total
-        return SoftLabels(self.index, *shares, num_classes, deviation), total
+        tempered = SoftLabels(self.index, *shares, num_classes, deviation)
+        return tempered, total if scale is None else total * scale**exponent
 
     def mix(
         self, others: "SoftLabels", share: "float | Tensor", num_classes: int | None = None

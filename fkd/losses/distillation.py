@@ -117,6 +117,7 @@ class DistillationLoss(nn.Module):
         """
         if not isinstance(self.loss, tuple):
             return distillation_loss(logits, labels, targets, mix, **self._settings())
+        check_range("done", self.done, 0, 1)
         given = fitting_labels(logits, labels)
 
         def at(temperature: float) -> SoftLabels:

@@ -66,8 +66,8 @@ def fitting_targets(logits: Tensor, targets: object) -> Tensor:
     num_crops, num_classes = logits.shape
     if targets is None:
         raise SoftLabelError(
-            f"hard_weight is above 0 and there are no targets; give class ids of shape [{num_crops}], or "
-            "hard_weight=0"
+            "the loss looks at classes and there are no targets; give class ids of shape "
+            f"[{num_crops}], or a loss to soft labels alone"
         )
     ids = require_ids("targets", targets, logits)
     require_classes(ids)
@@ -109,8 +109,8 @@ def require_classes(targets: Tensor) -> None:
     """Raise `SoftLabelError` for views without a class, of images that have none in their store."""
     if targets.device.type == "cpu" and not torch.compiler.is_compiling() and (targets < 0).any():
         raise SoftLabelError(
-            "targets are below 0, as for views of images without classes, and hard_weight is above 0; "
-            "leave such views out, or give hard_weight=0"
+            "targets are below 0, as for views of images without classes, and the loss looks at classes; "
+            "leave such views out, or give a loss to soft labels alone"
         )
 
 

@@ -101,7 +101,8 @@ def normalised(
 def standardized(logits: Tensor) -> Tensor:
     """Return (z - z̄) / σ, [B, C], with σ the deviation of a crop's logits (Sun et al., CVPR 2024)."""
     logits = in_precision(logits)
-    deviation = logits.std(dim=1, keepdim=True) + _EPS_DEVIATION
+    freedom = min(1, logits.shape[1] - 1)  # a class that is alone has no deviation
+    deviation = logits.std(dim=1, keepdim=True, correction=freedom) + _EPS_DEVIATION
     return (logits - logits.mean(dim=1, keepdim=True)) / deviation
 
 
@@ -113,10 +114,6 @@ def standardized_labels(labels: SoftLabels, num_classes: int, temperature: float
     sparse labels stay sparse: their tail is C - K equal powers.
     """
     if labels.deviation is not None:
-        # Ratios to the largest one, which stays: a small deviation takes large powers.
-        top = labels.confidence
-        value, tail = labels.value / top[:, None], labels.tail / top
-        ratios = SoftLabels(labels.index, value, tail, num_classes)
-        return ratios.power((labels.deviation + _EPS_DEVIATION) * temperature)[0]
+        return labels.power((labels.deviation + _EPS_DEVIATION) * temperature, num_classes)[0]
     known = standardized(log_probs(labels, num_classes)) / temperature
     return SoftLabels(None, known.softmax(dim=1), known.new_zeros(len(known)), num_classes)

@@ -6,6 +6,7 @@ not known here: `config` makes one configuration of the layers. `recipe_text` wr
 
 from fkd.recipes.finding import shipped_names
 from fkd.recipes.layers import Layer, recipe_layers
+from fkd.recipes.reading import inline_table
 from fkd.recipes.writing import recipe_text
 
-__all__ = ["Layer", "recipe_layers", "recipe_text", "shipped_names"]
+__all__ = ["Layer", "inline_table", "recipe_layers", "recipe_text", "shipped_names"]

@@ -33,6 +33,8 @@ def recipe_file(named: str, beside: Path | None = None) -> Path:
     said = "--recipe" if beside is None else f"{beside}: recipe"
     if named in shipped_names():
         return _SHIPPED / f"{named}.toml"
+    if not named:
+        raise ConfigError(f"{said} is empty; give a name, a .toml file or the folder of a run")
     path = Path(named) if beside is None else beside.parent / named
     if os.path.isdir(path):
         if not os.path.isfile(path / CONFIG):

@@ -33,8 +33,9 @@ def recipe_layers(named: str) -> tuple[Layer, ...]:
     """
     layers: list[Layer] = []
     seen: dict[Path, Path] = {}
-    heir, parent = None, named
-    while parent:
+    heir: Path | None = None
+    parent: str | None = named
+    while parent is not None:
         file = recipe_file(parent, heir)
         if file.resolve() in seen:
             circle = " → ".join(str(one) for one in [*seen.values(), file])
@@ -46,14 +47,14 @@ def recipe_layers(named: str) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _read(file: Path) -> tuple[Layer, str]:
-    """Return what a file says, and what it inherits from: nothing is an empty text."""
+def _read(file: Path) -> tuple[Layer, str | None]:
+    """Return what a file says, and what it inherits from, if anything."""
     if file.suffix == ".json":
         values = read_run(file)
-        return Layer(f"run {file.parent}", values, recipe=True, of_run=True), ""
+        return Layer(f"run {file.parent}", values, recipe=True, of_run=True), None
     values = read_toml(file)
-    parent = values.pop("recipe", "")
-    if not isinstance(parent, str):
+    parent = values.pop("recipe", None)
+    if parent is not None and not isinstance(parent, str):
         raise ConfigError(f"{file}: recipe is {parent!r}; it must be text")
     source = f"recipe {file.stem}" if is_shipped(file) else str(file)
     return Layer(source, values, recipe=True), parent

@@ -1,11 +1,16 @@
-"""A file of settings is read: TOML that people write, or the config.json that a run wrote."""
+"""Settings are read: TOML that people write, or the config.json that a run wrote."""
 
 import json
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from fkd.amounts import as_bytes
 from fkd.errors import ConfigError, first_line
+
+_LARGEST = (
+    1 << 20
+)  # bytes of a recipe; what is larger is something else, and would take long to read
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -15,6 +20,11 @@ def read_toml(file: Path) -> dict[str, Any]:
     TOML (with the line and column), and for a setting that is there in both spellings.
     """
     try:
+        if (size := file.stat().st_size) > _LARGEST:
+            raise ConfigError(
+                f"{file} has {as_bytes(size)}, and a recipe at most {as_bytes(_LARGEST)}; give another "
+                "file"
+            )
         said = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: {_why(error)}; mend the file") from error
@@ -25,6 +35,28 @@ def read_toml(file: Path) -> dict[str, Any]:
             raise ConfigError(f"{file}: {name} is there twice, with - and with _; keep one")
         values[name] = value
     return values
+
+
+def inline_table(what: str, text: str, example: str) -> dict[str, Any]:
+    """Return a table of TOML on one line; raises `ConfigError` for what is none."""
+    try:
+        said = tomllib.loads(f"{what} = {text}")
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else first_line(error)
+        raise ConfigError(
+            f"{what} {_shown(text)} is no table ({why}); write one such as {example}"
+        ) from error
+    if len(said) > 1:
+        raise ConfigError(
+            f"{what} {_shown(text)} is more than a table; write one such as {example}"
+        )
+    table: dict[str, Any] = said[what]
+    return table
+
+
+def _shown(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:197] + "…"
 
 
 def _why(error: Exception) -> str:

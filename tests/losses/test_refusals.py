@@ -56,7 +56,7 @@ def test_labels_that_are_none_of_these_outputs_are_refused(ask, logits, labels, 
 @pytest.mark.parametrize(
     ("targets", "words"),
     [
-        (None, r"no targets; give class ids of shape \[4\], or hard_weight=0"),
+        (None, r"no targets; give class ids of shape \[4\]"),
         (torch.zeros(3, dtype=torch.long), r"targets are int64 \[3\]; give int64 of shape \[4\]"),
         (torch.zeros(4), r"targets are float32 \[4\]"),
         ([0, 1, 2, 3], "targets are of the class list"),

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from fkd.config import Objective, Scheme, Term, TrainConfig, Weighed
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import SoftLabels, quantize, restore
-from fkd.losses import Mix, distillation_loss, term_losses
+from fkd.losses import DistillationLoss, Mix, distillation_loss, term_losses
 
 B, C = 7, 12
 
@@ -196,6 +196,30 @@ def test_hard_labels_leave_numbers():
         assert torch.isfinite(torch.autograd.grad(loss.sum(), logits)[0]).all()
 
 
+@pytest.mark.parametrize("by", ["kl", "symmetric_kl", "wttm", "dist", "nkd"])
+def test_a_temperature_far_below_1_leaves_numbers(by):
+    """Each class's power vanishes, and one divides by their sum."""
+    logits = LOGITS.float().requires_grad_()
+    criterion = DistillationLoss(Term(by=by, temperature=1e-3))
+    loss = criterion(logits, stored(4.0), TARGETS)
+    assert torch.isfinite(torch.autograd.grad(loss, logits)[0]).all()
+
+
+def test_one_class_alone_is_standardized_to_nothing():
+    logits = torch.ones(3, 1, requires_grad=True)
+    loss = DistillationLoss(Term(by="kl", standardize=True))(logits, torch.ones(3, 1))
+    assert torch.autograd.grad(loss, logits)[0].tolist() == [[0], [0], [0]]
+
+
+def test_a_criterion_says_what_it_lacks():
+    criterion = DistillationLoss(Term("truth", weight=(1, 0)))
+    with pytest.raises(SoftLabelError, match="the loss looks at classes and there are no targets"):
+        criterion(LOGITS, stored())
+    criterion.done = 1.5
+    with pytest.raises(ConfigError, match=r"done is 1\.5; it must lie between 0 and 1"):
+        criterion(LOGITS, stored(), TARGETS)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -213,6 +237,12 @@ def test_hard_labels_leave_numbers():
         ('{weight=[1, 2, 3]}', "weight is .1, 2, 3.; it must be 2 numbers"),
         ('{weight="much"}', "weight is 'much'"),
         ('{temperature=0}', "temperature is 0"),
+        ('{label_temperature=0}', "label_temperature is 0"),
+        ('{by="kl", standardize=true, label_temperature=2}', "label_temperature does nothing"),
+        ('{weight=1' + 5000 * "0" + "}", "is no table .Exceeds the limit"),
+        ("{weight=" + 5000 * "[", "is no table .it is nested too deep"),
+        ('{by="kl"}\nweight=3', 'loss {by="kl"} weight=3 is more than a table'),
+        ('{by="kl",\nweight=3}', 'loss {by="kl", weight=3} is no table'),
         ('{of="store"}', "a loss is of store"),
         ('{to="a b"}', "names 'a b'"),
     ],
@@ -228,10 +258,11 @@ def test_terms_are_read_back_as_they_were_written():
         Term("truth", label_smoothing=0.1),
         Term("b", "kl", "a", (1, 0)),
     )
-    config = TrainConfig(objective=Objective(loss=terms))
+    students = ({"name": "a", "model": "resnet18"}, {"name": "b", "model": "resnet18"})
+    config = TrainConfig(student=students, objective=Objective(loss=terms))
     said = config.settings()["loss"]
     assert said[2] == {"to": "b", "by": "kl", "of": "a", "weight": [1, 0]}
-    assert TrainConfig.of(loss=said).objective.loss == terms
+    assert TrainConfig.of(student=students, loss=said).objective.loss == terms
     assert TrainConfig.of(loss=("kl", '{to="truth", weight=0.1}')).objective.loss == (
         Term(by="kl"), Term("truth", weight=0.1)
     )  # fmt: skip

@@ -100,6 +100,8 @@ def test_a_name_of_ours_is_no_folder_of_the_users(written):
         ),
         ("recipe = 3\n", "a.toml: recipe is 3; it must be text"),
         ("recipe = 'fdk'\n", "a.toml: recipe 'fdk' is unknown (perhaps fkd?); choose annealed"),
+        ("recipe = ''\n", "a.toml: recipe is empty"),
+        ("x = '" + 2**20 * "x" + "'", "a.toml has 1.0 MiB, and a recipe at most 1.0 MiB"),
         ("recipe = 'no.toml'\n", "a.toml: recipe no.toml: no such file"),
         ("recipe = 'a.toml'\n", "inherits in a circle: a.toml → a.toml"),
         ("init_ema = true\n", "a.toml: --init-ema needs --init FILE"),
@@ -171,6 +173,8 @@ def test_a_damaged_run_is_named(written):
     assert "run/config.json is damaged" in refusal("run")
     (written() / "run" / "config.json").write_text("[1]")
     assert "run/config.json is damaged" in refusal("run/config.json")
+    (written() / "run" / "config.json").write_text('{"architecture": "resnet50"}')
+    assert "run run: its config.json has no settings of a training run" in refusal("run")
 
 
 def test_a_run_of_an_older_fkd_trains_as_it_did(written):
