@@ -30,6 +30,13 @@ from fkd.models import build
 
 CLASSES = 1000
 TOP5, SMOOTH, FULL = (Scheme.parse(name) for name in ("topk5", "topk5-smooth", "full"))
+HEAD = """# What a term of a loss costs
+
+Made by `python benchmarks/term_speed.py`. A term begins with what a store keeps or with a peer's logits,
+and ends with the gradient of the student's logits. The step is a forward and a backward pass of the
+student alone, without input and optimizer. Times are medians of rounds that take turns, memory is the
+peak of a process of its own.
+"""
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,7 @@ def main(
             seconds[name].append(timed(lambda asked=asked: batch.take(asked), device))  # type: ignore[misc]
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type}, one thread"
     lines = [
+        HEAD,
         f"A step of {student}, {batch_size} views of {size} px, {CLASSES:,} classes, forward and "
         f"backward: {1e3 * step:,.0f} ms ({where}, torch {torch.__version__})\n",
         "| term | ms | of the step | MiB above logits |",
