@@ -18,7 +18,7 @@ _GO_ON = {
     **dict.fromkeys(("copy", "merge", "average"), _BLOCKS),
     "label": " Finished blocks are kept; it goes on where it was when the same command is run again.",
     "pack": " Finished images are kept; the same command, without --overwrite, goes on where it was.",
-    "train": " Its run folder keeps the checkpoints so far; --resume goes on from the last.",
+    "train": " A run folder keeps its checkpoints so far; --resume goes on from the last.",
 }
 
 

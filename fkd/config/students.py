@@ -206,7 +206,9 @@ def check_names(terms: Sequence[Term], students: Sequence[StudentChoice]) -> Non
         if term.to not in (STORE, TRUTH, PEERS) and term.to not in others:
             itself = "no student learns from itself" if term.to == term.of else ""
             problem = itself or f"no other student is named {term.to}"
-            raise ConfigError(f"--loss {term}: {problem}; {_known(names)}")
+            raise ConfigError(
+                f"--loss {term}: {problem}; it may be to {', '.join([STORE, TRUTH, PEERS, *others])}"
+            )
     for name in names:
         if not any(is_of(term, name) and any(ends(term.weight)) for term in terms):
             raise ConfigError(

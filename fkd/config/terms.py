@@ -133,7 +133,11 @@ class Term:
                 meant = get_close_matches(str(name), known, 1)
                 perhaps = f" (perhaps {meant[0]}?)" if meant else ""
                 raise ConfigError(f"a loss has no {name}{perhaps}; it knows {', '.join(known)}")
-        return cls(**table)
+        try:
+            return cls(**table)
+        except ConfigError as error:
+            said = ", ".join(f"{name} = {value!r}" for name, value in table.items())
+            raise ConfigError(f"in the loss {{{said[:200]}}}: {error}") from error
 
     def table(self) -> dict[str, Any]:
         """Return the table that this term is read from: `to`, `by`, and what is not the default."""

@@ -218,13 +218,22 @@ class TrainConfig(LoaderConfig):
         applied.origins = {name: (plain[name], told) for name, told in settled.sources.items()}
         return config
 
+    def source_of(self, name: str) -> str:
+        """Return the recipe that a setting is from, "" where it is the user's, or as by default."""
+        told = (
+            self.recipe.origins.get(name, (None, ""))[1] if isinstance(self.recipe, Applied) else ""
+        )
+        return told if told.startswith("recipe ") or told.endswith(".toml") else ""
+
     def recipe_text(self, *, machine: bool = True) -> str:
         """Return the settings as a TOML file that `--recipe` reads, each with its source.
 
         Without `machine` it leaves out where things are and who does the work, as what is published does.
         What is of one run, `out` and `resume`, is no part of a recipe.
         """
-        left_out = _OF_MACHINE if not machine else set()
+        left_out = set() if machine else set(_OF_MACHINE)
+        if not machine and "num_crops" not in getattr(self.recipe, "origins", {}):
+            left_out.add("num_crops")  # the store's own, which the run notes where nobody said it
         return settled_text(self.recipe, self.settings(), type(self)().settings(), left_out)
 
     def settings(self) -> dict[str, Any]:

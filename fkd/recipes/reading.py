@@ -1,6 +1,7 @@
 """Settings are read: TOML that people write, or the config.json that a run wrote."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def inline_table(what: str, text: str, example: str) -> dict[str, Any]:
         said = tomllib.loads(f"{what} = {text}")
     except (ValueError, RecursionError) as error:
         why = "it is nested too deep" if isinstance(error, RecursionError) else first_line(error)
+        why = re.sub(  # of what was typed, without the name in front
+            r"column (\d+)", lambda at: f"column {int(at[1]) - len(what) - 3}", why
+        )
         raise ConfigError(
             f"{what} {_shown(text)} is no table ({why}); write one such as {example}"
         ) from error

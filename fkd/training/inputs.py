@@ -6,7 +6,7 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 from pathlib import Path
 
 from fkd.config import NO_VAL, STORE, TRUTH, TrainConfig
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, SoftLabelError
 from fkd.loader import find_store
 from fkd.models import require_weights
 from fkd.originals import image_root
@@ -75,7 +75,11 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     A process that is not `alone` leaves the run's folder and its trackers to the leading one, which
     looks when all have met: then they learn what it refuses.
     """
-    store = find_store(config)
+    try:
+        store = find_store(config)
+    except SoftLabelError as error:
+        source = config.source_of("scheme")
+        raise (SoftLabelError(f"{source}: {error}") if source else error) from error
     refuse_without_classes(config, store)
     refuse_terms(config, store)
     if config.images is not None:

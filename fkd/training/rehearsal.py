@@ -16,6 +16,7 @@ from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import TrainConfig, as_config
 from fkd.errors import ConfigError, FkdError
 from fkd.machine import device_memory, make_current, resolve_device
+from fkd.progress import note
 from fkd.students import evaluate
 from fkd.training.course import Course, build_learner, course_batches, prepare
 from fkd.training.learner import Learner
@@ -116,6 +117,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
         torch.cuda.reset_peak_memory_stats(device)
     with device_memory("choose a smaller --student"):
         learner = build_learner(course, device, Learner)
+    note("some steps are taken to measure them; none is kept")
     timed = _timed_steps(course, learner)
     evaluation = _evaluation_seconds(course, learner)
     schedule = course.schedule

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fkd.amounts import as_count, as_large
-from fkd.config import FEW_IMAGES, MUTUAL, TrainConfig
+from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig
 from fkd.loader import Schedule
 from fkd.training.course import Course
 from fkd.training.learner import Learner, views_at_a_time
@@ -85,6 +85,8 @@ def _images(course: Course) -> str:
 
 def _labels(course: Course) -> str:
     """Say how labels are read: what is asked for, of what is kept."""
+    if not any(term.to == STORE for term in course.config.objective.terms):
+        return "not read: no term of the loss is to the store"
     wanted, stored = course.config.scheme, course.store.spec.scheme
     classes, tempered = course.store.spec.num_classes, course.config.label_temperature
     text = f"read as {wanted}" if wanted == stored else f"read as {wanted} from the stored {stored}"
@@ -107,7 +109,7 @@ def _loss(config: TrainConfig) -> str:
     """Say the terms of the loss, of which several students have one that is not said."""
     if isinstance(config.objective.loss, tuple):
         return "; ".join(map(str, config.objective.loss))
-    return f"{config.objective.loss} to store, as of one student; {MUTUAL}"
+    return f"as a single student's, {config.objective.loss} to store; and {MUTUAL}"
 
 
 def _views(course: Course) -> str:

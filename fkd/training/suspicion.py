@@ -25,7 +25,7 @@ _FALLEN = 0.9
 _OTHERWISE = (
     "the evaluated images, whose classes may be others than their folders' names say, or whose pixels "
     "may be of another kind than those trained on; at --mean and --std, where --init has weights; at "
-    "--label-temperature and --student-temperature; and at the number of images to learn from"
+    "the temperatures of labels and loss; and at the number of images to learn from"
 )
 
 
