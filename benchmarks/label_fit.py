@@ -73,11 +73,13 @@ class Taught:
         centred = self.log_probs - self.log_probs.mean(dim=1, keepdim=True)
         noise = torch.randn(centred.shape, generator=torch.Generator().manual_seed(0))
         deviation = centred.std(dim=1, keepdim=True)
-        return rho * centred + (1 - rho**2) ** 0.5 * deviation * noise
+        made: Tensor = rho * centred + (1 - rho**2) ** 0.5 * deviation * noise
+        return made
 
     def deviation(self) -> Tensor:
         """Return the deviation of each crop's logits, [B, 1], rounded to 1/16 as a byte could keep it."""
-        return (16 * self.log_probs.std(dim=1, keepdim=True)).round() / 16
+        rounded: Tensor = (16 * self.log_probs.std(dim=1, keepdim=True)).round() / 16
+        return rounded
 
 
 @click.command()

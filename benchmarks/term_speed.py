@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class Batch:
     """Logits that want a gradient, [B, C], with stored labels, classes and a peer's logits."""
 
     logits: Tensor
-    kept: dict[Scheme, Quantized]
+    kept: Mapping[Scheme, Quantized]
     targets: Tensor
     peer: Tensor
 
