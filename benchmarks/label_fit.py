@@ -78,7 +78,8 @@ class Taught:
 
     def deviation(self) -> Tensor:
         """Return the deviation of each crop's logits, [B, 1], rounded to 1/16 as a byte could keep it."""
-        return (16 * self.log_probs.std(dim=1, keepdim=True)).round() / 16
+        rounded: Tensor = (16 * self.log_probs.std(dim=1, keepdim=True)).round() / 16
+        return rounded
 
 
 @click.command()

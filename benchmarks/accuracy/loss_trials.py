@@ -1,8 +1,8 @@
 """The rows of table "losses": one store, one student, and what it is asked, in sentences.
 
 A recipe of a paper that adds cross-entropy to the class is here as the paper has it, `+ truth`; today's
-row has no such term, so most losses stand here without it, too. Weights and temperatures that a paper
-leaves open were tuned with one seed of the smaller student (docs/results).
+row has no such term, so most losses stand here without it, too. Weights are those of the papers or 1;
+what else was tried is said in docs/results.
 """
 
 from typing import Any

@@ -140,17 +140,17 @@ def test_labels_that_cannot_serve_a_term_are_refused_before_the_run(
 
 
 def test_a_store_with_the_deviation_serves_standardized_losses(shared_folder, tmp_path):
-    scheme = Scheme.parse("topk3-coarse-std")
+    scheme = Scheme.parse("topk2-coarse-std")
     store = label_images(label_config(shared_folder, tmp_path / "s.zarr", scheme=scheme))
     assert "deviation " in dict(info_lines(store.path))["per crop"]
     loss = {"by": "kl", "standardize": True, "temperature": 2}
-    with pytest.raises(FkdError, match="does not tell; read labels with --compress topk3-smooth"):
-        check_inputs(config(store, tmp_path / "run", loss=loss, scheme="topk3"))
-    asked = config(store, tmp_path / "run", loss=loss, scheme="topk3-smooth", mixup=0.2, ema=0.9)
+    with pytest.raises(FkdError, match="does not tell; read labels with --compress topk2-smooth"):
+        check_inputs(config(store, tmp_path / "run", loss=loss, scheme="topk2"))
+    asked = config(store, tmp_path / "run", loss=loss, scheme="topk2-smooth", mixup=0.2, ema=0.9)
     train_student(asked)
     losses = [line["loss"] for line in read_metrics(tmp_path / "run")]
     assert np.isfinite(losses).all()
-    loader = StudentLoader(store.path, crops_per_image=2, scheme="topk3-smooth", batch_size=8)
+    loader = StudentLoader(store.path, crops_per_image=2, scheme="topk2-smooth", batch_size=8)
     batch = next(iter(loader))
     assert batch.labels.deviation.shape == (8,)
 
