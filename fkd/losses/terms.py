@@ -33,10 +33,16 @@ _TIMES_T2 = ("ce", "kl", "symmetric_kl", "dist")
 
 @dataclass(frozen=True)
 class TermLosses:
-    """The loss of b crops, f32 [b], and what each term has of it, f32 [terms, b], without gradient."""
+    """The loss of b crops, `total` f32 [b], and what each term has of it, f32 [b] each."""
 
     total: Tensor
-    each: Tensor
+    parts: tuple[Tensor, ...]
+
+    @property
+    def each(self) -> Tensor:
+        """The parts without gradient, f32 [terms, b]; a step that nobody asks makes no tensor of them."""
+        said = [part.detach() for part in self.parts]
+        return torch.stack(said) if said else self.total.new_zeros((0, len(self.total)))
 
 
 def term_losses(
@@ -71,8 +77,7 @@ def term_losses(
         if n not in losses:
             losses[n] = student.weighed_to_peers(each, _named(each, peers or {}), known, mix)
             total = total + losses[n]
-    said = [losses[n].detach() for n in range(len(terms))]
-    return TermLosses(total, torch.stack(said) if said else total.new_zeros((0, len(logits))))
+    return TermLosses(total, tuple(losses[n] for n in range(len(terms))))
 
 
 def _sum(logits: Tensor, losses: Iterable[Tensor]) -> Tensor:
