@@ -141,7 +141,7 @@ class Learner:
 
         def losses_of(name: str, own: Tensor) -> TermLosses:
             if not terms[name]:  # at this moment none weighs anything
-                return TermLosses(0.0 * own.float().sum(dim=1), own.new_zeros((0, len(own))))
+                return TermLosses(0.0 * own.float().sum(dim=1), ())
             peers = {other: said.detach() for other, said in logits.items() if other != name}
             return term_losses(own, terms[name], labels, targets, mixed, peers)
 
