@@ -7,7 +7,7 @@ whose correlation with the teacher's is ρ, and whose deviation is the same, so 
 0.9 is better than most students ever are. A cell has the cosine between the gradient of the loss to
 labels as they are read and that to full labels, over all crops and classes, and in brackets what the
 loss itself is of the one to full labels. Of standardised logits the last rows have the deviation of the
-teacher's logits from the full label, as a store of `topkK-std` keeps it in a byte.
+teacher's logits from the full label, as `topkK-std` keeps it in a byte.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ Made by `python benchmarks/label_fit.py`. A student is made: logits whose correl
 is ρ, of the same deviation; 0 knows nothing, and 0.9 is better than most students ever are. A cell has
 the cosine between the gradient of the loss to labels that are read so and the gradient to full labels,
 over all crops and classes; in brackets the loss as a share of that to full labels. "Deviation known": the
-deviation of the teacher's logits is taken from the full label, as a store of `topkK-std` keeps it in a byte.
+deviation of the teacher's logits is taken from the full label, as `topkK-std` keeps it in a byte.
 """
 
 
