@@ -1,6 +1,7 @@
 """Bounds of what a user may choose, and the refusals that name a flag."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from fkd.config.types import fit
 from fkd.errors import ConfigError
@@ -52,3 +53,11 @@ def check_pair(name: str, pair: tuple[float, float], low: float, high: float) ->
         check_range(name, value, low, high)
     if pair[0] > pair[1]:
         raise ConfigError(f"{name} is {pair[0]:g} {pair[1]:g}; the smaller number comes first")
+
+
+def check_key(what: str, key: object, known: Sequence[str]) -> None:
+    """Raise `ConfigError` for a key that a table does not know, with the nearest that it does."""
+    if key not in known:
+        meant = get_close_matches(str(key), known, 1)
+        perhaps = f" (perhaps {meant[0]}?)" if meant else ""
+        raise ConfigError(f"{what} has no {key}{perhaps}; it knows {', '.join(known)}")

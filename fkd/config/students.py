@@ -8,10 +8,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from os import PathLike
 from typing import Any, ClassVar, Self
 
+from fkd.config.checks import check_key
 from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed, ends
 from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
@@ -90,10 +90,7 @@ class StudentChoice:
                     "pass at every step; label with it once (`fkd label --teacher`), and learn from "
                     "the store"
                 )
-            if key not in known:
-                meant = get_close_matches(str(key), known, 1)
-                perhaps = f" (perhaps {meant[0]}?)" if meant else ""
-                raise ConfigError(f"a student has no {key}{perhaps}; it knows {', '.join(known)}")
+            check_key("a student", key, known)
         if "model" not in table:
             raise ConfigError(f"a student has no model; name one, as in {cls.example}")
         return cls(**table)

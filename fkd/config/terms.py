@@ -7,10 +7,9 @@ command line as in a recipe file: `{to = "store", by = "kl", weight = 0.5, tempe
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, Self
 
-from fkd.config.checks import check_choice, check_range
+from fkd.config.checks import check_choice, check_key, check_range
 from fkd.config.types import settle
 from fkd.errors import ConfigError
 from fkd.recipes import inline_table
@@ -129,10 +128,7 @@ class Term:
         """Build a term of a table; raises `ConfigError` for a key that is not known."""
         known = [field.name for field in fields(cls)]
         for name in table:
-            if name not in known:
-                meant = get_close_matches(str(name), known, 1)
-                perhaps = f" (perhaps {meant[0]}?)" if meant else ""
-                raise ConfigError(f"a loss has no {name}{perhaps}; it knows {', '.join(known)}")
+            check_key("a loss", name, known)
         try:
             return cls(**table)
         except ConfigError as error:
