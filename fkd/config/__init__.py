@@ -6,6 +6,7 @@ imports torch, so the command line parses and refuses at once.
 """
 
 from fkd.config.checks import (
+    MAX_ALPHA,
     MAX_BATCH,
     MAX_BOUND,
     MAX_CROPS,
@@ -88,6 +89,7 @@ from fkd.config.views import (
     RENDERS,
     CenterView,
     Interpolation,
+    MixPolicy,
     Render,
     Size,
     ViewFormat,
@@ -112,6 +114,7 @@ __all__ = [
     "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
+    "MAX_ALPHA",
     "MAX_BATCH",
     "MAX_BOUND",
     "MAX_CROPS",
@@ -145,6 +148,7 @@ __all__ = [
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
+    "MixPolicy",
     "NetworkInput",
     "Objective",
     "Optim",

@@ -14,7 +14,9 @@ from typing import Any, cast, get_args
 from fkd.config import (
     AMPS,
     INTERPOLATIONS,
+    MAX_ALPHA,
     MAX_CROPS,
+    MixPolicy,
     Preprocessing,
     Scheme,
     SchemeKind,
@@ -58,11 +60,14 @@ _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 # What a key says more would change what a label is, or where a view lies.
 _INNER_KEYS = {
     "scheme": {"kind", "k", "step", "deviation"},
-    "views": {"seed", "scale", "ratio"},
+    "views": {"seed", "scale", "ratio", "mix"},
 }
+# What partners, shares and holes mean, and how pixels are mixed; a rule never changes.
+_MIX_RULE = "pairs-uint8-1"
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
+_LEFT_OUT |= {"stored_mixes"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -80,6 +85,9 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
         content["scheme"]["step"] = spec.scheme.step
     if spec.scheme.deviation:
         content["scheme"]["deviation"] = True
+    mix = content["views"].pop("mix")
+    if spec.views.mix.mixes:
+        content["views"]["mix"] = {"rule": _MIX_RULE, **mix}
     return {k: v for k, v in content.items() if v or k not in _LEFT_OUT}
 
 
@@ -128,7 +136,12 @@ def _of_newer(content: Mapping[str, Any]) -> str | None:
     if isinstance(kind, str) and kind not in get_args(SchemeKind):
         return f"scheme {shown(kind)}"
     known = sampler in (*SAMPLERS, STORED)
-    return f"sampler {shown(sampler)}" if isinstance(sampler, str) and not known else None
+    if isinstance(sampler, str) and not known:
+        return f"sampler {shown(sampler)}"
+    views = content.get("views")
+    mix = views.get("mix") if isinstance(views, dict) else None
+    rule = mix.get("rule", _MIX_RULE) if isinstance(mix, dict) else _MIX_RULE
+    return f"rule of mixing {shown(rule)}" if rule != _MIX_RULE else None
 
 
 def _parse(content: Mapping[str, Any]) -> StoreSpec:
@@ -150,6 +163,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
             whole(views, "seed", 0, 2**63 - 1),
             cast("tuple[float, float]", numbers(views, "scale", 2)),
             cast("tuple[float, float]", numbers(views, "ratio", 2)),
+            _mix(views, content["format_version"]),
         ),
         interpolation=choice(content, "interpolation", INTERPOLATIONS),
         temperature=number(content, "temperature", 1e-3, 1e3),
@@ -166,7 +180,27 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         root=text({"root": "", **content}, "root"),
         first_image=count(content, "first_image"),
         first_crop=count(content, "first_crop"),
+        stored_mixes=said(content, "stored_mixes"),
     )
+
+
+def _mix(views: Mapping[str, Any], version: int) -> MixPolicy:
+    """Return how views are mixed; nothing is said where they are not."""
+    if "mix" not in views:
+        return MixPolicy()
+    mix = json_object(views, "mix")
+    odd = sorted(set(mix) ^ {"rule", "mixup", "cutmix", "share", "period"})
+    if version < 3 or odd:
+        raise Wrong(f"views.mix has the key {shown(odd[0])}" if odd else "mixes are of version 3")
+    policy = MixPolicy(
+        number(mix, "mixup", 0, MAX_ALPHA),
+        number(mix, "cutmix", 0, MAX_ALPHA),
+        number(mix, "share", 0, 1),
+        whole(mix, "period", 1, MAX_CROPS),
+    )
+    if not policy.mixes:
+        raise Wrong("views.mix mixes nothing")
+    return policy
 
 
 def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
@@ -221,6 +255,10 @@ def _check_together(spec: StoreSpec) -> None:
     shortest = len("a\0")
     if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
         raise Wrong("its texts are too short for as many images and classes")
+    if spec.views.mix.mixes and (spec.stored_mixes or spec.stores_views):
+        raise Wrong("its mixes are drawn, and its views are not")
+    if spec.stored_mixes and spec.format_version < 3:
+        raise Wrong("mixes are of version 3")
     if 0 < spec.class_title_bytes < spec.num_classes:
         raise Wrong("its titles are too short for as many classes")
     excess = oversize(spec)

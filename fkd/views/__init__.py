@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.views.blending import blend_on_device, blend_views
     from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
+    from fkd.views.mixing import Mixes, Partners, draw_mixes, hash_mixes, hole_of, hole_pixels
+    from fkd.views.pairing import partners
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
     from fkd.views.render_device import CropTable, render_table
     from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
@@ -23,8 +26,11 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         boxes="Boxes Flips OTHER_VIEWS Sizes hash_views outside",
+        blending="blend_on_device blend_views",
         center="evaluation_batches",
         draw_label="label_draws",
+        mixing="Mixes Partners draw_mixes hash_mixes hole_of hole_pixels",
+        pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",
         render_device="CropTable render_table",
         samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
@@ -41,18 +47,27 @@ __all__ = [
     "Boxes",
     "CropTable",
     "Flips",
+    "Mixes",
+    "Partners",
     "Pending",
     "RenderPool",
     "Sampler",
     "Sizes",
     "ahead",
+    "blend_on_device",
+    "blend_views",
     "device_renders",
+    "draw_mixes",
     "empty_views",
     "evaluation_batches",
+    "hash_mixes",
     "hash_views",
+    "hole_of",
+    "hole_pixels",
     "label_draws",
     "normalize",
     "outside",
+    "partners",
     "render",
     "render_table",
     "render_views",
