@@ -54,11 +54,18 @@ class StoredMixes:
             found[rows] = partners(seed, groups, len(run), own) + run.start
         return found
 
+    def known(self, images: Places, crops: Places) -> NDArray[np.bool_]:
+        """Return for which images, int64 [n], all partners in crops, int64 [m], are labelled: bool [n]."""
+        if not self.in_pairs:
+            return np.ones(len(images), np.bool_)
+        found: NDArray[np.bool_] = self._done[self.partners(images, crops)].all(axis=1)
+        return found
+
     def of(self, images: Places, crops: Places) -> Mixes:
         """Return how crops, int64 [m], of images, int64 [n], are mixed: [n, m].
 
         Raises `BlockError` for what is not as it was labelled, and `StoreError` where a partner is not
-        labelled yet.
+        labelled yet. A chunk of which some are not is not compared with its hash.
         """
         for number, segments in enumerate(self._groups):
             run = segments[0].images
@@ -76,12 +83,14 @@ class StoredMixes:
                 f"{self._where}: image {int(missing[0])}, with which views are mixed, is not labelled "
                 "yet; run `fkd label` to go on"
             )
-        found = Partners(other, self._numbers[other], self._sizes[other])
+        sizes = self._sizes[other]
+        sizes[(self._sizes[images] == 0).any(axis=1)] = 0  # without labels, there is nothing to mix
+        found = Partners(other, self._numbers[other], sizes)
         return draw_mixes(spec.views, spec.sampler, images, self._numbers[images], crops, found)
 
     def _read(self, images: Places, crops: Places) -> Mixes:
         """Read what is stored of whole runs, and take some rows and columns of them."""
-        segment = self._groups[0][0]  # to a store of stored views nothing is added
+        segment = self._groups[0][0]  # nothing is added to a store of which mixes are stored
         rows = slice(int(images.min()), int(images.max()) + 1)
         columns = slice(int(crops.min()), int(crops.max()) + 1)
         image, *others = (segment.reader.arrays.read(name, rows, columns) for name in _ARRAYS)
@@ -104,6 +113,8 @@ class StoredMixes:
             stop = min(start + spec.chunk_crops, spec.num_crops)
             rows = np.array(spec.block_range(number)) + first
             columns = np.arange(start, stop) + segment.crops.start
+            if not self.known(rows, columns).all():
+                continue
             if self.in_pairs:
                 self._require_drawn(segment, number, chunk, self._drawn(rows, columns))
             else:
@@ -131,6 +142,8 @@ class StoredMixes:
         wild |= mixes.share > _WHOLE
         wild |= far.any(axis=-1)
         wild |= mixes.mixed & (beyond.reshape(partner.shape) | absent)
+        labelled = self._sizes[rows.start : rows.stop].any(axis=1)[:, None]
+        wild |= labelled & ~mixes.mixed & (mixes.image != np.array(rows)[:, None])
         if wild.any():
             image = rows.start + int(wild.any(axis=1).argmax())
             raise segment.reader.implausible(image, "a view is mixed with what is no view")

@@ -20,9 +20,8 @@ from fkd.views.draw import GAMMA, image_keys, mix
 Places = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-_FIRST_GROUP = (
-    2**62
-)  # among images, of which there are fewer: a group's key is that of such an image
+# A group's key is that of an image past all images that a store can have.
+_FIRST_GROUP = 2**62
 _ROUNDS = 6
 
 
@@ -52,7 +51,9 @@ class _Order:
         self._rows, self._columns = np.uint64(rows), np.uint64(-(-num_images // rows))
         self._count = np.uint64(num_images)
         keys = image_keys(seed, groups + _FIRST_GROUP)
-        self._keys = [mix(keys + np.uint64(r) * GAMMA) for r in range(1, _ROUNDS + 1)]
+        # A product of arrays, since one of scalars warns where it wraps around.
+        steps = np.arange(1, _ROUNDS + 1, dtype=np.uint64) * GAMMA
+        self._keys = [mix(keys + step) for step in steps]
 
     def image_at(self, places: Words) -> Words:
         """Return the images at places of the order: F."""
