@@ -203,7 +203,8 @@ class _Labeller:
         spec, config, teachers = store.segments[number].spec, self.config, self.teachers
         blocks = self.ranks.claim(f"segment {number}", pending)
         crops, numbers = store.segments[number].crops, store.image_numbers()
-        drawn = WantedViews(spec.views, crops, numbers, spec.sampler)
+        paired, again = store.segments[number].images, self._seen_again(store)
+        drawn = WantedViews(spec.views, crops, numbers, spec.sampler, paired, again)
         batches = teacher_batches(
             self.pool,
             self.images,
@@ -213,6 +214,12 @@ class _Labeller:
             teachers.view_formats,
         )
         return answers(teachers, batches, config, self.images, self.stored)
+
+    def _seen_again(self, store: LabelStore) -> LabelledBefore | None:
+        """Return what compares partners with those that have labels already."""
+        if not store.spec.mixes or self.stored is not None:
+            return None
+        return LabelledBefore(store, self.images, labelled=store.finished_crops() > 0)
 
     def wait_for_others(self, number: int) -> None:
         """Wait until all ranks have finished a segment."""
