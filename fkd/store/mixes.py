@@ -67,13 +67,20 @@ class StoredMixes:
         Raises `BlockError` for what is not as it was labelled, and `StoreError` where a partner is not
         labelled yet. A chunk of which some are not is not compared with its hash.
         """
+        self._require_all(images, crops)
+        return self._drawn(images, crops) if self.in_pairs else self._read(images, crops)
+
+    def require(self, images: range, crops: range) -> None:
+        """Raise what `of` raises of a run of crops of a run of images."""
+        self._require_all(np.array(images), np.array(crops))
+
+    def _require_all(self, images: Places, crops: Places) -> None:
         for number, segments in enumerate(self._groups):
             run = segments[0].images
             own = images[(images >= run.start) & (images < run.stop)]
             for part, segment in enumerate(segments):
                 some = crops[(crops >= segment.crops.start) & (crops < segment.crops.stop)]
                 self._require(segment, (number, part), own, some)
-        return self._drawn(images, crops) if self.in_pairs else self._read(images, crops)
 
     def _drawn(self, images: Places, crops: Places) -> Mixes:
         other, spec = self.partners(images, crops), self._spec
