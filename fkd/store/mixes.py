@@ -1,5 +1,6 @@
 """How the views of a store are mixed: drawn by its policy, or read where another program drew them."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,7 +9,16 @@ from numpy.typing import NDArray
 from fkd.errors import BlockError, StoreError
 from fkd.store.segment import Segment, by_images
 from fkd.store.store import LabelStore
-from fkd.views import OTHER_VIEWS, Mixes, Partners, draw_mixes, hash_mixes, outside, partners
+from fkd.views import (
+    OTHER_VIEWS,
+    Mixes,
+    Partners,
+    draw_mixes,
+    draw_shares,
+    hash_mixes,
+    outside,
+    partners,
+)
 
 Places = NDArray[np.int64]
 
@@ -55,11 +65,27 @@ class StoredMixes:
         return found
 
     def known(self, images: Places, crops: Places) -> NDArray[np.bool_]:
-        """Return for which images, int64 [n], all partners in crops, int64 [m], are labelled: bool [n]."""
+        """Say of which images, int64 [n], all partners in crops, int64 [m], are labelled: bool [n]."""
         if not self.in_pairs:
             return np.ones(len(images), np.bool_)
         found: NDArray[np.bool_] = self._done[self.partners(images, crops)].all(axis=1)
         return found
+
+    def shares(self, images: Places, crops: Places) -> tuple[Places, NDArray[np.float32]]:
+        """Return partners int64 [n, m] of crops of labelled images, and the views' own shares f32 [n, m].
+
+        With a partner that is not labelled yet, a view counts as mixed. Drawn mixes are not compared with
+        their hash.
+        """
+        if not self.in_pairs:
+            mixes = self.of(images, crops)
+            return mixes.image, mixes.own_share
+        views, other = self._spec.views, self.partners(images, crops)
+        share, hole = draw_shares(views.mix, views.seed, self._numbers[images], crops)
+        mixes = replace(Mixes.none(other), share=share, hole=hole)
+        absent = self._done[other] & (self._sizes[other] == 0).any(axis=-1)
+        alone = absent | (other == images[:, None])
+        return other, np.where(alone, np.float32(1), mixes.own_share)
 
     def of(self, images: Places, crops: Places) -> Mixes:
         """Return how crops, int64 [m], of images, int64 [n], are mixed: [n, m].
