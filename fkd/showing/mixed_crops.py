@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.errors import ImagesError, StoreError
+from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.originals import LabelledImages
 from fkd.store import LabelStore, StoredMixes
@@ -66,11 +66,11 @@ class MixedCrops:
         """
         if self._mixes is None:
             return [None] * len(slots), []
-        try:
-            mixes = self._mixes.of(np.array([image_index]), np.array(slots))[0]
-        except StoreError as error:
+        which = np.array([image_index]), np.array(slots)
+        if not self._mixes.known(*which).all():
             path = self._images.paths[image_index]
-            raise ImagesError(f"{path} cannot be mixed ({error})") from error
+            raise ImagesError(f"{path} is mixed with an image that is not labelled yet")
+        mixes = self._mixes.of(*which)[0]
         mixed = np.flatnonzero(mixes.mixed)
         others = []
         for index in dict.fromkeys(mixes.image[mixed].tolist()):

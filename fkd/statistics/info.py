@@ -32,7 +32,7 @@ def bytes_per_crop(store: LabelStore) -> dict[str, float]:
     A store that keeps the deviation of logits has that part, too, and one of mixed views "mix".
     """
     crops = max(1, num_crops_labelled(store))
-    also = ("deviation",) if store.spec.scheme.deviation else ()
+    also: tuple[str, ...] = ("deviation",) if store.spec.scheme.deviation else ()
     also += ("mix",) if store.spec.mixes else ()
     parts = dict.fromkeys(("box", "flip", "ids", "values", *also, "rest"), 0.0)
     for array, size in store.stored_bytes().items():

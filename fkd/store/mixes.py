@@ -68,8 +68,7 @@ class StoredMixes:
         """Say of which images, int64 [n], all partners in crops, int64 [m], are labelled: bool [n]."""
         if not self.in_pairs:
             return np.ones(len(images), np.bool_)
-        found: NDArray[np.bool_] = self._done[self.partners(images, crops)].all(axis=1)
-        return found
+        return np.all(self._done[self.partners(images, crops)], axis=1)
 
     def shares(self, images: Places, crops: Places) -> tuple[Places, NDArray[np.float32]]:
         """Return partners int64 [n, m] of crops of labelled images, and the views' own shares f32 [n, m].
@@ -122,13 +121,21 @@ class StoredMixes:
         return draw_mixes(spec.views, spec.sampler, images, self._numbers[images], crops, found)
 
     def _read(self, images: Places, crops: Places) -> Mixes:
-        """Read what is stored of whole runs, and take some rows and columns of them."""
+        """Read what is stored of a run of each block, and take some rows and columns of it."""
         segment = self._groups[0][0]  # nothing is added to a store of which mixes are stored
-        rows = slice(int(images.min()), int(images.max()) + 1)
+        found = Mixes.none(np.repeat(images[:, None], len(crops), axis=1))
+        if not found.share.size:
+            return found
         columns = slice(int(crops.min()), int(crops.max()) + 1)
-        image, *others = (segment.reader.arrays.read(name, rows, columns) for name in _ARRAYS)
-        whole = Mixes(image.astype(np.int64), *others)
-        return whole[(images - rows.start)[:, None], crops - columns.start]
+        block_of = images // segment.spec.block_images
+        for number in np.unique(block_of).tolist():
+            places = np.flatnonzero(block_of == number)
+            some = images[places]
+            rows = slice(int(some.min()), int(some.max()) + 1)
+            image, *others = (segment.reader.arrays.read(name, rows, columns) for name in _ARRAYS)
+            whole = Mixes(image.astype(np.int64), *others)
+            found[places] = whole[(some - rows.start)[:, None], crops - columns.start]
+        return found
 
     def _require(
         self, segment: Segment, at: tuple[int, int], images: Places, crops: Places
@@ -178,5 +185,5 @@ class StoredMixes:
         labelled = self._sizes[rows.start : rows.stop].any(axis=1)[:, None]
         wild |= labelled & ~mixes.mixed & (mixes.image != np.array(rows)[:, None])
         if wild.any():
-            image = rows.start + int(wild.any(axis=1).argmax())
+            image = rows.start + int(np.any(wild, axis=1).argmax())
             raise segment.reader.implausible(image, "a view is mixed with what is no view")
