@@ -20,7 +20,7 @@ from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
 from fkd.labelling.drawing import DrawnImage, WantedViews
 from fkd.labelling.growing import MatchedImages, settled
-from fkd.labelling.inputs import all_images, check_inputs
+from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.labelled_before import LabelledBefore
 from fkd.labelling.opening import (
     begins_anew,
@@ -64,6 +64,7 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     config = replace(config, num_crops=ranks.once("crops", lambda: settled(config).crops))
     listed = all_images(config, root)
     images = take_part(config.part, listed)
+    refuse_alone(config, images)
     if ranks.leads:
         refuse_other_images(config, listed, images)
     with device_memory("choose a device with room for the teachers"):
