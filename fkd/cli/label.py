@@ -104,7 +104,6 @@ _SECTIONS = {
     "--mixup",
     type=float,
     default=_MIX.mixup,
-    show_default="0, none",
     help="Mix each view with one of another image before the teacher sees it, in shares of "
     "Beta(α, α) for this α.",
 )
@@ -112,7 +111,6 @@ _SECTIONS = {
     "--cutmix",
     type=float,
     default=_MIX.cutmix,
-    show_default="0, none",
     help="Or put a part of the other view into it; α as of --mixup. With both, a coin decides.",
 )
 @click.option("--mix-share", default=_MIX.share, help="Share of the views that are mixed at all.")
