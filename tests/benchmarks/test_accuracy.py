@@ -204,7 +204,7 @@ def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled,
     for name, said in (("convnext_tiny", "has no label maps"), (str(tmp_path), "cannot be cut to")):
         with pytest.raises(FkdError, match=said):
             study.choose_teacher(
-                TeacherChoice(name, "none", size=64), images, tmp_path, 1.0, maps=True
+                TeacherChoice(name, "none", size=64), images, tmp_path, study.Tuning(1.0), maps=True
             )
     assert not (tmp_path / "teacher").exists()
 
@@ -222,14 +222,17 @@ def test_a_resnet_of_cifar_has_the_parameters_of_its_paper(study, layers, parame
 
 def test_a_teacher_that_a_function_builds_is_tuned_and_labels(study, labelled, tmp_path):
     import cifar_resnet
-    from teacher import prepare
+    from teacher import Tuning, prepare
 
     images, _ = labelled
     given = cifar_resnet.resnet20(3)
     file = tmp_path / "resnet20.th"
     torch.save({"state_dict": {f"module.{k}": v for k, v in given.state_dict().items()}}, file)
     choice = TeacherChoice("cifar_resnet:resnet20", str(file), size=32, mean=(0.5, 0.4, 0.3))
-    tuned = prepare(choice, images.root.parent, tmp_path / "teacher", 1.0)
+    how_far = Tuning(1.0, scale=(0.5, 1.0))
+    tuned = prepare(choice, images.root.parent, tmp_path / "teacher", how_far)
+    base = LabelStore.open(tmp_path / "teacher" / "base.zarr")
+    assert (base.spec.views.scale, base.spec.views.seed) == ((0.5, 1.0), 1)
     begun = torch.load(tmp_path / "teacher" / "first.pt")
     ended = torch.load(tmp_path / "teacher" / "run" / "last.pt")
     torch.testing.assert_close(begun["student"]["linear.weight"], given.linear.weight.detach())
@@ -237,7 +240,7 @@ def test_a_teacher_that_a_function_builds_is_tuned_and_labels(study, labelled, t
     teacher = study.load_teacher(tuned, images)
     assert (teacher.preprocessing.size, teacher.preprocessing.mean) == (32, (0.5, 0.4, 0.3))
     assert teacher.probs(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 2, 1.0).shape == (2, 3)
-    assert prepare(choice, images.root.parent, tmp_path / "teacher", 1.0) == tuned
+    assert prepare(choice, images.root.parent, tmp_path / "teacher", how_far) == tuned
 
 
 def test_rows_wait_for_the_students_that_label_for_them(study, tmp_path):
@@ -289,16 +292,48 @@ def test_each_loss_is_one_that_can_be_asked_for_and_has_a_folder_of_its_own(stud
     from learners import config_of
     from trials import Plan, planned_trials
 
-    plan = Plan(epochs=8, stored=8, student_size=32, micro_batch=64)
+    rates = (("WTTM, full", 4.0),)
+    plan = Plan(epochs=8, stored=8, student_size=32, micro_batch=64, lr=2.0, rates=rates)
     of = study.Study(tmp_path, TeacherChoice("resnet18"), tmp_path, plan, 64, 1)
     trials = [trial for trial in planned_trials(plan) if trial.table.startswith("losses")]
     assert len({trial.run(0) for trial in trials}) == len(trials)
     assert max(len(trial.run(0)) for trial in trials) < 200
-    assert not any(trial.online for trial in trials)  # who would see views of another size
     configs = {t.name: config_of(of, t, tmp_path / "run", seed=0) for t in trials if not t.together}
     assert len(configs["two peers and truth, no store"].students) == 2
+    assert configs["WTTM, full"].optim.lr == 2.0
+    assert configs["WTTM, at a rate of 4, full"].optim.lr == 4.0
+    assert Plan(**json.loads(json.dumps(vars(plan)))) == plan
     assert configs["DIST + truth, topk5"].terms_at(0)[1].term.to == "truth"
     assert configs["KL, T = 4, topk5"].store == tmp_path / "topk5.zarr"
+    standardised = configs["KL of standardised logits, T = 2, + truth, topk5-smooth"]
+    assert standardised.store == tmp_path / "topk5-coarse-std.zarr"
+
+
+def test_online_a_teacher_looks_at_the_crops_of_the_store_in_its_own_size(
+    study, labelled, tmp_path
+):
+    from types import SimpleNamespace
+
+    from online import train_online
+
+    images, store = labelled
+    teacher = study.load_teacher(label_config(images.root, tmp_path / "x").teachers[0], images)
+    said = []
+
+    def probs(views, *more):
+        said.append(teacher.probs(views, *more).clone())
+        return said[-1]
+
+    settings = {"student": "thin_resnet:thin_resnet", "size": 16, "val": "none", "epochs": 2}
+    settings |= {"scheme": Scheme("full"), "crops_per_image": 2, "batch_size": 6, "workers": 1}
+    config = study.TrainConfig.from_recipe(
+        "fkd", store=store.path, images=images.root, out=tmp_path / "run", **settings
+    )
+    train_online(config, SimpleNamespace(probs=probs, preprocessing=teacher.preprocessing), images)
+    had = torch.from_numpy(store.read_crops(range(6)).kept["log_prob"]).float().exp()
+    apart = (torch.cat(said)[:, None] - had.flatten(0, 1)).abs().amax(dim=2)
+    assert float(apart.amin(dim=1).max()) < 2e-3
+    assert len(set(apart.argmin(dim=1).tolist())) == len(apart) == 2 * len(images)
 
 
 def test_the_table_of_losses_compares_with_today_and_with_full_labels(study):
