@@ -355,6 +355,31 @@ def test_the_table_of_losses_compares_with_today_and_with_full_labels(study):
     ]
 
 
+def test_rates_are_chosen_on_images_held_out_and_told(study, shared_folder, tmp_path):
+    import rates
+    from loss_table import rate_lines
+    from trials import Plan
+
+    images = shared_folder / "train"
+    label_images(label_config(images, tmp_path / "full.zarr", scheme=Scheme("full")))
+    plan = Plan(epochs=2, stored=6, batch_size=8, lr=1.0, warmup_epochs=0.0)
+    study.About(tmp_path).note(given=[18, 1], teacher="x", plan=vars(plan))
+    held = tmp_path / "held"
+    make_image_folder(held, train_per_class=1)
+    words = [tmp_path, held / "train", "--row", "mse, full", "--lr", 1, "--lr", 0.5]
+    for _ in range(2):
+        done = CliRunner().invoke(rates.main, [str(word) for word in words])
+        assert done.exit_code == 0, done.stderr
+    found = study.About(tmp_path).said["held"]["mse, full"]
+    assert list(found) == ["1", "0.5"]
+    assert all(3 * top1 == pytest.approx(round(3 * top1)) for top1 in found.values())  # of 3 images
+    configs = [json.loads(f.read_text()) for f in tmp_path.glob("rates/*/config.json")]
+    assert sorted(c["lr"] for c in configs) == [0.5, 1.0]
+    assert all(c["val"] == str(held / "train") for c in configs)
+    told = list(rate_lines({"mse, full": {"1": 0.251, "0.5": 0.5}, "CE, topk5": {"1": 0.4}}))[2:]
+    assert told == ["| mse, full | 50.0 | 25.1 |", "| CE, topk5 | – | 40.0 |"]
+
+
 def test_a_row_that_no_table_has_is_refused(study):
     from run import chosen_rows
     from trials import Plan, planned_trials
