@@ -171,12 +171,17 @@ def command() -> str:
         name = option.name or ""
         value = context.params[name]
         if isinstance(option, click.Option) and name not in _OF_THE_MACHINE:
-            if value in (None, option.default):
+            if value in (None, False, (), option.default):
                 continue
-            values = value if isinstance(value, tuple) else (value,)
-            shown = [v.name if isinstance(v, Path) else str(v).rsplit("/", 1)[-1] for v in values]
-            words += [option.opts[0], *shown]
+            for each in value if option.multiple else [value]:
+                values = () if each is True else each if isinstance(each, tuple) else (each,)
+                words += [option.opts[0], *map(shown, values)]
     return shlex.join(words)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a command has it: of a path, the last part."""
+    return value.name if isinstance(value, Path) else str(value).rsplit("/", 1)[-1]
 
 
 if __name__ == "__main__":

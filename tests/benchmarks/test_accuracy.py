@@ -1,6 +1,7 @@
 """The study of accuracy: its stores say what their names say, and its scripts end in a report."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -378,6 +379,27 @@ def test_rates_are_chosen_on_images_held_out_and_told(study, shared_folder, tmp_
     assert all(c["val"] == str(held / "train") for c in configs)
     told = list(rate_lines({"mse, full": {"1": 0.251, "0.5": 0.5}, "CE, topk5": {"1": 0.4}}))[2:]
     assert told == ["| mse, full | 50.0 | 25.1 |", "| CE, topk5 | – | 40.0 |"]
+
+
+def test_a_study_tells_the_command_that_makes_it(study):
+    from run import command, main
+
+    words = ["few/", "--tune-on-all", "--scale", "0.4", "1.0", "--lr", "1.5"]
+    words += ["--rate", "mse, full", "4.0", "--rate", "WTTM, full", "2.0"]
+    of_the_machine = [
+        "--seeds",
+        "1",
+        "--row",
+        "mse, full",
+        "--teacher-weights",
+        "/some/where/w.pth",
+    ]
+    with main.make_context("run.py", [*words, *of_the_machine]):
+        told = shlex.split(command())
+    assert told[:2] == ["python", "benchmarks/accuracy/run.py"]
+    assert told[2] == "few/"
+    assert sorted(told[3:]) == sorted([*words[1:], "--teacher-weights", "w.pth"])
+    assert " ".join(words[-6:]) in " ".join(told)
 
 
 def test_a_row_that_no_table_has_is_refused(study):
