@@ -54,6 +54,32 @@ def usual_crop(size: Size) -> float:
 
 
 @dataclass(frozen=True)
+class TonePolicy:
+    """How the colours of views change, and how often a part is erased, before the teacher sees them.
+
+    Brightness, contrast and saturation are strengths s as in torchvision's ColorJitter: a view's factor
+    is uniform in [1 - s, 1 + s]. `erase` is the probability that a rectangle of a view is erased.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_range("--brightness", self.brightness, 0, 1)
+        check_range("--contrast", self.contrast, 0, 1)
+        check_range("--saturation", self.saturation, 0, 1)
+        check_range("--erase", self.erase, 0, 1)
+
+    @property
+    def plain(self) -> bool:
+        """Whether views stay as they are rendered."""
+        return self == TonePolicy()
+
+
+@dataclass(frozen=True)
 class ViewFormat:
     """The size of a view in pixels, and the interpolation by which a crop is resized to it."""
 

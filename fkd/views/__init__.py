@@ -3,7 +3,8 @@
 `SAMPLERS` draw boxes and flips from seeds, image indices and crop indices, `sample_views` those of one
 image, and `label_draws` the number by which classes are drawn from a crop's label. `render` makes pixels
 of a box. A `RenderPool` renders batches in threads, and `ahead` yields them as they are finished.
-`render_table` renders the same pixels on a device.
+`render_table` renders the same pixels on a device. `draw_tones` draws how views change their
+tone.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
+    from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones
     from fkd.views.mixing import Mixes, Partners, draw_mixes, hash_mixes, hole_of, hole_pixels
     from fkd.views.pairing import partners
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
@@ -29,6 +31,7 @@ else:
         blending="blend_on_device blend_views",
         center="evaluation_batches",
         draw_label="label_draws",
+        draw_tone="Erased Factors Tones draw_tones",
         mixing="Mixes Partners draw_mixes hash_mixes hole_of hole_pixels",
         pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",
@@ -46,6 +49,8 @@ __all__ = [
     "STORED",
     "Boxes",
     "CropTable",
+    "Erased",
+    "Factors",
     "Flips",
     "Mixes",
     "Partners",
@@ -53,11 +58,13 @@ __all__ = [
     "RenderPool",
     "Sampler",
     "Sizes",
+    "Tones",
     "ahead",
     "blend_on_device",
     "blend_views",
     "device_renders",
     "draw_mixes",
+    "draw_tones",
     "empty_views",
     "evaluation_batches",
     "hash_mixes",
