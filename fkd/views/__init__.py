@@ -3,8 +3,8 @@
 `SAMPLERS` draw boxes and flips from seeds, image indices and crop indices, `sample_views` those of one
 image, and `label_draws` the number by which classes are drawn from a crop's label. `render` makes pixels
 of a box. A `RenderPool` renders batches in threads, and `ahead` yields them as they are finished.
-`render_table` renders the same pixels on a device. `draw_tones` draws how views change their
-tone.
+`render_table` renders the same pixels on a device. `draw_tones` draws how views change their tone, and
+`apply_tones` changes their pixels.
 """
 
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fkd.views.render_device import CropTable, render_table
     from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
     from fkd.views.threads import Pending, RenderPool, ahead, device_renders
+    from fkd.views.tone import apply_tones
     from fkd.views.without_lock import render_views
 else:
     __getattr__, __dir__ = names_of(
@@ -38,6 +39,7 @@ else:
         render_device="CropTable render_table",
         samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
         threads="Pending RenderPool ahead device_renders",
+        tone="apply_tones",
         without_lock="render_views",
     )
 
@@ -60,6 +62,7 @@ __all__ = [
     "Sizes",
     "Tones",
     "ahead",
+    "apply_tones",
     "blend_on_device",
     "blend_views",
     "device_renders",
