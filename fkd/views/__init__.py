@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
     from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones
-    from fkd.views.mixing import Mixes, Partners, draw_mixes, hash_mixes, hole_of, hole_pixels
+    from fkd.views.mixing import (
+        Mixes,
+        Partners,
+        draw_mixes,
+        draw_shares,
+        hash_mixes,
+        hole_of,
+        hole_pixels,
+    )
     from fkd.views.pairing import partners
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
     from fkd.views.render_device import CropTable, render_table
@@ -33,7 +41,7 @@ else:
         center="evaluation_batches",
         draw_label="label_draws",
         draw_tone="Erased Factors Tones draw_tones",
-        mixing="Mixes Partners draw_mixes hash_mixes hole_of hole_pixels",
+        mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",
         render_device="CropTable render_table",
@@ -67,6 +75,7 @@ __all__ = [
     "blend_views",
     "device_renders",
     "draw_mixes",
+    "draw_shares",
     "draw_tones",
     "empty_views",
     "evaluation_batches",
