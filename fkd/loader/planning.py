@@ -1,8 +1,12 @@
 """Open the store of a run, refuse settings that it cannot serve, and plan the steps."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fkd.config import LoaderConfig
 from fkd.errors import ConfigError
 from fkd.labels import check_reading
+from fkd.loader.pairs import pairs_of
 from fkd.loader.part import chosen_images
 from fkd.loader.schedule import Schedule
 from fkd.loader.sizes import SizePlan
@@ -55,6 +59,11 @@ def find_store(config: LoaderConfig) -> LabelStore:
             f"--calibrate: {config.store} holds samples of labels, which say nothing of the teacher's "
             "confidence; leave it out, or label with --compress topk5-coarse"
         )
+    if config.selection.calibrate and store.spec.mixes:
+        raise ConfigError(
+            f"--calibrate gives crops their folder's class, and the views of {config.store} are mixed of "
+            "two images; leave it out"
+        )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
@@ -78,20 +87,21 @@ def first_crops(config: LoaderConfig) -> LabelStore:
 
 
 def plan_steps(
-    config: LoaderConfig, store: LabelStore, num_images: int, num_ranks: int
+    config: LoaderConfig, store: LabelStore, chosen: NDArray[np.int64], num_ranks: int
 ) -> Schedule:
-    """Return the schedule of a run on `num_images` images.
+    """Return the schedule of a run on the images `chosen`, int64 [N], rising.
 
     Refuse a batch that is larger than the run, or that ranks cannot share.
     """
     schedule = Schedule(
-        num_images=num_images,
+        num_images=len(chosen),
         num_crops=store.spec.num_crops,
         crops_per_image=config.crops_per_image,
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,
         stagger=config.steps_apart,
+        pairs=pairs_of(store, chosen),
     )
     if round(config.epochs * schedule.num_images / config.batch_size) == 0:
         raise ConfigError(
