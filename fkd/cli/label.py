@@ -17,9 +17,12 @@ from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
     USUAL_CROPS,
+    USUAL_MIXED_SCHEME,
+    USUAL_SCHEME,
     AddTeacherConfig,
     Engine,
     LabelConfig,
+    MixPolicy,
     Part,
     Scheme,
     Url,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from fkd.format import StoreSpec
     from fkd.store import LabelStore
 
+_MIX = MixPolicy()
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
 
@@ -88,12 +92,35 @@ _SECTIONS = {
 @click.option("--out", default=_LABEL["out"], type=PATH, help="The label store to make.")
 @click.option(
     "--compress",
-    default="topk5-coarse",
     help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full, full-8bit, "
     "or samplesN: N classes drawn from each label, unbiased and noisy. topkK-std and topkK-coarse-std "
-    "also keep the deviation of the teacher's logits, for losses that standardize.",
+    "also keep the deviation of the teacher's logits, for losses that standardize.  [default: "
+    f"{USUAL_SCHEME}, or {USUAL_MIXED_SCHEME} of mixed views]",
 )
-@click.option("--seed", default=0, help="Seed of boxes and flips.")
+@click.option(
+    "--seed", default=0, help="Seed of boxes and flips, and of what views are mixed with."
+)
+@click.option(
+    "--mixup",
+    type=float,
+    default=_MIX.mixup,
+    show_default="0, none",
+    help="Mix each view with one of another image before the teacher sees it, in shares of "
+    "Beta(α, α) for this α.",
+)
+@click.option(
+    "--cutmix",
+    type=float,
+    default=_MIX.cutmix,
+    show_default="0, none",
+    help="Or put a part of the other view into it; α as of --mixup. With both, a coin decides.",
+)
+@click.option("--mix-share", default=_MIX.share, help="Share of the views that are mixed at all.")
+@click.option(
+    "--mix-period",
+    default=_MIX.period,
+    help="Crops after which an image gets another partner. Fewer decode more, here and in training.",
+)
 @click.option(
     "--size",
     multiple=True,
@@ -164,7 +191,7 @@ _SECTIONS = {
 @rendering
 @machine
 @click.pass_context
-def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) -> None:
+def label(ctx: click.Context, /, images: Path, compress: str | None, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
     IMAGES is a folder with one subfolder per class (IMAGES/train where it is a split), an archive, a
@@ -185,8 +212,8 @@ def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) ->
         images=images,
         teacher=chosen_teachers(options),
         part=Part(options["subset"], options["classes"]),
-        views=ViewPolicy(options["seed"], options["scale"], options["ratio"]),
-        scheme=Scheme.parse(compress),
+        views=ViewPolicy(options["seed"], options["scale"], options["ratio"], _mix(options)),
+        scheme=None if compress is None else Scheme.parse(compress),
         engine=Engine(options["amp"], options["compile"]),
         **{name: options[name] for name in _FIELDS},
     )
@@ -202,6 +229,12 @@ def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) ->
     from fkd.labelling import label_images
 
     _label(config.out, partial(label_images, config))
+
+
+def _mix(options: dict[str, Any]) -> MixPolicy:
+    """Return how views are mixed."""
+    names = "mixup", "cutmix", "mix_share", "mix_period"
+    return MixPolicy(*(options[name] for name in names))
 
 
 def _adding(config: AddTeacherConfig) -> Callable[[], "LabelStore"]:

@@ -26,7 +26,13 @@ from fkd.config.groups import (
     Part,
     Selection,
 )
-from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
+from fkd.config.label import (
+    USUAL_CROPS,
+    USUAL_MIXED_SCHEME,
+    USUAL_SCHEME,
+    AddTeacherConfig,
+    LabelConfig,
+)
 from fkd.config.loader import DatasetSettings, HottestLabel, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
@@ -134,6 +140,8 @@ __all__ = [
     "TEACHER_OUTPUTS",
     "TRUTH",
     "USUAL_CROPS",
+    "USUAL_MIXED_SCHEME",
+    "USUAL_SCHEME",
     "AddTeacherConfig",
     "Amp",
     "Augment",

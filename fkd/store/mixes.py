@@ -76,7 +76,9 @@ class StoredMixes:
                 f"{self._where}: image {int(missing[0])}, with which views are mixed, is not labelled "
                 "yet; run `fkd label` to go on"
             )
-        found = Partners(other, self._numbers[other], self._sizes[other])
+        sizes = self._sizes[other]
+        sizes[(self._sizes[images] == 0).any(axis=1)] = 0  # without labels, there is nothing to mix
+        found = Partners(other, self._numbers[other], sizes)
         return draw_mixes(spec.views, spec.sampler, images, self._numbers[images], crops, found)
 
     def _read(self, images: Places, crops: Places) -> Mixes:

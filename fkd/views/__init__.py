@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
-    from fkd.views.mixing import Mixes, Partners, draw_mixes, hash_mixes, hole_of, hole_pixels
+    from fkd.views.mixing import (
+        Mixes,
+        Partners,
+        draw_mixes,
+        draw_shares,
+        hash_mixes,
+        hole_of,
+        hole_pixels,
+    )
     from fkd.views.pairing import partners
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
     from fkd.views.render_device import CropTable, render_table
@@ -29,7 +37,7 @@ else:
         blending="blend_on_device blend_views",
         center="evaluation_batches",
         draw_label="label_draws",
-        mixing="Mixes Partners draw_mixes hash_mixes hole_of hole_pixels",
+        mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",
         render_device="CropTable render_table",
@@ -58,6 +66,7 @@ __all__ = [
     "blend_views",
     "device_renders",
     "draw_mixes",
+    "draw_shares",
     "empty_views",
     "evaluation_batches",
     "hash_mixes",

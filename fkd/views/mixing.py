@@ -11,6 +11,7 @@ Legend: n images, m crops of each, h and w the height and width of a view.
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ class Mixes:
     def __getitem__(self, rows: Any) -> "Mixes":
         """Return some of them, as NumPy indexes the leading axes."""
         return Mixes(*(values[rows] for values in self._arrays))
+
+    def __setitem__(self, rows: Any, mixes: "Mixes") -> None:
+        """Put others in the place of some of them."""
+        for values, others in zip(self._arrays, mixes._arrays, strict=True):
+            values[rows] = others
 
     @property
     def _arrays(self) -> tuple[NDArray[Any], ...]:
@@ -99,6 +105,12 @@ class Partners:
     number: Places
     size: Sizes
 
+    def runs(self) -> list[slice]:
+        """Return the runs of crops, side by side, in which no image has another partner."""
+        changes = (self.image[:, 1:] != self.image[:, :-1]).any(axis=0)
+        edges = [0, *(np.flatnonzero(changes) + 1).tolist(), self.image.shape[1]]
+        return [slice(a, b) for a, b in pairwise(edges) if a < b]
+
 
 def draw_mixes(
     policy: ViewPolicy,
@@ -116,10 +128,9 @@ def draw_mixes(
     mixes = Mixes.none(np.repeat(images[:, None], len(crops), axis=1))
     share, hole = draw_shares(policy.mix, policy.seed, numbers, crops)
     mixes.image[:], mixes.share[:], mixes.hole[:] = other.image, share, hole
-    for column in range(len(crops)):
-        place = np.s_[:, column : column + 1]
-        drawn = other.number[:, column], crops[column : column + 1], other.size[:, column]
-        mixes.box[place], mixes.flip[place] = SAMPLERS[sampler].draw(policy, *drawn)
+    for run in other.runs():
+        drawn = other.number[:, run.start], crops[run], other.size[:, run.start]
+        mixes.box[:, run], mixes.flip[:, run] = SAMPLERS[sampler].draw(policy, *drawn)
     alone = (other.size == 0).any(axis=-1) | (other.image == images[:, None]) | ~mixes.mixed
     mixes.image[alone] = np.broadcast_to(images[:, None], alone.shape)[alone]
     mixes.box[alone], mixes.flip[alone] = 0, False

@@ -52,7 +52,9 @@ class _Order:
         self._rows, self._columns = np.uint64(rows), np.uint64(-(-num_images // rows))
         self._count = np.uint64(num_images)
         keys = image_keys(seed, groups + _FIRST_GROUP)
-        self._keys = [mix(keys + np.uint64(r) * GAMMA) for r in range(1, _ROUNDS + 1)]
+        # A product of arrays, since one of scalars warns where it wraps around.
+        steps = np.arange(1, _ROUNDS + 1, dtype=np.uint64) * GAMMA
+        self._keys = [mix(keys + step) for step in steps]
 
     def image_at(self, places: Words) -> Words:
         """Return the images at places of the order: F."""
