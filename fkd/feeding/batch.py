@@ -82,8 +82,8 @@ class ViewBatch:
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> "ViewBatch":
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ViewBatch(**{name: None if p is None else change(p) for name, p in parts.items()})
+        parts = [getattr(self, field.name) for field in fields(self)]
+        return ViewBatch(*(None if part is None else change(part) for part in parts))
 
     @classmethod
     def concatenate(cls, parts: Sequence["ViewBatch"]) -> "ViewBatch":

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from fkd.loader.filling import StudentBatch
     from fkd.loader.labels import training_labels
     from fkd.loader.mixing import MixedRows
-    from fkd.loader.pairs import pairs_of
     from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
-    from fkd.loader.planning import find_store, first_crops, open_store, plan_steps
+    from fkd.loader.planning import find_store, first_crops, open_store, pairs_of, plan_steps
     from fkd.loader.prefetch import StoredViews
     from fkd.loader.presence import RunImages, find_all, missing_identity, run_images
     from fkd.loader.samples import LabelSample, sample_batches, sample_labels
@@ -31,10 +30,9 @@ else:
         filling="StudentBatch",
         labels="training_labels",
         mixing="MixedRows",
-        pairs="pairs_of",
         part="chosen_images part_identity",
         picks="Picks",
-        planning="find_store first_crops open_store plan_steps",
+        planning="find_store first_crops open_store pairs_of plan_steps",
         prefetch="StoredViews",
         presence="RunImages find_all missing_identity run_images",
         samples="LabelSample sample_batches sample_labels",

@@ -7,7 +7,7 @@ The others are rendered beside the batch, and nobody trains on them.
 Legend: B views of a decoded batch, E views beside it, n decoded images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 
@@ -20,6 +20,7 @@ from fkd.config import Size, as_size, sides_of
 from fkd.views import Boxes, Flips, Mixes, Sizes, blend_views
 
 Numbers = NDArray[np.int64]
+Pair = tuple[int, int]  # two decoded images, which may be one
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,11 @@ class MixPlan:
 
     def with_beside(self, image: Numbers, box: Boxes, flip: Flips) -> tuple[Numbers, Boxes, Flips]:
         """Return image, box and flip of all views, [B + E]."""
-        parts = (image, self.image), (box, self.box), (flip, self.flip)
-        images, boxes, flips = (np.concatenate(both) for both in parts)
-        return images, boxes, flips
+        return (
+            np.concatenate([image, self.image]),
+            np.concatenate([box, self.box]),
+            np.concatenate([flip, self.flip]),
+        )
 
     @property
     def sizes_beside(self) -> list[Size]:
@@ -136,8 +139,8 @@ class MixPlan:
         whom = np.full(len(self.mixes.share) + len(self.image), -1, np.int64)
         whom[self.rows] = self.others
         mutual = whom[self.others] == self.rows
-        needed: NDArray[np.bool_] = whom[self.others] >= 0
-        return needed & ~(mutual & (self.rows < self.others))
+        copied: NDArray[np.bool_] = (whom[self.others] >= 0) & ~(mutual & (self.rows < self.others))
+        return copied
 
 
 def _found(own: Numbers, among: Numbers, sought: Numbers) -> Numbers:
@@ -152,30 +155,35 @@ def _found(own: Numbers, among: Numbers, sought: Numbers) -> Numbers:
 class Blending:
     """Mixes views in place as soon as threads have rendered both of their images.
 
-    Whoever renders the second one mixes, so nobody waits.
+    Whoever renders the second one mixes, so nobody waits. Views that are mixed at once are copied just
+    for that, into memory that is warm; a view that another one waits for, once it is rendered.
     """
 
     def __init__(self, plan: MixPlan, image: Numbers, views: Mapping[int, Tensor]) -> None:
         """Take the image of each view, int64 [B + E], and the views by their number."""
         self._mixes, self._views, self._lock = plan.mixes, views, Lock()
         self._with = dict(zip(plan.rows.tolist(), plan.others.tolist(), strict=True))
-        self._copies: dict[int, Tensor] = {}
-        copied = plan.copied()
-        self._of_copies = set(plan.rows[copied].tolist())
-        self._sources = _by(image, np.unique(plan.others[copied]).tolist())
-        self._rows: dict[tuple[int, int], list[int]] = {}
-        pairs = np.stack([image[plan.rows], image[plan.others]], axis=1)
-        for row, (one, other) in zip(plan.rows.tolist(), np.sort(pairs).tolist(), strict=True):
-            self._rows.setdefault((one, other), []).append(row)
-        self._pairs: dict[int, list[tuple[int, int]]] = {}
+        pairs = np.sort(np.stack([image[plan.rows], image[plan.others]], axis=1)).tolist()
+        pair_of = {row: (one, other) for row, (one, other) in zip(self._with, pairs, strict=True)}
+        self._rows: dict[Pair, list[int]] = {}
+        self._pairs: dict[int, list[Pair]] = {}
+        for row, pair in pair_of.items():
+            self._rows.setdefault(pair, []).append(row)
         for pair in self._rows:
             for number in set(pair):
                 self._pairs.setdefault(number, []).append(pair)
+        self._of_copies = set(plan.rows[plan.copied()].tolist())
+        self._waiting: dict[int, set[int]] = {}
+        for row in self._of_copies:
+            view = self._with[row]
+            if pair_of[view] != pair_of[row]:
+                self._waiting.setdefault(int(image[view]), set()).add(view)
+        self._copies: dict[int, Tensor] = {}
         self._rendered: set[int] = set()
 
     def note_rendered(self, image: int) -> None:
         """Mix what this image was the last one to be rendered for."""
-        for view in self._sources.get(image, ()):
+        for view in self._waiting.get(image, ()):
             self._copies[view] = self._views[view].clone()
         with self._lock:
             self._rendered.add(image)
@@ -184,16 +192,12 @@ class Blending:
             self._mix(self._rows[pair])
 
     def _mix(self, rows: list[int]) -> None:
-        others = [
-            (self._copies if row in self._of_copies else self._views)[self._with[row]]
-            for row in rows
-        ]
+        others = [self._other(row) for row in rows]
         blend_views([self._views[row] for row in rows], others, self._mixes[rows])
 
-
-def _by(image: Numbers, views: Sequence[int]) -> dict[int, list[int]]:
-    """Return views by the number of their image."""
-    found: dict[int, list[int]] = {}
-    for view in views:
-        found.setdefault(int(image[view]), []).append(view)
-    return found
+    def _other(self, row: int) -> Tensor:
+        """Return the pixels that a row is mixed with, as they are before anything is mixed."""
+        view = self._with[row]
+        if row not in self._of_copies:
+            return self._views[view]
+        return self._copies[view] if view in self._copies else self._views[view].clone()

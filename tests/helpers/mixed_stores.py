@@ -13,6 +13,7 @@ from fkd.config import MixPolicy
 from fkd.sources import list_images
 from fkd.store import Block
 from fkd.views import Mixes, Partners, draw_mixes, partners
+from helpers.mixed import mixed_by_hand
 
 UNUSABLE = 5  # an image that has no labels
 
@@ -79,28 +80,14 @@ def written(path, plain, folder, spec, mixes, size):
 
 
 def view_by_hand(path, box, flip, size):
-    """Decode with Pillow, crop and resize with torchvision: int [3, size, size]."""
+    """Decode with Pillow, crop and resize with torchvision: uint8 [3, size, size]."""
     pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
     mode = torchvision.transforms.InterpolationMode.BILINEAR
     top, left, height, width = (int(edge) for edge in box)
     view = functional.resized_crop(
         pixels, top, left, height, width, [size, size], interpolation=mode, antialias=True
     )
-    return (view.flip(-1) if flip else view).numpy().astype(int)
-
-
-def mixed_by_hand(own, other, share, hole):
-    """Mix two views, int [3, S, S]: shares in 256th parts, and a hole in 65,535th parts of the sides."""
-    size = own.shape[-1]
-    mixed = (int(share) * own + (256 - int(share)) * other + 128) // 256
-    top, left, height, width = (int(part) for part in hole)
-    rows, columns = (
-        slice(*((2 * edge * size + 65_535) // (2 * 65_535) for edge in edges))
-        for edges in ((top, top + height), (left, left + width))
-    )
-    if height and width:
-        mixed[:, rows, columns] = other[:, rows, columns]
-    return mixed
+    return (view.flip(-1) if flip else view).numpy()
 
 
 def all_views_by_hand(store, mixes, folder, size):
@@ -114,9 +101,9 @@ def all_views_by_hand(store, mixes, folder, size):
         box, flip = slab.box[image, crop], slab.flip[image, crop]
         own = view_by_hand(images.name(image), box, flip, size)
         one = mixes[image, crop]
-        if one.mixed:
+        if mixes.mixed[image, crop]:
             partner = images.name(int(one.image))
             other = view_by_hand(partner, one.box, one.flip, size)
-            own = mixed_by_hand(own, other, one.share, one.hole)
+            own = mixed_by_hand(own[None], other[None], mixes[image, [crop]])[0]
         views[image, crop] = own
     return views
