@@ -190,8 +190,11 @@ def _mix(views: Mapping[str, Any], version: int) -> MixPolicy:
         return MixPolicy()
     mix = json_object(views, "mix")
     odd = sorted(set(mix) ^ {"rule", "mixup", "cutmix", "share", "period"})
-    if version < 3 or odd:
-        raise Wrong(f"views.mix has the key {shown(odd[0])}" if odd else "mixes are of version 3")
+    if odd:
+        missing = "is missing" if odd[0] not in mix else "is unknown"
+        raise Wrong(f"key {shown(f'views.mix.{odd[0]}')} {missing}")
+    if version < 3:
+        raise Wrong("mixes are of version 3")
     policy = MixPolicy(
         number(mix, "mixup", 0, MAX_ALPHA),
         number(mix, "cutmix", 0, MAX_ALPHA),
@@ -259,6 +262,10 @@ def _check_together(spec: StoreSpec) -> None:
         raise Wrong("its mixes are drawn, and its views are not")
     if spec.stored_mixes and spec.format_version < 3:
         raise Wrong("mixes are of version 3")
+    if spec.stored_mixes and (spec.root or not spec.stores_views):
+        raise Wrong("its mixes are stored, where its views are drawn or were added to a store")
+    if spec.stored_mixes and spec.num_images > 2**32:
+        raise Wrong("it has more images than numbers of partners")
     if 0 < spec.class_title_bytes < spec.num_classes:
         raise Wrong("its titles are too short for as many classes")
     excess = oversize(spec)

@@ -1,5 +1,6 @@
 """How the views of a store are mixed: drawn by its policy, or read where another program drew them."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,7 +9,16 @@ from numpy.typing import NDArray
 from fkd.errors import BlockError, StoreError
 from fkd.store.segment import Segment, by_images
 from fkd.store.store import LabelStore
-from fkd.views import OTHER_VIEWS, Mixes, Partners, draw_mixes, hash_mixes, outside, partners
+from fkd.views import (
+    OTHER_VIEWS,
+    Mixes,
+    Partners,
+    draw_mixes,
+    draw_shares,
+    hash_mixes,
+    outside,
+    partners,
+)
 
 Places = NDArray[np.int64]
 
@@ -54,19 +64,48 @@ class StoredMixes:
             found[rows] = partners(seed, groups, len(run), own) + run.start
         return found
 
+    def known(self, images: Places, crops: Places) -> NDArray[np.bool_]:
+        """Say of which images, int64 [n], all partners in crops, int64 [m], are labelled: bool [n]."""
+        if not self.in_pairs:
+            return np.ones(len(images), np.bool_)
+        return np.all(self._done[self.partners(images, crops)], axis=1)
+
+    def shares(self, images: Places, crops: Places) -> tuple[Places, NDArray[np.float32]]:
+        """Return partners int64 [n, m] of crops of labelled images, and the views' own shares f32 [n, m].
+
+        With a partner that is not labelled yet, a view counts as mixed. Drawn mixes are not compared with
+        their hash.
+        """
+        if not self.in_pairs:
+            mixes = self.of(images, crops)
+            return mixes.image, mixes.own_share
+        views, other = self._spec.views, self.partners(images, crops)
+        share, hole = draw_shares(views.mix, views.seed, self._numbers[images], crops)
+        mixes = replace(Mixes.none(other), share=share, hole=hole)
+        absent = self._done[other] & (self._sizes[other] == 0).any(axis=-1)
+        alone = absent | (other == images[:, None])
+        return other, np.where(alone, np.float32(1), mixes.own_share)
+
     def of(self, images: Places, crops: Places) -> Mixes:
         """Return how crops, int64 [m], of images, int64 [n], are mixed: [n, m].
 
         Raises `BlockError` for what is not as it was labelled, and `StoreError` where a partner is not
-        labelled yet.
+        labelled yet. A chunk of which some are not is not compared with its hash.
         """
+        self._require_all(images, crops)
+        return self._drawn(images, crops) if self.in_pairs else self._read(images, crops)
+
+    def require(self, images: range, crops: range) -> None:
+        """Raise what `of` raises of a run of crops of a run of images."""
+        self._require_all(np.array(images), np.array(crops))
+
+    def _require_all(self, images: Places, crops: Places) -> None:
         for number, segments in enumerate(self._groups):
             run = segments[0].images
             own = images[(images >= run.start) & (images < run.stop)]
             for part, segment in enumerate(segments):
                 some = crops[(crops >= segment.crops.start) & (crops < segment.crops.stop)]
                 self._require(segment, (number, part), own, some)
-        return self._drawn(images, crops) if self.in_pairs else self._read(images, crops)
 
     def _drawn(self, images: Places, crops: Places) -> Mixes:
         other, spec = self.partners(images, crops), self._spec
@@ -82,13 +121,21 @@ class StoredMixes:
         return draw_mixes(spec.views, spec.sampler, images, self._numbers[images], crops, found)
 
     def _read(self, images: Places, crops: Places) -> Mixes:
-        """Read what is stored of whole runs, and take some rows and columns of them."""
-        segment = self._groups[0][0]  # to a store of stored views nothing is added
-        rows = slice(int(images.min()), int(images.max()) + 1)
+        """Read what is stored of a run of each block, and take some rows and columns of it."""
+        segment = self._groups[0][0]  # nothing is added to a store of which mixes are stored
+        found = Mixes.none(np.repeat(images[:, None], len(crops), axis=1))
+        if not found.share.size:
+            return found
         columns = slice(int(crops.min()), int(crops.max()) + 1)
-        image, *others = (segment.reader.arrays.read(name, rows, columns) for name in _ARRAYS)
-        whole = Mixes(image.astype(np.int64), *others)
-        return whole[(images - rows.start)[:, None], crops - columns.start]
+        block_of = images // segment.spec.block_images
+        for number in np.unique(block_of).tolist():
+            places = np.flatnonzero(block_of == number)
+            some = images[places]
+            rows = slice(int(some.min()), int(some.max()) + 1)
+            image, *others = (segment.reader.arrays.read(name, rows, columns) for name in _ARRAYS)
+            whole = Mixes(image.astype(np.int64), *others)
+            found[places] = whole[(some - rows.start)[:, None], crops - columns.start]
+        return found
 
     def _require(
         self, segment: Segment, at: tuple[int, int], images: Places, crops: Places
@@ -106,6 +153,8 @@ class StoredMixes:
             stop = min(start + spec.chunk_crops, spec.num_crops)
             rows = np.array(spec.block_range(number)) + first
             columns = np.arange(start, stop) + segment.crops.start
+            if not self.known(rows, columns).all():
+                continue
             if self.in_pairs:
                 self._require_drawn(segment, number, chunk, self._drawn(rows, columns))
             else:
@@ -133,6 +182,8 @@ class StoredMixes:
         wild |= mixes.share > _WHOLE
         wild |= far.any(axis=-1)
         wild |= mixes.mixed & (beyond.reshape(partner.shape) | absent)
+        labelled = self._sizes[rows.start : rows.stop].any(axis=1)[:, None]
+        wild |= labelled & ~mixes.mixed & (mixes.image != np.array(rows)[:, None])
         if wild.any():
-            image = rows.start + int(wild.any(axis=1).argmax())
+            image = rows.start + int(np.any(wild, axis=1).argmax())
             raise segment.reader.implausible(image, "a view is mixed with what is no view")

@@ -20,9 +20,8 @@ from fkd.views.draw import GAMMA, image_keys, mix
 Places = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-_FIRST_GROUP = (
-    2**62
-)  # among images, of which there are fewer: a group's key is that of such an image
+# A group's key is that of an image past all images that a store can have.
+_FIRST_GROUP = 2**62
 _ROUNDS = 6
 
 
