@@ -157,13 +157,14 @@ class ViewPolicy:
 
     `scale` bounds the share of the image's area that a crop covers, `ratio` its width over height;
     both have the meaning of torchvision's RandomResizedCrop. `mix` says how views are mixed with those of
-    other images.
+    other images, and `tone` how their tone changes before that.
     """
 
     seed: int = 0
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     mix: MixPolicy = MixPolicy()
+    tone: TonePolicy = TonePolicy()
 
     def __post_init__(self) -> None:
         settle(self)

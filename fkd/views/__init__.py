@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
-    from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones
+    from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones, tones_of
     from fkd.views.mixing import (
         Mixes,
         Partners,
@@ -40,7 +40,7 @@ else:
         blending="blend_on_device blend_views",
         center="evaluation_batches",
         draw_label="label_draws",
-        draw_tone="Erased Factors Tones draw_tones",
+        draw_tone="Erased Factors Tones draw_tones tones_of",
         mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",

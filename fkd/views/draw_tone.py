@@ -18,10 +18,10 @@ from fkd.views.draw import GAMMA, image_keys, mix, ratio_roots
 Places = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Factors = NDArray[np.uint8]  # […, 3]: of brightness, contrast and saturation, in 128th parts
-Erased = NDArray[np.uint16]  # […, 4]: top, left, height, width, in 65,536th parts of a view's sides
+Erased = NDArray[np.uint16]  # […, 4]: top, left, height, width, in 65,535th parts of a view's sides
 
 SAME = 128  # the factor that changes nothing
-SIDES = 65_536
+SIDES = 65_535
 
 # Seeds are below 2^63, so that no seed's boxes are drawn from the words of another one's tones.
 _STREAM = 2**63
@@ -43,7 +43,7 @@ class Tones:
     """What is done to views; the leading axes are those of the views.
 
     `factor` u8 […, 3] are of brightness, contrast and saturation in 128th parts, 128 for no change, and
-    `hole` u16 […, 4] is the top, left, height and width of what is erased, in 65,536th parts of a view's
+    `hole` u16 […, 4] is the top, left, height and width of what is erased, in 65,535th parts of a view's
     sides: zeros where nothing is.
     """
 
@@ -66,28 +66,40 @@ def draw_tones(policy: TonePolicy, seed: int, numbers: Places, crops: Places) ->
     is rint(128 · (1 - s + 2 · s · u)), at most 255. A part is erased if the top 53 bits of word 2, in
     parts of 2^53, are below the probability. Word 3 has, from the top, 19 bits v of the area, 12 of the
     ratio, and 16 each of top and left. With u = (v + 1/2) / 2^19, s = sqrt(0.02 + (1/3 - 0.02) · u) and
-    the square root g of one of 4096 ratios from 0.3 to 3.3, the width is rint(65536 · s · g) and the
-    height rint(65536 · s / g), at most 65,535 each. The top is (bits · (65537 - height)) >> 16, and so
+    the square root g of one of 4096 ratios from 0.3 to 3.3, the width is rint(65535 · s · g) and the
+    height rint(65535 · s / g), at most 65,535 each. The top is (bits · (65536 - height)) >> 16, and so
     the left.
     """
-    factor = np.full((len(numbers), len(crops), 3), SAME, np.uint8)
-    hole = np.zeros((len(numbers), len(crops), 4), np.uint16)
-    keys = image_keys(seed + _STREAM, numbers)[:, None]
-    steps = crops.astype(np.uint64)[None] * np.uint64(16)
-    strengths = policy.brightness, policy.contrast, policy.saturation
-    at_once = max(1, _AT_ONCE // max(1, len(crops)))
-    for first in range(0, len(numbers), at_once):
-        rows = slice(first, first + at_once)
-        if any(strengths):
-            word = mix(keys[rows] + (steps + _FACTORS) * GAMMA)
-            for place, strength in enumerate(strengths):
-                if strength:
-                    factor[rows, :, place] = _factors(word, place, strength)
-        if policy.erase:
-            chance = mix(keys[rows] + (steps + _ERASES) * GAMMA) >> np.uint64(11)
-            erased = chance.astype(np.float64) * 2.0**-53 < policy.erase
-            hole[rows][erased] = _holes(mix((keys[rows] + (steps + _PLACES) * GAMMA)[erased]))
+    shape = len(numbers), len(crops)
+    grid = np.broadcast_arrays(numbers[:, None], crops[None])
+    drawn = tones_of(policy, seed, *(places.reshape(-1) for places in grid))
+    return Tones(drawn.factor.reshape(*shape, 3), drawn.hole.reshape(*shape, 4))
+
+
+def tones_of(policy: TonePolicy, seed: int, numbers: Places, crops: Places) -> Tones:
+    """Draw the tones of n views: of crops, int64 [n], of images of `numbers`, int64 [n]."""
+    factor = np.full((len(numbers), 3), SAME, np.uint8)
+    hole = np.zeros((len(numbers), 4), np.uint16)
+    for first in range(0, len(numbers), _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        keys = image_keys(seed + _STREAM, numbers[rows])
+        _draw(policy, keys, crops[rows].astype(np.uint64), factor[rows], hole[rows])
     return Tones(factor, hole)
+
+
+def _draw(policy: TonePolicy, keys: Words, crops: Words, factor: Factors, hole: Erased) -> None:
+    """Draw the tones of views into `factor` and `hole`."""
+    steps = crops * np.uint64(16)
+    strengths = policy.brightness, policy.contrast, policy.saturation
+    if any(strengths):
+        word = mix(keys + (steps + _FACTORS) * GAMMA)
+        for place, strength in enumerate(strengths):
+            if strength:
+                factor[:, place] = _factors(word, place, strength)
+    if policy.erase:
+        chance = mix(keys + (steps + _ERASES) * GAMMA) >> np.uint64(11)
+        erased = chance.astype(np.float64) * 2.0**-53 < policy.erase
+        hole[erased] = _holes(mix((keys + (steps + _PLACES) * GAMMA)[erased]))
 
 
 def _factors(word: Words, place: int, strength: float) -> Factors:
@@ -103,9 +115,9 @@ def _holes(word: Words) -> Erased:
     share = ((word >> np.uint64(45)).astype(np.float64) + 0.5) * 2.0**-19
     side = np.sqrt(low + (high - low) * share) * SIDES
     root = ratio_roots(_RATIO)[(word >> np.uint64(33) & np.uint64(4095)).astype(np.int64)]
-    extents = [np.rint(x).clip(max=SIDES - 1).astype(np.uint64) for x in (side / root, side * root)]
+    extents = [np.rint(x).clip(max=SIDES).astype(np.uint64) for x in (side / root, side * root)]
     starts = [
-        (word >> np.uint64(shift) & np.uint64(SIDES - 1)) * (np.uint64(SIDES + 1) - extent)
+        (word >> np.uint64(shift) & np.uint64(SIDES)) * (np.uint64(SIDES + 1) - extent)
         for shift, extent in zip((17, 1), extents, strict=True)
     ]
     corner = [start >> np.uint64(16) for start in starts]

@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.config import ViewPolicy
 from fkd.machine import upload
-from fkd.views.draw_tone import SAME, SIDES, Erased, Factors
+from fkd.views.draw_tone import SAME, SIDES, Erased, Factors, Places, tones_of
 from fkd.views.without_lock import program
 
 Edges = NDArray[np.int64]  # [n, 4]: first row, end row, first column, end column
@@ -79,12 +80,23 @@ def tone_all(
 """
 
 
+def tone_views(
+    policy: ViewPolicy, views: Sequence[Tensor] | Tensor, numbers: Places, crops: Places
+) -> None:
+    """Change the tone of n rendered views in place, as their policy draws it; mostly it draws none.
+
+    Views are uint8 [3, h, w] as in `apply_tones`, of crops, int64 [n], of images of `numbers`, int64 [n].
+    """
+    if not policy.tone.plain:
+        tones = tones_of(policy.tone, policy.seed, numbers, crops)
+        apply_tones(views, tones.factor, tones.hole)
+
+
 def apply_tones(views: Sequence[Tensor] | Tensor, factor: Factors, hole: Erased) -> None:
     """Change the tone of n views, uint8 [3, h, w] in channels-last memory, in place.
 
     `factor` u8 [n, 3] and `hole` u16 [n, 4] are those of `draw_tones`. Brightness, contrast and
-    saturation change in this order, then the hole becomes grey: rows (top · h) >> 16 up to, and without,
-    ((top + height) · h) >> 16, and columns likewise. A view of factors of 128 without a hole is not
+    saturation change in this order, then the hole becomes grey, as far as `hole_pixels` says. A view of factors of 128 without a hole is not
     touched. On the CPU the views may be of several sizes; on a device they are one tensor.
     """
     if not len(views) == len(factor) == len(hole):
@@ -106,7 +118,8 @@ def _edges(hole: Erased, sides: NDArray[np.int64]) -> Edges:
     """Return the pixels of holes u16 [n, 4] in views of `sides`, int64 [n, 2] or [2]: h and w."""
     start = hole[:, :2].astype(np.int64)
     end = start + hole[:, 2:]
-    edges: Edges = np.stack([start * sides // SIDES, end * sides // SIDES], axis=-1)
+    both = [(edge * sides + SIDES // 2) // SIDES for edge in (start, end)]
+    edges: Edges = np.stack(both, axis=-1)
     return edges.reshape(-1, 4)
 
 
