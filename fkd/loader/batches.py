@@ -73,7 +73,8 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     shares = schedule.crops_per_image if schedule.apart else 1
     steps = range(first_step, schedule.total_steps)
     room = Room(pool, sizes, schedule.batch_size // num_ranks, shares, schedule.apart, steps)
-    renderer = _Renderer(pool, files, sizes.interpolation, room)
+    toning = Toning.of_store(store)
+    renderer = _Renderer(pool, files, sizes.interpolation, room, toning)
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
         if picks is None:
@@ -112,6 +113,7 @@ class _Renderer:
     files: LabelledImages
     interpolation: Interpolation
     room: Room
+    toning: Toning
 
     def submit(self, crops: Crops, step: int) -> Pending[Decoded]:
         """Let threads begin with what is decoded for a step."""
@@ -141,6 +143,7 @@ class _Renderer:
         def draw(n: int, pixels: Tensor) -> None:
             rows, out = rows_of[n], [views[row] for row in rows_of[n]]
             render_views(pixels, box[rows], flip[rows], out, self.interpolation)
+            self.toning.change(out, crops.visited[image[rows]], crop[rows])
             if blending is not None:
                 blending.note_rendered(n)
 

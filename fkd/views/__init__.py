@@ -4,7 +4,7 @@
 image, and `label_draws` the number by which classes are drawn from a crop's label. `render` makes pixels
 of a box. A `RenderPool` renders batches in threads, and `ahead` yields them as they are finished.
 `render_table` renders the same pixels on a device. `draw_tones` draws how views change their tone, and
-`apply_tones` changes their pixels.
+`apply_tones` changes their pixels; `tone_views` does both.
 """
 
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fkd.views.render_device import CropTable, render_table
     from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
     from fkd.views.threads import Pending, RenderPool, ahead, device_renders
-    from fkd.views.tone import apply_tones
+    from fkd.views.tone import apply_tones, tone_views
     from fkd.views.without_lock import render_views
 else:
     __getattr__, __dir__ = names_of(
@@ -47,7 +47,7 @@ else:
         render_device="CropTable render_table",
         samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
         threads="Pending RenderPool ahead device_renders",
-        tone="apply_tones",
+        tone="apply_tones tone_views",
         without_lock="render_views",
     )
 
@@ -92,4 +92,6 @@ __all__ = [
     "render_views",
     "resized_side",
     "sample_views",
+    "tone_views",
+    "tones_of",
 ]
