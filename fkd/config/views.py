@@ -78,6 +78,11 @@ class TonePolicy:
         """Whether views stay as they are rendered."""
         return self == TonePolicy()
 
+    def __str__(self) -> str:
+        names = ("brightness", "contrast", "saturation", "erase")
+        said = [f"{name} {value:g}" for name in names if (value := getattr(self, name))]
+        return ", ".join(said) or "as it is"
+
 
 @dataclass(frozen=True)
 class ViewFormat:

@@ -14,14 +14,11 @@ from typing import Any, cast, get_args
 from fkd.config import (
     AMPS,
     INTERPOLATIONS,
-    MAX_ALPHA,
     MAX_CROPS,
-    MixPolicy,
     Preprocessing,
     Scheme,
     SchemeKind,
     Triple,
-    ViewPolicy,
 )
 from fkd.errors import ConfigError, StoreError
 from fkd.format.attribute_values import (

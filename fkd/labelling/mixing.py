@@ -27,7 +27,16 @@ from fkd.labelling.drawing import (
     given_to,
 )
 from fkd.machine import upload
-from fkd.views import Boxes, Flips, Mixes, RenderPool, blend_views, empty_views, render_views, tone_views
+from fkd.views import (
+    Boxes,
+    Flips,
+    Mixes,
+    RenderPool,
+    blend_views,
+    empty_views,
+    render_views,
+    tone_views,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class OwnViews:
 class Partner:
     """An image that m crops of another one are mixed with, as `mixes` [m] say; None has no pixels.
 
-    `pixels` are uint8 [3, H, W] for threads, and [H × W, 3] for a device. Its views are drawn by `number`.
+    `pixels` are uint8 [3, H, W] for threads, and [H × W, 3] for a device. `number` is what its views are
+    drawn by.
     """
 
     pixels: Tensor | None

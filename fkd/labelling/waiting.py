@@ -95,7 +95,7 @@ class Waiting:
     def _render(
         self, strips: list[_Strip], packed: Tensor, format: ViewFormat, out: Tensor | None = None
     ) -> Tensor:
-        """Render strips, one behind the other, in their tone: uint8 [n, 3, h, w], `out` where it is given."""
+        """Render strips, one behind the other, in their tone: uint8 [n, 3, h, w], to `out` if given."""
         counts = [len(strip.boxes) for strip in strips]
         places, numbers = (
             np.array(each).repeat(counts)

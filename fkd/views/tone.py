@@ -96,8 +96,9 @@ def apply_tones(views: Sequence[Tensor] | Tensor, factor: Factors, hole: Erased)
     """Change the tone of n views, uint8 [3, h, w] in channels-last memory, in place.
 
     `factor` u8 [n, 3] and `hole` u16 [n, 4] are those of `draw_tones`. Brightness, contrast and
-    saturation change in this order, then the hole becomes grey, as far as `hole_pixels` says. A view of factors of 128 without a hole is not
-    touched. On the CPU the views may be of several sizes; on a device they are one tensor.
+    saturation change in this order, then the hole becomes grey, as far as `hole_pixels` says. A view of
+    factors of 128 without a hole is not touched. On the CPU the views may be of several sizes; on a
+    device they are one tensor.
     """
     if not len(views) == len(factor) == len(hole):
         raise ValueError(f"{len(factor)} factors and {len(hole)} holes for {len(views)} views")
