@@ -223,7 +223,7 @@ def test_what_the_store_does_not_have_is_refused_by_name(place, store):
 
 def test_labels_of_mixed_views_keep_more_classes_unless_said(place):
     config = mixed_config(place / "data", place / "none.zarr", scheme=None)
-    assert str(config.kept) == "topk20-coarse"
+    assert str(config.kept) == "topk10-coarse"
     assert str(replace(config, views=ViewPolicy()).kept) == "topk5-coarse"
     assert str(replace(config, scheme=Scheme("topk", 5)).kept) == "topk5"
 
