@@ -270,7 +270,8 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
 
 def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
-    name, reading = shlex.quote(str(out)), Scheme("topk", 5)
+    usual = USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME
+    name, reading = shlex.quote(str(out)), usual.reading
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
     compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme.reading
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
