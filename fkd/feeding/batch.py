@@ -82,8 +82,18 @@ class ViewBatch:
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> "ViewBatch":
-        parts = [getattr(self, field.name) for field in fields(self)]
-        return ViewBatch(*(None if part is None else change(part) for part in parts))
+        def changed(part: Any) -> Any:
+            return None if part is None else change(part)
+
+        return ViewBatch(
+            change(self.images),
+            change(self.labels),
+            change(self.targets),
+            change(self.image_index),
+            change(self.crop_index),
+            changed(self.partner_targets),
+            changed(self.own_share),
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence["ViewBatch"]) -> "ViewBatch":
