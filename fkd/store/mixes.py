@@ -68,7 +68,8 @@ class StoredMixes:
         """Say of which images, int64 [n], all partners in crops, int64 [m], are labelled: bool [n]."""
         if not self.in_pairs:
             return np.ones(len(images), np.bool_)
-        return np.all(self._done[self.partners(images, crops)], axis=1)
+        found: NDArray[np.bool_] = np.all(self._done[self.partners(images, crops)], axis=1)
+        return found
 
     def shares(self, images: Places, crops: Places) -> tuple[Places, NDArray[np.float32]]:
         """Return partners int64 [n, m] of crops of labelled images, and the views' own shares f32 [n, m].
@@ -182,8 +183,8 @@ class StoredMixes:
         wild |= mixes.share > _WHOLE
         wild |= far.any(axis=-1)
         wild |= mixes.mixed & (beyond.reshape(partner.shape) | absent)
-        labelled = self._sizes[rows.start : rows.stop].any(axis=1)[:, None]
+        labelled = self._sizes[rows.start : rows.stop].max(axis=1)[:, None] > 0
         wild |= labelled & ~mixes.mixed & (mixes.image != np.array(rows)[:, None])
         if wild.any():
-            image = rows.start + int(np.any(wild, axis=1).argmax())
+            image = rows.start + int(wild.any(axis=1).argmax())
             raise segment.reader.implausible(image, "a view is mixed with what is no view")

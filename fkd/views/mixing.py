@@ -74,6 +74,13 @@ class Mixes:
         area = self.hole[..., 2].astype(np.float64) * self.hole[..., 3] / SIDE**2
         return (self.share / WHOLE * (1.0 - area)).astype(np.float32)
 
+    def unlike(self, other: "Mixes") -> NDArray[np.bool_]:
+        """Say which views are mixed in another way than those of another, of the same axes."""
+        differs: NDArray[np.bool_] = np.zeros(self.share.shape, np.bool_)
+        for mine, theirs in zip(self._arrays, other._arrays, strict=True):
+            differs |= (mine != theirs).reshape(*differs.shape, -1).any(axis=-1)
+        return differs
+
     @staticmethod
     def none(images: Places) -> "Mixes":
         """Return those of views of `images`, int64, that are not mixed."""
