@@ -76,4 +76,6 @@ def test_a_store_of_tones_is_known_by_them(shared_folder, tmp_path):
     assert LabelStore.open(store.path).spec.views.tone == TONE
     plain = label(shared_folder, tmp_path / "b.zarr", num_crops=2)
     assert "tone" not in (plain.path / "zarr.json").read_text()
-    assert store.spec.first_difference(plain.spec).startswith("--brightness is 0.4")
+    assert store.spec.first_difference(plain.spec).startswith(
+        "--brightness is 0.0, the store has 0.4"
+    )
