@@ -112,7 +112,8 @@ def measure(config: LabelConfig, rounds: int, policies: list[MixPolicy]) -> None
     batches = batches_in_memory(config, images, teachers)
     forward_seconds(batches, teachers, device)  # warms up caches, kernels and compilation
     configs = [replace(config, views=ViewPolicy(mix=mix)) for mix in policies]
-    pure, whole = [], [[] for _ in configs]
+    pure: list[float] = []
+    whole: list[list[float]] = [[] for _ in configs]
     for _ in progress(range(rounds), config.teachers[0].name, unit="round"):
         pure.append(forward_seconds(batches, teachers, device))
         for seconds, mixing in zip(whole, configs, strict=True):

@@ -33,7 +33,6 @@ _VIEWING = (
         "--mixup",
         type=float,
         default=_MIX.mixup,
-        show_default="0, none",
         help="Mix each view with one of another image before the teacher sees it, in shares of "
         "Beta(α, α) for this α.",
     ),
@@ -41,7 +40,6 @@ _VIEWING = (
         "--cutmix",
         type=float,
         default=_MIX.cutmix,
-        show_default="0, none",
         help="Or put a part of the other view into it; α as of --mixup. With both, a coin decides.",
     ),
     click.option(

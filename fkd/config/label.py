@@ -21,9 +21,10 @@ from fkd.errors import ConfigError
 USUAL_CROPS = 200
 USUAL_SCHEME = Scheme("topk", 5, coarse=True)
 
-# Measured on 1,600 crops of 200 photos, with a MobileNetV2 of 1000 classes: top-5 gives up KL 0.35 nats of
-# plain labels in 6.7 bytes a crop. Of views mixed by mixup and cutmix it gives up 0.50 in 8.6 bytes, top-10
-# 0.33 in 16.8, top-20 0.22 in 33.6 and top-50 0.12 in 81.9: a mix has the classes of two images.
+# Measured on 1,600 crops of 200 photos, with a MobileNetV2 of 1000 classes: top-5 gives up KL 0.35 nats
+# of plain views' labels in 6.7 bytes a crop. Of views mixed by mixup and cutmix it gives up 0.50 in 8.6
+# bytes, top-10 0.33 in 16.8, top-20 0.22 in 33.6 and top-50 0.12 in 81.9: a mix has the classes of two
+# images.
 USUAL_MIXED_SCHEME = Scheme("topk", 10, coarse=True)
 
 # Of a mean of labels, for a teacher that joins others and for them.
