@@ -193,7 +193,9 @@ def test_a_second_signal_stops_at_once(shared_store, tmp_path, start_fkd):
     process.send_signal(signal.SIGINT)
     done = process.finish()
     assert done.code == 130
-    assert done.err.splitlines()[-1].startswith("fkd: train was stopped at once. A run folder keeps")
+    assert done.err.splitlines()[-1].startswith(
+        "fkd: train was stopped at once. A run folder keeps"
+    )
     assert "Traceback" not in done.err
     assert newest_checkpoint(tmp_path / "run").step == 1
 
