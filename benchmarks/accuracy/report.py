@@ -15,7 +15,7 @@ from statistics import mean
 from typing import Any
 
 import click
-from loss_table import loss_lines
+from loss_table import loss_lines, rate_lines
 from mix_trials import MIX_TABLES
 from outcomes import Outcome, Row, publish, read
 from trials import LOSS_TABLES
@@ -149,6 +149,8 @@ def section(table: str, outcomes: list[Outcome], docs: Path) -> str:
             parts.append(f"**{outcome.title}**\n")
             parts.append("\n".join(table_lines(table, rows, outcome)) + "\n")
             parts.append(f"![{title}, {outcome.title}]({image})\n")
+            if table == LOSS_TABLES[0] and outcome.about.get("held"):
+                parts.append("\n".join(rate_lines(outcome.about["held"])) + "\n")
             parts += [f"{said}\n" for said in remarks(outcome, docs, table)]
     if not parts:
         return ""

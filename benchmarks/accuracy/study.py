@@ -25,7 +25,7 @@ from stores import (
     pooled,
     repeated,
 )
-from teacher import as_run, prepare
+from teacher import Tuning, as_run, prepare
 from torch import nn
 from trials import USUAL, Plan
 
@@ -73,6 +73,7 @@ class Study:
             self.teacher,
             self.store("full"),
             num_crops=self.plan.stored,
+            views=self.plan.views,
             scheme=FULL,
             workers=self.workers,
             engine=Engine(self.plan.teacher_amp),
@@ -184,9 +185,9 @@ def try_student(name: str, images: Path) -> None:
 
 
 def choose_teacher(
-    choice: TeacherChoice, images: Path, out: Path, epochs: float, *, maps: bool
+    choice: TeacherChoice, images: Path, out: Path, tuning: Tuning, *, maps: bool
 ) -> TeacherChoice:
-    """Return the teacher that labels, tuned on the study's images for some epochs.
+    """Return the teacher that labels, tuned on some images.
 
     Raises `FkdError` for one that cannot be tuned or, if `maps` are wanted, has none, and where the study
     was begun with another.
@@ -205,9 +206,10 @@ def choose_teacher(
     given = open_source(first, len(listed.classes), torch.device("cpu"))
     if maps:
         LabelMapper.of(choice.name, given)
-    about.settle(teacher=choice.name, given_weights=given.weights_hash, tuned=epochs)
+    about.settle(teacher=choice.name, given_weights=given.weights_hash)
+    about.settle(tuned=tuning.epochs, tuned_lr=tuning.lr, tuned_on=len(listed))
     about.settle(rendering=asdict(given.preprocessing), size=given.preprocessing.size)
-    chosen = prepare(choice, images, out / "teacher", epochs)
+    chosen = prepare(choice, images, out / "teacher", tuning)
     source = open_source(chosen, len(listed.classes), resolve_device("auto"))
     about.settle(weights=source.weights_hash)
     if "teacher_top1" not in about.said:
@@ -223,7 +225,9 @@ def choose_teacher(
 def make_stores(study: Study, names: set[str]) -> None:
     """Label once with all probabilities; make the stores `names` from that."""
     about, images = About(study.out), list_images(dataset_root(study.images))
-    about.settle(plan=asdict(study.plan))
+    plan = asdict(study.plan)
+    about.settle(plan={name: said for name, said in plan.items() if name != "rates"})
+    about.note(plan=plan)  # rows at rates of their own may be added
     if "map" in names or "map_size" in about.said:
         about.settle(map_size=study.map_size)
     at_once = views_at_a_time(
