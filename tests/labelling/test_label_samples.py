@@ -62,7 +62,7 @@ def test_samples_are_those_of_the_label_and_the_crop(labelled, full):
     draws = torch.from_numpy(label_draws(0, np.arange(18)[:, None], np.arange(6)).reshape(-1))
     index = torch.from_numpy(found.reshape(-1, 4).astype(np.int64))
     assert misplaced(full.reshape(-1, 3), index, draws).max() < 1e-3  # of float16
-    assert len(np.unique(found.reshape(-1, 4), axis=0)) == 3
+    assert len(np.unique(found.reshape(-1, 4), axis=0)) > 10  # of 15 sets of four of three classes
 
 
 def test_other_batches_and_a_stop_give_the_same_samples(labelled, shared_folder, tmp_path):
