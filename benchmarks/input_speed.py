@@ -7,7 +7,8 @@ All contestants take turns in one process, round after round, on the same files,
 - torchvision, PIL: ImageFolder, RandomResizedCrop, flip, ToTensor, Normalize, through a DataLoader;
 - torchvision, v2: the same with tensors (decode_jpeg, v2 transforms, antialias), normalised in float;
 - fkd at m = 1, 2, 4, 8: `student_batches` from a label store, as `fkd train` reads it (uint8 views; they
-  are normalised on the device); at m = 4 for a student of another size too;
+  are normalised on the device); at m = 4 for a student of another size too, and from a store whose views
+  are mixed with a partner's, all by mixup or cutmix;
 - kernels at each m: decoding plus m resizes straight into one buffer, in a plain loop, nothing else;
   with two workers, two such loops in two threads.
 """
@@ -28,13 +29,13 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import v2
 from weightless import class_names
 
-from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images
-from fkd.config import IMAGENET_MEAN, IMAGENET_STD
+from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, ViewPolicy, label_images
+from fkd.config import IMAGENET_MEAN, IMAGENET_STD, MixPolicy
 from fkd.errors import ConfigError
 from fkd.examples.scenes import Scenes, render_dataset
 from fkd.figures import PAGE, figure_style, new_figure
 from fkd.images import ImageList, decode
-from fkd.loader import Schedule, SizePlan, student_batches
+from fkd.loader import Schedule, SizePlan, pairs_of, student_batches
 from fkd.progress import progress
 from fkd.sources import dataset_root, list_images
 from fkd.views import RenderPool, empty_views, render
@@ -45,8 +46,9 @@ CROPS = 8
 VISITS = (1, 2, 4, 8)
 
 # What is to be reached, at m = 4: one pipeline's speed over another's, round by round.
-SMALL = "fkd, m = 4, small"
+SMALL, MIXED = "fkd, m = 4, small", "fkd, m = 4, mixed"
 FIGURES = (
+    (MIXED, "fkd, m = 4"),
     (SMALL, "fkd, m = 4"),
     ("fkd, m = 4", "torchvision, PIL"),
     ("fkd, m = 4", "kernels, m = 4"),
@@ -75,9 +77,11 @@ def main(
         folder = Path(name)
         root = rendered(folder, limit) if images is None else some_of(images, folder, limit)
         store = label(root, folder, size)
+        mixed = label(root, folder, size, MixPolicy(mixup=1, cutmix=1))
         for workers in (1, 2):
             contest = contestants(store, root, size, visits, workers)
             contest[SMALL] = fkd_round(store, visits, 4, workers, small)
+            contest[MIXED] = fkd_round(mixed, visits, 4, workers)
             rows += run(contest, rounds, workers)
     report(rows, out)
 
@@ -104,12 +108,13 @@ def some_of(images: Path, folder: Path, limit: int) -> Path:
     return folder / "photos"
 
 
-def label(root: Path, folder: Path, size: int) -> LabelStore:
+def label(root: Path, folder: Path, size: int, mix: MixPolicy = MixPolicy()) -> LabelStore:  # noqa: B008
     """Label with a teacher of no cost: only boxes and the shape of labels matter here."""
     (folder / "names.txt").write_text(class_names(list(list_images(root).classes)))
     teacher = TeacherChoice("weightless:make", "default", folder / "names.txt", True, size)
-    config = LabelConfig(images=root, teacher=teacher, out=folder / "labels.zarr", num_crops=CROPS)
-    return label_images(config)
+    out = folder / ("mixed.zarr" if mix.mixes else "labels.zarr")
+    views = ViewPolicy(mix=mix)
+    return label_images(LabelConfig(root, teacher, out=out, num_crops=CROPS, views=views))
 
 
 def contestants(store: LabelStore, root: Path, size: int, visits: int, workers: int) -> Contest:
@@ -182,7 +187,10 @@ def fkd_round(
     sizes = SizePlan(((0, size or store.spec.size),), store.spec.interpolation)
     images = images or list_images(Path(store.spec.images_root))
     apart = TrainConfig(crops_per_image=m).steps_apart
-    schedule = Schedule(len(images), CROPS, m, BATCH, epochs=1e6, seed=0, stagger=apart)
+    pairs = pairs_of(store, store.labelled_images())
+    schedule = Schedule(
+        len(images), CROPS, m, BATCH, epochs=1e6, seed=0, stagger=apart, pairs=pairs
+    )
     steps = max(1, visits * m // BATCH)
 
     def one_round() -> float:

@@ -1,11 +1,13 @@
 """Labelling against the teacher's pure forward pass, and the memory that labelling needs beside it.
 
     python benchmarks/label_speed.py
+    python benchmarks/label_speed.py --teacher mobilenet_v2 --mixup 1 --cutmix 1
     python benchmarks/label_speed.py --teacher resnet50 --device cuda --amp bf16 --batch-size 512
 
 Speed: rounds of both kinds take turns in one process, on the same views. "forward" is the model alone on
 batches that lie in memory as uint8; "fkd label" is everything: decode, draw, render, forward,
-quantize, write, sync. Memory: peak resident memory of a process that labels at M = 500 with a teacher of
+quantize, write, sync. With --mixup or --cutmix there are rounds of mixed views too, whose pixels cost the
+model as much. Memory: peak resident memory of a process that labels at M = 500 with a teacher of
 no weight, above what it held before.
 """
 
@@ -24,7 +26,7 @@ from peak import peak_mib
 from weightless import class_names
 
 from fkd import Engine, LabelConfig, LabelStore, TeacherChoice
-from fkd.config import AMPS, Amp
+from fkd.config import AMPS, Amp, MixPolicy, ViewPolicy
 from fkd.examples.scenes import Scenes, render_dataset
 from fkd.images import ImageList
 from fkd.labelling import (
@@ -53,6 +55,8 @@ CROPS = 8
 @click.option("--device", default="auto", show_default=True)
 @click.option("--amp", type=click.Choice(AMPS), default="off", show_default=True)
 @click.option("--compile", "compiled", is_flag=True)
+@click.option("--mixup", default=0.0, show_default=True, help="Label views that are mixed, too.")
+@click.option("--cutmix", default=0.0, show_default=True)
 @click.option("--memory-images", default=4096, show_default=True, help="0 leaves memory out.")
 def main(  # noqa: PLR0913  one argument an option
     teacher: tuple[str, ...],
@@ -63,15 +67,18 @@ def main(  # noqa: PLR0913  one argument an option
     device: str,
     amp: Amp,
     compiled: bool,
+    mixup: float,
+    cutmix: float,
     memory_images: int,
 ) -> None:
     """Print, for each teacher, views/s of the model alone and of `fkd label`, and their ratio."""
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, device {device}, amp {amp}"
     )
+    policies = [MixPolicy(), MixPolicy(mixup, cutmix)][: 1 + (mixup > 0 or cutmix > 0)]
     print(f"batches of {batch_size} views, {rounds} rounds of {views} views each, medians\n")
-    print("| teacher | forward, views/s | fkd label, views/s | ratio (lowest … highest) |")
-    print("|---|--:|--:|--:|")
+    print("| teacher | mixed | forward, views/s | fkd label, views/s | ratio (lowest … highest) |")
+    print("|---|---|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         photos = Scenes(
             classes=1,
@@ -92,30 +99,34 @@ def main(  # noqa: PLR0913  one argument an option
                 device=device,
                 engine=Engine(amp, compiled),
             )
-            measure(config, rounds)
+            measure(config, rounds, policies)
     if memory_images:
         measure_memory(memory_images)
 
 
-def measure(config: LabelConfig, rounds: int) -> None:
-    """Take turns between the two kinds of rounds and print one line of the table."""
+def measure(config: LabelConfig, rounds: int, policies: list[MixPolicy]) -> None:
+    """Take turns between the kinds of rounds and print a line of the table for each policy."""
     device = resolve_device(config.device)
     images = list_images(config.images / "train")
     teachers = load_teachers(config.teachers, images.classes, device, config.engine)
     batches = batches_in_memory(config, images, teachers)
     forward_seconds(batches, teachers, device)  # warms up caches, kernels and compilation
-    pure, whole = [], []
+    configs = [replace(config, views=ViewPolicy(mix=mix)) for mix in policies]
+    pure: list[float] = []
+    whole: list[list[float]] = [[] for _ in configs]
     for _ in progress(range(rounds), config.teachers[0].name, unit="round"):
         pure.append(forward_seconds(batches, teachers, device))
-        whole.append(label_seconds(config, images, teachers))
+        for seconds, mixing in zip(whole, configs, strict=True):
+            seconds.append(label_seconds(mixing, images, teachers))
     views = len(images) * config.crops
-    ratios = [a / b for a, b in zip(pure, whole, strict=True)]
-    print(
-        f"| {config.teachers[0].name} | {views / statistics.median(pure):.1f} "
-        f"| {views / statistics.median(whole):.1f} "
-        f"| {statistics.median(ratios):.3f} ({min(ratios):.3f} … {max(ratios):.3f}) |",
-        flush=True,
-    )
+    for mix, seconds in zip(policies, whole, strict=True):
+        ratios = [a / b for a, b in zip(pure, seconds, strict=True)]
+        print(
+            f"| {config.teachers[0].name} | {mix} | {views / statistics.median(pure):.1f} "
+            f"| {views / statistics.median(seconds):.1f} "
+            f"| {statistics.median(ratios):.3f} ({min(ratios):.3f} … {max(ratios):.3f}) |",
+            flush=True,
+        )
 
 
 def batches_in_memory(

@@ -67,7 +67,7 @@ def small_learner(device, **settings):
     return Learner(config, card, KeptLabels(Scheme("topk", 3), 5), model, device, Group(), peers)
 
 
-def some_batch():
+def some_batch(share=None):
     views = torch.zeros(16, 3, 32, 32, dtype=torch.uint8).contiguous(
         memory_format=torch.channels_last
     )
@@ -77,7 +77,8 @@ def some_batch():
     }
     images, crops = np.arange(4).repeat(4), np.tile(np.arange(4), 4)
     targets = torch.zeros(16, dtype=torch.int64)
-    return StudentBatch(views, kept, targets, images, crops, np.arange(4))
+    mixed = () if share is None else (targets + 1, torch.full((16,), share))
+    return StudentBatch(views, kept, targets, images, crops, np.arange(4), *mixed)
 
 
 SOFT = TrainConfig().terms_at(0)
@@ -93,6 +94,20 @@ def test_a_step_waits_for_nothing_and_brings_the_batch_over_whole(settings, monk
         with Copies() as copies:
             learner.step(some_batch(), step, lr=0.1, terms=HALF)
     assert copies.shapes[:4] == [(16, 3), (16, 3), (16, 3, 32, 32), (16,)]
+    assert not copies.waiting
+
+
+def test_a_step_on_mixed_views_waits_for_nothing_and_their_classes_are_in_shares(monkeypatch):
+    losses = [
+        small_learner(torch.device("cpu"), micro_batch=7).step(some_batch(s), 0, lr=0.1, terms=HALF)
+        for s in (1.0, 0.0, 0.25)
+    ]
+    assert losses[2].item() == pytest.approx(0.25 * losses[0].item() + 0.75 * losses[1].item())
+    assert losses[0] != losses[1]
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    learner = small_learner(META, micro_batch=7)
+    with Copies() as copies:
+        learner.step(some_batch(0.25), 0, lr=0.1, terms=HALF)
     assert not copies.waiting
 
 
@@ -414,6 +429,6 @@ def test_a_device_without_memory_for_the_views_is_a_line(
     )  # fmt: skip
     with pytest.raises(FkdError, match=r"out of memory on cpu at step 1 .*--micro-batch"):
         train_student(config)
-    monkeypatch.setattr("fkd.labelling.batches.render_table", full)
+    monkeypatch.setattr("fkd.labelling.waiting.render_table", full)
     with pytest.raises(FkdError, match="--batch-size below 32, or --amp bf16"):
         label_images(label_config(shared_folder, tmp_path / "s.zarr", render="device"))

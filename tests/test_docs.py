@@ -2,13 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from helpers.folders import make_image_folder
-from helpers.processes import fkd_environment
+from helpers.processes import Forked
 
 import fkd
 from fkd import LabelStore
@@ -103,9 +101,7 @@ def test_the_python_examples_run(tmp_path):
         code = code.replace(long, short)
     make_image_folder(tmp_path / "imagenet")
     (tmp_path / "example.py").write_text(code)
-    subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, env=fkd_environment(), check=True,
-        capture_output=True,
-    )  # fmt: skip
+    done = Forked([], tmp_path, script=tmp_path / "example.py").finish()
+    assert done.code == 0, done.err
     assert LabelStore.open(tmp_path / "labels.zarr").spec.num_crops == 4
     assert len(list((tmp_path / "runs").glob("*/last.pt"))) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from mix_trials import MIX_TABLES
 from stores import derive_as
 from study import LABELLING
 from trials import LOSS_TABLES, Plan, Trial, planned_trials
@@ -85,7 +86,7 @@ class Outcome:
         trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
         rows = [Row(t, tuple(100 * x for x in self.top1.get(t.key, {}).values())) for t in trials]
         trained = [row for row in rows if row.top1]
-        is_whole = len(trained) == len(rows) or table in LOSS_TABLES
+        is_whole = len(trained) == len(rows) or table in (*LOSS_TABLES, *MIX_TABLES)
         return trained if len(trained) > 1 and is_whole else []
 
     def training(self, row: Row) -> float:

@@ -44,6 +44,7 @@ _OF_THE_MACHINE = {"tables", "rows", "seeds", "jobs", "workers", "clock_steps", 
 @click.option("--teacher-classes", type=PATH, help="Names of its outputs, in order, a line each.")
 @click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first.")
 @click.option("--tune-lr", default=Tuning.lr, show_default=True, help="At 1024 views a step.")
+@click.option("--tune-head", is_flag=True, help="Begin its last layer anew, for other classes.")
 @click.option("--tune-on-all", is_flag=True, help="Of IMAGES, whatever --per-class says.")
 @click.option(
     "--scale", nargs=2, type=float, default=ViewPolicy.scale, help="Of crops, as of fkd label."
@@ -128,7 +129,7 @@ def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
         trials = chosen_rows(trials, options["rows"])
     maps = any(trial.store == "map" for trial in trials)
     try_student(plan.student, chosen)
-    tuning = Tuning(options["tune"], options["tune_lr"], plan.scale)
+    tuning = Tuning(options["tune"], options["tune_lr"], plan.scale, options["tune_head"])
     tuned_on = images if options["tune_on_all"] else chosen
     teacher = choose_teacher(choice, tuned_on, out, tuning, maps=maps)
     map_size = options["map_size"] or LABEL_MAP * options["size"]

@@ -5,19 +5,21 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mix_trials import MIXES
 from stores import (
     FULL,
     LabelMapper,
     derive,
     drawn_visits,
     label_maps,
+    labels_of_others,
     load_teacher,
     once_per_image,
     pooled,
@@ -36,7 +38,7 @@ from fkd import (
     TrainConfig,
     label_images,
 )
-from fkd.config import Engine, Preprocessing
+from fkd.config import Engine, Preprocessing, ViewPolicy
 from fkd.images import ImageList
 from fkd.machine import resolve_device
 from fkd.sources import dataset_root, list_images, val_folder
@@ -76,6 +78,11 @@ class Study:
             workers=self.workers,
             engine=Engine(self.plan.teacher_amp),
         )
+
+    def labelling_as(self, name: str) -> LabelConfig:
+        """Say how images are labelled of which views are mixed, into the store of this name."""
+        mixed = ViewPolicy(mix=MIXES[name])
+        return replace(self.labelling, out=self.store(name), views=mixed)
 
 
 class About:
@@ -231,7 +238,9 @@ def make_stores(study: Study, names: set[str]) -> None:
     if "date" not in about.said:
         about.note(date=datetime.now(UTC).date().isoformat())
     source = label(study, about)
-    for name in sorted(names - {"full"}):
+    for name in sorted(names & {*MIXES}):
+        label_images(study.labelling_as(name))
+    for name in sorted(names - {"full", *MIXES}):
         if not study.store(name).exists():
             make_store(study, about, source, name, images)
         if name in ("image", "map") and name not in about.said["kl"]:
@@ -275,6 +284,8 @@ def make_store(
         visits = -(-plan.epochs // USUAL)
         slots = drawn_visits(len(images), plan.redrawn, visits, USUAL)
         derive(source, path, images, FULL, plan.stored - plan.redrawn + slots)
+    elif name == "noise":
+        derive(source, path, images, FULL, every, labels_of_others(source))
     elif name.startswith("topk"):
         derive(source, path, images, Scheme.parse(name), every)
     else:

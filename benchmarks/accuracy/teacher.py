@@ -38,12 +38,14 @@ from fkd.teachers import kind_of, open_source
 class Tuning:
     """How a teacher is tuned: for some epochs, at `lr` for 1024 views a step, on crops of `scale`.
 
-    `scale` is as in `ViewPolicy`.
+    `scale` is as in `ViewPolicy`. With `new_head`, its last layer is begun anew: its outputs are other
+    classes than the folder's.
     """
 
     epochs: float = 0.0
     lr: float = 1.6e-3
     scale: tuple[float, float] = ViewPolicy.scale
+    new_head: bool = False
 
 
 AS_IT_IS = Tuning()
@@ -86,7 +88,7 @@ def prepare(
     if is_built:
         first, how = TeacherChoice(str(as_run(choice, images, out / "first.pt"))), said_of(choice)
     else:
-        how = restrict(choice, images, out / "restricted.pt")
+        how = restrict(choice, images, out / "restricted.pt", new_head=how_far.new_head)
         weights = str(out / "restricted.pt")
         first = replace(choice, weights=weights, classes_file=None, mean=how.mean, std=how.std)
     if not how_far.epochs:
@@ -172,15 +174,26 @@ def tuning(
     )
 
 
-def restrict(choice: TeacherChoice, images: Path, path: Path) -> Preprocessing:
-    """Write the teacher's weights with only those outputs that are classes of the folder."""
+def restrict(
+    choice: TeacherChoice, images: Path, path: Path, *, new_head: bool = False
+) -> Preprocessing:
+    """Write the teacher's weights with only those outputs that are classes of the folder, or new ones."""
     listed = list_images(dataset_root(images))
-    columns = load_teacher(choice, listed).class_map.columns
+    columns = None if new_head else load_teacher(choice, listed).class_map.columns
     source = open_source(choice, len(listed.classes), resolve_device("auto"))
     assert isinstance(source.model, nn.Module)
     state = source.model.state_dict()
     if columns is not None:
         for name in head_tensors(shapes_of_any(partial(build, choice.name))):
             state[name] = state[name][columns].clone()
+    if new_head:
+        torch.manual_seed(0)
+        state |= head_of(build(choice.name, len(listed.classes)), choice.name)
     torch.save({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, path)
     return source.preprocessing
+
+
+def head_of(model: nn.Module, name: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of the last layer of a model of torchvision's."""
+    tensors = model.state_dict()
+    return {key: tensors[key] for key in head_tensors(shapes_of_any(partial(build, name)))}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loss_trials import PAIRS, READ, READ_WIDE, SENTENCES, TOP5, store_of
+from mix_trials import MIX_TABLES, MIXED, ONLINE, matching_rows
 
 from fkd import FkdError
 from fkd.config import Amp, ViewPolicy
@@ -22,6 +23,7 @@ TABLES = (
     "replacement",
     "mixing",
     *LOSS_TABLES,
+    *MIX_TABLES,
 )
 HARD = {"hard_weight": 1.0}
 KEPT = (1, 2, 5)
@@ -155,6 +157,7 @@ def planned_trials(plan: Plan) -> list[Trial]:
         *_mixing(),
         *_losses(plan),
         *_wide(plan),
+        *_mixed(plan),
     ]
 
 
@@ -282,6 +285,17 @@ def _wide(plan: Plan) -> list[Trial]:
     table = LOSS_TABLES[1]
     plain = Trial(table, "plain supervised", settings=_four(**HARD, **wide))
     return [plain, *(_asked(table, loss, reading, **wide) for loss, reading in READ_WIDE)]
+
+
+def _mixed(plan: Plan) -> list[Trial]:
+    """Return the rows of what is mixed before it is labelled."""
+    views, matching = MIX_TABLES
+    rows = [(views, *row) for row in MIXED]
+    rows += [(matching, *row) for row in matching_rows(plan.stored)]
+    return [
+        Trial(table, name, store, settings=_four(**more), online=name == ONLINE)
+        for table, name, store, more in rows
+    ]
 
 
 def _asked(table: str, loss: str, reading: str, **more: Any) -> Trial:

@@ -61,8 +61,8 @@ def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
             return
         free, _ = _rate(setting, learner, alone, one.batch_size, seconds=SECONDS / 2)
         with RenderPool(workers, setting.device, by) as pool:  # type: ignore[arg-type]
-            config, num_images = _config(setting, store, student, m), len(store.labelled_images())
-            schedule = plan_steps(config, store, num_images, 1)
+            config, chosen = _config(setting, store, student, m), store.labelled_images()
+            schedule = plan_steps(config, store, chosen, 1)
             images = list_images(_root(setting))
             batches = student_batches(pool, store, images, schedule)
             rate, waits = _rate(setting, learner, batches, one.batch_size)

@@ -14,6 +14,7 @@ from fkd.progress import progress_bar
 from fkd.store import (
     InspectedStore,
     StoredCrops,
+    StoredMixes,
 )
 from fkd.views import OTHER_VIEWS, SAMPLERS, hash_views, outside
 
@@ -43,6 +44,25 @@ def check_blocks(store: InspectedStore, workers: int, drawn_images: int | None) 
     return faults
 
 
+def check_mixes(store: InspectedStore, workers: int) -> list[BlockFault]:
+    """Compare how views are mixed with what was sealed of it; all blocks must be whole otherwise.
+
+    What a block is mixed with lies in any other block.
+    """
+    mixes, done = StoredMixes.of_store(store), store.readable_blocks()
+    if mixes is None:
+        return []
+    with (
+        ThreadPoolExecutor(workers, thread_name_prefix="fkd-check") as pool,
+        progress_bar("check mixes", unit="block", total=len(done), delay=1) as bar,
+    ):
+        faults = []
+        for some in pool.map(lambda number: _mix_faults(store, number, mixes), done):
+            faults += some
+            bar.update()
+    return faults
+
+
 def _check_block(store: InspectedStore, number: int, share: float) -> list[BlockFault]:
     """Check one block: its values only where its files are those that were sealed."""
     try:
@@ -53,6 +73,17 @@ def _check_block(store: InspectedStore, number: int, share: float) -> list[Block
         return [BlockFault(number, *fault) for fault in _value_faults(store, number, share)]
     except BlockError as error:
         return [_fault(number, "ids" if error.lost else "checksums", error)]
+
+
+def _mix_faults(store: InspectedStore, number: int, mixes: StoredMixes) -> list[BlockFault]:
+    """Look at the mixes of a block, a chunk of crops at a time."""
+    place, each = store.block(number), store.spec_of(number).chunk_crops
+    for first in range(place.crops.start, place.crops.stop, each):
+        try:
+            mixes.require(place.images, range(first, min(first + each, place.crops.stop)))
+        except BlockError as error:
+            return [_fault(number, "mixes", error)]
+    return []
 
 
 def _fault(number: int, part: str, error: BlockError) -> BlockFault:

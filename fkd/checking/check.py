@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from fkd.checking.blocks import check_blocks
+from fkd.checking.blocks import check_blocks, check_mixes
 from fkd.checking.images import (
     changed_classes,
     changed_contents,
@@ -69,6 +69,8 @@ def _check(config: CheckConfig, store: InspectedStore) -> CheckReport:
     listed, images = _list_images(config, store) if lists.state == "ok" else ([], None)
     teachers = _load_teachers(config, store, images)
     faults = check_blocks(store, config.workers, None if config.deep else _DRAWN_IMAGES)
+    if not faults:
+        faults = check_mixes(store, config.workers)
     damaged = sorted({fault.number for fault in faults if fault.lost})
     # Without its lists a store cannot be labelled on, and sending its blocks back would lose them.
     sent_back = damaged if config.repair and lists.state == "ok" else []
@@ -172,12 +174,26 @@ def _blocks(store: InspectedStore, faults: list[BlockFault]) -> Iterator[Verdict
         good["views"] = "not drawn anew: boxes come from elsewhere"
     elif store.spec.sampler not in SAMPLERS:
         good["views"] = f"not drawn anew: sampler {store.spec.sampler!r} is unknown"
+    if store.spec.mixes and (not faults or any(fault.part == "mixes" for fault in faults)):
+        good["mixes"] = _good_mixes(store)
     for part, detail in good.items():
         problems = [f"block {f.number}: {f.what}" for f in faults if f.part == part]
         if looked_at or problems:
             yield judge(part, problems, detail)
         else:
             yield Verdict(part, "skipped", "there is no block to look at")
+    if store.spec.mixes and "mixes" not in good:
+        yield Verdict("mixes", "skipped", "they are compared when no block is damaged")
+
+
+def _good_mixes(store: InspectedStore) -> str:
+    """Say what was found to be right of views that are mixed."""
+    if store.spec.stored_mixes:
+        return "partners, boxes, shares and holes are possible; they come from elsewhere"
+    detail = "partners, shares and holes are what the seed draws, and partners are the same images"
+    if store.pending_blocks():
+        detail += "; those with images that are not labelled yet are not compared"
+    return detail
 
 
 def _list_images(

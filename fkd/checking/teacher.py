@@ -14,9 +14,9 @@ from fkd.errors import ConfigError
 from fkd.images import ImageList
 from fkd.originals import LabelledImages
 from fkd.progress import progress_bar
-from fkd.store import InspectedStore, LabelStore
+from fkd.store import InspectedStore, LabelStore, StoredMixes, Toning
 from fkd.teachers import Ensemble, load_teachers
-from fkd.views import RenderPool, empty_views, render_views
+from fkd.views import Mixes, RenderPool, blend_views, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
 _BATCH = 64
@@ -24,7 +24,10 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class _Picked:
-    """A batch of stored views: image and crop indices, int64 [n], boxes, flips and labels, [n, …]."""
+    """A batch of stored views: image and crop indices, int64 [n], boxes, flips and labels, [n, …].
+
+    `mixes` [n] say what they are mixed with, and `other_size` u16 [n, 2] are the sizes of those images.
+    """
 
     images: NDArray[np.int64]
     crops: NDArray[np.int64]
@@ -32,6 +35,8 @@ class _Picked:
     box: NDArray[np.uint16]
     flip: NDArray[np.bool_]
     kept: dict[str, Tensor]
+    mixes: Mixes
+    other_size: NDArray[np.uint16]
 
     @property
     def views(self) -> NDArray[np.int64]:
@@ -59,6 +64,7 @@ def ask_again(
     picked = list(_pick(store, blocks, num_views, np.random.default_rng(seed)))
     total = sum(len(batch.crops) for batch in picked)
     files, drawn_by = LabelledImages(images, store.content_hashes()), store.image_numbers()
+    toning = Toning.of_store(store)
     if not total:
         return None
     found: list[tuple[Tensor, ...]] = []
@@ -68,7 +74,7 @@ def ask_again(
         progress_bar("ask the teacher", unit="view", total=total) as bar,
     ):
         for number, batch in enumerate(picked):
-            views = _render(pool, files, batch, teachers)
+            views = _render(pool, files, batch, teachers, toning)
             if number == 0:
                 faults = _no_logits(teachers, views, len(batch.crops))
             probs = teachers.probs(views, len(batch.crops), spec.temperature)
@@ -136,6 +142,7 @@ def _pick(
     store: InspectedStore, blocks: Sequence[int], num_views: int, rng: np.random.Generator
 ) -> Iterator[_Picked]:
     """Pick about `num_views` views at random, from blocks all over the store, in small batches."""
+    mixes, sizes = StoredMixes.of_store(store), store.sizes()
     chosen = rng.choice(blocks, min(_BLOCKS, num_views, len(blocks)), replace=False)
     each = -(-num_views // len(chosen))
     for number in np.sort(chosen).tolist():
@@ -149,29 +156,66 @@ def _pick(
         crops = rng.integers(slab.flip.shape[1], size=each)
         for first in range(0, each, _BATCH):
             row, crop = rows[first : first + _BATCH], crops[first : first + _BATCH]
+            image, own_crop = row + place.images.start, crop + chunk + place.crops.start
+            if mixes is not None:
+                known = [_known(mixes, *view) for view in zip(image, own_crop, strict=True)]
+                row, crop, image, own_crop = (v[known] for v in (row, crop, image, own_crop))
+            if not len(image):
+                continue
+            mixed = _mixed(mixes, image, own_crop)
             yield _Picked(
-                row + place.images.start,
-                crop + chunk + place.crops.start,
+                image,
+                own_crop,
                 slab.size[row],
                 slab.box[row, crop],
                 slab.flip[row, crop],
                 {name: torch.from_numpy(values[row, crop]) for name, values in slab.kept.items()},
+                mixed,
+                sizes[mixed.image],
             )
+
+
+def _known(mixes: StoredMixes, image: int, crop: int) -> bool:
+    """Say whether the image that a view is mixed with is labelled."""
+    return bool(mixes.known(np.array([image]), np.array([crop]))[0])
+
+
+def _mixed(mixes: StoredMixes | None, images: NDArray[np.int64], crops: NDArray[np.int64]) -> Mixes:
+    """Return how one crop each, int64 [n], of n images is mixed: [n]."""
+    if mixes is None:
+        return Mixes.none(images)
+    each = zip(images.tolist(), crops.tolist(), strict=True)
+    found = [mixes.of(np.array([image]), np.array([crop]))[0] for image, crop in each]
+    return Mixes.concatenate(found)
 
 
 def _render(
-    pool: RenderPool, files: LabelledImages, picked: _Picked, teachers: Ensemble
+    pool: RenderPool, files: LabelledImages, picked: _Picked, teachers: Ensemble, toning: Toning
 ) -> list[Tensor]:
-    """Render stored views once for each view format that the teachers want."""
+    """Render stored views, in their tone and mixed, once for each view format that the teachers want."""
     views = [empty_views(len(picked.crops), format.size) for format in teachers.view_formats]
+    mixed = picked.mixes.mixed
 
     def draw(row: int) -> None:
         pixels = files.decode(int(picked.images[row]), picked.size[row])
+        rows = slice(row, row + 1)
         for format, batch in zip(teachers.view_formats, views, strict=True):
-            rows = slice(row, row + 1)
             render_views(
                 pixels, picked.box[rows], picked.flip[rows], batch[rows], format.interpolation
             )
+            toning.change(batch[rows], picked.images[rows], picked.crops[rows])
+        if mixed[row]:
+            blend(row)
+
+    def blend(row: int) -> None:
+        rows = slice(row, row + 1)
+        one = picked.mixes[rows]
+        pixels = files.decode(int(one.image[0]), picked.other_size[row])
+        for format, batch in zip(teachers.view_formats, views, strict=True):
+            other = empty_views(1, format.size)
+            render_views(pixels, one.box, one.flip, other, format.interpolation)
+            toning.change(other, one.image, picked.crops[rows])
+            blend_views(list(batch[rows]), list(other), one)
 
     list(pool.threads.map(draw, range(len(picked.crops))))
     return views

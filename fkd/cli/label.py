@@ -13,17 +13,19 @@ import click
 from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, rendering, splitting
 from fkd.cli.sections import Sectioned
 from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
+from fkd.cli.views import viewing, views_of
 from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
     USUAL_CROPS,
+    USUAL_MIXED_SCHEME,
+    USUAL_SCHEME,
     AddTeacherConfig,
     Engine,
     LabelConfig,
     Part,
     Scheme,
     Url,
-    ViewPolicy,
 )
 from fkd.progress import note_lines, printable
 
@@ -88,33 +90,17 @@ _SECTIONS = {
 @click.option("--out", default=_LABEL["out"], type=PATH, help="The label store to make.")
 @click.option(
     "--compress",
-    default="topk5-coarse",
     help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full, full-8bit, "
     "or samplesN: N classes drawn from each label, unbiased and noisy. topkK-std and topkK-coarse-std "
-    "also keep the deviation of the teacher's logits, for losses that standardize.",
+    "also keep the deviation of the teacher's logits, for losses that standardize.  [default: "
+    f"{USUAL_SCHEME}, or {USUAL_MIXED_SCHEME} of mixed views]",
 )
-@click.option("--seed", default=0, help="Seed of boxes and flips.")
+@viewing
 @click.option(
     "--size",
     multiple=True,
     type=OrDefault(click.INT),
     help="Side of a crop in pixels  [default: the weights' own]",
-)
-@click.option(
-    "--scale",
-    nargs=2,
-    metavar="MIN MAX",
-    type=float,
-    default=(0.08, 1.0),
-    help="Crop area, share of the image.",
-)
-@click.option(
-    "--ratio",
-    nargs=2,
-    metavar="MIN MAX",
-    type=float,
-    default=(3 / 4, 4 / 3),
-    help="Crop width over height.",
 )
 @click.option(
     "--mean",
@@ -164,7 +150,7 @@ _SECTIONS = {
 @rendering
 @machine
 @click.pass_context
-def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) -> None:
+def label(ctx: click.Context, /, images: Path, compress: str | None, **options: Any) -> None:
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
     IMAGES is a folder with one subfolder per class (IMAGES/train where it is a split), an archive, a
@@ -185,8 +171,8 @@ def label(ctx: click.Context, /, images: Path, compress: str, **options: Any) ->
         images=images,
         teacher=chosen_teachers(options),
         part=Part(options["subset"], options["classes"]),
-        views=ViewPolicy(options["seed"], options["scale"], options["ratio"]),
-        scheme=Scheme.parse(compress),
+        views=views_of(options),
+        scheme=None if compress is None else Scheme.parse(compress),
         engine=Engine(options["amp"], options["compile"]),
         **{name: options[name] for name in _FIELDS},
     )
@@ -237,7 +223,8 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
 
 def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
-    name, reading = shlex.quote(str(out)), Scheme("topk", 5)
+    usual = USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME
+    name, reading = shlex.quote(str(out)), usual.reading
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
     compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme.reading
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""

@@ -13,7 +13,8 @@ from fkd.errors import ConfigError
 # Options that say what a store is of, and so do not go with --add-teacher.
 _OF_A_STORE = (
     "teacher", "subset", "classes", "unlabelled", "split", "class_names", "all_classes", "num_crops",
-    "seed", "scale", "ratio", "temperature", "max_bad", "grow", "dry_run",
+    "seed", "scale", "ratio", "mixup", "cutmix", "mix_share", "mix_period", "brightness", "contrast",
+    "saturation", "erase", "temperature", "max_bad", "grow", "dry_run",
 )  # fmt: skip
 
 # Options whose value is a field of `AddTeacherConfig` of the same name.
@@ -89,7 +90,7 @@ def teaching(command: F) -> F:
 
 
 def added_teacher(
-    ctx: click.Context, images: Path, compress: str, options: dict[str, Any]
+    ctx: click.Context, images: Path, compress: str | None, options: dict[str, Any]
 ) -> AddTeacherConfig:
     """Return the configuration of --add-teacher; refuse options that the store has settled."""
     given = {p.name: p.opts[0] for p in ctx.command.params if p.name and _is_given(ctx, p.name)}
@@ -104,7 +105,7 @@ def added_teacher(
         to=options["to"],
         images=images,
         teacher=chosen_teachers({**options, "teacher": options["add_teacher"]}),
-        scheme=Scheme.parse(compress) if "compress" in given else None,
+        scheme=None if compress is None else Scheme.parse(compress),
         amp=options["amp"] if "amp" in given else None,
         **{name: options[name] for name in _FIELDS},
     )

@@ -6,6 +6,7 @@ imports torch, so the command line parses and refuses at once.
 """
 
 from fkd.config.checks import (
+    MAX_ALPHA,
     MAX_BATCH,
     MAX_BOUND,
     MAX_CROPS,
@@ -25,7 +26,13 @@ from fkd.config.groups import (
     Part,
     Selection,
 )
-from fkd.config.label import USUAL_CROPS, AddTeacherConfig, LabelConfig
+from fkd.config.label import (
+    USUAL_CROPS,
+    USUAL_MIXED_SCHEME,
+    USUAL_SCHEME,
+    AddTeacherConfig,
+    LabelConfig,
+)
 from fkd.config.loader import DatasetSettings, HottestLabel, LoaderConfig, LoaderSettings
 from fkd.config.models import (
     AMPS,
@@ -88,8 +95,10 @@ from fkd.config.views import (
     RENDERS,
     CenterView,
     Interpolation,
+    MixPolicy,
     Render,
     Size,
+    TonePolicy,
     ViewFormat,
     ViewPolicy,
     as_size,
@@ -112,6 +121,7 @@ __all__ = [
     "LOGS",
     "LOSSES",
     "LR_SCHEDULES",
+    "MAX_ALPHA",
     "MAX_BATCH",
     "MAX_BOUND",
     "MAX_CROPS",
@@ -131,6 +141,8 @@ __all__ = [
     "TEACHER_OUTPUTS",
     "TRUTH",
     "USUAL_CROPS",
+    "USUAL_MIXED_SCHEME",
+    "USUAL_SCHEME",
     "AddTeacherConfig",
     "Amp",
     "Augment",
@@ -145,6 +157,7 @@ __all__ = [
     "LabelConfig",
     "LoaderConfig",
     "LoaderSettings",
+    "MixPolicy",
     "NetworkInput",
     "Objective",
     "Optim",
@@ -159,6 +172,7 @@ __all__ = [
     "TeacherChoice",
     "TeacherOutput",
     "Term",
+    "TonePolicy",
     "TrainConfig",
     "Triple",
     "Url",

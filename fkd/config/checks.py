@@ -12,6 +12,7 @@ MAX_CROPS = 65_536
 MAX_SIZE = 4096
 MAX_BATCH = 1_000_000
 MAX_WORKERS = 1024
+MIN_ALPHA, MAX_ALPHA = 0.01, 32  # nearly a coin, and nearly always a half
 MAX_BOUND = 65_500  # the longest side that libjpeg writes
 
 
@@ -25,6 +26,12 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(
             f"{name} is {shown}; it must lie between {_plain(low)} and {_plain(high)}"
         )
+
+
+def check_alpha(name: str, value: float) -> None:
+    """Raise `ConfigError` unless `value` is 0 or an α of Beta(α, α) within bounds."""
+    if fit(name, value, float) != 0:
+        check_range(name, value, MIN_ALPHA, MAX_ALPHA)
 
 
 def as_typed(values: Sequence[float]) -> str:

@@ -19,6 +19,13 @@ from fkd.config.views import RENDERS, Render, ViewPolicy
 from fkd.errors import ConfigError
 
 USUAL_CROPS = 200
+USUAL_SCHEME = Scheme("topk", 5, coarse=True)
+
+# Measured on 1,600 crops of 200 photos, with a MobileNetV2 of 1000 classes: top-5 gives up KL 0.35 nats
+# of plain views' labels in 6.7 bytes a crop. Of views mixed by mixup and cutmix it gives up 0.50 in 8.6
+# bytes, top-10 0.33 in 16.8, top-20 0.22 in 33.6 and top-50 0.12 in 81.9: a mix has the classes of two
+# images.
+USUAL_MIXED_SCHEME = Scheme("topk", 10, coarse=True)
 
 # Of a mean of labels, for a teacher that joins others and for them.
 MIN_SHARE = 1e-3
@@ -33,7 +40,8 @@ class LabelConfig:
     `part` says which images are labelled. With `unlabelled` they lie at any depth of the folder and have
     no classes: the labels are over the teacher's. Without `split`, `images` itself is taken, though a
     folder in it is named train. `class_names` is a file with a name to read for each class.
-    With `grow`, images that the store at `out` does not have yet are labelled into it.
+    With `grow`, images that the store at `out` does not have yet are labelled into it. `scheme` is how
+    labels are kept; None is `USUAL_SCHEME`, or `USUAL_MIXED_SCHEME` where views are mixed.
     """
 
     images: Path
@@ -41,7 +49,7 @@ class LabelConfig:
     out: Path = Path("labels.zarr")
     num_crops: int | None = None
     views: ViewPolicy = field(default_factory=ViewPolicy)
-    scheme: Scheme = Scheme("topk", 5, coarse=True)
+    scheme: Scheme | None = None
     temperature: float = 1.0
     batch_size: int | None = None
     workers: int = 2
@@ -67,6 +75,12 @@ class LabelConfig:
         """M, as far as no store says it."""
         return USUAL_CROPS if self.num_crops is None else self.num_crops
 
+    @property
+    def kept(self) -> Scheme:
+        """How labels are kept. Those of mixed views are flatter, and keep more classes."""
+        usual = USUAL_MIXED_SCHEME if self.views.mix.mixes else USUAL_SCHEME
+        return usual if self.scheme is None else self.scheme
+
     def __post_init__(self) -> None:
         settle(self)
         if self.out.name.lower().endswith(".zip") and not self.out.is_dir():
@@ -90,7 +104,7 @@ class LabelConfig:
         check_range("--temperature", self.temperature, 1e-3, 1e3)
         _check_work(self.batch_size, self.workers, self.block_images, self.render)
         check_range("--max-bad", self.max_bad, 0, 1)
-        check_stored(self.scheme)
+        check_stored(self.kept)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fkd.config.checks import (
+    MAX_CROPS,
     MAX_SEED,
     MAX_SIZE,
+    check_alpha,
     check_choice,
     check_count,
     check_pair,
     check_range,
 )
 from fkd.config.types import settle
+from fkd.errors import ConfigError
 
 Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
@@ -51,6 +54,37 @@ def usual_crop(size: Size) -> float:
 
 
 @dataclass(frozen=True)
+class TonePolicy:
+    """How the colours of views change, and how often a part is erased, before the teacher sees them.
+
+    Brightness, contrast and saturation are strengths s as in torchvision's ColorJitter: a view's factor
+    is uniform in [1 - s, 1 + s]. `erase` is the probability that a rectangle of a view is erased.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_range("--brightness", self.brightness, 0, 1)
+        check_range("--contrast", self.contrast, 0, 1)
+        check_range("--saturation", self.saturation, 0, 1)
+        check_range("--erase", self.erase, 0, 1)
+
+    @property
+    def plain(self) -> bool:
+        """Whether views stay as they are rendered."""
+        return self == TonePolicy()
+
+    def __str__(self) -> str:
+        names = ("brightness", "contrast", "saturation", "erase")
+        said = [f"{name} {value:g}" for name in names if (value := getattr(self, name))]
+        return ", ".join(said) or "as it is"
+
+
+@dataclass(frozen=True)
 class ViewFormat:
     """The size of a view in pixels, and the interpolation by which a crop is resized to it."""
 
@@ -82,16 +116,60 @@ class CenterView(ViewFormat):
 
 
 @dataclass(frozen=True)
+class MixPolicy:
+    """How views are mixed with a partner's before the teacher sees them.
+
+    `mixup` and `cutmix` are the α of the Beta(α, α) that λ is drawn from, and 0 where it is not done;
+    with both, a coin decides. `share` is that of the views that are mixed at all. An image keeps its
+    partner for `period` of its crops, so that a trainer that takes as many at once decodes no image more.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    share: float = 1.0
+    period: int = 8
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_alpha("--mixup", self.mixup)
+        check_alpha("--cutmix", self.cutmix)
+        check_range("--mix-share", self.share, 1e-6, 1)
+        check_count("--mix-period", self.period, 1, MAX_CROPS)
+        if not self.mixes and self.share != 1:
+            raise ConfigError("--mix-share does nothing without --mixup or --cutmix; add one")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether anything is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def both(self) -> bool:
+        """Whether a coin decides between mixup and cutmix."""
+        return self.mixup > 0 and self.cutmix > 0
+
+    def __str__(self) -> str:
+        kinds = [
+            f"{kind} {a:g}" for kind, a in (("mixup", self.mixup), ("cutmix", self.cutmix)) if a
+        ]
+        of = "" if self.share == 1 else f" of {self.share:.0%} of the views"
+        return " or ".join(kinds) + of if kinds else "none"
+
+
+@dataclass(frozen=True)
 class ViewPolicy:
     """The rule by which views are drawn: a view is a pure function of (seed, image index, crop index).
 
     `scale` bounds the share of the image's area that a crop covers, `ratio` its width over height;
-    both have the meaning of torchvision's RandomResizedCrop.
+    both have the meaning of torchvision's RandomResizedCrop. `mix` says how views are mixed with those of
+    other images, and `tone` how their tone changes before that.
     """
 
     seed: int = 0
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    mix: MixPolicy = MixPolicy()
+    tone: TonePolicy = TonePolicy()
 
     def __post_init__(self) -> None:
         settle(self)

@@ -24,7 +24,7 @@ from fkd.labels import (
 )
 from fkd.orders import AverageConfig
 from fkd.progress import note_lines
-from fkd.store import Block, LabelStore, Slab
+from fkd.store import Block, LabelStore, Slab, StoredMixes
 
 
 def average_stores(config: AverageConfig) -> LabelStore:
@@ -109,6 +109,7 @@ class _Mean:
         self._cuts = np.unique([run.start for each in runs for run in each])
         self._starts = [np.array([run.start for run in each]) for each in runs]
         self._fidelity = [run_fidelity(store, store.spec.num_crops) for store in stores]
+        self._mixes = [StoredMixes.of_store(store) for store in stores]
 
     def block(self, images: range, block: Block) -> Block:
         """Fill the block of some images."""
@@ -118,6 +119,7 @@ class _Mean:
             run, rows = range(start, stop), slice(start - images.start, stop - images.start)
             slabs = [store.read(run, range(store.spec.num_crops)) for store in self._stores]
             self._put_images(block, rows, run, slabs)
+            self._put_mixes(block, rows, run)
             labelled = block.status[rows] == 0
             kept = [{name: v[labelled] for name, v in slab.kept.items()} for slab in slabs]
             measures.append(self._put_labels(block, rows, run, kept))
@@ -142,6 +144,25 @@ class _Mean:
         if self._hashes is not None:
             hashes = self._hashes[run.start : run.stop]
             block.content_hash[rows] = np.where(block.status[rows] == 0, hashes, 0)
+
+    def _put_mixes(self, block: Block, rows: slice, run: range) -> None:
+        """Put how a run's crops are mixed into a block's rows; raises `StoreError` for other mixes."""
+        crops, labelled = np.arange(self._stores[0].spec.num_crops), block.status[rows] == 0
+        images, first = np.array(run)[labelled], None
+        for number, mixes in enumerate(self._mixes):
+            found = None if mixes is None else mixes.of(images, crops)
+            first = found if number == 0 else first
+            if first is None or found is None:
+                continue
+            other = first.unlike(found).any(axis=1)
+            if other.any():
+                path = self._stores[0].image_paths()[int(images[other.argmax()])]
+                difference = f"{path} is mixed with other views"
+                raise unlike(self._stores[0], self._stores[number], difference)
+        if first is not None and block.mixes is not None and block.partner_content is not None:
+            assert self._hashes is not None
+            places = np.arange(rows.start, rows.stop)[labelled]
+            block.mixes[places], block.partner_content[places] = first, self._hashes[first.image]
 
     def _put_labels(
         self, block: Block, rows: slice, run: range, kept: Sequence[dict[str, StoredArray]]

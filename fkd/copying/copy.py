@@ -81,6 +81,11 @@ def _chosen_images(config: CopyConfig, store: LabelStore) -> NDArray[np.int64]:
     """Return the indices, int64 [n], of the images that are copied, rising."""
     if config.part.takes_all:
         return np.arange(store.spec.num_images)
+    if store.spec.mixes:
+        raise ConfigError(
+            f"{config.store} has views that are mixed with those of other images, so that a part of the "
+            "images does not do; copy all of them (`fkd train` trains on a part of a whole store)"
+        )
     where = str(config.store)
     paths, targets, classes = store.image_paths(), store.targets(), store.class_names()
     return np.flatnonzero(in_part(config.part, paths, targets, classes, where))

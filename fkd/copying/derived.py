@@ -55,8 +55,14 @@ class Derived:
     ) -> "Derived":
         """Plan a store of these images, like the store `first` but for `changes` of its attributes.
 
-        Its blocks have `each_block` images, or as many as usual.
+        Its blocks have `each_block` images, or as many as usual. Raises `StoreError` where images are
+        mixed with those that were labelled at once with them, which the new store would not know.
         """
+        if first.spec.views.mix.mixes and sum(not s.spec.first_crop for s in first.segments) > 1:
+            raise StoreError(
+                f"{first.path} has grown, and its images are mixed with those that were labelled at once "
+                f"with them, so that `{command}` cannot make it anew; `fkd copy` copies it as it is"
+            )
         blank = {"block_images": 0, "chunk_crops": 0, "num_images": len(paths)}
         blank |= {"format_version": 1 if first.content_hashes() is None else 3}
         identity = fingerprint(paths, num_bytes)

@@ -33,6 +33,11 @@ def merge_stores(config: MergeConfig) -> LabelStore:
     stores = [LabelStore.open(path) for path in config.stores]
     for store in stores:
         store.require_complete()
+        if store.spec.mixes:
+            raise StoreError(
+                f"{store.path} cannot be merged: its views are mixed with those of images that follow "
+                "from their order; label all images together instead"
+            )
     for store in stores[1:]:
         _refuse_unlike(stores[0], store)
     order = _order(stores)

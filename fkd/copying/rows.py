@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from fkd.format import StoreSpec
 from fkd.labels import StoredArray, mean_measures, narrowed, narrowed_fidelity
-from fkd.store import Block, LabelStore, Slab
+from fkd.store import Block, LabelStore, Slab, StoredMixes
+from fkd.views import Mixes
 
 
 @dataclass(frozen=True)
 class SourceImages:
     """Images of one block of a source: `slab` has their crops, and `fidelity` f32 [6] is the block's.
 
-    `status` u8 [n], `content_hash` u64 [n] and `image_number` int64 [n] are as in `Block`.
+    `status` u8 [n], `content_hash` u64 [n] and `image_number` int64 [n] are as in `Block`, and so are
+    `mixes` [n, M] and `partner_content` u64 [n, M], where views are mixed.
     """
 
     slab: Slab
@@ -29,6 +31,8 @@ class SourceImages:
     content_hash: NDArray[np.uint64]
     image_number: NDArray[np.int64]
     fidelity: NDArray[np.float32]
+    mixes: Mixes | None = None
+    partner_content: NDArray[np.uint64] | None = None
 
 
 class SourceRows:
@@ -43,6 +47,7 @@ class SourceRows:
         hashes = store.content_hashes()
         self._hashes = np.zeros(len(self._status), np.uint64) if hashes is None else hashes
         self._fidelity = run_fidelity(store, num_crops)
+        self._mixes = StoredMixes.of_store(store)
         self._slabs = _Latest(self._read, kept_blocks)
 
     def _read(self, run: int) -> Slab:
@@ -65,8 +70,18 @@ class SourceRows:
                     self._hashes[some],
                     self._numbers[some],
                     self._fidelity[run],
+                    *self._mixed(some),
                 ),
             )
+
+    def _mixed(
+        self, images: NDArray[np.int64]
+    ) -> tuple[Mixes, NDArray[np.uint64]] | tuple[None, None]:
+        """Return how crops of images, int64 [n], are mixed, and the content hashes of their partners."""
+        if self._mixes is None:
+            return None, None
+        mixes = self._mixes.of(images, np.array(self._crops))
+        return mixes, self._hashes[mixes.image]
 
 
 def _take(slab: Slab, rows: NDArray[np.int64]) -> Slab:
@@ -132,6 +147,10 @@ class Gathering:
         block.box[places], block.flip[places] = slab.box, slab.flip
         block.size[places], block.status[places] = slab.size, images.status
         block.content_hash[places] = images.content_hash
+        if block.mixes is not None and images.mixes is not None:
+            block.mixes[places] = images.mixes
+        if block.partner_content is not None and images.partner_content is not None:
+            block.partner_content[places] = images.partner_content
         self._numbers[places] = images.image_number
         stored, wanted, num_classes = source.scheme, self._spec.scheme, self._spec.num_classes
         kept = slab.kept if labelled.all() else _only(slab.kept, labelled)

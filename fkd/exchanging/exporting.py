@@ -49,6 +49,11 @@ def export_labels(config: ExportLabelsConfig) -> ExportReport:
     as_config(config, ExportLabelsConfig)
     store = LabelStore.open(config.store)
     store.require_complete()
+    if store.spec.mixes:
+        raise ConfigError(
+            f"{config.store} has views that are mixed with those of other images, of which FKD's files "
+            "say nothing; export a store that was labelled without --mixup and --cutmix"
+        )
     kind = _kind_of(config, store)
     keys = store.image_paths()
     _refuse_keys(store, keys)

@@ -1,7 +1,7 @@
 """A batch for a training loop of one's own: views, their labels, and which stored crops they are."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from fkd.errors import ConfigError
 from fkd.labels import Rows, SoftLabels, as_rows
+from fkd.losses import Targets, as_targets
 
 
 @dataclass(eq=False)
@@ -26,6 +27,10 @@ class ViewBatch:
     `image_index` and `crop_index`, int64 [B], say which stored crop of which of the store's images a
     view is.
 
+    Of a store whose views are mixed, `partner_targets` int64 [B] are the classes of the images that they
+    are mixed with, and `own_share` f32 [B] is what a view has of its own image; None of other stores.
+    `truth` is what a loss takes as targets, of any store.
+
     It moves between devices as a tensor does, and `take` cuts it.
     """
 
@@ -36,6 +41,13 @@ class ViewBatch:
     targets: Tensor
     image_index: Tensor
     crop_index: Tensor
+    partner_targets: Tensor | None = None
+    own_share: Tensor | None = None
+
+    @property
+    def truth(self) -> Targets:
+        """The classes of the views: `targets` or, of views that are mixed, two in shares."""
+        return as_targets(self.targets, self.partner_targets, self.own_share)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,19 +82,25 @@ class ViewBatch:
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> "ViewBatch":
+        def changed(part: Any) -> Any:
+            return None if part is None else change(part)
+
         return ViewBatch(
             change(self.images),
             change(self.labels),
             change(self.targets),
             change(self.image_index),
             change(self.crop_index),
+            changed(self.partner_targets),
+            changed(self.own_share),
         )
 
     @classmethod
     def concatenate(cls, parts: Sequence["ViewBatch"]) -> "ViewBatch":
         """Return several batches as one; their views have one size, their labels one scheme."""
-        names = ("images", "targets", "image_index", "crop_index")
-        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        first = parts[0]
+        names = [field.name for field in fields(cls) if getattr(first, field.name) is not None]
+        joined = {n: torch.cat([getattr(p, n) for p in parts]) for n in names if n != "labels"}
         return cls(labels=SoftLabels.concatenate([part.labels for part in parts]), **joined)
 
 

@@ -1,7 +1,7 @@
 """Stored crops and their soft labels by image, for trainers that ask for one after the other."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,15 +16,22 @@ from fkd.amounts import as_count
 from fkd.config import DatasetSettings, LoaderConfig, check_count
 from fkd.errors import ConfigError
 from fkd.feeding.batch import ViewBatch
+from fkd.feeding.crops import ImageCrops, Transform
 from fkd.feeding.epoch import SharedEpoch
-from fkd.loader import Schedule, SizePlan, first_crops, open_store, run_images, training_labels
+from fkd.loader import (
+    MixedRows,
+    Schedule,
+    SizePlan,
+    StoredViews,
+    first_crops,
+    open_store,
+    run_images,
+    training_labels,
+)
 from fkd.originals import LabelledImages
 from fkd.progress import note_once, printable
-from fkd.store import LabelStore, Slab
-from fkd.views import empty_views, render_views
-
-# Takes one crop, uint8 [3, H, W], and returns a tensor of three dimensions.
-Transform = Callable[[Tensor], Tensor]
+from fkd.store import LabelStore, StoredMixes, Toning
+from fkd.views import Mixes
 
 _MAX_EPOCH = 10**9
 
@@ -53,7 +60,8 @@ class CropDataset(Dataset[ViewBatch]):
     `label_temperature`, `size`, `interpolation`, `calibrate`, `unsure_below` and `unsure_smoothing`.
     Order, batches, ranks and processes are the `DataLoader`'s.
 
-    It is slower than a `StudentLoader`, and the m crops of an image are in one batch. Each process keeps
+    It is slower than a `StudentLoader`, and the m crops of an image are in one batch. Where views are
+    mixed, each image's partner is decoded for it alone. Each process keeps
     boxes and labels of m crops of every image of the store in memory, `epoch_bytes` in all.
     It needs one private name of torch, `torch.utils.data._utils.collate.default_collate_fn_map`.
     Raises `FkdError` for what `fkd train` refuses, and for an image that is not what was labelled.
@@ -72,17 +80,18 @@ class CropDataset(Dataset[ViewBatch]):
         self._config = replace(config, num_crops=self._spec.num_crops)  # it may grow
         taken = run_images(config, self._store)
         self._chosen, self._images = taken.chosen, taken.images
-        self._files = LabelledImages(self._images, self._store.content_hashes())
+        files = LabelledImages(self._images, self._store.content_hashes())
         self._names = self._store.class_names()
         self._targets = self._store.targets()
         m = config.crops_per_image
         self._schedule = Schedule(len(self._chosen), self._spec.num_crops, m, m, 1, 0)
-        self._format = SizePlan.of(config, self._spec, self._schedule)
-        self._transform = transform
+        plan = SizePlan.of(config, self._spec, self._schedule)
+        sizes = self._store.sizes()
+        toning = Toning.of_store(self._store)
+        self._rendered = ImageCrops(files, sizes, toning, plan.last, plan.interpolation, transform)
         self._epoch = SharedEpoch(len(self._chosen))
-        self._held: tuple[int, Slab] | None = (
-            None  # the epoch that was asked for last, and its crops
-        )
+        # The epoch that was asked for last, and its crops.
+        self._held: tuple[int, StoredViews] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens the store anew, and reads its own labels.
@@ -113,8 +122,11 @@ class CropDataset(Dataset[ViewBatch]):
 
     @property
     def epoch_bytes(self) -> int:
-        """Bytes that each process keeps of one epoch: N · m boxes, flips and quantized labels."""
-        each = 9 + self._spec.labels.num_bytes
+        """Bytes that each process keeps of one epoch: N · m boxes, flips and quantized labels.
+
+        Where views are mixed, they are with what, too.
+        """
+        each = 9 + self._spec.labels.num_bytes + (27 if self._spec.mixes else 0)
         return self._spec.num_images * self._config.crops_per_image * each
 
     def __repr__(self) -> str:
@@ -147,10 +159,11 @@ class CropDataset(Dataset[ViewBatch]):
 
     def _fetch(self, positions: NDArray[np.int64]) -> list[ViewBatch]:
         epoch, numbers = self.epoch, self._chosen[positions]
-        slots = self._schedule.crop_slots(epoch)
-        crops = self._crops(epoch).take(numbers, np.arange(len(slots)))
-        each = zip(numbers.tolist(), crops.size, crops.box, crops.flip, strict=True)
-        images = [self._render(*image) for image in each]
+        slots, stored = self._schedule.crop_slots(epoch), self._crops(epoch)
+        crops = stored.slab.take(numbers, np.arange(len(slots)))
+        mixed = [None if stored.mixes is None else stored.mixes[number] for number in numbers]
+        each = zip(numbers.tolist(), crops.box, crops.flip, mixed, strict=True)
+        images = [self._rendered.of(number, slots, *views) for number, *views in each]
         targets = torch.from_numpy(crops.target.repeat(len(slots)))
         kept = {
             name: torch.from_numpy(values.reshape(-1, values.shape[-1]))
@@ -165,9 +178,17 @@ class CropDataset(Dataset[ViewBatch]):
                 targets[those],
                 torch.from_numpy(np.full(len(slots), number, np.int64)),
                 torch.from_numpy(slots),
+                *self._truth_of(mixes),
             )
-            for views, those, number in zip(images, rows, numbers, strict=True)
+            for views, those, number, mixes in zip(images, rows, numbers, mixed, strict=True)
         ]
+
+    def _truth_of(self, mixes: Mixes | None) -> tuple[Tensor, ...]:
+        """Return the partners' classes and the own shares of crops that are mixed."""
+        if mixes is None:
+            return ()
+        mixed = MixedRows.of(mixes, mixes.image, self._targets)
+        return mixed.targets, mixed.own_share
 
     @staticmethod
     def collate(batches: Sequence[ViewBatch]) -> ViewBatch:
@@ -193,31 +214,17 @@ class CropDataset(Dataset[ViewBatch]):
             "repeats images by itself)"
         )
 
-    def _crops(self, epoch: int) -> Slab:
+    def _crops(self, epoch: int) -> StoredViews:
         """Return the crops that an epoch takes of all images of the store; read once in a process."""
         held = self._held
         if held is None or held[0] != epoch:
             self._held = held = None  # two epochs may not fit in memory
             if self._store is None:
                 self._store = first_crops(self._config)
-            held = epoch, self._store.read_crops(self._schedule.crop_slots(epoch).tolist())
-            self._held = held
+            slots = self._schedule.crop_slots(epoch).tolist()
+            mixes = StoredMixes.of_store(self._store)
+            self._held = held = epoch, StoredViews.read(self._store, mixes, slots)
         return held[1]
-
-    def _render(
-        self,
-        number: int,
-        size: NDArray[np.uint16],
-        boxes: NDArray[np.uint16],
-        flips: NDArray[np.bool_],
-    ) -> Tensor:
-        """Return crops of an image: uint8 [m, 3, H, W], or as `transform` makes them."""
-        views = empty_views(len(boxes), self._format.last)
-        pixels = self._files.decode(number, size)
-        render_views(pixels, boxes, flips, views, self._format.interpolation)
-        if self._transform is None:
-            return views
-        return _stacked([self._transform(view) for view in views])
 
 
 def _config_of(store: str | Path, settings: dict[str, Any]) -> LoaderConfig:
@@ -233,15 +240,3 @@ def _config_of(store: str | Path, settings: dict[str, Any]) -> LoaderConfig:
     if config.size is not None:
         config.size.check("size")
     return replace(config, batch_size=config.crops_per_image)
-
-
-def _stacked(changed: list[Tensor]) -> Tensor:
-    """Return what a transform made of m crops as [m, 3, h, w]; raises `ConfigError` for other things."""
-    for crop in changed:
-        if not isinstance(crop, Tensor) or crop.dim() != 3 or crop.shape != changed[0].shape:
-            what = list(crop.shape) if isinstance(crop, Tensor) else f"a {type(crop).__name__}"
-            raise ConfigError(
-                f"transform returned {what}; it must return a tensor [3, h, w] for each crop uint8 "
-                "[3, H, W], of one size for all crops"
-            )
-    return torch.stack(changed)

@@ -58,7 +58,7 @@ class Feed:
         chosen = taken.chosen
         each = max(1, round(len(chosen) / config.batch_size))
         _warn_of_long_epochs(each * config.batch_size, len(chosen))
-        schedule = _of_even_epochs(plan_steps(config, store, len(chosen), num_ranks), each)
+        schedule = _of_even_epochs(plan_steps(config, store, chosen, num_ranks), each)
         sizes = SizePlan.of(config, store.spec, schedule)
         picks = select_crops(config.selection, store, chosen)
         return cls(config, store, taken, each, schedule, sizes, picks, device, rank, num_ranks)
@@ -95,7 +95,8 @@ class Feed:
             views = self._normalize(views)
         numbers = (batch.image_index, batch.crop_index)
         image, crop = (upload(torch.from_numpy(each), self.device) for each in numbers)
-        return ViewBatch(views, labels, batch.targets, image, crop)
+        mixed = batch.partner_targets, batch.own_share
+        return ViewBatch(views, labels, batch.targets, image, crop, *mixed)
 
     def _normalize(self, views: Tensor) -> Tensor:
         if views.is_floating_point():

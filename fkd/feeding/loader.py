@@ -111,6 +111,11 @@ class StudentLoader(IterableDataset[ViewBatch]):
         return self._feed.sizes
 
     @property
+    def mixed(self) -> bool:
+        """Whether views are mixed with other images' before the teacher saw them, and so here."""
+        return self._feed.store.spec.mixes
+
+    @property
     def sampler(self) -> "StudentLoader":
         """The loader itself: a trainer tells the `sampler` of a loader which epoch it begins."""
         return self

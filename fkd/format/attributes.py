@@ -19,7 +19,6 @@ from fkd.config import (
     Scheme,
     SchemeKind,
     Triple,
-    ViewPolicy,
 )
 from fkd.errors import ConfigError, StoreError
 from fkd.format.attribute_values import (
@@ -37,6 +36,7 @@ from fkd.format.attribute_values import (
 )
 from fkd.format.layout import oversize
 from fkd.format.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
+from fkd.format.view_attributes import VIEW_KEYS, newer_rule, views_json, views_of
 from fkd.views import SAMPLERS, STORED
 
 _MAX_TEACHERS = 256
@@ -58,11 +58,12 @@ _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 # What a key says more would change what a label is, or where a view lies.
 _INNER_KEYS = {
     "scheme": {"kind", "k", "step", "deviation"},
-    "views": {"seed", "scale", "ratio"},
+    "views": VIEW_KEYS,
 }
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
+_LEFT_OUT |= {"stored_mixes"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -80,6 +81,7 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
         content["scheme"]["step"] = spec.scheme.step
     if spec.scheme.deviation:
         content["scheme"]["deviation"] = True
+    content["views"] = views_json(spec.views)
     return {k: v for k, v in content.items() if v or k not in _LEFT_OUT}
 
 
@@ -128,7 +130,9 @@ def _of_newer(content: Mapping[str, Any]) -> str | None:
     if isinstance(kind, str) and kind not in get_args(SchemeKind):
         return f"scheme {shown(kind)}"
     known = sampler in (*SAMPLERS, STORED)
-    return f"sampler {shown(sampler)}" if isinstance(sampler, str) and not known else None
+    if isinstance(sampler, str) and not known:
+        return f"sampler {shown(sampler)}"
+    return newer_rule(content.get("views"))
 
 
 def _parse(content: Mapping[str, Any]) -> StoreSpec:
@@ -146,11 +150,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         **texts,
         format_version=content["format_version"],
         scheme=_scheme(scheme, content["format_version"]),
-        views=ViewPolicy(
-            whole(views, "seed", 0, 2**63 - 1),
-            cast("tuple[float, float]", numbers(views, "scale", 2)),
-            cast("tuple[float, float]", numbers(views, "ratio", 2)),
-        ),
+        views=views_of(views, content["format_version"]),
         interpolation=choice(content, "interpolation", INTERPOLATIONS),
         temperature=number(content, "temperature", 1e-3, 1e3),
         teachers=_teachers(content["teachers"]),
@@ -166,6 +166,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         root=text({"root": "", **content}, "root"),
         first_image=count(content, "first_image"),
         first_crop=count(content, "first_crop"),
+        stored_mixes=said(content, "stored_mixes"),
     )
 
 
@@ -221,6 +222,16 @@ def _check_together(spec: StoreSpec) -> None:
     shortest = len("a\0")
     if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
         raise Wrong("its texts are too short for as many images and classes")
+    if spec.views.mix.mixes and (spec.stored_mixes or spec.stores_views):
+        raise Wrong("its mixes are drawn, and its views are not")
+    if spec.stores_views and not spec.views.tone.plain:
+        raise Wrong("its tones are drawn, and its views are not")
+    if spec.stored_mixes and spec.format_version < 3:
+        raise Wrong("mixes are of version 3")
+    if spec.stored_mixes and (spec.root or not spec.stores_views):
+        raise Wrong("its mixes are stored, where its views are drawn or were added to a store")
+    if spec.stored_mixes and spec.num_images > 2**32:
+        raise Wrong("it has more images than numbers of partners")
     if 0 < spec.class_title_bytes < spec.num_classes:
         raise Wrong("its titles are too short for as many classes")
     excess = oversize(spec)

@@ -122,7 +122,7 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     them. No segment but the root has classes.
     """
     layouts = _view_layouts(spec) if spec.stores_views else _view_hash_layouts(spec)
-    layouts |= _label_layouts(spec)
+    layouts |= _mix_layouts(spec) | _label_layouts(spec)
     if spec.first_crop:
         layouts["image_hash"] = ArrayLayout("uint64", (spec.num_blocks,), (1,), None, "plain")
     else:
@@ -145,6 +145,24 @@ def _view_hash_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     """Return the array of hashes of boxes and flips that are not stored."""
     hashes = (spec.num_blocks, spec.num_chunks)
     return {"view_hash": ArrayLayout("uint64", hashes, (1, spec.num_chunks), None, "plain")}
+
+
+def _mix_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays of what views are mixed with, or of its hashes where it is drawn."""
+    if spec.views.mix.mixes:
+        hashes = (spec.num_blocks, spec.num_chunks)
+        return {"mix_hash": ArrayLayout("uint64", hashes, (1, spec.num_chunks), None, "plain")}
+    return _stored_mix_layouts(spec) if spec.stored_mixes else {}
+
+
+def _stored_mix_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    return {
+        "partner": _per_crop(spec, "uint32", "palette"),
+        "partner_box": _per_crop(spec, "uint16", "box", 4),
+        "partner_flip": _per_crop(spec, "bool", "flip"),
+        "share": _per_crop(spec, "uint16", "flip"),
+        "hole": _per_crop(spec, "uint16", "box", 4),
+    }
 
 
 def _image_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
@@ -181,7 +199,7 @@ def oversize(spec: StoreSpec) -> str | None:
 
     A chunk of boxes is drawn as a whole too, where it is not stored.
     """
-    layouts = _view_layouts(spec) | _label_layouts(spec)
+    layouts = _view_layouts(spec) | _stored_mix_layouts(spec) | _label_layouts(spec)
     for name, layout in layouts.items():
         if layout.chunk_bytes > _MAX_CHUNK_BYTES:
             return f"chunks of '{name}' of {layout.chunk_bytes:,} bytes"

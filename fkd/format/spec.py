@@ -52,7 +52,8 @@ class StoreSpec:
     images have no classes of their own. `class_title_bytes` is 0 where classes have no titles. In a
     `numbered` one an array says by which number the views of an image are drawn, where that is not its
     index. `weights` are those of the teachers where they differ, and `made_by` says who wrote the labels
-    if not `fkd label`.
+    if not `fkd label`. With `stored_mixes`, arrays say with which views of which images views are mixed;
+    they come from elsewhere, and follow from no policy.
 
     A segment that was added to a store begins at `first_image` and `first_crop`, and names the `root`
     that it was added to, by the SHA-256 of its attributes. Its numbers of images and crops are its own.
@@ -89,6 +90,7 @@ class StoreSpec:
     root: str = ""
     first_image: int = 0
     first_crop: int = 0
+    stored_mixes: bool = False
     format_version: int = FORMAT_VERSION
 
     @property
@@ -101,6 +103,11 @@ class StoreSpec:
         """Whether boxes and flips are stored, and not drawn again by whoever reads."""
         sampler = SAMPLERS.get(self.sampler)
         return self.format_version < 3 or sampler is None or not sampler.exact
+
+    @property
+    def mixes(self) -> bool:
+        """Whether views are mixed with those of other images."""
+        return self.views.mix.mixes or self.stored_mixes
 
     @property
     def num_chunks(self) -> int:
@@ -141,6 +148,14 @@ class StoreSpec:
             "--teacher-output": ", ".join(t.output for t in self.teachers),
             "--teacher-classes": ", ".join(t.outputs_hash for t in self.teachers),
             "--crops": self.num_crops,
+            "--mixup": self.views.mix.mixup,
+            "--cutmix": self.views.mix.cutmix,
+            "--mix-share": self.views.mix.share,
+            "--mix-period": self.views.mix.period,
+            "--brightness": self.views.tone.brightness,
+            "--contrast": self.views.tone.contrast,
+            "--saturation": self.views.tone.saturation,
+            "--erase": self.views.tone.erase,
             "--compress": str(self.scheme),
             "--seed": self.views.seed,
             "--scale": self.views.scale,

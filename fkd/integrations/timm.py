@@ -33,7 +33,7 @@ from fkd.errors import ConfigError
 from fkd.feeding import StudentLoader
 from fkd.integrations.timm_mixup import check_mixup, mixed
 from fkd.labels import SoftLabels
-from fkd.losses import DistillationLoss, Mix
+from fkd.losses import DistillationLoss, Mix, Targets
 from fkd.machine import seeded
 
 
@@ -42,11 +42,12 @@ class StoredTarget:
     """What a timm script calls `target`: all that the loss of B views is worked out from.
 
     `labels` are the soft labels and `targets`, int64 [B], the images' own classes, -1 where they have
-    none. `mix` says which views were mixed with which, if they were.
+    none, or `MixedTargets` where the store's views are mixed. `mix` says which views the loader's own
+    `mixup` mixed with which, if it did.
     """
 
     labels: SoftLabels
-    targets: Tensor | None = None
+    targets: Targets | None = None
     mix: Mix | None = None
 
     def __len__(self) -> int:
@@ -82,7 +83,7 @@ class StoredLabelsLoader:
 
     `dataset`, `sampler` and `batch_sampler` are the `StudentLoader` within: a script calls `set_epoch`
     of one of the three. Raises `FkdError` for what it refuses, for a `data_config` of other than 3
-    channels, and for a `mixup` that cannot be followed.
+    channels, for a `mixup` that cannot be followed, and for one of a store whose views are mixed.
     """
 
     def __init__(
@@ -99,6 +100,11 @@ class StoredLabelsLoader:
         self.mixup, self.dtype = mixup, dtype or torch.float32
         self._seed = settings.get("seed", LoaderConfig.seed)
         if mixup is not None:
+            if self.dataset.mixed:
+                raise ConfigError(
+                    f"mixup: the views of {store} were mixed before they were labelled, and mixed again "
+                    "the labels would not be theirs; leave it out"
+                )
             check_mixup(mixup, self.dataset.schedule.batch_size // self.dataset.num_ranks)
 
     @property
@@ -157,7 +163,7 @@ class StoredLabelsLoader:
                 # The key alone, without what it spawns, is that of `augment`.
                 with seeded(np.random.SeedSequence(place, spawn_key=(1,))):
                     images, mix = mixed(self.mixup, images)
-            yield images.to(self.dtype), StoredTarget(batch.labels, batch.targets, mix)
+            yield images.to(self.dtype), StoredTarget(batch.labels, batch.truth, mix)
 
 
 def _of_model(data_config: Mapping[str, Any]) -> dict[str, Any]:

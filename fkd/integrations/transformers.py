@@ -19,7 +19,7 @@ from fkd.errors import ConfigError
 from fkd.feeding import StudentLoader
 from fkd.integrations.transformers_epochs import LoaderEpochs, LoaderPlace, require_fit
 from fkd.labels import SoftLabels
-from fkd.losses import DistillationLoss
+from fkd.losses import DistillationLoss, Targets
 from fkd.models import find_logits
 
 
@@ -29,8 +29,9 @@ class StudentTrainer(Trainer):  # type: ignore[misc]  # of no types here
         trainer = StudentTrainer(model, args, train_dataset=loader, eval_dataset=val)
 
     It takes the arguments of `Trainer`, and `distillation_loss(logits, labels, targets)`, which gets
-    logits [B, C], `SoftLabels` and class ids int64 [B] and returns a loss or f32 [B]. The default is
-    `DistillationLoss()`, cross-entropy to the soft labels. The model is called with `pixel_values`, f32
+    logits [B, C], `SoftLabels` and class ids int64 [B], or `MixedTargets` where the store's views are
+    mixed, and returns a loss or f32 [B]. The default is `DistillationLoss()`, cross-entropy to the soft
+    labels. The model is called with `pixel_values`, f32
     [B, 3, H, W]; its logits are what it returns as `logits`.
 
     The loader is what is trained on: it is not sampled, collated or split among processes again. Epochs
@@ -45,7 +46,7 @@ class StudentTrainer(Trainer):  # type: ignore[misc]  # of no types here
     def __init__(
         self,
         *args: Any,
-        distillation_loss: Callable[[Tensor, SoftLabels, Tensor], Tensor] | None = None,
+        distillation_loss: Callable[[Tensor, SoftLabels, Targets], Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)

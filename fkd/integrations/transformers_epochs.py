@@ -18,8 +18,9 @@ class LoaderEpochs(IterableDataset[dict[str, Any] | None]):
     """A loader's batches on a device, as `Trainer` takes them: a dataloader that is its own dataset.
 
     A batch has `pixel_values`, f32 [B, 3, H, W], `labels`, which are `SoftLabels`, and `targets`, int64
-    [B]. `Trainer` goes on in the middle of an epoch by taking the epoch from its first batch and
-    dropping what was trained on. The loader stands behind that already, so what will be dropped is None.
+    [B], or `MixedTargets` where the store's views are mixed. `Trainer` goes on in the middle of an epoch
+    by taking the epoch from its first batch and dropping what was trained on. The loader stands behind
+    that already, so what will be dropped is None.
     """
 
     # accelerate's `skip_first_batches` reads these of any dataloader, and builds one with no processes.
@@ -51,7 +52,7 @@ class LoaderEpochs(IterableDataset[dict[str, Any] | None]):
             yield {
                 "pixel_values": there.images,
                 "labels": there.labels,
-                "targets": there.targets,
+                "targets": there.truth,
             }
 
 

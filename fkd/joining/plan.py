@@ -69,7 +69,7 @@ def plan_joined(
         old.spec,
         block_images=0,
         chunk_crops=0,
-        scheme=run.scheme,
+        scheme=run.kept,
         teachers=(*old.spec.teachers, *records),
         weights=() if _are_alike(shares) else tuple(shares),
         made_by="average",

@@ -6,7 +6,8 @@ Legend: n images, M crops of each, B views of a batch, C classes.
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -14,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.config import ViewPolicy
 from fkd.errors import DecodeError, ImagesError, Reason
 from fkd.images import REASONS, ImageList, content_hash
-from fkd.labelling import Strip
+from fkd.labelling import ImageSize, Run, Strip
 from fkd.machine import upload
-from fkd.store import Block, LabelStore, Slab
-from fkd.views import Boxes, Flips
+from fkd.store import Block, LabelStore, Slab, StoredMixes
+from fkd.views import Boxes, Flips, Mixes
 
 
 class JoinedViews:
@@ -43,6 +45,37 @@ class JoinedViews:
         fewest = min(len(run) for run in self._runs)
         self._slab = lru_cache(2 + images_ahead // fewest)(self._read)
         self._lock = threading.Lock()
+        self._mixes = StoredMixes.of_store(store)
+
+    @property
+    def policy(self) -> ViewPolicy:
+        """The policy that the store's views are drawn by."""
+        return self._store.spec.views
+
+    @property
+    def mixed(self) -> bool:
+        """Whether views are mixed with those of other images."""
+        return self._mixes is not None
+
+    def runs(self, image_index: int) -> list[Run]:
+        """Return the crops of an image in order, by what they are mixed with."""
+        if self._mixes is None:
+            return [Run(self.crops)]
+        mixes = self._mixes.of(np.array([image_index]), np.array(self.crops))[0]
+        edges = [0, *(np.flatnonzero(np.diff(mixes.image)) + 1).tolist(), len(self.crops)]
+        found = []
+        for first, stop in pairwise(edges):
+            run, some = self.crops[first:stop], mixes[first:stop]
+            partner = int(some.image[0]) if some.mixed.any() else None
+            found.append(Run(run, partner, None if partner is None else partial(_known, some)))
+        return found
+
+    def meet(
+        self, image_index: int, size: ImageSize, digest: int, error: DecodeError | None
+    ) -> None:
+        """Raise `ImagesError` where a partner cannot be decoded: it had labels."""
+        if error is not None:
+            raise ImagesError(f"{error}; other views are mixed with it: restore the image")
 
     @property
     def exact(self) -> bool:
@@ -54,7 +87,7 @@ class JoinedViews:
         """Return the number by which the views of an image are drawn."""
         return int(self._numbers[image_index])
 
-    def of(self, image_index: int, size: tuple[int, int]) -> tuple[Boxes, Flips]:
+    def of(self, image_index: int, size: ImageSize) -> tuple[Boxes, Flips]:
         """Return the views of an image of `size` (height, width): boxes u16 [M, 4] and flips bool [M].
 
         Raises `ImagesError` for an image that is not of the size that was labelled.
@@ -94,6 +127,11 @@ class JoinedViews:
 
     def _read(self, run: int) -> Slab:
         return self._store.read(self._runs[run], self.crops)
+
+
+def _known(mixes: Mixes, size: ImageSize) -> Mixes:
+    """Return how views are mixed, which the store says."""
+    return mixes
 
 
 def _on(device: torch.device, values: NDArray[np.generic]) -> Tensor:

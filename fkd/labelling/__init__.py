@@ -10,7 +10,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.labelling.batches import Strip, teacher_batches, views_at_a_time
-    from fkd.labelling.drawing import WantedViews
+    from fkd.labelling.drawing import ImageSize, Run, WantedViews
     from fkd.labelling.estimate import estimate_run
     from fkd.labelling.inputs import check_files, check_inputs
     from fkd.labelling.label import enough_memory, label_blocks, label_images, look_first
@@ -21,7 +21,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         batches="Strip teacher_batches views_at_a_time",
-        drawing="WantedViews",
+        drawing="ImageSize Run WantedViews",
         estimate="estimate_run",
         inputs="check_files check_inputs",
         label="enough_memory label_blocks label_images look_first",
@@ -32,7 +32,9 @@ else:
 
 __all__ = [
     "EndedElsewhere",
+    "ImageSize",
     "Ranks",
+    "Run",
     "Strip",
     "WantedViews",
     "check_files",

@@ -96,8 +96,8 @@ def _ask(
     faulty = faulty_rows(probs)
     if stored is not None:
         probs = stored.mean(probs, batch.strips)
-    kept = quantize(probs, config.scheme, _draws(batch, config))
-    fidelity = row_fidelity(probs, kept, config.scheme)
+    kept = quantize(probs, config.kept, _draws(batch, config))
+    fidelity = row_fidelity(probs, kept, config.kept)
     if stored is not None and not stored.exact:  # what the teachers themselves said is not known
         fidelity = torch.full_like(fidelity, torch.nan)
     return _Asked(batch, Download(faulty=faulty, fidelity=fidelity, **kept))
@@ -105,7 +105,7 @@ def _ask(
 
 def _draws(batch: TeacherBatch, config: LabelConfig) -> Tensor | None:
     """Return the numbers by which classes are drawn of a batch's views, f64 [B], where that is done."""
-    if config.scheme.kind != "samples":
+    if config.kept.kind != "samples":
         return None
     strips = batch.strips
     images = np.repeat([s.number for s in strips], [s.count for s in strips])

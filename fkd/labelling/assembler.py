@@ -11,6 +11,7 @@ from fkd.format import (
 from fkd.images import REASONS
 from fkd.labelling.answers import LabelledBatch
 from fkd.labelling.drawing import DrawnImage
+from fkd.labelling.mixing import MixedRows
 from fkd.labels import NUM_MEASURES
 from fkd.store import (
     Block,
@@ -49,6 +50,7 @@ class Assembler:
             rows = slice(strip.first_row, strip.first_row + strip.count)
             for name, values in labelled.kept.items():
                 block.kept[name][row, crops] = values[rows].numpy()
+            _put_mixes(block, row, crops, batch.mixed, rows)
             self._sums[number] += fidelity[rows].sum(axis=0)
             self._counts[number] += strip.count
             self._missing[number] -= strip.count
@@ -62,11 +64,28 @@ class Assembler:
             block.fidelity[:] = sums / count
         return block
 
+    def _empty(self, number: int) -> Block:
+        """Return a block without labels, of which no view is mixed."""
+        block, images = Block.empty(self._spec, number), self._spec.block_range(number)
+        if block.mixes is not None:
+            block.mixes.image[:] = np.array(images)[:, None] + self._spec.first_image
+        return block
+
     def _place(self, image_index: int) -> tuple[Block, int, int]:
         """Return the block of an image, open, its row there, and the block's number in the segment."""
         number, row = divmod(image_index - self._spec.first_image, self._spec.block_images)
         if number not in self._open:
-            self._open[number] = Block.empty(self._spec, number)
+            self._open[number] = self._empty(number)
             self._sums[number], self._counts[number] = np.zeros(NUM_MEASURES), 0
             self._missing[number] = len(self._spec.block_range(number)) * self._spec.num_crops
         return self._open[number], row, number
+
+
+def _put_mixes(block: Block, row: int, crops: slice, mixed: MixedRows | None, rows: slice) -> None:
+    """Say of some crops of an image in a block how these rows of a batch are mixed."""
+    if mixed is None or block.mixes is None or block.partner_content is None:
+        return
+    some = mixed.mixes.mixed[rows]
+    places = np.flatnonzero(some) + crops.start
+    block.mixes[row, places] = mixed.mixes[rows][some]
+    block.partner_content[row, places] = mixed.content[rows][some]

@@ -4,32 +4,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fkd.config import LabelConfig, ViewFormat
 from fkd.images import ImageList
-from fkd.labelling.drawing import DrawnImage, Views, draw_images
+from fkd.labelling.drawing import DrawnImage, Views
+from fkd.labelling.mixing import DrawnRun, MixedRows, draw_runs, render_run
+from fkd.labelling.waiting import Waiting
 from fkd.machine import upload
-from fkd.views import (
-    Boxes,
-    CropTable,
-    Flips,
-    Pending,
-    RenderPool,
-    ahead,
-    render_table,
-    render_views,
-)
+from fkd.views import Pending, RenderPool, ahead
 
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
 # takes as many as the batch has room for.
 _STRIP = 16
-
-# Bytes of decoded images that wait on a device for the batch to be full. With few crops of large photos,
-# a batch is rendered in several goes.
-_WAITING_BYTES = 512 * 2**20
 
 # A GPU wants many views at a time. On a CPU 32 are enough, and more cost time and memory: an activation
 # of 256 views may be larger than the blocks that `machine/memory` makes the allocator keep, which are up
@@ -63,12 +51,14 @@ class Strip:
 class TeacherBatch:
     """Views for the teachers, the strips that say whose they are, and the images that begin here.
 
-    `views` are uint8 [B, 3, S, S], once for each of the `view_formats`.
+    `views` are uint8 [B, 3, S, S], once for each of the `view_formats`. `mixed` says how they are mixed,
+    where that is done.
     """
 
     views: Sequence[Tensor]
     strips: Sequence[Strip]
     begun: Sequence[DrawnImage]
+    mixed: MixedRows | None = None
 
     @property
     def num_views(self) -> int:
@@ -85,30 +75,34 @@ def teacher_batches(
     view_formats: Sequence[ViewFormat],
 ) -> Iterator[TeacherBatch]:
     """Yield stage 1's input: the wanted views of images, in order, in batches filled across images."""
-    drawn = draw_images(pool, images, indices, wanted)
-    return ahead(_fill(pool, drawn, len(wanted.crops), batch_size, view_formats))
+    runs = draw_runs(pool, images, indices, wanted)
+    return ahead(_fill(pool, runs, wanted, batch_size, view_formats))
 
 
 def _fill(
     pool: RenderPool,
-    drawn: Iterator[tuple[DrawnImage, Tensor | None]],
-    num_crops: int,
+    runs: Iterator[DrawnRun],
+    wanted: Views,
     batch_size: int,
     view_formats: Sequence[ViewFormat],
 ) -> Iterator[Pending[TeacherBatch]]:
     """Put the views of images, in order, into batches; an image may begin in one and end in the next."""
-    batch = _OpenBatch(pool, batch_size, view_formats)
-    for image, pixels in drawn:
-        batch.begun.append(image)
+    batch = _OpenBatch(pool, batch_size, view_formats, wanted)
+    begun, pixels = -1, None
+    for run in runs:
+        if run.image.image_index != begun:
+            batch.begun.append(run.image)
+            begun, pixels = run.image.image_index, run.pixels
+            if pixels is not None and pool.on_device:
+                pixels = upload(pixels, pool.device)
         if pixels is None:
             continue
-        pixels = upload(pixels, pool.device) if pool.on_device else pixels
-        crop = 0
-        while crop < num_crops:
-            crop += batch.add(image, crop, pixels)
+        first = 0
+        while first < len(run.crops):
+            first += batch.add(run, first, pixels)
             if batch.full:
                 yield batch.close()
-                batch = _OpenBatch(pool, batch_size, view_formats)
+                batch = _OpenBatch(pool, batch_size, view_formats, wanted)
     if batch.begun or batch.strips:
         yield batch.close()
 
@@ -120,7 +114,7 @@ class _OpenBatch:
     """
 
     def __init__(
-        self, pool: RenderPool, batch_size: int, view_formats: Sequence[ViewFormat]
+        self, pool: RenderPool, batch_size: int, view_formats: Sequence[ViewFormat], wanted: Views
     ) -> None:
         self.strips: list[Strip] = []
         self.begun: list[DrawnImage] = []
@@ -128,7 +122,9 @@ class _OpenBatch:
         self._longest = batch_size if pool.on_device else _STRIP
         self._num_views = 0
         self._futures: list[Future[None]] = []
-        self._waiting: list[_Waiting] = []
+        self._policy = wanted.policy
+        self._waiting = Waiting(wanted.policy)
+        self._mixed = MixedRows.none(batch_size) if wanted.mixed else None
         self._views = [
             pool.empty_views(batch_size, format.size, on_device=pool.on_device)
             for format in view_formats
@@ -138,56 +134,53 @@ class _OpenBatch:
     def full(self) -> bool:
         return self._num_views == self._batch_size
 
-    def add(self, image: DrawnImage, first_crop: int, pixels: Tensor) -> int:
-        """Take a strip of an image's views from `first_crop` of them on; return how many had room."""
-        row = self._num_views
-        count = min(self._longest, len(image.boxes) - first_crop, self._batch_size - row)
-        crops = slice(first_crop, first_crop + count)
-        crop = image.first_crop + first_crop
-        self.strips.append(Strip(image.image_index, image.number, crop, row, count))
+    def add(self, run: DrawnRun, first: int, pixels: Tensor) -> int:
+        """Take a strip of a run's views from `first` of them on; return how many had room."""
+        image, row = run.image, self._num_views
+        count = min(self._longest, len(run.crops) - first, self._batch_size - row)
+        some, rows = slice(first, first + count), slice(row, row + count)
+        self.strips.append(Strip(image.image_index, image.number, run.crops[first], row, count))
         self._num_views += count
-        boxes, flips = image.boxes[crops], image.flips[crops]
         if self._pool.on_device:
-            self._waiting.append(_Waiting(pixels, image.size, boxes, flips))
-            if sum(strip.pixels.nbytes for strip in self._waiting) > _WAITING_BYTES:
-                self._render_on_device()
-            return count
-        for format, views in zip(self._view_formats, self._views, strict=True):
-            out = views[row : row + count]
-            rendering = pixels, boxes, flips, out, format.interpolation
-            self._futures.append(self._pool.submit(render_views, *rendering))
+            self._keep(run, some, rows, pixels)
+        else:
+            self._submit(run, some, rows, pixels)
         return count
+
+    def _submit(self, run: DrawnRun, some: slice, rows: slice, pixels: Tensor) -> None:
+        """Let threads render a strip."""
+        outs = [
+            (views[rows], format.interpolation)
+            for format, views in zip(self._view_formats, self._views, strict=True)
+        ]
+        mixing = None
+        if run.partner is not None and self._mixed is not None:
+            mixing = run.partner, some, (self._mixed, rows)
+        rendering = self._policy, pixels, run.views(some), outs, mixing
+        self._futures.append(self._pool.submit(render_run, *rendering))
+
+    def _keep(self, run: DrawnRun, some: slice, rows: slice, pixels: Tensor) -> None:
+        """Let a strip wait until the device renders the batch."""
+        own = run.views(some)
+        self._waiting.add(pixels, run.image.size, own)
+        other = run.on_device(self._pool)
+        if other is not None and self._mixed is not None:
+            mixes = other.mixes[some]
+            self._mixed.put(rows, mixes, other.content_hash)
+            if other.pixels is not None:
+                self._waiting.mix(other.pixels, other.size, mixes, other.number)
+        if self._waiting.many:
+            self._render_on_device()
 
     def _render_on_device(self) -> None:
         """Render the views that wait, the last ones of those that were added."""
-        if not self._waiting:
-            return
-        counts = [len(strip.boxes) for strip in self._waiting]
-        pixels = [strip.pixels for strip in self._waiting]
-        table = CropTable.of_images(
-            np.array([strip.size for strip in self._waiting], np.int64),
-            np.arange(len(counts)).repeat(counts),
-            np.concatenate([strip.boxes for strip in self._waiting]),
-            np.concatenate([strip.flips for strip in self._waiting]),
-        )
-        packed = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
-        rows = slice(self._num_views - sum(counts), self._num_views)
-        for format, views in zip(self._view_formats, self._views, strict=True):
-            render_table(packed, table, format.size, format.interpolation, views[rows])
-        self._waiting.clear()
+        if len(self._waiting):
+            rows = slice(self._num_views - len(self._waiting), self._num_views)
+            self._waiting.render(self._view_formats, [views[rows] for views in self._views])
+            self._waiting = Waiting(self._policy)
 
     def close(self) -> Pending[TeacherBatch]:
         """Add no more: the batch is finished when its views are rendered."""
         self._render_on_device()
-        batch = TeacherBatch(self._views, self.strips, self.begun)
+        batch = TeacherBatch(self._views, self.strips, self.begun, self._mixed)
         return Pending(self._futures, lambda: batch)
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A strip that a device is to render: pixels uint8 [H × W, 3] there, `size` is (H, W)."""
-
-    pixels: Tensor
-    size: tuple[int, int]
-    boxes: Boxes
-    flips: Flips

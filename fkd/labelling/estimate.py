@@ -13,7 +13,7 @@ from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, FkdError, ImagesError
 from fkd.images import ImageList, decode, inspect, take_part
 from fkd.labelling.growing import settled
-from fkd.labelling.inputs import all_images, check_inputs
+from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.label import label_blocks
 from fkd.labelling.opening import create_store, new_spec, require_same_labelling, teachers_of
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
@@ -84,12 +84,14 @@ def estimate_run(config: LabelConfig) -> Estimate:
     as_config(config, LabelConfig)
     listed = all_images(config, check_inputs(config))
     images = take_part(config.part, listed)
+    refuse_alone(config, images)
     teachers = teachers_of(config, listed, images, resolve_device(config.device))
     config, num_images, num_labelled = _gone_on(config, listed, images, teachers)
     accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
-    first = _label_sample(config, images, teachers, 1)
+    fewest = 2 if config.views.mix.mixes else 1  # one alone is mixed with none
+    first = _label_sample(config, images, teachers, fewest)
     affordable = int(_SECONDS * first.views_per_s / config.crops)
-    count = min(_MOST_IMAGES, len(images), max(1, affordable))
+    count = min(_MOST_IMAGES, len(images), max(fewest, affordable))
     sample = _label_sample(config, images, teachers, count)
     return Estimate(
         num_images,

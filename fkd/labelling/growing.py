@@ -160,12 +160,13 @@ def refuse_missing(config: LabelConfig, store: LabelStore, matched: MatchedImage
     missing = np.flatnonzero(~matched.there)
     if not len(missing):
         return
-    needed = store.finished_crops() < config.crops
+    needed = _needed(config, store)
     wanted = missing[needed[missing]]
     if len(wanted):
+        use = "mixed with others that are" if store.spec.mixes else "are"
         raise ImagesError(
             f"{printable(matched.images.paths[int(wanted[0])])} is missing in {matched.images.root}, and "
-            f"crops of it are to be labelled; restore it ({as_count(len(wanted), 'image')} in all)"
+            f"crops of it {use} to be labelled; restore it ({as_count(len(wanted), 'image')} in all)"
         )
     named = ", ".join(printable(matched.images.paths[row]) for row in missing[:_NAMED].tolist())
     more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
@@ -173,6 +174,15 @@ def refuse_missing(config: LabelConfig, store: LabelStore, matched: MatchedImage
         f"warning: {len(missing):,} of {as_count(len(matched.there), 'image')} of {config.out} are not "
         f"in {matched.images.root}: {named}{more}; their labels stay as they are"
     )
+
+
+def _needed(config: LabelConfig, store: LabelStore) -> NDArray[np.bool_]:
+    """Return which images of a store are decoded to label what it has not, bool [N]."""
+    needed: NDArray[np.bool_] = store.finished_crops() < config.crops
+    if store.spec.mixes:  # any image may be the partner of one that was added with it
+        for images in {segment.images for segment in store.segments}:
+            needed[images.start : images.stop] = needed[images.start : images.stop].any()
+    return needed
 
 
 def grow(

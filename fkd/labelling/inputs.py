@@ -6,6 +6,7 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 from pathlib import Path
 
 from fkd.config import LabelConfig, TeacherChoice
+from fkd.errors import ImagesError
 from fkd.images import ImageList, require_files, require_titles
 from fkd.models import require_weights
 from fkd.sources import dataset_root, list_images, require_images
@@ -29,6 +30,15 @@ def check_files(teacher: TeacherChoice) -> None:
     check_teacher(teacher)
     if teacher.weights not in ("default", "none"):
         require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")
+
+
+def refuse_alone(config: LabelConfig, images: ImageList) -> None:
+    """Raise `ImagesError` where views are to be mixed and there is one image alone."""
+    if config.views.mix.mixes and len(images) == 1:
+        raise ImagesError(
+            f"{images.root} has one image to label, and there is no other one to mix it with; leave "
+            "--mixup and --cutmix out"
+        )
 
 
 def all_images(config: LabelConfig, root: Path) -> ImageList:

@@ -20,7 +20,7 @@ from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
 from fkd.labelling.drawing import DrawnImage, WantedViews
 from fkd.labelling.growing import MatchedImages, settled
-from fkd.labelling.inputs import all_images, check_inputs
+from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.labelled_before import LabelledBefore
 from fkd.labelling.opening import (
     begins_anew,
@@ -64,6 +64,7 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     config = replace(config, num_crops=ranks.once("crops", lambda: settled(config).crops))
     listed = all_images(config, root)
     images = take_part(config.part, listed)
+    refuse_alone(config, images)
     if ranks.leads:
         refuse_other_images(config, listed, images)
     with device_memory("choose a device with room for the teachers"):
@@ -203,7 +204,8 @@ class _Labeller:
         spec, config, teachers = store.segments[number].spec, self.config, self.teachers
         blocks = self.ranks.claim(f"segment {number}", pending)
         crops, numbers = store.segments[number].crops, store.image_numbers()
-        drawn = WantedViews(spec.views, crops, numbers, spec.sampler)
+        paired, again = store.segments[number].images, self._seen_again(store)
+        drawn = WantedViews(spec.views, crops, numbers, spec.sampler, paired, again)
         batches = teacher_batches(
             self.pool,
             self.images,
@@ -213,6 +215,12 @@ class _Labeller:
             teachers.view_formats,
         )
         return answers(teachers, batches, config, self.images, self.stored)
+
+    def _seen_again(self, store: LabelStore) -> LabelledBefore | None:
+        """Return what compares partners with those that have labels already."""
+        if not store.spec.mixes or self.stored is not None:
+            return None
+        return LabelledBefore(store, self.images, labelled=store.finished_crops() > 0)
 
     def wait_for_others(self, number: int) -> None:
         """Wait until all ranks have finished a segment."""

@@ -1,5 +1,8 @@
 """More crops are labelled of the images that have some: are they still those that were labelled?"""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fkd.errors import ImagesError
 from fkd.images import REASONS, ImageList
 from fkd.labelling.drawing import DrawnImage
@@ -9,14 +12,21 @@ from fkd.store import LabelStore
 class LabelledBefore:
     """Compares images with what a store says of them, as they are read again."""
 
-    def __init__(self, store: LabelStore, images: ImageList) -> None:
-        """Take a store that has crops of all these images, which are in its order."""
-        self._images = images
+    def __init__(
+        self, store: LabelStore, images: ImageList, labelled: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Take a store that has crops of all these images, or of those `labelled`, bool [N].
+
+        The images are in its order.
+        """
+        self._images, self._labelled = images, labelled
         self._status, self._sizes = store.status(), store.sizes()
         self._hashes = store.content_hashes()
 
     def __call__(self, image: DrawnImage) -> None:
         """Raise `ImagesError` unless an image is the one that was labelled, with the same status."""
+        if self._labelled is not None and not self._labelled[image.image_index]:
+            return
         then = int(self._status[image.image_index])
         now = 0 if image.error is None else REASONS.index(image.error.reason)
         what = None

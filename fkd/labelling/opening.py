@@ -41,7 +41,7 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         num_images=len(images),
         num_crops=config.crops,
         num_classes=len(teachers.classes.names),
-        scheme=config.scheme,
+        scheme=config.kept,
         views=config.views,
         sampler=SAMPLER,
         renderer=RENDERER,

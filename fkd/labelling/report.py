@@ -78,6 +78,8 @@ def _opening(
         *([("classes", _outputs(teachers))] if images.unlabelled else []),
         *store,
         ("crops", f"{spec.num_crops} per image, kept as {spec.scheme}"),
+        *([] if spec.views.tone.plain else [("tone", str(spec.views.tone))]),
+        *([("mixed", _mixed(spec))] if spec.mixes else []),
         *[
             ("teacher", _teacher(choice, teacher))
             for choice, teacher in zip(config.teachers, teachers.teachers, strict=True)
@@ -115,6 +117,13 @@ def _images(config: LabelConfig, images: ImageList) -> str:
         classes = f"of {as_count(len(images.classes), 'class')}"
     part = "" if config.part.takes_all else f" ({config.part})"
     return f"{as_count(len(images), 'image')} {classes} in {images.root}{part}"
+
+
+def _mixed(spec: StoreSpec) -> str:
+    """Say how views are mixed."""
+    if spec.stored_mixes:
+        return "with views of other images, as the store says"
+    return f"{spec.views.mix}; another partner after {as_count(spec.views.mix.period, 'crop')}"
 
 
 def _outputs(teachers: Ensemble) -> str:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from fkd.loader.batches import student_batches
     from fkd.loader.filling import StudentBatch
     from fkd.loader.labels import training_labels
+    from fkd.loader.mixing import MixedRows
     from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
-    from fkd.loader.planning import find_store, first_crops, open_store, plan_steps
+    from fkd.loader.planning import find_store, first_crops, open_store, pairs_of, plan_steps
+    from fkd.loader.prefetch import StoredViews
     from fkd.loader.presence import RunImages, find_all, missing_identity, run_images
     from fkd.loader.samples import LabelSample, sample_batches, sample_labels
     from fkd.loader.schedule import Schedule
@@ -27,9 +29,11 @@ else:
         batches="student_batches",
         filling="StudentBatch",
         labels="training_labels",
+        mixing="MixedRows",
         part="chosen_images part_identity",
         picks="Picks",
-        planning="find_store first_crops open_store plan_steps",
+        planning="find_store first_crops open_store pairs_of plan_steps",
+        prefetch="StoredViews",
         presence="RunImages find_all missing_identity run_images",
         samples="LabelSample sample_batches sample_labels",
         schedule="Schedule",
@@ -39,10 +43,12 @@ else:
 
 __all__ = [
     "LabelSample",
+    "MixedRows",
     "Picks",
     "RunImages",
     "Schedule",
     "SizePlan",
+    "StoredViews",
     "StudentBatch",
     "chosen_images",
     "find_all",
@@ -50,6 +56,7 @@ __all__ = [
     "first_crops",
     "missing_identity",
     "open_store",
+    "pairs_of",
     "part_identity",
     "plan_steps",
     "run_images",

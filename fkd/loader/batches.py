@@ -1,4 +1,7 @@
-"""Stage 2's input: an image is decoded once, and m of its stored crops are rendered, in batches."""
+"""Stage 2's input: an image is decoded once, and m of its stored crops are rendered, in batches.
+
+Where views are mixed with a partner's, so are they here, once both are rendered.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -6,12 +9,14 @@ from dataclasses import dataclass
 from itertools import count, groupby
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Interpolation
+from fkd.config import Interpolation, sides_of
 from fkd.images import ImageList
 from fkd.loader.filling import Crops, Decoded, Room, StudentBatch
+from fkd.loader.mixing import Blending, MixPlan, OtherImages
 from fkd.loader.picks import PickedVisits, Picks, whole_visits
 from fkd.loader.prefetch import SlabPrefetcher
 from fkd.loader.schedule import Schedule
@@ -19,12 +24,14 @@ from fkd.loader.sizes import SizePlan
 from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
 from fkd.originals import LabelledImages
-from fkd.store import LabelStore, Slab
+from fkd.store import LabelStore, Slab, StoredMixes, Toning
 from fkd.views import (
     CropTable,
+    Mixes,
     Pending,
     RenderPool,
     ahead,
+    blend_on_device,
     render_table,
     render_views,
 )
@@ -58,13 +65,16 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     numbers = store.labelled_images() if chosen is None else chosen
     if len(numbers) != schedule.num_images:
         raise ValueError(f"the schedule is of {schedule.num_images} images, not of {len(numbers)}")
-    slabs = SlabPrefetcher(pool.threads, store, schedule)
+    mixes = StoredMixes.of_store(store)
+    others = OtherImages(store.sizes(), store.targets()) if mixes else None
+    slabs = SlabPrefetcher(pool.threads, store, schedule, mixes)
     files = LabelledImages(images, store.content_hashes())
     sizes = sizes or SizePlan.of_store(store.spec)
     shares = schedule.crops_per_image if schedule.apart else 1
     steps = range(first_step, schedule.total_steps)
     room = Room(pool, sizes, schedule.batch_size // num_ranks, shares, schedule.apart, steps)
-    renderer = _Renderer(pool, files, sizes.interpolation, room)
+    toning = Toning.of_store(store)
+    renderer = _Renderer(pool, files, sizes.interpolation, room, toning)
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
         if picks is None:
@@ -82,7 +92,11 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
                 [len(positions) for _, positions, _ in parts],
                 axis=0,
             )
-            crops = Crops.of(visited, slots, Slab.concatenate(rows), picked, shares)
+            mixed = None
+            if others is not None:
+                each = [slabs.mixes(index, numbers[positions]) for index, positions, _ in parts]
+                mixed = Mixes.concatenate(each), others
+            crops = Crops.of(visited, slots, Slab.concatenate(rows), picked, shares, mixed)
             yield renderer.submit(crops, step)
 
     decoded = ahead(submitted())
@@ -99,6 +113,7 @@ class _Renderer:
     files: LabelledImages
     interpolation: Interpolation
     room: Room
+    toning: Toning
 
     def submit(self, crops: Crops, step: int) -> Pending[Decoded]:
         """Let threads begin with what is decoded for a step."""
@@ -112,13 +127,24 @@ class _Renderer:
         for share in self.room.sizes(step):
             rows = range(len(crops.box))[self.room.rows(share)]
             views.update(zip(rows, self.room.place(step, share).unbind(), strict=True))
+        drawn, blending = crops.views, None
+        if crops.mixed is not None:
+            plan = self._plan(crops, step)
+            drawn = drawn.followed_by(plan.views_beside)
+            for size in plan.sizes_beside:
+                beside = plan.beside(size).tolist()
+                views.update(zip(beside, self.pool.empty_views(len(beside), size), strict=True))
+            blending = Blending(plan, drawn.image, views)
         rows_of: dict[int, list[int]] = {}
         for row in views:
-            rows_of.setdefault(int(crops.image[row]), []).append(row)
+            rows_of.setdefault(int(drawn.image[row]), []).append(row)
 
         def draw(n: int, pixels: Tensor) -> None:
             rows, out = rows_of[n], [views[row] for row in rows_of[n]]
-            render_views(pixels, crops.box[rows], crops.flip[rows], out, self.interpolation)
+            render_views(pixels, drawn.box[rows], drawn.flip[rows], out, self.interpolation)
+            self.toning.change_all(out, int(crops.visited[n]), drawn.crop[rows])
+            if blending is not None:
+                blending.note_rendered(n)
 
         return Pending(self._decode(crops, list(rows_of), draw), lambda: Decoded(crops, {}))
 
@@ -128,12 +154,14 @@ class _Renderer:
         first = stop - crops.num_pixels
         packed = self.pool.empty_pixels(int(stop[-1]))
         sizes = self.room.sizes(step)
+        plan = None if crops.mixed is None else self._plan(crops, step)
+        drawn = crops.views if plan is None else crops.views.followed_by(plan.views_beside)
 
         def pack(n: int, pixels: Tensor) -> None:
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
         def finish() -> Decoded:
-            table = CropTable.of_images(crops.sides, crops.image, crops.box, crops.flip)
+            table = CropTable.of_images(crops.sides, drawn.image, drawn.box, drawn.flip)
             pixels = upload(packed, self.pool.device)
             apart: dict[int, Tensor] = {}
             for size, alike in groupby(sizes, key=lambda share: sizes[share]):
@@ -141,11 +169,31 @@ class _Renderer:
                     alike
                 )  # sizes change a few times in a run: mostly these are all of them
                 rows = np.arange(self.room.rows(shares[0]).start, self.room.rows(shares[-1]).stop)
-                views = render_table(pixels, table.take(rows), size, self.interpolation)
+                numbers = rows if plan is None else np.concatenate([rows, plan.beside(size)])
+                views = render_table(pixels, table.take(numbers), size, self.interpolation)
+                images = crops.visited[drawn.image[numbers]]
+                self.toning.change(views, images, drawn.crop[numbers])
+                if plan is not None:
+                    views = self._mixed(views, plan, rows, numbers)
                 apart |= dict(zip(shares, views.chunk(len(shares)), strict=True))
             return Decoded(crops, apart)
 
         return Pending(self._decode(crops, list(range(len(first))), pack), finish)
+
+    def _plan(self, crops: Crops, step: int) -> MixPlan:
+        """Plan what the views of a step are mixed with, and which are rendered beside it for that."""
+        sides = np.zeros((len(crops.image), 2), np.int64)
+        for share, size in self.room.sizes(step).items():
+            sides[self.room.rows(share)] = sides_of(size)
+        assert crops.mixed is not None
+        return MixPlan.of(crops.views, crops.mixed, sides)
+
+    def _mixed(
+        self, rendered: Tensor, plan: MixPlan, rows: NDArray[np.int64], numbers: NDArray[np.int64]
+    ) -> Tensor:
+        """Mix the `rows` among views of one size on the device, which are those of `numbers`."""
+        theirs = upload(torch.from_numpy(plan.places(rows, numbers)), self.pool.device)
+        return blend_on_device(rendered[: len(rows)], rendered[theirs], plan.mixes[rows])
 
     def _decode(
         self, crops: Crops, numbers: list[int], use: Callable[[int, Tensor], None]

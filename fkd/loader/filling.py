@@ -10,11 +10,13 @@ from torch import Tensor
 
 from fkd.config import Size
 from fkd.labels import Quantized
+from fkd.loader.mixing import MixedRows, OtherImages, StepViews, decoded_once
 from fkd.loader.picks import Bools
 from fkd.loader.sizes import SizePlan
+from fkd.losses import MixedTargets, Targets
 from fkd.machine import upload
 from fkd.store import Slab
-from fkd.views import Boxes, Flips, RenderPool
+from fkd.views import Boxes, Flips, Mixes, RenderPool
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class StudentBatch:
     `targets` int64 [B] are the images' classes, -1 where they have none. `image_index` and `crop_index`,
     int64 [B], say which stored crop of which image a view is. `decoded` int64 [n] names the images that
     were decoded for the step.
+
+    Where a store's views are mixed, `partner_targets` int64 [B] are the classes of the images that views
+    are mixed with, and `own_share` f32 [B] is the share of a view that is of its own image.
     """
 
     views: Tensor
@@ -34,12 +39,25 @@ class StudentBatch:
     image_index: NDArray[np.int64]
     crop_index: NDArray[np.int64]
     decoded: NDArray[np.int64]
+    partner_targets: Tensor | None = None
+    own_share: Tensor | None = None
 
     def to(self, device: torch.device) -> "StudentBatch":
         """Return the batch on a device. It is copied whole: a GPU would wait for a part of it."""
         kept = {name: upload(values, device) for name, values in self.kept.items()}
         views, targets = upload(self.views, device), upload(self.targets, device)
-        return replace(self, views=views, kept=kept, targets=targets)
+        moved = replace(self, views=views, kept=kept, targets=targets)
+        if self.partner_targets is None or self.own_share is None:
+            return moved
+        theirs, share = upload(self.partner_targets, device), upload(self.own_share, device)
+        return replace(moved, partner_targets=theirs, own_share=share)
+
+    def truth(self, rows: slice = slice(None)) -> Targets:
+        """Return the classes of some of the views: of mixed ones, two in shares."""
+        partner, share = self.partner_targets, self.own_share
+        if partner is None or share is None:
+            return self.targets[rows]
+        return MixedTargets(self.targets[rows], partner[rows], share[rows])
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,8 @@ class Crops:
 
     `visited` int64 [n] are the images and `sides` int64 [n, 2] their height and width; `image` int64 [B]
     says which of them a row is a crop of, and `crop` int64 [B] which one. `box`, `flip`, `kept` and
-    `targets` are of the rows, too.
+    `targets` are of the rows, too, and so is `mixed`, None where views are not mixed: then some of the
+    images are partners that are not visited.
     """
 
     visited: NDArray[np.int64]
@@ -59,6 +78,7 @@ class Crops:
     flip: Flips
     kept: Quantized
     targets: Tensor
+    mixed: MixedRows | None = None
 
     @classmethod
     def of(
@@ -68,16 +88,18 @@ class Crops:
         slab: Slab,
         picked: Bools,
         shares: int,
+        mixed: tuple[Mixes, OtherImages] | None = None,
     ) -> "Crops":
         """Take the picked crops, bool [n, m], from the images' rows of a slab, [n, m, …].
 
         `slots` int64 [n, m] are the numbers of these crops among the stored ones. Crops are dealt to
-        the shares in turn. Each share stands in one piece of memory.
+        the shares in turn. Each share stands in one piece of memory. `mixed` says with what they are
+        mixed, [n, m].
         """
         image, crop = picked.nonzero()
         order = np.arange(len(image)).reshape(-1, shares).T.ravel()
         image, crop = image[order], crop[order]
-        return cls(
+        crops = cls(
             visited,
             slab.size.astype(np.int64),
             image,
@@ -87,6 +109,27 @@ class Crops:
             {name: torch.from_numpy(values[image, crop]) for name, values in slab.kept.items()},
             torch.from_numpy(slab.target[image]),
         )
+        if mixed is None:
+            return crops
+        mixes, others = mixed
+        return crops._mixed_by(mixes[image, crop], others)
+
+    def _mixed_by(self, mixes: Mixes, others: OtherImages) -> "Crops":
+        """Return these crops as views that are mixed, [B], with images that are decoded, too."""
+        partner = np.where(mixes.mixed, mixes.image, self.visited[self.image])
+        visited, place, theirs = decoded_once(self.visited, partner)
+        return replace(
+            self,
+            visited=visited,
+            sides=others.sizes[visited].astype(np.int64),
+            image=place[self.image],
+            mixed=MixedRows.of(mixes, theirs, others.classes),
+        )
+
+    @property
+    def views(self) -> StepViews:
+        """The views that are rendered of them."""
+        return StepViews(self.image, self.crop, self.box, self.flip)
 
     @property
     def num_pixels(self) -> NDArray[np.int64]:
@@ -167,7 +210,18 @@ class Room:
         if any(one.apart for one in decoded):
             views = self._gathered(decoded, views)
         assert views is not None
-        return StudentBatch(views, kept, targets, image, crop, first.visited)
+        mixed = self._truth_of_mixes([one.crops.mixed for one in decoded])
+        return StudentBatch(views, kept, targets, image, crop, first.visited, *mixed)
+
+    def _truth_of_mixes(self, shares: Sequence[MixedRows | None]) -> tuple[Tensor, ...]:
+        """Return the partners' classes and the own shares of a batch's views; nothing of plain ones."""
+        mixed = [one for one in shares if one is not None]
+        if len(mixed) < 2:
+            return tuple(part for one in mixed for part in (one.targets, one.own_share))
+        rows = [self.rows(share) for share in range(len(mixed))]
+        targets = torch.cat([one.targets[few] for one, few in zip(mixed, rows, strict=True)])
+        own = torch.cat([one.own_share[few] for one, few in zip(mixed, rows, strict=True)])
+        return targets, own
 
     def _gathered(self, decoded: Sequence[Decoded], filled: Tensor | None) -> Tensor:
         """Put shares together on the device, some of which threads may have rendered."""

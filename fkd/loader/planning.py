@@ -1,14 +1,19 @@
 """Open the store of a run, refuse settings that it cannot serve, and plan the steps."""
 
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
 from fkd.config import LoaderConfig
 from fkd.errors import ConfigError
 from fkd.labels import check_reading
 from fkd.loader.part import chosen_images
-from fkd.loader.schedule import Schedule
+from fkd.loader.schedule import Pairs, Schedule
 from fkd.loader.sizes import SizePlan
 from fkd.machine import physical_memory
 from fkd.progress import note_once
-from fkd.store import LabelStore
+from fkd.store import LabelStore, StoredMixes
 
 
 def open_store(config: LoaderConfig) -> LabelStore:
@@ -55,6 +60,11 @@ def find_store(config: LoaderConfig) -> LabelStore:
             f"--calibrate: {config.store} holds samples of labels, which say nothing of the teacher's "
             "confidence; leave it out, or label with --compress topk5-coarse"
         )
+    if config.selection.calibrate and store.spec.mixes:
+        raise ConfigError(
+            f"--calibrate gives crops their folder's class, and the views of {config.store} are mixed of "
+            "two images; leave it out"
+        )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
             f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
@@ -78,20 +88,21 @@ def first_crops(config: LoaderConfig) -> LabelStore:
 
 
 def plan_steps(
-    config: LoaderConfig, store: LabelStore, num_images: int, num_ranks: int
+    config: LoaderConfig, store: LabelStore, chosen: NDArray[np.int64], num_ranks: int
 ) -> Schedule:
-    """Return the schedule of a run on `num_images` images.
+    """Return the schedule of a run on the images `chosen`, int64 [N], rising.
 
     Refuse a batch that is larger than the run, or that ranks cannot share.
     """
     schedule = Schedule(
-        num_images=num_images,
+        num_images=len(chosen),
         num_crops=store.spec.num_crops,
         crops_per_image=config.crops_per_image,
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,
         stagger=config.steps_apart,
+        pairs=pairs_of(store, chosen),
     )
     if round(config.epochs * schedule.num_images / config.batch_size) == 0:
         raise ConfigError(
@@ -108,6 +119,30 @@ def plan_steps(
         schedule, SizePlan.of(config, store.spec, schedule).most_bytes, num_ranks
     )
     return schedule
+
+
+def pairs_of(store: LabelStore, chosen: NDArray[np.int64]) -> Pairs | None:
+    """Return the pairs of a run on the images `chosen`, int64 [N], rising; None where there are none."""
+    mixes = StoredMixes.of_store(store)
+    return _Pairs(mixes, chosen) if mixes is not None and mixes.in_pairs else None
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The partners of the images of a run, of which a part of a store may have one alone."""
+
+    mixes: StoredMixes
+    chosen: NDArray[np.int64]
+
+    def __call__(self, crop: int) -> NDArray[np.int64]:
+        """Return the position of each image's partner in a crop, or its own, int64 [N]."""
+        partner = self.mixes.partners(self.chosen, np.array([crop]))[:, 0]
+        last = len(self.chosen) - 1
+        place = self.chosen.searchsorted(partner).clip(max=last).astype(np.int64)
+        found: NDArray[np.int64] = np.where(
+            self.chosen[place] == partner, place, np.arange(last + 1)
+        )
+        return found
 
 
 def _refuse_too_many_waiting(schedule: Schedule, bytes_each: int, num_ranks: int) -> None:

@@ -11,7 +11,7 @@ from fkd.config import LoaderConfig
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader.part import chosen_images
-from fkd.originals import find_images, find_present
+from fkd.originals import PresentImages, find_images, find_present
 from fkd.progress import note_once, printable
 from fkd.store import LabelStore
 
@@ -45,12 +45,15 @@ def run_images(config: LoaderConfig, store: LabelStore) -> RunImages:
 
     With `config.drop_missing`, those that are not there are left out, and a warning counts them. Raises
     `ImagesError` for an image of another size than when it was labelled, where none is left and, without
-    `config.drop_missing`, for any that is missing or new.
+    `config.drop_missing`, for any that is missing or new. Where views are mixed, each image is a part of
+    others' views, so one that is missing is refused.
     """
     chosen = chosen_images(config.part, store)
     if not config.drop_missing:
         return RunImages(find_images(store, config.images), chosen, chosen[:0])
     present = find_present(store, config.images)
+    if store.spec.mixes:
+        _refuse_gaps(store, present)
     there = present.there[chosen]
     run = RunImages(present.images, chosen[there], chosen[~there])
     if not len(run.chosen):
@@ -82,6 +85,19 @@ def missing_identity(missing: NDArray[np.int64]) -> str:
         return "none"
     digest = hashlib.sha256(missing.astype("<i8").tobytes()).hexdigest()
     return f"{as_count(len(missing), 'image')} (sha256:{digest[:16]})"
+
+
+def _refuse_gaps(store: LabelStore, present: PresentImages) -> None:
+    """Raise `ImagesError` where an image that views may be mixed with is not there."""
+    labelled = store.labelled_images()
+    missing = labelled[~present.there[labelled]]
+    if len(missing):
+        first = printable(present.images.paths[int(missing[0])])
+        raise ImagesError(
+            f"--drop-missing: {len(missing):,} of {as_count(len(labelled), 'labelled image')} "
+            f"{_are(len(missing))} not in {present.images.root}, the first of them {first}, and views of "
+            f"{store.path} are mixed with those of others; restore the images, or label the folder anew"
+        )
 
 
 def _missing_words(run: RunImages) -> str:

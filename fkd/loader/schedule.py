@@ -4,16 +4,22 @@ Users speak of epochs, the trainer of steps; the conversion is here alone. An ep
 One pass visits every image once with m crops, so it counts m epochs. Passes follow one another
 without a gap: a batch may take its last images from one pass and its first from the next, so no view
 is dropped and the step budget is exact for any N, m and batch size.
+
+Where views are mixed with a partner's, partners are visited side by side: then a step decodes hardly an
+image that it does not visit.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Visits = tuple[int, NDArray[np.int64]]  # a pass, and positions [n] in the list of labelled images
+
+# The position of each image's partner in a crop, int64 [N]; its own where that one is not of the run.
+Pairs = Callable[[int], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,8 @@ class Schedule:
 
     `num_images` is N (images that have labels), `num_crops` M, `crops_per_image` m, `batch_size` B in
     views, a multiple of m. `stagger` is the number of steps between the batches that get an image's m
-    crops; with 0 all of them are in one batch.
+    crops; with 0 all of them are in one batch. `pairs` says who is visited side by side in a pass that
+    begins with a crop; None for no one.
     """
 
     num_images: int
@@ -32,6 +39,7 @@ class Schedule:
     epochs: float
     seed: int
     stagger: int = 0
+    pairs: Pairs | None = field(default=None, repr=False, compare=False)
 
     @property
     def images_per_batch(self) -> int:
@@ -73,9 +81,17 @@ class Schedule:
         return (start + np.arange(self.crops_per_image)) % self.num_crops
 
     def visit_order(self, pass_index: int) -> NDArray[np.int64]:
-        """Return the order, int64 [N], in which a pass visits the images: f(seed, pass) alone."""
+        """Return the order, int64 [N], in which a pass visits the images: f(seed, pass, pairs) alone.
+
+        It is a random order of images or, with pairs, of these, by the number that it has for the first.
+        """
         key = np.random.SeedSequence((self.seed, pass_index))
-        return np.random.Generator(np.random.Philox(key)).permutation(self.num_images)
+        order = np.random.Generator(np.random.Philox(key)).permutation(self.num_images)
+        if self.pairs is None:
+            return order
+        partner = self.pairs(int(self.crop_slots(pass_index)[0]))
+        first = np.minimum(partner, np.arange(self.num_images))
+        return order[first].argsort(kind="stable")
 
     def batches(
         self, first_step: int = 0, rank: int = 0, num_ranks: int = 1
@@ -83,8 +99,10 @@ class Schedule:
         """Yield, for every step from `first_step` on, the images that it takes, pass by pass.
 
         What a step takes does not depend on where one starts. Of several ranks each takes every
-        `num_ranks`-th image of a step, so that together they see what one rank would see alone.
+        `num_ranks`-th image of a step, so that together they see what one rank would see alone. Where
+        there are pairs each takes a run of images, so that most pairs are one rank's.
         """
+        share = self.images_per_batch // num_ranks
         pass_index, seen = divmod(first_step * self.images_per_batch, self.num_images)
         order = self.visit_order(pass_index)[seen:]
         for _ in range(first_step, self.total_steps):
@@ -95,7 +113,10 @@ class Schedule:
                     pass_index += 1
                     order = self.visit_order(pass_index)
                 run = order[: self.images_per_batch - taken]
-                mine = run[(rank - taken) % num_ranks :: num_ranks]
+                if self.pairs is None:
+                    mine = run[(rank - taken) % num_ranks :: num_ranks]
+                else:
+                    mine = run[max(0, rank * share - taken) : max(0, (rank + 1) * share - taken)]
                 if len(mine):
                     parts.append((pass_index, mine))
                 order, taken = order[len(run) :], taken + len(run)

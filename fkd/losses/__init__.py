@@ -4,6 +4,7 @@
 against the class, and `DistillationLoss` is the same as a module. With a `Mix`, views that were mixed by
 mixup or cutmix are compared with both of their labels. There, sparse labels stay sparse: targets of
 shape [B, C] are never built. `term_losses` adds up any terms, to labels, classes and other students.
+`MixedTargets` are the classes of views that were mixed before they were labelled.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.losses.mixing import Mix
     from fkd.losses.soft import kl_divergence, soft_cross_entropy
     from fkd.losses.terms import TermLosses, term_losses
+    from fkd.losses.truth import MixedTargets, Targets, as_targets
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -22,12 +24,16 @@ else:
         mixing="Mix",
         soft="kl_divergence soft_cross_entropy",
         terms="TermLosses term_losses",
+        truth="MixedTargets Targets as_targets",
     )
 
 __all__ = [
     "DistillationLoss",
     "Mix",
+    "MixedTargets",
+    "Targets",
     "TermLosses",
+    "as_targets",
     "distillation_loss",
     "kl_divergence",
     "soft_cross_entropy",

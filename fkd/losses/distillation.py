@@ -17,13 +17,13 @@ from fkd.losses.given import (
     check_reduction,
     check_temperature,
     fitting_labels,
-    fitting_targets,
     in_precision,
     reduced,
 )
 from fkd.losses.mixing import Mix, in_shares, require_mix
 from fkd.losses.soft import StudentSoftmax
 from fkd.losses.terms import term_losses
+from fkd.losses.truth import Targets, fitting_targets, loss_to_truth
 
 # What a criterion may be given as its loss.
 Loss = Distance | Term | Sequence[Distance | Term]
@@ -32,7 +32,7 @@ Loss = Distance | Term | Sequence[Distance | Term]
 def distillation_loss(  # noqa: PLR0913  one argument a setting
     logits: Tensor,
     labels: SoftLabels | Tensor,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     mix: Mix | None = None,
     *,
     loss: Literal["ce", "kl"] = "ce",
@@ -45,8 +45,9 @@ def distillation_loss(  # noqa: PLR0913  one argument a setting
 
     `soft` is `soft_cross_entropy` ("ce") or `kl_divergence` ("kl") of these logits and labels at T; T²
     keeps the size of its gradient (Hinton et al. 2015). `hard` is cross-entropy at T = 1 to the class ids
-    `targets`, int64 [B], smoothed by `label_smoothing`; where w = 0 no targets are needed. With a `mix`
-    the loss is share · loss(own label and class) + (1 - share) · loss(those of the partner).
+    `targets`, int64 [B], smoothed by `label_smoothing`; where w = 0 no targets are needed. Of views that
+    were mixed before they were labelled, they are `MixedTargets`. With a `mix` the loss is share ·
+    loss(own label and class) + (1 - share) · loss(those of the partner).
     Raises `SoftLabelError` for logits, labels, targets or a mix that do not belong together, and
     `ConfigError` for a setting.
     """
@@ -57,15 +58,17 @@ def distillation_loss(  # noqa: PLR0913  one argument a setting
     classes = fitting_targets(logits, targets) if hard_weight > 0 else None
     require_mix(mix, logits)
 
-    def loss_to(said: SoftLabels, own: Tensor | None) -> Tensor:
+    def hard_loss(ids: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            in_precision(logits), ids, reduction="none", label_smoothing=label_smoothing
+        )
+
+    def loss_to(said: SoftLabels, own: Targets | None) -> Tensor:
         total = said.value.new_zeros(len(said))
         if hard_weight < 1:
             total = total + (1 - hard_weight) * temperature**2 * soft(said)
         if own is not None:
-            hard = functional.cross_entropy(
-                in_precision(logits), own, reduction="none", label_smoothing=label_smoothing
-            )
-            total = total + hard_weight * hard
+            total = total + hard_weight * loss_to_truth(hard_loss, own)
         return total
 
     return reduced(in_shares(loss_to, labels, classes, mix), reduction)
@@ -107,7 +110,7 @@ class DistillationLoss(nn.Module):
         self,
         logits: Tensor,
         labels: SoftLabels | Tensor,
-        targets: Tensor | None = None,
+        targets: Targets | None = None,
         mix: Mix | None = None,
         peers: Mapping[str, Tensor] | None = None,
     ) -> Tensor:

@@ -61,25 +61,6 @@ def _dense(labels: object) -> SoftLabels:
     return SoftLabels(None, labels, labels.new_zeros(len(labels)))
 
 
-def fitting_targets(logits: Tensor, targets: object) -> Tensor:
-    """Return class ids, int64 [B]; raises `SoftLabelError` where they are not those of the logits."""
-    num_crops, num_classes = logits.shape
-    if targets is None:
-        raise SoftLabelError(
-            "the loss looks at classes and there are no targets; give class ids of shape "
-            f"[{num_crops}], or a loss to soft labels alone"
-        )
-    ids = require_ids("targets", targets, logits)
-    require_classes(ids)
-    require_below(
-        ids,
-        num_classes,
-        "targets name class {largest}, counted from 0, and there are {count} outputs; give ids of the "
-        "model's own classes",
-    )
-    return ids
-
-
 def require_ids(name: str, ids: object, rows: Tensor) -> Tensor:
     """Return whole numbers as int64 [B] for tensors of B rows; raises `SoftLabelError` for all else."""
     num_crops = len(rows)

@@ -9,6 +9,7 @@ from fkd.config import check_range
 from fkd.errors import SoftLabelError
 from fkd.labels import SoftLabels
 from fkd.losses.given import require_below, require_ids, shown
+from fkd.losses.truth import Targets
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def require_mix(mix: object, logits: Tensor) -> None:
 
 
 def in_shares(
-    loss_to: Callable[[SoftLabels, Tensor | None], Tensor],
+    loss_to: Callable[[SoftLabels, Targets | None], Tensor],
     labels: SoftLabels,
-    targets: Tensor | None,
+    targets: Targets | None,
     mix: Mix | None,
 ) -> Tensor:
     """Return the loss per crop, [B], to labels and class ids, and where mixed to the partners' too."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fkd.config import NKD_GAMMA, PEERS, STORE, TRUTH, Weighed
 from fkd.errors import SoftLabelError
 from fkd.labels import SoftLabels
-from fkd.losses.given import fitting_labels, fitting_targets, in_precision
+from fkd.losses.given import fitting_labels, in_precision
 from fkd.losses.matching import (
     centred_mse,
     log_probs,
@@ -26,6 +26,7 @@ from fkd.losses.matching import (
 )
 from fkd.losses.mixing import Mix, require_mix
 from fkd.losses.soft import StudentSoftmax
+from fkd.losses.truth import Targets, fitting_targets, loss_to_truth
 
 # Distances whose gradient shrinks as 1 / T², which a factor of T² makes up for (Hinton et al. 2015).
 _TIMES_T2 = ("ce", "kl", "symmetric_kl", "dist")
@@ -49,18 +50,18 @@ def term_losses(
     logits: Tensor,
     terms: Sequence[Weighed],
     labels: Callable[[float], SoftLabels | Tensor],
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     mix: Mix | None = None,
     peers: Mapping[str, Tensor] | None = None,
 ) -> TermLosses:
     """Return the loss of one student's `logits` [b, C]: the sum of its terms, each times its weight.
 
     `labels` is asked for the stored labels at each temperature that a term reads. `targets`, int64 [b],
-    are classes. `peers` are other students' logits [b, C] of the same views by name. They are constants,
-    so a student learns from the others and not through them; a symmetric distance gives each the same
-    gradient as one loss that both learn from. With a `mix`, losses to labels and classes are
-    share · loss(own) + (1 - share) · loss(partner's); peers saw the mixed view. Raises `SoftLabelError`
-    for what does not belong together.
+    are classes, or `MixedTargets` of views that were mixed before they were labelled. `peers` are other
+    students' logits [b, C] of the same views by name. They are constants, so a student learns from the
+    others and not through them; a symmetric distance gives each the same gradient as one loss that both
+    learn from. With a `mix`, losses to labels and classes are share · loss(own) + (1 - share) ·
+    loss(partner's); peers saw the mixed view. Raises `SoftLabelError` for what does not belong together.
     """
     known = _Known.of(logits, terms, labels, targets)
     require_mix(mix, logits)
@@ -103,7 +104,7 @@ class _Known:
     """What is known of b crops: labels, by the temperature that they are read at, and their classes."""
 
     labels: Mapping[float, SoftLabels]
-    classes: Tensor | None
+    classes: Targets | None
 
     @classmethod
     def of(
@@ -111,7 +112,7 @@ class _Known:
         logits: Tensor,
         terms: Sequence[Weighed],
         labels: Callable[[float], SoftLabels | Tensor],
-        targets: Tensor | None,
+        targets: Targets | None,
     ) -> "_Known":
         """Ask for what the terms look at, and for nothing else."""
         reads = sorted({temperature for each in terms for temperature in _reads(each)})
@@ -142,11 +143,14 @@ class _Student:
         """Return the loss of a term to labels or classes, [b]."""
         if each.term.to == TRUTH:
             assert known.classes is not None
-            return each.weight * functional.cross_entropy(
-                in_precision(self._logits),
+            return each.weight * loss_to_truth(
+                lambda ids: functional.cross_entropy(
+                    in_precision(self._logits),
+                    ids,
+                    reduction="none",
+                    label_smoothing=each.term.label_smoothing,
+                ),
                 known.classes,
-                reduction="none",
-                label_smoothing=each.term.label_smoothing,
             )
         labels = known.labels[each.label_temperature]
         at_one = known.labels.get(1.0, labels)
@@ -174,7 +178,7 @@ class _Student:
         return mix.loss(own, self._distance(each, labels, at_one, known.classes[mix.partner]))
 
     def _distance(
-        self, each: Weighed, labels: SoftLabels, at_one: SoftLabels, classes: Tensor | None
+        self, each: Weighed, labels: SoftLabels, at_one: SoftLabels, classes: Targets | None
     ) -> Tensor:
         """Return a term's distance, [b], to labels at its temperature; `at_one` are those at T = 1."""
         temperature = each.temperature
@@ -190,7 +194,10 @@ class _Student:
             case "nkd":
                 assert classes is not None
                 gamma = NKD_GAMMA if each.term.gamma is None else each.term.gamma
-                return normalised(self._logits, at_one, labels, classes, temperature, gamma)
+                return loss_to_truth(
+                    lambda ids: normalised(self._logits, at_one, labels, ids, temperature, gamma),
+                    classes,
+                )
         if each.term.standardize:
             labels = standardized_labels(labels, self._num_classes, temperature)
         student = self._softmax_at(temperature, each.term.standardize)

@@ -6,7 +6,14 @@ from pathlib import PurePosixPath, PureWindowsPath
 from fkd.amounts import as_bytes, as_count
 from fkd.config import as_typed, size_text
 from fkd.format import TeacherRecord
-from fkd.statistics import bad_images, bytes_per_crop, fidelity_words, sampled_agreement
+from fkd.statistics import (
+    bad_images,
+    bytes_per_crop,
+    fidelity_words,
+    mix_words,
+    sampled_agreement,
+    sampled_certainty,
+)
 from fkd.store import LabelStore
 from fkd.views import STORED
 
@@ -72,6 +79,7 @@ def view_rows(store: LabelStore) -> Rows:
     return [
         ("crops an image, M", f"{spec.num_crops:,}, {spec.num_images * spec.num_crops:,} in all"),
         ("drawn", drawn),
+        *([("mixed", mix_words(spec))] if spec.mixes else []),
         ("a student sees", f"{spec.size} px, {spec.interpolation}"),
     ]
 
@@ -79,12 +87,16 @@ def view_rows(store: LabelStore) -> Rows:
 def label_rows(store: LabelStore) -> Rows:
     """Say what is kept of a label, and how near and how right it is."""
     spec, fidelity = store.spec, fidelity_words(store)
-    agreement = None if store.num_bad() == spec.num_images else sampled_agreement(store)
+    empty = store.num_bad() == spec.num_images
+    agreement = None if empty else sampled_agreement(store)
+    certainty = None if empty else sampled_certainty(store)
+    whose = "a class of the view's images" if spec.mixes else "the image's class"
     return [
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),
         *([("fidelity", fidelity)] if fidelity else []),
-        *([("agreement", f"{agreement:.1%} of the crops' top-1 is the image's class")]
+        *([("how flat", str(certainty))] if certainty is not None else []),
+        *([("agreement", f"{agreement:.1%} of the crops' top-1 is {whose}")]
           if agreement is not None else []),
     ]  # fmt: skip
 

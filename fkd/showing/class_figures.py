@@ -26,9 +26,19 @@ _MOST_ROWS = 30  # classes that are named one by one
 
 @figure_style()
 def class_picture(
-    classes: ClassStatistics, names: Sequence[str], agreement: float, formats: Sequence[str]
+    classes: ClassStatistics,
+    names: Sequence[str],
+    agreement: float,
+    formats: Sequence[str],
+    *,
+    mixed: bool = False,
 ) -> Picture:
-    """Draw the share of crops whose top-1 is the image's class, by class: all of them, or the lowest."""
+    """Draw the share of crops whose top-1 is the image's class, by class: all of them, or the lowest.
+
+    Of views that are `mixed` it is the class of either image.
+    """
+    right = "a class of the view" if mixed else "the image's class"
+    named = "top-1 is a class in it" if mixed else "top-1 is the class"
     order = np.argsort(classes.agreement, kind="stable")
     shown = order[:_MOST_ROWS]
     figure = new_figure(PAGE, 0.75 + 0.17 * max(4, len(shown)))
@@ -36,21 +46,21 @@ def class_picture(
     if many:
         soft = classes.top_probability is not None
         places = figure.subplot_mosaic("sr;cr" if soft else "sr", width_ratios=(2, 3))
-        _spread_of_classes(places["s"], classes.agreement)
+        _spread_of_classes(places["s"], classes.agreement, named)
         if soft:
-            _sure_and_right(places["c"], classes)
+            _sure_and_right(places["c"], classes, named)
     axes = places["r"] if many else figure.subplots()
     _rows_of_classes(axes, classes, names, shown, agreement)
     what = f"the {len(shown)} lowest of {len(order):,} classes" if many else "by class"
     return Picture(
         "classes",
         as_files(figure, formats),
-        "Agreement with the folder's class",
-        f"Share of crops whose top-1 is the image's class, {what}; in all {agreement:.1%}. Where the "
+        "Agreement with the folders' classes" if mixed else "Agreement with the folder's class",
+        f"Share of crops whose top-1 is {right}, {what}; in all {agreement:.1%}. Where the "
         "open mark, the mean top probability, lies to the right, the teacher is surer than it is right."
         + (" On the left all classes." if many else ""),
-        f"Share of crops whose top-1 is the image's class, {what}.",
-        _class_table(classes, names, order),
+        f"Share of crops whose top-1 is {right}, {what}.",
+        _class_table(classes, names, order, named),
     )
 
 
@@ -75,7 +85,7 @@ def _rows_of_classes(
             100 * top[shown], rows, "o", markerfacecolor="white",
             markeredgecolor=SECOND, markeredgewidth=1.1, label="mean top probability",
         )  # fmt: skip
-    axes.plot(right, rows, "o", markersize=4.5, color=MAIN, label="top-1 is the class")
+    axes.plot(right, rows, "o", markersize=4.5, color=MAIN)
     axes.set_xlabel(
         "% of crops (filled), mean top probability in % (open)" if top is not None else "% of crops"
     )
@@ -84,14 +94,14 @@ def _rows_of_classes(
     write(axes, 100 * agreement, 1.01, "all", transform=above, ha="center", va="bottom", color=GREY)
 
 
-def _spread_of_classes(axes: Any, agreement: NDArray[np.float64]) -> None:
+def _spread_of_classes(axes: Any, agreement: NDArray[np.float64], named: str) -> None:
     """Draw all classes from the lowest to the highest agreement."""
     axes.plot(np.arange(1, len(agreement) + 1), 100 * np.sort(agreement), color=MAIN)
     axes.set(ylim=(0, 102), xlim=(1, len(agreement)))
-    axes.set(xlabel="classes, lowest first", ylabel="top-1 is the class, % of crops")
+    axes.set(xlabel="classes, lowest first", ylabel=f"{named}, % of crops")
 
 
-def _sure_and_right(axes: Any, classes: ClassStatistics) -> None:
+def _sure_and_right(axes: Any, classes: ClassStatistics, named: str) -> None:
     """Draw a point for each class: how sure the teacher is of its crops, and how often it names it."""
     assert classes.top_probability is not None
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.7)
@@ -101,11 +111,13 @@ def _sure_and_right(axes: Any, classes: ClassStatistics) -> None:
     )  # fmt: skip
     lowest = max(0.0, 100 * min(classes.top_probability.min(), classes.agreement.min()) - 3)
     axes.set(xlim=(lowest, 101), ylim=(lowest, 101))
-    axes.set(xlabel="mean top probability, %", ylabel="top-1 is the class, % of crops")
+    axes.set(xlabel="mean top probability, %", ylabel=f"{named}, % of crops")
 
 
-def _class_table(classes: ClassStatistics, names: Sequence[str], order: NDArray[np.int64]) -> Table:
-    columns: tuple[str, ...] = ("class", "crops", "top-1 is the class")
+def _class_table(
+    classes: ClassStatistics, names: Sequence[str], order: NDArray[np.int64], named: str
+) -> Table:
+    columns: tuple[str, ...] = ("class", "crops", named)
     soft = classes.top_probability is not None and classes.entropy is not None
     if soft:
         columns += ("mean top probability", "mean entropy, nats")

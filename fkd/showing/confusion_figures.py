@@ -26,9 +26,12 @@ _CELL = 0.17  # inches: a row of pairs, and a cell of the matrix at least
 
 @figure_style()
 def confusion_picture(
-    confusion: Confusion, names: Sequence[str], formats: Sequence[str]
+    confusion: Confusion, names: Sequence[str], formats: Sequence[str], *, mixed: bool = False
 ) -> Picture | None:
-    """Draw the pairs of classes with most crops, and their classes as a matrix; None without any."""
+    """Draw the pairs of classes with most crops, and their classes as a matrix; None without any.
+
+    Where views are `mixed`, none of these crops has the top-1 of its other image.
+    """
     if not confusion.num_crops:
         return None
     shown = min(_MOST_PAIRS, len(confusion.crops))
@@ -44,7 +47,8 @@ def confusion_picture(
         "Classes that the teacher confuses",
         f"Left: the {shown} pairs with most crops, of {confusion.num_pairs:,}, as the share of all crops "
         "of the folder's class. Right: the classes in the first pairs, in % of the crops of each row; "
-        "grey is the folder's class itself.",
+        "grey is the folder's class itself"
+        + (", or that of the other image in the view." if mixed else "."),
         f"List and matrix of pairs of classes; most crops: {first}, {confusion.crops[0]:,} crops.",
         Table(
             ("folder's class", "top-1", "crops", "of the class"),

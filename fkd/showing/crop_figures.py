@@ -8,13 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.figures import COLOURS, GREY, INK, PAGE, bare, figure_style, fit, new_figure, write
-from fkd.showing.crop_layout import INNER, arrange
+from fkd.showing.crop_layout import GAP, INNER, arrange
+from fkd.showing.mixed_crops import Mixing, OtherImage
 from fkd.showing.picture import as_files
 
 EDGE = 0.04  # inches left free around a figure, for frames are drawn half outside
 HEAD = 0.2  # the line over a sample
 _SIDE, _BARS, _LINE = 0.96, 1.22, 0.17  # of a gallery's cells
 _MOST_HIGH = 1.3  # of the bars of a large crop
+_OTHER_HIGH, _OTHER_HEAD, _OTHERS = (
+    1.5,
+    0.17,
+    4,
+)  # of images that are mixed in, and how many in a row
 _TITLE, _TINY = 8.5, 6.5  # points
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
@@ -25,34 +31,67 @@ class ShownCrop:
     """One crop with the head of its label.
 
     `pixels` u8 [S, S, 3] as the student gets them; `box` is (top, left, height, width) in the image;
-    `likely` are the most likely classes: (name, probability, whether it is the image's own). The
-    probability is None where the store keeps none.
+    `likely` are the most likely classes: (name, probability, whether it is that of an image in it). The
+    probability is None where the store keeps none. `mixing` is None where nothing is mixed in.
     """
 
     pixels: Pixels
     box: tuple[int, int, int, int]
     flip: bool
     likely: tuple[tuple[str, float | None, bool], ...]
+    mixing: Mixing | None = None
 
 
 @figure_style()
 def sample_figure(
-    image: Pixels, crops: Sequence[ShownCrop], title: str, path: str, formats: Sequence[str]
+    image: Pixels,
+    crops: Sequence[ShownCrop],
+    title: str,
+    path: str,
+    others: Sequence[OtherImage],
+    formats: Sequence[str],
 ) -> dict[str, bytes]:
-    """Draw an image with the boxes of its crops, and the crops around it; return the figure's files."""
+    """Draw an image with the boxes of its crops, and the crops around it; return the figure's files.
+
+    The images that crops are mixed with stand below, with the boxes of what was mixed in.
+    """
     height, width = image.shape[:2]
     layout = arrange(width / height, len(crops))
-    figure = new_figure(PAGE + 2 * EDGE, HEAD + layout.height + 2 * EDGE, constrained=False)
+    rows = -(-len(others) // _OTHERS)
+    below = rows * (GAP + _OTHER_HEAD + _OTHER_HIGH)
+    figure = new_figure(PAGE + 2 * EDGE, HEAD + layout.height + below + 2 * EDGE, constrained=False)
     _draw_head(figure, title, path)
     axes = place_axes(figure, EDGE, HEAD + EDGE, *layout.image)
     axes.imshow(image, aspect="auto")
     bare(axes)
     for number, crop in enumerate(crops):
-        _draw_box(axes, crop.box, _colour(number), number + 1, width / (72 * layout.image[0]))
+        point = width / (72 * layout.image[0])
+        _draw_box(axes, crop.box, _colour(number), str(number + 1), point)
     for number, (crop, (left, top)) in enumerate(zip(crops, layout.cells, strict=True)):
         cell = Cell(left + EDGE, top + HEAD + EDGE, layout.side, layout.bars)
         _draw_crop(figure, cell, crop, _colour(number), str(number + 1))
+    for number, other in enumerate(others):
+        across = PAGE / max(2, min(len(others), _OTHERS))
+        top = HEAD + EDGE + layout.height + GAP
+        top += (number // _OTHERS) * (GAP + _OTHER_HEAD + _OTHER_HIGH)
+        _draw_other(figure, other, EDGE + (number % _OTHERS) * across, top, across - GAP)
     return as_files(figure, formats)
+
+
+def _draw_other(figure: Any, other: OtherImage, left: float, top: float, across: float) -> None:
+    """Draw an image that crops are mixed with, its class over it, in a place `across` inches wide."""
+    height, width = other.pixels.shape[:2]
+    wide = min(across, _OTHER_HIGH * width / height)
+    head = place_axes(figure, left, top, across, _OTHER_HEAD)
+    bare(head)
+    said = f"+ {other.title or other.path}"
+    write(head, 0, 1, fit(said, across, _TINY, "bold"), va="top", fontsize=_TINY, weight="bold")
+    axes = place_axes(figure, left, top + _OTHER_HEAD, wide, wide * height / width)
+    axes.imshow(other.pixels, aspect="auto")
+    bare(axes)
+    for number, box, flip in other.boxes:
+        text = f"{number + 1} ↔" if flip else str(number + 1)
+        _draw_box(axes, box, _colour(number), text, width / (72 * wide))
 
 
 def _draw_head(figure: Any, title: str, path: str) -> None:
@@ -107,7 +146,7 @@ def _colour(number: int) -> str:
 
 
 def _draw_box(
-    axes: Any, box: tuple[int, int, int, int], colour: str, number: int, point: float
+    axes: Any, box: tuple[int, int, int, int], colour: str, text: str, point: float
 ) -> None:
     """Draw a box and its number into an image; a `point` is so many of its pixels."""
     from matplotlib.patches import Rectangle
@@ -119,7 +158,7 @@ def _draw_box(
         axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=edge, linewidth=line))
     badge = {"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none"}
     write(
-        axes, corner[0] + 2.2 * point, corner[1] + 1.8 * point, str(number), va="top", color="white",
+        axes, corner[0] + 2.2 * point, corner[1] + 1.8 * point, text, va="top", color="white",
         weight="bold", fontsize=_TINY, bbox=badge,
     )  # fmt: skip
 
@@ -131,7 +170,11 @@ def _draw_crop(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: st
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=colour, linewidth=1.8)
     badge = {"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none"}
-    corner = " ".join(part for part in (number, "↔" if crop.flip else "") if part)
+    share = ""
+    if crop.mixing is not None:
+        share = f"{crop.mixing.own_share:.0%}"
+        _draw_hole(axes, crop.mixing.hole)
+    corner = " ".join(part for part in (number, "↔" if crop.flip else "", share) if part)
     if corner:
         write(
             axes, 0.045, 0.955, corner, transform=axes.transAxes, va="top", color="white",
@@ -141,6 +184,21 @@ def _draw_crop(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: st
     bars = place_axes(figure, cell.left + cell.side + INNER, cell.top, cell.bars, high)
     _draw_bars(bars, crop.likely, colour, cell.bars - 0.28)
     return axes
+
+
+def _draw_hole(axes: Any, hole: tuple[int, int, int, int]) -> None:
+    """Draw the edge of what was cut out of a crop, if anything was: rows and columns of its pixels."""
+    from matplotlib.patches import Rectangle
+
+    top, bottom, left, right = hole
+    if top < bottom and left < right:
+        for line, edge, style in ((1.0, "white", "-"), (1.0, INK, "--")):
+            corner, sides = (left - 0.5, top - 0.5), (right - left, bottom - top)
+            axes.add_patch(
+                Rectangle(
+                    corner, *sides, fill=False, edgecolor=edge, linewidth=line, linestyle=style
+                )
+            )
 
 
 def _draw_bars(

@@ -10,9 +10,10 @@ from fkd.images import ImageList
 from fkd.labels import SoftLabels
 from fkd.originals import LabelledImages
 from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
+from fkd.showing.mixed_crops import MixedCrops, Mixing, OtherImage
 from fkd.showing.picture import Picture
 from fkd.statistics import NotableCrop, restored
-from fkd.store import LabelStore, Slab
+from fkd.store import LabelStore, Slab, Toning
 from fkd.views import empty_views, render
 
 _TOP = 5
@@ -27,15 +28,17 @@ class CropViewer:
         """Take the names of the classes as they are to be read, and the formats of the figures."""
         self._store, self._images, self._names, self._formats = store, images, names, formats
         self._files = LabelledImages(images, store.content_hashes())
+        self._toning = Toning.of_store(store)
+        self._mixing = MixedCrops(store, images, self._files, names)
         self.skipped: list[str] = []
 
     def sample(self, image_index: int, num_crops: int, number: int) -> Picture | None:
         """Draw an image with its first crops; None where it cannot be drawn."""
         slab = self._store.read_images(range(image_index, image_index + 1), num_crops)
-        pixels = self._decode(image_index, slab)
-        if pixels is None:
+        drawn = self._drawn(image_index, slab, range(num_crops))
+        if drawn is None:
             return None
-        crops = self._crops(pixels, slab, range(num_crops))
+        pixels, crops, others = drawn
         name, path = self._class_of(slab), self._images.paths[image_index]
         image = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
         likely = crops[0].likely[0][0]
@@ -44,16 +47,21 @@ class CropViewer:
         )
         return Picture(
             f"sample-{number}",
-            sample_figure(image, crops, name or "", path, self._formats),
+            sample_figure(image, crops, name or "", path, others, self._formats),
             path,
-            f"Class {name}." if name else "",
+            f"Class {name}{_mixed_with(others)}." if name else "",
             f"{path} with {num_crops} boxes, and the crops; the first one's {what}: {likely}.",
         )
 
     def gallery(self, name: str, notable: Sequence[NotableCrop], title: str) -> Picture | None:
         """Draw crops of several images, each with its image's class; None where none can be drawn."""
         caption = "One crop an image; below it the label's entropy."
-        if not self._store.spec.unlabelled:
+        if not self._store.spec.unlabelled and self._store.spec.mixes:
+            caption = (
+                "One crop an image; below it the classes of both images, the share of the first one, and "
+                "the label's entropy. These classes are bold where they are among the most likely."
+            )
+        elif not self._store.spec.unlabelled:
             caption = (
                 "One crop an image; below it the folder's class and the label's entropy. The class is "
                 "bold where it is among the most likely."
@@ -62,11 +70,13 @@ class CropViewer:
         for one in notable:
             index = one.image_index
             slab = self._store.read_images(range(index, index + 1), one.crop + 1)
-            pixels = self._decode(index, slab)
-            if pixels is None:
+            drawn = self._drawn(index, slab, range(one.crop, one.crop + 1))
+            if drawn is None:
                 continue
-            crops += self._crops(pixels, slab, range(one.crop, one.crop + 1))
+            crops += drawn[1]
             own = self._class_of(slab)
+            if own and (mixing := drawn[1][0].mixing) is not None:
+                own += f" {mixing.own_share:.2f} + {self._names[mixing.other_target]}"
             texts.append(f"{own} · {one.entropy:.2f} nats" if own else f"{one.entropy:.2f} nats")
         if not crops:
             return None
@@ -82,30 +92,42 @@ class CropViewer:
         """Return the class of the one image of a slab, None where images have none."""
         return None if self._store.spec.unlabelled else self._names[int(slab.target[0])]
 
-    def _decode(self, image_index: int, slab: Slab) -> torch.Tensor | None:
-        """Decode an image that still is as it was labelled, or note why it is not drawn."""
+    def _drawn(
+        self, image_index: int, slab: Slab, slots: range
+    ) -> tuple[torch.Tensor, list[ShownCrop], list[OtherImage]] | None:
+        """Draw crops of an image that still is as it was labelled, or note why they are not drawn.
+
+        Returns its pixels, the crops and the images that they are mixed with, if any.
+        """
+        views = empty_views(len(slots), self._store.spec.size)
         try:
-            return self._files.decode(image_index, slab.size[0])
+            pixels = self._files.decode(image_index, slab.size[0])
+            for slot, view in zip(slots, views, strict=True):
+                box, flip = slab.box[0, slot], bool(slab.flip[0, slot])
+                render(pixels, box, flip, view, self._store.spec.interpolation)
+            self._toning.change_all(views, image_index, np.array(slots))
+            mixing, others = self._mixing.blend(image_index, slots, views)
         except ImagesError as error:
             self.skipped.append(f"Not drawn: {error}.")
             return None
+        return pixels, self._crops(slab, slots, views, mixing), others
 
-    def _crops(self, pixels: torch.Tensor, slab: Slab, slots: range) -> list[ShownCrop]:
-        spec = self._store.spec
+    def _crops(
+        self, slab: Slab, slots: range, views: torch.Tensor, mixing: Sequence[Mixing | None]
+    ) -> list[ShownCrop]:
         labels = restored(self._store, slab, np.zeros(1, np.int64))
-        views = empty_views(len(slots), spec.size)
         shown = []
-        for slot, view in zip(slots, views, strict=True):
-            box, flip = slab.box[0, slot], bool(slab.flip[0, slot])
-            render(pixels, box, flip, view, spec.interpolation)
+        for slot, view, mixed in zip(slots, views, mixing, strict=True):
             seen: Pixels = view.permute(1, 2, 0).numpy().copy()
-            likely = self._likely(labels, slot, int(slab.target[0]))
-            top, left, height, width = box.tolist()
-            shown.append(ShownCrop(seen, (top, left, height, width), flip, likely))
+            targets = {int(slab.target[0])} | ({mixed.other_target} if mixed else set())
+            likely = self._likely(labels, slot, targets)
+            top, left, height, width = slab.box[0, slot].tolist()
+            flip = bool(slab.flip[0, slot])
+            shown.append(ShownCrop(seen, (top, left, height, width), flip, likely, mixed))
         return shown
 
     def _likely(
-        self, labels: SoftLabels, row: int, target: int
+        self, labels: SoftLabels, row: int, targets: set[int]
     ) -> tuple[tuple[str, float | None, bool], ...]:
         """Return the head of a label: names, probabilities where there are any, and which is its own.
 
@@ -122,7 +144,13 @@ class CropViewer:
             self._store.spec.labels.keeps_first,
         )
         return tuple(
-            (self._names[n], p if soft else None, n == target)
+            (self._names[n], p if soft else None, n in targets)
             for n, p in zip(ids, probs, strict=True)
             if first or p > 0
         )
+
+
+def _mixed_with(others: Sequence[OtherImage]) -> str:
+    """Name the classes of the images that crops are mixed with, if any."""
+    names = list(dict.fromkeys(other.title for other in others))
+    return f", mixed with {', '.join(names)}" if names else ""

@@ -6,7 +6,14 @@ import numpy as np
 
 from fkd.amounts import as_count
 from fkd.config import as_typed
-from fkd.statistics import LabelStatistics, Sweep, bytes_per_crop, num_finished, num_labelled
+from fkd.statistics import (
+    LabelStatistics,
+    Sweep,
+    bytes_per_crop,
+    mix_words,
+    num_finished,
+    num_labelled,
+)
 from fkd.store import LabelStore
 
 _HASH = len("sha256:") + 12  # so much of a hash tells files apart
@@ -57,6 +64,8 @@ def settings_of(store: LabelStore) -> list[tuple[str, str]]:
             f"M = {spec.num_crops} of each image, scale {as_typed(views.scale)}, "
             f"ratio {as_typed(views.ratio)}, seed {views.seed}",
         ),
+        *([] if views.tone.plain else [("tone", str(views.tone))]),
+        *([("mixed", mix_words(spec))] if spec.mixes else []),
         ("made", spec.created.replace("T", " ").replace("+00:00", " UTC")),
         ("by", ", ".join(f"{name} {version}" for name, version in spec.versions.items())),
     ]
@@ -73,6 +82,10 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
             f"numbers are of images that have labels{firsts if least < store.spec.num_crops else ''}. "
             "The same `fkd label` command goes on."
         )
+        if store.spec.mixes:
+            notes.append(
+                "Crops that are mixed with images that are not labelled yet are not drawn."
+            )
     if changed:
         notes.append(f"{changed}. The crops below are drawn by today's libraries.")
     if store.spec.unlabelled:
@@ -101,12 +114,15 @@ def headline(store: LabelStore, statistics: LabelStatistics) -> list[tuple[str, 
         ("classes", f"{spec.num_classes:,}"),
     ]
     if statistics.agreement is not None:
-        lines.append(("top-1 is the class", f"{statistics.agreement:.1%}"))
+        whose = "a class in the view" if spec.mixes else "the class"
+        lines.append((f"top-1 is {whose}", f"{statistics.agreement:.1%}"))
     if statistics.certainty is not None:
         lines += [
             ("mean top probability", f"{statistics.certainty.top_probability.mean:.3f}"),
             ("mean entropy, nats", f"{statistics.certainty.entropy.mean:.3f}"),
         ]
+        five = statistics.certainty.mass_of_five
+        lines += [] if five is None else [("mass of the top 5", f"{five:.1%}")]
     fidelity = store.fidelity()
     if fidelity is not None and fidelity.kl is not None:
         lines.append(("mean KL to the teacher, nats", f"{fidelity.kl:.2g}"))

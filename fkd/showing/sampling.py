@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
 from fkd.images import REASONS
 from fkd.orders import ShowConfig
 from fkd.originals import PresentImages
-from fkd.statistics import reached
-from fkd.store import LabelStore
+from fkd.statistics import num_finished, reached
+from fkd.store import LabelStore, StoredMixes
 
+_TRIED = 1000  # images at a time, whether they can be drawn
 _COMPARED = 20_000  # paths: comparing letters with a million of them takes minutes
 
 
 def sampled_images(store: LabelStore, present: PresentImages, config: ShowConfig) -> list[int]:
     """Return the indices of the images to draw, of those that are `present`.
 
+    Where views are mixed, they are such that all images in the drawn crops are labelled and present.
     Raises `ImagesError` for a named image that the store does not have, has no labels of, or that is
     missing.
     """
@@ -33,9 +36,36 @@ def sampled_images(store: LabelStore, present: PresentImages, config: ShowConfig
             if not present.there[index]:
                 raise ImagesError(f"--image {name} is not in {root}; name another image")
         return list(dict.fromkeys(found))
+    known = _Known(store, present, config)
     labelled = np.flatnonzero(reached(store) & (store.status() == 0) & present.there)
-    drawn = np.random.default_rng(config.seed).permutation(labelled)[: config.samples]
-    return [int(index) for index in drawn]
+    drawn = np.random.default_rng(config.seed).permutation(labelled)
+    return known.first(drawn, config.samples)
+
+
+class _Known:
+    """Which images are drawn with images that are labelled and present alone."""
+
+    def __init__(self, store: LabelStore, present: PresentImages, config: ShowConfig) -> None:
+        self._mixes, self._there = StoredMixes.of_store(store), present.there
+        self._crops = np.arange(min(config.crops, num_finished(store)))
+
+    def first(self, images: NDArray[np.int64], most: int) -> list[int]:
+        """Return the first of images, int64 [n], of which it is so, at most so many."""
+        found: list[int] = []
+        for start in range(0, len(images), _TRIED):
+            some = images[start : start + _TRIED]
+            found += some[self._of(some)].tolist()
+            if len(found) >= most:
+                break
+        return found[:most]
+
+    def _of(self, images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if self._mixes is None:
+            return np.ones(len(images), np.bool_)
+        known = self._mixes.known(images, self._crops)
+        if known.any():
+            known[known] = self._there[self._mixes.of(images[known], self._crops).image].all(axis=1)
+        return known
 
 
 def _find(name: str, root: Path, place: dict[str, int], paths: Sequence[str]) -> int:

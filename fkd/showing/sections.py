@@ -38,12 +38,21 @@ def sample_section(
         "the teacher's most likely classes" if first else "classes drawn from the teacher's label"
     )
     which = "Images that were asked for" if config.chosen else f"Images drawn by seed {config.seed}"
+    mixed = ""
+    if store.spec.mixes:
+        mixed = (
+            " The crops are mixed with those of the images below, whose boxes have the same numbers; the "
+            "share in a crop's corner is that of its own image, and a broken line is around what was cut "
+            "out."
+        )
+    bold = "the classes of both images" if store.spec.mixes else "the class of the image's folder"
     return Section(
         "Images and crops",
         f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, {store.spec.size} px, "
         f"{store.spec.interpolation}. Boxes have the numbers and colours of their crops. These are as "
         f"the student gets them, with {said}; ↔ is mirrored"
-        + ("." if store.spec.unlabelled else ", bold is the class of the image's folder."),
+        + (". " if store.spec.unlabelled else f", bold is {bold}.")
+        + mixed,
         _taken(viewer),
         tuple(picture for picture in pictures if picture is not None),
     )
@@ -73,8 +82,11 @@ def certainty_section(
 
 
 def area_section(statistics: LabelStatistics, formats: Sequence[str]) -> Section | None:
-    """Return what the labels have to do with the crop's area; None where neither curve is known."""
-    picture = area_picture(statistics.area, formats)
+    """Return what the labels have to do with the crop's area; None where neither curve is known.
+
+    A mixed view has crops of two areas.
+    """
+    picture = None if statistics.area is None else area_picture(statistics.area, formats)
     if picture is None:
         return None
     return Section(
@@ -85,7 +97,7 @@ def area_section(statistics: LabelStatistics, formats: Sequence[str]) -> Section
 
 
 def class_section(
-    statistics: LabelStatistics, names: Sequence[str], formats: Sequence[str]
+    store: LabelStore, statistics: LabelStatistics, names: Sequence[str], formats: Sequence[str]
 ) -> Section | None:
     """Return how often the teacher names the folder's class, and what it names instead.
 
@@ -94,13 +106,22 @@ def class_section(
     classes, confusion, agreement = statistics.classes, statistics.confusion, statistics.agreement
     if classes is None or confusion is None or agreement is None:
         return None
-    confused = confusion_picture(confusion, names, formats)
-    return Section(
-        "Does the teacher name the image's class?",
+    mixed = store.spec.mixes
+    confused = confusion_picture(confusion, names, formats, mixed=mixed)
+    text = (
         "A crop may miss the object, so less than 100 % is no fault: there the soft label tells the "
-        "student what the crop shows.",
+        "student what the crop shows."
+    )
+    if mixed:
+        text += (
+            " Views are mixed of two images: the class of either counts as named, and a view is one of "
+            "the class with the larger share."
+        )
+    return Section(
+        f"Does the teacher name {'a class of the view' if mixed else 'the class of the image'}?",
+        text,
         pictures=(
-            class_picture(classes, names, agreement, formats),
+            class_picture(classes, names, agreement, formats, mixed=mixed),
             *(() if confused is None else (confused,)),
         ),
     )
@@ -116,13 +137,14 @@ def notable_sections(
     if statistics.certainty is None:
         return []
     sure, unsure = statistics.certainty.sure_of_another, statistics.certainty.least_sure
-    sections = []
+    sections, mixed = [], store.spec.mixes
+    whose = "a class of either image" if mixed else "the folder's class"
     if sure:
         pictures = _gallery(viewer, sure, "sure-of-another", "Surest of another class")
         sections.append(
             Section(
                 "Sure, and not of the folder's class",
-                "The highest top probabilities where the top-1 is not the folder's class: crops of "
+                f"The highest top probabilities where the top-1 is not {whose}: crops of "
                 "something else, classes that overlap, images in a wrong folder, errors of the teacher.",
                 () if viewer is None else _taken(viewer),
                 pictures,
@@ -133,7 +155,8 @@ def notable_sections(
     least = Section(
         "Least sure crops",
         "Of each image the crop with the lowest top probability, and of those the lowest: what is hard "
-        "to tell, what two classes share, and labels that deserve a look.",
+        "to tell, what two classes share, and labels that deserve a look."
+        + (" Much of two images makes a label flat, too." if mixed else ""),
         () if viewer is None else _taken(viewer),
         pictures,
         table=_notable_table(store, unsure, names),

@@ -61,7 +61,7 @@ def show_store(config: ShowConfig) -> Path:
         None if viewer is None else sample_section(store, viewer, indices, config),
         certainty_section(store, statistics, config.formats),
         area_section(statistics, config.formats),
-        class_section(statistics, opened.names, config.formats),
+        class_section(store, statistics, opened.names, config.formats),
         *notable_sections(store, viewer, statistics, opened.names),
     ]
     if comparison is not None and other is not None:
@@ -135,11 +135,11 @@ def _headline_text(
     if not store.spec.labels.keeps_first:
         known += f", kept as {store.spec.scheme}"
     if statistics.agreement is not None:
-        known = f": top-1 is the class of {statistics.agreement:.1%}"
+        whose = "a class in the view for" if store.spec.mixes else "the class of"
+        known = f": top-1 is {whose} {statistics.agreement:.1%}"
     parts = [f"{statistics.num_crops:,} crops{known}"]
     if statistics.certainty is not None:
-        parts.append(f"mean top probability {statistics.certainty.top_probability.mean:.3f}")
-        parts.append(f"mean entropy {statistics.certainty.entropy.mean:.3f} nats")
+        parts.append(str(statistics.certainty))
     if comparison is not None:
         parts.append(f"teachers agree on {comparison.agreement:.1%}")
         if comparison.divergences is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.statistics.agreement import sampled_agreement
+    from fkd.statistics.agreement import sampled_agreement, sampled_certainty
     from fkd.statistics.by_area import AreaStatistics
     from fkd.statistics.by_class import ClassStatistics
     from fkd.statistics.certainty import Certainty, KeptMass
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         bad_images,
         bytes_per_crop,
         info_lines,
+        mix_words,
         num_crops_labelled,
         num_labelled,
     )
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        agreement="sampled_agreement",
+        agreement="sampled_agreement sampled_certainty",
         by_area="AreaStatistics",
         by_class="ClassStatistics",
         certainty="Certainty KeptMass",
@@ -41,7 +42,7 @@ else:
         confusion="Confusion",
         fidelity="fidelity_words",
         histogram="Histogram",
-        info="bad_images bytes_per_crop info_lines num_crops_labelled num_labelled",
+        info="bad_images bytes_per_crop info_lines mix_words num_crops_labelled num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
         how_far="num_finished reached",
@@ -66,10 +67,12 @@ __all__ = [
     "fidelity_words",
     "info_lines",
     "label_statistics",
+    "mix_words",
     "num_crops_labelled",
     "num_finished",
     "num_labelled",
     "reached",
     "restored",
     "sampled_agreement",
+    "sampled_certainty",
 ]

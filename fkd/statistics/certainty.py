@@ -32,7 +32,8 @@ class Certainty:
     """How sure the teacher is: what a store that keeps values can say; entropies are in nats.
 
     `least_sure` has the crops with the lowest top probability, and `sure_of_another` those with the
-    highest whose top-1 is not the image's class: one crop an image. Without classes there are none.
+    highest whose top-1 is not the image's class (of a mixed view, that of neither image): one crop an
+    image. Without classes there are none.
     """
 
     top_probability: Histogram
@@ -40,6 +41,22 @@ class Certainty:
     kept_mass: KeptMass
     least_sure: tuple[NotableCrop, ...] = field(repr=False)
     sure_of_another: tuple[NotableCrop, ...] = field(repr=False)
+
+    @property
+    def mass_of_five(self) -> float | None:
+        """Mean probability of the five most likely classes, None where fewer are kept."""
+        mean = self.kept_mass.mean
+        return float(mean[4]) if len(mean) > 4 else None
+
+    def __str__(self) -> str:
+        """Say in words how flat labels are."""
+        words = [
+            f"mean entropy {self.entropy.mean:.3f} nats",
+            f"mean top probability {self.top_probability.mean:.3f}",
+        ]
+        if self.mass_of_five is not None:
+            words.append(f"the first 5 classes hold {self.mass_of_five:.1%}")
+        return ", ".join(words)
 
 
 class CertaintyTally:

@@ -6,6 +6,7 @@ import numpy as np
 
 from fkd.amounts import as_count
 from fkd.config import Url, as_typed
+from fkd.format import StoreSpec
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
 from fkd.statistics.how_far import reached
@@ -21,16 +22,18 @@ _PARTS = {
     "deviation": "deviation",
     "log_prob": "values",
     "log_code": "values",
+    **dict.fromkeys(("mix_hash", "partner", "partner_box", "partner_flip", "share", "hole"), "mix"),
 }
 
 
 def bytes_per_crop(store: LabelStore) -> dict[str, float]:
     """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total.
 
-    A store that keeps the deviation of logits has that part, too.
+    A store that keeps the deviation of logits has that part, too, and one of mixed views "mix".
     """
     crops = max(1, num_crops_labelled(store))
-    also = ("deviation",) if store.spec.scheme.deviation else ()
+    also: tuple[str, ...] = ("deviation",) if store.spec.scheme.deviation else ()
+    also += ("mix",) if store.spec.mixes else ()
     parts = dict.fromkeys(("box", "flip", "ids", "values", *also, "rest"), 0.0)
     for array, size in store.stored_bytes().items():
         parts[_PARTS.get(array, "rest")] += size / crops
@@ -86,6 +89,8 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
             f"{spec.size} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
             f"ratio {as_typed(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
         ),
+        *([] if views.tone.plain else [("tone", str(views.tone))]),
+        *([("mixed", mix_words(spec))] if spec.mixes else []),
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),
         ("on disk", f"{sum(sizes.values()):,} bytes"),
@@ -100,6 +105,20 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ("digest", store.digest()),
     ]
     return lines
+
+
+def mix_words(spec: StoreSpec) -> str:
+    """Say with what the views of a store are mixed, if they are."""
+    if not spec.mixes:
+        return "none"
+    if spec.stored_mixes:
+        return "with views of other images that another program drew, stored with the labels"
+    mix = spec.views.mix
+    kinds = [f"{n} {a:g}" for n, a in (("mixup", mix.mixup), ("cutmix", mix.cutmix)) if a]
+    share = "all views" if mix.share == 1 else f"{mix.share:.4g} of all views"
+    return (
+        f"{' or '.join(kinds)} (of {share}), partner changes every {as_count(mix.period, 'crop')}"
+    )
 
 
 def _growing(store: LabelStore) -> str:

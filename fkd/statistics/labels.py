@@ -29,6 +29,9 @@ class LabelStatistics:
     `agreement` is the share of crops whose top-1 is the image's class, and `classes`, `confusion` and
     `area` say where it is lower; where images have no classes, or labels are samples, the first three are
     None. `certainty` is None where the scheme keeps no values (`hard`, `samples`).
+
+    Where views are mixed, the class of either image counts as right, and a view is one of the class with
+    the larger share. It has crops of two areas, so that `area` is None.
     """
 
     num_images: int
@@ -37,7 +40,7 @@ class LabelStatistics:
     certainty: Certainty | None
     classes: ClassStatistics | None = field(repr=False)
     confusion: Confusion | None
-    area: AreaStatistics = field(repr=False)
+    area: AreaStatistics | None = field(repr=False)
 
     @property
     def num_crops(self) -> int:
@@ -60,7 +63,7 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
     certainty = CertaintyTally(spec, num_unsure) if soft else None
     known = not spec.unlabelled and spec.labels.keeps_first
     compared = _Compared(spec.num_classes, soft) if known else None
-    area = AreaTally(spec)
+    area = None if spec.mixes else AreaTally(spec)
     tallies = [tally for tally in (certainty, compared, area) if tally is not None]
     with progress_bar(
         "measure", unit="crop", total=num_images * sweep.num_crops, delay=1
@@ -77,7 +80,7 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
         None if certainty is None else certainty.finish(),
         None if compared is None else compared.classes.finish(),
         None if compared is None else compared.confusion(),
-        area.finish(),
+        None if area is None else area.finish(),
     )
 
 

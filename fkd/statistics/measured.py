@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +18,8 @@ class MeasuredCrops:
     """s crops of each of n images, image by image: B = n · s.
 
     `image_index` is int64 [n]. `target`, the class of the crop's image, and `top_class` are int64 [B],
-    and `agrees` bool [B] says where they are the same. Where images have no classes, `target` and
+    and `agrees` bool [B] says where they are the same. Of a mixed view `target` is the class of the image
+    with the larger share, and either's class agrees. Where images have no classes, `target` and
     `agrees` are None. Of samples `top_class` says nothing, and `agrees` is None. `area` f32 [B] is the
     box's share of its image. `top_probability` and `entropy` (nats) are f32 [B], None where the scheme
     keeps no values (`hard`, `samples`).
@@ -38,16 +38,11 @@ class MeasuredCrops:
     def of(cls, piece: Piece, spec: StoreSpec) -> "MeasuredCrops":
         """Measure the crops of a piece."""
         labels, soft = piece.labels, spec.labels.keeps_values
-        num_crops = len(piece.area) // len(piece.image_index)
-        target = None
-        if piece.target is not None:
-            target = torch.from_numpy(piece.target).repeat_interleave(num_crops)
-        top_class = labels.top_class
         return cls(
             piece.image_index,
-            target,
-            top_class,
-            None if target is None or not spec.labels.keeps_first else top_class == target,
+            piece.target,
+            labels.top_class,
+            piece.agrees if spec.labels.keeps_first else None,
             piece.area,
             labels,
             labels.confidence if soft else None,

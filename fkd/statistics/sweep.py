@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fkd.labels import SoftLabels
 from fkd.statistics.how_far import num_finished, reached
-from fkd.store import LabelStore, Slab
+from fkd.store import LabelStore, Slab, StoredMixes
 
 MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
 
@@ -70,16 +70,26 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Piece:
-    """Labels of s crops of n images: `image_index` and `target` int64 [n], `labels` of n · s crops.
+    """Labels of s crops of n images: `image_index` int64 [n], `labels` of n · s crops.
 
-    `target` is None where images have no classes. `area` f32 [n · s] is the share of its image that each
-    crop's box covers.
+    `target` int64 [n · s] is the class of each crop's image, of a mixed view that of the image with the
+    larger share in it; `other` int64 [n · s] is that of the other image, or the same. Both are None where
+    images have no classes. `area` f32 [n · s] is the share of its image that each crop's box covers.
     """
 
     image_index: NDArray[np.int64]
-    target: NDArray[np.int64] | None
+    target: Tensor | None
+    other: Tensor | None
     area: Tensor
     labels: SoftLabels
+
+    @property
+    def agrees(self) -> Tensor | None:
+        """Whether a crop's top-1 is the class of an image in it, bool [n · s]; None without classes."""
+        if self.target is None or self.other is None:
+            return None
+        top = self.labels.top_class
+        return (top == self.target) | (top == self.other)
 
 
 def opened(store: LabelStore | str | Path) -> LabelStore:
@@ -89,13 +99,38 @@ def opened(store: LabelStore | str | Path) -> LabelStore:
 
 def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
     """Yield the labels of a store, read as all that it keeps; raises `StoreError` for damaged ones."""
+    classes = _Classes(store)
     for run in sweep.runs:
         slab = store.read_images(run, sweep.num_crops)
         labelled = np.flatnonzero(sweep.labelled[run.start : run.stop])
         for first in range(0, len(labelled), sweep.piece_images):
             rows = labelled[first : first + sweep.piece_images]
-            target = None if store.spec.unlabelled else slab.target[rows]
-            yield Piece(run.start + rows, target, _areas(slab, rows), restored(store, slab, rows))
+            images = run.start + rows
+            areas, labels = _areas(slab, rows), restored(store, slab, rows)
+            yield Piece(images, *classes.of(images, sweep.num_crops), areas, labels)
+
+
+class _Classes:
+    """The classes of the images that are in a view."""
+
+    def __init__(self, store: LabelStore) -> None:
+        self._targets = store.targets()
+        self._mixes = None if self._targets is None else StoredMixes.of_store(store)
+
+    def of(self, images: NDArray[np.int64], num_crops: int) -> tuple[Tensor | None, Tensor | None]:
+        """Return `target` and `other` of a `Piece` of the first crops of images, int64 [n]."""
+        if self._targets is None:
+            return None, None
+        own = np.repeat(self._targets[images][:, None], num_crops, axis=1)
+        if self._mixes is None:
+            target = other = torch.from_numpy(own.reshape(-1))
+            return target, other
+        partner, share = self._mixes.shares(images, np.arange(num_crops))
+        its = np.where(share < 1, self._targets[partner], own)
+        larger = share >= 0.5
+        both = np.where(larger, own, its), np.where(larger, its, own)
+        target, other = (torch.from_numpy(each.reshape(-1)) for each in both)
+        return target, other
 
 
 def _areas(slab: Slab, rows: NDArray[np.int64]) -> Tensor:

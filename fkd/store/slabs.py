@@ -10,7 +10,7 @@ from fkd.format import (
     StoreSpec,
 )
 from fkd.labels import NUM_MEASURES, StoredArray
-from fkd.views import Boxes, Flips, Sizes
+from fkd.views import Boxes, Flips, Mixes, Sizes
 
 
 @dataclass
@@ -24,6 +24,9 @@ class Block:
 
     In a numbered store, `image_number` u64 [n] are the numbers by which the images' views are drawn.
     A segment of more crops keeps none of the images' own arrays, but `image_hash`, a hash of them.
+
+    Where views are mixed, `mixes` [n, M] say with what, and `partner_content` u64 [n, M] are the content
+    hashes of the partners. They are stored, or a hash of them where the store's policy can draw them.
 
     `fidelity` f32 [6] is the mean of `fkd.labels.row_fidelity` over all labelled crops; NaN where it was
     not measured.
@@ -39,6 +42,8 @@ class Block:
         default_factory=lambda: np.full(NUM_MEASURES, np.nan, np.float32)
     )
     image_number: NDArray[np.uint64] | None = None
+    mixes: Mixes | None = None
+    partner_content: NDArray[np.uint64] | None = None
 
     @classmethod
     def empty(cls, spec: StoreSpec, number: int) -> "Block":
@@ -56,6 +61,8 @@ class Block:
             np.zeros(n, np.uint8),
             np.zeros(n, np.uint64),
             spec.labels.empty(n, m),
+            mixes=Mixes.none(np.zeros((n, m), np.int64)) if spec.mixes else None,
+            partner_content=np.zeros((n, m), np.uint64) if spec.mixes else None,
         )
 
 

@@ -36,7 +36,7 @@ from fkd.images import MAX_NUM_BYTES, ImageList, Keys
 from fkd.labels import StoredArray
 from fkd.machine import sync
 from fkd.store.slabs import Block
-from fkd.views import hash_views
+from fkd.views import hash_mixes, hash_views
 
 
 def create_store(
@@ -177,6 +177,7 @@ class Writer:
             arrays |= {"box": pack_boxes(block.box, block.size), "flip": block.flip}
         else:
             arrays["view_hash"] = hash_views(block.box, block.flip, self._spec.chunk_crops)[None]
+        arrays |= self._pack_mixes(block)
         for field in self._spec.labels.fields:
             values = block.kept[field.name]
             if field.packing in ("ids", "draws"):
@@ -191,6 +192,22 @@ class Writer:
             else:
                 arrays[field.name] = pack_codes(values) if field.packing == "codes" else values
         return arrays
+
+    def _pack_mixes(self, block: Block) -> dict[str, StoredArray]:
+        """Return what is written of how a block's views are mixed."""
+        if block.mixes is None or block.partner_content is None:
+            return {}
+        mixes = block.mixes
+        if self._spec.views.mix.mixes:
+            hashes = hash_mixes(mixes, block.partner_content, self._spec.chunk_crops)
+            return {"mix_hash": hashes[None]}
+        return {
+            "partner": mixes.image.astype(np.uint32),
+            "partner_box": mixes.box,
+            "partner_flip": mixes.flip,
+            "share": mixes.share,
+            "hole": mixes.hole,
+        }
 
     def unseal(self, numbers: Iterable[int]) -> None:
         """Remove the seals of blocks, as `InspectedStore.unseal` says."""

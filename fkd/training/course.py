@@ -35,7 +35,7 @@ from fkd.students import (
     require_size,
     seen_otherwise,
 )
-from fkd.training.inputs import refuse_terms, refuse_without_classes
+from fkd.training.inputs import refuse_mixing_twice, refuse_terms, refuse_without_classes
 from fkd.training.learner import Learner, views_at_a_time
 from fkd.training.processes import Group
 from fkd.views import RenderPool
@@ -67,10 +67,11 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     config = replace(config, num_crops=store.spec.num_crops)  # it may grow, and the run goes on
     refuse_without_classes(config, store)
     refuse_terms(config, store)
+    refuse_mixing_twice(config, store)
     group.once(lambda: require_trackers(config.log))
     taken = run_images(config, store)
     _require_same_missing(taken, group)
-    schedule = plan_steps(config, store, len(taken.chosen), group.num_ranks)
+    schedule = plan_steps(config, store, taken.chosen, group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
     view = seen_otherwise(preprocessing.center_view, config.eval_size, config.eval_crop)

@@ -69,6 +69,19 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
             )
 
 
+def refuse_mixing_twice(config: TrainConfig, store: LabelStore) -> None:
+    """Raise `ConfigError` for mixup or cutmix of views that were mixed before they were labelled."""
+    for name in ("mixup", "cutmix"):
+        value = getattr(config.augment, name)
+        if value and store.spec.mixes:
+            source = config.source_of(name)
+            raise ConfigError(
+                f"{f'{source}: ' if source else ''}--{name} {value:g}: the views of {store.path} were "
+                "mixed before they were labelled, and mixed again the labels would not be theirs; leave "
+                f"it out, or say --{name} 0"
+            )
+
+
 def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     """Refuse what a run cannot begin with, as far as files show it; raises `FkdError`.
 
@@ -82,6 +95,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
         raise (SoftLabelError(f"{source}: {error}") if source else error) from error
     refuse_without_classes(config, store)
     refuse_terms(config, store)
+    refuse_mixing_twice(config, store)
     if config.images is not None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:

@@ -126,7 +126,7 @@ class Learner:
     ) -> dict[str, TermLosses]:
         """Return each student's losses of some of a batch's views, which all see alike."""
         config, preprocessing = self._config, self._card.preprocessing
-        views, targets = batch.views[rows], batch.targets[rows]
+        views, truth = batch.views[rows], batch.truth(rows)
         if config.augment.color_jitter:
             views = jitter(views.float() / 255, config.augment.color_jitter, rng) * 255
         pixels, mixed = mix(
@@ -137,13 +137,13 @@ class Learner:
 
         @cache  # students that read labels alike read them once
         def labels(temperature: float) -> SoftLabels:
-            return self.labels(batch, rows, targets, temperature)
+            return self.labels(batch, rows, batch.targets[rows], temperature)
 
         def losses_of(name: str, own: Tensor) -> TermLosses:
             if not terms[name]:  # at this moment none weighs anything
                 return TermLosses(0.0 * own.float().sum(dim=1), ())
             peers = {other: said.detach() for other, said in logits.items() if other != name}
-            return term_losses(own, terms[name], labels, targets, mixed, peers)
+            return term_losses(own, terms[name], labels, truth, mixed, peers)
 
         return {name: losses_of(name, own) for name, own in logits.items()}
 

@@ -117,7 +117,16 @@ def _views(course: Course) -> str:
     spec, sizes = course.store.spec, course.sizes
     size = f"{sizes}, {sizes.interpolation}"
     teacher = f"{spec.size} px, {spec.interpolation}"
-    return size if size == teacher else f"{size} (the teacher saw {teacher})"
+    text = size if size == teacher else f"{size} (the teacher saw {teacher})"
+    return f"{text}, {_mixed(course)}" if spec.mixes else text
+
+
+def _mixed(course: Course) -> str:
+    """Say how views are mixed."""
+    policy = course.store.spec.views.mix
+    return (
+        f"mixed as the teacher saw them: {policy}" if policy.mixes else "mixed as they were stored"
+    )
 
 
 def _num_parameters(student: nn.Module) -> int:

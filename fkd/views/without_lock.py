@@ -52,23 +52,28 @@ def render_views(
     rows = list(out)
     if not len(boxes) == len(flips) == len(rows):
         raise ValueError(f"{len(boxes)} boxes and {len(flips)} flips for {len(rows)} views")
-    render_all = _compiled() if os.getpid() == _IMPORTED_IN else _interpreted()
+    render_all = program(_PROGRAM, "render_all")
     render_all(pixels, boxes.tolist(), flips.tolist(), rows, interpolation == "bicubic")
 
 
+def program(text: str, name: str) -> Callable[..., None]:
+    """Return the function of this name in a text, to run without the lock where that is possible."""
+    return _compiled(text, name) if os.getpid() == _IMPORTED_IN else _interpreted(text, name)
+
+
 @cache
-def _compiled() -> Callable[..., None]:
-    """Compile the program; a torch without TorchScript runs the same lines in Python."""
+def _compiled(text: str, name: str) -> Callable[..., None]:
+    """Compile a program; a torch without TorchScript runs the same lines in Python."""
     try:
-        compiled: Callable[..., None] = torch.jit.CompilationUnit(_PROGRAM).render_all
+        compiled: Callable[..., None] = getattr(torch.jit.CompilationUnit(text), name)
         return compiled
     except Exception:  # whatever a torch or a Python that has given TorchScript up says
-        return _interpreted()
+        return _interpreted(text, name)
 
 
 @cache
-def _interpreted() -> Callable[..., None]:
+def _interpreted(text: str, name: str) -> Callable[..., None]:
     names: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "List": list}
-    exec(_PROGRAM, names)
-    render_all: Callable[..., None] = names["render_all"]
-    return render_all
+    exec(text, names)
+    function: Callable[..., None] = names[name]
+    return function

@@ -17,11 +17,13 @@ from fkd.format.attributes import digest
 
 OPTIONS = {
     "label": (
-        "--add-teacher --all-classes --amp --batch-size --block --class-names --classes --compile "
-        "--compress --crops --device --dry-run --grow --interpolation --max-bad --mean --no-split "
-        "--no-teacher-ema --out --overwrite --ratio --render --scale --seed --size --split --std "
-        "--subset --teacher --teacher-classes --teacher-ema --teacher-output --teacher-weights "
-        "--temperature --to --unlabelled --weight --workers"
+        "--add-teacher --all-classes --amp --batch-size --block --brightness --class-names --classes "
+        "--compile --compress --contrast --crops --cutmix --device --dry-run --erase --grow "
+        "--interpolation --max-bad --mean "
+        "--mix-period --mix-share --mixup --no-split --no-teacher-ema --out --overwrite --ratio "
+        "--render --saturation --scale --seed --size --split --std --subset --teacher --teacher-classes "
+        "--teacher-ema --teacher-output --teacher-weights --temperature --to --unlabelled --weight "
+        "--workers"
     ),
     "train": (
         "--amp --batch-size --bn-stats --calibrate --classes --clip-grad --color-jitter --compile "
@@ -135,6 +137,11 @@ def test_folders_that_are_no_image_folders(tmp_path):
         (["--device", "toaster"], "--device toaster"),
         (["--teacher-weights", "missing.pt"], "missing.pt: no such file"),
         (["--all-classes"], "--all-classes"),
+        (["--mixup", "-1"], "--mixup is -1"),
+        (["--cutmix", "33"], "--cutmix is 33"),
+        (["--mix-share", "0.5"], "--mix-share does nothing without --mixup or --cutmix"),
+        (["--mixup", "1", "--mix-share", "0"], "--mix-share is 0"),
+        (["--mixup", "1", "--mix-period", "0"], "--mix-period is 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.folders import make_image_folder
+from helpers.mixed_stores import mixed_store
 
 timm = pytest.importorskip("timm")
 
@@ -281,6 +282,26 @@ def test_it_is_prepared_for_processes(shared_store, tmp_path):
 def test_what_cannot_be_is_refused(shared_store, changes, words):
     with pytest.raises(FkdError, match=words):
         StoredLabelsLoader(shared_store.path, **SETTINGS | changes)
+
+
+def test_views_that_the_teacher_saw_mixed(shared_store, shared_folder, tmp_path):
+    store, _ = mixed_store(tmp_path / "mixed.zarr", shared_store, shared_folder)
+    with pytest.raises(
+        FkdError, match=r"mixup: the views of .* were mixed before they were labelled"
+    ):
+        make_loader(store, mixup=mixup())
+    loader = make_loader(store)
+    images, target = next(iter(loader))
+    moved = target.to("cpu").targets
+    hard = StoredLabelsTask(make_model().eval(), criterion=DistillationLoss(hard_weight=1.0))
+    result = hard(images, target)
+    each = [
+        torch.nn.functional.cross_entropy(result["output"], ids, reduction="none")
+        for ids in (moved.own, moved.partner)
+    ]
+    expected = (moved.share * each[0] + (1 - moved.share) * each[1]).mean()
+    assert result["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    loader.close()
 
 
 def test_a_model_of_other_outputs_is_refused(shared_store):

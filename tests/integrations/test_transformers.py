@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.mixed_stores import mixed_store
 from torch.utils.data import Dataset
 
 from fkd import FkdError, SoftLabels, StudentLoader
-from fkd.losses import DistillationLoss, soft_cross_entropy
+from fkd.losses import DistillationLoss, MixedTargets, soft_cross_entropy
 
 with pytest.MonkeyPatch.context() as offline:
     offline.setenv("HF_HUB_OFFLINE", "1")  # it is read once, on import
@@ -307,6 +308,16 @@ def test_batches_have_soft_labels(shared_store, tmp_path):
     assert isinstance(batch["labels"], SoftLabels)
     assert batch["targets"].dtype == torch.int64
     assert batch["pixel_values"].shape == (4, 3, 32, 32)
+
+
+def test_views_that_the_teacher_saw_mixed(shared_store, shared_folder, tmp_path):
+    store, _ = mixed_store(tmp_path / "mixed.zarr", shared_store, shared_folder)
+    loss = DistillationLoss(hard_weight=0.5)
+    given = {"distillation_loss": loss}
+    trainer = build(build_loader(store), tmp_path, given=given, max_steps=2)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert isinstance(batch["targets"], MixedTargets)
+    assert trainer.train().training_loss > 0
 
 
 def test_class_names_are_titles_where_no_two_are_the_same():

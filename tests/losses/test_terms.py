@@ -7,7 +7,7 @@ import torch
 from fkd.config import Objective, Scheme, Term, TrainConfig, Weighed
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import SoftLabels, quantize, restore
-from fkd.losses import DistillationLoss, Mix, distillation_loss, term_losses
+from fkd.losses import DistillationLoss, Mix, MixedTargets, distillation_loss, term_losses
 
 B, C = 7, 12
 
@@ -284,3 +284,46 @@ def test_terms_are_read_back_as_they_were_written():
 def test_terms_and_the_flags_that_they_replace_are_not_given_together(settings, said):
     with pytest.raises(ConfigError, match=said):
         TrainConfig.of(**({"loss": "wttm"} | settings))
+
+
+PARTNERS = (TARGETS + 5) % C
+SHARES = torch.linspace(0, 1, B)
+
+
+@pytest.mark.parametrize("term", ['{to="truth", label_smoothing=0.1}', '{by="nkd"}'])
+def test_views_that_were_mixed_before_lose_to_both_of_their_classes_in_shares(term):
+    weighed = [Term.parse(term).at(0)]
+
+    def loss_to(targets, **more):
+        return term_losses(LOGITS, weighed, stored, targets, **more).total
+
+    mixed = MixedTargets(TARGETS, PARTNERS, SHARES)
+    share = SHARES.double()
+    expected = share * loss_to(TARGETS) + (1 - share) * loss_to(PARTNERS)
+    assert torch.allclose(loss_to(mixed), expected, rtol=1e-12)
+
+
+def test_a_hard_part_of_views_that_were_mixed_before():
+    mixed = MixedTargets(TARGETS, PARTNERS, SHARES)
+    how = {"hard_weight": 0.4, "label_smoothing": 0.1, "reduction": "none"}
+    both = [distillation_loss(LOGITS, stored(), ids, **how) for ids in (TARGETS, PARTNERS)]
+    expected = SHARES * both[0] + (1 - SHARES) * both[1]
+    found = DistillationLoss(**how)(LOGITS, stored(), mixed)
+    assert torch.allclose(found, expected, rtol=1e-6)
+    soft = DistillationLoss(reduction="none")
+    assert torch.equal(soft(LOGITS, stored(), mixed), soft(LOGITS, stored()))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((TARGETS, PARTNERS, SHARES[1:]), r"shares are float32 \[6\]; give floats of shape \[7\]"),
+        ((TARGETS, PARTNERS, TARGETS), r"shares are int64 \[7\]"),
+        ((TARGETS, PARTNERS[1:], SHARES), r"targets are int64 \[6\]; give int64"),
+        ((TARGETS, PARTNERS, SHARES.to("meta")), "shares are on meta"),
+        ((TARGETS, PARTNERS - C, SHARES), "targets are below 0"),
+    ],
+)
+def test_targets_of_other_views_are_refused(given, words):
+    with pytest.raises(SoftLabelError, match=words):
+        distillation_loss(LOGITS, stored(), MixedTargets(*given), hard_weight=0.5)
