@@ -164,7 +164,7 @@ def test_one_training_serves_all_tables_and_names_of_a_reading(study):
     assert keys["schemes", "MR, K = 1"] == keys["schemes", "hard"]
     assert keys["schemes", "MS, K = 1"] == keys["schemes", "smoothing"]
     assert keys["schemes", "MR, K = 5"] == keys["methods", "FKD, topk5"] == keys["mixing", "FKD"]
-    assert len(set(keys.values())) == len(keys) - 9
+    assert len(set(keys.values())) == len(keys) - 13
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"about": {}}', "[1]"])
