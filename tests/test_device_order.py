@@ -429,6 +429,6 @@ def test_a_device_without_memory_for_the_views_is_a_line(
     )  # fmt: skip
     with pytest.raises(FkdError, match=r"out of memory on cpu at step 1 .*--micro-batch"):
         train_student(config)
-    monkeypatch.setattr("fkd.labelling.batches.render_table", full)
+    monkeypatch.setattr("fkd.labelling.waiting.render_table", full)
     with pytest.raises(FkdError, match="--batch-size below 32, or --amp bf16"):
         label_images(label_config(shared_folder, tmp_path / "s.zarr", render="device"))

@@ -2,13 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from helpers.folders import make_image_folder
-from helpers.processes import fkd_environment
+from helpers.processes import Forked
 
 import fkd
 from fkd import LabelStore
@@ -28,7 +26,8 @@ FOREIGN = {  # options of scripts, benchmarks and other programs
     "CONTRIBUTING.md": {"--tiny"},
     "docs/formats.md": {"--softlabel"},  # its path, to the underscore
     "docs/index.md": {"--build-arg", "--gpus", "--ipc", "--rm", "--shm-size"},
-    "docs/results.md": {"--per-class", "--stored", "--student-size", "--tune"},
+    "docs/results.md": {"--per-class", "--stored", "--student-size"}
+    | {"--tune", "--tune-lr", "--tune-on-all"},
     "docs/results/gpu.md": {"--tiny", "--missing", "--only", "--take", "--seconds"},
     "docs/trainers/own-loop.md": {"--nproc-per-node"},
     "docs/trainers/timm.md": set(TIMM.split()),
@@ -102,9 +101,7 @@ def test_the_python_examples_run(tmp_path):
         code = code.replace(long, short)
     make_image_folder(tmp_path / "imagenet")
     (tmp_path / "example.py").write_text(code)
-    subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, env=fkd_environment(), check=True,
-        capture_output=True,
-    )  # fmt: skip
+    done = Forked([], tmp_path, script=tmp_path / "example.py").finish()
+    assert done.code == 0, done.err
     assert LabelStore.open(tmp_path / "labels.zarr").spec.num_crops == 4
     assert len(list((tmp_path / "runs").glob("*/last.pt"))) == 1

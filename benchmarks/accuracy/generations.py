@@ -21,6 +21,7 @@ def labelled_by(study: Study, teacher: Path, name: str) -> Path:
         TeacherChoice(str(teacher / "last.pt")),
         path,
         num_crops=study.plan.used_rounded,
+        views=study.plan.views,
         scheme=FULL,
         workers=study.workers,
     )

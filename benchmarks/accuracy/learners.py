@@ -61,7 +61,7 @@ def learn(study: Study, trial: Trial, config: TrainConfig) -> None:
     """Train one student into the run folder of its configuration."""
     if trial.online:
         images = list_images(dataset_root(study.images))
-        train_online(config, load_teacher(study.teacher, images, study.plan.teacher_amp))
+        train_online(config, load_teacher(study.teacher, images, study.plan.teacher_amp), images)
     else:
         train_student(config)
 

@@ -47,6 +47,7 @@ READ = (
     ("NKD", TOP5), ("NKD + truth", FULL), ("NKD + truth", TOP5),
     ("mse", FULL), ("mse", SMOOTH),
     ("KL of standardised logits, T = 2, + truth", FULL),
+    ("KL of standardised logits, T = 2, + truth", SMOOTH),
     ("CE, annealed to truth", TOP5), ("KL, T = 4 to 1", FULL),
 )  # fmt: skip
 
@@ -54,6 +55,17 @@ READ_WIDE = (
     ("CE", TOP5), ("CE", FULL), ("KL, T = 4", FULL), ("KL, T = 4", SMOOTH), ("WTTM", FULL),
     ("WTTM", SMOOTH), ("DIST + truth", TOP5), ("NKD + truth", TOP5), ("mse", FULL),
 )  # fmt: skip
+
+
+def store_of(loss: str, reading: str) -> str:
+    """Return the store that a loss is read from.
+
+    Standardised logits of top-K labels want one that keeps their deviation.
+    """
+    if reading == FULL:
+        return FULL
+    return f"{TOP5}-coarse-std" if any(t.get("standardize") for t in SENTENCES[loss]) else TOP5
+
 
 # Two students that learn from each other (Zhang et al., CVPR 2018), with the store and without.
 PEERS = {"to": "peers", "by": "kl"}

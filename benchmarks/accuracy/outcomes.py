@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from mix_trials import MIX_TABLES
 from stores import derive_as
 from study import LABELLING
 from trials import LOSS_TABLES, Plan, Trial, planned_trials
@@ -85,7 +86,7 @@ class Outcome:
         trials = [trial for trial in planned_trials(self.plan) if trial.table == table]
         rows = [Row(t, tuple(100 * x for x in self.top1.get(t.key, {}).values())) for t in trials]
         trained = [row for row in rows if row.top1]
-        is_whole = len(trained) == len(rows) or table in LOSS_TABLES
+        is_whole = len(trained) == len(rows) or table in (*LOSS_TABLES, *MIX_TABLES)
         return trained if len(trained) > 1 and is_whole else []
 
     def training(self, row: Row) -> float:
@@ -123,7 +124,14 @@ class Outcome:
         """Return what its figures were made with, by name."""
         said, plan = self.about, self.plan
         crops, speed = plan.epochs * said["images"], said["views_per_s"].get(LABELLING)
-        tuned = f", tuned on these images, {said['tuned']:g} epochs" if said["tuned"] else ""
+        others = said.get("tuned_on", said["images"])
+        which = "these" if others == said["images"] else f"{others:,}"
+        tuned = f", tuned on {which} images, {said['tuned']:g} epochs" if said["tuned"] else ""
+        share = (
+            ""
+            if plan.scale == Plan.scale
+            else f", of {plan.scale[0]:.0%} to {plan.scale[1]:.0%} of an image"
+        )
         amp = "" if plan.amp == "off" else f", {plan.amp}"
         lr = "" if plan.lr is None else f", lr {plan.lr:g} at 1024"
         labelled = "" if speed is None else f", labelled at {speed:,.0f} views/s"
@@ -135,7 +143,7 @@ class Outcome:
             "teacher": f"{said['teacher']}{tuned}: {said['teacher_top1']:.1%} on val",
             "label maps": maps,
             "student": f"{student}, {size} px{amp}",
-            "crops seen": f"{crops:,} ({plan.epochs} epochs)",
+            "crops seen": f"{crops:,} ({plan.epochs} epochs){share}",
             "training": f"recipe {plan.recipe}, batch {plan.batch_size}{lr}; batch norm of "
             f"{said['micro_batch']} views",
             "stored": f"M = {plan.stored}{labelled}",

@@ -15,7 +15,8 @@ from statistics import mean
 from typing import Any
 
 import click
-from loss_table import loss_lines
+from loss_table import loss_lines, rate_lines
+from mix_trials import MIX_TABLES
 from outcomes import Outcome, Row, publish, read
 from trials import LOSS_TABLES
 
@@ -44,6 +45,11 @@ PAPER = {
     "al., CVPR 2024), annealing (Clark et al., ACL 2019), born-again networks (Furlanello et al., ICML "
     "2018), mutual learning (Zhang et al., CVPR 2018).",
     "losses, wide student": "Some of the losses, for a student of twice the width.",
+    "mixed views": "A teacher asked about mixed pixels says something else than the mix of what it says "
+    "of each. Papers that label the mix: function matching (Beyer et al., CVPR 2022), TinyViT (Wu et "
+    "al., ECCV 2022).",
+    "function matching": "Beyer et al. (CVPR 2022): teacher and student must see the same pixels, mixup "
+    "makes enough of them, and patience pays. A fixed teacher, or noise of its own for each, is behind.",
     "mixing": "The paper trains without mixup and cutmix, since labels of mixed images are not stored; "
     "mixing labels in the same shares is ours.",
 }
@@ -58,6 +64,8 @@ TITLES = {
     "losses": "What a student is asked",
     "losses, wide student": "What a wider student is asked",
     "mixing": "With mixup, cutmix and hard labels",
+    "mixed views": "Mixed before or after labelling",
+    "function matching": "Function matching from a store",
 }
 
 
@@ -141,6 +149,8 @@ def section(table: str, outcomes: list[Outcome], docs: Path) -> str:
             parts.append(f"**{outcome.title}**\n")
             parts.append("\n".join(table_lines(table, rows, outcome)) + "\n")
             parts.append(f"![{title}, {outcome.title}]({image})\n")
+            if table == LOSS_TABLES[0] and outcome.about.get("held"):
+                parts.append("\n".join(rate_lines(outcome.about["held"])) + "\n")
             parts += [f"{said}\n" for said in remarks(outcome, docs, table)]
     if not parts:
         return ""
@@ -163,6 +173,8 @@ def table_lines(table: str, rows: list[Row], outcome: Outcome) -> Iterator[str]:
         yield from methods_lines(rows, outcome)
     elif table in LOSS_TABLES:
         yield from loss_lines(rows)
+    elif table in MIX_TABLES:
+        yield from compared_lines(rows)
     elif table == "schemes":
         yield "| | top-1, % | bytes a crop |"
         yield "|---|--:|--:|"
@@ -195,6 +207,15 @@ def methods_lines(rows: list[Row], outcome: Outcome) -> Iterator[str]:
             "–" if online is None else outcome.pays_after(row, online),
         ]
         yield "| " + " | ".join(cells) + " |"
+
+
+def compared_lines(rows: list[Row]) -> Iterator[str]:
+    """Yield a table in which each row is compared with what is mixed for each step, or with the first."""
+    first = next((row for row in rows if row.trial.online), rows[0])
+    yield f"| | top-1, % | to {first.name}, points |"
+    yield "|---|--:|--:|"
+    for row in rows:
+        yield f"| {row.name} | {row.shown} | {'–' if row is first else row.against(first)} |"
 
 
 # -- plots ----------------------------------------------------------------------------------------

@@ -20,9 +20,11 @@ import click
 from clock import take_times
 from learners import train_all
 from study import About, Study, choose_images, choose_teacher, make_stores, try_student
+from teacher import Tuning
 from trials import TABLES, Plan, Trial, planned_trials
 
 from fkd import FkdError, TeacherChoice
+from fkd.config import ViewPolicy
 from fkd.errors import Stopped
 
 PATH = click.Path(path_type=Path)
@@ -41,6 +43,12 @@ _OF_THE_MACHINE = {"tables", "rows", "seeds", "jobs", "workers", "clock_steps", 
 @click.option("--teacher-weights", default="default", show_default=True, help="As of fkd label.")
 @click.option("--teacher-classes", type=PATH, help="Names of its outputs, in order, a line each.")
 @click.option("--tune", default=0.0, help="Epochs for which the teacher is tuned first.")
+@click.option("--tune-lr", default=Tuning.lr, show_default=True, help="At 1024 views a step.")
+@click.option("--tune-head", is_flag=True, help="Begin its last layer anew, for other classes.")
+@click.option("--tune-on-all", is_flag=True, help="Of IMAGES, whatever --per-class says.")
+@click.option(
+    "--scale", nargs=2, type=float, default=ViewPolicy.scale, help="Of crops, as of fkd label."
+)
 @click.option("--size", default=96, show_default=True, type=COUNT, help="Of a view, in pixels.")
 @click.option("--student-size", type=COUNT, help="Of a student's views  [default: --size]")
 @click.option("--micro-batch", type=COUNT, help="As of fkd train.")
@@ -61,6 +69,14 @@ _OF_THE_MACHINE = {"tables", "rows", "seeds", "jobs", "workers", "clock_steps", 
 @click.option("--student", default=Plan.student, show_default=True, help="As of fkd train.")
 @click.option("--recipe", default=Plan.recipe, show_default=True, help="As of fkd train.")
 @click.option("--lr", type=float, help="At 1024 views a step  [default: 1, or the recipe's]")
+@click.option(
+    "--rate",
+    "rates",
+    nargs=2,
+    type=(str, float),
+    multiple=True,
+    help="A row of table losses, trained once more at this --lr.",
+)
 @click.option("--warmup-epochs", type=float, help="  [default: 1, or the recipe's]")
 @click.option("--amp", type=AMP, default=Plan.amp, show_default=True, help="Of the students.")
 @click.option(
@@ -113,7 +129,9 @@ def carry_out(options: Mapping[str, Any], images: Path, out: Path) -> None:
         trials = chosen_rows(trials, options["rows"])
     maps = any(trial.store == "map" for trial in trials)
     try_student(plan.student, chosen)
-    teacher = choose_teacher(choice, chosen, out, options["tune"], maps=maps)
+    tuning = Tuning(options["tune"], options["tune_lr"], plan.scale, options["tune_head"])
+    tuned_on = images if options["tune_on_all"] else chosen
+    teacher = choose_teacher(choice, tuned_on, out, tuning, maps=maps)
     map_size = options["map_size"] or LABEL_MAP * options["size"]
     study = Study(chosen, teacher, out, plan, map_size, options["workers"])
     make_stores(study, {trial.store for trial in trials if not trial.needs})
@@ -154,12 +172,17 @@ def command() -> str:
         name = option.name or ""
         value = context.params[name]
         if isinstance(option, click.Option) and name not in _OF_THE_MACHINE:
-            if value in (None, option.default):
+            if value in (None, False, (), option.default):
                 continue
-            values = value if isinstance(value, tuple) else (value,)
-            shown = [v.name if isinstance(v, Path) else str(v).rsplit("/", 1)[-1] for v in values]
-            words += [option.opts[0], *shown]
+            for each in value if option.multiple else [value]:
+                values = () if each is True else each if isinstance(each, tuple) else (each,)
+                words += [option.opts[0], *map(shown, values)]
     return shlex.join(words)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a command has it: of a path, the last part."""
+    return value.name if isinstance(value, Path) else str(value).rsplit("/", 1)[-1]
 
 
 if __name__ == "__main__":

@@ -183,6 +183,17 @@ def repeated(probs: Tensor) -> Relabel:
     return relabel
 
 
+def labels_of_others(source: LabelStore) -> Relabel:
+    """Return the label that the next crop of the same image has: teacher and student see other views."""
+
+    def relabel(rows: range, box: Boxes, flip: Flips) -> Tensor:
+        slab = source.read_images(rows, box.shape[1])
+        log_prob = np.roll(slab.kept["log_prob"], -1, axis=1)
+        return torch.from_numpy(log_prob).float().softmax(dim=2)
+
+    return relabel
+
+
 def load_teacher(choice: TeacherChoice, images: ImageList, amp: Amp = "off") -> Teacher:
     """Load one teacher of the folder's classes, on the GPU if there is one."""
     device = resolve_device("auto")

@@ -5,25 +5,27 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mix_trials import MIXES
 from stores import (
     FULL,
     LabelMapper,
     derive,
     drawn_visits,
     label_maps,
+    labels_of_others,
     load_teacher,
     once_per_image,
     pooled,
     repeated,
 )
-from teacher import as_run, prepare
+from teacher import Tuning, as_run, prepare
 from torch import nn
 from trials import USUAL, Plan
 
@@ -36,7 +38,7 @@ from fkd import (
     TrainConfig,
     label_images,
 )
-from fkd.config import Engine, Preprocessing
+from fkd.config import Engine, Preprocessing, ViewPolicy
 from fkd.images import ImageList
 from fkd.machine import resolve_device
 from fkd.sources import dataset_root, list_images, val_folder
@@ -71,10 +73,16 @@ class Study:
             self.teacher,
             self.store("full"),
             num_crops=self.plan.stored,
+            views=self.plan.views,
             scheme=FULL,
             workers=self.workers,
             engine=Engine(self.plan.teacher_amp),
         )
+
+    def labelling_as(self, name: str) -> LabelConfig:
+        """Say how images are labelled of which views are mixed, into the store of this name."""
+        mixed = ViewPolicy(mix=MIXES[name])
+        return replace(self.labelling, out=self.store(name), views=mixed)
 
 
 class About:
@@ -177,9 +185,9 @@ def try_student(name: str, images: Path) -> None:
 
 
 def choose_teacher(
-    choice: TeacherChoice, images: Path, out: Path, epochs: float, *, maps: bool
+    choice: TeacherChoice, images: Path, out: Path, tuning: Tuning, *, maps: bool
 ) -> TeacherChoice:
-    """Return the teacher that labels, tuned on the study's images for some epochs.
+    """Return the teacher that labels, tuned on some images.
 
     Raises `FkdError` for one that cannot be tuned or, if `maps` are wanted, has none, and where the study
     was begun with another.
@@ -198,9 +206,10 @@ def choose_teacher(
     given = open_source(first, len(listed.classes), torch.device("cpu"))
     if maps:
         LabelMapper.of(choice.name, given)
-    about.settle(teacher=choice.name, given_weights=given.weights_hash, tuned=epochs)
+    about.settle(teacher=choice.name, given_weights=given.weights_hash)
+    about.settle(tuned=tuning.epochs, tuned_lr=tuning.lr, tuned_on=len(listed))
     about.settle(rendering=asdict(given.preprocessing), size=given.preprocessing.size)
-    chosen = prepare(choice, images, out / "teacher", epochs)
+    chosen = prepare(choice, images, out / "teacher", tuning)
     source = open_source(chosen, len(listed.classes), resolve_device("auto"))
     about.settle(weights=source.weights_hash)
     if "teacher_top1" not in about.said:
@@ -216,7 +225,9 @@ def choose_teacher(
 def make_stores(study: Study, names: set[str]) -> None:
     """Label once with all probabilities; make the stores `names` from that."""
     about, images = About(study.out), list_images(dataset_root(study.images))
-    about.settle(plan=asdict(study.plan))
+    plan = asdict(study.plan)
+    about.settle(plan={name: said for name, said in plan.items() if name != "rates"})
+    about.note(plan=plan)  # rows at rates of their own may be added
     if "map" in names or "map_size" in about.said:
         about.settle(map_size=study.map_size)
     at_once = views_at_a_time(
@@ -227,7 +238,9 @@ def make_stores(study: Study, names: set[str]) -> None:
     if "date" not in about.said:
         about.note(date=datetime.now(UTC).date().isoformat())
     source = label(study, about)
-    for name in sorted(names - {"full"}):
+    for name in sorted(names & {*MIXES}):
+        label_images(study.labelling_as(name))
+    for name in sorted(names - {"full", *MIXES}):
         if not study.store(name).exists():
             make_store(study, about, source, name, images)
         if name in ("image", "map") and name not in about.said["kl"]:
@@ -271,6 +284,8 @@ def make_store(
         visits = -(-plan.epochs // USUAL)
         slots = drawn_visits(len(images), plan.redrawn, visits, USUAL)
         derive(source, path, images, FULL, plan.stored - plan.redrawn + slots)
+    elif name == "noise":
+        derive(source, path, images, FULL, every, labels_of_others(source))
     elif name.startswith("topk"):
         derive(source, path, images, Scheme.parse(name), every)
     else:

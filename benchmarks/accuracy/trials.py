@@ -4,13 +4,14 @@ A trial is one student with one seed. All see the same number of crops with the 
 and size; what a table varies is in the trial's name.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from loss_trials import FULL, PAIRS, READ, READ_WIDE, SENTENCES, TOP5
+from loss_trials import PAIRS, READ, READ_WIDE, SENTENCES, TOP5, store_of
+from mix_trials import MIX_TABLES, MIXED, ONLINE, matching_rows
 
 from fkd import FkdError
-from fkd.config import Amp
+from fkd.config import Amp, ViewPolicy
 
 LOSS_TABLES = ("losses", "losses, wide student")
 TABLES = (
@@ -22,6 +23,7 @@ TABLES = (
     "replacement",
     "mixing",
     *LOSS_TABLES,
+    *MIX_TABLES,
 )
 HARD = {"hard_weight": 1.0}
 KEPT = (1, 2, 5)
@@ -32,13 +34,18 @@ FEW_CROPS = (4, 10, 25, 50)
 _SAME = {"topk1": "hard", "topk1-smooth": "smooth"}  # readings of one class, by their other names
 
 
+def _tuples(said: Any) -> Any:
+    return tuple(map(_tuples, said)) if isinstance(said, list | tuple) else said
+
+
 @dataclass(frozen=True)
 class Plan:
     """What all students of a study share: `stored` is the crops an image, M, that are labelled.
 
     `amp` is of the students, `teacher_amp` of the teacher, `student_size` of the students' views where
     that is not the teacher's; the other names are those of `TrainConfig`, and None leaves it to the
-    recipe.
+    recipe. `scale` is that of `ViewPolicy`, for all crops. `rates` has rows of the table of losses that
+    are trained once more, each at a rate of its own.
     """
 
     epochs: int
@@ -52,13 +59,22 @@ class Plan:
     teacher_amp: Amp = "off"
     student_size: int | None = None
     micro_batch: int | None = None
+    scale: tuple[float, float] = ViewPolicy.scale
+    rates: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("scale", "rates"):  # JSON has lists
+            object.__setattr__(self, name, _tuples(getattr(self, name)))
         if self.stored < USUAL or self.batch_size % USUAL:
             raise FkdError(
                 f"some tables train on m = {USUAL} crops an image; choose --stored of {USUAL} or more "
                 f"and a --batch-size that is a multiple of {USUAL}"
             )
+
+    @property
+    def views(self) -> ViewPolicy:
+        """Return the rule by which the crops are drawn."""
+        return ViewPolicy(scale=self.scale)
 
     @property
     def used(self) -> int:
@@ -141,6 +157,7 @@ def planned_trials(plan: Plan) -> list[Trial]:
         *_mixing(),
         *_losses(plan),
         *_wide(plan),
+        *_mixed(plan),
     ]
 
 
@@ -239,6 +256,7 @@ def _losses(plan: Plan) -> list[Trial]:
     table = LOSS_TABLES[0]
     plain = Trial(table, "plain supervised", settings=_four(**HARD))
     read = [_asked(table, loss, reading) for loss, reading in READ]
+    rated = [_rated(row, lr) for name, lr in plan.rates for row in read if row.name == name]
     second = Trial(table, "second generation", "generation2", settings=_four(), taught_by=plain.key)
     third = Trial(table, "third generation", "generation3", settings=_four(), taught_by=second.key)
     three = (plain.key, second.key, third.key)
@@ -249,9 +267,14 @@ def _losses(plan: Plan) -> list[Trial]:
         for name, terms in PAIRS.items()
     ]
     online = Trial(table, "online distillation", settings=_four(), online=True)
-    # With the teacher in the loop, both see views of one size.
-    asked_now = [] if plan.student_size else [online]
-    return [plain, *read, second, third, together, *peers, *asked_now]
+    return [plain, *read, *rated, second, third, together, *peers, online]
+
+
+def _rated(row: Trial, lr: float) -> Trial:
+    """Return a row at a rate of its own."""
+    loss, _, reading = row.name.rpartition(", ")
+    name = f"{loss}, at a rate of {lr:g}, {reading}"
+    return replace(row, name=name, settings=row.settings | {"lr": lr})
 
 
 def _wide(plan: Plan) -> list[Trial]:
@@ -264,13 +287,24 @@ def _wide(plan: Plan) -> list[Trial]:
     return [plain, *(_asked(table, loss, reading, **wide) for loss, reading in READ_WIDE)]
 
 
+def _mixed(plan: Plan) -> list[Trial]:
+    """Return the rows of what is mixed before it is labelled."""
+    views, matching = MIX_TABLES
+    rows = [(views, *row) for row in MIXED]
+    rows += [(matching, *row) for row in matching_rows(plan.stored)]
+    return [
+        Trial(table, name, store, settings=_four(**more), online=name == ONLINE)
+        for table, name, store, more in rows
+    ]
+
+
 def _asked(table: str, loss: str, reading: str, **more: Any) -> Trial:
     """Return a row that is asked what `SENTENCES` has, as `loss = [...]`; plain CE is the default.
 
     Top-K labels are read from a store of them: a full one knows more where a temperature is asked for.
     """
     terms = {} if loss == "CE" else {"loss": list(SENTENCES[loss])}
-    store = FULL if reading == FULL else TOP5
+    store = store_of(loss, reading)
     return Trial(table, f"{loss}, {reading}", store, reading, _four(**terms, **more))
 
 

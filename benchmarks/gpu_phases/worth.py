@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from online import train_online
-from teacher import prepare
+from teacher import Tuning, prepare
 
 from fkd import (
     LabelConfig,
@@ -44,7 +44,8 @@ def students(setting: Setting) -> Iterator[Finding]:
     given = setting.teacher or TeacherChoice("resnet18", "none")
     size, crops, batch, epochs = (32, 4, 8, 1) if setting.tiny else (128, 50, 128, 50)
     choice = prepare(
-        replace(given, size=size), folder, setting.folder / "teacher", 0 if setting.tiny else 4,
+        replace(given, size=size), folder, setting.folder / "teacher",
+        Tuning(epochs=0 if setting.tiny else 4),
     )  # fmt: skip
     began = time.perf_counter()
     out = setting.folder / "worth.zarr"

@@ -14,7 +14,7 @@ from fkd.errors import ConfigError
 from fkd.images import ImageList
 from fkd.originals import LabelledImages
 from fkd.progress import progress_bar
-from fkd.store import InspectedStore, LabelStore, StoredMixes
+from fkd.store import InspectedStore, LabelStore, StoredMixes, Toning
 from fkd.teachers import Ensemble, load_teachers
 from fkd.views import Mixes, RenderPool, blend_views, empty_views, render_views
 
@@ -64,6 +64,7 @@ def ask_again(
     picked = list(_pick(store, blocks, num_views, np.random.default_rng(seed)))
     total = sum(len(batch.crops) for batch in picked)
     files, drawn_by = LabelledImages(images, store.content_hashes()), store.image_numbers()
+    toning = Toning.of_store(store)
     if not total:
         return None
     found: list[tuple[Tensor, ...]] = []
@@ -73,7 +74,7 @@ def ask_again(
         progress_bar("ask the teacher", unit="view", total=total) as bar,
     ):
         for number, batch in enumerate(picked):
-            views = _render(pool, files, batch, teachers)
+            views = _render(pool, files, batch, teachers, toning)
             if number == 0:
                 faults = _no_logits(teachers, views, len(batch.crops))
             probs = teachers.probs(views, len(batch.crops), spec.temperature)
@@ -189,9 +190,9 @@ def _mixed(mixes: StoredMixes | None, images: NDArray[np.int64], crops: NDArray[
 
 
 def _render(
-    pool: RenderPool, files: LabelledImages, picked: _Picked, teachers: Ensemble
+    pool: RenderPool, files: LabelledImages, picked: _Picked, teachers: Ensemble, toning: Toning
 ) -> list[Tensor]:
-    """Render stored views, mixed ones too, once for each view format that the teachers want."""
+    """Render stored views, in their tone and mixed, once for each view format that the teachers want."""
     views = [empty_views(len(picked.crops), format.size) for format in teachers.view_formats]
     mixed = picked.mixes.mixed
 
@@ -202,6 +203,7 @@ def _render(
             render_views(
                 pixels, picked.box[rows], picked.flip[rows], batch[rows], format.interpolation
             )
+            toning.change(batch[rows], picked.images[rows], picked.crops[rows])
         if mixed[row]:
             blend(row)
 
@@ -212,6 +214,7 @@ def _render(
         for format, batch in zip(teachers.view_formats, views, strict=True):
             other = empty_views(1, format.size)
             render_views(pixels, one.box, one.flip, other, format.interpolation)
+            toning.change(other, one.image, picked.crops[rows])
             blend_views(list(batch[rows]), list(other), one)
 
     list(pool.threads.map(draw, range(len(picked.crops))))

@@ -13,6 +13,7 @@ import click
 from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, rendering, splitting
 from fkd.cli.sections import Sectioned
 from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
+from fkd.cli.views import viewing, views_of
 from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
@@ -22,11 +23,9 @@ from fkd.config import (
     AddTeacherConfig,
     Engine,
     LabelConfig,
-    MixPolicy,
     Part,
     Scheme,
     Url,
-    ViewPolicy,
 )
 from fkd.progress import note_lines, printable
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from fkd.format import StoreSpec
     from fkd.store import LabelStore
 
-_MIX = MixPolicy()
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
 
@@ -97,49 +95,12 @@ _SECTIONS = {
     "also keep the deviation of the teacher's logits, for losses that standardize.  [default: "
     f"{USUAL_SCHEME}, or {USUAL_MIXED_SCHEME} of mixed views]",
 )
-@click.option(
-    "--seed", default=0, help="Seed of boxes and flips, and of what views are mixed with."
-)
-@click.option(
-    "--mixup",
-    type=float,
-    default=_MIX.mixup,
-    help="Mix each view with one of another image before the teacher sees it, in shares of "
-    "Beta(α, α) for this α.",
-)
-@click.option(
-    "--cutmix",
-    type=float,
-    default=_MIX.cutmix,
-    help="Or put a part of the other view into it; α as of --mixup. With both, a coin decides.",
-)
-@click.option("--mix-share", default=_MIX.share, help="Share of the views that are mixed at all.")
-@click.option(
-    "--mix-period",
-    default=_MIX.period,
-    help="Crops after which an image gets another partner. Fewer decode more, here and in training.",
-)
+@viewing
 @click.option(
     "--size",
     multiple=True,
     type=OrDefault(click.INT),
     help="Side of a crop in pixels  [default: the weights' own]",
-)
-@click.option(
-    "--scale",
-    nargs=2,
-    metavar="MIN MAX",
-    type=float,
-    default=(0.08, 1.0),
-    help="Crop area, share of the image.",
-)
-@click.option(
-    "--ratio",
-    nargs=2,
-    metavar="MIN MAX",
-    type=float,
-    default=(3 / 4, 4 / 3),
-    help="Crop width over height.",
 )
 @click.option(
     "--mean",
@@ -210,7 +171,7 @@ def label(ctx: click.Context, /, images: Path, compress: str | None, **options: 
         images=images,
         teacher=chosen_teachers(options),
         part=Part(options["subset"], options["classes"]),
-        views=ViewPolicy(options["seed"], options["scale"], options["ratio"], _mix(options)),
+        views=views_of(options),
         scheme=None if compress is None else Scheme.parse(compress),
         engine=Engine(options["amp"], options["compile"]),
         **{name: options[name] for name in _FIELDS},
@@ -227,12 +188,6 @@ def label(ctx: click.Context, /, images: Path, compress: str | None, **options: 
     from fkd.labelling import label_images
 
     _label(config.out, partial(label_images, config))
-
-
-def _mix(options: dict[str, Any]) -> MixPolicy:
-    """Return how views are mixed."""
-    names = "mixup", "cutmix", "mix_share", "mix_period"
-    return MixPolicy(*(options[name] for name in names))
 
 
 def _adding(config: AddTeacherConfig) -> Callable[[], "LabelStore"]:

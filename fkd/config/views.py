@@ -54,6 +54,37 @@ def usual_crop(size: Size) -> float:
 
 
 @dataclass(frozen=True)
+class TonePolicy:
+    """How the colours of views change, and how often a part is erased, before the teacher sees them.
+
+    Brightness, contrast and saturation are strengths s as in torchvision's ColorJitter: a view's factor
+    is uniform in [1 - s, 1 + s]. `erase` is the probability that a rectangle of a view is erased.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_range("--brightness", self.brightness, 0, 1)
+        check_range("--contrast", self.contrast, 0, 1)
+        check_range("--saturation", self.saturation, 0, 1)
+        check_range("--erase", self.erase, 0, 1)
+
+    @property
+    def plain(self) -> bool:
+        """Whether views stay as they are rendered."""
+        return self == TonePolicy()
+
+    def __str__(self) -> str:
+        names = ("brightness", "contrast", "saturation", "erase")
+        said = [f"{name} {value:g}" for name in names if (value := getattr(self, name))]
+        return ", ".join(said) or "as it is"
+
+
+@dataclass(frozen=True)
 class ViewFormat:
     """The size of a view in pixels, and the interpolation by which a crop is resized to it."""
 
@@ -131,16 +162,35 @@ class ViewPolicy:
 
     `scale` bounds the share of the image's area that a crop covers, `ratio` its width over height;
     both have the meaning of torchvision's RandomResizedCrop. `mix` says how views are mixed with those of
-    other images.
+    other images, and `tone` how their tone changes before that.
     """
 
     seed: int = 0
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     mix: MixPolicy = MixPolicy()
+    tone: TonePolicy = TonePolicy()
 
     def __post_init__(self) -> None:
         settle(self)
         check_count("--seed", self.seed, 0, MAX_SEED)
         check_pair("--scale", self.scale, 1e-6, 1.0)
         check_pair("--ratio", self.ratio, 1e-3, 1e3)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """All that a user chooses of views, by flag."""
+        mix, tone = self.mix, self.tone
+        return {
+            "--seed": self.seed,
+            "--scale": self.scale,
+            "--ratio": self.ratio,
+            "--mixup": mix.mixup,
+            "--cutmix": mix.cutmix,
+            "--mix-share": mix.share,
+            "--mix-period": mix.period,
+            "--brightness": tone.brightness,
+            "--contrast": tone.contrast,
+            "--saturation": tone.saturation,
+            "--erase": tone.erase,
+        }

@@ -1,7 +1,6 @@
 """Whether stores have labels of the same views, so that their labels can be averaged view by view."""
 
 from fkd.errors import StoreError
-from fkd.format import StoreSpec
 from fkd.images import Keys
 from fkd.store import LabelStore
 
@@ -15,11 +14,9 @@ def refuse_other_views(first: LabelStore, other: LabelStore) -> None:
     pairs = {
         "the number of images": (mine.num_images, theirs.num_images),
         "--crops": (mine.num_crops, theirs.num_crops),
-        "--seed": (mine.views.seed, theirs.views.seed),
-        "--scale": (mine.views.scale, theirs.views.scale),
-        "--ratio": (mine.views.ratio, theirs.views.ratio),
+        **{name: (had, theirs.views.settings[name]) for name, had in mine.views.settings.items()},
         "the sampler of views": (mine.sampler, theirs.sampler),
-        **mixing(mine, theirs),
+        "whether its mixes are stored": (mine.stored_mixes, theirs.stored_mixes),
         "--temperature": (mine.temperature, theirs.temperature),
         "the number of classes": (mine.num_classes, theirs.num_classes),
     }
@@ -29,18 +26,6 @@ def refuse_other_views(first: LabelStore, other: LabelStore) -> None:
     difference = _other_images(first, other) or _other_classes(first, other)
     if difference:
         raise unlike(first, other, difference)
-
-
-def mixing(mine: StoreSpec, theirs: StoreSpec) -> dict[str, tuple[object, object]]:
-    """Return the settings that say how views are mixed, by name, of two stores."""
-    one, other = mine.views.mix, theirs.views.mix
-    return {
-        "--mixup": (one.mixup, other.mixup),
-        "--cutmix": (one.cutmix, other.cutmix),
-        "--mix-share": (one.share, other.share),
-        "--mix-period": (one.period, other.period),
-        "mixes that are stored": (mine.stored_mixes, theirs.stored_mixes),
-    }
 
 
 def unlike(first: LabelStore, other: LabelStore, difference: str) -> StoreError:

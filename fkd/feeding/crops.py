@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Interpolation, Size
 from fkd.errors import ConfigError
 from fkd.originals import LabelledImages
+from fkd.store import Toning
 from fkd.views import Boxes, Flips, Mixes, Sizes, blend_views, empty_views, render_views
+
+Slots = NDArray[np.int64]  # numbers of crops
 
 # Takes one crop, uint8 [3, H, W], and returns a tensor of three dimensions.
 Transform = Callable[[Tensor], Tensor]
@@ -22,29 +26,36 @@ class ImageCrops:
 
     files: LabelledImages
     sizes: Sizes
+    toning: Toning
     size: Size
     interpolation: Interpolation
     transform: Transform | None
 
-    def of(self, number: int, boxes: Boxes, flips: Flips, mixes: Mixes | None) -> Tensor:
-        """Return m crops of an image: uint8 [m, 3, H, W], or as `transform` makes them."""
-        views = self._rendered(number, boxes, flips)
+    def of(
+        self, number: int, slots: Slots, boxes: Boxes, flips: Flips, mixes: Mixes | None
+    ) -> Tensor:
+        """Return the crops `slots`, int64 [m], of an image.
+
+        They are uint8 [m, 3, H, W], or as `transform` makes them.
+        """
+        views = self._rendered(number, slots, boxes, flips)
         if mixes is not None:
-            self._mix(views, mixes)
+            self._mix(views, slots, mixes)
         return views if self.transform is None else _stacked([self.transform(v) for v in views])
 
-    def _mix(self, views: Tensor, mixes: Mixes) -> None:
+    def _mix(self, views: Tensor, slots: Slots, mixes: Mixes) -> None:
         """Mix views in place; a partner of several of them is decoded once."""
         for partner in np.unique(mixes.image[mixes.mixed]).tolist():
             rows = np.flatnonzero(mixes.mixed & (mixes.image == partner))
             theirs = mixes[rows]
-            others = self._rendered(partner, theirs.box, theirs.flip)
+            others = self._rendered(partner, slots[rows], theirs.box, theirs.flip)
             blend_views([views[row] for row in rows.tolist()], others.unbind(), theirs)
 
-    def _rendered(self, number: int, boxes: Boxes, flips: Flips) -> Tensor:
+    def _rendered(self, number: int, slots: Slots, boxes: Boxes, flips: Flips) -> Tensor:
         views = empty_views(len(boxes), self.size)
         pixels = self.files.decode(number, self.sizes[number])
         render_views(pixels, boxes, flips, views, self.interpolation)
+        self.toning.change_all(views, number, slots)
         return views
 
 

@@ -30,7 +30,7 @@ from fkd.loader import (
 )
 from fkd.originals import LabelledImages
 from fkd.progress import note_once, printable
-from fkd.store import LabelStore, StoredMixes
+from fkd.store import LabelStore, StoredMixes, Toning
 from fkd.views import Mixes
 
 _MAX_EPOCH = 10**9
@@ -87,7 +87,8 @@ class CropDataset(Dataset[ViewBatch]):
         self._schedule = Schedule(len(self._chosen), self._spec.num_crops, m, m, 1, 0)
         plan = SizePlan.of(config, self._spec, self._schedule)
         sizes = self._store.sizes()
-        self._rendered = ImageCrops(files, sizes, plan.last, plan.interpolation, transform)
+        toning = Toning.of_store(self._store)
+        self._rendered = ImageCrops(files, sizes, toning, plan.last, plan.interpolation, transform)
         self._epoch = SharedEpoch(len(self._chosen))
         # The epoch that was asked for last, and its crops.
         self._held: tuple[int, StoredViews] | None = None
@@ -162,7 +163,7 @@ class CropDataset(Dataset[ViewBatch]):
         crops = stored.slab.take(numbers, np.arange(len(slots)))
         mixed = [None if stored.mixes is None else stored.mixes[number] for number in numbers]
         each = zip(numbers.tolist(), crops.box, crops.flip, mixed, strict=True)
-        images = [self._rendered.of(*image) for image in each]
+        images = [self._rendered.of(number, slots, *views) for number, *views in each]
         targets = torch.from_numpy(crops.target.repeat(len(slots)))
         kept = {
             name: torch.from_numpy(values.reshape(-1, values.shape[-1]))

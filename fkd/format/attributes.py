@@ -14,14 +14,11 @@ from typing import Any, cast, get_args
 from fkd.config import (
     AMPS,
     INTERPOLATIONS,
-    MAX_ALPHA,
     MAX_CROPS,
-    MixPolicy,
     Preprocessing,
     Scheme,
     SchemeKind,
     Triple,
-    ViewPolicy,
 )
 from fkd.errors import ConfigError, StoreError
 from fkd.format.attribute_values import (
@@ -39,6 +36,7 @@ from fkd.format.attribute_values import (
 )
 from fkd.format.layout import oversize
 from fkd.format.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
+from fkd.format.view_attributes import VIEW_KEYS, newer_rule, views_json, views_of
 from fkd.views import SAMPLERS, STORED
 
 _MAX_TEACHERS = 256
@@ -60,10 +58,8 @@ _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 # What a key says more would change what a label is, or where a view lies.
 _INNER_KEYS = {
     "scheme": {"kind", "k", "step", "deviation"},
-    "views": {"seed", "scale", "ratio", "mix"},
+    "views": VIEW_KEYS,
 }
-# What partners, shares and holes mean, and how pixels are mixed; a rule never changes.
-_MIX_RULE = "pairs-uint8-1"
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
@@ -85,9 +81,7 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
         content["scheme"]["step"] = spec.scheme.step
     if spec.scheme.deviation:
         content["scheme"]["deviation"] = True
-    mix = content["views"].pop("mix")
-    if spec.views.mix.mixes:
-        content["views"]["mix"] = {"rule": _MIX_RULE, **mix}
+    content["views"] = views_json(spec.views)
     return {k: v for k, v in content.items() if v or k not in _LEFT_OUT}
 
 
@@ -138,10 +132,7 @@ def _of_newer(content: Mapping[str, Any]) -> str | None:
     known = sampler in (*SAMPLERS, STORED)
     if isinstance(sampler, str) and not known:
         return f"sampler {shown(sampler)}"
-    views = content.get("views")
-    mix = views.get("mix") if isinstance(views, dict) else None
-    rule = mix.get("rule", _MIX_RULE) if isinstance(mix, dict) else _MIX_RULE
-    return f"rule of mixing {shown(rule)}" if rule != _MIX_RULE else None
+    return newer_rule(content.get("views"))
 
 
 def _parse(content: Mapping[str, Any]) -> StoreSpec:
@@ -159,12 +150,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         **texts,
         format_version=content["format_version"],
         scheme=_scheme(scheme, content["format_version"]),
-        views=ViewPolicy(
-            whole(views, "seed", 0, 2**63 - 1),
-            cast("tuple[float, float]", numbers(views, "scale", 2)),
-            cast("tuple[float, float]", numbers(views, "ratio", 2)),
-            _mix(views, content["format_version"]),
-        ),
+        views=views_of(views, content["format_version"]),
         interpolation=choice(content, "interpolation", INTERPOLATIONS),
         temperature=number(content, "temperature", 1e-3, 1e3),
         teachers=_teachers(content["teachers"]),
@@ -182,28 +168,6 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         first_crop=count(content, "first_crop"),
         stored_mixes=said(content, "stored_mixes"),
     )
-
-
-def _mix(views: Mapping[str, Any], version: int) -> MixPolicy:
-    """Return how views are mixed; nothing is said where they are not."""
-    if "mix" not in views:
-        return MixPolicy()
-    mix = json_object(views, "mix")
-    odd = sorted(set(mix) ^ {"rule", "mixup", "cutmix", "share", "period"})
-    if odd:
-        missing = "is missing" if odd[0] not in mix else "is unknown"
-        raise Wrong(f"key {shown(f'views.mix.{odd[0]}')} {missing}")
-    if version < 3:
-        raise Wrong("mixes are of version 3")
-    policy = MixPolicy(
-        number(mix, "mixup", 0, MAX_ALPHA),
-        number(mix, "cutmix", 0, MAX_ALPHA),
-        number(mix, "share", 0, 1),
-        whole(mix, "period", 1, MAX_CROPS),
-    )
-    if not policy.mixes:
-        raise Wrong("views.mix mixes nothing")
-    return policy
 
 
 def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
@@ -260,6 +224,8 @@ def _check_together(spec: StoreSpec) -> None:
         raise Wrong("its texts are too short for as many images and classes")
     if spec.views.mix.mixes and (spec.stored_mixes or spec.stores_views):
         raise Wrong("its mixes are drawn, and its views are not")
+    if spec.stores_views and not spec.views.tone.plain:
+        raise Wrong("its tones are drawn, and its views are not")
     if spec.stored_mixes and spec.format_version < 3:
         raise Wrong("mixes are of version 3")
     if spec.stored_mixes and (spec.root or not spec.stores_views):

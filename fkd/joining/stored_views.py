@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.config import ViewPolicy
 from fkd.errors import DecodeError, ImagesError, Reason
 from fkd.images import REASONS, ImageList, content_hash
 from fkd.labelling import ImageSize, Run, Strip
@@ -45,6 +46,11 @@ class JoinedViews:
         self._slab = lru_cache(2 + images_ahead // fewest)(self._read)
         self._lock = threading.Lock()
         self._mixes = StoredMixes.of_store(store)
+
+    @property
+    def policy(self) -> ViewPolicy:
+        """The policy that the store's views are drawn by."""
+        return self._store.spec.views
 
     @property
     def mixed(self) -> bool:

@@ -10,10 +10,10 @@ from torch import Tensor
 from fkd.config import LabelConfig, ViewFormat
 from fkd.images import ImageList
 from fkd.labelling.drawing import DrawnImage, Views
-from fkd.labelling.mixing import DrawnRun, MixedRows, draw_runs, render_mixed
+from fkd.labelling.mixing import DrawnRun, MixedRows, draw_runs, render_run
 from fkd.labelling.waiting import Waiting
 from fkd.machine import upload
-from fkd.views import Pending, RenderPool, ahead, render_views
+from fkd.views import Pending, RenderPool, ahead
 
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
 # takes as many as the batch has room for.
@@ -76,18 +76,18 @@ def teacher_batches(
 ) -> Iterator[TeacherBatch]:
     """Yield stage 1's input: the wanted views of images, in order, in batches filled across images."""
     runs = draw_runs(pool, images, indices, wanted)
-    return ahead(_fill(pool, runs, wanted.mixed, batch_size, view_formats))
+    return ahead(_fill(pool, runs, wanted, batch_size, view_formats))
 
 
 def _fill(
     pool: RenderPool,
     runs: Iterator[DrawnRun],
-    mixed: bool,
+    wanted: Views,
     batch_size: int,
     view_formats: Sequence[ViewFormat],
 ) -> Iterator[Pending[TeacherBatch]]:
     """Put the views of images, in order, into batches; an image may begin in one and end in the next."""
-    batch = _OpenBatch(pool, batch_size, view_formats, mixed)
+    batch = _OpenBatch(pool, batch_size, view_formats, wanted)
     begun, pixels = -1, None
     for run in runs:
         if run.image.image_index != begun:
@@ -102,7 +102,7 @@ def _fill(
             first += batch.add(run, first, pixels)
             if batch.full:
                 yield batch.close()
-                batch = _OpenBatch(pool, batch_size, view_formats, mixed)
+                batch = _OpenBatch(pool, batch_size, view_formats, wanted)
     if batch.begun or batch.strips:
         yield batch.close()
 
@@ -114,7 +114,7 @@ class _OpenBatch:
     """
 
     def __init__(
-        self, pool: RenderPool, batch_size: int, view_formats: Sequence[ViewFormat], mixed: bool
+        self, pool: RenderPool, batch_size: int, view_formats: Sequence[ViewFormat], wanted: Views
     ) -> None:
         self.strips: list[Strip] = []
         self.begun: list[DrawnImage] = []
@@ -122,8 +122,9 @@ class _OpenBatch:
         self._longest = batch_size if pool.on_device else _STRIP
         self._num_views = 0
         self._futures: list[Future[None]] = []
-        self._waiting = Waiting()
-        self._mixed = MixedRows.none(batch_size) if mixed else None
+        self._policy = wanted.policy
+        self._waiting = Waiting(wanted.policy)
+        self._mixed = MixedRows.none(batch_size) if wanted.mixed else None
         self._views = [
             pool.empty_views(batch_size, format.size, on_device=pool.on_device)
             for format in view_formats
@@ -152,26 +153,22 @@ class _OpenBatch:
             (views[rows], format.interpolation)
             for format, views in zip(self._view_formats, self._views, strict=True)
         ]
-        drawn = pixels, *run.views(some)
-        if run.partner is None:
-            for out, interpolation in outs:
-                rendering = *drawn, out, interpolation
-                self._futures.append(self._pool.submit(render_views, *rendering))
-            return
-        assert self._mixed is not None
-        place = self._mixed, rows
-        mixing = *drawn, outs, run.partner, some, place
-        self._futures.append(self._pool.submit(render_mixed, *mixing))
+        mixing = None
+        if run.partner is not None and self._mixed is not None:
+            mixing = run.partner, some, (self._mixed, rows)
+        rendering = self._policy, pixels, run.views(some), outs, mixing
+        self._futures.append(self._pool.submit(render_run, *rendering))
 
     def _keep(self, run: DrawnRun, some: slice, rows: slice, pixels: Tensor) -> None:
         """Let a strip wait until the device renders the batch."""
-        self._waiting.add(pixels, run.image.size, *run.views(some))
+        own = run.views(some)
+        self._waiting.add(pixels, run.image.size, own)
         other = run.on_device(self._pool)
         if other is not None and self._mixed is not None:
             mixes = other.mixes[some]
             self._mixed.put(rows, mixes, other.content_hash)
             if other.pixels is not None:
-                self._waiting.mix(other.pixels, other.size, mixes)
+                self._waiting.mix(other.pixels, other.size, mixes, other.number)
         if self._waiting.many:
             self._render_on_device()
 
@@ -180,7 +177,7 @@ class _OpenBatch:
         if len(self._waiting):
             rows = slice(self._num_views - len(self._waiting), self._num_views)
             self._waiting.render(self._view_formats, [views[rows] for views in self._views])
-            self._waiting = Waiting()
+            self._waiting = Waiting(self._policy)
 
     def close(self) -> Pending[TeacherBatch]:
         """Add no more: the batch is finished when its views are rendered."""

@@ -66,6 +66,11 @@ class Views(Protocol):
     """The views of images that teachers see: M of each, a run of `crops`."""
 
     @property
+    def policy(self) -> ViewPolicy:
+        """The policy that they are drawn by."""
+        ...
+
+    @property
     def mixed(self) -> bool:
         """Whether views are mixed with those of other images."""
         ...

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Interpolation
+from fkd.config import Interpolation, ViewPolicy
 from fkd.errors import DecodeError
 from fkd.images import ImageList
 from fkd.labelling.drawing import (
@@ -27,20 +27,44 @@ from fkd.labelling.drawing import (
     given_to,
 )
 from fkd.machine import upload
-from fkd.views import Boxes, Flips, Mixes, RenderPool, blend_views, empty_views, render_views
+from fkd.views import (
+    Boxes,
+    Flips,
+    Mixes,
+    RenderPool,
+    blend_views,
+    empty_views,
+    render_views,
+    tone_views,
+)
+
+
+@dataclass(frozen=True)
+class OwnViews:
+    """Views of one image: `boxes` u16 [n, 4], `flips` bool [n], and what they are drawn by.
+
+    They are the `crops`, int64 [n], of the image of this `number`.
+    """
+
+    boxes: Boxes
+    flips: Flips
+    number: int
+    crops: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Partner:
     """An image that m crops of another one are mixed with, as `mixes` [m] say; None has no pixels.
 
-    `pixels` are uint8 [3, H, W] for threads, and [H × W, 3] for a device.
+    `pixels` are uint8 [3, H, W] for threads, and [H × W, 3] for a device. `number` is what its views are
+    drawn by.
     """
 
     pixels: Tensor | None
     size: ImageSize
     content_hash: int
     mixes: Mixes
+    number: int = 0
 
 
 @dataclass
@@ -56,11 +80,14 @@ class DrawnRun:
     partner: "Future[Partner] | None" = None
     _there: Partner | None = None
 
-    def views(self, some: slice) -> tuple[Boxes, Flips]:
-        """Return some of its n views: boxes u16 [n, 4] and flips bool [n]."""
+    def views(self, some: slice) -> OwnViews:
+        """Return some of its n views."""
         first = self.crops.start - self.image.first_crop
         crops = slice(first + some.start, first + some.stop)
-        return self.image.boxes[crops], self.image.flips[crops]
+        numbers = np.array(self.crops[some])
+        return OwnViews(
+            self.image.boxes[crops], self.image.flips[crops], self.image.number, numbers
+        )
 
     def on_device(self, pool: RenderPool) -> Partner | None:
         """Return its partner, with the pixels on the pool's device."""
@@ -113,7 +140,8 @@ def _decode(pool: RenderPool, images: ImageList, views: Views, run: Run) -> Part
         views.meet(run.partner, (0, 0), 0, error)
         return Partner(None, (0, 0), 0, run.mixes((0, 0)))
     views.meet(run.partner, size, digest, None)
-    return Partner(given_to(pool, pixels), size, digest, run.mixes(size))
+    number = views.number(run.partner)
+    return Partner(given_to(pool, pixels), size, digest, run.mixes(size), number)
 
 
 @dataclass(frozen=True)
@@ -133,28 +161,33 @@ class MixedRows:
         self.mixes[rows], self.content[rows] = mixes, content_hash
 
 
-def render_mixed(
+def render_run(
+    policy: ViewPolicy,
     pixels: Tensor,
-    boxes: Boxes,
-    flips: Flips,
+    own: OwnViews,
     outs: Sequence[tuple[Tensor, Interpolation]],
-    partner: "Future[Partner]",
-    crops: slice,
-    place: tuple[MixedRows, slice],
+    mixing: "tuple[Future[Partner], slice, tuple[MixedRows, slice]] | None",
 ) -> None:
-    """Render n views of an image, and blend those of its partner in; `crops` are those of the run.
+    """Render n views of an image to each of `outs`, uint8 [n, 3, h, w], in their tone.
 
-    They are rendered to each of `outs`, uint8 [n, 3, h, w], and `place` learns how they are mixed.
+    `mixing` has the partner whose views are blended in, which crops of the run these are, and the place
+    that learns how they are mixed.
     """
-    other = partner.result()
-    mixes, (rows, where) = other.mixes[crops], place
-    rows.put(where, mixes, other.content_hash)
-    mixed = np.flatnonzero(mixes.mixed).tolist()
     for out, interpolation in outs:
-        render_views(pixels, boxes, flips, out, interpolation)
-        if other.pixels is None or not mixed:
-            continue
-        some = mixes[mixed]
+        render_views(pixels, own.boxes, own.flips, out, interpolation)
+        tone_views(policy, out, np.full(len(out), own.number), own.crops)
+    if mixing is None:
+        return
+    partner, some, (rows, where) = mixing
+    other = partner.result()
+    mixes = other.mixes[some]
+    rows.put(where, mixes, other.content_hash)
+    mixed = np.flatnonzero(mixes.mixed)
+    if other.pixels is None or not len(mixed):
+        return
+    for out, interpolation in outs:
+        theirs = mixes[mixed]
         others = empty_views(len(mixed), (out.shape[-2], out.shape[-1]))
-        render_views(other.pixels, some.box, some.flip, others, interpolation)
-        blend_views([out[row] for row in mixed], list(others), some)
+        render_views(other.pixels, theirs.box, theirs.flip, others, interpolation)
+        tone_views(policy, others, np.full(len(mixed), other.number), own.crops[mixed])
+        blend_views([out[row] for row in mixed.tolist()], list(others), theirs)

@@ -78,6 +78,7 @@ def _opening(
         *([("classes", _outputs(teachers))] if images.unlabelled else []),
         *store,
         ("crops", f"{spec.num_crops} per image, kept as {spec.scheme}"),
+        *([] if spec.views.tone.plain else [("tone", str(spec.views.tone))]),
         *([("mixed", _mixed(spec))] if spec.mixes else []),
         *[
             ("teacher", _teacher(choice, teacher))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Interpolation, Size, sides_of
+from fkd.config import Interpolation, sides_of
 from fkd.images import ImageList
 from fkd.loader.filling import Crops, Decoded, Room, StudentBatch
 from fkd.loader.mixing import Blending, MixPlan, OtherImages
@@ -24,7 +24,7 @@ from fkd.loader.sizes import SizePlan
 from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
 from fkd.originals import LabelledImages
-from fkd.store import LabelStore, Slab, StoredMixes
+from fkd.store import LabelStore, Slab, StoredMixes, Toning
 from fkd.views import (
     CropTable,
     Mixes,
@@ -73,7 +73,8 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     shares = schedule.crops_per_image if schedule.apart else 1
     steps = range(first_step, schedule.total_steps)
     room = Room(pool, sizes, schedule.batch_size // num_ranks, shares, schedule.apart, steps)
-    renderer = _Renderer(pool, files, sizes.interpolation, room)
+    toning = Toning.of_store(store)
+    renderer = _Renderer(pool, files, sizes.interpolation, room, toning)
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
         if picks is None:
@@ -112,6 +113,7 @@ class _Renderer:
     files: LabelledImages
     interpolation: Interpolation
     room: Room
+    toning: Toning
 
     def submit(self, crops: Crops, step: int) -> Pending[Decoded]:
         """Let threads begin with what is decoded for a step."""
@@ -125,22 +127,22 @@ class _Renderer:
         for share in self.room.sizes(step):
             rows = range(len(crops.box))[self.room.rows(share)]
             views.update(zip(rows, self.room.place(step, share).unbind(), strict=True))
-        image, box, flip = crops.image, crops.box, crops.flip
-        blending = None
+        drawn, blending = crops.views, None
         if crops.mixed is not None:
             plan = self._plan(crops, step)
-            image, box, flip = plan.with_beside(image, box, flip)
+            drawn = drawn.followed_by(plan.views_beside)
             for size in plan.sizes_beside:
                 beside = plan.beside(size).tolist()
                 views.update(zip(beside, self.pool.empty_views(len(beside), size), strict=True))
-            blending = Blending(plan, image, views)
+            blending = Blending(plan, drawn.image, views)
         rows_of: dict[int, list[int]] = {}
         for row in views:
-            rows_of.setdefault(int(image[row]), []).append(row)
+            rows_of.setdefault(int(drawn.image[row]), []).append(row)
 
         def draw(n: int, pixels: Tensor) -> None:
             rows, out = rows_of[n], [views[row] for row in rows_of[n]]
-            render_views(pixels, box[rows], flip[rows], out, self.interpolation)
+            render_views(pixels, drawn.box[rows], drawn.flip[rows], out, self.interpolation)
+            self.toning.change_all(out, int(crops.visited[n]), drawn.crop[rows])
             if blending is not None:
                 blending.note_rendered(n)
 
@@ -152,16 +154,14 @@ class _Renderer:
         first = stop - crops.num_pixels
         packed = self.pool.empty_pixels(int(stop[-1]))
         sizes = self.room.sizes(step)
-        image, box, flip = crops.image, crops.box, crops.flip
         plan = None if crops.mixed is None else self._plan(crops, step)
-        if plan is not None:
-            image, box, flip = plan.with_beside(image, box, flip)
+        drawn = crops.views if plan is None else crops.views.followed_by(plan.views_beside)
 
         def pack(n: int, pixels: Tensor) -> None:
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
         def finish() -> Decoded:
-            table = CropTable.of_images(crops.sides, image, box, flip)
+            table = CropTable.of_images(crops.sides, drawn.image, drawn.box, drawn.flip)
             pixels = upload(packed, self.pool.device)
             apart: dict[int, Tensor] = {}
             for size, alike in groupby(sizes, key=lambda share: sizes[share]):
@@ -169,10 +169,12 @@ class _Renderer:
                     alike
                 )  # sizes change a few times in a run: mostly these are all of them
                 rows = np.arange(self.room.rows(shares[0]).start, self.room.rows(shares[-1]).stop)
-                if plan is None:
-                    views = render_table(pixels, table.take(rows), size, self.interpolation)
-                else:
-                    views = self._render_mixed(pixels, table, plan, rows, size)
+                numbers = rows if plan is None else np.concatenate([rows, plan.beside(size)])
+                views = render_table(pixels, table.take(numbers), size, self.interpolation)
+                images = crops.visited[drawn.image[numbers]]
+                self.toning.change(views, images, drawn.crop[numbers])
+                if plan is not None:
+                    views = self._mixed(views, plan, rows, numbers)
                 apart |= dict(zip(shares, views.chunk(len(shares)), strict=True))
             return Decoded(crops, apart)
 
@@ -184,19 +186,12 @@ class _Renderer:
         for share, size in self.room.sizes(step).items():
             sides[self.room.rows(share)] = sides_of(size)
         assert crops.mixed is not None
-        return MixPlan.of((crops.image, crops.crop, crops.box, crops.flip), crops.mixed, sides)
+        return MixPlan.of(crops.views, crops.mixed, sides)
 
-    def _render_mixed(
-        self,
-        pixels: Tensor,
-        table: CropTable,
-        plan: MixPlan,
-        rows: NDArray[np.int64],
-        size: Size,
+    def _mixed(
+        self, rendered: Tensor, plan: MixPlan, rows: NDArray[np.int64], numbers: NDArray[np.int64]
     ) -> Tensor:
-        """Render views of one size on the device, with those beside them, and mix them."""
-        numbers = np.concatenate([rows, plan.beside(size)])
-        rendered = render_table(pixels, table.take(numbers), size, self.interpolation)
+        """Mix the `rows` among views of one size on the device, which are those of `numbers`."""
         theirs = upload(torch.from_numpy(plan.places(rows, numbers)), self.pool.device)
         return blend_on_device(rendered[: len(rows)], rendered[theirs], plan.mixes[rows])
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fkd.config import Size
 from fkd.labels import Quantized
-from fkd.loader.mixing import MixedRows, OtherImages, decoded_once
+from fkd.loader.mixing import MixedRows, OtherImages, StepViews, decoded_once
 from fkd.loader.picks import Bools
 from fkd.loader.sizes import SizePlan
 from fkd.losses import MixedTargets, Targets
@@ -125,6 +125,11 @@ class Crops:
             image=place[self.image],
             mixed=MixedRows.of(mixes, theirs, others.classes),
         )
+
+    @property
+    def views(self) -> StepViews:
+        """The views that are rendered of them."""
+        return StepViews(self.image, self.crop, self.box, self.flip)
 
     @property
     def num_pixels(self) -> NDArray[np.int64]:

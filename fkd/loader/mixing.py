@@ -68,31 +68,45 @@ def decoded_once(visited: Numbers, partners: Numbers) -> tuple[Numbers, Numbers,
 
 
 @dataclass(frozen=True)
+class StepViews:
+    """Views of decoded images: `image` int64 [n] among these, `crop` int64 [n], `box` and `flip`."""
+
+    image: Numbers
+    crop: Numbers
+    box: Boxes
+    flip: Flips
+
+    def followed_by(self, others: "StepViews") -> "StepViews":
+        """Return these and others."""
+        return StepViews(
+            np.concatenate([self.image, others.image]),
+            np.concatenate([self.crop, others.crop]),
+            np.concatenate([self.box, others.box]),
+            np.concatenate([self.flip, others.flip]),
+        )
+
+
+@dataclass(frozen=True)
 class MixPlan:
     """Which views are mixed, and which view each is mixed with; E views beside the batch follow it.
 
     `mixes` [B] say how. The `rows` int64 [k], rising, are mixed with the views `others` int64 [k].
-    `image` int64 [E], `box` u16 [E, 4], `flip` bool [E] and `sides` int64 [E, 2] are of the views beside
-    the batch.
+    `views_beside` are E, and `sides` int64 [E, 2] their height and width.
     """
 
     mixes: Mixes
     rows: Numbers
     others: Numbers
-    image: Numbers
-    box: Boxes
-    flip: Flips
+    views_beside: StepViews
     sides: Numbers
 
     @classmethod
-    def of(
-        cls, views: tuple[Numbers, Numbers, Boxes, Flips], mixed: MixedRows, sides: Numbers
-    ) -> "MixPlan":
-        """Plan a batch whose `views` are image [B], crop [B], box [B, 4] and flip [B].
+    def of(cls, views: StepViews, mixed: MixedRows, sides: Numbers) -> "MixPlan":
+        """Plan a batch of B views.
 
         `sides` int64 [B, 2] are the views' height and width, 0 for those that are not rendered.
         """
-        image, crop, box, flip = views
+        image, crop, box, flip = views.image, views.crop, views.box, views.flip
         mixes, rendered = mixed.mixes, sides[:, 0] > 0
         rows = np.flatnonzero(mixes.mixed & rendered)
         own = np.stack([image, crop, *sides.T], axis=1)
@@ -102,16 +116,8 @@ class MixPlan:
         there &= flip[others] == mixes.flip[rows]
         alone = rows[~there]
         others[~there] = len(image) + np.arange(len(alone))
-        beside = mixed.partner[alone], mixes.box[alone], mixes.flip[alone], sides[alone]
-        return cls(mixes, rows, others, *beside)
-
-    def with_beside(self, image: Numbers, box: Boxes, flip: Flips) -> tuple[Numbers, Boxes, Flips]:
-        """Return image, box and flip of all views, [B + E]."""
-        return (
-            np.concatenate([image, self.image]),
-            np.concatenate([box, self.box]),
-            np.concatenate([flip, self.flip]),
-        )
+        theirs = mixed.partner[alone], crop[alone], mixes.box[alone], mixes.flip[alone]
+        return cls(mixes, rows, others, StepViews(*theirs), sides[alone])
 
     @property
     def sizes_beside(self) -> list[Size]:
@@ -125,7 +131,7 @@ class MixPlan:
 
     def places(self, rows: Numbers, numbers: Numbers) -> Numbers:
         """Return where among the views `numbers` those are that `rows` are mixed with, or these."""
-        place = np.zeros(len(self.mixes.share) + len(self.image), np.int64)
+        place = np.zeros(len(self.mixes.share) + len(self.sides), np.int64)
         place[numbers] = np.arange(len(numbers))
         whom = np.arange(len(self.mixes.share))
         whom[self.rows] = self.others
@@ -136,7 +142,7 @@ class MixPlan:
 
         Of two views that are mixed with each other, one is mixed before the other, and needs no copy.
         """
-        whom = np.full(len(self.mixes.share) + len(self.image), -1, np.int64)
+        whom = np.full(len(self.mixes.share) + len(self.sides), -1, np.int64)
         whom[self.rows] = self.others
         mutual = whom[self.others] == self.rows
         copied: NDArray[np.bool_] = (whom[self.others] >= 0) & ~(mutual & (self.rows < self.others))

@@ -15,7 +15,7 @@ from fkd.config import ViewFormat
 from fkd.images import ImageList
 from fkd.labels import Quantized
 from fkd.originals import LabelledImages
-from fkd.store import LabelStore
+from fkd.store import LabelStore, Toning
 from fkd.views import (
     SAMPLER,
     SAMPLERS,
@@ -50,16 +50,17 @@ def sample_batches(
 ) -> Iterator[Tensor]:
     """Yield views of about `count` stored crops, uint8 [b, 3, H, W], in batches of at most `batch_size`.
 
-    They are rendered as in the store, or in `format`. The images are spread over all that have labels, or
-    over those `chosen`, int64 [n], and mixed. Fewer images give more crops of each, as far as the store
-    has them; those of one image are in one batch, however many they are.
+    They are rendered as in the store, or in `format`, and not mixed with each other. Images are spread
+    over all that have labels, or over those `chosen`, int64 [n], and come in a random order. Fewer images
+    give more crops of each, as far as the store has them; those of one image are in one batch, however
+    many they are.
     """
     spec, sizes, numbers = store.spec, store.sizes(), store.image_numbers()
     labelled = store.labelled_images() if chosen is None else chosen
     # Boxes that no rule draws are not worth reading for an estimate: others of their policy do.
     sampler = spec.sampler if spec.sampler in SAMPLERS else SAMPLER
     format = format or ViewFormat(spec.size, spec.interpolation)
-    files = LabelledImages(images, store.content_hashes())
+    files, toning = LabelledImages(images, store.content_hashes()), Toning.of_store(store)
     crops = min(spec.num_crops, -(-count // len(labelled)))
     visits = min(len(labelled), -(-count // crops))
     spread = labelled[np.linspace(0, len(labelled) - 1, visits).round().astype(np.int64)]
@@ -76,6 +77,7 @@ def sample_batches(
             out = views[row * crops : (row + 1) * crops]
             pixels = files.decode(image_index, sizes[image_index])
             render_views(pixels, boxes, flips, out, format.interpolation)
+            toning.change_all(out, image_index, np.arange(crops))
 
         return Pending([pool.submit(draw, *place) for place in enumerate(part)], lambda: views)
 

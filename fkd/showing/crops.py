@@ -13,7 +13,7 @@ from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_f
 from fkd.showing.mixed_crops import MixedCrops, Mixing, OtherImage
 from fkd.showing.picture import Picture
 from fkd.statistics import NotableCrop, restored
-from fkd.store import LabelStore, Slab
+from fkd.store import LabelStore, Slab, Toning
 from fkd.views import empty_views, render
 
 _TOP = 5
@@ -28,6 +28,7 @@ class CropViewer:
         """Take the names of the classes as they are to be read, and the formats of the figures."""
         self._store, self._images, self._names, self._formats = store, images, names, formats
         self._files = LabelledImages(images, store.content_hashes())
+        self._toning = Toning.of_store(store)
         self._mixing = MixedCrops(store, images, self._files, names)
         self.skipped: list[str] = []
 
@@ -104,6 +105,7 @@ class CropViewer:
             for slot, view in zip(slots, views, strict=True):
                 box, flip = slab.box[0, slot], bool(slab.flip[0, slot])
                 render(pixels, box, flip, view, self._store.spec.interpolation)
+            self._toning.change_all(views, image_index, np.array(slots))
             mixing, others = self._mixing.blend(image_index, slots, views)
         except ImagesError as error:
             self.skipped.append(f"Not drawn: {error}.")

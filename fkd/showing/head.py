@@ -64,6 +64,7 @@ def settings_of(store: LabelStore) -> list[tuple[str, str]]:
             f"M = {spec.num_crops} of each image, scale {as_typed(views.scale)}, "
             f"ratio {as_typed(views.ratio)}, seed {views.seed}",
         ),
+        *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
         ("made", spec.created.replace("T", " ").replace("+00:00", " UTC")),
         ("by", ", ".join(f"{name} {version}" for name, version in spec.versions.items())),

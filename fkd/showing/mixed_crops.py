@@ -10,7 +10,7 @@ from torch import Tensor
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.originals import LabelledImages
-from fkd.store import LabelStore, StoredMixes
+from fkd.store import LabelStore, StoredMixes, Toning
 from fkd.views import Mixes, blend_views, empty_views, hole_pixels, render
 
 Box = tuple[int, int, int, int]
@@ -51,6 +51,7 @@ class MixedCrops:
     ) -> None:
         """Take the names of the classes as they are to be read."""
         self._spec, self._images, self._files, self._names = store.spec, images, files, names
+        self._toning = Toning.of_store(store)
         self._mixes, self._sizes, self._targets = (
             StoredMixes.of_store(store),
             store.sizes(),
@@ -75,18 +76,19 @@ class MixedCrops:
         others = []
         for index in dict.fromkeys(mixes.image[mixed].tolist()):
             rows = mixed[mixes.image[mixed] == index]
-            others.append(self._blend_one(index, rows, mixes, views))
+            others.append(self._blend_one(index, slots, rows, mixes, views))
         told = [self._told(mixes, row) if mixes.mixed[row] else None for row in range(len(slots))]
         return told, others
 
     def _blend_one(
-        self, index: int, rows: NDArray[np.int64], mixes: Mixes, views: Tensor
+        self, index: int, slots: range, rows: NDArray[np.int64], mixes: Mixes, views: Tensor
     ) -> OtherImage:
-        """Mix some crops with those of one other image."""
+        """Mix some `rows` of crops with those of one other image."""
         pixels, spec = self._files.decode(index, self._sizes[index]), self._spec
         theirs, some = empty_views(len(rows), spec.size), mixes[rows]
         for box, flip, view in zip(some.box, some.flip, theirs, strict=True):
             render(pixels, box, bool(flip), view, spec.interpolation)
+        self._toning.change_all(theirs, index, np.array(slots)[rows])
         blend_views([views[row] for row in rows.tolist()], list(theirs), some)
         boxes = [
             (row, _box(box), bool(flip))

@@ -98,14 +98,8 @@ def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
     pairs = {
         "its images (paths and sizes)": (mine.fingerprint, theirs.fingerprint),
         "the number of classes": (mine.num_classes, theirs.num_classes),
-        "--seed": (mine.views.seed, theirs.views.seed),
-        "--scale": (mine.views.scale, theirs.views.scale),
-        "--ratio": (mine.views.ratio, theirs.views.ratio),
+        **{name: (had, theirs.views.settings[name]) for name, had in mine.views.settings.items()},
         "the sampler of views": (mine.sampler, theirs.sampler),
-        "--mixup": (mine.views.mix.mixup, theirs.views.mix.mixup),
-        "--cutmix": (mine.views.mix.cutmix, theirs.views.mix.cutmix),
-        "--mix-share": (mine.views.mix.share, theirs.views.mix.share),
-        "--mix-period": (mine.views.mix.period, theirs.views.mix.period),
         "whether its mixes are stored": (mine.stored_mixes, theirs.stored_mixes),
     }
     for name, (had, has) in pairs.items():

@@ -89,6 +89,7 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
             f"{spec.size} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
             f"ratio {as_typed(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
         ),
+        *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fkd.store.segment import BlockPlace, Segment
     from fkd.store.slabs import Block, Slab, StoredCrops
     from fkd.store.store import LabelStore
+    from fkd.store.toning import Toning
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -22,6 +23,7 @@ else:
         segment="BlockPlace Segment",
         slabs="Block Slab StoredCrops",
         store="LabelStore",
+        toning="Toning",
     )
 
 __all__ = [
@@ -33,4 +35,5 @@ __all__ = [
     "Slab",
     "StoredCrops",
     "StoredMixes",
+    "Toning",
 ]

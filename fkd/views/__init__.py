@@ -3,7 +3,8 @@
 `SAMPLERS` draw boxes and flips from seeds, image indices and crop indices, `sample_views` those of one
 image, and `label_draws` the number by which classes are drawn from a crop's label. `render` makes pixels
 of a box. A `RenderPool` renders batches in threads, and `ahead` yields them as they are finished.
-`render_table` renders the same pixels on a device.
+`render_table` renders the same pixels on a device. `draw_tones` draws how views change their tone, and
+`apply_tones` changes their pixels; `tone_views` does both.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
+    from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones, tones_of
     from fkd.views.mixing import (
         Mixes,
         Partners,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from fkd.views.render_device import CropTable, render_table
     from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
     from fkd.views.threads import Pending, RenderPool, ahead, device_renders
+    from fkd.views.tone import apply_tones, tone_views
     from fkd.views.without_lock import render_views
 else:
     __getattr__, __dir__ = names_of(
@@ -37,12 +40,14 @@ else:
         blending="blend_on_device blend_views",
         center="evaluation_batches",
         draw_label="label_draws",
+        draw_tone="Erased Factors Tones draw_tones tones_of",
         mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",
         render_device="CropTable render_table",
         samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
         threads="Pending RenderPool ahead device_renders",
+        tone="apply_tones tone_views",
         without_lock="render_views",
     )
 
@@ -54,6 +59,8 @@ __all__ = [
     "STORED",
     "Boxes",
     "CropTable",
+    "Erased",
+    "Factors",
     "Flips",
     "Mixes",
     "Partners",
@@ -61,12 +68,15 @@ __all__ = [
     "RenderPool",
     "Sampler",
     "Sizes",
+    "Tones",
     "ahead",
+    "apply_tones",
     "blend_on_device",
     "blend_views",
     "device_renders",
     "draw_mixes",
     "draw_shares",
+    "draw_tones",
     "empty_views",
     "evaluation_batches",
     "hash_mixes",
@@ -82,4 +92,6 @@ __all__ = [
     "render_views",
     "resized_side",
     "sample_views",
+    "tone_views",
+    "tones_of",
 ]

@@ -109,7 +109,7 @@ class _Draw:
     def __init__(self, policy: ViewPolicy, most: int) -> None:
         low, high = policy.scale
         self._low, self._slope = low, (high - low) / _AREAS
-        self._ratio, self._roots = policy.ratio, _roots(policy.ratio)
+        self._ratio, self._roots = policy.ratio, ratio_roots(policy.ratio)
         self._word = np.empty(most, np.uint64)
         at_once = most * max(len(attempts) for attempts in _LATER)
         self._spare = np.empty(at_once, np.uint64)
@@ -214,7 +214,7 @@ def mix(word: Words, spare: Words | None = None) -> Words:
 
 
 @lru_cache(8)
-def _roots(ratio: tuple[float, float]) -> Numbers:
+def ratio_roots(ratio: tuple[float, float]) -> Numbers:
     """Return sqrt(ratio0 · (ratio1 / ratio0)^((k + 1/2) / 4096)), k = 0 … 4095, to the nearest double.
 
     Libraries round powers in ways of their own. 60 digits leave no doubt, and cost 10 ms a policy.

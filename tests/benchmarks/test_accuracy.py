@@ -1,6 +1,7 @@
 """The study of accuracy: its stores say what their names say, and its scripts end in a report."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_one_training_serves_all_tables_and_names_of_a_reading(study):
     assert keys["schemes", "MR, K = 1"] == keys["schemes", "hard"]
     assert keys["schemes", "MS, K = 1"] == keys["schemes", "smoothing"]
     assert keys["schemes", "MR, K = 5"] == keys["methods", "FKD, topk5"] == keys["mixing", "FKD"]
-    assert len(set(keys.values())) == len(keys) - 9
+    assert len(set(keys.values())) == len(keys) - 13
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"about": {}}', "[1]"])
@@ -204,7 +205,7 @@ def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled,
     for name, said in (("convnext_tiny", "has no label maps"), (str(tmp_path), "cannot be cut to")):
         with pytest.raises(FkdError, match=said):
             study.choose_teacher(
-                TeacherChoice(name, "none", size=64), images, tmp_path, 1.0, maps=True
+                TeacherChoice(name, "none", size=64), images, tmp_path, study.Tuning(1.0), maps=True
             )
     assert not (tmp_path / "teacher").exists()
 
@@ -222,14 +223,17 @@ def test_a_resnet_of_cifar_has_the_parameters_of_its_paper(study, layers, parame
 
 def test_a_teacher_that_a_function_builds_is_tuned_and_labels(study, labelled, tmp_path):
     import cifar_resnet
-    from teacher import prepare
+    from teacher import Tuning, prepare
 
     images, _ = labelled
     given = cifar_resnet.resnet20(3)
     file = tmp_path / "resnet20.th"
     torch.save({"state_dict": {f"module.{k}": v for k, v in given.state_dict().items()}}, file)
     choice = TeacherChoice("cifar_resnet:resnet20", str(file), size=32, mean=(0.5, 0.4, 0.3))
-    tuned = prepare(choice, images.root.parent, tmp_path / "teacher", 1.0)
+    how_far = Tuning(1.0, scale=(0.5, 1.0))
+    tuned = prepare(choice, images.root.parent, tmp_path / "teacher", how_far)
+    base = LabelStore.open(tmp_path / "teacher" / "base.zarr")
+    assert (base.spec.views.scale, base.spec.views.seed) == ((0.5, 1.0), 1)
     begun = torch.load(tmp_path / "teacher" / "first.pt")
     ended = torch.load(tmp_path / "teacher" / "run" / "last.pt")
     torch.testing.assert_close(begun["student"]["linear.weight"], given.linear.weight.detach())
@@ -237,7 +241,7 @@ def test_a_teacher_that_a_function_builds_is_tuned_and_labels(study, labelled, t
     teacher = study.load_teacher(tuned, images)
     assert (teacher.preprocessing.size, teacher.preprocessing.mean) == (32, (0.5, 0.4, 0.3))
     assert teacher.probs(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 2, 1.0).shape == (2, 3)
-    assert prepare(choice, images.root.parent, tmp_path / "teacher", 1.0) == tuned
+    assert prepare(choice, images.root.parent, tmp_path / "teacher", how_far) == tuned
 
 
 def test_rows_wait_for_the_students_that_label_for_them(study, tmp_path):
@@ -289,16 +293,48 @@ def test_each_loss_is_one_that_can_be_asked_for_and_has_a_folder_of_its_own(stud
     from learners import config_of
     from trials import Plan, planned_trials
 
-    plan = Plan(epochs=8, stored=8, student_size=32, micro_batch=64)
+    rates = (("WTTM, full", 4.0),)
+    plan = Plan(epochs=8, stored=8, student_size=32, micro_batch=64, lr=2.0, rates=rates)
     of = study.Study(tmp_path, TeacherChoice("resnet18"), tmp_path, plan, 64, 1)
     trials = [trial for trial in planned_trials(plan) if trial.table.startswith("losses")]
     assert len({trial.run(0) for trial in trials}) == len(trials)
     assert max(len(trial.run(0)) for trial in trials) < 200
-    assert not any(trial.online for trial in trials)  # who would see views of another size
     configs = {t.name: config_of(of, t, tmp_path / "run", seed=0) for t in trials if not t.together}
     assert len(configs["two peers and truth, no store"].students) == 2
+    assert configs["WTTM, full"].optim.lr == 2.0
+    assert configs["WTTM, at a rate of 4, full"].optim.lr == 4.0
+    assert Plan(**json.loads(json.dumps(vars(plan)))) == plan
     assert configs["DIST + truth, topk5"].terms_at(0)[1].term.to == "truth"
     assert configs["KL, T = 4, topk5"].store == tmp_path / "topk5.zarr"
+    standardised = configs["KL of standardised logits, T = 2, + truth, topk5-smooth"]
+    assert standardised.store == tmp_path / "topk5-coarse-std.zarr"
+
+
+def test_online_a_teacher_looks_at_the_crops_of_the_store_in_its_own_size(
+    study, labelled, tmp_path
+):
+    from types import SimpleNamespace
+
+    from online import train_online
+
+    images, store = labelled
+    teacher = study.load_teacher(label_config(images.root, tmp_path / "x").teachers[0], images)
+    said = []
+
+    def probs(views, *more):
+        said.append(teacher.probs(views, *more).clone())
+        return said[-1]
+
+    settings = {"student": "thin_resnet:thin_resnet", "size": 16, "val": "none", "epochs": 2}
+    settings |= {"scheme": Scheme("full"), "crops_per_image": 2, "batch_size": 6, "workers": 1}
+    config = study.TrainConfig.from_recipe(
+        "fkd", store=store.path, images=images.root, out=tmp_path / "run", **settings
+    )
+    train_online(config, SimpleNamespace(probs=probs, preprocessing=teacher.preprocessing), images)
+    had = torch.from_numpy(store.read_crops(range(6)).kept["log_prob"]).float().exp()
+    apart = (torch.cat(said)[:, None] - had.flatten(0, 1)).abs().amax(dim=2)
+    assert float(apart.amin(dim=1).max()) < 2e-3
+    assert len(set(apart.argmin(dim=1).tolist())) == len(apart) == 2 * len(images)
 
 
 def test_the_table_of_losses_compares_with_today_and_with_full_labels(study):
@@ -318,6 +354,52 @@ def test_the_table_of_losses_compares_with_today_and_with_full_labels(study):
         "| mse, full | 55.0 (1) | +4.0 | – |",
         "| mse, topk5-smooth | 41.0 ± 1.4 (2) | -10.0 ± 1.4 | -14.0 |",
     ]
+
+
+def test_rates_are_chosen_on_images_held_out_and_told(study, shared_folder, tmp_path):
+    import rates
+    from loss_table import rate_lines
+    from trials import Plan
+
+    images = shared_folder / "train"
+    label_images(label_config(images, tmp_path / "full.zarr", scheme=Scheme("full")))
+    plan = Plan(epochs=2, stored=6, batch_size=8, lr=1.0, warmup_epochs=0.0)
+    study.About(tmp_path).note(given=[18, 1], teacher="x", plan=vars(plan))
+    held = tmp_path / "held"
+    make_image_folder(held, train_per_class=1)
+    words = [tmp_path, held / "train", "--row", "mse, full", "--lr", 1, "--lr", 0.5]
+    for _ in range(2):
+        done = CliRunner().invoke(rates.main, [str(word) for word in words])
+        assert done.exit_code == 0, done.stderr
+    found = study.About(tmp_path).said["held"]["mse, full"]
+    assert list(found) == ["1", "0.5"]
+    assert all(3 * top1 == pytest.approx(round(3 * top1)) for top1 in found.values())  # of 3 images
+    configs = [json.loads(f.read_text()) for f in tmp_path.glob("rates/*/config.json")]
+    assert sorted(c["lr"] for c in configs) == [0.5, 1.0]
+    assert all(c["val"] == str(held / "train") for c in configs)
+    told = list(rate_lines({"mse, full": {"1": 0.251, "0.5": 0.5}, "CE, topk5": {"1": 0.4}}))[2:]
+    assert told == ["| mse, full | 50.0 | 25.1 |", "| CE, topk5 | – | 40.0 |"]
+
+
+def test_a_study_tells_the_command_that_makes_it(study):
+    from run import command, main
+
+    words = ["few/", "--tune-on-all", "--scale", "0.4", "1.0", "--lr", "1.5"]
+    words += ["--rate", "mse, full", "4.0", "--rate", "WTTM, full", "2.0"]
+    of_the_machine = [
+        "--seeds",
+        "1",
+        "--row",
+        "mse, full",
+        "--teacher-weights",
+        "/some/where/w.pth",
+    ]
+    with main.make_context("run.py", [*words, *of_the_machine]):
+        told = shlex.split(command())
+    assert told[:2] == ["python", "benchmarks/accuracy/run.py"]
+    assert told[2] == "few/"
+    assert sorted(told[3:]) == sorted([*words[1:], "--teacher-weights", "w.pth"])
+    assert " ".join(words[-6:]) in " ".join(told)
 
 
 def test_a_row_that_no_table_has_is_refused(study):

@@ -1,12 +1,11 @@
 """The storage table runs as the documents say, adds up, and shows the paper's own figures."""
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.processes import fkd_environment
+from helpers.processes import Forked
 from helpers.stores import make_store
 
 from fkd import Scheme
@@ -17,10 +16,7 @@ IMAGES, CROPS = 12, 40
 
 
 def run(cwd, *args):
-    return subprocess.run(
-        [sys.executable, SCRIPT, "--out", "out", *map(str, args)], cwd=cwd, text=True,
-        env=fkd_environment(), capture_output=True, check=False,
-    )  # fmt: skip
+    return Forked(["--out", "out", *args], cwd, script=SCRIPT).finish()
 
 
 def read_rows(folder):
@@ -32,8 +28,8 @@ def read_rows(folder):
 def table(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table")
     done = run(folder, "--images", IMAGES, "--crops", CROPS)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout, read_rows(folder)
+    assert done.code == 0, done.err
+    return folder, done.out, read_rows(folder)
 
 
 def test_the_papers_figures_follow_from_its_formula(table):
@@ -119,20 +115,20 @@ def test_a_markdown_table_and_a_plot_are_left(table):
 
 def test_a_store_of_top_k_gives_what_it_can(shared_store, tmp_path):
     done = run(tmp_path, "--store", shared_store.path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert list(read_rows(tmp_path)) == ["hard", "smooth"]
-    assert "the truth is the store's own labels" in done.stdout
+    assert "the truth is the store's own labels" in done.out
 
 
 def test_a_store_of_samples_is_refused(tmp_path):
     store, _ = make_store(tmp_path / "s.zarr", scheme=Scheme("samples", 4))
     done = run(tmp_path, "--store", store.path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "holds samples (samples4), of which no other labels can be made" in done.stderr
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "holds samples (samples4), of which no other labels can be made" in done.err
 
 
 def test_a_store_that_is_missing_is_one_line(tmp_path):
     done = run(tmp_path, "--store", "nowhere.zarr")
-    assert done.returncode == 2
-    assert done.stderr.startswith("fkd: error: label store nowhere.zarr does not exist")
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2
+    assert done.err.startswith("fkd: error: label store nowhere.zarr does not exist")
+    assert done.err.count("\n") == 1

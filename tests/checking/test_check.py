@@ -5,7 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.folders import label_config, make_image_folder
+from helpers.folders import make_image_folder
+from helpers.folders import tiny_label_config as label_config
+from helpers.networks import TEACHER_CHOICE
 from helpers.stores import begin_older, block_files, change_attributes
 from PIL import Image
 
@@ -23,7 +25,7 @@ from fkd.machine import held
 from fkd.store import Block, InspectedStore
 from fkd.views import sample_views
 
-TEACHER = TeacherChoice("resnet18", "none")
+TEACHER = TEACHER_CHOICE
 EVERY = ["view_hash", "palette", "slot", "code", "size", "status", "content_hash", "fidelity"]
 
 
@@ -214,7 +216,7 @@ def test_a_store_may_have_no_block_yet(folder):
 def test_a_block_of_another_store_is_found(folder, tmp_path):
     """Every file is whole by its own checksums; only the seal ties them together."""
     other = tmp_path / "other.zarr"
-    teacher = TeacherChoice("resnet34", "none", size=32)
+    teacher = TeacherChoice("resnet18", "none", size=32)
     label_images(label_config(folder / "data", other, block_images=4, teacher=teacher))
     shutil.copy(block_files(other)["code"], block_files(folder / "labels.zarr")["code"])
     report = check(folder)
@@ -272,7 +274,8 @@ def test_swapped_images_are_never_trained_on(tmp_path):
         for number in range(4):
             pixels = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.bmp")
-    label_images(label_config(tmp_path / "data", tmp_path / "labels.zarr"))
+    teacher = TeacherChoice("resnet18", "none", size=32)  # of as many classes as there are
+    label_images(label_config(tmp_path / "data", tmp_path / "labels.zarr", teacher=teacher))
     settings = {"crops_per_image": 2, "batch_size": 4, "epochs": 4, "scheme": Scheme("topk", 2)}
     assert len(list(StudentLoader(tmp_path / "labels.zarr", **settings).batches())) == 8
     swap(tmp_path / "data/a/1.bmp", tmp_path / "data/b/2.bmp")
@@ -282,7 +285,7 @@ def test_swapped_images_are_never_trained_on(tmp_path):
 
 
 def test_another_teacher_does_not_agree(whole):
-    report = check(whole, teacher=(TeacherChoice("resnet34", "none"),), num_views=40)
+    report = check(whole, teacher=(TeacherChoice("resnet18", "none"),), num_views=40)
     assert states(report)["labels"] == "FAILED"
     assert "not the weights that labelled" in detail(report, "labels")
     assert "worst" in detail(report, "labels")

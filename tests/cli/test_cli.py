@@ -17,10 +17,11 @@ from fkd.format.attributes import digest
 
 OPTIONS = {
     "label": (
-        "--add-teacher --all-classes --amp --batch-size --block --class-names --classes --compile "
-        "--compress --crops --cutmix --device --dry-run --grow --interpolation --max-bad --mean "
+        "--add-teacher --all-classes --amp --batch-size --block --brightness --class-names --classes "
+        "--compile --compress --contrast --crops --cutmix --device --dry-run --erase --grow "
+        "--interpolation --max-bad --mean "
         "--mix-period --mix-share --mixup --no-split --no-teacher-ema --out --overwrite --ratio "
-        "--render --scale --seed --size --split --std --subset --teacher --teacher-classes "
+        "--render --saturation --scale --seed --size --split --std --subset --teacher --teacher-classes "
         "--teacher-ema --teacher-output --teacher-weights --temperature --to --unlabelled --weight "
         "--workers"
     ),

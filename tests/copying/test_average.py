@@ -14,10 +14,12 @@ from fkd import (
     FkdError,
     Scheme,
     TeacherChoice,
+    ViewPolicy,
     average_stores,
     check_store,
     label_images,
 )
+from fkd.config import TonePolicy
 from fkd.labels import averaged, restore, row_fidelity
 from fkd.statistics import info_lines
 
@@ -168,3 +170,13 @@ def test_its_teachers_can_be_asked_again(shared_folder, tmp_path):
     probs = [np.exp(everything(s)["log_prob"].astype(np.float32)) for s in (*stores, mean)]
     assert probs[2] == pytest.approx(0.9 * probs[0] + 0.1 * probs[1], abs=1e-3)
     assert np.abs(probs[2] - (probs[0] + probs[1]) / 2).max() > 0.01
+
+
+def test_views_of_another_tone_are_others(tmp_path):
+    views = ViewPolicy(tone=TonePolicy(erase=0.25))
+    stores = [
+        labelled(tmp_path / "a.zarr", "topk5"),
+        labelled(tmp_path / "b.zarr", "topk5", views=views),
+    ]
+    with pytest.raises(FkdError, match=r"--erase is 0\.25, not 0\.0"):
+        averaged_store(stores, tmp_path / "c.zarr")

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fkd import LabelConfig, Scheme, TeacherChoice
+from helpers.networks import TEACHER_CHOICE
 
 CLASSES = ("circle", "square", "triangle")
 
@@ -53,3 +54,8 @@ def label_config(images, out, **changes):
         "device": "cpu",
     }
     return LabelConfig(images=Path(images), out=Path(out), **(settings | changes))
+
+
+def tiny_label_config(images, out, **changes):
+    """Return what `label_config` does, of a teacher that is loaded and asked at once."""
+    return label_config(images, out, **{"teacher": TEACHER_CHOICE} | changes)

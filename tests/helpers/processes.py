@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import resource
+import runpy
 import sys
 import tempfile
 import time
@@ -61,17 +62,17 @@ class Forked:
     """`fkd …` at work in a process; it is killed where a `with` block ends before it does.
 
     `prepare` is a function of a module, called in the process before the command. `largest_file`, a limit
-    in bytes, stops writing as a full disk would.
+    in bytes, stops writing as a full disk would. With `script` that file of Python is run instead of fkd.
     """
 
-    def __init__(self, args, cwd, *, env=None, prepare=None, largest_file=None):
+    def __init__(self, args, cwd, *, env=None, prepare=None, largest_file=None, script=None):
         environment = fkd_environment() | (env or {})
         with ExitStack() as kept:
             files = [kept.enter_context(tempfile.NamedTemporaryFile()) for _ in range(2)]
             self._kept = kept.pop_all()
         self._said = [Path(file.name) for file in files]
         words = [str(arg) for arg in args]
-        what = (words, str(cwd), self._said, environment, prepare, largest_file)
+        what = (words, str(cwd), self._said, environment, prepare, largest_file, script)
         self._process = SERVER.Process(target=_run, args=what, daemon=True)
         with patch.dict(os.environ, environment):  # the server may start here, and keeps it
             self._process.start()
@@ -118,7 +119,7 @@ class Forked:
             time.sleep(0.005)
 
 
-def _run(words, cwd, said, environment, prepare, largest_file):
+def _run(words, cwd, said, environment, prepare, largest_file, script):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
@@ -130,6 +131,10 @@ def _run(words, cwd, said, environment, prepare, largest_file):
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if prepare is not None:
         prepare()
+    if script is not None:
+        sys.argv, sys.path[0] = [str(script), *words], str(script.parent)
+        runpy.run_path(str(script), run_name="__main__")
+        return
     from fkd.cli import main  # looks for its rank when it is loaded
 
     main(words)

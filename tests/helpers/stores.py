@@ -1,5 +1,6 @@
 """Small label stores, and what is done to them."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from fkd.views import SAMPLERS, Mixes, Partners, draw_mixes, partners
 
 NUM_CLASSES = 40
 TOP3 = Scheme("topk", 3)
+PLAIN = ViewPolicy()
 BY_BLOCK = ("view_hash", "box", "flip", "palette", "slot", "code", "size", "status", "content_hash")
 BY_BLOCK += ("fidelity",)
 
@@ -34,7 +36,7 @@ def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES, sampler="stored"):
         num_crops=m,
         num_classes=classes,
         scheme=scheme,
-        views=ViewPolicy(),
+        views=PLAIN,
         sampler=sampler,
         renderer="torch-antialias-uint8-1",
         probe=probe("bilinear"),
@@ -100,13 +102,68 @@ def _mix(spec, blocks, rng):
         block.partner_content = content[block.mixes.image]
 
 
-def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored", **changes):
+_MADE = {}  # the files of a folder, and what was said of them, by how they were made
+
+
+def make_once(path, make, *how):
+    """Make what is at `path` by `make(path, *how)`, or write the same files where that was done before.
+
+    A store is written block by block, each made sure of on the disk; its files are there at once.
+    """
+    known = _MADE.get((make, *how))
+    if known is None:
+        about = make(path, *how)
+        places = {place.relative_to(path): place for place in path.rglob("*")}
+        content = {name: p.read_bytes() if p.is_file() else None for name, p in places.items()}
+        _MADE[make, *how] = content, about
+        return copy.deepcopy(about)
+    content, about = known
+    path.mkdir(parents=True, exist_ok=True)
+    for name, data in content.items():  # a folder comes before what is in it
+        (path / name).mkdir() if data is None else (path / name).write_bytes(data)
+    return copy.deepcopy(about)
+
+
+def make_store(
+    path,
+    n=11,
+    m=6,
+    scheme=TOP3,
+    block=4,
+    skip=(),
+    sampler="stored",
+    views=PLAIN,
+    stored_mixes=False,
+):
+    """Make a store of random labels; return it, and the blocks that it was made of.
+
+    A test of how a store is written calls `write_store`.
+    """
+    blocks = make_once(
+        path, write_store, n, m, scheme, block, tuple(skip), sampler, views, stored_mixes
+    )
+    return LabelStore.open(path), blocks
+
+
+def write_store(
+    path,
+    n=11,
+    m=6,
+    scheme=TOP3,
+    block=4,
+    skip=(),
+    sampler="stored",
+    views=PLAIN,
+    stored_mixes=False,
+):
     rng = np.random.default_rng(0)
     images = ImageList(
         path, [f"c/{i:03}ü.jpg" for i in range(n)], np.zeros(n, int), np.arange(n) + 1, ("c",)
     )
     names = [f"class {i}" for i in range(NUM_CLASSES)]
-    spec = replace(make_spec(n, m, scheme, block, sampler=sampler), **changes)
+    spec = replace(
+        make_spec(n, m, scheme, block, sampler=sampler), views=views, stored_mixes=stored_mixes
+    )
     store = LabelStore.create(path, spec, images, np.arange(n) % NUM_CLASSES, names)
     blocks = [random_block(spec, number, rng) for number in range(spec.num_blocks)]
     if spec.mixes:
@@ -114,7 +171,7 @@ def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored",
     for number, block in enumerate(blocks):
         if number not in skip:
             store.commit_block(number, block)
-    return LabelStore.open(path), blocks
+    return blocks
 
 
 def begin_older(store, path, version=2, **changes):

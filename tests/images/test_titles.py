@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.folders import label_config
+from helpers.networks import STUDENT
 from helpers.processes import refused
 
 from fkd import (
@@ -117,10 +118,12 @@ def test_a_store_keeps_titles_beside_its_labels(named, shared_store):
 
 
 def test_titles_are_shown_where_classes_are(named, tmp_path):
-    page = show_store(ShowConfig(named.out, tmp_path / "page", samples=1)).read_text()
+    page = show_store(ShowConfig(named.out, tmp_path / "page", samples=1, crops=1)).read_text()
     assert "Quadrat" in page
     (tmp_path / "other.txt").write_text("rund\neckig\nspitz\n")
-    config = ShowConfig(named.out, tmp_path / "page", samples=1, class_names=tmp_path / "other.txt")
+    config = ShowConfig(
+        named.out, tmp_path / "page", samples=1, crops=1, class_names=tmp_path / "other.txt"
+    )
     page = show_store(config).read_text()
     assert "eckig" in page
     assert page.count("Quadrat") == 1  # in what the store says of itself
@@ -130,7 +133,7 @@ def test_whoever_serves_the_student_has_its_titles(named, tmp_path):
     settings = {"crops_per_image": 2, "scheme": "topk3", "batch_size": 12, "epochs": 1}
     run = train_student(
         TrainConfig(
-            store=named.out, out=tmp_path / "run", student="shufflenet_v2_x0_5", val="none", device="cpu",
+            store=named.out, out=tmp_path / "run", student=STUDENT, val="none", device="cpu",
             **settings,
         )
     )  # fmt: skip

@@ -2,11 +2,15 @@
 
 import os
 import signal
+import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.folders import draw_image, label_config, make_image_folder
+from helpers.folders import draw_image, make_image_folder
+from helpers.folders import tiny_label_config as label_config
+from helpers.networks import TEACHER, TEACHER_CHOICE
 from helpers.processes import ranks_finish
 from helpers.stores import begin_older
 
@@ -15,7 +19,6 @@ from fkd import (
     FkdError,
     LabelStore,
     Scheme,
-    TeacherChoice,
     check_store,
     label_images,
 )
@@ -24,7 +27,7 @@ from fkd.labelling import estimate_run
 from fkd.sources import list_images
 from fkd.store import InspectedStore
 
-WORDS = "label --teacher resnet18 --teacher-weights none --size 32 --block 5 --compress topk3"
+WORDS = f"label --teacher {TEACHER} --size 32 --block 5 --compress topk3"
 WORDS += " --workers 1 --device cpu --batch-size 16 --out s.zarr"
 
 
@@ -75,7 +78,7 @@ def test_crops_are_added_as_if_labelled_at_once(shared_folder, tmp_path, scheme)
     first, second = grown.fidelity(), whole.fidelity()
     if second is not None:  # of samples it is not known
         assert first.kept_shares == pytest.approx(second.kept_shares, rel=1e-3)
-    teacher = (TeacherChoice("resnet18", "none"),)
+    teacher = (TEACHER_CHOICE,)
     report = check_store(CheckConfig(out, shared_folder, teacher=teacher, device="cpu", deep=True))
     assert report.ok, report
 
@@ -120,26 +123,39 @@ def test_fewer_crops_are_refused(shared_store, shared_folder):
         label_images(label_config(shared_folder, shared_store.path, num_crops=2))
 
 
+def hang_after_a_block():
+    """Write one block, and never come to the next one."""
+    commit = LabelStore.commit_block
+
+    def commit_and_hang(self, number, block):
+        commit(self, number, block)
+        threading.Event().wait()
+
+    LabelStore.commit_block = commit_and_hang
+
+
 def test_killed_while_it_grows_it_goes_on(shared_folder, tmp_path, start_fkd):
     out = tmp_path / "s.zarr"
     label_images(label_config(shared_folder, out, num_crops=2, block_images=5))
     before = files_of(out)
-    process = start_fkd(*WORDS.split(), "--crops", 60, shared_folder)
-    process.wait_for(lambda: any((out / "segment-1" / "done" / "c").glob("*/0")))
+    process = start_fkd(*WORDS.split(), "--crops", 20, shared_folder, prepare=hang_after_a_block)
+    seals = out / "segment-1" / "done" / "c"
+    process.wait_for(lambda: any(seals.glob("*/0")))
     process.kill()
     assert untouched(before)
-    done = files_of(out / "segment-1" / "done" / "c")
+    done = files_of(seals)
     with pytest.raises(FkdError, match=r"or read the first 2 crops of each image \(--crops 2\)"):
         LabelStore.open(out).require_complete()
     process = start_fkd(*WORDS.split(), shared_folder)
-    process.wait_for(lambda: len(list((out / "segment-1" / "done" / "c").glob("*/0"))) > len(done))
-    process.send_signal(signal.SIGTERM)
+    process.wait_for(lambda: process.code is not None or len(list(seals.glob("*/0"))) > len(done))
+    with suppress(ProcessLookupError):  # it may have ended meanwhile
+        process.send_signal(signal.SIGTERM)
     assert process.finish().code in (0, 130)
     grown = label_images(
-        label_config(shared_folder, out, num_crops=60, block_images=5, batch_size=16)
+        label_config(shared_folder, out, num_crops=20, block_images=5, batch_size=16)
     )
     assert untouched(before | done)
-    whole = label_config(shared_folder, tmp_path / "w.zarr", num_crops=60, batch_size=16)
+    whole = label_config(shared_folder, tmp_path / "w.zarr", num_crops=20, batch_size=16)
     same_crops(grown, label_images(whole))
 
 
@@ -191,7 +207,7 @@ def test_new_images_are_added_with_all_crops(image_folder, tmp_path, capsys):
     assert "is complete" in capsys.readouterr().err
     label_images(label_config(image_folder, out, num_crops=2, block_images=5, grow=True))
     assert "there is no image that" in capsys.readouterr().err
-    teacher = (TeacherChoice("resnet18", "none"),)
+    teacher = (TEACHER_CHOICE,)
     report = check_store(CheckConfig(out, image_folder, teacher=teacher, device="cpu", deep=True))
     assert report.ok, report
     assert all(verdict.state == "ok" for verdict in report.verdicts), report

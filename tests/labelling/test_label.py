@@ -8,6 +8,7 @@ import torch
 import torchvision
 import zarr
 from helpers.folders import label_config, make_image_folder
+from helpers.networks import TEACHER, TEACHER_CHOICE
 from helpers.stores import same_labels
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
@@ -133,15 +134,15 @@ def test_bad_images_are_recorded_and_skipped(image_folder, tmp_path):
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on(image_folder, tmp_path, start_fkd):
     """A limit on the size of files stops the first shard of labels, as a full disk would."""
-    words = "label --teacher squeezenet1_1 --teacher-weights none --size 32 --crops 400 --block 9"
+    words = f"label --teacher {TEACHER} --size 32 --crops 200 --block 9"
     words += " --compress full --device cpu --workers 1 --batch-size 32 --out s.zarr"
     done = start_fkd(*words.split(), image_folder, largest_file=6144).finish()
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
     assert "s.zarr: block 0 could not be written" in done.err
     assert LabelStore.open(tmp_path / "s.zarr").pending_blocks() == [0, 1]
-    teacher = TeacherChoice("squeezenet1_1", "none", size=32)
-    settings = {"teacher": teacher, "num_crops": 400, "block_images": 9, "workers": 1}
+    teacher = TEACHER_CHOICE
+    settings = {"teacher": teacher, "num_crops": 200, "block_images": 9, "workers": 1}
     settings["scheme"] = Scheme("full")
     resumed, whole = (
         label_images(label_config(image_folder, tmp_path / name, **settings))

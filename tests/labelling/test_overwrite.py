@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.folders import label_config
+from helpers.folders import tiny_label_config as label_config
 
 from fkd import FkdError, LabelStore, TeacherChoice, ViewPolicy, label_images
 from fkd.errors import StoreError

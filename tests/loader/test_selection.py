@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.networks import STUDENT
 from helpers.processes import losses, refused, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -292,7 +293,7 @@ def test_one_class_needs_no_softening():
 
 # -- runs -------------------------------------------------------------------------------------------
 
-RUN = {"student": "shufflenet_v2_x0_5", "lr": 0.5, "eval_every": 3.0, "mixup": 0.5, "cutmix": 1.0}
+RUN = {"student": STUDENT, "lr": 0.5, "eval_every": 3.0, "mixup": 0.5, "cutmix": 1.0}
 RUN |= {"hard_weight": 0.2, "epochs": 9} | {k: v for k, v in LOADED.items() if k != "epochs"}
 
 

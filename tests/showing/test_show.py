@@ -11,7 +11,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from helpers.folders import label_config, make_image_folder
+from helpers.folders import make_image_folder
+from helpers.folders import tiny_label_config as label_config
 from PIL import Image
 
 from fkd import (
@@ -51,7 +52,7 @@ def stores(tmp_path_factory):
     images = make_image_folder(folder / "data")
     for scheme in ("topk2", "full", "hard", "smooth", "samples4"):
         label_images(label_config(images, folder / f"{scheme}.zarr", scheme=Scheme.parse(scheme)))
-    teacher = TeacherChoice("resnet34", "none", size=32)
+    teacher = TeacherChoice("resnet18", "none", size=32)
     label_images(label_config(images, folder / "other.zarr", teacher=teacher))
     return folder
 
@@ -242,7 +243,7 @@ def test_names_of_strangers_stay_text(tmp_path):
     victim.rename(victim.with_name("<b onmouseover=alert(1)>$.jpg"))
     label_images(label_config(folder, tmp_path / "labels.zarr"))
     html = show_store(
-        ShowConfig(tmp_path / "labels.zarr", tmp_path / "out", samples=18)
+        ShowConfig(tmp_path / "labels.zarr", tmp_path / "out", samples=18, crops=1)
     ).read_text()
     assert "<script" not in html
     assert "<img src=x" not in html
@@ -261,13 +262,15 @@ def test_where_the_images_are_not(stores, tmp_path):
     assert {p.stem for p in page.parent.glob("*.png")} == FIGURES - GALLERIES
     with pytest.raises(ImagesError):
         show_store(ShowConfig(moved, tmp_path / "out", images=tmp_path / "none"))
-    again = show_store(ShowConfig(moved, tmp_path / "out", images=stores / "data", samples=1))
+    again = show_store(
+        ShowConfig(moved, tmp_path / "out", images=stores / "data", samples=1, crops=1)
+    )
     assert {p.stem for p in again.parent.glob("*.png")} == FIGURES | {"sample-1"}
 
 
 @pytest.mark.parametrize("name", ["hard", "full"])
 def test_other_schemes_have_a_page(stores, tmp_path, name):
-    page = shown(stores, name, tmp_path / "out", samples=1)
+    page = shown(stores, name, tmp_path / "out", samples=1, crops=1)
     figures = {p.stem for p in page.parent.glob("*.png")}
     assert figures == (
         {"area", "classes", "confusions", "size", "sample-1"}
@@ -300,7 +303,7 @@ def test_an_unfinished_store_is_shown_as_far_as_it_goes(tmp_path):
     for number in (0, 3):
         (store.path / f"done/c/{number}/0").unlink()
     (store.path / "slot/c/0/0/0").write_bytes(b"torn")
-    page = show_store(ShowConfig(store.path, tmp_path / "out", samples=20))
+    page = show_store(ShowConfig(store.path, tmp_path / "out", samples=20, crops=1))
     assert "2 of 5 blocks are not labelled" in page.read_text()
     assert label_statistics(LabelStore.open(store.path)).num_images == 10
     assert len(list(page.parent.glob("sample-*.png"))) == 10
@@ -313,7 +316,7 @@ def test_a_changed_image_is_not_drawn_with_others_boxes(tmp_path):
     content = bytearray(victim.read_bytes())
     content[-9] ^= 1
     victim.write_bytes(content)
-    page = show_store(ShowConfig(store.path, tmp_path / "out", samples=18))
+    page = show_store(ShowConfig(store.path, tmp_path / "out", samples=18, crops=1))
     assert "001.jpg is not the file that was labelled" in page.read_text()
     assert len(list(page.parent.glob("sample-*.png"))) == 17
 

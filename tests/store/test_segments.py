@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.stores import TOP3, make_spec, random_block
+from helpers.stores import TOP3, make_once, make_spec, random_block
 
 from fkd import LabelStore, Scheme
 from fkd.checking.blocks import check_blocks
@@ -48,8 +48,12 @@ def columns(block, crops):
 
 def grown(tmp_path, sampler="random-resized-crop-2"):
     """Return a store of 8 crops at once, and one that began with 5."""
+    make_once(tmp_path, make_grown, sampler)
+    return [LabelStore.open(tmp_path / name) for name in ("whole.zarr", "parts.zarr")]
+
+
+def make_grown(tmp_path, sampler):
     blocks = made(tmp_path / "whole.zarr", 7, 8, sampler=sampler)
-    whole = LabelStore.open(tmp_path / "whole.zarr")
     spec = make_spec(7, 5, TOP3, 3, sampler=sampler)
     images = listed(0, 7)
     store = LabelStore.create(tmp_path / "parts.zarr", spec, images, images.targets, names(spec))
@@ -60,7 +64,6 @@ def grown(tmp_path, sampler="random-resized-crop-2"):
     assert store.pending_blocks() == [3, 4, 5]
     for number, block in enumerate(blocks):
         store.commit_block(3 + number, columns(block, slice(5, 8)))
-    return whole, LabelStore.open(tmp_path / "parts.zarr")
 
 
 def assert_equal(one, other):

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers.stores import block_files, make_store, read_everything
+from helpers.stores import block_files, make_store, read_everything, write_store
 
 from fkd import LabelStore
 from fkd.errors import StoreError
@@ -142,7 +142,7 @@ def test_a_store_that_cannot_be_made_leaves_nothing(tmp_path):
     """A file in the way stops every user, root too."""
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StoreError, match="cannot be created"):
-        make_store(tmp_path / "file" / "s.zarr")
+        write_store(tmp_path / "file" / "s.zarr")
     assert [p.name for p in tmp_path.rglob("*")] == ["file"]
 
 

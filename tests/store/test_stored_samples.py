@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers.stores import NUM_CLASSES, change_attributes, make_store
+from helpers.stores import NUM_CLASSES, change_attributes, make_store, write_store
 
 from fkd import LabelStore, Scheme
 from fkd.errors import BlockError, StoreError
@@ -52,14 +52,16 @@ def test_steps_past_the_palette_are_refused(tmp_path, monkeypatch, steps):
     monkeypatch.setattr(
         writer, "pack_slots", lambda slot, _: np.zeros_like(slot) + np.array(steps, slot.dtype)
     )
-    store, _ = make_store(tmp_path / "s.zarr", scheme=FOUR)  # of 24 draws an image
+    write_store(tmp_path / "s.zarr", scheme=FOUR)  # of 24 draws an image
+    store = LabelStore.open(tmp_path / "s.zarr")
     with pytest.raises(BlockError, match=r"image 0: a slot is [\d,]+, past the palette"):
         store.read_crops(range(6))
 
 
 def test_whatever_a_palette_holds_names_classes_that_there_are(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "pack_palettes", lambda palette, _: np.full_like(palette, 255))
-    store, _ = make_store(tmp_path / "s.zarr", scheme=FOUR)
+    write_store(tmp_path / "s.zarr", scheme=FOUR)
+    store = LabelStore.open(tmp_path / "s.zarr")
     assert int(store.read_crops(range(6)).kept["index"].max()) < NUM_CLASSES
 
 

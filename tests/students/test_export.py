@@ -142,22 +142,23 @@ def test_real_labels_that_are_none(run, shared_folder, tmp_path, content, words)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("ema", [False, True])
-def test_programs_normalise_themselves_and_take_any_batch(run, views, tmp_path, ema):
+def test_programs_normalise_themselves_and_take_any_batch(run, views, tmp_path):
+    """A format of the student, one of its average: whose weights they are does not hang on the format."""
     onnxruntime = pytest.importorskip("onnxruntime")
     with torch.inference_mode():
-        expected = load_student(run / "best.pt", ema=ema)[1](normalised(views))
-    other = load_student(run / "best.pt", ema=not ema)[1](normalised(views))
-    assert not torch.allclose(expected, other, atol=1e-3)
-    exported = export_student(run, "pt2", tmp_path / "a.pt2", ema=ema)
+        own, average = (
+            load_student(run / "best.pt", ema=ema)[1](normalised(views)) for ema in (False, True)
+        )
+    assert not torch.allclose(own, average, atol=1e-3)
+    exported = export_student(run, "pt2", tmp_path / "a.pt2", ema=False)
     extra = {"fkd.json": ""}
     program = torch.export.load(exported.path, extra_files=extra).module()
-    assert torch.allclose(program(views), expected, atol=1e-4)
+    assert torch.allclose(program(views), own, atol=1e-4)
     assert json.loads(extra["fkd.json"])["classes"] == ["circle", "square", "triangle"]
-    exported = export_student(run, "onnx", tmp_path / "a.onnx", ema=ema)
+    exported = export_student(run, "onnx", tmp_path / "a.onnx", ema=True)
     session = onnxruntime.InferenceSession(exported.path)
     said = torch.from_numpy(session.run(None, {"pixels": views.numpy()})[0])
-    assert torch.allclose(said, expected, atol=1e-4)
+    assert torch.allclose(said, average, atol=1e-4)
     about = json.loads(session.get_modelmeta().custom_metadata_map["fkd"])
     assert about["preprocessing"]["size"] == 32
     assert [p.name for p in tmp_path.iterdir() if "data" in p.name] == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.folders import label_config
+from helpers.networks import STUDENT
 from helpers.processes import refused
 
 from fkd import (
@@ -27,7 +28,7 @@ from fkd.runs.run import Run
 from fkd.students import newest_checkpoint
 
 SETTINGS = {
-    "student": "shufflenet_v2_x0_5",  # it has batch norm
+    "student": STUDENT,  # it has batch norm
     "crops_per_image": 2,
     "scheme": Scheme("topk", 3),
     "epochs": 14,
@@ -37,10 +38,10 @@ SETTINGS = {
     "eval_every": 3.0,
 }
 # The same for the command line.
-STUDENT = ["--student", "shufflenet_v2_x0_5", "--crops-per-image", 2, "--compress", "topk3"]
-STUDENT += ["--batch-size", 20, "--device", "cpu", "--resume"]
-SHORT = [*STUDENT, "--epochs", 14, "--lr", 0.5, "--eval-every", 3]
-ENDLESS = [*STUDENT, "--epochs", 4000, "--eval-every", 4000]
+GIVEN = ["--student", STUDENT, "--crops-per-image", 2, "--compress", "topk3"]
+GIVEN += ["--batch-size", 20, "--device", "cpu", "--resume"]
+SHORT = [*GIVEN, "--epochs", 14, "--lr", 0.5, "--eval-every", 3]
+ENDLESS = [*GIVEN, "--epochs", 4000, "--eval-every", 4000]
 LIVELY = {"optimizer": "adamw", "ema": 0.9, "mixup": 0.5, "cutmix": 1.0, "color_jitter": 0.3}
 
 
@@ -203,7 +204,7 @@ def test_a_second_signal_stops_at_once(shared_store, tmp_path, start_fkd):
 def test_a_run_goes_on_by_its_own_settings(shared_store, whole, tmp_path, monkeypatch, capsys):
     """No option is given but where the run is; one that is given must be the run's."""
     monkeypatch.chdir(tmp_path)
-    run = Path(shutil.copytree(whole, "runs/shufflenet_v2_x0_5-topk3-m2-4"))
+    run = Path(shutil.copytree(whole, "runs/helpers.networks-student-topk3-m2-4"))
     (run / "previous.pt").replace(run / "last.pt")
     main(["train", "--resume", "--out", str(run)], standalone_mode=False)
     one, other = (torch.load(r / "last.pt", weights_only=True) for r in (whole, run))
@@ -211,7 +212,7 @@ def test_a_run_goes_on_by_its_own_settings(shared_store, whole, tmp_path, monkey
     assert lines(run) == lines(whole)
     said = capsys.readouterr().err
     assert "goes on  from step " in said
-    by_name = ["train", "--resume", "--student", "shufflenet_v2_x0_5", "--compress", "topk3"]
+    by_name = ["train", "--resume", "--student", STUDENT, "--compress", "topk3"]
     by_name += ["--crops-per-image", "2"]
     main(by_name, standalone_mode=False)
     best = max(line["top1"] for line in lines(run) if line["kind"] == "eval")
@@ -229,7 +230,7 @@ def test_a_run_goes_on_by_its_own_settings(shared_store, whole, tmp_path, monkey
     ("changes", "words"),
     [
         ({"lr": 0.4}, "--lr is 0.4, the run has 0.5"),
-        ({"student": "resnet18"}, "--student is resnet18, the run has shufflenet"),
+        ({"student": "resnet18"}, "--student is resnet18, the run has helpers.networks:student"),
         ({"epochs": 15}, "--epochs is 15, the run has 14"),
         ({"mixup": 0.2}, "--mixup is 0.2, the run has 0.0"),
     ],
@@ -268,7 +269,7 @@ def test_a_folder_has_one_run_at_a_time(shared_store, tmp_path, start_fkd, run_f
 def test_a_full_disk_is_one_line_and_the_run_goes_on(shared_store, whole, tmp_path, start_fkd):
     """A limit on the size of files stops the first checkpoint, as a full disk would."""
     command = ["train", shared_store.path, "--out", tmp_path / "run", *SHORT]
-    done = start_fkd(*command, largest_file=200_000).finish()
+    done = start_fkd(*command, largest_file=12_000).finish()
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
     assert "last.pt cannot be written" in done.err

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from helpers.folders import label_config, make_image_folder
+from helpers.networks import STUDENT
 from PIL import Image
 
 from fkd import (
@@ -184,7 +185,7 @@ def test_a_student_learns_what_the_store_says(tmp_path):
     torch.save(teacher.state_dict(), tmp_path / "teacher.pt")
     choice = TeacherChoice("resnet18", str(tmp_path / "teacher.pt"), size=32)
     store = label_images(label_config(folder, tmp_path / "s.zarr", teacher=choice))
-    settings = {"student": "resnet18", "batch_size": 18, "epochs": 30, "eval_every": 30, "lr": 2.0}
+    settings = {"student": STUDENT, "batch_size": 18, "epochs": 30, "eval_every": 30, "lr": 2.0}
     run = train(store, tmp_path / "run", **settings)
     losses = [line["loss"] for line in metrics(run, "train")]
     assert losses[-1] < 0.7 * losses[0]
@@ -217,7 +218,7 @@ def test_micro_batches_add_up_to_the_batch(shared_store, shared_folder, size):
 
 
 def test_micro_batches_work_in_a_run(shared_store, tmp_path):
-    run = train(shared_store, tmp_path / "run", micro_batch=3, student="shufflenet_v2_x0_5")
+    run = train(shared_store, tmp_path / "run", micro_batch=3, student=STUDENT)
     assert metrics(run, "train")[-1]["step"] == 9
 
 

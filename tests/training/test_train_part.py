@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.folders import label_config
+from helpers.networks import STUDENT
 from helpers.processes import refused
 
 from fkd import FkdError, Part, StudentLoader, TrainConfig, label_images, train_student
@@ -83,7 +84,7 @@ def test_crops_are_selected_among_those_of_the_part(shared_store):
 
 def train(store, out, **more):
     config = TrainConfig.from_recipe(
-        "fkd", store=store.path, out=out, val="none", student="shufflenet_v2_x0_5", lr=0.5,
+        "fkd", store=store.path, out=out, val="none", student=STUDENT, lr=0.5,
         eval_every=3.0, **(SETTINGS | {"epochs": 9} | more)
     )  # fmt: skip
     return train_student(config)

@@ -1,0 +1,85 @@
+"""The attribute `views` of a store: the policy that its views are drawn by, and by which rules."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, cast
+
+from fkd.config import MAX_ALPHA, MAX_CROPS, MAX_SEED, MixPolicy, TonePolicy, ViewPolicy
+from fkd.format.attribute_values import Wrong, json_object, number, numbers, shown, whole
+
+# What is added changes what a label is of, so a reader refuses keys that it does not know.
+VIEW_KEYS = {"seed", "scale", "ratio", "mix", "tone"}
+
+# What partners, shares and tones mean, and how pixels are worked out; a rule never changes.
+_RULES = {"mix": "pairs-uint8-1", "tone": "tone-uint8-1"}
+
+
+def views_json(policy: ViewPolicy) -> dict[str, Any]:
+    """Return a policy as JSON values; what it does not do is left out."""
+    content = asdict(policy)
+    mix, tone = content.pop("mix"), content.pop("tone")
+    if policy.mix.mixes:
+        content["mix"] = {"rule": _RULES["mix"], **mix}
+    if not policy.tone.plain:
+        content["tone"] = {"rule": _RULES["tone"], **tone}
+    return content
+
+
+def views_of(views: Mapping[str, Any], version: int) -> ViewPolicy:
+    """Return the policy that attributes say; raises `Wrong`."""
+    return ViewPolicy(
+        whole(views, "seed", 0, MAX_SEED),
+        cast("tuple[float, float]", numbers(views, "scale", 2)),
+        cast("tuple[float, float]", numbers(views, "ratio", 2)),
+        _mix(views, version),
+        _tone(views, version),
+    )
+
+
+def newer_rule(views: Any) -> str | None:
+    """Name a rule that a later fkd has added, or return None."""
+    for name, rule in _RULES.items():
+        said = views.get(name) if isinstance(views, dict) else None
+        other = said.get("rule", rule) if isinstance(said, dict) else rule
+        if other != rule:
+            return f"rule of views.{name} {shown(other)}"
+    return None
+
+
+def _mix(views: Mapping[str, Any], version: int) -> MixPolicy:
+    if "mix" not in views:
+        return MixPolicy()
+    mix = _of_rule(views, "mix", {"mixup", "cutmix", "share", "period"}, version)
+    policy = MixPolicy(
+        number(mix, "mixup", 0, MAX_ALPHA),
+        number(mix, "cutmix", 0, MAX_ALPHA),
+        number(mix, "share", 0, 1),
+        whole(mix, "period", 1, MAX_CROPS),
+    )
+    if not policy.mixes:
+        raise Wrong("views.mix mixes nothing")
+    return policy
+
+
+def _tone(views: Mapping[str, Any], version: int) -> TonePolicy:
+    if "tone" not in views:
+        return TonePolicy()
+    names = ("brightness", "contrast", "saturation", "erase")
+    tone = _of_rule(views, "tone", {*names}, version)
+    policy = TonePolicy(*(number(tone, name, 0, 1) for name in names))
+    if policy.plain:
+        raise Wrong("views.tone changes nothing")
+    return policy
+
+
+def _of_rule(
+    views: Mapping[str, Any], name: str, keys: set[str], version: int
+) -> Mapping[str, Any]:
+    """Return an object of a rule, with these keys and no others."""
+    content = json_object(views, name)
+    odd = sorted(set(content) ^ {"rule", *keys})
+    if odd:
+        raise Wrong(f"views.{name} has {shown(odd[0])}, or lacks it")
+    if version < 3:
+        raise Wrong(f"views.{name} is of version 3")
+    return content
