@@ -4,9 +4,9 @@ Images 0 … N - 1 stand in an order that each group of crops has to itself, F(0
 F(2t) and F(2t + 1) are a pair. Of an odd number, the last one is its own partner. So a partner's partner
 is the image itself, and who visits both side by side decodes each of them once.
 
-F is a permutation of which any value, and its inverse, is worked out alone: a Feistel network whose halves
-are the row and the column of an image in a table of ⌈√N⌉ rows. A place of the table that is past the
-last image is mapped again, until it is not. All of it is integer arithmetic.
+F is a permutation of which any value, and its inverse, is worked out alone: a Feistel network whose
+halves are the row and the column of an image in a table of ⌈√N⌉ rows. A place of the table that is past
+the last image is mapped again, until it is not. All of it is integer arithmetic.
 """
 
 import math
