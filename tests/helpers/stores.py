@@ -21,7 +21,7 @@ from fkd.originals import probe
 from fkd.store import (
     Block,
 )
-from fkd.views import SAMPLERS
+from fkd.views import SAMPLERS, Mixes, Partners, draw_mixes, partners
 
 NUM_CLASSES = 40
 TOP3 = Scheme("topk", 3)
@@ -79,6 +79,28 @@ def _random_views(block, rng):
     block.flip[:] = rng.random((n, m)) < 0.5
 
 
+def _mix(spec, blocks, rng):
+    """Say of all blocks with what their views are mixed: as the seed draws it, or at random."""
+    n, m = spec.num_images, spec.num_crops
+    size, content = (
+        np.concatenate([getattr(b, f) for b in blocks]) for f in ("size", "content_hash")
+    )
+    images, crops = np.arange(n), np.arange(m)
+    if spec.stored_mixes:
+        whom = rng.integers(0, n, (n, m))
+        mixes = Mixes.none(whom)
+        mixes.box[..., 2:] = rng.integers(1, size[whom].astype(int) + 1)
+        mixes.share[:] = rng.integers(0, 256, (n, m))
+        mixes.hole[:] = rng.integers(0, 2**15, (n, m, 4))
+    else:
+        whom = partners(spec.views.seed, crops // spec.views.mix.period, n, images[:, None])
+        other = Partners(whom, whom, size[whom])
+        mixes = draw_mixes(spec.views, spec.sampler, images, images, crops, other)
+    for number, block in enumerate(blocks):
+        block.mixes = mixes[list(spec.block_range(number))]
+        block.partner_content = content[block.mixes.image]
+
+
 _MADE = {}  # the files of a folder, and what was said of them, by how they were made
 
 
@@ -101,24 +123,27 @@ def make_once(path, make, *how):
     return copy.deepcopy(about)
 
 
-def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored"):
+def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored", **changes):
     """Make a store of random labels; return it, and the blocks that it was made of.
 
     A test of how a store is written calls `write_store`.
     """
-    blocks = make_once(path, write_store, n, m, scheme, block, tuple(skip), sampler)
+    how = n, m, scheme, block, tuple(skip), sampler, tuple(sorted(changes.items()))
+    blocks = make_once(path, write_store, *how)
     return LabelStore.open(path), blocks
 
 
-def write_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored"):
+def write_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored", changes=()):
     rng = np.random.default_rng(0)
     images = ImageList(
         path, [f"c/{i:03}ü.jpg" for i in range(n)], np.zeros(n, int), np.arange(n) + 1, ("c",)
     )
     names = [f"class {i}" for i in range(NUM_CLASSES)]
-    spec = make_spec(n, m, scheme, block, sampler=sampler)
+    spec = replace(make_spec(n, m, scheme, block, sampler=sampler), **dict(changes))
     store = LabelStore.create(path, spec, images, np.arange(n) % NUM_CLASSES, names)
     blocks = [random_block(spec, number, rng) for number in range(spec.num_blocks)]
+    if spec.mixes:
+        _mix(spec, blocks, rng)
     for number, block in enumerate(blocks):
         if number not in skip:
             store.commit_block(number, block)

@@ -16,6 +16,7 @@ import zarr
 from helpers.stores import make_spec, make_store
 
 from fkd import LabelStore, Scheme, ViewPolicy
+from fkd.config import MixPolicy
 from fkd.format.array_metadata import metadata
 from fkd.format.layout import array_layouts
 from fkd.images import REASONS, ImageList, fingerprint
@@ -158,6 +159,9 @@ def said_by_the_page(spec):
     absent |= set() if spec.class_title_bytes else {"class_title"}
     drawn = spec.format_version == 3 and spec.sampler == "random-resized-crop-2"
     absent |= {"box", "flip"} if drawn else {"view_hash"}
+    absent |= set() if spec.views.mix.mixes else {"mix_hash"}
+    stored = {"partner", "partner_box", "partner_flip", "share", "hole"}
+    absent |= set() if spec.stored_mixes else stored
     absent |= {"fidelity"} if spec.format_version < 3 else set()
     absent |= set() if spec.numbered and not spec.first_crop else {"image_number"}
     of_images = {"size", "status", "content_hash", "target", "num_bytes", "path"}
@@ -197,6 +201,11 @@ def said_by_the_page(spec):
         replace(make_spec(300, 8, Scheme("topk", 3)), numbered=True),
         replace(make_spec(300, 8, Scheme("topk", 3)), root="a", first_crop=8),
         replace(make_spec(300, 8, Scheme("topk", 3)), root="a", first_image=300),
+        replace(
+            make_spec(900, 16, Scheme("topk", 3), sampler=SAMPLER),
+            views=ViewPolicy(mix=MixPolicy(cutmix=1)),
+        ),
+        replace(make_spec(900, 17, Scheme("topk", 3)), stored_mixes=True),
     ],
     ids=lambda spec: (
         f"{spec.scheme}-{spec.num_classes}-{spec.class_title_bytes}-{spec.sampler[-1]}"
@@ -247,7 +256,7 @@ def test_the_pages_attributes_are_those_of_a_golden_store_and_all_explained():
     cells = re.findall(r"^\| (`.+?`) \|", table, flags=re.M)
     assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == {
         *content, "probes", "part", "unlabelled", "class_title_bytes",
-        "numbered", "weights", "made_by", "root", "first_image", "first_crop",
+        "numbered", "weights", "made_by", "root", "first_image", "first_crop", "stored_mixes",
     }  # fmt: skip
 
 
@@ -271,7 +280,7 @@ def test_a_seal_is_a_hash_over_the_files_in_the_pages_order(name):
     blockwise = [
         array
         for array, _, _, chunk, _, _ in page_table()
-        if chunk[:2] in ("B,", "G,", "B") or array in ("view_hash", "fidelity")
+        if chunk[:2] in ("B,", "G,", "B") or array in ("view_hash", "mix_hash", "fidelity")
     ]
     for number, seal in enumerate(zarr.open_group(GOLDEN / name, mode="r")["done"][:]):
         digest = hashlib.sha256()

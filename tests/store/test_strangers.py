@@ -18,20 +18,26 @@ from helpers.stores import make_store
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fkd import CheckConfig, LabelStore, Scheme, check_store
+from fkd import CheckConfig, LabelStore, Scheme, ViewPolicy, check_store
+from fkd.config import MixPolicy
 from fkd.errors import FkdError
 from fkd.format.layout import array_layouts
 from fkd.images import REASONS
 from fkd.statistics import info_lines
-from fkd.views import SAMPLER, STORED, outside
+from fkd.store import StoredMixes
+from fkd.views import SAMPLER, STORED, hole_pixels, outside
 
 INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))
 FEW = 30
 _MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
 
-# Labels of each kind; "drawn-" ones have boxes by seed.
+# Labels of each kind; "drawn-" ones have boxes by seed, and "mixed-" ones views that are mixed.
 KINDS = ["topk3", "hard", "full", "drawn-topk5-coarse", "drawn-samples2", "drawn-full-8bit"]
-KINDS += ["drawn-topk2-coarse-std"]
+KINDS += ["drawn-topk2-coarse-std", "drawn-mixed-topk3", "mixed-hard"]
+MIXED = {
+    "drawn-mixed-topk3": {"views": ViewPolicy(mix=MixPolicy(1, 1, 0.9, 2))},
+    "mixed-hard": {"stored_mixes": True},
+}
 
 FAST = settings(
     max_examples=max(FEW, INPUTS // (4 * len(KINDS))),
@@ -48,9 +54,10 @@ def good(request, tmp_path_factory):
     """A store in memory where there is such a folder, its files, and how its arrays are cut."""
     shm = Path("/dev/shm")
     root = tmp_path_factory.mktemp("good") / "s.zarr"
-    scheme = request.param.removeprefix("drawn-")
-    sampler = STORED if scheme == request.param else SAMPLER
-    opened, _ = make_store(root, n=5, m=6, scheme=Scheme.parse(scheme), block=4, sampler=sampler)
+    drawn, changes = request.param.startswith("drawn-"), MIXED.get(request.param, {})
+    scheme = Scheme.parse(request.param.removeprefix("drawn-").removeprefix("mixed-"))
+    sampler = SAMPLER if drawn else STORED
+    opened, _ = make_store(root, n=5, m=6, scheme=scheme, block=4, sampler=sampler, **changes)
     files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
     layouts = array_layouts(opened.spec)
     counts = {
@@ -83,6 +90,15 @@ def read_all(root):
         assert (slab.kept["log_code"].min(axis=2) == 0).all()
     else:
         assert np.isfinite(slab.kept["log_prob"]).all()
+    mixes = StoredMixes.of_store(store)
+    if mixes is not None:
+        found = mixes.of(labelled, np.arange(spec.num_crops))
+        assert ((found.image >= 0) & (found.image < spec.num_images)).all()
+        sizes = store.sizes()[found.image].reshape(-1, 2)
+        beyond = outside(found.box.reshape(-1, 1, 4), sizes)[:, 0]
+        assert not beyond[found.mixed.reshape(-1)].any()
+        assert ((found.own_share >= 0) & (found.own_share <= 1)).all()
+        assert hole_pixels(found.hole, 32).max(initial=0) <= 32
     assert len(store.num_bytes()) == spec.num_images
     assert len(labelled) <= spec.num_images
     assert (store.status() < len(REASONS)).all()
