@@ -12,6 +12,7 @@ VIEW_KEYS = {"seed", "scale", "ratio", "mix", "tone"}
 
 # What partners, shares and tones mean, and how pixels are worked out; a rule never changes.
 _RULES = {"mix": "pairs-uint8-1", "tone": "tone-uint8-1"}
+_WORDS = {"mix": "mixing", "tone": "tone"}
 
 
 def views_json(policy: ViewPolicy) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def newer_rule(views: Any) -> str | None:
         said = views.get(name) if isinstance(views, dict) else None
         other = said.get("rule", rule) if isinstance(said, dict) else rule
         if other != rule:
-            return f"rule of views.{name} {shown(other)}"
+            return f"rule of {_WORDS[name]} {shown(other)}"
     return None
 
 
@@ -77,9 +78,10 @@ def _of_rule(
 ) -> Mapping[str, Any]:
     """Return an object of a rule, with these keys and no others."""
     content = json_object(views, name)
-    odd = sorted(set(content) ^ {"rule", *keys})
-    if odd:
-        raise Wrong(f"views.{name} has {shown(odd[0])}, or lacks it")
+    keys = {"rule", *keys}
+    for odd in sorted(set(content) ^ keys):
+        what = "missing" if odd in keys else "unknown"
+        raise Wrong(f"key {shown(f'views.{name}.{odd}')} is {what}")
     if version < 3:
         raise Wrong(f"views.{name} is of version 3")
     return content
