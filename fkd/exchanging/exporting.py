@@ -56,8 +56,8 @@ def export_labels(config: ExportLabelsConfig) -> ExportReport:
         )
     if not store.spec.views.tone.plain:
         raise ConfigError(
-            f"{config.store} has views whose tone changes ({store.spec.views.tone}), of which FKD's files "
-            "say nothing; export a store that was labelled without"
+            f"{config.store} has views whose tone changes ({store.spec.views.tone}), of which FKD's "
+            "files say nothing; export a store that was labelled without"
         )
     kind = _kind_of(config, store)
     keys = store.image_paths()
