@@ -51,15 +51,10 @@ def _mix(views: Mapping[str, Any], version: int) -> MixPolicy:
     if "mix" not in views:
         return MixPolicy()
     mix = _of_rule(views, "mix", {"mixup", "cutmix", "share", "period"}, version)
-    policy = MixPolicy(
-        number(mix, "mixup", 0, MAX_ALPHA),
-        number(mix, "cutmix", 0, MAX_ALPHA),
-        number(mix, "share", 0, 1),
-        whole(mix, "period", 1, MAX_CROPS),
-    )
-    if not policy.mixes:
+    alphas = [number(mix, name, 0, MAX_ALPHA) for name in ("mixup", "cutmix")]
+    if not any(alphas):
         raise Wrong("views.mix mixes nothing")
-    return policy
+    return MixPolicy(*alphas, number(mix, "share", 0, 1), whole(mix, "period", 1, MAX_CROPS))
 
 
 def _tone(views: Mapping[str, Any], version: int) -> TonePolicy:
