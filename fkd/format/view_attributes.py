@@ -51,10 +51,11 @@ def _mix(views: Mapping[str, Any], version: int) -> MixPolicy:
     if "mix" not in views:
         return MixPolicy()
     mix = _of_rule(views, "mix", {"mixup", "cutmix", "share", "period"}, version)
-    alphas = [number(mix, name, 0, MAX_ALPHA) for name in ("mixup", "cutmix")]
-    if not any(alphas):
+    mixup, cutmix = (number(mix, name, 0, MAX_ALPHA) for name in ("mixup", "cutmix"))
+    if not mixup + cutmix:
         raise Wrong("views.mix mixes nothing")
-    return MixPolicy(*alphas, number(mix, "share", 0, 1), whole(mix, "period", 1, MAX_CROPS))
+    share, period = number(mix, "share", 0, 1), whole(mix, "period", 1, MAX_CROPS)
+    return MixPolicy(mixup, cutmix, share, period)
 
 
 def _tone(views: Mapping[str, Any], version: int) -> TonePolicy:
