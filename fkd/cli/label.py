@@ -225,7 +225,10 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
     usual = USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME
     name, reading = shlex.quote(str(out)), usual.reading
-    m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
+    most = spec.views.mix.period if spec.views.mix.mixes else spec.num_crops
+    m = max(
+        c for c in (1, 2, 4) if c <= min(most, spec.num_crops)
+    )  # a batch is a multiple of these
     compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme.reading
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
     train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"

@@ -30,8 +30,11 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 
 def check_alpha(name: str, value: float) -> None:
     """Raise `ConfigError` unless `value` is 0 or an α of Beta(α, α) within bounds."""
-    if fit(name, value, float) != 0:
-        check_range(name, value, MIN_ALPHA, MAX_ALPHA)
+    value = fit(name, value, float)
+    if value != 0 and not MIN_ALPHA <= value <= MAX_ALPHA:
+        raise ConfigError(
+            f"{name} is {value:g}; it must be 0, for none, or lie between {MIN_ALPHA} and {MAX_ALPHA}"
+        )
 
 
 def as_typed(values: Sequence[float]) -> str:

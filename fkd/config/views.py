@@ -1,6 +1,6 @@
 """How views are drawn, how large and how they are rendered, and by whom."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from fkd.config.checks import (
@@ -135,8 +135,10 @@ class MixPolicy:
         check_alpha("--cutmix", self.cutmix)
         check_range("--mix-share", self.share, 1e-6, 1)
         check_count("--mix-period", self.period, 1, MAX_CROPS)
-        if not self.mixes and self.share != 1:
-            raise ConfigError("--mix-share does nothing without --mixup or --cutmix; add one")
+        usual = {field.name: field.default for field in fields(self)}
+        for name in ("share", "period"):
+            if not self.mixes and getattr(self, name) != usual[name]:
+                raise ConfigError(f"--mix-{name} does nothing without --mixup or --cutmix; add one")
 
     @property
     def mixes(self) -> bool:

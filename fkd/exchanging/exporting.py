@@ -54,6 +54,11 @@ def export_labels(config: ExportLabelsConfig) -> ExportReport:
             f"{config.store} has views that are mixed with those of other images, of which FKD's files "
             "say nothing; export a store that was labelled without --mixup and --cutmix"
         )
+    if not store.spec.views.tone.plain:
+        raise ConfigError(
+            f"{config.store} has views whose tone changes ({store.spec.views.tone}), of which FKD's "
+            "files say nothing; export a store that was labelled without"
+        )
     kind = _kind_of(config, store)
     keys = store.image_paths()
     _refuse_keys(store, keys)

@@ -12,6 +12,7 @@ VIEW_KEYS = {"seed", "scale", "ratio", "mix", "tone"}
 
 # What partners, shares and tones mean, and how pixels are worked out; a rule never changes.
 _RULES = {"mix": "pairs-uint8-1", "tone": "tone-uint8-1"}
+_WORDS = {"mix": "mixing", "tone": "tone"}
 
 
 def views_json(policy: ViewPolicy) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def newer_rule(views: Any) -> str | None:
         said = views.get(name) if isinstance(views, dict) else None
         other = said.get("rule", rule) if isinstance(said, dict) else rule
         if other != rule:
-            return f"rule of views.{name} {shown(other)}"
+            return f"rule of {_WORDS[name]} {shown(other)}"
     return None
 
 
@@ -50,15 +51,11 @@ def _mix(views: Mapping[str, Any], version: int) -> MixPolicy:
     if "mix" not in views:
         return MixPolicy()
     mix = _of_rule(views, "mix", {"mixup", "cutmix", "share", "period"}, version)
-    policy = MixPolicy(
-        number(mix, "mixup", 0, MAX_ALPHA),
-        number(mix, "cutmix", 0, MAX_ALPHA),
-        number(mix, "share", 0, 1),
-        whole(mix, "period", 1, MAX_CROPS),
-    )
-    if not policy.mixes:
+    mixup, cutmix = (number(mix, name, 0, MAX_ALPHA) for name in ("mixup", "cutmix"))
+    if not mixup + cutmix:
         raise Wrong("views.mix mixes nothing")
-    return policy
+    share, period = number(mix, "share", 0, 1), whole(mix, "period", 1, MAX_CROPS)
+    return MixPolicy(mixup, cutmix, share, period)
 
 
 def _tone(views: Mapping[str, Any], version: int) -> TonePolicy:
@@ -77,9 +74,10 @@ def _of_rule(
 ) -> Mapping[str, Any]:
     """Return an object of a rule, with these keys and no others."""
     content = json_object(views, name)
-    odd = sorted(set(content) ^ {"rule", *keys})
-    if odd:
-        raise Wrong(f"views.{name} has {shown(odd[0])}, or lacks it")
+    keys = {"rule", *keys}
+    for odd in sorted(set(content) ^ keys):
+        what = "missing" if odd in keys else "unknown"
+        raise Wrong(f"key {shown(f'views.{name}.{odd}')} is {what}")
     if version < 3:
         raise Wrong(f"views.{name} is of version 3")
     return content

@@ -79,6 +79,7 @@ def view_rows(store: LabelStore) -> Rows:
     return [
         ("crops an image, M", f"{spec.num_crops:,}, {spec.num_images * spec.num_crops:,} in all"),
         ("drawn", drawn),
+        *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
         ("a student sees", f"{spec.size} px, {spec.interpolation}"),
     ]

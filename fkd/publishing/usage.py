@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from fkd.config import Scheme
+from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME
 from fkd.publishing.facts import teacher_name
 from fkd.store import LabelStore
 
@@ -19,8 +19,8 @@ def usage(store: LabelStore, name: str) -> str:
     """Return how to verify a set, train on it and read it; `IMAGES` stands for one's own folder."""
     quoted, spec = shlex.quote(name), store.spec
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    five = Scheme("topk", 5)
-    compress = five if spec.scheme.can_be_read_as(five) else spec.scheme.reading
+    usual = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
+    compress = usual if spec.scheme.can_be_read_as(usual) else spec.scheme.reading
     train = f"--student resnet50 --crops-per-image {m} --compress {compress}"
     return f"""`IMAGES` is your folder of the images, with a folder a class.
 

@@ -118,7 +118,9 @@ def _views(course: Course) -> str:
     size = f"{sizes}, {sizes.interpolation}"
     teacher = f"{spec.size} px, {spec.interpolation}"
     text = size if size == teacher else f"{size} (the teacher saw {teacher})"
-    return f"{text}, {_mixed(course)}" if spec.mixes else text
+    toned = [] if spec.views.tone.plain else [f"toned as the teacher saw them: {spec.views.tone}"]
+    mixed = [_mixed(course)] if spec.mixes else []
+    return "; ".join([text, *toned, *mixed])
 
 
 def _mixed(course: Course) -> str:

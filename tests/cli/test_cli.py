@@ -140,6 +140,7 @@ def test_folders_that_are_no_image_folders(tmp_path):
         (["--mixup", "-1"], "--mixup is -1"),
         (["--cutmix", "33"], "--cutmix is 33"),
         (["--mix-share", "0.5"], "--mix-share does nothing without --mixup or --cutmix"),
+        (["--mix-period", "4"], "--mix-period does nothing without --mixup or --cutmix"),
         (["--mixup", "1", "--mix-share", "0"], "--mix-share is 0"),
         (["--mixup", "1", "--mix-period", "0"], "--mix-period is 0"),
     ],

@@ -25,7 +25,6 @@ from fkd.views import SAMPLERS, Mixes, Partners, draw_mixes, partners
 
 NUM_CLASSES = 40
 TOP3 = Scheme("topk", 3)
-PLAIN = ViewPolicy()
 BY_BLOCK = ("view_hash", "box", "flip", "palette", "slot", "code", "size", "status", "content_hash")
 BY_BLOCK += ("fidelity",)
 
@@ -36,7 +35,7 @@ def make_spec(n, m, scheme, block=None, classes=NUM_CLASSES, sampler="stored"):
         num_crops=m,
         num_classes=classes,
         scheme=scheme,
-        views=PLAIN,
+        views=ViewPolicy(),
         sampler=sampler,
         renderer="torch-antialias-uint8-1",
         probe=probe("bilinear"),
@@ -124,46 +123,23 @@ def make_once(path, make, *how):
     return copy.deepcopy(about)
 
 
-def make_store(
-    path,
-    n=11,
-    m=6,
-    scheme=TOP3,
-    block=4,
-    skip=(),
-    sampler="stored",
-    views=PLAIN,
-    stored_mixes=False,
-):
+def make_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored", **changes):
     """Make a store of random labels; return it, and the blocks that it was made of.
 
     A test of how a store is written calls `write_store`.
     """
-    blocks = make_once(
-        path, write_store, n, m, scheme, block, tuple(skip), sampler, views, stored_mixes
-    )
+    how = n, m, scheme, block, tuple(skip), sampler, tuple(sorted(changes.items()))
+    blocks = make_once(path, write_store, *how)
     return LabelStore.open(path), blocks
 
 
-def write_store(
-    path,
-    n=11,
-    m=6,
-    scheme=TOP3,
-    block=4,
-    skip=(),
-    sampler="stored",
-    views=PLAIN,
-    stored_mixes=False,
-):
+def write_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored", changes=()):
     rng = np.random.default_rng(0)
     images = ImageList(
         path, [f"c/{i:03}ü.jpg" for i in range(n)], np.zeros(n, int), np.arange(n) + 1, ("c",)
     )
     names = [f"class {i}" for i in range(NUM_CLASSES)]
-    spec = replace(
-        make_spec(n, m, scheme, block, sampler=sampler), views=views, stored_mixes=stored_mixes
-    )
+    spec = replace(make_spec(n, m, scheme, block, sampler=sampler), **dict(changes))
     store = LabelStore.create(path, spec, images, np.arange(n) % NUM_CLASSES, names)
     blocks = [random_block(spec, number, rng) for number in range(spec.num_blocks)]
     if spec.mixes:

@@ -5,7 +5,15 @@ import pytest
 import torch
 from helpers.folders import label_config
 
-from fkd import LabelStore, Scheme, StudentLoader, label_images
+from fkd import (
+    ExportLabelsConfig,
+    FkdError,
+    LabelStore,
+    Scheme,
+    StudentLoader,
+    export_labels,
+    label_images,
+)
 from fkd.config import ViewPolicy
 from fkd.config.views import MixPolicy, TonePolicy
 from fkd.images import decode
@@ -79,3 +87,10 @@ def test_a_store_of_tones_is_known_by_them(shared_folder, tmp_path):
     assert store.spec.first_difference(plain.spec).startswith(
         "--brightness is 0.0, the store has 0.4"
     )
+
+
+def test_files_that_know_no_tone_are_not_made_of_it(shared_folder, tmp_path):
+    store = label(shared_folder, tmp_path / "a.zarr", views=ViewPolicy(tone=TONE), num_crops=2)
+    with pytest.raises(FkdError, match=r"whose tone changes \(brightness 0.4, .* erase 0.5\)"):
+        export_labels(ExportLabelsConfig(store.path, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -10,10 +10,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from helpers.copies import files
+from helpers.folders import tiny_label_config
 from helpers.processes import refused
 
-from fkd import CardConfig, FkdError, LabelStore, store_card
+from fkd import CardConfig, FkdError, LabelStore, label_images, store_card
 from fkd.cli import main
+from fkd.config import MixPolicy, TonePolicy, ViewPolicy
 from fkd.statistics import info_lines
 
 
@@ -47,6 +49,17 @@ def test_the_body_has_the_facts_of_the_store(shared_store):
         "18, ", "circle, square, triangle", "KL ", "top-1 is the image's class", "`slot`", "@misc{labels",
     ):  # fmt: skip
         assert fact in card, fact
+
+
+def test_it_says_what_was_done_to_views(shared_folder, tmp_path):
+    views = ViewPolicy(mix=MixPolicy(mixup=1), tone=TonePolicy(brightness=0.4))
+    store = label_images(
+        tiny_label_config(shared_folder, tmp_path / "a.zarr", views=views, scheme=None, num_crops=2)
+    )
+    card = store_card(CardConfig(store.path))
+    assert "| tone | brightness 0.4 |" in card
+    assert "| mixed | mixup 1 " in card
+    assert "--compress topk10\n" in card
 
 
 def test_no_place_of_this_machine_is_in_it(shared_store, shared_folder, tmp_path):

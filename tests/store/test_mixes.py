@@ -120,9 +120,9 @@ MIX = {"rule": "pairs-uint8-1", "mixup": 1.0, "cutmix": 1.0, "share": 0.9, "peri
 @pytest.mark.parametrize(
     ("mix", "message"),
     [
-        ({**MIX, "rule": "triples-1"}, "rule of views.mix 'triples-1', which a newer fkd knows"),
-        ({**MIX, "tone": 1}, "views.mix has 'tone', or lacks it"),
-        ({k: v for k, v in MIX.items() if k != "share"}, "views.mix has 'share', or lacks it"),
+        ({**MIX, "rule": "triples-1"}, "rule of mixing 'triples-1', which a newer fkd knows"),
+        ({**MIX, "tone": 1}, "key 'views.mix.tone' is unknown"),
+        ({k: v for k, v in MIX.items() if k != "share"}, "key 'views.mix.share' is missing"),
         ({**MIX, "mixup": 0.0, "cutmix": 0.0, "share": 1.0}, "views.mix mixes nothing"),
         ({**MIX, "mixup": float("nan")}, "mixup is nan"),
         ({**MIX, "cutmix": 33}, "cutmix is 33"),

@@ -10,6 +10,7 @@ from helpers.mixed import MIX, label_mixed
 from helpers.processes import STUDENT
 
 from fkd import StudentLoader, TrainConfig, train_student
+from fkd.config import TonePolicy, ViewPolicy
 from fkd.errors import Stopped
 from fkd.runs.run import Run
 
@@ -22,7 +23,8 @@ def tiny_student(tmp_path_factory, monkeypatch):
 
 
 def test_a_run_goes_on_as_if_it_had_not_stopped(shared_folder, tmp_path, monkeypatch, capsys):
-    store = label_mixed(shared_folder, tmp_path / "mixed.zarr")
+    views = ViewPolicy(mix=MIX, tone=TonePolicy(saturation=0.5))
+    store = label_mixed(shared_folder, tmp_path / "mixed.zarr", views=views)
     settings = {
         "store": store.path,
         "student": "tiny_student:make",
@@ -35,7 +37,11 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(shared_folder, tmp_path, monkeyp
         "val": "none",
     }
     whole = train_student(TrainConfig.of(**settings, out=tmp_path / "whole"))
-    assert f"mixed as the teacher saw them: {MIX}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        f"toned as the teacher saw them: saturation 0.5; mixed as the teacher saw them: {MIX}"
+        in said
+    )
     config = TrainConfig.of(**settings, out=tmp_path / "parts")
     log_step = Run.log_step
 

@@ -1,7 +1,9 @@
 """Tones: what is drawn, and pixels that are the same to the last bit wherever they are changed."""
 
 import math
+import re
 from decimal import Decimal, localcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -262,3 +264,14 @@ def test_a_policy_is_within_its_bounds():
     for name in ("brightness", "contrast", "saturation", "erase"):
         with pytest.raises(ConfigError, match=f"--{name} is 1.5; it must lie between 0 and 1"):
             TonePolicy(**{name: 1.5})
+
+
+def test_the_page_of_the_format_has_tones_that_are_drawn():
+    page = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text("utf-8")
+    rows = re.findall(r"^\|" + r" ([\d.]+) \|" * 14 + "$", page, flags=re.M)
+    assert len(rows) == 6
+    for row in rows:
+        policy, (seed, image, crop) = TonePolicy(*map(float, row[:4])), map(int, row[4:7])
+        tones = draw_tones(policy, seed, np.array([image]), np.array([crop]))
+        drawn = [*tones.factor[0, 0].tolist(), *tones.hole[0, 0].tolist()]
+        assert drawn == [int(value) for value in row[7:]]
