@@ -4,15 +4,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from fkd import LabelStore, TrainConfig, train_student
 from fkd.images import ImageList, decode
 from fkd.labels import SoftLabels
 from fkd.loader import StudentBatch
+from fkd.store import StoredMixes, Toning
 from fkd.teachers import Teacher
 from fkd.training import Learner
-from fkd.views import empty_views, render
+from fkd.views import Boxes, Flips, Mixes, blend_views, empty_views, render
 
 
 class OnlineLearner(Learner):
@@ -46,15 +48,31 @@ class TwoSizesLearner(OnlineLearner):
         super().__init__(teacher, *course)
         self._images, self._seen = images, teacher.preprocessing
         self._crops = store.read_crops(range(store.spec.num_crops))
+        self._mixes, self._toning = StoredMixes.of_store(store), Toning.of_store(store)
 
     def asked_of(self, batch: StudentBatch, rows: slice) -> Tensor:
-        """Return the same crops as views of the teacher's size."""
+        """Return the same crops as views of the teacher's size, mixed as the student's are."""
         crops = list(zip(batch.image_index[rows], batch.crop_index[rows], strict=True))
         views = empty_views(len(crops), self._seen.size)
         for (image, crop), view in zip(crops, views, strict=True):
-            box, flip = self._crops.box[image, crop], bool(self._crops.flip[image, crop])
-            render(decode(self._images.name(int(image))), box, flip, view, self._seen.interpolation)
+            self._render(
+                image, crop, self._crops.box[image, crop], self._crops.flip[image, crop], view
+            )
+            if self._mixes is not None:
+                self._mix(self._mixes.of(np.array([image]), np.array([crop]))[0], crop, view)
         return views.to(self.device)
+
+    def _mix(self, mix: Mixes, crop: int, view: Tensor) -> None:
+        """Mix a view with its partner's."""
+        if mix.mixed[0]:
+            (other,) = empty_views(1, self._seen.size)
+            self._render(int(mix.image[0]), crop, mix.box[0], mix.flip[0], other)
+            blend_views([view], [other], mix)
+
+    def _render(self, image: int, crop: int, box: Boxes, flip: Flips, view: Tensor) -> None:
+        pixels = decode(self._images.name(int(image)))
+        render(pixels, box, bool(flip), view, self._seen.interpolation)
+        self._toning.change([view], np.array([image]), np.array([crop]))
 
 
 def train_online(config: TrainConfig, teacher: Teacher, images: ImageList | None = None) -> None:
