@@ -27,7 +27,7 @@ FOREIGN = {  # options of scripts, benchmarks and other programs
     "docs/formats.md": {"--softlabel"},  # its path, to the underscore
     "docs/index.md": {"--build-arg", "--gpus", "--ipc", "--rm", "--shm-size"},
     "docs/results.md": {"--per-class", "--stored", "--student-size"}
-    | {"--tune", "--tune-lr", "--tune-on-all"},
+    | {"--tune", "--tune-lr", "--tune-on-all", "--tune-head"},
     "docs/results/gpu.md": {"--tiny", "--missing", "--only", "--take", "--seconds"},
     "docs/trainers/own-loop.md": {"--nproc-per-node"},
     "docs/trainers/timm.md": set(TIMM.split()),
