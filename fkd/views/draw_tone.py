@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fkd.config import TonePolicy
 from fkd.views.draw import GAMMA, image_keys, mix, ratio_roots
+from fkd.views.mixing import SIDE
 
 Places = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -21,7 +22,6 @@ Factors = NDArray[np.uint8]  # […, 3]: of brightness, contrast and saturation,
 Erased = NDArray[np.uint16]  # […, 4]: top, left, height, width, in 65,535th parts of a view's sides
 
 SAME = 128  # the factor that changes nothing
-SIDES = 65_535
 
 # Seeds are below 2^63, so that no seed's boxes are drawn from the words of another one's tones.
 _STREAM = 2**63
@@ -113,11 +113,11 @@ def _holes(word: Words) -> Erased:
     """Return rectangles that lie inside a view, u16 [k, 4], of words [k]."""
     low, high = _AREA
     share = ((word >> np.uint64(45)).astype(np.float64) + 0.5) * 2.0**-19
-    side = np.sqrt(low + (high - low) * share) * SIDES
+    side = np.sqrt(low + (high - low) * share) * SIDE
     root = ratio_roots(_RATIO)[(word >> np.uint64(33) & np.uint64(4095)).astype(np.int64)]
-    extents = [np.rint(x).clip(max=SIDES).astype(np.uint64) for x in (side / root, side * root)]
+    extents = [np.rint(x).clip(max=SIDE).astype(np.uint64) for x in (side / root, side * root)]
     starts = [
-        (word >> np.uint64(shift) & np.uint64(SIDES)) * (np.uint64(SIDES + 1) - extent)
+        (word >> np.uint64(shift) & np.uint64(SIDE)) * (np.uint64(SIDE + 1) - extent)
         for shift, extent in zip((17, 1), extents, strict=True)
     ]
     corner = [start >> np.uint64(16) for start in starts]

@@ -237,7 +237,12 @@ def hole_pixels(hole: Holes, size: Size) -> NDArray[np.int64]:
     height, width = sides_of(size)
     top, left, tall, wide = (hole[..., n].astype(np.int64) for n in range(4))
     edges = (top, height), (top + tall, height), (left, width), (left + wide, width)
-    return np.stack([(edge * side + SIDE // 2) // SIDE for edge, side in edges], axis=-1)
+    return np.stack([edge_pixel(edge, side) for edge, side in edges], axis=-1)
+
+
+def edge_pixel(edge: NDArray[np.int64], side: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Return the pixel at which an edge of a hole lies on a side of so many pixels."""
+    return (edge * side + SIDE // 2) // SIDE
 
 
 def hole_of(pixels: NDArray[np.int64], size: Size) -> Holes:

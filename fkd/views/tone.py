@@ -22,7 +22,8 @@ from torch import Tensor
 
 from fkd.config import ViewPolicy
 from fkd.machine import upload
-from fkd.views.draw_tone import SAME, SIDES, Erased, Factors, Places, tones_of
+from fkd.views.draw_tone import SAME, Erased, Factors, Places, tones_of
+from fkd.views.mixing import edge_pixel
 from fkd.views.without_lock import program
 
 Edges = NDArray[np.int64]  # [n, 4]: first row, end row, first column, end column
@@ -119,7 +120,7 @@ def _edges(hole: Erased, sides: NDArray[np.int64]) -> Edges:
     """Return the pixels of holes u16 [n, 4] in views of `sides`, int64 [n, 2] or [2]: h and w."""
     start = hole[:, :2].astype(np.int64)
     end = start + hole[:, 2:]
-    both = [(edge * sides + SIDES // 2) // SIDES for edge in (start, end)]
+    both = [edge_pixel(edge, sides) for edge in (start, end)]
     edges: Edges = np.stack(both, axis=-1)
     return edges.reshape(-1, 4)
 
