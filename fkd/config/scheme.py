@@ -2,13 +2,13 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from fkd.config.checks import check_count
 from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
 
-SchemeKind = Literal["full", "hard", "samples", "smoothing", "topk"]
+SchemeKind = Literal["full", "hard", "none", "samples", "smoothing", "topk"]
 Tail = Literal["renorm", "smooth"]
 
 # Nats between two codes. Measured on a MobileNetV2's labels of 200 photos, top-5, 1000 classes: the flat
@@ -37,6 +37,8 @@ class Scheme:
     `samples` are k classes that are drawn from the label, and count 1/k each: Sparse Logit Sampling
     (Anshumann et al., ACL 2025, arXiv:2503.16870). The mean over crops is the teacher's; of one crop they
     say neither its first class nor how sure the teacher is.
+
+    `none` keeps no label at all, for a store of vectors alone.
     """
 
     kind: SchemeKind
@@ -47,7 +49,7 @@ class Scheme:
 
     def __post_init__(self) -> None:
         settle(self)
-        if self.kind not in ("full", "hard", "samples", "smoothing", "topk"):
+        if self.kind not in get_args(SchemeKind):
             raise ConfigError(f"scheme {self.kind!r} is unknown")
         if self.tail not in ("renorm", "smooth"):
             raise ConfigError(f"tail {self.tail!r} is unknown; choose renorm or smooth")
@@ -68,12 +70,12 @@ class Scheme:
 
     @classmethod
     def parse(cls, text: str) -> "Scheme":
-        """Read `full`, `full-8bit`, `hard`, `smooth`, `topkK` with its endings, or `samplesN`.
+        """Read `full`, `full-8bit`, `hard`, `smooth`, `topkK` with its endings, `samplesN` or `none`.
 
         Anything else is refused.
         """
         text = fit("scheme", text, str)
-        if text in ("full", "hard"):
+        if text in ("full", "hard", "none"):
             return cls(text)  # type: ignore[arg-type]
         if text == "full-8bit":
             return cls("full", coarse=True)
@@ -130,7 +132,7 @@ class Scheme:
         """Name, for a message, every scheme that a store of this one can be read as."""
         if self.kind == "full":
             return "full, hard, smooth, topkK and topkK-smooth for any K"
-        if self.kind in ("hard", "samples"):
+        if self.kind in ("hard", "none", "samples"):
             return str(self)
         if self.k == 1:
             return "hard, smooth, topk1 and topk1-smooth"
@@ -138,7 +140,7 @@ class Scheme:
 
     def can_be_read_as(self, wanted: "Scheme") -> bool:
         """Say whether `wanted` follows from what this scheme keeps, without the teacher."""
-        if wanted.coarse or wanted.deviation:
+        if wanted.coarse or wanted.deviation or "none" in (self.kind, wanted.kind):
             return False
         if "samples" in (self.kind, wanted.kind):
             return self == wanted

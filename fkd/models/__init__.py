@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.models.outputs import find_logits
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
+    from fkd.models.taps import FEATURES, OUTPUT, Tapped, find_layer, last_linear, layer_names
     from fkd.models.weight_files import read_file
     from fkd.models.weights import (
         Shapes,
@@ -36,6 +37,7 @@ else:
         outputs="find_logits",
         small="thin_resnet",
         state_dicts="read_weights",
+        taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names",
         weight_files="read_file",
         weights=(
             "Shapes head_tensors load_weights num_outputs shapes_of shapes_of_any weights_hash"
@@ -44,17 +46,23 @@ else:
     )
 
 __all__ = [
+    "FEATURES",
+    "OUTPUT",
     "Shapes",
+    "Tapped",
     "build",
     "call_function",
     "check_name",
     "count_outputs",
     "count_outputs_by_shape",
+    "find_layer",
     "find_logits",
     "head_tensors",
     "import_timm",
     "is_function",
     "is_known",
+    "last_linear",
+    "layer_names",
     "load_weights",
     "num_outputs",
     "read_file",

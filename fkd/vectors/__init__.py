@@ -1,0 +1,16 @@
+"""Vectors that a teacher said of a view: what is kept of them, and how they are read.
+
+`KeptVectors` says which arrays a store has of a target, what is wrong with them, and how numbers become
+codes and codes numbers. A label is a distribution and lies in `fkd.labels`; a vector has no classes.
+"""
+
+from typing import TYPE_CHECKING
+
+from fkd.faces import names_of
+
+if TYPE_CHECKING:
+    from fkd.vectors.kept import Constants, KeptVectors
+else:
+    __getattr__, __dir__ = names_of(__name__, kept="Constants KeptVectors")
+
+__all__ = ["Constants", "KeptVectors"]

@@ -1,0 +1,89 @@
+"""What is kept of a vector: which arrays, what they mean, what is wrong with them, how they are read.
+
+Legend: n images, m crops of each, B views, L numbers of a vector, all of a map's [D, h, w] in a row.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fkd.config import VectorScheme
+from fkd.labels import Field, StoredArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Arrays that a store has once, by name: what a scheme has learned of a sample.
+Constants = Mapping[str, StoredArray]
+
+MAX_NUMBERS = 2**26  # of one vector, or one map
+
+
+@dataclass(frozen=True)
+class KeptVectors:
+    """What a `scheme` keeps of the target `name`: vectors of `shape` (D,), or maps (D, h, w)."""
+
+    name: str
+    scheme: VectorScheme
+    shape: tuple[int, ...]
+
+    @property
+    def num_numbers(self) -> int:
+        """L, all numbers of a vector or a map."""
+        return math.prod(self.shape)
+
+    @property
+    def channels(self) -> int:
+        """How many scales a vector has: one, or one for each channel of a map."""
+        return self.shape[0] if len(self.shape) > 1 else 1
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The arrays of a vector, as `quantize` names them."""
+        vector, scale = f"vector.{self.name}", f"scale.{self.name}"
+        if self.scheme.kind == "f16":
+            return (Field(vector, "float16", self.num_numbers, "dense"),)
+        return (
+            Field(vector, "int8", self.num_numbers, "dense"),
+            Field(scale, "float16", self.channels, "dense"),
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of one vector in memory."""
+        return sum(field.num_bytes for field in self.fields)
+
+    @cached_property
+    def constants(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """The arrays that a store has once: their dtypes and shapes by name."""
+        return {}
+
+    def fit(self, sample: "Tensor") -> Constants:
+        """Return the constants of the scheme, learned of a sample of vectors, f32 [n, L]."""
+        return {}
+
+    def fault(self, kept: Mapping[str, StoredArray]) -> str | None:
+        """Say why arrays [n, m, …] cannot be vectors that a labeller wrote, or return None."""
+        vector = kept[f"vector.{self.name}"]
+        if self.scheme.kind == "f16":
+            return None if np.isfinite(vector).all() else "a number is not finite"
+        scale = kept[f"scale.{self.name}"]
+        if not np.isfinite(scale).all() or (scale < 0).any():
+            return "a scale is no number of 0 or more"
+        return "a code is -128, which no labeller writes" if (vector == -128).any() else None
+
+    def quantize(self, vectors: "Tensor", constants: Constants) -> dict[str, "Tensor"]:
+        """Return what is kept of vectors, f32 [B, …], by array [B, length], on their own device."""
+        from fkd.vectors.quantization import quantize  # with torch, which nothing else here needs
+
+        return quantize(self, vectors, constants)
+
+    def restore(self, kept: Mapping[str, "Tensor"], constants: Constants) -> "Tensor":
+        """Return the vectors that are kept, f32 [B, *shape], on the device of what is kept."""
+        from fkd.vectors.quantization import restore
+
+        return restore(self, kept, constants)
