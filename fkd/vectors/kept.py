@@ -78,12 +78,17 @@ class KeptVectors:
 
     def quantize(self, vectors: "Tensor", constants: Constants) -> dict[str, "Tensor"]:
         """Return what is kept of vectors, f32 [B, …], by array [B, length], on their own device."""
-        from fkd.vectors.quantization import quantize  # with torch, which nothing else here needs
+        from fkd.vectors.quantization import to_codes, to_half  # with torch
 
-        return quantize(self, vectors, constants)
+        vector, *scale = (field.name for field in self.fields)
+        if self.scheme.kind == "f16":
+            return {vector: to_half(vectors)}
+        return dict(zip((vector, *scale), to_codes(vectors, self.channels), strict=True))
 
     def restore(self, kept: Mapping[str, "Tensor"], constants: Constants) -> "Tensor":
         """Return the vectors that are kept, f32 [B, *shape], on the device of what is kept."""
-        from fkd.vectors.quantization import restore
+        from fkd.vectors.quantization import from_codes
 
-        return restore(self, kept, constants)
+        vector, *scale = (kept[field.name] for field in self.fields)
+        restored = from_codes(vector, scale[0]) if scale else vector.float()
+        return restored.reshape(len(vector), *self.shape)
