@@ -1,13 +1,13 @@
-"""Does a student learn as much from stored vectors as from a teacher in the loop, and from how many bytes?
+"""Does a student learn as much from stored vectors as from a teacher in the loop, of how many bytes?
 
     python benchmarks/accuracy/vector_study.py tiny100/ --teacher-weights weights.pth --out vectors
     python benchmarks/accuracy/vector_study.py tiny100/ --simsiam 20 --out simsiam
 
-The teacher's vectors are the input of its last linear layer, or with --simsiam those of a network that is
-trained here without classes. A student's features are drawn to them by cosine, through a linear layer that
-stays behind. It is judged by its features: 20 nearest neighbours and a linear probe, on classes that it has
-never heard of, and after it was tuned on these for an epoch. The folder needs train and val. What is there
-already is not made again. --table prints a table of what all runs below --out have reached.
+The teacher's vectors are the input of its last linear layer, or with --simsiam those of a network that
+is trained here without classes. A student's features are drawn to them by cosine, through a linear layer
+that stays behind. It is judged by its features: 20 nearest neighbours and a linear probe, on classes that
+it has never heard of, and after it was tuned on these for an epoch. The folder needs train and val. What
+is there already is not made again. --table prints a table of what all runs below --out have reached.
 """
 
 import json
