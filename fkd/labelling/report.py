@@ -77,7 +77,7 @@ def _opening(
         ("images", _images(config, images)),
         *([("classes", _outputs(teachers))] if images.unlabelled else []),
         *store,
-        ("crops", f"{spec.num_crops} per image, kept as {spec.scheme}"),
+        ("crops", f"{spec.num_crops} per image, kept as {spec.kept_words}"),
         *([] if spec.views.tone.plain else [("tone", str(spec.views.tone))]),
         *([("mixed", _mixed(spec))] if spec.mixes else []),
         *[
