@@ -18,6 +18,18 @@ from fkd.config.checks import (
     check_count,
     check_range,
 )
+from fkd.config.distances import (
+    CLASS_DISTANCES,
+    DISTANCES,
+    NKD_GAMMA,
+    PEERS,
+    STORE,
+    STORED,
+    TRUTH,
+    VECTOR_DISTANCES,
+    Adapt,
+    Distance,
+)
 from fkd.config.groups import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -79,16 +91,7 @@ from fkd.config.targets import (
     VectorScheme,
     check_targets,
 )
-from fkd.config.terms import (
-    DISTANCES,
-    NKD_GAMMA,
-    PEERS,
-    STORE,
-    TRUTH,
-    Distance,
-    Term,
-    Weighed,
-)
+from fkd.config.terms import Term, Weighed
 from fkd.config.train import (
     BN_STATS,
     FEW_IMAGES,
@@ -120,6 +123,7 @@ from fkd.config.views import (
 __all__ = [
     "AMPS",
     "BN_STATS",
+    "CLASS_DISTANCES",
     "CONFIG",
     "CROP_SHARE",
     "DISTANCES",
@@ -150,12 +154,15 @@ __all__ = [
     "RENDERS",
     "SCHEMES",
     "STORE",
+    "STORED",
     "TEACHER_OUTPUTS",
     "TRUTH",
     "USUAL_CROPS",
     "USUAL_MIXED_SCHEME",
     "USUAL_SCHEME",
+    "VECTOR_DISTANCES",
     "VECTOR_KINDS",
+    "Adapt",
     "AddTeacherConfig",
     "Amp",
     "Augment",
