@@ -20,18 +20,24 @@ from fkd.config import (
     USUAL_CROPS,
     USUAL_MIXED_SCHEME,
     USUAL_SCHEME,
+    VECTOR_KINDS,
     AddTeacherConfig,
     Engine,
     LabelConfig,
     Part,
     Scheme,
+    Target,
     Url,
+    VectorScheme,
+    as_vector_scheme,
 )
 from fkd.progress import note_lines, printable
 
 if TYPE_CHECKING:
     from fkd.format import StoreSpec
     from fkd.store import LabelStore
+
+VECTORS = " and ".join(VECTOR_KINDS)
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
@@ -93,7 +99,15 @@ _SECTIONS = {
     help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full, full-8bit, "
     "or samplesN: N classes drawn from each label, unbiased and noisy. topkK-std and topkK-coarse-std "
     "also keep the deviation of the teacher's logits, for losses that standardize.  [default: "
-    f"{USUAL_SCHEME}, or {USUAL_MIXED_SCHEME} of mixed views]",
+    f"{USUAL_SCHEME}, or {USUAL_MIXED_SCHEME} of mixed views]. Of a teacher without classes, {VECTORS} "
+    "keep its output as a vector; none keeps --features alone.",
+)
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="LAYER|TABLE",
+    help="Also keep what a layer of the teacher says: a submodule by name, `features` for the input of "
+    f"its last linear layer, or a table, {Target.example}; pool is auto, mean, cls or none.",
 )
 @viewing
 @click.option(
@@ -172,7 +186,8 @@ def label(ctx: click.Context, /, images: Path, compress: str | None, **options: 
         teacher=chosen_teachers(options),
         part=Part(options["subset"], options["classes"]),
         views=views_of(options),
-        scheme=None if compress is None else Scheme.parse(compress),
+        scheme=_scheme(compress),
+        targets=options["features"],
         engine=Engine(options["amp"], options["compile"]),
         **{name: options[name] for name in _FIELDS},
     )
@@ -188,6 +203,13 @@ def label(ctx: click.Context, /, images: Path, compress: str | None, **options: 
     from fkd.labelling import label_images
 
     _label(config.out, partial(label_images, config))
+
+
+def _scheme(compress: str | None) -> Scheme | VectorScheme | None:
+    """Return what --compress names: how labels are kept or, of a vector, how that is."""
+    if compress is None:
+        return None
+    return as_vector_scheme(compress) or Scheme.parse(compress)
 
 
 def _adding(config: AddTeacherConfig) -> Callable[[], "LabelStore"]:
@@ -214,8 +236,10 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
     for path, reason in bad_images(store):
         click.echo(f"no labels for {printable(path)}: {reason}", err=True)
     spec = store.spec
+    kept = [str(spec.scheme)] if spec.labels.there else []
+    kept += [f"{record.name} as {record.keep}" for record in spec.targets]
     click.echo(
-        f"{out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
+        f"{out}: {spec.num_images:,} images × {spec.num_crops} crops, {', '.join(kept)}, "
         f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
     )
     _say_next(out, spec)
@@ -229,6 +253,10 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     m = max(
         c for c in (1, 2, 4) if c <= min(most, spec.num_crops)
     )  # a batch is a multiple of these
+    if not spec.labels.there:
+        train = f"fkd train {name} --crops-per-image {m}"
+        note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])
+        return
     compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme.reading
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
     train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"

@@ -89,6 +89,7 @@ from fkd.config.targets import (
     Target,
     VectorKind,
     VectorScheme,
+    as_vector_scheme,
     check_targets,
 )
 from fkd.config.terms import Term, Weighed
@@ -211,6 +212,7 @@ __all__ = [
     "as_size",
     "as_students",
     "as_typed",
+    "as_vector_scheme",
     "check_choice",
     "check_count",
     "check_range",

@@ -14,6 +14,13 @@ from fkd.config.checks import (
 from fkd.config.groups import Part
 from fkd.config.models import Amp, Engine, TeacherChoice
 from fkd.config.scheme import Scheme, check_stored
+from fkd.config.targets import (
+    Target,
+    VectorScheme,
+    as_targets,
+    as_vector_scheme,
+    check_targets,
+)
 from fkd.config.types import Url, settle
 from fkd.config.views import RENDERS, Render, ViewPolicy
 from fkd.errors import ConfigError
@@ -41,7 +48,9 @@ class LabelConfig:
     no classes: the labels are over the teacher's. Without `split`, `images` itself is taken, though a
     folder in it is named train. `class_names` is a file with a name to read for each class.
     With `grow`, images that the store at `out` does not have yet are labelled into it. `scheme` is how
-    labels are kept; None is `USUAL_SCHEME`, or `USUAL_MIXED_SCHEME` where views are mixed.
+    labels are kept; None is `USUAL_SCHEME`, or `USUAL_MIXED_SCHEME` where views are mixed. `targets` are
+    vectors that are kept beside them. A `scheme` of vectors ("int8") is short for no labels and one
+    target of it, the teacher's output.
     """
 
     images: Path
@@ -49,7 +58,7 @@ class LabelConfig:
     out: Path = Path("labels.zarr")
     num_crops: int | None = None
     views: ViewPolicy = field(default_factory=ViewPolicy)
-    scheme: Scheme | None = None
+    scheme: Scheme | VectorScheme | None = None
     temperature: float = 1.0
     batch_size: int | None = None
     workers: int = 2
@@ -64,6 +73,7 @@ class LabelConfig:
     split: bool = True
     unlabelled: bool = False
     class_names: Path | None = None
+    targets: tuple[Target, ...] = ()
 
     @property
     def teachers(self) -> tuple[TeacherChoice, ...]:
@@ -79,10 +89,22 @@ class LabelConfig:
     def kept(self) -> Scheme:
         """How labels are kept. Those of mixed views are flatter, and keep more classes."""
         usual = USUAL_MIXED_SCHEME if self.views.mix.mixes else USUAL_SCHEME
+        assert not isinstance(self.scheme, VectorScheme)  # `__post_init__` made a target of it
         return usual if self.scheme is None else self.scheme
 
     def __post_init__(self) -> None:
+        vector = as_vector_scheme(self.scheme)
+        if vector is not None:
+            of_output = Target(keep=vector)
+            object.__setattr__(self, "targets", (of_output, *as_targets(self.targets)))
+            object.__setattr__(self, "scheme", Scheme("none"))
         settle(self)
+        check_targets(self.targets)
+        if self.kept.kind == "none" and not self.targets:
+            raise ConfigError(
+                "--compress none keeps no labels; say which vectors to keep (--features LAYER, or "
+                "--compress int8 for the teacher's output)"
+            )
         if self.out.name.lower().endswith(".zip") and not self.out.is_dir():
             raise ConfigError(
                 f"--out {self.out}: labels are written to a folder; make the archive from it with "

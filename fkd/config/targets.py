@@ -108,3 +108,16 @@ def check_targets(targets: tuple[Target, ...]) -> None:
                 f"--features: two are named {name}; give one of them another name, as in "
                 f"{replace(Target('layer3'), name='other').table()}"
             )
+
+
+def as_targets(given: Any) -> tuple[Target, ...]:
+    """Return targets that may be given as text, as a table, or one alone."""
+    targets: tuple[Target, ...] = fit("targets", given, tuple[Target, ...])
+    return targets
+
+
+def as_vector_scheme(given: Any) -> VectorScheme | None:
+    """Return the scheme of vectors that a setting of schemes names, None where it names one of labels."""
+    if isinstance(given, str) and VectorScheme.is_named(given):
+        return VectorScheme.parse(given)
+    return given if isinstance(given, VectorScheme) else None

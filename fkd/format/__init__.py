@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fkd.format.spec import (
         FORMAT_VERSION,
         StoreSpec,
+        TargetRecord,
         TeacherRecord,
         library_versions,
         now,
@@ -70,7 +71,7 @@ else:
             "unpack_boxes unpack_codes unpack_ids unpack_palettes unpack_slots"
         ),
         parts="needed",
-        spec="FORMAT_VERSION StoreSpec TeacherRecord library_versions now",
+        spec="FORMAT_VERSION StoreSpec TargetRecord TeacherRecord library_versions now",
         zarr_arrays=(
             "Arrays check_replaceable create_arrays group_attributes read_attributes require_store"
         ),
@@ -84,6 +85,7 @@ __all__ = [
     "Arrays",
     "BlockFiles",
     "StoreSpec",
+    "TargetRecord",
     "TeacherRecord",
     "array_layouts",
     "check_replaceable",

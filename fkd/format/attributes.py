@@ -36,6 +36,7 @@ from fkd.format.attribute_values import (
 )
 from fkd.format.layout import oversize
 from fkd.format.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
+from fkd.format.target_attributes import newer_target, target_json, targets_of
 from fkd.format.view_attributes import VIEW_KEYS, newer_rule, views_json, views_of
 from fkd.views import SAMPLERS, STORED
 
@@ -63,7 +64,7 @@ _INNER_KEYS = {
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
-_LEFT_OUT |= {"stored_mixes"}
+_LEFT_OUT |= {"stored_mixes", "targets"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -82,6 +83,7 @@ def to_json(spec: StoreSpec) -> dict[str, Any]:
     if spec.scheme.deviation:
         content["scheme"]["deviation"] = True
     content["views"] = views_json(spec.views)
+    content["targets"] = [target_json(record) for record in spec.targets]
     return {k: v for k, v in content.items() if v or k not in _LEFT_OUT}
 
 
@@ -132,7 +134,7 @@ def _of_newer(content: Mapping[str, Any]) -> str | None:
     known = sampler in (*SAMPLERS, STORED)
     if isinstance(sampler, str) and not known:
         return f"sampler {shown(sampler)}"
-    return newer_rule(content.get("views"))
+    return newer_rule(content.get("views")) or newer_target(content.get("targets"))
 
 
 def _parse(content: Mapping[str, Any]) -> StoreSpec:
@@ -167,6 +169,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         first_image=count(content, "first_image"),
         first_crop=count(content, "first_crop"),
         stored_mixes=said(content, "stored_mixes"),
+        targets=targets_of(content.get("targets", []), content["format_version"]),
     )
 
 
@@ -232,6 +235,8 @@ def _check_together(spec: StoreSpec) -> None:
         raise Wrong("its mixes are stored, where its views are drawn or were added to a store")
     if spec.stored_mixes and spec.num_images > 2**32:
         raise Wrong("it has more images than numbers of partners")
+    if not spec.labels.there and not spec.targets:
+        raise Wrong("it keeps neither labels nor vectors")
     if 0 < spec.class_title_bytes < spec.num_classes:
         raise Wrong("its titles are too short for as many classes")
     excess = oversize(spec)

@@ -89,11 +89,11 @@ def plan_layout(spec: StoreSpec, block_images: int | None = None) -> StoreSpec:
 
 def _usual_block(spec: StoreSpec) -> int:
     """Return the images of a block, as far as the data set and dense labels decide it."""
-    block, labels = _MIN_BLOCK, spec.labels
+    block = _MIN_BLOCK
     while block < _MAX_BLOCK and block * 64 < spec.num_images:
         block *= 2
-    if labels.keeps_all:
-        image_bytes = spec.num_crops * (labels.num_bytes + VIEW_BYTES)
+    if dense := [field.num_bytes for field in spec.fields if field.packing in ("dense", "planes")]:
+        image_bytes = spec.num_crops * (sum(dense) + VIEW_BYTES)
         block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
     return block
 
@@ -133,6 +133,7 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     if not spec.first_crop:
         layouts |= _list_layouts(spec)
     if not spec.root:
+        layouts |= _constant_layouts(spec)
         layouts["class_name"] = _text_layout(spec.class_name_bytes)
         if spec.class_title_bytes:
             layouts["class_title"] = _text_layout(spec.class_title_bytes)
@@ -190,6 +191,15 @@ def _list_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     return layouts
 
 
+def _constant_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays of what schemes of vectors have learned, written when the store is made."""
+    return {
+        name: ArrayLayout(dtype, shape, shape, None, "plain", False)
+        for kept in spec.vectors.values()
+        for name, (dtype, shape) in kept.constants.items()
+    }
+
+
 def _text_layout(num_bytes: int) -> ArrayLayout:
     return ArrayLayout("uint8", (num_bytes,), (num_bytes,), None, "text", False)
 
@@ -226,12 +236,15 @@ def _view_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
 
 
 def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
-    """Return the arrays of what is kept of labels."""
+    """Return the arrays of what is kept of labels and vectors.
+
+    Dense ones are large, so that a chunk of them has few crops.
+    """
     n, m = spec.num_images, spec.num_crops
     block, chunk = spec.block_images, spec.chunk_crops
     padded = spec.num_chunks * chunk
     layouts: dict[str, ArrayLayout] = {}
-    for field in spec.labels.fields:
+    for field in spec.fields:
         match field.packing:
             case "ids" | "draws":
                 width = min(spec.num_classes, m * field.length)
@@ -247,16 +260,17 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                 layouts["slot"] = _per_crop(spec, _id_dtype(width), "slot", field.length)
             case "codes":
                 layouts[field.name] = _per_crop(spec, field.dtype, "code", field.length)
-            case "dense":
-                images = max(1, min(block, _FULL_CHUNK_BYTES // (chunk * field.num_bytes)))
+            case "dense" | "planes":
+                crops = min(_MIN_CHUNK_CROPS, chunk)
+                images = max(1, min(block, _FULL_CHUNK_BYTES // (crops * field.num_bytes)))
                 while block % images:
                     images -= 1
                 layouts[field.name] = ArrayLayout(
                     field.dtype,
                     (n, m, field.length),
-                    (images, chunk, field.length),
-                    (block, padded, field.length),
-                    "dense",
+                    (images, crops, field.length),
+                    (block, -(-padded // crops) * crops, field.length),
+                    "dense" if field.packing == "dense" else "code",
                 )
     return layouts
 

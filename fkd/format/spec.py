@@ -5,9 +5,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from fkd.config import Amp, Interpolation, Preprocessing, Scheme, TeacherOutput, ViewPolicy
+import numpy as np
+
+from fkd.config import (
+    Amp,
+    Interpolation,
+    Pool,
+    Preprocessing,
+    Scheme,
+    TeacherOutput,
+    VectorScheme,
+    ViewPolicy,
+)
 from fkd.format.packing import Slots
-from fkd.labels import KeptLabels
+from fkd.labels import Field, KeptLabels, StoredArray
+from fkd.vectors import KeptVectors
 from fkd.views import SAMPLERS
 
 # Version 2 adds `content_hash`. Version 3 has `view_hash` where a reader can draw the boxes, slots as
@@ -38,6 +50,27 @@ class TeacherRecord:
         return "probs" if self.outputs_hash.startswith("probs ") else "logits"
 
 
+@dataclass(frozen=True)
+class TargetRecord:
+    """Vectors that are kept beside labels: their name, whose they are, how they are kept, their shape.
+
+    `layer` and `pool` are those of `Target`. `constants_hash` is the SHA-256 of what the scheme has
+    learned of a sample, "" where it learns nothing.
+    """
+
+    name: str
+    layer: str
+    pool: Pool
+    keep: VectorScheme
+    shape: tuple[int, ...]
+    constants_hash: str = ""
+
+    @cached_property
+    def vectors(self) -> KeptVectors:
+        """What is kept of each view's."""
+        return KeptVectors(self.name, self.keep, self.shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreSpec:
     """The attributes of a store: everything needed to read it and to refuse it.
@@ -53,7 +86,8 @@ class StoreSpec:
     `numbered` one an array says by which number the views of an image are drawn, where that is not its
     index. `weights` are those of the teachers where they differ, and `made_by` says who wrote the labels
     if not `fkd label`. With `stored_mixes`, arrays say with which views of which images views are mixed;
-    they come from elsewhere, and follow from no policy.
+    they come from elsewhere, and follow from no policy. `targets` are the vectors that are kept of each
+    view, beside its label or without one.
 
     A segment that was added to a store begins at `first_image` and `first_crop`, and names the `root`
     that it was added to, by the SHA-256 of its attributes. Its numbers of images and crops are its own.
@@ -91,6 +125,7 @@ class StoreSpec:
     first_image: int = 0
     first_crop: int = 0
     stored_mixes: bool = False
+    targets: tuple[TargetRecord, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -118,6 +153,24 @@ class StoreSpec:
     def labels(self) -> KeptLabels:
         """What is kept of each crop's label."""
         return KeptLabels(self.scheme, self.num_classes)
+
+    @cached_property
+    def vectors(self) -> dict[str, KeptVectors]:
+        """What is kept of each crop's vectors, by the name of the target."""
+        return {record.name: record.vectors for record in self.targets}
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The arrays of a crop: those of its label, then those of its vectors."""
+        of_vectors = (field for kept in self.vectors.values() for field in kept.fields)
+        return (*self.labels.fields, *of_vectors)
+
+    def empty_fields(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
+        """Return zeros to be filled, [n, m, length] by name."""
+        return {
+            field.name: np.zeros((num_images, num_crops, field.length), field.dtype)
+            for field in self.fields
+        }
 
     @property
     def slots(self) -> Slots:
@@ -150,6 +203,9 @@ class StoreSpec:
             "--crops": self.num_crops,
             **self.views.settings,  # among which are some that the default of --compress follows
             "--compress": str(self.scheme),
+            "--features": [
+                [t.name, t.layer, t.pool, str(t.keep), list(t.shape)] for t in self.targets
+            ],
             "--size": [t.preprocessing.size for t in self.teachers],
             "--interpolation": [t.preprocessing.interpolation for t in self.teachers],
             "--mean": [t.preprocessing.mean for t in self.teachers],

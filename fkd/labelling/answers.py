@@ -1,6 +1,6 @@
 """Labels of batches, and what they give up, read from a GPU once it has the next batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from fkd.labels import NUM_MEASURES, Quantized, faulty_rows, quantize, row_fidel
 from fkd.machine import Download
 from fkd.store import Block
 from fkd.teachers import Ensemble
+from fkd.vectors import StoredVectors
 from fkd.views import label_draws
 
 
@@ -54,15 +55,17 @@ def answers(
     batches: Iterator[TeacherBatch],
     config: LabelConfig,
     images: ImageList,
+    targets: Mapping[str, StoredVectors],
     stored: StoredViews | None = None,
 ) -> Iterator[LabelledBatch]:
     """Yield batches with their labels on the CPU, read once a GPU has the next batch.
 
-    With `stored` views, labels are the means of the teachers' and theirs.
+    `targets` are the vectors that are kept, by name. With `stored` views, labels are the means of the
+    teachers' and theirs.
     """
     waiting: _Asked | None = None
     for batch in batches:
-        asked = _ask(teachers, batch, config, images, stored)
+        asked = _ask(teachers, batch, config, images, targets, stored)
         if waiting is not None:
             yield _answer(waiting, teachers, config, images)
         waiting = asked
@@ -83,21 +86,32 @@ def _ask(
     batch: TeacherBatch,
     config: LabelConfig,
     images: ImageList,
+    targets: Mapping[str, StoredVectors],
     stored: StoredViews | None,
 ) -> _Asked:
     """Give a batch to the teachers, without waiting for a GPU."""
     if not batch.num_views:
         return _Asked(batch)
     try:
-        probs = teachers.probs(batch.views, batch.num_views, config.temperature)
+        labels = config.kept.kind != "none"
+        probs, vectors = teachers.say(
+            batch.views, batch.num_views, config.temperature, labels=labels
+        )
     except ModelError as error:
         first = _view(0, batch, images)
         raise ModelError(f"{error} (in the batch that begins with {first})") from error
-    faulty = faulty_rows(probs)
-    if stored is not None:
-        probs = stored.mean(probs, batch.strips)
-    kept = quantize(probs, config.kept, _draws(batch, config))
-    fidelity = row_fidelity(probs, kept, config.kept)
+    faulty = torch.zeros(batch.num_views, dtype=torch.bool, device=teachers.device)
+    fidelity = torch.full((batch.num_views, NUM_MEASURES), torch.nan, device=teachers.device)
+    kept: dict[str, Tensor] = {}
+    if probs is not None:
+        faulty |= faulty_rows(probs)
+        if stored is not None:
+            probs = stored.mean(probs, batch.strips)
+        kept |= quantize(probs, config.kept, _draws(batch, config))
+        fidelity = row_fidelity(probs, kept, config.kept)
+    for name, said in vectors.items():
+        faulty |= ~said.flatten(1).isfinite().all(dim=1)
+        kept |= targets[name].quantize(said)
     if stored is not None and not stored.exact:  # what the teachers themselves said is not known
         fidelity = torch.full_like(fidelity, torch.nan)
     return _Asked(batch, Download(faulty=faulty, fidelity=fidelity, **kept))
@@ -130,6 +144,12 @@ def _no_distribution(
     row: int, batch: TeacherBatch, teachers: Ensemble, config: LabelConfig, images: ImageList
 ) -> SoftLabelError:
     """Ask each teacher again, and name the first one whose probabilities in a row are faulty."""
+    for name, said in teachers.teachers[0].say(batch.views[0], batch.num_views).vectors.items():
+        if not said[row].isfinite().all():
+            return SoftLabelError(
+                f"teacher {teachers.teachers[0].name}, {_view(row, batch, images)}: its vector {name} is "
+                "not finite; check --teacher-weights, --mean, --std and --amp"
+            )
     rows = [
         teacher.probs(seen, batch.num_views, config.temperature)[row]
         for teacher, seen in teachers.each(batch.views)

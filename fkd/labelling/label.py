@@ -214,7 +214,8 @@ class _Labeller:
             views_at_a_time(config, teachers.device),
             teachers.view_formats,
         )
-        return answers(teachers, batches, config, self.images, self.stored)
+        targets = {name: store.vectors(name) for name in spec.vectors}
+        return answers(teachers, batches, config, self.images, targets, self.stored)
 
     def _seen_again(self, store: LabelStore) -> LabelledBefore | None:
         """Return what compares partners with those that have labels already."""

@@ -12,6 +12,7 @@ from fkd.config import LabelConfig
 from fkd.errors import ImagesError, StoreError
 from fkd.format import (
     StoreSpec,
+    TargetRecord,
     TeacherRecord,
     check_replaceable,
     library_versions,
@@ -20,6 +21,7 @@ from fkd.format import (
 )
 from fkd.images import ImageList, fingerprint, read_titles
 from fkd.labelling.growing import MatchedImages, grow, match, refuse_missing
+from fkd.labelling.learning import learned
 from fkd.labelling.processes import Ranks
 from fkd.machine import held
 from fkd.originals import drift, probe, probe_formats
@@ -61,6 +63,10 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         created=now(),
         part=not config.part.takes_all,
         unlabelled=images.unlabelled,
+        targets=tuple(
+            TargetRecord(t.name, t.layer, t.pool, t.keep, teachers.shapes[t.name])
+            for t in config.targets
+        ),
     )
     return plan_layout(spec, config.block_images)
 
@@ -80,7 +86,15 @@ def teachers_of(
     """Load the teachers of a run on `images`, which are all `listed` ones or a part of them."""
     folder = None if listed.unlabelled else listed.classes
     only = None if config.part.classes is None else images.classes
-    return load_teachers(config.teachers, folder, device, config.engine, only=only)
+    return load_teachers(
+        config.teachers,
+        folder,
+        device,
+        config.engine,
+        only=only,
+        targets=config.targets,
+        labels=config.kept.kind != "none",
+    )
 
 
 @contextmanager
@@ -152,6 +166,7 @@ def create_store(
         None if images.unlabelled else classes.target_of[images.targets],
         classes.names,
         class_titles=_titles(config, classes.names),
+        constants=learned(config, images, teachers, spec),
         overwrite=overwrite,
     )
 

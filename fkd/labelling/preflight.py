@@ -127,7 +127,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
             outputs = teacher.outputs(batch.views, len(batch.views))
             best = teacher.as_probs(outputs, config.temperature).cpu().max(dim=1)
             top += float(best.values[batch.usable].double().sum())
-            if not images.unlabelled:
+            if not images.unlabelled and config.kept.kind != "none":
                 wanted = teacher.class_map.target_of[batch.targets.numpy()]
                 hits += int((best.indices.numpy() == wanted)[batch.usable.numpy()].sum())
             seen.append(outputs[batch.usable.to(outputs.device)])

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 StoredArray = NDArray[Any]
 
 # How the numbers of a field are laid out for the compressor: ids through a palette of an image's
-# classes, draws likewise but in no order, codes rank by rank as differences, dense numbers as they are.
-Packing = Literal["ids", "draws", "codes", "dense"]
+# classes, draws likewise but in no order, codes rank by rank as differences, dense numbers as they are,
+# and planes place by place.
+Packing = Literal["ids", "draws", "codes", "dense", "planes"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class KeptLabels:
     @cached_property
     def fields(self) -> tuple[Field, ...]:
         """The arrays of a label, as `quantize` names them."""
+        if self.scheme.kind == "none":
+            return ()
         if self.scheme.kind == "full" and self.scheme.coarse:
             return (Field("log_code", "uint8", self.num_classes, "dense"),)
         if self.scheme.kind == "full":
@@ -72,22 +75,27 @@ class KeptLabels:
     @property
     def keeps_values(self) -> bool:
         """Whether a label says how sure the teacher was, and not its first class or samples alone."""
-        return self.scheme.kind not in ("hard", "samples")
+        return self.scheme.kind not in ("hard", "none", "samples")
 
     @property
     def keeps_first(self) -> bool:
         """Whether a label says which class the teacher took for the most likely one."""
-        return self.scheme.kind != "samples"
+        return self.scheme.kind not in ("none", "samples")
+
+    @property
+    def there(self) -> bool:
+        """Whether there are labels at all; a store of vectors alone has none."""
+        return self.scheme.kind != "none"
 
     @property
     def keeps_all(self) -> bool:
         """Whether every class is kept."""
-        return self.fields[0].packing == "dense"
+        return self.scheme.kind == "full"
 
     @property
     def num_ranks(self) -> int:
         """Classes kept of a label: K, or C where all are; of samples the draws."""
-        return self.fields[0].length
+        return self.fields[0].length if self.there else 0
 
     @property
     def num_bytes(self) -> int:
@@ -103,6 +111,8 @@ class KeptLabels:
 
     def fault(self, kept: Mapping[str, StoredArray]) -> tuple[str, str] | None:
         """Return the part of labels [n, m, …] that is unreadable, "ids" or "values", and why; or None."""
+        if not self.there:
+            return None
         if "log_code" in kept:
             # Others may all vanish at a low temperature.
             none = (kept["log_code"].min(axis=2) != 0).any()
@@ -122,6 +132,8 @@ class KeptLabels:
         Any samples can have been drawn. Such labels can be read; `fkd check` reports them.
         """
         wrong: NDArray[np.bool_]
+        if not self.there:
+            return np.zeros(next(iter(kept.values())).shape[:2], np.bool_)
         if not self.keeps_first or "log_code" in kept:  # `fault` has said all of codes
             wrong = np.zeros(next(iter(kept.values())).shape[:2], np.bool_)
             return wrong

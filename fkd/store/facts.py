@@ -13,6 +13,7 @@ from fkd.format import IMPLAUSIBLE_REMEDY, StoreSpec
 from fkd.images import REASONS, Keys
 from fkd.labels import NUM_MEASURES, Fidelity, StoredArray, fidelity_fault, mean_fidelity
 from fkd.store.segment import Segment, by_images
+from fkd.vectors import StoredVectors, hash_constants
 
 # A path with an empty part, "." or ".." leads out of the image folder, or to no image.
 _ASTRAY = re.compile(rb"(?:^|[\0/])\.{0,2}(?=[\0/])")
@@ -139,6 +140,27 @@ class StoredFacts:
         if len(names) != self.spec.num_classes + 1 or names[-1]:
             raise _miscounted(self.segments[0].files.where, array, self.spec.num_classes)
         return tuple(names[:-1])
+
+    def vectors(self, name: str) -> StoredVectors:
+        """Return what reads the vectors of a target; raises `StoreError` where there is none of the name.
+
+        What its scheme has learned is compared with the store's attributes.
+        """
+        root = self.segments[0]
+        record = next((record for record in self.spec.targets if record.name == name), None)
+        if record is None:
+            names = [record.name for record in self.spec.targets]
+            raise StoreError(
+                f"{root.files.where} has no vectors named {name}; it has {', '.join(names) or 'none'} "
+                "(`fkd label --features` keeps them)"
+            )
+        constants = {array: root.whole(array) for array in record.vectors.constants}
+        if hash_constants(constants) != record.constants_hash:
+            raise StoreError(
+                f"{root.files.where}: {', '.join(constants)} are not what its labeller learned for "
+                f"{name}; restore them or label anew"
+            )
+        return StoredVectors(record.vectors, constants)
 
     def stored_bytes(self) -> dict[str, int]:
         """Return the bytes on disk by array, and of all other files as "metadata"."""

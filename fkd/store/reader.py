@@ -4,7 +4,8 @@ A store may be damaged, or made by a stranger. What a file claims is compared wi
 before it is decompressed; after that, its values are compared with what a labeller can write.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from copy import copy
 from itertools import pairwise, product
 
 import numpy as np
@@ -26,7 +27,7 @@ from fkd.format import (
     unpack_palettes,
     unpack_slots,
 )
-from fkd.labels import StoredArray
+from fkd.labels import Field, StoredArray
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views, outside
 
@@ -61,6 +62,19 @@ class Reader:
         self.seals, self.torn_seals = files.read_seals()
         self.arrays = ArrayReader(where, self._layouts, arrays, files, self.seals)
         self._of_images = self if images_in is None else images_in
+        self._vectors = spec.vectors
+
+    def of_targets(self, names: Collection[str]) -> "Reader":
+        """Return a reader of the same segment that reads the vectors of these targets alone."""
+        reader = copy(self)
+        reader._vectors = {name: self.spec.vectors[name] for name in names}
+        return reader
+
+    @property
+    def _fields(self) -> tuple[Field, ...]:
+        """The arrays of crops that are read: of labels, and of the vectors that are asked for."""
+        wanted = (field for kept in self._vectors.values() for field in kept.fields)
+        return (*self.spec.labels.fields, *wanted)
 
     def require_seals(self) -> None:
         """Raise `BlockError` where a block's seal is damaged."""
@@ -76,7 +90,9 @@ class Reader:
         """
         slabs, size, targets = [], self.spec.block_images, self.targets()
         blocks = range(images.start // size, -(-images.stop // size))
-        self._files.bring(needed(self._layouts, blocks, images, crops))
+        unread = {f.name for f in self.spec.fields} - {f.name for f in self._fields}
+        layouts = {name: layout for name, layout in self._layouts.items() if name not in unread}
+        self._files.bring(needed(layouts, blocks, images, crops))
         step = self._blocks_at_once() * size
         between = range((images.start // step + 1) * step, images.stop, step)
         for start, stop in pairwise([images.start, *between, images.stop]):
@@ -174,7 +190,7 @@ class Reader:
     def part(self, images: slice, crops: slice) -> StoredCrops:
         """Read crops of images of few blocks, whatever their values."""
         kept: dict[str, StoredArray] = {}
-        for field in self.spec.labels.fields:
+        for field in self._fields:
             match field.packing:
                 case "ids" | "draws":
                     slot, used = self._slots(images, crops)
@@ -188,7 +204,7 @@ class Reader:
                     kept[field.name] = unpack_ids(palette, slot)
                 case "codes":
                     kept[field.name] = unpack_codes(self.arrays.read(field.name, images, crops))
-                case "dense":
+                case "dense" | "planes":
                     kept[field.name] = self.arrays.read(field.name, images, crops)
         size = self._of_images.arrays.read("size", images)
         return StoredCrops(*self._views(images, crops, size), size, kept)
@@ -247,12 +263,19 @@ class Reader:
         if self.spec.stores_views and (beyond := outside(crops.box, crops.size)).any():
             row = int(beyond.any(axis=1).argmax())
             raise self.implausible(first_image + row, "a box leaves its image")
-        labels = self.spec.labels
-        if labels.fault(crops.kept):
+        if self._fault(crops.kept):
             for row in range(len(crops.size)):
-                fault = labels.fault({name: v[row : row + 1] for name, v in crops.kept.items()})
+                fault = self._fault({name: v[row : row + 1] for name, v in crops.kept.items()})
                 if fault:
-                    raise self.implausible(first_image + row, fault[1])
+                    raise self.implausible(first_image + row, fault)
+
+    def _fault(self, kept: dict[str, StoredArray]) -> str | None:
+        """Say what is wrong with labels or vectors [n, m, …], as far as they were read."""
+        fault = self.spec.labels.fault(kept)
+        if fault:
+            return fault[1]
+        found = (vectors.fault(kept) for vectors in self._vectors.values())
+        return next((f"its vector: {what}" for what in found if what), None)
 
     def implausible(self, image_index: int, what: str) -> BlockError:
         """Return the error for an image whose labels are impossible."""

@@ -5,7 +5,8 @@ that no finished byte is written again.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -78,6 +79,12 @@ class Segment:
         self._images_in = images_in
         self.images = range(spec.first_image, spec.first_image + spec.num_images)
         self.crops = range(spec.first_crop, spec.first_crop + spec.num_crops)
+
+    def of_targets(self, names: Collection[str]) -> "Segment":
+        """Return the same segment, to be read with the vectors of these targets alone."""
+        segment = copy(self)
+        segment.reader = self.reader.of_targets(names)
+        return segment
 
     @property
     def seals(self) -> dict[int, bytes]:

@@ -60,7 +60,7 @@ class Block:
             np.zeros((n, 2), np.uint16),
             np.zeros(n, np.uint8),
             np.zeros(n, np.uint64),
-            spec.labels.empty(n, m),
+            spec.empty_fields(n, m),
             mixes=Mixes.none(np.zeros((n, m), np.int64)) if spec.mixes else None,
             partner_content=np.zeros((n, m), np.uint64) if spec.mixes else None,
         )

@@ -4,7 +4,7 @@ What is not sealed is never read, and what is read has passed a checksum.
 """
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Self
@@ -25,7 +25,8 @@ from fkd.store.facts import StoredFacts
 from fkd.store.growth import begin_crops, begin_images
 from fkd.store.segment import BlockPlace, Segment, open_segments, whole_spec
 from fkd.store.slabs import Block, Slab
-from fkd.store.writer import create_store, require_plain
+from fkd.store.writer import ClassWords, create_store, require_plain
+from fkd.vectors import Constants
 
 
 class LabelStore(StoredFacts):
@@ -63,17 +64,18 @@ class LabelStore(StoredFacts):
         class_names: Sequence[str],
         *,
         class_titles: Sequence[str] = (),
+        constants: Mapping[str, Constants] | None = None,
         overwrite: bool = False,
     ) -> Self:
         """Create an empty store beside `path` and rename it into place, so it is there whole or not.
 
         `targets` int64 [N] are class ids of the store, None where it is `unlabelled`; `class_names` are
-        their C names, and `class_titles` C names to be read by people, or none. With `overwrite`, it
-        replaces the store at `path`, which is then removed.
+        their C names, and `class_titles` C names to be read by people, or none. `constants` are what the
+        schemes of vectors have learned, by target. With `overwrite`, it replaces the store at `path`,
+        which is then removed.
         """
-        create_store(
-            path, spec, images, targets, class_names, class_titles=class_titles, overwrite=overwrite
-        )
+        named = ClassWords(class_names, class_titles)
+        create_store(path, spec, images, targets, named, constants or {}, overwrite=overwrite)
         return cls.open(path, writable=True)
 
     @classmethod
@@ -107,6 +109,16 @@ class LabelStore(StoredFacts):
             )
         segments = [s for s in self.segments if s.crops.start < num_crops]
         return type(self)(self.path, segments, num_crops)
+
+    def of_targets(self, names: Collection[str]) -> Self:
+        """Return the store to be read with the vectors of these targets alone, which may be none.
+
+        Raises `StoreError` for a target that it does not have.
+        """
+        for name in names:
+            self.vectors(name)
+        segments = [segment.of_targets(names) for segment in self.segments]
+        return type(self)(self.path, segments, self.spec.num_crops)
 
     # -- what it holds --------------------------------------------------------------------------
 

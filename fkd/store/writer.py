@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,16 @@ from fkd.images import MAX_NUM_BYTES, ImageList, Keys
 from fkd.labels import StoredArray
 from fkd.machine import sync
 from fkd.store.slabs import Block
+from fkd.vectors import Constants, hash_constants
 from fkd.views import hash_mixes, hash_views
+
+
+@dataclass(frozen=True)
+class ClassWords:
+    """What the classes of a store are called: their names, and names for people to read, or none."""
+
+    names: Sequence[str]
+    titles: Sequence[str] = ()
 
 
 def create_store(
@@ -44,20 +53,25 @@ def create_store(
     spec: StoreSpec,
     images: ImageList,
     targets: NDArray[np.int64] | None,
-    class_names: Sequence[str],
+    named: ClassWords,
+    constants: Mapping[str, Constants],
     *,
-    class_titles: Sequence[str],
     overwrite: bool,
 ) -> None:
     """Make the files of an empty store, as `LabelStore.create` says."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    names = {"class_name": Keys.of(class_names).text}
-    if class_titles:
-        names["class_title"] = Keys.of(class_titles).text
+    names = {"class_name": Keys.of(named.names).text}
+    if named.titles:
+        names["class_title"] = Keys.of(named.titles).text
     sizes: dict[str, Any] = {f"{name}_bytes": len(text) for name, text in names.items()}
+    learned = {name: values for each in constants.values() for name, values in each.items()}
+    sizes["targets"] = tuple(
+        replace(record, constants_hash=hash_constants(constants.get(record.name, {})))
+        for record in spec.targets
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _make(aside, replace(spec, **sizes), {**names, **_lists_of(images, targets)})
+        _make(aside, replace(spec, **sizes), {**names, **learned, **_lists_of(images, targets)})
         if overwrite:
             _swap(aside, path)
         else:
@@ -178,7 +192,7 @@ class Writer:
         else:
             arrays["view_hash"] = hash_views(block.box, block.flip, self._spec.chunk_crops)[None]
         arrays |= self._pack_mixes(block)
-        for field in self._spec.labels.fields:
+        for field in self._spec.fields:
             values = block.kept[field.name]
             if field.packing in ("ids", "draws"):
                 palette = self._arrays["palette"]

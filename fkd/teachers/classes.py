@@ -33,6 +33,17 @@ class ClassMap:
     target_of: NDArray[np.int64]
     class_of: NDArray[np.int64] | None = None
 
+    @classmethod
+    def of_no_outputs(cls, folder_classes: Sequence[str] | None, num_outputs: int) -> "ClassMap":
+        """Return the map of a store without labels: its classes are the folder's, of no output.
+
+        Without folders they are the numbers of the outputs.
+        """
+        if folder_classes is None:
+            names = tuple(map(str, range(num_outputs)))
+            return cls(None, names, np.empty(0, np.int64))
+        return cls(None, tuple(folder_classes), np.arange(len(folder_classes)))
+
     def outputs_hash(self) -> str:
         """Return a SHA-256 over the mapping: which output is which class of the store."""
         columns = None if self.columns is None else self.columns.tolist()

@@ -1,6 +1,6 @@
 """Teachers together: they are loaded, label the same classes, and their probabilities are averaged."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Engine, TeacherChoice
+from fkd.config import Engine, Target, TeacherChoice
 from fkd.errors import FkdError, ModelError
 from fkd.teachers.classes import ClassMap, map_classes
 from fkd.teachers.output_names import output_names, store_names
@@ -55,6 +55,24 @@ class Ensemble:
         assert total is not None
         return total if self._weights or len(self.teachers) == 1 else total / len(self.teachers)
 
+    def say(
+        self, views: Sequence[Tensor], count: int, temperature: float, *, labels: bool
+    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+        """Label the first `count` views, f32 [count, C], unless no `labels` are kept, and say vectors.
+
+        Vectors f32 [count, …], by target, are those of the one teacher that has them.
+        """
+        if len(self.teachers) > 1:
+            return self.probs(views, count, temperature), {}
+        (teacher,) = self.teachers
+        said = teacher.say(views[0], count)
+        return teacher.as_probs(said.outputs, temperature) if labels else None, said.vectors
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the vectors that are kept, by target."""
+        return self.teachers[0].shapes
+
     def each(self, views: Sequence[Tensor]) -> Iterator[tuple[Teacher, Tensor]]:
         """Yield every teacher with its own views of a batch, which is given once for each view format."""
         for teacher in self.teachers:
@@ -68,8 +86,13 @@ def load_teachers(
     engine: Engine = _PLAIN,
     *,
     only: Sequence[str] | None = None,
+    targets: Sequence[Target] = (),
+    labels: bool = True,
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
+
+    `targets` are the vectors that are kept of the only teacher. Where no `labels` are kept, its outputs
+    need not be the folder's classes.
 
     With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
@@ -80,7 +103,16 @@ def load_teachers(
         _told_apart(choices, n, partial(open_source, choice, num_classes, device))
         for n, choice in enumerate(choices)
     ]
-    maps = _match_all(choices, sources, folder_classes)
+    if targets and len(choices) > 1:
+        raise ModelError(
+            "--features are of one teacher, and vectors of several have no mean; give one --teacher, "
+            "or a store to each"
+        )
+    maps = (
+        _match_all(choices, sources, folder_classes)
+        if labels
+        else [ClassMap.of_no_outputs(folder_classes, sources[0].num_outputs)]
+    )
     if folder_classes is not None and only is not None and tuple(only) != tuple(folder_classes):
         place = {name: number for number, name in enumerate(folder_classes)}
         chosen = np.array([place[name] for name in only])
@@ -95,7 +127,7 @@ def load_teachers(
                 "their --teacher-classes must hold the same names in the same order"
             )
     each = zip(choices, sources, maps, strict=True)
-    return Ensemble([Teacher(c.name, s, m, device, engine, c.output) for c, s, m in each])
+    return Ensemble([Teacher(c.name, s, m, device, engine, c.output, targets) for c, s, m in each])
 
 
 def _match_all(

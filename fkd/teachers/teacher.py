@@ -1,25 +1,41 @@
 """One teacher: a frozen model that labels views."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fkd.amounts import as_count
-from fkd.config import Engine, TeacherOutput
+from fkd.config import Engine, Target, TeacherOutput
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.machine import autocast, upload
-from fkd.models import find_logits
+from fkd.models import OUTPUT, Tapped, find_logits
 from fkd.teachers.classes import ClassMap
 from fkd.teachers.outputs import misread
+from fkd.teachers.pooling import as_vectors
 from fkd.teachers.source import Source
 from fkd.views import normalize
 
 _PLAIN = Engine()
 
+_TRIED = 2  # views by which the shapes of vectors are known
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a teacher says of n views: `outputs` f32 [n, outputs], and `vectors` f32 [n, …] by target."""
+
+    outputs: Tensor
+    vectors: Mapping[str, Tensor]
+
 
 class Teacher:
-    """A frozen labeller: uint8 views in, probabilities of the store's classes out."""
+    """A frozen labeller: uint8 views in, probabilities of the store's classes out.
+
+    With `targets` it also says their vectors, whose `shapes`, without the views, are known at once.
+    """
 
     def __init__(
         self,
@@ -29,8 +45,12 @@ class Teacher:
         device: torch.device,
         engine: Engine = _PLAIN,
         output: TeacherOutput = "logits",
+        targets: Sequence[Target] = (),
     ) -> None:
-        """Put a model to work on `device`; its `output` are logits or probabilities."""
+        """Put a model to work on `device`; its `output` are logits or probabilities.
+
+        Raises `ModelError` for a target that it has no layer for.
+        """
         self.name, self._output = name, output
         self.preprocessing = source.preprocessing
         self.weights_hash = source.weights_hash
@@ -47,8 +67,13 @@ class Teacher:
             raise ModelError(
                 f"--compile: teacher {name} is run by onnxruntime, not torch; leave it out"
             )
+        self._targets = tuple(targets)
+        if self._targets:
+            layers = [target.layer for target in self._targets]
+            self._model = Tapped(as_module(source.model, name, layers), layers, f"teacher {name}")
+        self.shapes = self._find_shapes()
         if engine.compile:
-            self._model = torch.compile(source.model, dynamic=False)
+            self._model = torch.compile(self._model, dynamic=False)
         columns = class_map.columns
         self._columns = None if columns is None else torch.from_numpy(columns).to(device)
         class_of = class_map.class_of
@@ -96,14 +121,29 @@ class Teacher:
         mapped = self.class_map.outputs_hash()
         return mapped if self._output == "logits" else f"{self._output} {mapped}"
 
-    @torch.inference_mode()
     def outputs(self, views: Tensor, count: int) -> Tensor:
         """Return what the model itself says of the first `count` views: f32 [count, outputs]."""
+        return self.say(views, count).outputs
+
+    def _find_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of vectors and maps, by target, of a few views that are tried."""
+        if not self._targets:
+            return {}
+        size = self.preprocessing.size
+        said = self.say(torch.zeros((_TRIED, 3, size, size), dtype=torch.uint8), _TRIED)
+        return {name: tuple(vectors.shape[1:]) for name, vectors in said.vectors.items()}
+
+    @torch.inference_mode()
+    def say(self, views: Tensor, count: int) -> Said:
+        """Return what the model says of the first `count` views, uint8 [B, 3, S, S], and its layers do.
+
+        Raises `ModelError` where the model fails, or returns anything but a row for each view.
+        """
         if not self._fixed_batch:
             views = views[:count]
         mean, std = self.preprocessing.mean, self.preprocessing.std
         pixels = normalize(upload(views, self.device), mean, std)
-        answer = self._ask(pixels.contiguous(memory_format=torch.channels_last))
+        answer, layers = self._ask(pixels.contiguous(memory_format=torch.channels_last))
         outputs = find_logits(answer, len(pixels), f"teacher {self.name}")
         # A look at the first batch is not enough: a `squeeze` strikes a last batch of one view alone.
         expected = [len(pixels), self.num_outputs]
@@ -114,14 +154,24 @@ class Teacher:
                 f"where {expected} was expected; it must return a row for each view, and in each row the "
                 f"{as_count(self.num_outputs, 'output')} that it had at first"
             )
-        logits: Tensor = outputs[:count].float()
-        return logits
+        vectors = {
+            target.name: as_vectors(
+                outputs if target.layer == OUTPUT else layers[target.layer],
+                target.pool,
+                len(pixels),
+                f"teacher {self.name}, layer {target.layer or 'of its output'}",
+            )[:count].float()
+            for target in self._targets
+        }
+        return Said(outputs[:count].float(), vectors)
 
-    def _ask(self, pixels: Tensor) -> Any:
+    def _ask(self, pixels: Tensor) -> tuple[Any, Mapping[str, Any]]:
+        """Return the model's answer, and what its tapped layers said."""
         try:
             with autocast(self.device, self._amp):
-                return self._model(pixels)
-        except torch.OutOfMemoryError:
+                answer = self._model(pixels)
+            return answer if self._targets else (answer, {})
+        except (torch.OutOfMemoryError, ModelError):
             raise
         except Exception as error:  # exported programs and users' models raise whatever they like
             if of_compiler(error):
@@ -134,3 +184,31 @@ class Teacher:
                 f"({type(error).__name__}: {first_line(error)}); choose another --batch-size, or "
                 "export it with a batch dimension that is dynamic"
             ) from error
+
+
+def as_module(model: Any, name: str, layers: Sequence[str]) -> nn.Module:
+    """Return a model whose layers can be tapped; raises `ModelError` for one that has none.
+
+    Of any model the output can be kept.
+    """
+    if isinstance(model, nn.Module):
+        return model
+    inner = [layer for layer in layers if layer != OUTPUT]
+    if inner:
+        raise ModelError(
+            f"teacher {name} is run by onnxruntime, which shows no layer {inner[0]}; export it with that "
+            "layer as its output"
+        )
+    return _Called(model)
+
+
+class _Called(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._function = model
+
+    def forward(self, pixels: Tensor) -> Any:
+        """Call it."""
+        return self._function(pixels)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.vectors.kept import Constants, KeptVectors
+    from fkd.vectors.kept import Constants, KeptVectors, StoredVectors, hash_constants
 else:
-    __getattr__, __dir__ = names_of(__name__, kept="Constants KeptVectors")
+    __getattr__, __dir__ = names_of(
+        __name__, kept="Constants KeptVectors StoredVectors hash_constants"
+    )
 
-__all__ = ["Constants", "KeptVectors"]
+__all__ = ["Constants", "KeptVectors", "StoredVectors", "hash_constants"]

@@ -3,9 +3,10 @@
 Legend: n images, m crops of each, B views, L numbers of a vector, all of a map's [D, h, w] in a row.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 Constants = Mapping[str, StoredArray]
 
 MAX_NUMBERS = 2**26  # of one vector, or one map
+
+
+def hash_constants(constants: Constants) -> str:
+    """Return a SHA-256 over arrays and their names, "" where there are none."""
+    digest = hashlib.sha256()
+    for name, values in sorted(constants.items()):
+        digest.update(name.encode() + b"\0")
+        digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+    return f"sha256:{digest.hexdigest()}" if constants else ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,13 @@ class KeptVectors:
         """The arrays that a store has once: their dtypes and shapes by name."""
         return {}
 
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of the arrays that a store has once."""
+        return sum(
+            math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in self.constants.values()
+        )
+
     def fit(self, sample: "Tensor") -> Constants:
         """Return the constants of the scheme, learned of a sample of vectors, f32 [n, L]."""
         return {}
@@ -92,3 +109,24 @@ class KeptVectors:
         vector, *scale = (kept[field.name] for field in self.fields)
         restored = from_codes(vector, scale[0]) if scale else vector.float()
         return restored.reshape(len(vector), *self.shape)
+
+
+@dataclass(frozen=True)
+class StoredVectors:
+    """The vectors of a store's target: what is `kept` of them, and what their scheme has learned."""
+
+    kept: KeptVectors
+    constants: Constants = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a vector, (D,), or of a map, (D, h, w)."""
+        return self.kept.shape
+
+    def quantize(self, vectors: "Tensor") -> dict[str, "Tensor"]:
+        """Return what is kept of vectors, f32 [B, *shape], by array [B, length]."""
+        return self.kept.quantize(vectors, self.constants)
+
+    def restore(self, kept: Mapping[str, "Tensor"]) -> "Tensor":
+        """Return the vectors that are kept, f32 [B, *shape]; `kept` may have other arrays, too."""
+        return self.kept.restore(kept, self.constants)

@@ -18,7 +18,7 @@ from fkd.format.attributes import digest
 OPTIONS = {
     "label": (
         "--add-teacher --all-classes --amp --batch-size --block --brightness --class-names --classes "
-        "--compile --compress --contrast --crops --cutmix --device --dry-run --erase --grow "
+        "--compile --compress --contrast --crops --cutmix --device --dry-run --erase --features --grow "
         "--interpolation --max-bad --mean "
         "--mix-period --mix-share --mixup --no-split --no-teacher-ema --out --overwrite --ratio "
         "--render --saturation --scale --seed --size --split --std --subset --teacher --teacher-classes "
