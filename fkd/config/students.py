@@ -227,3 +227,8 @@ def is_of(term: Term, name: str) -> bool:
 def terms_of(terms: Sequence[Weighed], name: str) -> tuple[Weighed, ...]:
     """Return the terms of one student."""
     return tuple(each for each in terms if is_of(each.term, name))
+
+
+def learns_classes(terms: Iterable[Term], name: str) -> bool:
+    """Say whether a student, by name, learns classes: whether a term is on its logits."""
+    return any(term.on_logits and is_of(term, name) for term in terms)

@@ -46,6 +46,10 @@ class TermLosses:
         said = [part.detach() for part in self.parts]
         return torch.stack(said) if said else self.total.new_zeros((0, len(self.total)))
 
+    def plus(self, loss: Tensor) -> "TermLosses":
+        """Return these losses with one more, [b] or of all alike, which is no term's."""
+        return TermLosses(self.total + loss, self.parts)
+
 
 def term_losses(
     logits: Tensor,
