@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.models.adaptors import Adaptor, Shape, as_vectors, shape_words
     from fkd.models.files import require_weights
-    from fkd.models.fit import count_outputs, count_outputs_by_shape
+    from fkd.models.fit import count_outputs, count_outputs_by_shape, shapes_alone
     from fkd.models.functions import call_function, is_function
     from fkd.models.outputs import find_logits
     from fkd.models.small import thin_resnet
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        adaptors="Adaptor Shape as_vectors shape_words",
         files="require_weights",
-        fit="count_outputs count_outputs_by_shape",
+        fit="count_outputs count_outputs_by_shape shapes_alone",
         functions="call_function is_function",
         outputs="find_logits",
         small="thin_resnet",
@@ -48,8 +50,11 @@ else:
 __all__ = [
     "FEATURES",
     "OUTPUT",
+    "Adaptor",
+    "Shape",
     "Shapes",
     "Tapped",
+    "as_vectors",
     "build",
     "call_function",
     "check_name",
@@ -68,6 +73,8 @@ __all__ = [
     "read_file",
     "read_weights",
     "require_weights",
+    "shape_words",
+    "shapes_alone",
     "shapes_of",
     "shapes_of_any",
     "thin_resnet",

@@ -73,7 +73,7 @@ def last_linear(model: nn.Module, what: str) -> nn.Linear:
     if not found:
         raise ModelError(
             f"{what} has no linear layer, so nothing says which are its features; name a layer: "
-            f"{_some(layer_names(model))}"
+            f"{_some(name for name in layer_names(model) if name != FEATURES)}"
         )
     return found[-1]
 

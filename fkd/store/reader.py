@@ -68,6 +68,8 @@ class Reader:
         """Return a reader of the same segment that reads the vectors of these targets alone."""
         reader = copy(self)
         reader._vectors = {name: self.spec.vectors[name] for name in names}
+        if self._of_images is self:
+            reader._of_images = reader
         return reader
 
     @property

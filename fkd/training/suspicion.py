@@ -124,7 +124,7 @@ def _ask(course: Course) -> _Told:
     """Read some of the store's labels, as the run reads them."""
     config, spec = course.config, course.store.spec
     sample, objective = sample_labels(course.store, course.taken.chosen), config.objective
-    if not sample.num_images:
+    if not sample.num_images or not spec.labels.there:
         return _Told(0.0, 1.0, 1)
     labels = training_labels(sample.kept, sample.targets, spec.labels, config)
     agreement = None
