@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print how often the nearest neighbours of an image, by cosine of features, vote for its class.",
 )
-@click.option("--k", type=int, help="Neighbours that vote  [default: 20]")
+@click.option("--k", type=int, help="Neighbours that vote  [default: 20, or all that there are]")
 @click.option(
     "--probe",
     is_flag=True,
@@ -117,7 +117,7 @@ def _print_features(checkpoint: Path, folder: Path, **options: Any) -> None:
     bank = f"{found.bank_images:,} images of {options.get('bank')}"
     if found.knn is not None:
         among = f"among {bank}" if found.bank_images else "among the others"
-        click.echo(f"kNN {found.knn:.2%}  ({counts}, k = {options.get('k', 20)} {among})")
+        click.echo(f"kNN {found.knn:.2%}  ({counts}, k = {found.k} {among})")
     if found.probe is not None:
         of = f"({counts}, L2 {found.probe.l2:g}, trained on {bank})"
         click.echo(f"linear probe {found.probe.top1:.2%}  {of}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Size, as_path, check_count
+from fkd.config import Size, as_path, fit
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList, match_names
 from fkd.machine import device_memory, place, resolve_device
@@ -19,8 +19,6 @@ from fkd.sources import dataset_root, list_images
 from fkd.students.evaluation import Accuracy, Opened, Tally, match_classes, open_evaluation
 from fkd.students.features import Features, K, gather_features
 
-_MOST_NEIGHBOURS = 1_000_000
-
 
 @dataclass(frozen=True)
 class FeatureAccuracy:
@@ -29,10 +27,12 @@ class FeatureAccuracy:
     `knn` is how often neighbours vote for an image's class, and `probe` how often a linear classifier
     names it. `accuracy` is that of the student's own head, in the same pass; None where it has not
     learned the classes of these folders. The `num_unusable` images that cannot be decoded are missed.
-    `bank_images` is the number of images that were compared with and trained on, 0 without a bank.
+    `k` is the number of neighbours, 0 where none were asked. `bank_images` is the number of images that
+    were compared with and trained on, 0 without a bank.
     """
 
     knn: float | None
+    k: int
     probe: Probe | None
     accuracy: Accuracy | None
     num_images: int
@@ -45,7 +45,7 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
     folder: str | Path,
     *,
     knn: bool = True,
-    k: int = K,
+    k: int | None = None,
     probe: bool = False,
     bank: str | Path | None = None,
     layer: str = FEATURES,
@@ -62,12 +62,11 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
     Features are what a `layer` says, "features" being the input of the student's last linear layer; of
     tokens and maps they are the mean. `knn` asks the `k` nearest neighbours, by cosine, in the `bank`, an
     image folder or the `train` folder inside it; without one, each image among the others of the folder
-    (Wu et al., CVPR 2018, votes weighted by exp(cos / 0.07)). `probe` trains a linear classifier on the
-    bank. Classes are those of the folders, which need not be the student's. The rest is as in
-    `evaluate_checkpoint`. Raises `FkdError` for a bank without the folder's classes, or with fewer images
-    than `k`, and for a student that has no such layer.
+    (Wu et al., CVPR 2018, votes weighted by exp(cos / 0.07)). They are 20, or all where there are fewer.
+    `probe` trains a linear classifier on the bank. Classes are those of the folders, which need not be
+    the student's. The rest is as in `evaluate_checkpoint`. Raises `FkdError` for a bank without the
+    folder's classes, or with fewer images than `k`, and for a student that has no such layer.
     """
-    check_count("--k", k, 1, _MOST_NEIGHBOURS)
     if not (knn or probe):
         raise ConfigError("neither --knn nor --probe is asked for; give one of them, or both")
     if probe and bank is None:
@@ -80,8 +79,8 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
     )  # fmt: skip
     images, network = opened.images, resolve_device(device)
     known = None if bank is None else _list_bank(as_path("bank", bank), images)
-    if knn:
-        check_k(k, len(images) - 1 if known is None else len(known.images))
+    if knn and k is not None:
+        check_k(fit("k", k, int), len(images) - 1 if known is None else len(known.images))
     model, tally = place(opened.model, network), _tally(opened)
 
     def gather(of: ImageList, unusable: str, tally: Tally | None = None) -> Features:
@@ -97,8 +96,10 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
         compared = gather(known.images, "left out").to(network)
         seen = replace(seen, classes=known.position[seen.classes])
     seen = seen.to(network)
+    share, voted = _knn(seen, compared, k) if knn else (None, 0)
     return FeatureAccuracy(
-        _knn(seen, compared, k) if knn else None,
+        share,
+        voted,
         _probe(seen, compared) if probe and compared is not None else None,
         None if tally is None else tally.accuracy(),
         len(images),
@@ -149,10 +150,13 @@ def _tally(opened: Opened) -> Tally | None:
     return None
 
 
-def _knn(seen: Features, compared: Features | None, k: int) -> float:
+def _knn(seen: Features, compared: Features | None, k: int | None) -> tuple[float, int]:
+    """Return the share that is right, and how many neighbours voted."""
+    others = len(seen.vectors) - 1 if compared is None else len(compared.vectors)
+    k = min(K, others) if k is None else k
     bank = None if compared is None else (compared.vectors, compared.classes)
     with device_memory("choose --device cpu"):
-        return seen.share(knn_top1(seen.vectors, seen.classes, bank, k))
+        return seen.share(knn_top1(seen.vectors, seen.classes, bank, k)), k
 
 
 def _probe(seen: Features, compared: Features) -> Probe:

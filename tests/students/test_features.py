@@ -55,7 +55,7 @@ def printed(*args):
 
 
 def test_features_are_what_goes_into_the_last_linear_layer(run, folder):
-    card, model = load_student(run)
+    _, model = load_student(run)
     seen = features(run, folder / "val")
     assert seen.vectors.shape == (24, model[-1].in_features)
     assert seen.classes.tolist() == [0] * 8 + [1] * 8 + [2] * 8
@@ -91,7 +91,7 @@ def test_other_classes_than_the_students(run, folder):
 
 
 def test_a_bank_may_have_more_classes_and_images_that_are_broken(run, folder, tmp_path):
-    """Classes are matched by name, and unusable images are missed in the one and left out of the other."""
+    """Classes are matched by name; unusable images are missed in the one, left out of the other."""
     bank, val = tmp_path / "bank", tmp_path / "seen"
     shutil.copytree(folder / "train" / "kind 0", bank / "a class that sorts first")
     for kind in ("kind 1", "kind 2"):
@@ -123,8 +123,8 @@ def test_a_student_without_a_head_that_learned_is_judged_by_its_neighbours(
     assert few.knn == knn_top1(seen.vectors, seen.classes, k=5)
     with pytest.raises(FkdError, match="name no classes; evaluate its features with --knn"):
         evaluate_checkpoint(tmp_path / "vectors.pt", shared_folder, device="cpu")
-    said, noted = printed(tmp_path / "vectors.pt", shared_folder, "--knn", "--k", 5)
-    assert said.startswith("kNN ")
+    said, noted = printed(tmp_path / "vectors.pt", shared_folder, "--knn")
+    assert said == f"kNN {few.knn:.2%}  (6 images, 0 unusable, k = 5 among the others)\n"
     assert "top-1 is left out: no loss was on the student's outputs" in noted
 
 
@@ -139,9 +139,9 @@ def test_what_has_no_features_to_judge(run, shared_folder, folder, tmp_path):
         ([val, "--layer", "0"], "--layer is of --knn and --probe"),
         ([val, "--knn", "--real", flat], "--real is of top-1"),
         ([val, "--probe"], "--probe trains a linear classifier on other images; name them with"),
-        ([val, "--knn", "--k", 0], "--k is 0; it must lie between 1 and"),
+        ([val, "--knn", "--k", 0], "--k is 0, and there are 23 images"),
         ([val, "--knn", "--k", 24], "--k is 24, and there are 23 images to be neighbours"),
-        ([val, "--knn", "--bank", folder], "--k is 20, and there are 18 images to be neighbours"),
+        ([val, "--knn", "--k", 19, "--bank", folder], "--k is 19, and there are 18 images to be"),
         ([val, "--knn", "--bank", val], "has the images that are evaluated"),
         (
             [val, "--probe", "--bank", shared_folder],
