@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         require_size,
         seen_otherwise,
     )
-    from fkd.students.export import EXPORT_KEY, EXPORT_PROPERTY, export_student, read_sidecar
+    from fkd.students.export import export_student
     from fkd.students.feature_evaluation import FeatureAccuracy, evaluate_features
     from fkd.students.features import (
         Features,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         judge,
     )
     from fkd.students.files import BEST, checkpoint_file
+    from fkd.students.sidecar import EXPORT_KEY, EXPORT_PROPERTY, Sidecar, read_sidecar
     from fkd.students.student import StudentCard, build_student, give_weights
     from fkd.students.validation import find_val
     from fkd.students.weights import Weights
@@ -55,10 +56,11 @@ else:
         evaluation=(
             "Accuracy evaluate evaluate_checkpoint match_classes require_size seen_otherwise"
         ),
-        export="EXPORT_KEY EXPORT_PROPERTY export_student read_sidecar",
+        export="export_student",
         feature_evaluation="FeatureAccuracy evaluate_features",
         features="Features Judgement NeighbourAccuracy gather_features judge",
         files="BEST checkpoint_file",
+        sidecar="EXPORT_KEY EXPORT_PROPERTY Sidecar read_sidecar",
         student="StudentCard build_student give_weights",
         validation="find_val",
         weights="Weights",
@@ -76,6 +78,7 @@ __all__ = [
     "Judgement",
     "MovingAverage",
     "NeighbourAccuracy",
+    "Sidecar",
     "StudentCard",
     "Weights",
     "announce_student",

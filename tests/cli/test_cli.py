@@ -43,7 +43,7 @@ OPTIONS = {
     "--student --workers",
     "info": "",
     "plot": "--out",
-    "export": "--ema --format --out --student",
+    "export": "--ema --format --out --student --without-head",
     "import": "--class-names --compress --crops --format --interpolation --max-bad --no-split --out "
     "--overwrite --size --split --teacher --teacher-classes --workers",
     "export-labels": "--dtype --format --kind --workers",
