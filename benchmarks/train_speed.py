@@ -112,7 +112,8 @@ def contestants(
             store.path, images=root, crops_per_image=m, batch_size=batch_size, epochs=FOREVER,
             workers=workers, device=str(device),
         )  # fmt: skip
-        field[f"fkd, m = {m}"] = Contestant(((b.images, b.labels) for b in loader.batches()), steps)
+        batches = ((images, labels) for images, labels in loader.batches())
+        field[f"fkd, m = {m}"] = Contestant(batches, steps)
     return field
 
 

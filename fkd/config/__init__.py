@@ -18,6 +18,18 @@ from fkd.config.checks import (
     check_count,
     check_range,
 )
+from fkd.config.distances import (
+    CLASS_DISTANCES,
+    DISTANCES,
+    NKD_GAMMA,
+    PEERS,
+    STORE,
+    STORED,
+    TRUTH,
+    VECTOR_DISTANCES,
+    Adapt,
+    Distance,
+)
 from fkd.config.groups import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -65,6 +77,7 @@ from fkd.config.students import (
     StudentChoice,
     as_students,
     is_of,
+    learns_classes,
     models_of,
     name_of_model,
     terms_of,
@@ -80,16 +93,7 @@ from fkd.config.targets import (
     as_vector_scheme,
     check_targets,
 )
-from fkd.config.terms import (
-    DISTANCES,
-    NKD_GAMMA,
-    PEERS,
-    STORE,
-    TRUTH,
-    Distance,
-    Term,
-    Weighed,
-)
+from fkd.config.terms import Term, Weighed
 from fkd.config.train import (
     BN_STATS,
     FEW_IMAGES,
@@ -121,6 +125,7 @@ from fkd.config.views import (
 __all__ = [
     "AMPS",
     "BN_STATS",
+    "CLASS_DISTANCES",
     "CONFIG",
     "CROP_SHARE",
     "DISTANCES",
@@ -151,12 +156,15 @@ __all__ = [
     "RENDERS",
     "SCHEMES",
     "STORE",
+    "STORED",
     "TEACHER_OUTPUTS",
     "TRUTH",
     "USUAL_CROPS",
     "USUAL_MIXED_SCHEME",
     "USUAL_SCHEME",
+    "VECTOR_DISTANCES",
     "VECTOR_KINDS",
+    "Adapt",
     "AddTeacherConfig",
     "Amp",
     "Augment",
@@ -216,6 +224,7 @@ __all__ = [
     "folder_by_name",
     "is_address",
     "is_of",
+    "learns_classes",
     "models_of",
     "name_of_model",
     "read_config",

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from fkd.config.checks import check_range
-from fkd.config.terms import TRUTH, Term, Weighed, ends
+from fkd.config.distances import TRUTH
+from fkd.config.terms import Term, Weighed, ends
 from fkd.config.types import settle
 from fkd.errors import ConfigError
 

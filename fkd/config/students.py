@@ -12,7 +12,8 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 from fkd.config.checks import check_key
-from fkd.config.terms import PEERS, STORE, TRUTH, Term, Weighed, ends
+from fkd.config.distances import PEERS, STORE, TRUTH
+from fkd.config.terms import Term, Weighed, ends
 from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
 from fkd.recipes import inline_table
@@ -200,12 +201,11 @@ def check_names(terms: Sequence[Term], students: Sequence[StudentChoice]) -> Non
                 f"--loss {term}: there is one student, {names[0]}, and so no peer; give another "
                 "--student"
             )
-        if term.to not in (STORE, TRUTH, PEERS) and term.to not in others:
+        if not term.target and term.to not in (STORE, TRUTH, PEERS, *others):
             itself = "no student learns from itself" if term.to == term.of else ""
             problem = itself or f"no other student is named {term.to}"
-            raise ConfigError(
-                f"--loss {term}: {problem}; it may be to {', '.join([STORE, TRUTH, PEERS, *others])}"
-            )
+            known = [STORE, *(["store:NAME"] if term.on_vectors else []), TRUTH, PEERS, *others]
+            raise ConfigError(f"--loss {term}: {problem}; it may be to {', '.join(known)}")
     for name in names:
         if not any(is_of(term, name) and any(ends(term.weight)) for term in terms):
             raise ConfigError(
@@ -227,3 +227,8 @@ def is_of(term: Term, name: str) -> bool:
 def terms_of(terms: Sequence[Weighed], name: str) -> tuple[Weighed, ...]:
     """Return the terms of one student."""
     return tuple(each for each in terms if is_of(each.term, name))
+
+
+def learns_classes(terms: Iterable[Term], name: str) -> bool:
+    """Say whether a student, by name, learns classes: whether a term is on its logits."""
+    return any(term.on_logits and is_of(term, name) for term in terms)

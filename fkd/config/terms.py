@@ -7,26 +7,31 @@ command line as in a recipe file: `{to = "store", by = "kl", weight = 0.5, tempe
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from fkd.config.checks import check_choice, check_key, check_range
+from fkd.config.distances import (
+    ADAPTS,
+    CLASS_DISTANCES,
+    DISTANCES,
+    PEERS,
+    STORE,
+    STORED,
+    TRUTH,
+    VECTOR_DISTANCES,
+    Adapt,
+    Distance,
+    check_sentence,
+    has_place,
+)
 from fkd.config.types import settle
 from fkd.errors import ConfigError
 from fkd.recipes import inline_table
-
-Distance = Literal["ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd"]
-DISTANCES: tuple[Distance, ...] = ("ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd")
-
-STORE, TRUTH, PEERS = "store", "truth", "peers"
 
 # A number, or where it starts and ends.
 Course = float | tuple[float, float]
 
 MAX_WEIGHT = 1e6
-NKD_GAMMA = 1.5  # of Yang et al. (ICCV 2023), for all their pairs of teacher and student
-
-# Distances that divide logits, and so have a temperature.
-_TEMPERED = ("ce", "kl", "symmetric_kl", "wttm", "dist", "nkd")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -37,7 +42,8 @@ class Term:
 
     `of` names the student that it is of, "" for every one. `to` is what its output is compared with:
     "store" (the stored soft labels), "truth" (the class of the image), "peers" (all other students), or
-    one student's name. `by` is the distance:
+    one student's name; or "store:NAME", vectors that the store keeps under a name. `by` is the distance,
+    between distributions over classes
 
     - "ce", "kl": cross-entropy, or KL with the same gradient; times T² (Hinton et al. 2015).
     - "symmetric_kl": the mean of both directions' KL, times T².
@@ -45,6 +51,19 @@ class Term:
     - "wttm": weighted transformed teacher matching (Zheng and Yang, ICLR 2024).
     - "dist": one minus the correlation, of rows and of columns, times T² (Huang et al., NeurIPS 2022).
     - "nkd": normalised knowledge distillation (Yang et al., ICCV 2023), which needs the class, too.
+
+    or between vectors, to "store:NAME", or to peers:
+
+    - "l1", "l2", "smooth_l1": the mean of |d|, of d² (no root), of Huber's loss with β = 1.
+    - "cosine": one minus the cosine, of a map the mean over its positions.
+    - "relation": distances and angles between views (RKD: Park et al., CVPR 2019).
+    - "channel_kl": each channel of a map as a distribution over positions, a vector as one over its
+      numbers, times T² (CWD: Shu et al., ICCV 2021).
+
+    `layer` says what of the student is compared with vectors: "" its output, "features" the input of its
+    last linear layer, or a submodule by name; of peers it is the same layer. `adapt` brings it to their
+    shape: "auto" by a linear map where numbers of channels differ, "linear" always, "mlp" by two with a
+    GELU between, "none" by none. What it has of weights is trained with the student and left behind.
 
     All are means over views, and "peers" is the mean over the others, so a weight means the same at
     every size. `weight` and `temperature` are numbers, or (start, end): they move linearly over the run.
@@ -63,16 +82,19 @@ class Term:
     label_smoothing: float = 0.0
     standardize: bool = False
     gamma: float | None = None
+    layer: str = ""
+    adapt: Adapt = "auto"
 
     example: ClassVar[str] = '{to="store", by="kl", weight=0.5}'
 
     def __post_init__(self) -> None:
         settle(self)
         check_choice("by", self.by, DISTANCES)
-        for name in (self.to, *([self.of] if self.of else [])):
+        check_choice("adapt", self.adapt, ADAPTS)
+        for name in (self.to.removeprefix(STORED), *([self.of] if self.of else [])):
             if not _NAME.fullmatch(name):
                 raise ConfigError(
-                    f"a loss names {name!r}; give store, truth, peers or a student's name"
+                    f"a loss names {name!r}; give store, store:NAME, truth, peers or a student's name"
                 )
         if self.of in (STORE, TRUTH, PEERS):
             raise ConfigError(f"a loss is of {self.of}; it must be of a student, by name")
@@ -89,21 +111,27 @@ class Term:
 
     def _refuse_what_does_nothing(self) -> None:
         """Refuse settings that this sentence has no place for."""
-        if self.to == TRUTH and self.by != "ce":
-            raise ConfigError(f"a loss to truth is by ce, not by {self.by}; a class has no shares")
-        soft = self.to != TRUTH
-        allowed = {
-            "temperature": soft and self.by in _TEMPERED,
-            "label_temperature": self._tempers_labels,
-            "label_smoothing": not soft,
-            "standardize": soft and self.by in ("ce", "kl"),
-            "gamma": soft and self.by == "nkd",
-        }
-        for name, fits in allowed.items():
-            if name in self.table() and not fits:
+        check_sentence(self.to, self.by, self.layer)
+        for name in self.table():
+            if not has_place(name, self.to, self.by, self.layer, reads_labels=self._tempers_labels):
                 raise ConfigError(
                     f"{name} does nothing in a loss to {self.to} by {self.by}; leave it out"
                 )
+
+    @property
+    def target(self) -> str:
+        """The name of the stored vectors that it is to, "" where it is to something else."""
+        return self.to.removeprefix(STORED) if self.to.startswith(STORED) else ""
+
+    @property
+    def on_vectors(self) -> bool:
+        """Whether it compares vectors, not distributions over classes."""
+        return self.by in VECTOR_DISTANCES
+
+    @property
+    def on_logits(self) -> bool:
+        """Whether what it moves are the student's logits over classes."""
+        return not self.layer and not self.target
 
     @property
     def _tempers_labels(self) -> bool:
@@ -114,12 +142,17 @@ class Term:
     def parse(cls, text: str) -> Self:
         """Read a term from text: an inline table of TOML, or a distance alone, which is to the store."""
         text = text.strip()
-        if text in DISTANCES:
+        if text in CLASS_DISTANCES:
             return cls(by=text)
+        if text in VECTOR_DISTANCES:
+            raise ConfigError(
+                f"--loss {text} compares vectors; say with which, as in "
+                f'{{to="{STORED}output", by="{text}", layer="features"}}'
+            )
         if not text.startswith("{"):
             raise ConfigError(
-                f"loss {text!r} is not known; choose from {', '.join(DISTANCES)}, or give a table such "
-                f"as {cls.example}"
+                f"loss {text!r} is not known; choose from {', '.join(CLASS_DISTANCES)}, or give a table "
+                f"such as {cls.example}"
             )
         return cls.of_table(inline_table("loss", text, cls.example))
 
@@ -147,6 +180,10 @@ class Term:
     def __str__(self) -> str:
         """Say the term in words: `kl to store, T = 4, weight 1 to 0`."""
         said = [f"{self.by} to {self.to}" + (f" of {self.of}" if self.of else "")]
+        if self.layer:
+            said.append(f"layer {self.layer}")
+        if self.adapt != "auto":
+            said.append(f"adapted by {self.adapt}")
         if self.temperature != 1:
             said.append(f"T = {_words(self.temperature)}")
         if self.label_temperature not in (None, self.temperature):

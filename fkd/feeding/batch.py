@@ -1,7 +1,7 @@
 """A batch for a training loop of one's own: views, their labels, and which stored crops they are."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -23,9 +23,10 @@ class ViewBatch:
         for batch in loader: … batch.images, batch.labels, batch.targets …
 
     `images` are f32 [B, 3, H, W], normalised, or uint8 as they were rendered. `labels` are the soft
-    labels of the B views. `targets` int64 [B] are the images' own classes, -1 where they have none.
-    `image_index` and `crop_index`, int64 [B], say which stored crop of which of the store's images a
-    view is.
+    labels of the B views, None of a store without labels. `vectors` are stored vectors by name, f32
+    [B, D], or maps [B, D, h, w], as far as they were asked for. `targets` int64 [B] are the images' own
+    classes, -1 where they have none. `image_index` and `crop_index`, int64 [B], say which stored crop of
+    which of the store's images a view is.
 
     Of a store whose views are mixed, `partner_targets` int64 [B] are the classes of the images that they
     are mixed with, and `own_share` f32 [B] is what a view has of its own image; None of other stores.
@@ -37,12 +38,13 @@ class ViewBatch:
     # Not frozen: trainers that move a batch field by field refuse a frozen dataclass.
 
     images: Tensor
-    labels: SoftLabels
+    labels: SoftLabels | None
     targets: Tensor
     image_index: Tensor
     crop_index: Tensor
     partner_targets: Tensor | None = None
     own_share: Tensor | None = None
+    vectors: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def truth(self) -> Targets:
@@ -71,7 +73,9 @@ class ViewBatch:
 
     def __repr__(self) -> str:
         images = f"{str(self.images.dtype).removeprefix('torch.')} {list(self.images.shape)}"
-        return f"ViewBatch(images {images}, {self.labels})"
+        said = [f"{name} {list(values.shape)}" for name, values in self.vectors.items()]
+        said = [*([] if self.labels is None else [str(self.labels)]), *said]
+        return f"ViewBatch(images {images}, {', '.join(said)})"
 
     def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "ViewBatch":
         """Return the batch on a device."""
@@ -87,21 +91,26 @@ class ViewBatch:
 
         return ViewBatch(
             change(self.images),
-            change(self.labels),
+            changed(self.labels),
             change(self.targets),
             change(self.image_index),
             change(self.crop_index),
             changed(self.partner_targets),
             changed(self.own_share),
+            {name: change(values) for name, values in self.vectors.items()},
         )
 
     @classmethod
     def concatenate(cls, parts: Sequence["ViewBatch"]) -> "ViewBatch":
         """Return several batches as one; their views have one size, their labels one scheme."""
         first = parts[0]
-        names = [field.name for field in fields(cls) if getattr(first, field.name) is not None]
-        joined = {n: torch.cat([getattr(p, n) for p in parts]) for n in names if n != "labels"}
-        return cls(labels=SoftLabels.concatenate([part.labels for part in parts]), **joined)
+        names = [each.name for each in fields(cls) if isinstance(getattr(first, each.name), Tensor)]
+        joined: dict[str, Any] = {n: torch.cat([getattr(p, n) for p in parts]) for n in names}
+        labels = [part.labels for part in parts if part.labels is not None]
+        vectors = {n: torch.cat([part.vectors[n] for part in parts]) for n in first.vectors}
+        return cls(
+            labels=SoftLabels.concatenate(labels) if labels else None, vectors=vectors, **joined
+        )
 
 
 def _collate(

@@ -1,7 +1,7 @@
 """Stored crops and their soft labels by image, for trainers that ask for one after the other."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,6 +25,8 @@ from fkd.loader import (
     StoredViews,
     first_crops,
     open_store,
+    read_vectors,
+    restored,
     run_images,
     training_labels,
 )
@@ -47,7 +49,8 @@ class CropDataset(Dataset[ViewBatch]):
 
     `dataset[i]` is a `ViewBatch` of the m crops of image i: its images are uint8 [m, 3, H, W], the very
     pixels of a `StudentLoader` with `normalized=False`. With `transform`, each crop goes through it,
-    uint8 [3, H, W] to a tensor [3, h, w], and the images are what it returns, stacked. n images make a
+    uint8 [3, H, W] to a tensor [3, h, w], and the images are what it returns, stacked. `vectors` name
+    stored vectors, as in a `StudentLoader`. n images make a
     batch of n · m views; `torch.utils.data.default_collate` joins them, and so does `collate`.
 
     An epoch here is one visit of every image, which `StudentLoader` counts as m epochs of N views each.
@@ -72,10 +75,12 @@ class CropDataset(Dataset[ViewBatch]):
         store: str | Path,
         *,
         transform: Transform | None = None,
+        vectors: Collection[str] | None = None,
         **settings: Unpack[DatasetSettings],
     ) -> None:
         config = _config_of(store, dict(settings))
-        self._store: LabelStore | None = open_store(config)
+        self._store: LabelStore | None
+        self._store, self._vectors = read_vectors(open_store(config), vectors)
         self._spec = self._store.spec
         self._config = replace(config, num_crops=self._spec.num_crops)  # it may grow
         taken = run_images(config, self._store)
@@ -122,11 +127,12 @@ class CropDataset(Dataset[ViewBatch]):
 
     @property
     def epoch_bytes(self) -> int:
-        """Bytes that each process keeps of one epoch: N · m boxes, flips and quantized labels.
+        """Bytes that each process keeps of one epoch: N · m boxes, flips, quantized labels and vectors.
 
         Where views are mixed, they are with what, too.
         """
         each = 9 + self._spec.labels.num_bytes + (27 if self._spec.mixes else 0)
+        each += sum(stored.kept.num_bytes for stored in self._vectors.values())
         return self._spec.num_images * self._config.crops_per_image * each
 
     def __repr__(self) -> str:
@@ -169,24 +175,28 @@ class CropDataset(Dataset[ViewBatch]):
             name: torch.from_numpy(values.reshape(-1, values.shape[-1]))
             for name, values in crops.kept.items()
         }
-        labels = training_labels(kept, targets, self._spec.labels, self._config)
+        labels = None
+        if self._spec.labels.there:
+            labels = training_labels(kept, targets, self._spec.labels, self._config)
+        vectors = restored(self._vectors, kept)
         rows = [slice(n * len(slots), (n + 1) * len(slots)) for n in range(len(numbers))]
         return [
             ViewBatch(
                 views,
-                labels[those],
+                None if labels is None else labels[those],
                 targets[those],
                 torch.from_numpy(np.full(len(slots), number, np.int64)),
                 torch.from_numpy(slots),
                 *self._truth_of(mixes),
+                {name: values[those] for name, values in vectors.items()},
             )
             for views, those, number, mixes in zip(images, rows, numbers, mixed, strict=True)
         ]
 
-    def _truth_of(self, mixes: Mixes | None) -> tuple[Tensor, ...]:
+    def _truth_of(self, mixes: Mixes | None) -> tuple[Tensor | None, Tensor | None]:
         """Return the partners' classes and the own shares of crops that are mixed."""
         if mixes is None:
-            return ()
+            return None, None
         mixed = MixedRows.of(mixes, mixes.image, self._targets)
         return mixed.targets, mixed.own_share
 
@@ -220,7 +230,7 @@ class CropDataset(Dataset[ViewBatch]):
         if held is None or held[0] != epoch:
             self._held = held = None  # two epochs may not fit in memory
             if self._store is None:
-                self._store = first_crops(self._config)
+                self._store, _ = read_vectors(first_crops(self._config), tuple(self._vectors))
             slots = self._schedule.crop_slots(epoch).tolist()
             mixes = StoredMixes.of_store(self._store)
             self._held = held = epoch, StoredViews.read(self._store, mixes, slots)

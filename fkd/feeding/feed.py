@@ -1,6 +1,6 @@
 """What a loader reads, settled once, and the batches from any step of it."""
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from fkd.loader import (
     StudentBatch,
     open_store,
     plan_steps,
+    read_vectors,
+    restored,
     run_images,
     select_crops,
     student_batches,
@@ -28,6 +30,7 @@ from fkd.loader import (
 from fkd.machine import upload
 from fkd.progress import note_once
 from fkd.store import LabelStore
+from fkd.vectors import StoredVectors
 from fkd.views import RenderPool, normalize
 
 
@@ -35,11 +38,12 @@ from fkd.views import RenderPool, normalize
 class Feed:
     """A run's store and images, its steps, and what each rank takes of them.
 
-    An epoch is `steps_per_epoch` steps.
+    `vectors` are those that are read beside labels, by name. An epoch is `steps_per_epoch` steps.
     """
 
     config: LoaderConfig
     store: LabelStore
+    vectors: Mapping[str, StoredVectors]
     taken: RunImages
     steps_per_epoch: int
     schedule: Schedule
@@ -50,9 +54,14 @@ class Feed:
     num_ranks: int
 
     @classmethod
-    def of(cls, config: LoaderConfig, rank: int, num_ranks: int) -> "Feed":
-        """Open and check all that is read; raises `FkdError` for what `fkd train` refuses."""
-        store = open_store(config)
+    def of(
+        cls, config: LoaderConfig, rank: int, num_ranks: int, vectors: Collection[str] | None = None
+    ) -> "Feed":
+        """Open and check all that is read; raises `FkdError` for what `fkd train` refuses.
+
+        `vectors` name those to be read, too; None are none, or all of a store without labels.
+        """
+        store, read = read_vectors(open_store(config), vectors)
         config = replace(config, num_crops=store.spec.num_crops)  # it may grow
         device, taken = device_of(config.device), run_images(config, store)
         chosen = taken.chosen
@@ -61,7 +70,9 @@ class Feed:
         schedule = _of_even_epochs(plan_steps(config, store, chosen, num_ranks), each)
         sizes = SizePlan.of(config, store.spec, schedule)
         picks = select_crops(config.selection, store, chosen)
-        return cls(config, store, taken, each, schedule, sizes, picks, device, rank, num_ranks)
+        return cls(
+            config, store, read, taken, each, schedule, sizes, picks, device, rank, num_ranks
+        )
 
     def batches(
         self, first_step: int, normalized: bool, augment: Augmentation | None
@@ -86,7 +97,11 @@ class Feed:
     def _finish(
         self, batch: StudentBatch, step: int, normalized: bool, augment: Augmentation | None
     ) -> ViewBatch:
-        labels = training_labels(batch.kept, batch.targets, self.store.spec.labels, self.config)
+        stored = self.store.spec.labels
+        labels = None
+        if stored.there:
+            labels = training_labels(batch.kept, batch.targets, stored, self.config)
+        vectors = restored(self.vectors, batch.kept)
         views = batch.views
         if augment is not None:
             key = np.random.SeedSequence((self.config.seed, step, self.rank))
@@ -96,7 +111,7 @@ class Feed:
         numbers = (batch.image_index, batch.crop_index)
         image, crop = (upload(torch.from_numpy(each), self.device) for each in numbers)
         mixed = batch.partner_targets, batch.own_share
-        return ViewBatch(views, labels, batch.targets, image, crop, *mixed)
+        return ViewBatch(views, labels, batch.targets, image, crop, *mixed, vectors)
 
     def _normalize(self, views: Tensor) -> Tensor:
         if views.is_floating_point():

@@ -1,6 +1,6 @@
 """Stored crops and their soft labels for a training loop of one's own."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Unpack
 
@@ -35,8 +35,9 @@ class StudentLoader(IterableDataset[ViewBatch]):
     `mean` and `std` or, with `normalized=False`, uint8. `sizes.at(step)` says how large they are. With
     `stagger=0` the m views of an image stand in a row of one batch. `augment` is a function of one's own
     that takes views uint8 [B, 3, H, W] and returns as many, uint8 or floats in [0, 1]. It is called with
-    generators of torch, `random` and `numpy.random` that are seeded for the step. `settings` are the
-    fields of `LoaderConfig`; the fields of its `Part` and `Selection` are given directly.
+    generators of torch, `random` and `numpy.random` that are seeded for the step. `vectors` name stored
+    vectors that batches have, too, as `("output",)`; None are none, or all of a store without labels.
+    `settings` are the fields of `LoaderConfig`; those of its `Part` and `Selection` are given directly.
 
     Of several ranks each gets its share of every batch, so `batch_size` is that of all. They are those of
     torch.distributed, or of torchrun, where `rank` and `num_ranks` are not given.
@@ -57,12 +58,13 @@ class StudentLoader(IterableDataset[ViewBatch]):
         num_ranks: int | None = None,
         normalized: bool = True,
         augment: Augmentation | None = None,
+        vectors: Collection[str] | None = None,
         **settings: Unpack[LoaderSettings],
     ) -> None:
         given = {"rank": rank, "num_ranks": num_ranks, "normalized": normalized, "augment": augment}
-        self._given: dict[str, Any] = {"store": store, **given, **settings}
+        self._given: dict[str, Any] = {"store": store, "vectors": vectors, **given, **settings}
         config = LoaderConfig.of(store=store, **settings)
-        self._feed = Feed.of(config, *own_share(rank, num_ranks))
+        self._feed = Feed.of(config, *own_share(rank, num_ranks), vectors)
         self._given["num_crops"] = self._feed.config.num_crops
         self._normalized, self._augment = normalized, augment
         self._step = 0
@@ -114,6 +116,14 @@ class StudentLoader(IterableDataset[ViewBatch]):
     def mixed(self) -> bool:
         """Whether views are mixed with other images' before the teacher saw them, and so here."""
         return self._feed.store.spec.mixes
+
+    def require_labels(self) -> None:
+        """Raise `ConfigError` where the store has vectors alone, which not every trainer can learn."""
+        if not self._feed.store.spec.labels.there:
+            raise ConfigError(
+                f"{self._feed.config.store} holds vectors and no labels, and this trainer learns from "
+                "labels; train by `fkd train`, or by a loop of your own with a StudentLoader"
+            )
 
     @property
     def sampler(self) -> "StudentLoader":

@@ -96,6 +96,7 @@ class StoredLabelsLoader:
         **settings: Any,
     ) -> None:
         self.dataset = StudentLoader(store, **_of_model(data_config or {}) | settings)
+        self.dataset.require_labels()
         self.sampler = self.batch_sampler = self.dataset
         self.mixup, self.dtype = mixup, dtype or torch.float32
         self._seed = settings.get("seed", LoaderConfig.seed)
@@ -158,6 +159,7 @@ class StoredLabelsLoader:
         """Yield the batches from where it stands to the end of that epoch."""
         for batch in self.dataset:
             images, mix = batch.images, None
+            assert batch.labels is not None
             if self.mixup is not None:
                 place = (self._seed, self.dataset.step - 1, self.dataset.rank)
                 # The key alone, without what it spawns, is that of `augment`.

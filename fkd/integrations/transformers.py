@@ -88,6 +88,7 @@ class StudentTrainer(Trainer):  # type: ignore[misc]  # of no types here
 
     def _require_fit(self, loader: StudentLoader) -> None:
         require_fit(self.args, loader)
+        loader.require_labels()
         if self.compute_loss_func is not None:
             raise ConfigError(
                 "compute_loss_func is called with classes, and stored labels are none; give "

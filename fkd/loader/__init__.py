@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fkd.loader.schedule import Schedule
     from fkd.loader.selection import select_crops
     from fkd.loader.sizes import SizePlan
+    from fkd.loader.vectors import read_vectors, restored
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -39,6 +40,7 @@ else:
         schedule="Schedule",
         selection="select_crops",
         sizes="SizePlan",
+        vectors="read_vectors restored",
     )
 
 __all__ = [
@@ -59,6 +61,8 @@ __all__ = [
     "pairs_of",
     "part_identity",
     "plan_steps",
+    "read_vectors",
+    "restored",
     "run_images",
     "sample_batches",
     "sample_labels",

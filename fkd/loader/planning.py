@@ -33,7 +33,7 @@ def open_store(config: LoaderConfig) -> LabelStore:
             "replaced by another of the same size would not be noticed"
         )
     hottest = config.hottest_label
-    if hottest.temperature != 1:
+    if hottest.temperature != 1 and store.spec.labels.there:
         kept, fidelity = sample_labels(store).kept, store.fidelity()
         tempered = temper_warning(config.scheme, hottest, store.spec.labels, kept, fidelity)
         if tempered:
@@ -48,8 +48,9 @@ def find_store(config: LoaderConfig) -> LabelStore:
     """
     store = first_crops(config)
     store.require_complete()
-    for temperature in config.label_temperatures or (1.0,):
-        check_reading(store.spec.scheme, config.scheme, temperature)
+    if store.spec.labels.there:  # there is nothing to read of vectors alone
+        for temperature in config.label_temperatures or (1.0,):
+            check_reading(store.spec.scheme, config.scheme, temperature)
     if config.selection.calibrate and store.spec.unlabelled:
         raise ConfigError(
             f"--calibrate gives crops their folder's class, and the images of {config.store} have no "
@@ -57,7 +58,7 @@ def find_store(config: LoaderConfig) -> LabelStore:
         )
     if config.selection.calibrate and not store.spec.labels.keeps_first:
         raise ConfigError(
-            f"--calibrate: {config.store} holds samples of labels, which say nothing of the teacher's "
+            f"--calibrate: {config.store} holds {_kept(store)}, which say nothing of the teacher's "
             "confidence; leave it out, or label with --compress topk5-coarse"
         )
     if config.selection.calibrate and store.spec.mixes:
@@ -79,6 +80,10 @@ def find_store(config: LoaderConfig) -> LabelStore:
         )
     chosen_images(config.part, store)
     return store
+
+
+def _kept(store: LabelStore) -> str:
+    return "samples of labels" if store.spec.labels.there else "vectors and no labels"
 
 
 def first_crops(config: LoaderConfig) -> LabelStore:

@@ -45,6 +45,8 @@ def select_crops(
         return None
     if not store.spec.labels.keeps_values:
         what = "hard labels" if store.spec.labels.keeps_first else "samples of labels"
+        if not store.spec.labels.there:
+            what = "vectors and no labels"
         raise ConfigError(
             f"{_flags(selection)}: {store.path} holds {what}, which say nothing of the teacher's "
             "confidence; leave the selection out, or label with --compress topk5-coarse"

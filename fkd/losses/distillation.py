@@ -4,6 +4,7 @@ Legend: B crops, C classes; w the hard weight, T the temperature.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from fkd.losses.mixing import Mix, in_shares, require_mix
 from fkd.losses.soft import StudentSoftmax
 from fkd.losses.terms import term_losses
 from fkd.losses.truth import Targets, fitting_targets, loss_to_truth
+from fkd.losses.vectors import pairs_of
 
 # What a criterion may be given as its loss.
 Loss = Distance | Term | Sequence[Distance | Term]
@@ -31,7 +33,7 @@ Loss = Distance | Term | Sequence[Distance | Term]
 
 def distillation_loss(  # noqa: PLR0913  one argument a setting
     logits: Tensor,
-    labels: SoftLabels | Tensor,
+    labels: SoftLabels | Tensor | None,
     targets: Targets | None = None,
     mix: Mix | None = None,
     *,
@@ -82,6 +84,9 @@ class DistillationLoss(nn.Module):
 
         criterion = DistillationLoss((Term(by="wttm", temperature=2), Term("truth")))
 
+        criterion = DistillationLoss(Term("store:output", "cosine", layer="features"))
+        loss = criterion(logits, vectors=batch.vectors, features={"features": adapt(features)})
+
     `loss` is "ce", "kl", or what `TrainConfig` takes as terms: a `Term`, a distance's name, several.
     Terms have temperatures and weights of their own, so the settings of "ce" and "kl" are refused beside.
     A term's label temperature is put upon the labels as they are given. It has no weights. Its settings
@@ -109,25 +114,33 @@ class DistillationLoss(nn.Module):
     def forward(
         self,
         logits: Tensor,
-        labels: SoftLabels | Tensor,
+        labels: SoftLabels | Tensor | None = None,
         targets: Targets | None = None,
         mix: Mix | None = None,
         peers: Mapping[str, Tensor] | None = None,
+        vectors: Mapping[str, Tensor] | None = None,
+        features: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Return the loss of logits [B, C], as `distillation_loss` or `term_losses` does.
 
-        `peers` are logits [B, C] of other students by name, for terms that are to them.
+        `labels` may be None where no term reads them. `peers` are logits [B, C] of other students by
+        name, for terms that are to them. `vectors` are stored ones by name, [B, …], for terms to them,
+        and `features` what the student says by layer, in the same shapes: a criterion has no weights,
+        so it adapts nothing.
         """
         if not isinstance(self.loss, tuple):
             return distillation_loss(logits, labels, targets, mix, **self._settings())
         check_range("done", self.done, 0, 1)
-        given = fitting_labels(logits, labels)
 
+        @cache
         def at(temperature: float) -> SoftLabels:
+            given = fitting_labels(logits, labels)
             return given if temperature == 1 else given.power(temperature, logits.shape[1])[0]
 
         weighed = [term.at(self.done) for term in self.loss]
-        return reduced(term_losses(logits, weighed, at, targets, mix, peers).total, self.reduction)
+        pairs = pairs_of(logits, vectors or {}, features or {}, peers or {})
+        losses = term_losses(logits, weighed, at, targets, mix, peers, pairs)
+        return reduced(losses.total, self.reduction)
 
     def extra_repr(self) -> str:
         """Return the settings, for the module's `repr`."""

@@ -27,6 +27,7 @@ from fkd.losses.matching import (
 from fkd.losses.mixing import Mix, require_mix
 from fkd.losses.soft import StudentSoftmax
 from fkd.losses.truth import Targets, fitting_targets, loss_to_truth
+from fkd.losses.vectors import Pairs, loss_of_vectors
 
 # Distances whose gradient shrinks as 1 / T², which a factor of T² makes up for (Hinton et al. 2015).
 _TIMES_T2 = ("ce", "kl", "symmetric_kl", "dist")
@@ -45,6 +46,10 @@ class TermLosses:
         said = [part.detach() for part in self.parts]
         return torch.stack(said) if said else self.total.new_zeros((0, len(self.total)))
 
+    def plus(self, loss: Tensor) -> "TermLosses":
+        """Return these losses with one more, [b] or of all alike, which is no term's."""
+        return TermLosses(self.total + loss, self.parts)
+
 
 def term_losses(
     logits: Tensor,
@@ -53,6 +58,7 @@ def term_losses(
     targets: Targets | None = None,
     mix: Mix | None = None,
     peers: Mapping[str, Tensor] | None = None,
+    pairs: Pairs | None = None,
 ) -> TermLosses:
     """Return the loss of one student's `logits` [b, C]: the sum of its terms, each times its weight.
 
@@ -61,7 +67,8 @@ def term_losses(
     students' logits [b, C] of the same views by name. They are constants, so a student learns from the
     others and not through them; a symmetric distance gives each the same gradient as one loss that both
     learn from. With a `mix`, losses to labels and classes are share · loss(own) + (1 - share) ·
-    loss(partner's); peers saw the mixed view. Raises `SoftLabelError` for what does not belong together.
+    loss(partner's); peers saw the mixed view. `pairs` are asked for what each term on vectors compares,
+    the student's and the others', [b, …] each. Raises `SoftLabelError` for what does not belong together.
     """
     known = _Known.of(logits, terms, labels, targets)
     require_mix(mix, logits)
@@ -75,10 +82,21 @@ def term_losses(
         total = mix.loss(total, _sum(logits, theirs.values()))
         losses = {n: mix.loss(losses[n], theirs[n]) for n in fixed}
     for n, each in enumerate(terms):
-        if n not in losses:
+        if n in losses:
+            continue
+        if each.term.on_vectors:
+            losses[n] = _weighed_vectors(each, pairs, mix)
+        else:
             losses[n] = student.weighed_to_peers(each, _named(each, peers or {}), known, mix)
-            total = total + losses[n]
+        total = total + losses[n]
     return TermLosses(total, tuple(losses[n] for n in range(len(terms))))
+
+
+def _weighed_vectors(each: Weighed, pairs: Pairs | None, mix: Mix | None) -> Tensor:
+    """Return the loss of a term on vectors, [b]."""
+    if pairs is None:
+        raise SoftLabelError(f"the loss is on vectors ({each.term}), and there are none; give them")
+    return each.weight * loss_of_vectors(each.term, pairs, each.temperature, mix)
 
 
 def _sum(logits: Tensor, losses: Iterable[Tensor]) -> Tensor:

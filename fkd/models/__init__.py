@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
+    from fkd.models.adaptors import Adaptor, Shape, as_vectors, shape_words
     from fkd.models.files import require_weights
-    from fkd.models.fit import count_outputs, count_outputs_by_shape
+    from fkd.models.fit import count_outputs, count_outputs_by_shape, shapes_alone
     from fkd.models.functions import call_function, is_function
     from fkd.models.outputs import find_logits
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
-    from fkd.models.taps import FEATURES, OUTPUT, Tapped, find_layer, last_linear, layer_names
+    from fkd.models.taps import (
+        FEATURES,
+        OUTPUT,
+        Tapped,
+        find_layer,
+        last_linear,
+        layer_names,
+        without_head,
+    )
     from fkd.models.weight_files import read_file
     from fkd.models.weights import (
         Shapes,
@@ -31,13 +40,14 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
+        adaptors="Adaptor Shape as_vectors shape_words",
         files="require_weights",
-        fit="count_outputs count_outputs_by_shape",
+        fit="count_outputs count_outputs_by_shape shapes_alone",
         functions="call_function is_function",
         outputs="find_logits",
         small="thin_resnet",
         state_dicts="read_weights",
-        taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names",
+        taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names without_head",
         weight_files="read_file",
         weights=(
             "Shapes head_tensors load_weights num_outputs shapes_of shapes_of_any weights_hash"
@@ -48,8 +58,11 @@ else:
 __all__ = [
     "FEATURES",
     "OUTPUT",
+    "Adaptor",
+    "Shape",
     "Shapes",
     "Tapped",
+    "as_vectors",
     "build",
     "call_function",
     "check_name",
@@ -68,9 +81,12 @@ __all__ = [
     "read_file",
     "read_weights",
     "require_weights",
+    "shape_words",
+    "shapes_alone",
     "shapes_of",
     "shapes_of_any",
     "thin_resnet",
     "timm_name",
     "weights_hash",
+    "without_head",
 ]

@@ -50,7 +50,12 @@ def count_outputs_by_shape(
     Only a library's model is sure to run so: a user's may keep tensors that the copy cannot move.
     """
     views = torch.empty(num_views, 3, *sides_of(size), device="meta")
+    return count_outputs(shapes_alone(model), views, what, remedy)
+
+
+def shapes_alone(model: nn.Module) -> nn.Module:
+    """Return a copy of a model that holds shapes and no data."""
     # What `deepcopy` finds under its id is taken, not copied: of a large model no second set of weights.
     held = [*model.parameters(), *model.buffers()]
     shapes = {id(values): values.detach().to("meta") for values in held}
-    return count_outputs(copy.deepcopy(model, shapes).to("meta"), views, what, remedy)
+    return copy.deepcopy(model, shapes).to("meta")

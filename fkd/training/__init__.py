@@ -10,7 +10,8 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.training.inputs import check_inputs
-    from fkd.training.learner import Learner, views_at_a_time
+    from fkd.training.learner import Learner
+    from fkd.training.micro_batches import views_at_a_time
     from fkd.training.optimizer import learning_rate
     from fkd.training.processes import Group
     from fkd.training.rehearsal import Rehearsal, rehearse
@@ -19,7 +20,8 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         inputs="check_inputs",
-        learner="Learner views_at_a_time",
+        learner="Learner",
+        micro_batches="views_at_a_time",
         optimizer="learning_rate",
         processes="Group",
         rehearsal="Rehearsal rehearse",

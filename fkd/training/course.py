@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from fkd.config import NetworkInput, Size, StudentChoice, TrainConfig, sides_of
+from fkd.config import NetworkInput, Size, StudentChoice, TrainConfig, learns_classes, sides_of
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
 from fkd.loader import (
@@ -19,6 +20,7 @@ from fkd.loader import (
     missing_identity,
     open_store,
     plan_steps,
+    read_vectors,
     run_images,
     select_crops,
     student_batches,
@@ -35,8 +37,15 @@ from fkd.students import (
     require_size,
     seen_otherwise,
 )
-from fkd.training.inputs import refuse_mixing_twice, refuse_terms, refuse_without_classes
-from fkd.training.learner import Learner, views_at_a_time
+from fkd.training.comparing import comparisons
+from fkd.training.inputs import (
+    refuse_mixing_twice,
+    refuse_terms,
+    refuse_without_classes,
+    settled_loss,
+)
+from fkd.training.learner import Learner
+from fkd.training.micro_batches import views_at_a_time
 from fkd.training.processes import Group
 from fkd.views import RenderPool
 
@@ -65,9 +74,12 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
     config = replace(config, num_crops=store.spec.num_crops)  # it may grow, and the run goes on
+    config = settled_loss(config, store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
     refuse_mixing_twice(config, store)
+    targets = dict.fromkeys(term.target for term in config.objective.terms if term.target)
+    store, _ = read_vectors(store, tuple(targets))
     group.once(lambda: require_trackers(config.log))
     taken = run_images(config, store)
     _require_same_missing(taken, group)
@@ -81,7 +93,8 @@ def prepare(config: TrainConfig, group: Group) -> Course:
         StudentCard(choice.model, classes, preprocessing, view, titles)
         for choice in config.students
     )
-    val = group.once(lambda: find_val(config.val, taken.images, classes))
+    learns = learns_classes(config.objective.terms, config.students[0].name)
+    val = group.once(lambda: find_val(config.val, taken.images, classes)) if learns else None
     picks = group.once(lambda: select_crops(config.selection, store, taken.chosen))
     return Course(config, store, taken, val, schedule, sizes, picks, cards, group)
 
@@ -119,7 +132,9 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
     _require_apart(course.config, built)
     first, *peers = zip(course.cards, built, strict=True)
     labels = course.store.spec.labels
-    others = [peers] if peers else []
+    compared = comparisons(course.config, course.store, course.sizes.last, course.cards, built)
+    others: list[Any] = [peers] if peers or compared else []
+    others += [compared] if compared else []
     return learner(course.config, course.card, labels, first[1], device, course.group, *others)
 
 

@@ -3,9 +3,10 @@
 This room loads no torch: a mistyped path is answered before the seconds that torch takes.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from fkd.config import NO_VAL, STORE, TRUTH, TrainConfig
+from fkd.config import NO_VAL, OUTPUT_TARGET, STORE, STORED, TRUTH, Objective, Term, TrainConfig
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.loader import find_store
 from fkd.models import require_weights
@@ -13,6 +14,37 @@ from fkd.originals import image_root
 from fkd.runs import folder_of, holds_run, require_trackers
 from fkd.sources import require_images
 from fkd.store import LabelStore
+
+
+def settled_loss(config: TrainConfig, store: LabelStore) -> TrainConfig:
+    """Return the configuration with the loss that a store without labels has where nobody said one.
+
+    That is cosine of the features to the vectors `output`, or to the only ones; of the student's output
+    where images are unlabelled and it has as many numbers. Raises `ConfigError` for a loss to labels that
+    are not there.
+    """
+    if store.spec.labels.there:
+        return config
+    names = list(store.spec.vectors)
+    if config.objective == Objective():
+        target = names[0] if len(names) == 1 else OUTPUT_TARGET
+        if target not in names:
+            raise ConfigError(
+                f"{store.path} holds vectors and no labels: {', '.join(names)}; say by --loss which to "
+                f'learn, as in {{to="store:{names[0]}", by="cosine", layer="features"}}'
+            )
+        alike = store.spec.vectors[target].shape == (store.spec.num_classes,)
+        layer = "" if store.spec.unlabelled and alike else "features"
+        term = Term(f"{STORED}{target}", "cosine", layer=layer)
+        return replace(config, objective=Objective(loss=(term,)))
+    said = config.objective.terms
+    wrong = next((term for term in said if term.to == STORE), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"--loss {wrong}: {store.path} holds vectors and no labels: {', '.join(names)}; name them, "
+            f'as in {{to="store:{names[0]}", by="cosine", layer="features"}}'
+        )
+    return config
 
 
 def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:
@@ -43,6 +75,11 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
             raise ConfigError(
                 f"--loss {term}: it is on an image's own class, and the images of {store.path} have "
                 "none; leave the term out"
+            )
+        if term.target and term.target not in store.spec.vectors:
+            raise ConfigError(
+                f"--loss {term}: {store.path} has no vectors named {term.target}; it has "
+                f"{', '.join(store.spec.vectors) or 'none'} (`fkd label --features` keeps them)"
             )
         if term.to != STORE:
             continue
@@ -93,6 +130,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     except SoftLabelError as error:
         source = config.source_of("scheme")
         raise (SoftLabelError(f"{source}: {error}") if source else error) from error
+    config = settled_loss(config, store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
     refuse_mixing_twice(config, store)

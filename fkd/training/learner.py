@@ -1,6 +1,6 @@
 """Students in training: their networks, one optimizer, and one step on a batch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from typing import Any
@@ -17,14 +17,12 @@ from fkd.losses import TermLosses, term_losses
 from fkd.machine import seeded
 from fkd.students import Checkpoint, MovingAverage, StudentCard, Weights
 from fkd.training.augment import jitter, mix
+from fkd.training.comparing import Comparisons, pairs_of
+from fkd.training.micro_batches import dealt_out, views_at_a_time
 from fkd.training.network import Network, Parts
 from fkd.training.optimizer import build_optimizer
 from fkd.training.processes import Group
 from fkd.views import normalize
-
-# Views that go through the student at a time where the user does not say: what fits comfortably.
-_MICRO_BATCH = {"cpu": 64, "mps": 64}
-_MICRO_BATCH_GPU = 256
 
 
 class Learner:
@@ -32,7 +30,7 @@ class Learner:
 
     `running` has batch norm's running statistics by network and name, while others stand in their place.
     `parts` has what students and terms have of the last step's loss, by their names in metrics: where
-    there are several students, or the loss is given in terms.
+    there are several students, or the loss is given in terms. `compared` is what terms on vectors have.
     """
 
     def __init__(
@@ -44,21 +42,24 @@ class Learner:
         device: torch.device,
         group: Group,
         peers: Sequence[tuple[StudentCard, nn.Module]] = (),
+        compared: Comparisons | None = None,
     ) -> None:
         """Put a student to work on `device`, on labels that are kept as `stored`, and its `peers`."""
         self._config, self._card, self._stored, self._group = config, card, stored, group
+        self._compared = compared or Comparisons()
         self.device = device
         if config.sync_bn and device.type != "cuda":
             raise ConfigError(f"--sync-bn needs CUDA; this run is on {device.type}")
         self.students: dict[str, Network] = {}
         for choice, (own, model) in zip(config.students, [(card, student), *peers], strict=True):
             prefix = f"{choice.name}/" if self.students else ""
-            self.students[choice.name] = Network(config, own, model, device, group, prefix)
+            beside = self._compared.of.get(choice.name)
+            self.students[choice.name] = Network(config, own, model, device, group, prefix, beside)
         self._first = next(iter(self.students.values()))
         self.running: dict[str, Mapping[str, Tensor]] = {}
         self.parts: Mapping[str, Tensor] = {}
         networks = [network.student for network in self.students.values()]
-        self.optimizer = build_optimizer(config.optim, *networks)
+        self.optimizer = build_optimizer(config.optim, *networks, *self._adaptors().values())
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.engine.amp == "fp16")
 
     @property
@@ -100,7 +101,7 @@ class Learner:
         """Send a batch through the students and back, part by part; return the first one's loss."""
         total, noted = torch.zeros((), device=self.device), Parts(self._config)
         own = {name: terms_of(terms, name) for name in self.students}
-        parts = list(_deal(len(batch.views), views_at_a_time(self._config, self.device)))
+        parts = list(dealt_out(len(batch.views), views_at_a_time(self._config, self.device)))
         for number, rows in enumerate(parts, start=1):
             with ExitStack() as kept:
                 for network in self.students.values():
@@ -133,17 +134,24 @@ class Learner:
             normalize(views, preprocessing.mean, preprocessing.std), config.augment, rng
         )
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        logits = {name: network.logits(pixels) for name, network in self.students.items()}
+        said = {name: network.said(pixels) for name, network in self.students.items()}
+        logits = {name: each.logits for name, each in said.items()}
 
         @cache  # students that read labels alike read them once
         def labels(temperature: float) -> SoftLabels:
             return self.labels(batch, rows, batch.targets[rows], temperature)
 
+        @cache
+        def vectors(target: str) -> Tensor:
+            return self.vectors(batch, rows, target)
+
         def losses_of(name: str, own: Tensor) -> TermLosses:
             if not terms[name]:  # at this moment none weighs anything
-                return TermLosses(0.0 * own.float().sum(dim=1), ())
-            peers = {other: said.detach() for other, said in logits.items() if other != name}
-            return term_losses(own, terms[name], labels, truth, mixed, peers)
+                return TermLosses(0.0 * own.float().sum(dim=1) + said[name].nothing, ())
+            peers = {other: each.detach() for other, each in logits.items() if other != name}
+            pairs = pairs_of(name, said, vectors)
+            losses = term_losses(own, terms[name], labels, truth, mixed, peers, pairs)
+            return losses.plus(said[name].nothing) if said[name].links else losses
 
         return {name: losses_of(name, own) for name, own in logits.items()}
 
@@ -157,12 +165,17 @@ class Learner:
         kept = {name: values[rows] for name, values in batch.kept.items()}
         return training_labels(kept, targets, self._stored, self._config, temperature)
 
+    def vectors(self, batch: StudentBatch, rows: slice, target: str) -> Tensor:
+        """Return the stored vectors `target` of some of a batch's views, f32 [b, …], on the device."""
+        kept = {name: values[rows] for name, values in batch.kept.items()}
+        return self._compared.stored[target].restore(kept)
+
     def _update(self) -> None:
         clip = self._config.optim.clip_grad
         if clip:
             self._scaler.unscale_(self.optimizer)
             for network in self.students.values():
-                nn.utils.clip_grad_norm_(network.student.parameters(), clip)
+                nn.utils.clip_grad_norm_(network.parameters(), clip)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         for network in self.students.values():
@@ -171,10 +184,9 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Say whether all weights are numbers; a loss tells of the weights before its step."""
-        students = [network.student for network in self.students.values()]
+        every = [p for network in self.students.values() for p in network.parameters()]
         with torch.no_grad():
-            sums = torch.stack([p.double().sum() for one in students for p in one.parameters()])
-        return bool(torch.isfinite(sums).all())
+            return bool(torch.isfinite(torch.stack([p.double().sum() for p in every])).all())
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the students and, where there are, their moving averages, by name."""
@@ -199,6 +211,8 @@ class Learner:
             trainer["running"] = {name: dict(own) for name, own in self.running.items()}
         if self.ema is not None:
             trainer["ema_updates"] = self.ema.updates
+        if beside := self._adaptors():
+            trainer["adaptors"] = {name: one.state_dict() for name, one in beside.items()}
         (name, first), *peers = (
             (name, network.weights()) for name, network in self.students.items()
         )
@@ -217,6 +231,8 @@ class Learner:
                 network.load(kept, trainer.get("running", {}))
                 if network.ema is not None:
                     network.ema.updates = int(trainer["ema_updates"])
+            for name, adaptors in self._adaptors().items():
+                adaptors.load_state_dict(trainer["adaptors"][name])
             self._load_optimizer(trainer["optimizer"])
             self._scaler.load_state_dict(trainer["scaler"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -224,23 +240,12 @@ class Learner:
                 f"the checkpoint is of another student or optimizer ({error})"
             ) from error
 
+    def _adaptors(self) -> dict[str, nn.Module]:
+        """Return what is trained beside students and left behind, by the student's name."""
+        return {n: one.adaptors for n, one in self.students.items() if one.adaptors is not None}
+
     def _load_optimizer(self, state: Mapping[str, Any]) -> None:
         """Load an optimizer's state, which may come from a device where other kernels did its work."""
         pairs = zip(state["param_groups"], self.optimizer.param_groups, strict=True)
         groups = [{**saved, "fused": own["fused"]} for saved, own in pairs]
         self.optimizer.load_state_dict({**state, "param_groups": groups})
-
-
-def views_at_a_time(config: TrainConfig, device: torch.device) -> int:
-    """Return how many views go through the student at a time."""
-    return config.micro_batch or _MICRO_BATCH.get(device.type, _MICRO_BATCH_GPU)
-
-
-def _deal(num_views: int, at_a_time: int) -> Iterator[slice]:
-    """Deal a batch out into near-equal parts.
-
-    Dealt like cards, the m views of an image go to different parts, so batch norm sees as many different
-    images as it can; and no part is left with one view, which has no batch statistics.
-    """
-    parts = -(-num_views // at_a_time)
-    return (slice(part, None, parts) for part in range(parts))

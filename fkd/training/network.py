@@ -1,17 +1,18 @@
 """One student in training: its weights, their moving average, and what its gradients go through."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fkd.config import Term, TrainConfig, Weighed, is_of
+from fkd.config import STORED, Term, TrainConfig, Weighed, is_of
 from fkd.machine import autocast, place
-from fkd.models import find_logits
+from fkd.models import Adaptor, find_logits
 from fkd.students import MovingAverage, StudentCard, Weights
+from fkd.training.comparing import Compared, Link, Said
 from fkd.training.processes import Group
 
 
@@ -29,25 +30,49 @@ class Network:
         device: torch.device,
         group: Group,
         prefix: str,
+        compared: Callable[[nn.Module], Compared] | None = None,
     ) -> None:
-        """Put a student on `device`; its gradients become the mean over the processes of `group`."""
+        """Put a student on `device`; its gradients become the mean over the processes of `group`.
+
+        `compared` adds what its terms compare beside its logits, if any.
+        """
         self.card, self.prefix = card, prefix
         if config.sync_bn:
             student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
         self.student = place(student, device).train()
         self.ema = None if config.ema is None else MovingAverage(self.student, config.ema)
         self._device, self._amp, self._num_ranks = device, config.engine.amp, group.num_ranks
-        self._wrapped: Any = group.wrap(self.student, device)
+        # Hooks come after the copy that is the average.
+        self._compared = None if compared is None else compared(self.student).to(device)
+        self._wrapped: Any = group.wrap(self._compared or self.student, device)
         # Micro-batches have one size or two; a graph of any size would be slower than one of each.
         compiled = config.engine.compile
         self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Return the logits [b, C] of normalised views, f32 [b, 3, h, w]."""
+    def said(self, pixels: Tensor) -> Said:
+        """Return what it says of normalised views, f32 [b, 3, h, w]: logits [b, C], and layers."""
         with autocast(self._device, self._amp):
             answer = self._model(pixels)
-        logits: Tensor = find_logits(answer, len(pixels), f"student {self.card.name}")
-        return logits
+        if self._compared is None:
+            return Said(find_logits(answer, len(pixels), f"student {self.card.name}"))
+        logits, layers, links = answer
+        return Said(logits, layers, dict(zip(self._compared.links, links, strict=True)))
+
+    @property
+    def adapted(self) -> Mapping[Link, Adaptor]:
+        """What stands between its layers and what they are compared with."""
+        return {} if self._compared is None else self._compared.by_link
+
+    @property
+    def adaptors(self) -> nn.Module | None:
+        """What is trained beside the student and stays behind; None where that has no weights."""
+        module = None if self._compared is None else self._compared.adaptors
+        return module if any(adaptor.learns for adaptor in self.adapted.values()) else None
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all that is trained: the student's weights, and its adaptors'."""
+        beside = [] if self.adaptors is None else self.adaptors.parameters()
+        return [*self.student.parameters(), *beside]
 
     def gradients_sent(self, last: bool) -> AbstractContextManager[Any]:
         """Let processes exchange gradients after the last micro-batch only."""
@@ -128,4 +153,5 @@ def _numbered(every: Iterable[Term]) -> Iterator[tuple[Term, str]]:
 
 
 def _called(term: Term) -> str:
-    return f"{term.by}_to_{term.to}"
+    of = f"_of_{term.layer}" if term.layer else ""
+    return f"{term.by}{of}_to_{term.to.replace(STORED, 'store.')}"

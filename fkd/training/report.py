@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from fkd.amounts import as_count, as_large
-from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig
+from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, learns_classes
 from fkd.loader import Schedule
+from fkd.models import shape_words
 from fkd.training.course import Course
-from fkd.training.learner import Learner, views_at_a_time
+from fkd.training.learner import Learner
+from fkd.training.micro_batches import views_at_a_time
 from fkd.training.record import evaluation_steps
 
 Lines = list[tuple[str, str]]
@@ -44,9 +46,11 @@ def opening_lines(
             f"{as_count(spec.num_classes, 'class')}, {as_count(spec.num_crops, 'crop')} an image",
         ),
         ("labels", _labels(course)),
+        *_vectors(course),
         ("images", str(course.taken.images.root)),
         *[("student", line) for line in _students(config, learner)],
         *([("loss", _loss(config))] if config.tells_parts else []),
+        *_adapted(learner),
         ("views", _views(course)),
         ("device", _device(config, learner.device)),
         ("input", by),
@@ -85,6 +89,8 @@ def _images(course: Course) -> str:
 
 def _labels(course: Course) -> str:
     """Say how labels are read: what is asked for, of what is kept."""
+    if not course.store.spec.labels.there:
+        return "none, but vectors"
     if not any(term.to == STORE for term in course.config.objective.terms):
         return "not read: no term of the loss is to the store"
     wanted, stored = course.config.scheme, course.store.spec.scheme
@@ -93,6 +99,25 @@ def _labels(course: Course) -> str:
     if wanted.kind == "topk" and wanted.k >= classes:
         text += f": all {as_count(classes, 'class')}"
     return text if tempered == 1 else f"{text}, at temperature {tempered:g}"
+
+
+def _vectors(course: Course) -> Lines:
+    """Say which vectors are read, and how they are kept."""
+    targets = dict.fromkeys(term.target for term in course.config.objective.terms if term.target)
+    kept = [course.store.spec.vectors[name] for name in targets]
+    return [
+        ("vectors", f"{one.name}: {shape_words(one.shape)}, kept as {one.scheme}") for one in kept
+    ]
+
+
+def _adapted(learner: Learner) -> Lines:
+    """Say what is trained beside the students, and stays behind."""
+    return [
+        ("adapted", f"{network.prefix}{link.layer or 'output'} to {link.to}: {adaptor}")
+        for network in learner.students.values()
+        for link, adaptor in network.adapted.items()
+        if adaptor.learns
+    ]
 
 
 def _students(config: TrainConfig, learner: Learner) -> Iterator[str]:
@@ -164,6 +189,9 @@ def _rate(config: TrainConfig) -> str:
 
 
 def _val(course: Course) -> str:
+    config = course.config
+    if not learns_classes(config.objective.terms, config.students[0].name):
+        return "none, since no loss is on classes; best.pt is the checkpoint with the least training loss"
     if course.val is None:
         return "none; best.pt is the checkpoint with the least training loss"
     times = as_count(len(evaluation_steps(course.config, course.schedule)), "evaluation")

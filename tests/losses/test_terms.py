@@ -225,8 +225,8 @@ def test_a_criterion_says_what_it_lacks():
     [
         ('{to="store", by="mse", wieght=1}', r"no wieght \(perhaps weight\?\)"),
         ("{to=store}", "is no table"),
-        ("cosine", "loss 'cosine' is not known; choose from ce, kl"),
-        ('{by="l2"}', "by 'l2' is unknown"),
+        ("cosin", "loss 'cosin' is not known; choose from ce, kl"),
+        ('{by="l3"}', "by 'l3' is unknown"),
         ('{to="truth", by="kl"}', "a loss to truth is by ce"),
         ('{by="mse", temperature=4}', "temperature does nothing in a loss to store by mse"),
         ('{to="truth", temperature=4}', "temperature does nothing in a loss to truth by ce"),

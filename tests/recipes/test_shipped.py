@@ -14,7 +14,7 @@ from fkd.recipes import shipped_names
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text("utf-8")
 SHIPPED = Path(fkd.recipes.__file__).parent / "shipped"
-OF_PEERS = {"dml", "paddleocr", "paddleocr-teacher"}
+OF_PEERS = {"dml", "paddleocr", "paddleocr-features", "paddleocr-teacher"}
 OPTIONS = {"scheme": "compress", "num_crops": "crops"}
 
 
@@ -42,7 +42,9 @@ def test_each_takes_steps(name, shared_store):
     }  # fmt: skip
     if name in OF_PEERS:
         students = TrainConfig.from_recipe(name).settings()["student"]
-        small["student"] = [{**one, "model": "squeezenet1_1"} for one in students]
+        # The quickest that has features: squeezenet has no linear layer.
+        model = "shufflenet_v2_x0_5" if name.endswith("features") else "squeezenet1_1"
+        small["student"] = [{**one, "model": model} for one in students]
     found = rehearse(TrainConfig.from_recipe(name, **small))
     assert (found.total_steps, found.steps_timed) == (
         3,

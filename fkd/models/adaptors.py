@@ -1,0 +1,97 @@
+"""What stands between a layer of a student and the vectors that it is compared with.
+
+Legend: b views, D numbers of a vector or channels of a map [D, h, w], T tokens.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fkd.amounts import as_large
+from fkd.config import Adapt
+from fkd.errors import ModelError
+
+Shape = tuple[int, ...]  # of what one view has: (D,), or (D, h, w)
+
+
+def as_vectors(said: Any, what: str) -> Tensor:
+    """Return what a layer says as vectors [b, D] or maps [b, D, h, w]; of tokens [b, T, D] the mean.
+
+    Raises `ModelError`, which calls the layer `what`, for anything else.
+    """
+    if not isinstance(said, Tensor) or not said.is_floating_point() or said.dim() not in (2, 3, 4):
+        given = list(said.shape) if isinstance(said, Tensor) else f"a {type(said).__name__}"
+        raise ModelError(
+            f"{what} says {given}, and vectors [batch, numbers], tokens [batch, tokens, numbers] or maps "
+            "[batch, channels, height, width] can be compared; name a layer in it, or beside it"
+        )
+    return said.mean(dim=1) if said.dim() == 3 else said
+
+
+class Adaptor(nn.Module):
+    """Brings vectors or maps of a student to the shape of what they are compared with.
+
+    A map is averaged over its positions where a vector is wanted, and else resized (bilinear) to the
+    wanted grid. "auto" has a linear layer where the numbers of channels differ, "linear" always, "mlp"
+    two of them with a GELU between, as wide as the wider side; of maps they are 1 × 1 convolutions.
+    "none" has no weights, and takes equal numbers alone. Raises `ModelError` for shapes that cannot be
+    brought together.
+    """
+
+    def __init__(self, own: Shape, wanted: Shape, adapt: Adapt) -> None:
+        super().__init__()
+        self._own, self._wanted = own, wanted
+        if len(own) < len(wanted):
+            raise ModelError(
+                f"it says {shape_words(own)}, which is no map, and is compared with {shape_words(wanted)}"
+            )
+        of_maps, (width, *_), (out, *_) = len(wanted) > 1, own, wanted
+        self.layers = (
+            nn.Identity() if width == out and adapt in ("auto", "none") else nn.Sequential()
+        )
+        if width != out and adapt == "none":
+            raise ModelError(
+                f"it says {shape_words(own)}, and is compared with {shape_words(wanted)}; with "
+                'adapt="none" both must have as many: leave adapt out'
+            )
+        if isinstance(self.layers, nn.Sequential):
+            widths = [width, *([max(width, out)] if adapt == "mlp" else []), out]
+            for number, (before, after) in enumerate(pairwise(widths)):
+                if number:
+                    self.layers.append(nn.GELU())
+                self.layers.append(_linear(before, after, of_maps=of_maps))
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has weights."""
+        return any(True for _ in self.parameters())
+
+    def __str__(self) -> str:
+        count = sum(weights.numel() for weights in self.parameters())
+        return (
+            f"{shape_words(self._own)} to {shape_words(self._wanted)}, {as_large(count)} parameters"
+        )
+
+    def forward(self, said: Tensor) -> Tensor:
+        """Return vectors [b, D] or maps [b, D, h, w] in the wanted shape, [b, *wanted]."""
+        if said.dim() == 4 and len(self._wanted) == 1:
+            said = said.mean(dim=(2, 3))
+        adapted: Tensor = self.layers(said)
+        grid = self._wanted[1:]
+        if grid and adapted.shape[2:] != grid:
+            # As float32, since half precision has no such kernel everywhere.
+            adapted = functional.interpolate(adapted.float(), grid, mode="bilinear", antialias=True)
+        return adapted
+
+
+def _linear(before: int, after: int, *, of_maps: bool) -> nn.Module:
+    return nn.Conv2d(before, after, 1) if of_maps else nn.Linear(before, after)
+
+
+def shape_words(shape: Shape) -> str:
+    """Say what a vector or a map of a shape has."""
+    if len(shape) == 1:
+        return f"{shape[0]:,} numbers"
+    return f"{shape[0]:,} channels of {' x '.join(map(str, shape[1:]))} positions"

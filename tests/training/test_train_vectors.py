@@ -1,0 +1,274 @@
+"""Students that learn stored vectors and each other's layers: terms, adaptors, what is refused."""
+
+import json
+
+import pytest
+import torch
+from helpers.processes import trained
+from helpers.vector_stores import MID, OUTPUT, some_vectors, with_vectors
+
+from fkd import (
+    FkdError,
+    Term,
+    TrainConfig,
+    export_student,
+    load_student,
+    rehearse,
+    train_student,
+)
+from fkd.errors import Stopped
+from fkd.runs import read_metrics
+from fkd.students import read_checkpoint
+from fkd.training import Learner, check_inputs
+
+SMALL, WIDE = "helpers.networks:student", "vector_students:wide"
+MODULE = """
+from torch import nn
+def wide(classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 12, 5, 4), nn.ReLU(), nn.Conv2d(12, 24, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(24, classes),
+    )
+class Pairs(nn.Module):
+    def forward(self, x): return x, x
+def odd(classes): return nn.Sequential(nn.Flatten(), Pairs(), First(), nn.Linear(3 * 32 * 32, classes))
+class First(nn.Module):
+    def forward(self, x): return x[0]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def students(tmp_path_factory):
+    home = tmp_path_factory.mktemp("students")
+    (home / "vector_students.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(home))
+        yield
+
+
+@pytest.fixture(scope="module")
+def beside(shared_store, tmp_path_factory):
+    """A store of labels, of vectors and of maps."""
+    kinds = {"output": some_vectors(shared_store, OUTPUT), "mid": some_vectors(shared_store, MID)}
+    return with_vectors(shared_store, tmp_path_factory.mktemp("v") / "beside.zarr", **kinds)
+
+
+@pytest.fixture(scope="module")
+def alone(shared_store, tmp_path_factory):
+    """A store of vectors alone."""
+    output = some_vectors(shared_store, OUTPUT)
+    out = tmp_path_factory.mktemp("v") / "alone.zarr"
+    return with_vectors(shared_store, out, labels=False, output=output)
+
+
+def config(store, out, **changes):
+    settings = {
+        "student": SMALL, "crops_per_image": 2, "scheme": "topk3", "epochs": 4, "batch_size": 12,
+        "lr": 5.0, "device": "cpu", "workers": 1, "log": "none", "val": "none",
+    }  # fmt: skip
+    return TrainConfig.of(store=store.path, out=out, **(settings | changes))
+
+
+def losses(run, name="loss"):
+    return [line[name] for line in read_metrics(run) if line["kind"] == "train"]
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+def test_a_store_of_vectors_alone_is_learned_without_a_word(alone, tmp_path, capsys):
+    run = train_student(
+        config(alone, tmp_path / "run", epochs=40, optimizer="adamw", lr=0.5, ema=0.5)
+    )
+    said = capsys.readouterr().err
+    assert "labels   none, but vectors" in said
+    assert "vectors  output: 5 numbers, kept as f16" in said
+    assert "loss     cosine to store:output, layer features, weight 1" in said
+    assert "adapted  features to store:output: 16 numbers to 5 numbers, 85 parameters" in said
+    assert "val      none, since no loss is on classes" in said
+    learned = losses(run)
+    assert learned[-1] < 0.8 * learned[0]
+    assert learned == losses(run, "loss/cosine_of_features_to_store.output")
+    told = json.loads((run / "config.json").read_text())["loss"]
+    assert told == [{"to": "store:output", "by": "cosine", "layer": "features"}]
+    # What adapts it is kept for the run alone.
+    content = torch.load(run / "last.pt", weights_only=True)
+    adaptor = content["adaptors"]["helpers.networks-student"]
+    assert {name: tuple(values.shape) for name, values in adaptor.items()} == {
+        "0.layers.0.weight": (5, 16), "0.layers.0.bias": (5,)
+    }  # fmt: skip
+    card, student = load_student(run)
+    assert student.state_dict().keys() == content["student"].keys() == content["ema"].keys()
+    assert card.classes == alone.class_names()
+    exported = torch.load(export_student(run).path, weights_only=True)
+    assert exported.keys() == content["student"].keys()
+
+
+LIVELY = {
+    "optimizer": "adamw",
+    "lr": 0.5,
+    "ema": 0.8,
+    "mixup": 0.5,
+    "clip_grad": 0.1,
+    "micro_batch": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("student", "loss"),
+    [
+        (
+            SMALL,
+            (
+                Term(by="kl", weight=(1, 0)),
+                Term("store:output", "l2", layer="features", weight=(0, 1), adapt="mlp"),
+                Term("store:mid", "channel_kl", layer="3", temperature=2.0),
+                Term("store:output", "relation", layer="features", adapt="mlp"),
+            ),
+        ),
+        (
+            ({"model": SMALL, "name": "a"}, {"model": WIDE, "name": "b"}),
+            (Term(), Term("peers", "l2", layer="features"), Term("a", "l1", "b"),
+             Term("store:mid", "cosine", "b", layer="2")),
+        ),
+    ],
+    ids=["one", "two"],
+)  # fmt: skip
+def test_a_run_on_vectors_goes_on_after_a_stop_as_if_it_had_none(beside, tmp_path, student, loss):
+    """Adaptors too, which also those terms need that weigh nothing yet."""
+    whole = train_student(config(beside, tmp_path / "whole", student=student, loss=loss, **LIVELY))
+
+    class Stops(Learner):
+        def step(self, batch, step, **more):
+            if step == 3:
+                raise Stopped("stopped", 15)
+            return super().step(batch, step, **more)
+
+    halved = config(
+        beside,
+        tmp_path / "halved",
+        student=student,
+        loss=loss,
+        resume=True,
+        save_every=1e-9,
+        **LIVELY,
+    )
+    with pytest.raises(Stopped):
+        train_student(halved, learner=Stops)
+    assert read_checkpoint(tmp_path / "halved" / "last.pt").step == 3
+    ends = [
+        torch.load(run / "last.pt", weights_only=True) for run in (whole, train_student(halved))
+    ]
+    assert same(ends[0]["student"], ends[1]["student"])
+    assert ends[0]["adaptors"].keys() == ends[1]["adaptors"].keys()
+    for name, adaptor in ends[0]["adaptors"].items():
+        assert same(adaptor, ends[1]["adaptors"][name])
+    assert losses(whole) == losses(tmp_path / "halved")
+    names = [name for name in read_metrics(whole)[0] if name.startswith("loss/")]
+    assert losses(whole)[-1] == pytest.approx(sum(losses(whole, n)[-1] for n in names), rel=1e-5)
+
+
+def test_peers_compare_layers_of_other_widths(beside, tmp_path):
+    pair = ({"model": SMALL, "name": "a"}, {"model": WIDE, "name": "b"})
+    loss = (Term("truth"), Term("peers", "l2", layer="features"))
+    run = train_student(config(beside, tmp_path / "run", student=pair, loss=loss))
+    content = torch.load(run / "last.pt", weights_only=True)
+    widths = {n: tuple(a["0.layers.0.weight"].shape) for n, a in content["adaptors"].items()}
+    assert widths == {"a": (24, 16), "b": (16, 24)}
+    assert losses(run, "b/loss/l2_of_features_to_peers")[0] > 0
+    assert (
+        load_student(run, student="b")[1].state_dict().keys()
+        == content["peers"]["b"]["student"].keys()
+    )
+
+
+def test_a_term_on_vectors_beside_takes_nothing_from_the_others(beside, tmp_path):
+    """A student that also has a term of weight 0 learns what it learns without that, and so do labels."""
+    plain = train_student(config(beside, tmp_path / "plain", loss=Term()))
+    nothing = Term("store:mid", "l2", layer="3", weight=0)
+    both = train_student(config(beside, tmp_path / "both", loss=(Term(), nothing)))
+    assert same(
+        read_checkpoint(plain / "last.pt").student, read_checkpoint(both / "last.pt").student
+    )
+    assert "adaptors" not in torch.load(plain / "last.pt", weights_only=True)
+
+
+def test_a_student_is_compared_as_it_is_where_shapes_agree(shared_store, tmp_path):
+    """Unlabelled images: as many outputs as the vector has numbers, which then need no adaptor."""
+    count = shared_store.spec.num_classes
+    store = with_vectors(
+        shared_store, tmp_path / "s.zarr", labels=False, output=some_vectors(shared_store, (count,))
+    )
+    run = train_student(config(store, tmp_path / "run", loss=Term("store:output", "l2")))
+    assert "adaptors" not in torch.load(run / "last.pt", weights_only=True)
+    assert losses(run)[0] > 0
+
+
+def test_a_rehearsal_takes_steps_on_vectors(alone):
+    found = rehearse(config(alone, None))
+    assert found.steps_timed > 0
+    assert found.evaluation_seconds is None
+
+
+def test_what_a_store_does_not_have_is_refused(beside, alone, shared_store, tmp_path):
+    def said(store, loss):
+        with pytest.raises(FkdError) as error:
+            check_inputs(config(store, tmp_path / "run", loss=loss))
+        return str(error.value)
+
+    assert "has no vectors named neck; it has output, mid" in said(beside, Term("store:neck", "l2"))
+    assert "has no vectors named mid; it has none (`fkd label" in said(
+        shared_store, Term("store:mid", "l2")
+    )
+    for loss in ("kl", (Term(), Term("truth"))):
+        assert "holds vectors and no labels: output; name them, as in" in said(alone, loss)
+    with pytest.raises(FkdError, match="holds vectors and no labels, which say nothing of"):
+        train_student(config(alone, tmp_path / "run", min_confidence=0.5))
+
+
+CANNOT = {
+    "has no layer layer3; it has features, ": (SMALL, Term("store:mid", "l2", layer="layer3")),
+    "is no map, and is compared with 4 channels": (SMALL, Term("store:mid", "l2", layer="features")),
+    "16 channels of 3 x 3 positions, and is": (SMALL, Term("store:mid", "l2", layer="3", adapt="none")),
+    "it says 3 numbers, and is compared with 5": (SMALL, Term("store:output", "l2", adapt="none")),
+    "layer 1 of student vector_students:odd says a tuple, and": (
+        "vector_students:odd", Term("store:output", "l2", layer="1"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", CANNOT)
+def test_layers_that_cannot_be_compared_are_refused_before_the_run(beside, tmp_path, words):
+    student, term = CANNOT[words]
+    with pytest.raises(FkdError) as refused:
+        train_student(config(beside, tmp_path / "run", student=student, loss=term))
+    assert words in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_library_student_is_tapped_by_its_own_names(beside, tmp_path):
+    """Its shapes are found without data."""
+    loss = (Term("store:mid", "l2", layer="stage3"), Term("store:output", "l1", layer="features"))
+    small = {"student": "shufflenet_v2_x0_5", "epochs": 1, "batch_size": 6}
+    run = train_student(config(beside, tmp_path / "run", loss=loss, **small))
+    names = torch.load(run / "last.pt", weights_only=True)["adaptors"]["shufflenet_v2_x0_5"]
+    assert tuple(names["0.layers.0.weight"].shape) == (4, 96, 1, 1)
+    assert tuple(names["1.layers.0.weight"].shape) == (5, 1024)
+
+
+def test_two_processes_take_the_steps_of_one(beside, tmp_path):
+    """Also the first, where one term weighs nothing, and none is on the student's last layer."""
+    loss = ('{to="store:output", by="cosine", layer="features"}',)
+    loss += ('{to="store:mid", by="l2", layer="0", weight=[0, 1]}',)
+    more = [word for term in loss for word in ("--loss", term)]
+    for ranks in (1, 2):
+        for done in trained(beside, tmp_path / str(ranks), tmp_path, ranks, *more, "--ema", 0.9):
+            assert done.code == 0, done.err
+    assert losses(tmp_path / "1") == pytest.approx(losses(tmp_path / "2"), rel=1e-4)
+    one, two = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in "12")
+    name = "tiny_student-make"
+    states = (one["student"], two["student"]), (one["adaptors"][name], two["adaptors"][name])
+    for own, other in states:
+        assert own.keys() == other.keys()
+        assert all(torch.allclose(own[n], other[n], atol=1e-4) for n in own)
