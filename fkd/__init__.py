@@ -58,7 +58,14 @@ if TYPE_CHECKING:
     from fkd.showing import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
-    from fkd.students import Accuracy, evaluate_checkpoint, export_student, load_student
+    from fkd.students import (
+        Accuracy,
+        FeatureAccuracy,
+        evaluate_checkpoint,
+        evaluate_features,
+        export_student,
+        load_student,
+    )
     from fkd.training import Learner, Rehearsal, rehearse, train_student
     from fkd.version import __version__ as __version__
 else:
@@ -75,7 +82,9 @@ else:
         showing="show_store",
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
-        students="Accuracy evaluate_checkpoint export_student load_student",
+        students=(
+            "Accuracy FeatureAccuracy evaluate_checkpoint evaluate_features export_student load_student"
+        ),
         packing="PackReport pack_images",
         publishing="store_card",
         runs="plot_runs",
@@ -97,6 +106,7 @@ __all__ = [
     "Engine",
     "ExportLabelsConfig",
     "ExportReport",
+    "FeatureAccuracy",
     "Fidelity",
     "FkdError",
     "ImportConfig",
@@ -132,6 +142,7 @@ __all__ = [
     "copy_store",
     "estimate_run",
     "evaluate_checkpoint",
+    "evaluate_features",
     "export_labels",
     "export_student",
     "import_labels",

@@ -1,14 +1,19 @@
 """`fkd eval`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fkd.cli.options import PATH, machine
+from fkd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fkd.students import Accuracy
 
 
-@click.command(name="eval", short_help="Print top-1 and top-5 of a student on an image folder.")
+@click.command(name="eval", short_help="Print top-1 and top-5, kNN or a linear probe of a student.")
 @click.argument("checkpoint", type=PATH)
 @click.argument("folder", type=PATH)
 @click.option(
@@ -30,12 +35,38 @@ from fkd.cli.options import PATH, machine
     help="Share of a resized image's shorter side that is evaluated, timm's crop_pct  [default: as its "
     "training evaluated]",
 )
+@click.option(
+    "--knn",
+    is_flag=True,
+    help="Print how often the nearest neighbours of an image, by cosine of features, vote for its class.",
+)
+@click.option("--k", type=int, help="Neighbours that vote  [default: 20, or all that there are]")
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Train a linear classifier on the features of --bank, print its top-1.",
+)
+@click.option(
+    "--bank",
+    type=PATH,
+    help="Images of the same classes that are the neighbours, and that --probe trains on  [default: for "
+    "--knn the other images of FOLDER]",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="Layer of the student whose output are its features  [default: what goes into the last linear "
+    "layer]",
+)
 @click.option("--batch-size", default=128, help="Images at a time.")
 @machine
-def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
+def evaluate(
+    checkpoint: Path, folder: Path, knn: bool, probe: bool, real: Path | None, **options: Any
+) -> None:
     """Print top-1 and top-5 of CHECKPOINT, or of a run's best, on FOLDER (or on FOLDER/val).
 
     Class folders are matched by name; folders that are all numbers, as ImageNetV2's, by position.
+    --knn and --probe judge the features instead, whichever classes the student knows, if any.
 
     \b
     Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
@@ -43,11 +74,56 @@ def evaluate(checkpoint: Path, folder: Path, **options: Any) -> None:
     from fkd.sources import require_images
     from fkd.students import checkpoint_file
 
+    given = {name: options.pop(name) for name in ("k", "bank", "layer")}
+    of_features = {name: value for name, value in given.items() if value is not None}
+    _refuse_what_does_nothing(of_features, knn, probe, real)
     checkpoint_file(checkpoint)
-    require_images(folder)
+    for images in (folder, given["bank"]):
+        if images is not None:
+            require_images(images)
+    if not (knn or probe):
+        _print_accuracy(checkpoint, folder, real=real, **options)
+    else:
+        _print_features(checkpoint, folder, knn=knn, probe=probe, **of_features, **options)
+
+
+def _refuse_what_does_nothing(
+    of_features: Mapping[str, Any], knn: bool, probe: bool, real: Path | None
+) -> None:
+    for name in of_features:
+        if name == "k" and not knn:
+            raise ConfigError("--k counts the neighbours of --knn; give --knn, or leave it out")
+        if not (knn or probe):
+            raise ConfigError(
+                f"--{name} is of --knn and --probe; give one of them, or leave it out"
+            )
+    if real is not None and (knn or probe):
+        raise ConfigError("--real is of top-1, and not of --knn or --probe; leave one of them out")
+
+
+def _print_accuracy(checkpoint: Path, folder: Path, **options: Any) -> None:
     from fkd.students import evaluate_checkpoint
 
-    accuracy = evaluate_checkpoint(checkpoint, folder, **options)
+    _print_top1(evaluate_checkpoint(checkpoint, folder, **options))
+
+
+def _print_features(checkpoint: Path, folder: Path, **options: Any) -> None:
+    from fkd.students import evaluate_features
+
+    found = evaluate_features(checkpoint, folder, **options)
+    if found.accuracy is not None:
+        _print_top1(found.accuracy)
+    counts = f"{found.num_images:,} images, {found.num_unusable:,} unusable"
+    bank = f"{found.bank_images:,} images of {options.get('bank')}"
+    if found.knn is not None:
+        among = f"among {bank}" if found.bank_images else "among the others"
+        click.echo(f"kNN {found.knn:.2%}  ({counts}, k = {found.k} {among})")
+    if found.probe is not None:
+        of = f"({counts}, L2 {found.probe.l2:g}, trained on {bank})"
+        click.echo(f"linear probe {found.probe.top1:.2%}  {of}")
+
+
+def _print_top1(accuracy: "Accuracy") -> None:
     click.echo(
         f"top-1 {accuracy.top1:.2%}  top-5 {accuracy.top5:.2%}  loss {accuracy.loss:.4f}  "
         f"({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"

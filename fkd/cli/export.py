@@ -17,7 +17,16 @@ from fkd.config import EXPORT_FORMATS
     default=EXPORT_FORMATS[0],
     help="A plain state dict, ONNX, or an exported program of torch.",
 )
-@click.option("--out", type=PATH, help="The file to write  [default: student.* in the run]")
+@click.option(
+    "--out",
+    type=PATH,
+    help="The file to write  [default: student.* in the run, without the head features.*]",
+)
+@click.option(
+    "--without-head",
+    is_flag=True,
+    help="Leave the last linear layer out: the student returns its features.",
+)
 @click.option(
     "--ema",
     is_flag=True,
@@ -29,7 +38,7 @@ from fkd.config import EXPORT_FORMATS
     metavar="NAME",
     help="Which of a run's students, to student-NAME.*  [default: the first, to student.*]",
 )
-def export(run: Path, **options: Any) -> None:
+def export(run: Path, without_head: bool, **options: Any) -> None:
     """Write the student of RUN (its best, or a checkpoint) for other programs, and check the file.
 
     \b
@@ -40,5 +49,6 @@ def export(run: Path, **options: Any) -> None:
     checkpoint_file(run)
     from fkd.students import export_student
 
-    exported = export_student(run, **options)
-    click.echo(f"{exported.path}: same logits as the student, to {exported.difference:.1g}")
+    exported = export_student(run, head=not without_head, **options)
+    what = "logits" if exported.features is None else f"{exported.features:,} features"
+    click.echo(f"{exported.path}: same {what} as the student, to {exported.difference:.1g}")

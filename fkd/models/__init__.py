@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from fkd.models.outputs import find_logits
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
-    from fkd.models.taps import FEATURES, OUTPUT, Tapped, find_layer, last_linear, layer_names
+    from fkd.models.taps import (
+        FEATURES,
+        OUTPUT,
+        Tapped,
+        find_layer,
+        last_linear,
+        layer_names,
+        without_head,
+    )
     from fkd.models.weight_files import read_file
     from fkd.models.weights import (
         Shapes,
@@ -39,7 +47,7 @@ else:
         outputs="find_logits",
         small="thin_resnet",
         state_dicts="read_weights",
-        taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names",
+        taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names without_head",
         weight_files="read_file",
         weights=(
             "Shapes head_tensors load_weights num_outputs shapes_of shapes_of_any weights_hash"
@@ -80,4 +88,5 @@ __all__ = [
     "thin_resnet",
     "timm_name",
     "weights_hash",
+    "without_head",
 ]

@@ -78,6 +78,20 @@ def last_linear(model: nn.Module, what: str) -> nn.Linear:
     return found[-1]
 
 
+def without_head(model: nn.Module, what: str) -> nn.Module:
+    """Put the identity in the place of a model's last linear layer, and return the model.
+
+    What went into that layer then comes out in its place. Raises `ModelError` where there is none.
+    """
+    head = last_linear(model, what)
+    if head is model:
+        return nn.Identity()
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module is head:
+            model.set_submodule(name, nn.Identity())
+    return model
+
+
 def find_layer(model: nn.Module, layer: str, what: str) -> nn.Module:
     """Return the submodule of a name; raises `ModelError`, with names like it, where there is none."""
     found: dict[str, nn.Module] = dict(model.named_modules())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fkd.config import models_of, read_config
 from fkd.errors import ConfigError
-from fkd.runs import read_metrics
+from fkd.runs import JUDGES, judged_by, read_metrics
 
 # Settings of a run that say how its student was trained, in the words of the card.
 _SETTINGS = {
@@ -20,7 +20,7 @@ _SETTINGS = {
 
 def baseline_rows(run: Path) -> list[tuple[str, str]]:
     """Say what a run trained and how right its student is; raises `ConfigError` where there is no run."""
-    evaluated = [line for line in read_metrics(run) if line["kind"] == "eval" and "top1" in line]
+    evaluated = [line for line in read_metrics(run) if line["kind"] == "eval" and judged_by(line)]
     if not evaluated:
         raise ConfigError(
             f"--run {run} has no evaluation yet; name a run that has, or leave it out"
@@ -29,6 +29,8 @@ def baseline_rows(run: Path) -> list[tuple[str, str]]:
     if "student" in settings:
         settings["student"] = models_of(settings["student"])[0]
     rows = [(words, f"{settings[name]}") for name, words in _SETTINGS.items() if name in settings]
-    best = max(evaluated, key=lambda line: float(line["top1"]))
+    judge = judged_by(evaluated[0]) or "top1"
+    best = max(evaluated, key=lambda line: float(line[judge]))
     top5 = f", top-5 {best['top5']:.2%}" if "top5" in best else ""
-    return [*rows, ("top-1 on its images for evaluation", f"{best['top1']:.2%}{top5}, its best")]
+    what = f"{JUDGES[judge]} on its images for evaluation"
+    return [*rows, (what, f"{best[judge]:.2%}{top5}, its best")]

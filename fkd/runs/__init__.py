@@ -11,7 +11,7 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.runs.curves import plot_runs
     from fkd.runs.folder import open_run
-    from fkd.runs.metrics import METRICS, read_metrics
+    from fkd.runs.metrics import JUDGES, METRICS, judged_by, read_metrics
     from fkd.runs.place import folder_of, holds_run
     from fkd.runs.run import Run
     from fkd.runs.tracking import require_trackers
@@ -20,17 +20,19 @@ else:
         __name__,
         curves="plot_runs",
         folder="open_run",
-        metrics="METRICS read_metrics",
+        metrics="JUDGES METRICS judged_by read_metrics",
         place="folder_of holds_run",
         run="Run",
         tracking="require_trackers",
     )
 
 __all__ = [
+    "JUDGES",
     "METRICS",
     "Run",
     "folder_of",
     "holds_run",
+    "judged_by",
     "open_run",
     "plot_runs",
     "read_metrics",

@@ -12,7 +12,7 @@ from fkd.figures import COLOURS, GREY, INK, PAGE, drawable, figure_style, new_fi
 from fkd.format import (
     to_json,
 )
-from fkd.runs.metrics import read_metrics
+from fkd.runs.metrics import JUDGES, read_metrics
 from fkd.store import (
     LabelStore,
 )
@@ -54,16 +54,19 @@ def _draw(runs: Sequence[Path], metrics: Sequence[Sequence[dict[str, Any]]], out
         evaluated = [line for line in lines_of_run if line["kind"] == "eval"]
         for prefix, colour in zip(prefixes, colours, strict=False):
             _curve(loss, train, f"{prefix}loss", colour)
-            _curve(accuracy, evaluated, f"{prefix}top1", colour, marker="o", scale=100)
-            average = f"{prefix}ema_top1"
-            _curve(accuracy, evaluated, average, colour, marker=".", style="--", scale=100)
+            for judge in JUDGES:
+                own, average = f"{prefix}{judge}", f"{prefix}ema_{judge}"
+                _curve(accuracy, evaluated, own, colour, marker="o", scale=100)
+                _curve(accuracy, evaluated, average, colour, marker=".", style="--", scale=100)
             if not prefix:
                 _curve(rate, train, "lr", colour)
-    _draw_bounds(accuracy, settings)
-    averaged = any("ema_top1" in line for one in metrics for line in one)
+    judges = [judge for judge in JUDGES if any(_has(lines, judge) for lines in metrics)]
+    _draw_bounds(accuracy, settings if "top1" in judges or not judges else [])
+    averaged = any(_has(lines, f"ema_{judge}") for judge in judges for lines in metrics)
+    measure = " or ".join(JUDGES[judge] for judge in judges) or JUDGES["top1"]
     titles = {
         loss: ("Training loss", "loss, nats"),
-        accuracy: ("Evaluation" + (" (dashed: average)" if averaged else ""), "top-1, %"),
+        accuracy: ("Evaluation" + (" (dashed: average)" if averaged else ""), f"{measure}, %"),
         rate: ("Learning rate", "learning rate"),
     }
     for axes, (title, name) in titles.items():
@@ -74,14 +77,20 @@ def _draw(runs: Sequence[Path], metrics: Sequence[Sequence[dict[str, Any]]], out
     _save(figure, out)
 
 
+def _has(lines: Sequence[dict[str, Any]], number: str) -> bool:
+    """Say whether metrics have a number, of the first student or another."""
+    return any(name == number or name.endswith(f"/{number}") for line in lines for name in line)
+
+
 def _prefixes(lines: Sequence[dict[str, Any]]) -> list[str]:
     """Return what stands before the metrics of each student of a run: nothing, and `NAME/` of others."""
-    ends = {"eval": "/top1", "train": "/loss"}
+    ends = {"eval": [f"/{judge}" for judge in JUDGES], "train": ["/loss"]}
     others = [
-        name.removesuffix(ends[line["kind"]])
+        name.removesuffix(end)
         for line in lines
         for name in line
-        if name.endswith(ends[line["kind"]])
+        for end in ends[line["kind"]]
+        if name.endswith(end)
     ]
     return ["", *dict.fromkeys(f"{name}/" for name in others)]
 
@@ -103,7 +112,7 @@ def _curve(
 
 
 def _draw_bounds(axes: Any, settings: Sequence[Mapping[str, Any]]) -> None:
-    """Draw what the students' top-1 lies between: that of guessing, and their teachers'."""
+    """Draw what the top-1 of runs with these settings lies between: guessing, and their teachers'."""
     if not axes.lines:
         axes.set(xticks=[], yticks=[])
         where = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": GREY}

@@ -1,12 +1,16 @@
 """Metrics of a run, read from its file of JSON lines."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fkd.errors import ConfigError
 
 METRICS = "metrics.jsonl"
+
+# What a student may be judged by: the name of the share in metrics, and for people.
+JUDGES = {"top1": "top-1", "knn": "kNN"}
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -26,6 +30,14 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         if _is_line(entry):
             lines.append(entry)
     return lines
+
+
+def judged_by(line: Mapping[str, Any], before: str = "") -> str | None:
+    """Return what a student is judged by in a line of metrics, a name in `JUDGES`; None for nothing.
+
+    `before` is what stands before the names of that student's numbers.
+    """
+    return next((name for name in JUDGES if f"{before}{name}" in line), None)
 
 
 def _is_line(entry: object) -> bool:

@@ -14,7 +14,7 @@ from fkd.loader import Schedule
 from fkd.machine import write_whole
 from fkd.runs.metrics import METRICS
 from fkd.runs.tracking import Trackers
-from fkd.students import BEST, Accuracy, Checkpoint, save_checkpoint, save_last
+from fkd.students import BEST, Checkpoint, Judgement, save_checkpoint, save_last
 
 # Images that a run leaves out since they are not there.
 MISSING = "missing.txt"
@@ -92,16 +92,16 @@ class Run:
         self._losses, self._parts = [], {}
         self._restart_clock()
 
-    def log_evaluation(self, step: int, evaluated: Mapping[str, Accuracy]) -> None:
-        """Write an evaluation: accuracies by what stands before the names of their numbers in metrics.
+    def log_evaluation(self, step: int, evaluated: Mapping[str, Judgement]) -> None:
+        """Write an evaluation: judgements by what stands before the names of their numbers in metrics.
 
         That is nothing for the first student's weights and "ema_" for their moving average; it is "NAME/"
         and "NAME/ema_" for another's.
         """
         numbers = {
             f"{before}{name}": value
-            for before, accuracy in evaluated.items()
-            for name, value in asdict(accuracy).items()
+            for before, judgement in evaluated.items()
+            for name, value in asdict(judgement).items()
         }
         epoch = round(self._schedule.epoch_at(step), 4)
         self._write(kind="eval", step=step, epoch=epoch, **numbers)
@@ -137,9 +137,9 @@ class Run:
         save_last(self.folder, self._with_progress(checkpoint), same_step=same_step)
         self._saved, self._saved_step = time.monotonic(), checkpoint.step
 
-    def save_if_best(self, checkpoint: Checkpoint, top1: float | None) -> None:
-        """Write best.pt where this is the best yet: by top-1 or, without a val folder, by the loss."""
-        score = -self._loss if top1 is None else top1
+    def save_if_best(self, checkpoint: Checkpoint, score: float | None) -> None:
+        """Write best.pt where this is the best yet: by its score or, without an evaluation, the loss."""
+        score = -self._loss if score is None else score
         if score >= self._best:
             self._best = score
             save_checkpoint(self.folder / BEST, self._with_progress(checkpoint))

@@ -1,7 +1,8 @@
 """Who learns: a network, its checkpoints, its accuracy, and its export to other programs.
 
 A `StudentCard` says what a student is. `build_student` makes one, `load_student` reads one from a
-checkpoint, `evaluate` measures it, and `export_student` writes it for other programs. `re_estimated`
+checkpoint, `evaluate` measures its answers and `evaluate_features` what goes into its head, `judge` asks
+for the one that it learned, and `export_student` writes it for other programs. `re_estimated`
 gives it statistics of batch norm that belong to its weights.
 """
 
@@ -29,8 +30,17 @@ if TYPE_CHECKING:
         require_size,
         seen_otherwise,
     )
-    from fkd.students.export import EXPORT_KEY, EXPORT_PROPERTY, export_student, read_sidecar
+    from fkd.students.export import export_student
+    from fkd.students.feature_evaluation import FeatureAccuracy, evaluate_features
+    from fkd.students.features import (
+        Features,
+        Judgement,
+        NeighbourAccuracy,
+        gather_features,
+        judge,
+    )
     from fkd.students.files import BEST, checkpoint_file
+    from fkd.students.sidecar import EXPORT_KEY, EXPORT_PROPERTY, Sidecar, read_sidecar
     from fkd.students.student import StudentCard, build_student, give_weights
     from fkd.students.validation import find_val
     from fkd.students.weights import Weights
@@ -46,8 +56,11 @@ else:
         evaluation=(
             "Accuracy evaluate evaluate_checkpoint match_classes require_size seen_otherwise"
         ),
-        export="EXPORT_KEY EXPORT_PROPERTY export_student read_sidecar",
+        export="export_student",
+        feature_evaluation="FeatureAccuracy evaluate_features",
+        features="Features Judgement NeighbourAccuracy gather_features judge",
         files="BEST checkpoint_file",
+        sidecar="EXPORT_KEY EXPORT_PROPERTY Sidecar read_sidecar",
         student="StudentCard build_student give_weights",
         validation="find_val",
         weights="Weights",
@@ -60,7 +73,12 @@ __all__ = [
     "EXPORT_PROPERTY",
     "Accuracy",
     "Checkpoint",
+    "FeatureAccuracy",
+    "Features",
+    "Judgement",
     "MovingAverage",
+    "NeighbourAccuracy",
+    "Sidecar",
     "StudentCard",
     "Weights",
     "announce_student",
@@ -68,10 +86,13 @@ __all__ = [
     "checkpoint_file",
     "evaluate",
     "evaluate_checkpoint",
+    "evaluate_features",
     "export_student",
     "find_val",
+    "gather_features",
     "give_weights",
     "initial_share",
+    "judge",
     "load_student",
     "match_classes",
     "newest_checkpoint",

@@ -208,8 +208,9 @@ def announce_student(
         # A run without a val folder chooses by the loss: its score is negative, and of these weights.
         first = name == checkpoint.first_name
         judged, it = ("their", "it") if first else (f"{checkpoint.first_name}'s", "their own")
+        judge = "top-1" if checkpoint.card.learned_classes else "kNN"
         which += (
-            f", kept for the top-1 of {judged} moving average ({checkpoint.best:.2%}); {option} takes "
+            f", kept for the {judge} of {judged} moving average ({checkpoint.best:.2%}); {option} takes "
             f"{it}"
         )
     elif chosen.ema is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from fkd.amounts import as_count
@@ -14,7 +14,6 @@ from fkd.config import (
     MAX_BATCH,
     MAX_WORKERS,
     CenterView,
-    NetworkInput,
     Size,
     ViewSizes,
     as_path,
@@ -23,16 +22,16 @@ from fkd.config import (
     sides_of,
     size_text,
 )
-from fkd.errors import ImagesError
+from fkd.errors import ImagesError, ModelError
 from fkd.images import ImageList, match_outputs
-from fkd.machine import device_memory, place, resolve_device, upload
-from fkd.models import count_outputs, find_logits
-from fkd.progress import note, progress_bar
+from fkd.machine import place, resolve_device
+from fkd.models import count_outputs
+from fkd.progress import note
 from fkd.sources import list_images, refuse_other_kinds, split_folder
+from fkd.students.answers import Answers, ask
 from fkd.students.checkpoints import announce_student
 from fkd.students.real_labels import read_real
 from fkd.students.student import StudentCard
-from fkd.views import RenderPool, evaluation_batches, normalize
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,14 @@ class Accuracy:
     loss: float
     num_images: int
     num_unusable: int
+
+    @property
+    def score(self) -> float:
+        """By what the best of several is chosen: top-1."""
+        return self.top1
+
+    def __str__(self) -> str:
+        return f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}"
 
 
 def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
@@ -69,10 +76,52 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     of its views and the share of an image that they show are those of its training's evaluations, unless
     `eval_size` and `eval_crop` are others. Raises `FkdError` for a student that takes no such size.
     """
+    real_labels = fit("real", real, Path | None)
+    opened = open_evaluation(
+        checkpoint, folder, ema=ema, student=student, eval_size=eval_size, eval_crop=eval_crop,
+        batch_size=batch_size, workers=workers,
+    )  # fmt: skip
+    card, images = opened.card, opened.images
+    if not card.learned_classes:
+        raise ModelError(
+            f"checkpoint {checkpoint}: no loss was on the student's outputs, so they name no classes; "
+            "evaluate its features with --knn"
+        )
+    answers = None if real is None else read_real(real_labels, images, len(card.classes))
+    return evaluate(
+        place(opened.model, resolve_device(device)),
+        card,
+        images,
+        batch_size,
+        workers,
+        answers=answers,
+    )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A student of a checkpoint, how its images are cut out, and the images to evaluate it on."""
+
+    card: StudentCard
+    model: nn.Module
+    images: ImageList
+
+
+def open_evaluation(
+    checkpoint: str | Path,
+    folder: str | Path,
+    *,
+    ema: bool,
+    student: str | None,
+    eval_size: Size | str | None,
+    eval_crop: float | None,
+    batch_size: int,
+    workers: int,
+) -> Opened:
+    """Open what `fkd eval` names, and say what it is; raises `FkdError` for what cannot be evaluated."""
     check_count("--batch-size", batch_size, 1, MAX_BATCH)
     check_count("--workers", workers, 1, MAX_WORKERS)
     folder = as_path("folder", folder)
-    real_labels = fit("real", real, Path | None)
     sizes = fit("eval_size", eval_size, ViewSizes | None)
     card, model = announce_student(checkpoint, ema=ema, student=student)
     view = seen_otherwise(card.center_view, sizes, eval_crop)
@@ -82,15 +131,7 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     root = folder if "val" in card.classes else split_folder(folder, "val")
     images = list_images(root, split="val")
     note(f"on {as_count(len(images), 'image')} of {images.root}, at {view}")
-    answers = None if real is None else read_real(real_labels, images, len(card.classes))
-    return evaluate(
-        place(model, resolve_device(device)),
-        replace(card, evaluation=view),
-        images,
-        batch_size,
-        workers,
-        answers=answers,
-    )
+    return Opened(replace(card, evaluation=view), model, images)
 
 
 def seen_otherwise(view: CenterView, sizes: ViewSizes | None, crop: float | None) -> CenterView:
@@ -130,68 +171,48 @@ def evaluate(
     of its folder is right. Images that cannot be decoded are named on stderr and count as missed.
     `nested` is for a run that shows a bar of its own.
     """
-    targets = torch.from_numpy(match_classes(images, card.classes)[images.targets])
-    right = targets[:, None] if answers is None else torch.from_numpy(answers)
-    chosen = torch.nonzero((right >= 0).any(dim=1))[:, 0]
-    if not len(chosen):
-        raise ImagesError(f"no image in {images.root} has a label that could be right")
-    device = next(model.parameters()).device
-    was_training, tally = model.training, _Tally(len(chosen))
-    model.eval()
-    with (
-        device_memory(f"choose a --batch-size below {batch_size}"),
-        RenderPool(workers, device) as pool,
-        progress_bar("evaluate", unit="image", total=len(chosen), nested=nested) as bar,
-    ):
-        parts = torch.split(chosen, batch_size)
-        batches = evaluation_batches(pool, images, map(Tensor.tolist, parts), card.center_view)
-        for batch, rows in zip(batches, parts, strict=True):
-            for error in batch.errors:
-                note(f"counted as missed: {error}")
-            logits = _logits(model, upload(batch.views, device), card.preprocessing).cpu()
-            usable = rows[batch.usable]
-            tally.add(logits[batch.usable], targets[usable], right[usable])
-            bar.update(len(batch.targets))
-    model.train(was_training)
+    tally = Tally(images, card, answers)
+    for said in ask(model, card, images, tally.chosen, batch_size, workers, nested=nested):
+        for error in said.errors:
+            note(f"counted as missed: {error}")
+        tally.add(said)
     return tally.accuracy()
 
 
-@torch.inference_mode()
-def _logits(model: nn.Module, views: Tensor, preprocessing: NetworkInput) -> Tensor:
-    """Return the logits, f32 [B, C], of views, uint8 [B, 3, H, W], on their device."""
-    pixels = normalize(views, preprocessing.mean, preprocessing.std)
-    answer = model(pixels.contiguous(memory_format=torch.channels_last))
-    logits: Tensor = find_logits(answer, len(views), "the student").float()
-    return logits
+class Tally:
+    """Hits and losses so far, of the `chosen` images, int64 [n]: those that have a right answer."""
 
+    def __init__(
+        self, images: ImageList, card: StudentCard, answers: NDArray[np.int64] | None = None
+    ) -> None:
+        """Match class folders to the outputs of a student; `answers` are as `evaluate` has them."""
+        self._targets = torch.from_numpy(match_classes(images, card.classes)[images.targets])
+        self._right = self._targets[:, None] if answers is None else torch.from_numpy(answers)
+        self.chosen = torch.nonzero((self._right >= 0).any(dim=1))[:, 0]
+        if not len(self.chosen):
+            raise ImagesError(f"no image in {images.root} has a label that could be right")
+        self._usable = self._in_top1 = self._in_top5 = 0
+        self._loss = 0.0
 
-@dataclass
-class _Tally:
-    """Hits and losses so far, of `num_images` images in all."""
-
-    num_images: int
-    num_usable: int = 0
-    in_top1: int = 0
-    in_top5: int = 0
-    loss: float = 0.0
-
-    def add(self, logits: Tensor, targets: Tensor, right: Tensor) -> None:
-        """Count images by logits [B, C], classes [B] for the loss, and right outputs [B, A]."""
+    def add(self, said: Answers) -> None:
+        """Count images by their logits [b, C]: classes for the loss, right outputs for the rest."""
+        logits, targets, right = said.logits, self._targets[said.rows], self._right[said.rows]
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         hits = (best[:, :, None] == right[:, None, :]).any(dim=2)
-        self.num_usable += len(logits)
-        self.in_top1 += int(hits[:, 0].sum())
-        self.in_top5 += int(hits.any(dim=1).sum())
-        self.loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
+        self._usable += len(logits)
+        self._in_top1 += int(hits[:, 0].sum())
+        self._in_top5 += int(hits.any(dim=1).sum())
+        self._loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
 
     def accuracy(self) -> Accuracy:
         """Return shares of all images, and the mean loss of the usable ones."""
+        count = len(self.chosen)
         return Accuracy(
-            self.in_top1 / self.num_images,
-            self.in_top5 / self.num_images,
-            self.loss / max(1, self.num_usable),
-            self.num_images,
-            self.num_images - self.num_usable,
+            self._in_top1 / count,
+            self._in_top5 / count,
+            self._loss / max(1, self._usable),
+            count,
+            count - self._usable,
         )
 
 

@@ -1,9 +1,8 @@
 """`fkd export`: the student alone, with its preprocessing and classes, for other programs."""
 
 import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,47 +13,50 @@ from torch import Tensor, nn
 from fkd.config import (
     EXPORT_FORMATS,
     ExportFormat,
-    NetworkInput,
-    as_size,
     check_choice,
     fit,
     sides_of,
 )
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.machine import sync, write_whole
-from fkd.models import find_logits
+from fkd.models import find_logits, last_linear, without_head
+from fkd.progress import note
 from fkd.students.checkpoints import announce_student
 from fkd.students.files import BEST, LAST, PREVIOUS, checkpoint_file
+from fkd.students.sidecar import EXPORT_KEY, EXPORT_PROPERTY, Sidecar
 from fkd.students.student import StudentCard
-from fkd.views import resized_side
 
 _BATCH = 3  # views that the student and its file are both run on
 _TOLERANCE = 1e-3
 
-# Where a program has what `sidecar` says: a file in an exported program, a property of an ONNX file.
-EXPORT_KEY, EXPORT_PROPERTY = "fkd.json", "fkd"
-
 
 @dataclass(frozen=True)
 class Exported:
-    """The file that was written, and how far its logits are from the student's, at most."""
+    """The file that was written, and how far its outputs are from the student's, at most.
+
+    They are logits or, without the head, as many `features`.
+    """
 
     path: Path
     difference: float
+    features: int | None = None
 
 
 class Packaged(nn.Module):
-    """A student that takes pixels in [0, 1], f32 [B, 3, H, W], and normalises them itself."""
+    """A student that takes pixels in [0, 1], f32 [B, 3, H, W], and normalises them itself.
 
-    def __init__(self, student: nn.Module, card: StudentCard) -> None:
+    `returns` says what it is that it returns: "logits" or "features".
+    """
+
+    def __init__(self, student: nn.Module, card: StudentCard, returns: str = "logits") -> None:
         super().__init__()
-        self.student = student
+        self.student, self.returns = student, returns
         mean, std = (torch.tensor(v) for v in (card.preprocessing.mean, card.preprocessing.std))
         self.scale = nn.Buffer((1 / std).view(3, 1, 1))
         self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits, f32 [B, C]."""
+        """Return logits, f32 [B, C], or features, f32 [B, D]."""
         answer = self.student(pixels * self.scale + self.shift)
         logits: Tensor = find_logits(answer, pixels.shape[0], "the student")  # len() is a constant
         return logits
@@ -65,72 +67,125 @@ def export_student(
     format: ExportFormat = "torch",
     out: str | Path | None = None,
     *,
+    head: bool = True,
     ema: bool = False,
     student: str | None = None,
 ) -> Exported:
-    """Write the student of a checkpoint, or of a run's best, and check that the file gives its logits.
+    """Write the student of a checkpoint, or of a run's best, and check that the file gives its outputs.
 
     "torch" is a plain state dict, which torchvision and timm load as it is. "onnx" and "pt2"
     (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, H, W] with any B, of the size that
-    the student is evaluated at, and normalise them. `student` names one where a run has several, whose
-    first is taken without it. The student's preprocessing and classes, as JSON, are
+    the student is evaluated at, and normalise them. Without its `head`, the last linear layer, a student
+    returns its features, f32 [B, D], in the place of logits. `student` names one where a run has several,
+    whose first is taken without it. The student's preprocessing and classes, as JSON, are
     inside a program, and in a .json beside a state dict, with the SHA-256 of that file. Raises
     `ModelError` where the file's logits differ, and `ConfigError` where `out` cannot be written or a
     library is missing.
     """
     check_choice("--format", format, EXPORT_FORMATS)
     file = checkpoint_file(checkpoint)
-    stem = "student" if student is None else f"student-{student}"
-    path = fit("out", out, Path | None) or file.parent / f"{stem}{_EXPORTERS[format].suffix}"
+    exporter = _EXPORTERS[format]
+    stem = ("student" if head else "features") + ("" if student is None else f"-{student}")
+    path = fit("out", out, Path | None) or file.parent / f"{stem}{exporter.suffix}"
     card, network = announce_student(file, ema=ema, student=student)
     _refuse_place(path, format)
     sides = sides_of(card.center_view.size)
     pixels = torch.rand(_BATCH, 3, *sides, generator=torch.Generator().manual_seed(0))
-    model = Packaged(network, card).eval()
-    with torch.inference_mode():
-        expected = model(pixels)
+    if head:
+        _say_if_it_says_nothing(card)
+        model = Packaged(network, card).eval()
+        with torch.inference_mode():
+            expected = model(pixels)
+    else:
+        model, expected = _without_head(network, card, pixels)
+        card = replace(card, classes=(), titles=None)
+    about = Sidecar(card, None if head else expected.shape[1])
     if not expected.isfinite().all():
         raise ModelError(
-            f"{checkpoint}: the student's logits are not finite; export another checkpoint"
+            f"{checkpoint}: the student's {model.returns} are not finite; export another checkpoint"
         )
     try:
         with TemporaryDirectory(prefix=".export-", dir=path.parent) as scratch:
             aside = Path(scratch) / path.name
-            logits = _write_and_run(model, card, pixels, aside, format)
-            difference = float((logits - expected).abs().max())
+            outputs = _write_and_run(model, about, pixels, aside, format)
+            difference = float((outputs - expected).abs().max())
             if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
                 raise ModelError(
-                    f"{path} was not written: its logits would differ from the student's by "
+                    f"{path} was not written: its {model.returns} would differ from the student's by "
                     f"{difference:.3g}; use another --format"
                 )
-            _put(aside, path, card if format == "torch" else None)
+            _put(aside, path, about if format == "torch" else None)
     except OSError as error:
         raise ConfigError(f"--out {path} cannot be written ({error})") from error
-    return Exported(path, difference)
+    return Exported(path, difference, about.features)
 
 
-def _put(aside: Path, path: Path, card: StudentCard | None) -> None:
-    """Put a finished file in its place and, where it cannot hold the `card`, a .json beside it.
+def _say_if_it_says_nothing(card: StudentCard) -> None:
+    if not card.learned_classes:
+        note(
+            "warning: no loss was on the student's logits, so its head says nothing of the images; "
+            "--without-head leaves it out"
+        )
+
+
+def _without_head(network: nn.Module, card: StudentCard, pixels: Tensor) -> tuple[Packaged, Tensor]:
+    """Return a student whose last linear layer is gone, and what went into that of pixels, f32 [B, D].
+
+    Raises `ModelError` for a student that does more with that layer than to return what it gives.
+    """
+    what, seen = f"student {card.name}", list[Tensor]()
+    head = last_linear(network, what)
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        Packaged(network, card).eval()(pixels)
+        hook.remove()
+        model = Packaged(without_head(network, what), card, "features").eval()
+        outputs = _or_none(model, pixels)
+    if not seen or seen[-1].dim() != 2 or outputs is None or outputs.shape != seen[-1].shape:
+        raise ModelError(_NOT_ITS_END.format(what=what))
+    if not torch.allclose(outputs, seen[-1], rtol=_TOLERANCE, atol=_TOLERANCE):
+        raise ModelError(_NOT_ITS_END.format(what=what))
+    return model, outputs
+
+
+_NOT_ITS_END = (
+    "{what}: its last linear layer is not what it ends with, so that it cannot do without; export it "
+    "with its head"
+)
+
+
+def _or_none(model: Packaged, pixels: Tensor) -> Tensor | None:
+    """Return what a student says without its head, or None where it fails: a user's may do anything."""
+    try:
+        outputs = model(pixels)
+    except Exception:
+        return None
+    return outputs if isinstance(outputs, Tensor) else None
+
+
+def _put(aside: Path, path: Path, about: Sidecar | None) -> None:
+    """Put a finished file in its place and, where it cannot hold what is known, a .json beside it.
 
     The .json of an older file goes first, so that a stop in between leaves none rather than a wrong one.
     """
-    if card is not None:
+    text = ""
+    if about is not None:
         with aside.open("rb") as file:
             identity = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-        about = sidecar(card, weights=identity) + "\n"
+        text = about.text(weights=identity) + "\n"
         path.with_suffix(".json").unlink(missing_ok=True)
     sync([aside], aside.parent)
     aside.replace(path)
-    if card is not None:
-        write_whole(path.with_suffix(".json"), about.encode())
+    if about is not None:
+        write_whole(path.with_suffix(".json"), text.encode())
 
 
 def _write_and_run(
-    model: Packaged, card: StudentCard, pixels: Tensor, path: Path, format: ExportFormat
+    model: Packaged, about: Sidecar, pixels: Tensor, path: Path, format: ExportFormat
 ) -> Tensor:
     exporter = _EXPORTERS[format]
     try:
-        exporter.write(model, card, pixels, path)
+        exporter.write(model, about, pixels, path)
         return exporter.run(model, pixels, path)
     except ImportError as error:
         raise ConfigError(
@@ -140,7 +195,7 @@ def _write_and_run(
         raise
     except Exception as error:  # exporters raise whatever they like on what they do not know
         raise ModelError(
-            f"student {card.name} cannot be exported as {format} ({first_line(error)}); "
+            f"student {about.card.name} cannot be exported as {format} ({first_line(error)}); "
             "use another --format"
         ) from error
 
@@ -157,50 +212,16 @@ def _refuse_place(path: Path, format: ExportFormat) -> None:
         raise ConfigError(f"--out {path} would overwrite a file of a run; choose another name")
 
 
-def sidecar(card: StudentCard, **more: str) -> str:
-    """Return what other programs must know of the student, as JSON: preprocessing and classes.
-
-    Of `evaluation`, `resize` is the side that an image's shorter side is resized to; where views are not
-    square, both sides that it must cover.
-    """
-    view = card.center_view
-    resized = as_size(*(resized_side(side, view.crop) for side in sides_of(view.size)))
-    content = {
-        "name": card.name,
-        "preprocessing": asdict(card.preprocessing),
-        "evaluation": {"resize": resized, "center_crop": view.size, "crop_pct": view.crop},
-        "classes": card.classes,
-        **({} if card.titles is None else {"titles": card.titles}),
-        **more,
-    }
-    return json.dumps(content)
-
-
-def read_sidecar(text: str) -> StudentCard | None:
-    """Read what `sidecar` returned; anything else says nothing of a student."""
-    try:
-        content = json.loads(text)
-        preprocessing = NetworkInput(**content["preprocessing"])
-        return StudentCard(str(content["name"]), tuple(map(str, content["classes"])), preprocessing)
-    except (ConfigError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _as_run(card: StudentCard) -> StudentCard:
-    """Return what a program has: its input is of the size that it was exported at, and no other."""
-    return replace(card, preprocessing=replace(card.preprocessing, size=card.center_view.size))
-
-
 @dataclass(frozen=True)
 class _Exporter:
     """How a format is written, and how its file is run on pixels, f32 [B, 3, H, W]."""
 
     suffix: str
-    write: Callable[[Packaged, StudentCard, Tensor, Path], None]
+    write: Callable[[Packaged, Sidecar, Tensor, Path], None]
     run: Callable[[Packaged, Tensor, Path], Tensor]
 
 
-def _write_torch(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
+def _write_torch(model: Packaged, about: Sidecar, pixels: Tensor, path: Path) -> None:
     state = {name: value.contiguous() for name, value in model.student.state_dict().items()}
     torch.save(state, path)
 
@@ -212,10 +233,10 @@ def _run_torch(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
     return logits
 
 
-def _write_pt2(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
+def _write_pt2(model: Packaged, about: Sidecar, pixels: Tensor, path: Path) -> None:
     batch = {"pixels": {0: torch.export.Dim("batch")}}
     program = torch.export.export(model, (pixels,), dynamic_shapes=batch)
-    torch.export.save(program, path, extra_files={EXPORT_KEY: sidecar(_as_run(card))})
+    torch.export.save(program, path, extra_files={EXPORT_KEY: about.as_run().text()})
 
 
 def _run_pt2(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
@@ -225,16 +246,16 @@ def _run_pt2(model: Packaged, pixels: Tensor, path: Path) -> Tensor:
     return logits
 
 
-def _write_onnx(model: Packaged, card: StudentCard, pixels: Tensor, path: Path) -> None:
+def _write_onnx(model: Packaged, about: Sidecar, pixels: Tensor, path: Path) -> None:
     import onnx
 
     batch = {"pixels": {0: torch.export.Dim("batch")}}
     torch.onnx.export(
-        model, (pixels,), path, input_names=["pixels"], output_names=["logits"],
+        model, (pixels,), path, input_names=["pixels"], output_names=[model.returns],
         dynamic_shapes=batch, external_data=False, dynamo=True, verbose=False,
     )  # fmt: skip
     graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, {EXPORT_PROPERTY: sidecar(_as_run(card))})
+    onnx.helper.set_model_props(graph, {EXPORT_PROPERTY: about.as_run().text()})
     onnx.save(graph, path)
 
 

@@ -20,7 +20,8 @@ class StudentCard:
     `preprocessing` has the size that it is built for and was last trained at, `evaluation` how images are
     cut out for it. Checkpoints of older versions do not say that: they were evaluated at that size, on
     224 / 256 of an image.
-    `titles` are names of the classes for people to read, None where nobody gave any.
+    `titles` are names of the classes for people to read, None where nobody gave any. `learned_classes` is
+    false where no loss was on its outputs: its features are what it learned, and its head says nothing.
     """
 
     name: str
@@ -28,6 +29,7 @@ class StudentCard:
     preprocessing: NetworkInput
     evaluation: CenterView | None = None
     titles: tuple[str, ...] | None = None
+    learned_classes: bool = True
 
     @property
     def center_view(self) -> CenterView:

@@ -12,10 +12,11 @@ from fkd.students.evaluation import match_classes
 
 
 def find_val(
-    named: Path | str | None, images: ImageList, classes: tuple[str, ...]
+    named: Path | str | None, images: ImageList, classes: tuple[str, ...] | None
 ) -> ImageList | None:
     """List the folder to evaluate a student of `classes` on, or return None where there is none.
 
+    One that has learned no classes is evaluated by its features, on folders of any classes (None).
     Raises `ImagesError` for a folder that was `named` and cannot be evaluated on. One that was found
     beside the training `images` stops nothing: a warning says what of it is left out.
     """
@@ -23,17 +24,18 @@ def find_val(
         return None
     if named is not None:
         val = list_images(Path(named), split="val")
-        match_classes(val, classes)
+        if classes is not None:
+            match_classes(val, classes)
         return val
     return _as_far_as_it_can_be(images, classes)
 
 
-def _as_far_as_it_can_be(training: ImageList, classes: tuple[str, ...]) -> ImageList | None:
+def _as_far_as_it_can_be(training: ImageList, classes: tuple[str, ...] | None) -> ImageList | None:
     """List the images of the classes that are known, or return None where there are none; say so."""
     try:
         val = list_val(training)
-        if val is None:
-            return None
+        if val is None or classes is None:
+            return val
         known = match_classes(val, classes, others=True) >= 0
         if not known.any():
             match_classes(val, classes)

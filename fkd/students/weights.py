@@ -36,7 +36,10 @@ class Weights:
 
 def card_content(card: StudentCard) -> dict[str, Any]:
     """Return a card as plain values."""
-    return {name: value for name, value in asdict(card).items() if value is not None}
+    content = {name: value for name, value in asdict(card).items() if value is not None}
+    if card.learned_classes:
+        del content["learned_classes"]  # as in all checkpoints of older versions
+    return content
 
 
 def card_of(card: Mapping[str, Any]) -> StudentCard:
@@ -52,6 +55,7 @@ def card_of(card: Mapping[str, Any]) -> StudentCard:
         preprocessing,
         None if view is None else CenterView(**view),
         None if titles is None else tuple(titles),
+        card.get("learned_classes") is not False,
     )
 
 

@@ -135,6 +135,8 @@ def _match_all(
 ) -> list[ClassMap]:
     """Match each teacher's outputs to the folder's classes or, without any, to those of the store."""
     given = list(enumerate(zip(choices, sources, strict=True)))
+    for number, (choice, source) in given:
+        _told_apart(choices, number, partial(_require_logits, choice, source))
     if folder is not None:
         return [
             _told_apart(choices, n, partial(map_classes, folder, s.num_outputs, choice, s.names))
@@ -152,6 +154,12 @@ def _match_all(
             raise _other_classes(choices, choice, source, names)
         maps.append(class_map.unlabelled())
     return maps
+
+
+def _require_logits(choice: TeacherChoice, source: Source) -> None:
+    """Raise `ModelError` for a teacher that is known to return something else."""
+    if source.no_logits is not None:
+        raise ModelError(f"teacher {choice.name} {source.no_logits}")
 
 
 def _other_classes(

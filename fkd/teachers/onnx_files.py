@@ -14,9 +14,9 @@ from torch import Tensor
 from fkd.config import Preprocessing, TeacherChoice
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.progress import note_once
-from fkd.students import EXPORT_PROPERTY, StudentCard, read_sidecar
+from fkd.students import EXPORT_PROPERTY, Sidecar, read_sidecar
 from fkd.teachers.source import Source, file_hash, override, refuse_weights, try_on_views
-from fkd.teachers.taught import inside_program, names_of
+from fkd.teachers.taught import inside_program, names_of, only_features
 
 _LOGITS = "logits"
 
@@ -27,8 +27,8 @@ def open_onnx(choice: TeacherChoice, device: torch.device) -> Source:
     refuse_weights(choice)
     session = _open_session(path, device, what)
     graph = _Graph.of(session, what)
-    card = _card(session)
-    recorded = Preprocessing() if card is None else inside_program(card, choice)
+    about = _about(session)
+    recorded = Preprocessing() if about is None else inside_program(about.card, choice)
     preprocessing = override(recorded, choice)
     if graph.size is not None:
         if choice.size not in (None, graph.size):
@@ -39,8 +39,8 @@ def open_onnx(choice: TeacherChoice, device: torch.device) -> Source:
     model = OnnxModel(session, graph)
     remedy = "give its --size, or export it anew"
     outputs = try_on_views(model, choice, preprocessing.size, device, remedy)
-    names = None if card is None else names_of(card, choice)
-    return Source(model, preprocessing, graph_hash(path), outputs, graph.size, names)
+    names, why = names_of(about, choice), only_features(about)
+    return Source(model, preprocessing, graph_hash(path), outputs, graph.size, names, why)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _open_session(path: Path, device: torch.device, what: str) -> Any:
     return session
 
 
-def _card(session: Any) -> StudentCard | None:
+def _about(session: Any) -> Sidecar | None:
     """Return what `fkd export` wrote into a file of its own."""
     known: dict[str, str] = session.get_modelmeta().custom_metadata_map
     return read_sidecar(known.get(EXPORT_PROPERTY, ""))

@@ -8,10 +8,10 @@ import torch
 
 from fkd.config import Preprocessing, TeacherChoice
 from fkd.errors import ModelError, first_line
-from fkd.students import EXPORT_KEY, StudentCard, read_sidecar
+from fkd.students import EXPORT_KEY, Sidecar, read_sidecar
 from fkd.teachers.kinds import Kind
 from fkd.teachers.source import Source, file_hash, override, refuse_weights, try_on_views
-from fkd.teachers.taught import inside_program, names_of
+from fkd.teachers.taught import inside_program, names_of, only_features
 
 _CALLED: dict[Kind, str] = {"exported program": "an exported program", "TorchScript": "TorchScript"}
 
@@ -21,7 +21,7 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
     path = Path(choice.name)
     refuse_weights(choice)
     try:
-        program, card = _load_script(path) if kind == "TorchScript" else _load_exported(path)
+        program, about = _load_script(path) if kind == "TorchScript" else _load_exported(path)
         model = program.to(device)
     except Exception as error:  # both loaders fail in a dozen ways on other files
         raise ModelError(
@@ -29,21 +29,21 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
             "goes to --teacher-weights, beside its model's name as --teacher"
         ) from error
     preprocessing = override(
-        Preprocessing() if card is None else inside_program(card, choice), choice
+        Preprocessing() if about is None else inside_program(about.card, choice), choice
     )
     remedy = "give its --size, and export it with a batch dimension that is dynamic"
     outputs = try_on_views(model, choice, preprocessing.size, device, remedy)
-    names = None if card is None else names_of(card, choice)
-    return Source(model, preprocessing, file_hash(path), outputs, names=names)
+    names, why = names_of(about, choice), only_features(about)
+    return Source(model, preprocessing, file_hash(path), outputs, names=names, no_logits=why)
 
 
-def _load_exported(path: Path) -> tuple[Any, StudentCard | None]:
+def _load_exported(path: Path) -> tuple[Any, Sidecar | None]:
     beside = {EXPORT_KEY: ""}
     model = torch.export.load(path, extra_files=beside).module()
     return model, read_sidecar(beside[EXPORT_KEY])
 
 
-def _load_script(path: Path) -> tuple[Any, StudentCard | None]:
+def _load_script(path: Path) -> tuple[Any, Sidecar | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and yet what people have
         script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]

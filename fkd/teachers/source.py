@@ -23,7 +23,8 @@ class Source:
     """A frozen model, the preprocessing that it gets, and a hash that identifies its weights.
 
     `made_for` is the input size in pixels that is recorded with the weights, None where none is known.
-    `names` are what the outputs are called, where the teacher itself says so.
+    `names` are what the outputs are called, where the teacher itself says so. `no_logits` says why its
+    outputs are of no classes, None where nothing speaks against it.
     """
 
     model: Model
@@ -32,6 +33,7 @@ class Source:
     num_outputs: int
     made_for: int | None = None
     names: OutputNames | None = None
+    no_logits: str | None = None
 
 
 def override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:

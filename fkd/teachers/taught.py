@@ -8,7 +8,7 @@ from fkd.config import NetworkInput, Preprocessing, TeacherChoice, size_text
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.models import weights_hash
-from fkd.students import StudentCard, announce_student
+from fkd.students import Sidecar, StudentCard, announce_student
 from fkd.teachers.output_names import OutputNames
 from fkd.teachers.source import Source, override, refuse_weights, try_on_views
 
@@ -39,13 +39,31 @@ def open_run(choice: TeacherChoice, device: torch.device) -> Source:
         weights_hash(model),
         outputs,
         preprocessing.size if choice.size is None else None,
-        names_of(card, choice),
+        names_of(Sidecar(card), choice),
+        None if card.learned_classes else _UNLEARNED,
     )
 
 
-def names_of(card: StudentCard, choice: TeacherChoice) -> OutputNames:
-    """Return the classes that a student learned."""
-    return OutputNames(card.classes, f"the classes of teacher {choice.name}")
+_UNLEARNED = (
+    "learned from vectors alone, so that its head has learned nothing; label with what "
+    "`fkd export --without-head` writes of it"
+)
+_ONLY_FEATURES = (
+    "was exported without its head, so that it returns features, and no logits of classes; keep them as "
+    "vectors (--compress int8), or give the student with its head"
+)
+
+
+def only_features(about: Sidecar | None) -> str | None:
+    """Say what a program of `fkd export` returns where that is no logits."""
+    return None if about is None or about.features is None else _ONLY_FEATURES
+
+
+def names_of(about: Sidecar | None, choice: TeacherChoice) -> OutputNames | None:
+    """Return the classes that a student learned, if anything says so."""
+    if about is None or about.features is not None:
+        return None
+    return OutputNames(about.card.classes, f"the classes of teacher {choice.name}")
 
 
 def square(seen: NetworkInput, choice: TeacherChoice) -> Preprocessing:

@@ -10,7 +10,7 @@ from fkd.config import TrainConfig
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader import Schedule
-from fkd.runs import read_metrics
+from fkd.runs import JUDGES, judged_by, read_metrics
 from fkd.sources import count_classes
 from fkd.training.course import Course
 
@@ -41,7 +41,8 @@ def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Line
     then[1:1] = [f"fkd export {name}{average} --student {peer}" for peer in peers]
     val = course.val
     if val is not None and _is_whole(val):
-        then.insert(0, f"fkd eval {name} {shlex.quote(str(val.root))}{average}")
+        knn = "" if course.card.learned_classes else " --knn"
+        then.insert(0, f"fkd eval {name} {shlex.quote(str(val.root))}{knn}{average}")
     names = ["next", *[""] * (len(then) - 1)]
     return [*lines, ("files", f"{run}: {files}"), *zip(names, then, strict=True)]
 
@@ -78,17 +79,21 @@ def _peers(config: TrainConfig, line: dict[str, Any]) -> Lines:
 
 def accuracy_words(line: dict[str, Any]) -> str:
     """Say an evaluation in words, from its line of metrics."""
-    average = f", moving average {line['ema_top1']:.2%}" if "ema_top1" in line else ""
-    return f"top-1 {line['top1']:.2%}{average} at epoch {line['epoch']:.4g}"
+    judge = judged_by(line)
+    assert judge is not None
+    average = line.get(f"ema_{judge}")
+    also = "" if average is None else f", moving average {average:.2%}"
+    return f"{JUDGES[judge]} {line[judge]:.2%}{also} at epoch {line['epoch']:.4g}"
 
 
 def _evaluations(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for line in metrics if line["kind"] == "eval" and "top1" in line]
+    return [line for line in metrics if line["kind"] == "eval" and judged_by(line)]
 
 
 def _judged(line: dict[str, Any]) -> float:
-    """Return the accuracy by which best.pt is chosen."""
-    return float(line.get("ema_top1", line["top1"]))
+    """Return the share by which best.pt is chosen."""
+    judge = judged_by(line)
+    return float(line.get(f"ema_{judge}", line[f"{judge}"]))
 
 
 def _speed_words(metrics: Sequence[dict[str, Any]], first: int, schedule: Schedule) -> str:

@@ -20,7 +20,7 @@ from fkd.loader import Schedule
 from fkd.machine import Download, StopRequest
 from fkd.progress import note
 from fkd.runs import Run
-from fkd.students import Accuracy, evaluate
+from fkd.students import Judgement, judge
 from fkd.training.batch_statistics import BatchStatistics
 from fkd.training.course import Course
 from fkd.training.learner import Learner
@@ -144,16 +144,17 @@ class Record:
                     evaluated = {} if course.val is None else _evaluate(course, course.val, learner)
             except KeyboardInterrupt:
                 self._raise_stopped(done)
-            top1 = None
+            score = None
             if evaluated:
                 run.log_evaluation(done, evaluated)
                 epoch = course.schedule.epoch_at(done)
                 for words in _words(learner, evaluated):
                     note(f"epoch {epoch:.4g}: {words}")
                 own, average = evaluated[""], evaluated.get("ema_")
-                self._suspicion.look_at(own, average, run.loss)
-                top1 = (average or own).top1
-            run.save_if_best(learner.checkpoint(done), top1)
+                judged = average or own
+                self._suspicion.look_at(judged, run.loss)
+                score = judged.score
+            run.save_if_best(learner.checkpoint(done), score)
             self._save(done)
 
     def _raise_stopped(self, done: int) -> None:
@@ -181,25 +182,25 @@ def evaluation_steps(config: TrainConfig, schedule: Schedule) -> set[int]:
     return {min(last, max(1, schedule.step_at(epoch))) for epoch in at} | {last}
 
 
-def _evaluate(course: Course, val: ImageList, learner: Learner) -> dict[str, Accuracy]:
+def _evaluate(course: Course, val: ImageList, learner: Learner) -> dict[str, Judgement]:
     """Evaluate all students and their averages, by what stands before their names in metrics."""
     config, batch_size = course.config, min(128, course.config.batch_size)
 
-    def accuracy(network: Network, model: nn.Module) -> Accuracy:
-        return evaluate(model, network.card, val, batch_size, config.workers, nested=True)
+    def judgement(network: Network, model: nn.Module) -> Judgement:
+        return judge(model, network.card, val, batch_size, config.workers, nested=True)
 
     evaluated = {}
     for network in learner.students.values():
-        evaluated[network.prefix] = accuracy(network, network.student)
+        evaluated[network.prefix] = judgement(network, network.student)
         if network.ema is not None:
-            evaluated[f"{network.prefix}ema_"] = accuracy(network, network.ema.module)
+            evaluated[f"{network.prefix}ema_"] = judgement(network, network.ema.module)
     return evaluated
 
 
-def _words(learner: Learner, evaluated: Mapping[str, Accuracy]) -> Iterator[str]:
+def _words(learner: Learner, evaluated: Mapping[str, Judgement]) -> Iterator[str]:
     """Say how right each student is, with its name where there are several."""
     for name, network in learner.students.items():
         own, average = evaluated[network.prefix], evaluated.get(f"{network.prefix}ema_")
-        also = "" if average is None else f", moving average {average.top1:.2%}"
+        also = "" if average is None else f", moving average {average.score:.2%}"
         whose = f"{name}, " if len(learner.students) > 1 else ""
-        yield f"{whose}top-1 {own.top1:.2%}, top-5 {own.top5:.2%}{also}"
+        yield f"{whose}{own}{also}"

@@ -17,7 +17,7 @@ from fkd.config import TrainConfig, as_config
 from fkd.errors import ConfigError, FkdError
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note
-from fkd.students import evaluate
+from fkd.students import judge
 from fkd.training.course import Course, build_learner, course_batches, prepare
 from fkd.training.learner import Learner
 from fkd.training.processes import Group, launched
@@ -193,7 +193,7 @@ def _evaluation_seconds(course: Course, learner: Learner) -> float | None:
     began = time.perf_counter()
     for network in learner.networks().values():
         batch_size = min(128, config.batch_size)
-        evaluate(network, course.card, some, batch_size, config.workers, nested=True)
+        judge(network, course.card, some, batch_size, config.workers, nested=True)
     return (time.perf_counter() - began) * len(val) / len(some)
 
 

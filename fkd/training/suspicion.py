@@ -13,7 +13,7 @@ from fkd.labels import SoftLabels, entropy
 from fkd.loader import LabelSample, sample_labels, training_labels
 from fkd.losses import term_losses
 from fkd.progress import note
-from fkd.students import CONVERGED, Accuracy
+from fkd.students import CONVERGED, Accuracy, Judgement
 from fkd.training.batch_statistics import BatchStatistics
 from fkd.training.course import Course
 from fkd.training.learner import Learner
@@ -50,12 +50,14 @@ class Suspicion:
         self._told: _Told | None = None
         self._said = False
 
-    def look_at(self, own: Accuracy, average: Accuracy | None, loss: float) -> None:
-        """Warn where a student, or its moving average, is no better than chance though `loss` is low."""
+    def look_at(self, judged: Judgement, loss: float) -> None:
+        """Warn where a student, or its moving average, is no better than chance though `loss` is low.
+
+        One that is judged by its neighbours is not looked at: what that is by chance depends on k.
+        """
         val = self._course.val
-        if self._said or val is None:
+        if self._said or val is None or not isinstance(judged, Accuracy):
             return
-        judged = own if average is None else average
         chance = _chance(val)
         if not _like_a_guess(judged, chance):
             return

@@ -39,10 +39,11 @@ OPTIONS = {
     "check": "--deep --device --images --no-teacher-ema --repair --seed --teacher --teacher-classes "
     "--teacher-ema --teacher-weights --views --workers",
     "show": "--against --class-names --crops --format --image --images --out --samples --seed",
-    "eval": "--batch-size --device --ema --eval-crop --eval-size --real --student --workers",
+    "eval": "--bank --batch-size --device --ema --eval-crop --eval-size --k --knn --layer --probe --real "
+    "--student --workers",
     "info": "",
     "plot": "--out",
-    "export": "--ema --format --out --student",
+    "export": "--ema --format --out --student --without-head",
     "import": "--class-names --compress --crops --format --interpolation --max-bad --no-split --out "
     "--overwrite --size --split --teacher --teacher-classes --workers",
     "export-labels": "--dtype --format --kind --workers",

@@ -19,7 +19,7 @@ from fkd.runs import curves
 def make_run(tmp_path, shared_store):
     """Return a function that writes a run folder as `fkd train` does, its metrics by hand."""
 
-    def make(name, store=shared_store.path, top1=(0.4, 0.6), spec=True):
+    def make(name, store=shared_store.path, top1=(0.4, 0.6), spec=True, judge="top1"):
         run = tmp_path / name
         run.mkdir()
         settings = {"store": str(store)} | (
@@ -29,7 +29,7 @@ def make_run(tmp_path, shared_store):
         lines = [
             {"kind": "train", "step": n, "epoch": n, "loss": 1 / n, "lr": 0.1} for n in (1, 2, 3)
         ]
-        lines += [{"kind": "eval", "step": n, "epoch": n, "top1": t} for n, t in enumerate(top1, 1)]
+        lines += [{"kind": "eval", "step": n, "epoch": n, judge: t} for n, t in enumerate(top1, 1)]
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return run
 
@@ -67,6 +67,17 @@ def test_chance_and_teacher_stand_beside_top1(make_run, drawn, tmp_path, shared_
         "loss, nats", "top-1, %", "learning rate",
     ]  # fmt: skip
     assert all(axes.get_xlabel() == "epoch" and axes.get_title() for axes in drawn[0].axes)
+
+
+def test_what_is_judged_by_neighbours_stands_beside_no_chance(make_run, drawn, tmp_path):
+    """What kNN is by chance hangs on the images that it is among."""
+    plot_runs([make_run("one", judge="knn")], tmp_path / "a.png")
+    plot_runs([make_run("two"), tmp_path / "one"], tmp_path / "b.png")
+    alone, both = (figure.axes[1] for figure in drawn)
+    assert (alone.get_ylabel(), texts(alone)) == ("kNN, %", [])
+    assert alone.lines[0].get_ydata().tolist() == [40, 60]
+    assert alone.get_ylim()[1] > 60
+    assert (both.get_ylabel(), texts(both)[0]) == ("top-1 or kNN, %", "chance, 1 in 3")
 
 
 def test_runs_of_one_store_share_its_lines(make_run, drawn, tmp_path):

@@ -1,6 +1,7 @@
 """A student leaves with its preprocessing and classes, and says elsewhere what it says here."""
 
 import hashlib
+import importlib
 import json
 import shutil
 
@@ -11,10 +12,13 @@ from helpers.processes import refused
 
 from fkd import (
     FkdError,
+    LabelConfig,
     Scheme,
+    TeacherChoice,
     TrainConfig,
     evaluate_checkpoint,
     export_student,
+    label_images,
     load_student,
     train_student,
 )
@@ -186,3 +190,113 @@ def test_what_cannot_be_exported(run, tmp_path):
         ([run, "--out", tmp_path], "is a folder; name a file in it"),
     ):
         assert words in refused("export", *arguments, alone=False)
+
+
+def without_fc(model, views):
+    """Return what goes into the last layer of a ResNet, of views in [0, 1]."""
+    seen = []
+    model.fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        model(normalised(views))
+    return seen[0]
+
+
+def test_a_state_dict_without_its_head_is_torchvisions_backbone(run, views):
+    features = without_fc(load_student(run / "best.pt")[1], views)
+    exported = export_student(run, "torch", head=False)
+    assert (exported.path, exported.features) == (run / "features.pth", 512)
+    backbone = torchvision.models.resnet18()
+    backbone.fc = torch.nn.Identity()
+    backbone.load_state_dict(torch.load(exported.path, weights_only=True))
+    with torch.inference_mode():
+        assert torch.allclose(backbone.eval()(normalised(views)), features, atol=1e-4)
+    about = json.loads((run / "features.json").read_text())
+    assert about["features"] == 512
+    assert "classes" not in about
+
+
+@pytest.fixture
+def own_student(run, tmp_path, monkeypatch):
+    """Return a function that makes checkpoints of small students of one's own."""
+    (tmp_path / "own_heads.py").write_text(HEADS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content = torch.load(run / "best.pt", weights_only=True)
+    del content["ema"]
+
+    def checkpoint(kind, **card):
+        model = getattr(importlib.import_module("own_heads"), kind)(3)
+        own = content["student_card"] | {"name": f"own_heads:{kind}"} | card
+        file = tmp_path / "own.pt"
+        torch.save(content | {"student_card": own, "student": model.state_dict()}, file)
+        return file, model
+
+    return checkpoint
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["pt2", "onnx"])
+def test_a_program_without_its_head_returns_features_and_is_no_teacher_of_labels(
+    own_student, image_folder, views, tmp_path, format
+):
+    """Where labels are asked for it is refused; for vectors it is just right."""
+    file, model = own_student("Small")
+    features = model.features(normalised(views)).detach()
+    path = export_student(file, format, head=False).path
+    assert path == tmp_path / f"features.{format}"
+    if format == "pt2":
+        about = {"fkd.json": ""}
+        said = torch.export.load(path, extra_files=about).module()(views)
+        text = about["fkd.json"]
+    else:
+        session = pytest.importorskip("onnxruntime").InferenceSession(path)
+        said = torch.from_numpy(session.run(["features"], {"pixels": views.numpy()})[0])
+        text = session.get_modelmeta().custom_metadata_map["fkd"]
+    assert torch.allclose(said, features, atol=1e-4)
+    assert json.loads(text)["features"] == 8
+    given = ["label", "--teacher", path, "--crops", 2, "--device", "cpu", image_folder]
+    line = refused(*given, "--out", tmp_path / "labels.zarr", alone=False)
+    assert "was exported without its head, so that it returns features" in line
+    config = LabelConfig(
+        image_folder, TeacherChoice(str(path)), scheme="int8", num_crops=2, device="cpu",
+        out=tmp_path / "vectors.zarr",
+    )  # fmt: skip
+    assert label_images(config).spec.vectors["output"].shape == (8,)
+
+
+def test_a_head_that_learned_nothing_is_said(own_student, image_folder, tmp_path, capsys):
+    file, _ = own_student("Small", learned_classes=False)
+    export_student(file)
+    assert "warning: no loss was on the student's logits" in capsys.readouterr().err
+    given = ["label", "--teacher", file, "--crops", 2, "--device", "cpu", image_folder]
+    line = refused(*given, "--out", tmp_path / "labels.zarr", alone=False)
+    assert "own.pt learned from vectors alone, so that its head has learned nothing" in line
+
+
+HEADS = """
+import torch
+class Small(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.head = torch.nn.Conv2d(3, 8, 4, 4), torch.nn.Linear(8, classes)
+    def features(self, x):
+        return self.conv(x).relu().mean((2, 3))
+    def forward(self, x):
+        return self.head(self.features(x))
+class Logs(Small):
+    def forward(self, x):
+        return super().forward(x).log_softmax(1)
+class Asked(Small):
+    def forward(self, x):
+        return self.features(x) @ self.head.weight.T
+class Twice(Small):
+    def forward(self, x):
+        return super().forward(x) + super().forward(x)
+"""
+
+
+@pytest.mark.parametrize("kind", ["Logs", "Asked", "Twice"])
+def test_a_head_that_cannot_be_left_out(own_student, tmp_path, kind):
+    file, _ = own_student(kind)
+    with pytest.raises(FkdError, match="its last linear layer is not what it ends with"):
+        export_student(file, head=False)
+    assert not (tmp_path / "features.pth").exists()

@@ -1,0 +1,95 @@
+"""What a student answers to the centre views of images, batch by batch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fkd.errors import DecodeError, ModelError
+from fkd.images import ImageList
+from fkd.machine import device_memory, upload
+from fkd.models import FEATURES, Tapped, find_logits
+from fkd.progress import progress_bar
+from fkd.students.student import StudentCard
+from fkd.views import RenderPool, evaluation_batches, normalize
+
+_WHO = "the student"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a student says of the images of some `rows`, int64 [b], those that can be decoded.
+
+    `logits` are f32 [b, C], and `features` f32 [b, D] where a layer was asked for, else None. All are on
+    the CPU. `errors` say why the other images of the batch cannot be decoded.
+    """
+
+    rows: Tensor
+    logits: Tensor
+    features: Tensor | None = None
+    errors: Sequence[DecodeError] = ()
+
+
+def ask(
+    model: nn.Module,
+    card: StudentCard,
+    images: ImageList,
+    chosen: Tensor,
+    batch_size: int,
+    workers: int,
+    *,
+    layer: str | None = None,
+    nested: bool = False,
+) -> Iterator[Answers]:
+    """Yield what `model` answers to the centre views of `chosen` images, int64 [n], as its `card` says.
+
+    With `layer`, a submodule's name or "features" for the input of the last linear layer, it says what
+    that layer says, too: of tokens [b, T, D] and of maps [b, D, h, w] the mean. `nested` is for
+    a run that shows a bar of its own.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    tapped = Tapped(model, [] if layer is None else [layer], _WHO)
+    model.eval()
+    try:
+        with (
+            device_memory(f"choose a --batch-size below {batch_size}"),
+            RenderPool(workers, device) as pool,
+            progress_bar("evaluate", unit="image", total=len(chosen), nested=nested) as bar,
+        ):
+            parts = torch.split(chosen, batch_size)
+            batches = evaluation_batches(pool, images, map(Tensor.tolist, parts), card.center_view)
+            for batch, rows in zip(batches, parts, strict=True):
+                logits, features = _answer(tapped, upload(batch.views, device), card, layer)
+                there = batch.usable
+                of_these = None if features is None else features[there]
+                yield Answers(rows[there], logits[there], of_these, batch.errors)
+                bar.update(len(rows))
+    finally:
+        tapped.remove()
+        model.train(was_training)
+
+
+@torch.inference_mode()
+def _answer(
+    tapped: Tapped, views: Tensor, card: StudentCard, layer: str | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return logits and features of views, uint8 [B, 3, H, W], on the CPU."""
+    pixels = normalize(views, card.preprocessing.mean, card.preprocessing.std)
+    answer, said = tapped(pixels.contiguous(memory_format=torch.channels_last))
+    logits: Tensor = find_logits(answer, len(views), _WHO).float().cpu()
+    return logits, None if layer is None else _as_vectors(said[layer], layer).float().cpu()
+
+
+def _as_vectors(said: object, layer: str) -> Tensor:
+    """Return one vector of each view: of tokens [B, T, D] and maps [B, D, h, w] the mean."""
+    if isinstance(said, Tensor) and said.is_floating_point() and said.dim() in (2, 3, 4):
+        if said.dim() == 4:
+            return said.mean(dim=(2, 3))
+        return said.mean(dim=1) if said.dim() == 3 else said
+    given = list(said.shape) if isinstance(said, Tensor) else f"a {type(said).__name__}"
+    raise ModelError(
+        f"layer {layer} of {_WHO} returns {given}, and not vectors [batch, D], tokens [batch, T, D] or "
+        f"maps [batch, D, h, w]; name another, or {FEATURES}"
+    )

@@ -1,0 +1,61 @@
+"""What other programs must know of an exported student, as JSON: in its file or beside it."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fkd.config import NetworkInput, as_size, sides_of
+from fkd.errors import ConfigError
+from fkd.students.student import StudentCard
+from fkd.views import resized_side
+
+# Where a program has it: a file in an exported program, a property of an ONNX file.
+EXPORT_KEY, EXPORT_PROPERTY = "fkd.json", "fkd"
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A student's card, and how many features it returns where it was exported without its head.
+
+    With its head, `features` is None and the outputs are the card's classes; without, there are none.
+    """
+
+    card: StudentCard
+    features: int | None = None
+
+    def as_run(self) -> "Sidecar":
+        """Return what a program has: its input is of the size that it was exported at, and no other."""
+        seen = replace(self.card.preprocessing, size=self.card.center_view.size)
+        return replace(self, card=replace(self.card, preprocessing=seen))
+
+    def text(self, **more: str) -> str:
+        """Return it as JSON.
+
+        Of `evaluation`, `resize` is the side that an image's shorter side is resized to; where views are
+        not square, both sides that it must cover.
+        """
+        card, view = self.card, self.card.center_view
+        resized = as_size(*(resized_side(side, view.crop) for side in sides_of(view.size)))
+        outputs: dict[str, Any] = {"classes": card.classes, "titles": card.titles}
+        if self.features is not None:
+            outputs = {"features": self.features}
+        content = {
+            "name": card.name,
+            "preprocessing": asdict(card.preprocessing),
+            "evaluation": {"resize": resized, "center_crop": view.size, "crop_pct": view.crop},
+            **{name: value for name, value in outputs.items() if value is not None},
+            **more,
+        }
+        return json.dumps(content)
+
+
+def read_sidecar(text: str) -> Sidecar | None:
+    """Read what `Sidecar.text` returned; anything else says nothing of a student."""
+    try:
+        content = json.loads(text)
+        preprocessing, features = NetworkInput(**content["preprocessing"]), content.get("features")
+        classes = () if features is not None else tuple(map(str, content["classes"]))
+        card = StudentCard(str(content["name"]), classes, preprocessing)
+        return Sidecar(card, None if features is None else int(features))
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
+        return None
