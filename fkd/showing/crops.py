@@ -26,7 +26,9 @@ class CropViewer:
         self, store: LabelStore, images: ImageList, names: Sequence[str], formats: Sequence[str]
     ) -> None:
         """Take the names of the classes as they are to be read, and the formats of the figures."""
-        self._store, self._images, self._names, self._formats = store, images, names, formats
+        # Vectors are drawn by their neighbours, and are not read again for each image.
+        self._store, self._images = store.of_targets(()), images
+        self._names, self._formats = names, formats
         self._files = LabelledImages(images, store.content_hashes())
         self._toning = Toning.of_store(store)
         self._mixing = MixedCrops(store, images, self._files, names)
@@ -41,17 +43,34 @@ class CropViewer:
         pixels, crops, others = drawn
         name, path = self._class_of(slab), self._images.paths[image_index]
         image = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
-        likely = crops[0].likely[0][0]
         what = (
             "most likely class" if self._store.spec.labels.keeps_first else "class drawn most often"
         )
+        says = f"; the first one's {what}: {crops[0].likely[0][0]}" if crops[0].likely else ""
         return Picture(
             f"sample-{number}",
             sample_figure(image, crops, name or "", path, others, self._formats),
             path,
             f"Class {name}{_mixed_with(others)}." if name else "",
-            f"{path} with {num_crops} boxes, and the crops; the first one's {what}: {likely}.",
+            f"{path} with {num_crops} boxes, and the crops{says}.",
         )
+
+    def view(self, image_index: int) -> Pixels | None:
+        """Draw the first crop of an image, u8 [S, S, 3]; None where it cannot be drawn."""
+        slab = self._store.read_images(range(image_index, image_index + 1), 1)
+        drawn = self._drawn(image_index, slab, range(1))
+        return None if drawn is None else drawn[1][0].pixels
+
+    def class_of(self, image_index: int) -> str | None:
+        """Return the name of an image's class, None where images have none."""
+        targets = self._store.targets()
+        return None if targets is None else self._names[int(targets[image_index])]
+
+    def taken(self) -> tuple[str, ...]:
+        """Return why images were not drawn, and forget it."""
+        skipped = tuple(dict.fromkeys(self.skipped))
+        self.skipped.clear()
+        return skipped
 
     def gallery(self, name: str, notable: Sequence[NotableCrop], title: str) -> Picture | None:
         """Draw crops of several images, each with its image's class; None where none can be drawn."""
@@ -115,12 +134,13 @@ class CropViewer:
     def _crops(
         self, slab: Slab, slots: range, views: torch.Tensor, mixing: Sequence[Mixing | None]
     ) -> list[ShownCrop]:
-        labels = restored(self._store, slab, np.zeros(1, np.int64))
+        there = self._store.spec.labels.there
+        labels = restored(self._store, slab, np.zeros(1, np.int64)) if there else None
         shown = []
         for slot, view, mixed in zip(slots, views, mixing, strict=True):
             seen: Pixels = view.permute(1, 2, 0).numpy().copy()
             targets = {int(slab.target[0])} | ({mixed.other_target} if mixed else set())
-            likely = self._likely(labels, slot, targets)
+            likely = () if labels is None else self._likely(labels, slot, targets)
             top, left, height, width = slab.box[0, slot].tolist()
             flip = bool(slab.flip[0, slot])
             shown.append(ShownCrop(seen, (top, left, height, width), flip, likely, mixed))

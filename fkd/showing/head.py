@@ -13,8 +13,10 @@ from fkd.statistics import (
     mix_words,
     num_finished,
     num_labelled,
+    target_words,
 )
 from fkd.store import LabelStore
+from fkd.vectors import KeptVectors
 
 _HASH = len("sha256:") + 12  # so much of a hash tells files apart
 
@@ -26,9 +28,11 @@ def what_is_read(
     spec = store.spec
     sweep = Sweep.over(store)
     num_images = int(np.count_nonzero(sweep.labelled))
-    lines = [("store", f"{store.path} ({spec.scheme}, {as_count(spec.num_classes, 'class')})")]
+    classes = f", {as_count(spec.num_classes, 'class')}" if spec.labels.there else ""
+    lines = [("store", f"{store.path} ({spec.kept_words}{classes})")]
     if other is not None:
-        lines.append(("against", f"{other.path} ({other.spec.scheme})"))
+        other.require_labels("compare stores of labels")
+        lines.append(("against", f"{other.path} ({other.spec.kept_words})"))
     return [
         *lines,
         ("images", str(images_root)),
@@ -58,7 +62,8 @@ def settings_of(store: LabelStore) -> list[tuple[str, str]]:
         ]
     return [
         *rows,
-        ("labels", f"{spec.scheme} at temperature {spec.temperature:g}"),
+        *([("labels", f"{spec.scheme} at temperature {spec.temperature:g}")] * spec.labels.there),
+        *(("vectors", target_words(record)) for record in spec.targets),
         (
             "crops",
             f"M = {spec.num_crops} of each image, scale {as_typed(views.scale)}, "
@@ -88,6 +93,8 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
             )
     if changed:
         notes.append(f"{changed}. The crops below are drawn by today's libraries.")
+    if not store.spec.labels.there:
+        return notes
     if store.spec.unlabelled:
         notes.append(
             "The images have no classes of their own, so it is not known how often the teacher is right."
@@ -105,14 +112,18 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
     return notes
 
 
-def headline(store: LabelStore, statistics: LabelStatistics) -> list[tuple[str, str]]:
-    """Return the first numbers: a name and a number each."""
+def headline(store: LabelStore, statistics: LabelStatistics | None) -> list[tuple[str, str]]:
+    """Return the first numbers: a name and a number each; without labels there are no `statistics`."""
     spec, known = store.spec, num_labelled(store)
     lines = [
         ("labelled images", f"{known[0] - known[1]:,}"),
         ("crops an image, M", f"{spec.num_crops:,}"),
-        ("classes", f"{spec.num_classes:,}"),
+        *([] if spec.unlabelled and statistics is None else [("classes", f"{spec.num_classes:,}")]),
     ]
+    lines += [(f"numbers of {name}", _sides(kept)) for name, kept in spec.vectors.items()]
+    size = ("bytes a crop", f"{bytes_per_crop(store)['total']:.1f}")
+    if statistics is None:
+        return [*lines, size]
     if statistics.agreement is not None:
         whose = "a class in the view" if spec.mixes else "the class"
         lines.append((f"top-1 is {whose}", f"{statistics.agreement:.1%}"))
@@ -126,4 +137,8 @@ def headline(store: LabelStore, statistics: LabelStatistics) -> list[tuple[str, 
     fidelity = store.fidelity()
     if fidelity is not None and fidelity.kl is not None:
         lines.append(("mean KL to the teacher, nats", f"{fidelity.kl:.2g}"))
-    return [*lines, ("bytes a crop", f"{bytes_per_crop(store)['total']:.1f}")]
+    return [*lines, size]
+
+
+def _sides(kept: KeptVectors) -> str:
+    return " × ".join(f"{side:,}" for side in kept.shape)

@@ -38,6 +38,7 @@ def sample_section(
         "the teacher's most likely classes" if first else "classes drawn from the teacher's label"
     )
     which = "Images that were asked for" if config.chosen else f"Images drawn by seed {config.seed}"
+    said = f", with {said}" if store.spec.labels.there else ""
     mixed = ""
     if store.spec.mixes:
         mixed = (
@@ -50,19 +51,28 @@ def sample_section(
         "Images and crops",
         f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, {store.spec.size} px, "
         f"{store.spec.interpolation}. Boxes have the numbers and colours of their crops. These are as "
-        f"the student gets them, with {said}; ↔ is mirrored"
-        + (". " if store.spec.unlabelled else f", bold is {bold}.")
+        f"the student gets them{said}; ↔ is mirrored"
+        + (f", bold is {bold}." if store.spec.labels.there and not store.spec.unlabelled else ". ")
         + mixed,
-        _taken(viewer),
+        viewer.taken(),
         tuple(picture for picture in pictures if picture is not None),
     )
 
 
-def _taken(viewer: CropViewer) -> tuple[str, ...]:
-    """Return why images were not drawn, and forget it."""
-    skipped = tuple(viewer.skipped)
-    viewer.skipped.clear()
-    return skipped
+def label_sections(
+    store: LabelStore,
+    viewer: CropViewer | None,
+    statistics: LabelStatistics,
+    names: Sequence[str],
+    formats: Sequence[str],
+) -> list[Section | None]:
+    """Return what labels say; None stands for a section of which the store keeps nothing."""
+    return [
+        certainty_section(store, statistics, formats),
+        area_section(statistics, formats),
+        class_section(store, statistics, names, formats),
+        *notable_sections(store, viewer, statistics, names),
+    ]
 
 
 def certainty_section(
@@ -146,7 +156,7 @@ def notable_sections(
                 "Sure, and not of the folder's class",
                 f"The highest top probabilities where the top-1 is not {whose}: crops of "
                 "something else, classes that overlap, images in a wrong folder, errors of the teacher.",
-                () if viewer is None else _taken(viewer),
+                () if viewer is None else viewer.taken(),
                 pictures,
                 table=_notable_table(store, sure, names),
             )
@@ -157,7 +167,7 @@ def notable_sections(
         "Of each image the crop with the lowest top probability, and of those the lowest: what is hard "
         "to tell, what two classes share, and labels that deserve a look."
         + (" Much of two images makes a label flat, too." if mixed else ""),
-        () if viewer is None else _taken(viewer),
+        () if viewer is None else viewer.taken(),
         pictures,
         table=_notable_table(store, unsure, names),
     )

@@ -15,6 +15,7 @@ from fkd.originals import PresentImages, drift, find_present, image_root
 from fkd.progress import note, note_lines
 from fkd.showing.crops import CropViewer
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
+from fkd.showing.neighbours import vector_section
 from fkd.showing.page import (
     MARK,
     Page,
@@ -27,14 +28,18 @@ from fkd.showing.page import (
 from fkd.showing.sampling import sampled_images
 from fkd.showing.sections import (
     against_section,
-    area_section,
-    certainty_section,
-    class_section,
-    notable_sections,
+    label_sections,
     sample_section,
     size_section,
 )
-from fkd.statistics import Comparison, LabelStatistics, compare, info_lines, label_statistics
+from fkd.statistics import (
+    Comparison,
+    LabelStatistics,
+    compare,
+    info_lines,
+    label_statistics,
+    vector_statistics,
+)
 from fkd.store import LabelStore
 
 
@@ -54,16 +59,16 @@ def show_store(config: ShowConfig) -> Path:
     if present is not None:
         viewer = CropViewer(store, present.images, opened.names, config.formats)
         indices = sampled_images(store, present, config)
-    statistics = label_statistics(store)
+    sections = [None if viewer is None else sample_section(store, viewer, indices, config)]
+    statistics = label_statistics(store) if store.spec.labels.there else None
     comparison = None if other is None else compare(store, other)
-    note(_headline_text(store, statistics, comparison))
-    sections: list[Section | None] = [
-        None if viewer is None else sample_section(store, viewer, indices, config),
-        certainty_section(store, statistics, config.formats),
-        area_section(statistics, config.formats),
-        class_section(store, statistics, opened.names, config.formats),
-        *notable_sections(store, viewer, statistics, opened.names),
-    ]
+    if statistics is not None:
+        note(_headline_text(store, statistics, comparison))
+        sections += label_sections(store, viewer, statistics, opened.names, config.formats)
+    for name in store.spec.vectors:
+        vectors = vector_statistics(store, name, seed=config.seed)
+        note(str(vectors))
+        sections.append(vector_section(store, viewer, vectors, config.formats))
     if comparison is not None and other is not None:
         sections.append(against_section(other, comparison, config.formats))
     sections.append(size_section(store, config.formats))

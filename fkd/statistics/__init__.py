@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fkd.statistics.notable import NotableCrop
     from fkd.statistics.sweep import Sweep, restored
     from fkd.statistics.targets import target_words
+    from fkd.statistics.vectors import VectorStatistics, vector_statistics
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -50,6 +51,7 @@ else:
         how_far="num_finished reached",
         sweep="Sweep restored",
         targets="target_words",
+        vectors="VectorStatistics vector_statistics",
     )
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "LabelStatistics",
     "NotableCrop",
     "Sweep",
+    "VectorStatistics",
     "bad_images",
     "bytes_per_crop",
     "compare",
@@ -80,4 +83,5 @@ __all__ = [
     "sampled_agreement",
     "sampled_certainty",
     "target_words",
+    "vector_statistics",
 ]
