@@ -1,7 +1,7 @@
 """What a run says after its last step: what became of it, and what to do next."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,22 @@ def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Line
     ]
     files = ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))
     name, average = shlex.quote(str(run)), "" if course.config.ema is None else " --ema"
-    then = [f"fkd export {name}{average}", f"fkd plot {name}"]
-    peers = [choice.name for choice in course.config.students[1:]]
-    then[1:1] = [f"fkd export {name}{average} --student {peer}" for peer in peers]
+    then = [f"fkd plot {name}"]
+    then[:0] = [f"fkd export {name}{average}{which}" for which in _exported(course)]
     val = course.val
     if val is not None and _is_whole(val):
         knn = "" if course.card.learned_classes else " --knn"
         then.insert(0, f"fkd eval {name} {shlex.quote(str(val.root))}{knn}{average}")
     names = ["next", *[""] * (len(then) - 1)]
     return [*lines, ("files", f"{run}: {files}"), *zip(names, then, strict=True)]
+
+
+def _exported(course: Course) -> Iterator[str]:
+    """Yield the options with which each student is exported; a head that learned nothing is left out."""
+    names = (choice.name for choice in course.config.students)
+    for number, (name, card) in enumerate(zip(names, course.cards, strict=True)):
+        which = f" --student {name}" if number else ""
+        yield which if card.learned_classes else f"{which} --without-head"
 
 
 def _is_whole(val: ImageList) -> bool:
