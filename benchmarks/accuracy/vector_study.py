@@ -35,6 +35,7 @@ from fkd.teachers import load_teachers
 
 ONLINE, SCRATCH = "online", "no teacher"
 PATH = click.Path(path_type=Path)
+_HALF = (0.5, 0.5, 0.5)  # of the weights that are at hand, and of what is trained here
 
 
 class OnlineVectors(TwoSizesLearner):
@@ -96,10 +97,11 @@ def run(options: Mapping[str, Any], out: Path) -> None:
 
 def teacher_of(options: Mapping[str, Any], out: Path) -> tuple[TeacherChoice, str]:
     """Return the teacher and the layer whose vectors are kept."""
-    how = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     if options["simsiam"] is None:
         weights, size = options["teacher_weights"], options["size"]
-        return TeacherChoice(options["teacher"], weights, size=size, **how), "features"
+        return TeacherChoice(
+            options["teacher"], weights, size=size, mean=_HALF, std=_HALF
+        ), "features"
     path = out / "simsiam.pt2"
     if not path.exists():
         spread = train_simsiam(
@@ -109,7 +111,7 @@ def teacher_of(options: Mapping[str, Any], out: Path) -> tuple[TeacherChoice, st
             path,
         )
         (out / "simsiam.json").write_text(json.dumps({"spread": spread}))
-    return TeacherChoice(str(path), size=options["student_size"], **how), ""
+    return TeacherChoice(str(path), size=options["student_size"], mean=_HALF, std=_HALF), ""
 
 
 def learn_and_judge(
