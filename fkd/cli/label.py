@@ -20,7 +20,7 @@ from fkd.config import (
     USUAL_CROPS,
     USUAL_MIXED_SCHEME,
     USUAL_SCHEME,
-    VECTOR_KINDS,
+    VECTOR_SCHEMES,
     AddTeacherConfig,
     Engine,
     LabelConfig,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fkd.format import StoreSpec
     from fkd.store import LabelStore
 
-VECTORS = " and ".join(VECTOR_KINDS)
+VECTORS = ", ".join(VECTOR_SCHEMES)
 
 _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 

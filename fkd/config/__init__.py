@@ -85,7 +85,7 @@ from fkd.config.students import (
 from fkd.config.targets import (
     OUTPUT_TARGET,
     POOLS,
-    VECTOR_KINDS,
+    VECTOR_SCHEMES,
     Pool,
     Target,
     VectorKind,
@@ -163,7 +163,7 @@ __all__ = [
     "USUAL_MIXED_SCHEME",
     "USUAL_SCHEME",
     "VECTOR_DISTANCES",
-    "VECTOR_KINDS",
+    "VECTOR_SCHEMES",
     "Adapt",
     "AddTeacherConfig",
     "Amp",

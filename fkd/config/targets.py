@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
-from fkd.config.checks import check_choice, check_key
+from fkd.config.checks import check_choice, check_count, check_key
 from fkd.config.types import fit, settle
 from fkd.errors import ConfigError
 from fkd.recipes import inline_table
 
-VectorKind = Literal["f16", "int8"]
-VECTOR_KINDS: tuple[VectorKind, ...] = ("f16", "int8")
+VectorKind = Literal["f16", "int8", "pca"]
+VECTOR_SCHEMES = ("f16", "int8", "pcaN")  # as they are written
+_UNLEARNED = ("f16", "int8")
+_MAX_COMPONENTS = 1024
 
 Pool = Literal["auto", "mean", "cls", "none"]
 POOLS: tuple[Pool, ...] = ("auto", "mean", "cls", "none")
@@ -19,6 +21,7 @@ POOLS: tuple[Pool, ...] = ("auto", "mean", "cls", "none")
 OUTPUT_TARGET = "output"  # what the teacher returns
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+_PCA = re.compile(r"pca([0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -26,29 +29,42 @@ class VectorScheme:
     """How vectors are kept (`--compress`, or `keep` of `--features`), named by what is kept.
 
     "f16" are all numbers in half precision. "int8" are all numbers in 8 bits, with a scale for each
-    vector, or for each channel of a map.
+    vector, or for each channel of a map. "pcaN" are the first N principal components of the teacher's
+    vectors in coarse steps, learned of a sample of views; it keeps no maps.
     """
 
     kind: VectorKind = "int8"
+    size: int = 0
 
     example: ClassVar[str] = "int8"
 
     def __post_init__(self) -> None:
         settle(self)
-        check_choice("keep", self.kind, VECTOR_KINDS)
+        check_choice("keep", self.kind, (*_UNLEARNED, "pca"))
+        if self.kind == "pca":
+            check_count("the N of pcaN", self.size, 1, _MAX_COMPONENTS)
+        elif self.size:
+            raise ConfigError(f"keep {self.kind!r} has no size; only pcaN has")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a scheme of vectors from its name; raises `ConfigError` for another."""
-        return cls(fit("keep", text, str))
+        text = fit("keep", text, str)
+        match = _PCA.fullmatch(text)
+        if match is None and text not in _UNLEARNED:
+            raise ConfigError(
+                f"keep {text!r} is unknown; choose f16, int8, or pcaN with N the number of principal "
+                "components (pca256)"
+            )
+        return cls(text) if match is None else cls("pca", int(match[1]))  # type: ignore[arg-type]
 
     @classmethod
     def is_named(cls, text: str) -> bool:
         """Say whether a text is the name of a scheme of vectors, and not of labels."""
-        return text in VECTOR_KINDS
+        return text in _UNLEARNED or _PCA.fullmatch(text) is not None
 
     def __str__(self) -> str:
-        return self.kind
+        return f"pca{self.size}" if self.kind == "pca" else self.kind
 
 
 @dataclass(frozen=True)

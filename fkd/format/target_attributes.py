@@ -65,11 +65,12 @@ def _record(said: Mapping[str, Any]) -> TargetRecord:
             text(said, "layer"), pool=choice(said, "pool", POOLS), name=text(said, "name")
         )
         keep = VectorScheme.parse(text(said, "keep"))
+        record = TargetRecord(
+            named.name, named.layer, named.pool, keep, tuple(shape), str(said.get("constants", ""))
+        )
+        vectors = record.vectors
     except ConfigError as error:
         raise Wrong(str(error)) from error
-    record = TargetRecord(
-        named.name, named.layer, named.pool, keep, tuple(shape), str(said.get("constants", ""))
-    )
-    if record.vectors.num_numbers > _MAX_NUMBERS or record.vectors.constant_bytes > _MAX_CONSTANTS:
+    if vectors.num_numbers > _MAX_NUMBERS or vectors.constant_bytes > _MAX_CONSTANTS:
         raise Wrong(f"a target of shape {shown(shape)} is too large")
     return record

@@ -160,6 +160,9 @@ class StoredFacts:
                 f"{root.files.where}: {', '.join(constants)} are not what its labeller learned for "
                 f"{name}; restore them or label anew"
             )
+        fault = record.vectors.constants_fault(constants)
+        if fault:
+            raise StoreError(f"{root.files.where}: {fault}, which no labeller learns; label anew")
         return StoredVectors(record.vectors, constants)
 
     def stored_bytes(self) -> dict[str, int]:
