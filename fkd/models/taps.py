@@ -39,7 +39,8 @@ class Tapped(nn.Module):
             return last_linear(self.model, self._what).register_forward_pre_hook(self._note_input)
 
         def note_output(module: nn.Module, inputs: Any, output: Any) -> None:
-            self._caught[layer] = output
+            # What follows may write into it, as ReLU(inplace=True) or `out += identity`.
+            self._caught[layer] = output.clone() if isinstance(output, Tensor) else output
 
         return find_layer(self.model, layer, self._what).register_forward_hook(note_output)
 

@@ -41,6 +41,13 @@ def test_a_layer_that_is_passed_twice_says_its_last_word():
     assert torch.equal(said["twice"], model(x))
 
 
+def test_what_a_layer_said_stays_when_the_next_one_writes_into_it():
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True)), torch.randn(8, 4)
+    _, said = Tapped(model, ["0"], "student x")(x)
+    assert torch.equal(said["0"], model[0](x))
+    assert (said["0"] < 0).any()
+
+
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
