@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fkd.errors import DecodeError
 from fkd.images import ImageList
 from fkd.machine import device_memory, upload
-from fkd.models import Tapped, as_vectors, find_logits
+from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
 from fkd.progress import progress_bar
 from fkd.students.student import StudentCard
 from fkd.views import RenderPool, evaluation_batches, normalize
@@ -79,10 +79,12 @@ def _answer(
     pixels = normalize(views, card.preprocessing.mean, card.preprocessing.std)
     answer, said = tapped(pixels.contiguous(memory_format=torch.channels_last))
     logits: Tensor = find_logits(answer, len(views), _WHO).float().cpu()
-    return logits, None if layer is None else _features(said[layer], layer).float().cpu()
+    if layer in (None, OUTPUT):
+        return logits, None if layer is None else logits
+    return logits, _features(said[layer], layer).float().cpu()
 
 
 def _features(said: object, layer: str) -> Tensor:
     """Return one vector of each view: of tokens and maps the mean of all positions."""
-    vectors = as_vectors(said, f"{_WHO}, layer {layer or 'of its output'},")
+    vectors = as_vectors(said, f"{_WHO}, layer {layer},")
     return vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors
