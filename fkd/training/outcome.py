@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fkd.amounts import as_count, as_duration, as_rate
-from fkd.config import TrainConfig
+from fkd.config import TrainConfig, is_of
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader import Schedule
@@ -48,10 +48,11 @@ def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Line
 
 def _exported(course: Course) -> Iterator[str]:
     """Yield the options with which each student is exported; a head that learned nothing is left out."""
-    names = (choice.name for choice in course.config.students)
-    for number, (name, card) in enumerate(zip(names, course.cards, strict=True)):
-        which = f" --student {name}" if number else ""
-        yield which if card.learned_classes else f"{which} --without-head"
+    for number, choice in enumerate(course.config.students):
+        which = f" --student {choice.name}" if number else ""
+        terms = course.config.objective.terms
+        learned = any(not term.layer for term in terms if is_of(term, choice.name))
+        yield which if learned else f"{which} --without-head"
 
 
 def _is_whole(val: ImageList) -> bool:
