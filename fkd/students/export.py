@@ -34,7 +34,7 @@ _TOLERANCE = 1e-3
 class Exported:
     """The file that was written, and how far its outputs are from the student's, at most.
 
-    They are logits or, without the head, as many `features`.
+    They are logits or, without the head or where it learned no classes, as many `features`.
     """
 
     path: Path
@@ -98,8 +98,9 @@ def export_student(
             expected = model(pixels)
     else:
         model, expected = _without_head(network, card, pixels)
-        card = replace(card, classes=(), titles=None)
-    about = Sidecar(card, None if head else expected.shape[1])
+    about = Sidecar(card)
+    if not (head and card.learned_classes):  # whoever labels with it must not take them for classes
+        about = Sidecar(replace(card, classes=(), titles=None), expected.shape[1])
     if not expected.isfinite().all():
         raise ModelError(
             f"{checkpoint}: the student's {model.returns} are not finite; export another checkpoint"
@@ -123,8 +124,8 @@ def export_student(
 def _say_if_it_says_nothing(card: StudentCard) -> None:
     if not card.learned_classes:
         note(
-            "warning: no loss was on the student's logits, so its head says nothing of the images; "
-            "--without-head leaves it out"
+            "warning: no loss was on classes, so the student's outputs name none; --without-head writes "
+            "what goes into its last linear layer"
         )
 
 

@@ -255,7 +255,7 @@ def test_a_program_without_its_head_returns_features_and_is_no_teacher_of_labels
     assert json.loads(text)["features"] == 8
     given = ["label", "--teacher", path, "--crops", 2, "--device", "cpu", image_folder]
     line = refused(*given, "--out", tmp_path / "labels.zarr", alone=False)
-    assert "was exported without its head, so that it returns features" in line
+    assert "so that it returns features; keep them as vectors" in line
     config = LabelConfig(
         image_folder, TeacherChoice(str(path)), scheme="int8", num_crops=2, device="cpu",
         out=tmp_path / "vectors.zarr",
@@ -266,7 +266,8 @@ def test_a_program_without_its_head_returns_features_and_is_no_teacher_of_labels
 def test_a_head_that_learned_nothing_is_said(own_student, image_folder, tmp_path, capsys):
     file, _ = own_student("Small", learned_classes=False)
     export_student(file)
-    assert "warning: no loss was on the student's logits" in capsys.readouterr().err
+    assert "warning: no loss was on classes" in capsys.readouterr().err
+    assert "classes" not in json.loads((tmp_path / "student.json").read_text())
     given = ["label", "--teacher", file, "--crops", 2, "--device", "cpu", image_folder]
     line = refused(*given, "--out", tmp_path / "labels.zarr", alone=False)
     assert "own.pt learned from vectors alone, so that its head has learned nothing" in line
