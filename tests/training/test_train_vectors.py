@@ -233,6 +233,21 @@ def test_peers_compare_layers_of_other_widths(beside, tmp_path):
     )
 
 
+def test_peers_compare_maps_of_other_grids_while_views_grow(beside, tmp_path):
+    pair = ({"model": SMALL, "name": "a"}, {"model": WIDE, "name": "b"})
+    loss = (Term("truth"), Term("peers", "l2", layer="0"))
+    sizes = {"size": "32:64", "size_multiple": 32, "val": "none"}
+    run = train_student(config(beside, tmp_path / "run", student=pair, loss=loss, **sizes))
+    assert losses(run, "b/loss/l2_of_0_to_peers")[0] > 0
+
+
+def test_relations_are_between_three_views_at_least(beside, tmp_path):
+    term = Term("store:output", "relation", layer="features")
+    few = config(beside, tmp_path / "run", loss=term, batch_size=4, micro_batch=3)
+    with pytest.raises(FkdError, match="choose a larger --micro-batch"):
+        check_inputs(few)
+
+
 def test_a_term_on_vectors_beside_takes_nothing_from_the_others(beside, tmp_path):
     """A student that also has a term of weight 0 learns what it learns without that, and so do labels."""
     plain = train_student(config(beside, tmp_path / "plain", loss=Term()))
