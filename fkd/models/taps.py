@@ -20,11 +20,11 @@ _SHOWN = 12  # names of layers in a message
 class Tapped(nn.Module):
     """A network that returns its answer, and by name what some of its layers said.
 
-    A layer that is passed several times says what it said last; what is done to it in place afterwards, as
-    by a ReLU, is not in it. "features" is the input of the last
-    linear layer that the network has, in the order of its modules; a submodule of that name, as MobileNet
-    has one, is not meant. Hooks stand in the network until `remove` is called. Raises `ModelError` for a
-    layer that it does not have.
+    A layer that is passed several times says what it said last, and what is done to that in place
+    afterwards, as by a ReLU, is not in it. "features" is the input of the last linear layer that the
+    network has, in the order of its modules; a submodule of that name, as MobileNet has one, is not
+    meant. Hooks stand in the network until `remove` is called. Raises `ModelError` for a layer that it
+    does not have.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str], what: str) -> None:
