@@ -83,9 +83,8 @@ def plan_layout(spec: StoreSpec, block_images: int | None = None) -> StoreSpec:
         if excess is None:
             return planned
         if block_images is not None or block == 1:
-            raise ConfigError(
-                f"--block {block} gives {spec.kept_words} {excess}; choose a smaller one"
-            )
+            remedy = "choose a smaller one" if block > 1 else "keep less of a view"
+            raise ConfigError(f"--block {block} gives {spec.kept_words} {excess}; {remedy}")
         block //= 2
 
 
