@@ -7,10 +7,11 @@ import shutil
 import pytest
 import torch
 from helpers import buckets
-from helpers.folders import label_config, make_image_folder
+from helpers.folders import label_config, make_image_folder, vector_config
 from helpers.processes import Forked
 
 from fkd import LabelStore, label_images
+from fkd.config import Target
 
 torch.set_num_threads(1)  # networks here are tiny, and pytest runs in as many processes as cores
 
@@ -41,6 +42,19 @@ def shared_folder(tmp_path_factory):
 def shared_store(shared_folder) -> LabelStore:
     """A complete store of `shared_folder` (18 images, 6 crops, topk3) that no test may change."""
     return label_images(label_config(shared_folder, shared_folder.parent / "labels.zarr"))
+
+
+@pytest.fixture(scope="session")
+def vector_store(shared_folder) -> LabelStore:
+    """A store of `shared_folder` that no test may change: labels, vectors `features`, maps `map`."""
+    targets = (Target("features"), Target("0", "f16", name="map"))
+    return label_images(vector_config(shared_folder, "vectors.zarr", targets=targets))
+
+
+@pytest.fixture(scope="session")
+def bare_store(shared_folder) -> LabelStore:
+    """A store of `shared_folder` that no test may change: a vector of each view, `output`, no labels."""
+    return label_images(vector_config(shared_folder, "bare.zarr", scheme="int8"))
 
 
 @pytest.fixture

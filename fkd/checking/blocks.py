@@ -72,7 +72,7 @@ def _check_block(store: InspectedStore, number: int, share: float) -> list[Block
     try:
         return [BlockFault(number, *fault) for fault in _value_faults(store, number, share)]
     except BlockError as error:
-        return [_fault(number, "ids" if error.lost else "checksums", error)]
+        return [_fault(number, _part_of_codes(store) if error.lost else "checksums", error)]
 
 
 def _mix_faults(store: InspectedStore, number: int, mixes: StoredMixes) -> list[BlockFault]:
@@ -90,11 +90,17 @@ def _fault(number: int, part: str, error: BlockError) -> BlockFault:
     return BlockFault(number, part, error.what, error.lost)
 
 
+def _part_of_codes(store: InspectedStore) -> str:
+    """Return the part of the report that says whether codes can be read."""
+    return "ids" if store.spec.labels.there else "vectors"
+
+
 def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[tuple[str, str]]:
     """Yield (part of the report, what is wrong) for the values of a block."""
     spec, images = store.spec_of(number), store.block(number).images
     yield from _image_faults(store, number)
-    at_once = _BYTES_AT_ONCE // (len(images) * (VIEW_BYTES + spec.labels.num_bytes))
+    crop_bytes = VIEW_BYTES + sum(field.num_bytes for field in spec.fields)
+    at_once = _BYTES_AT_ONCE // (len(images) * crop_bytes)
     step = max(1, at_once // spec.chunk_crops) * spec.chunk_crops
     disordered = np.zeros(len(images), np.int64)
     for first in range(0, spec.num_crops, step):
@@ -107,6 +113,10 @@ def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[
         fault = spec.labels.fault(slab.kept)
         if fault:
             yield fault
+        for name, vectors in spec.vectors.items():
+            what = vectors.fault(slab.kept)
+            if what:
+                yield "vectors", f"{name}: {what}"
         labelled = slab.size.any(axis=1)
         disordered[labelled] += spec.labels.disordered(slab.kept)[labelled].sum(axis=1)
         yield from _view_faults(store, number, crops, slab, share)
@@ -120,9 +130,10 @@ def _value_faults(store: InspectedStore, number: int, share: float) -> Iterator[
 
 def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the status, size and hash of a block's images, and with their fidelity."""
+    values = "values" if store.spec.labels.there else "vectors"
     fault = store.fidelity_fault(number)
     if fault:
-        yield "values", f"its fidelity: {fault}"
+        yield values, f"its fidelity: {fault}"
     facts = store.image_facts(number)
     if not facts:
         return
@@ -133,7 +144,7 @@ def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str
     if (labelled != sized).any():
         image = store.block(number).images[int((labelled != sized).argmax())]
         yield (
-            "values",
+            values,
             f"image {image} is labelled without a size or hash, or has them without labels",
         )
 

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from fkd.checking.block_verdicts import block_verdicts
 from fkd.checking.blocks import check_blocks, check_mixes
 from fkd.checking.images import (
     changed_classes,
@@ -14,8 +15,9 @@ from fkd.checking.images import (
     other_prints,
     those_present,
 )
-from fkd.checking.report import BlockFault, CheckReport, Verdict, counted, judge
-from fkd.checking.teacher import ask_again, load_recorded
+from fkd.checking.recorded import load_recorded
+from fkd.checking.report import CheckReport, Verdict, counted, judge
+from fkd.checking.teacher import ask_again
 from fkd.config import as_config
 from fkd.errors import ImagesError, StoreError
 from fkd.format import (
@@ -31,7 +33,6 @@ from fkd.store import (
     InspectedStore,
 )
 from fkd.teachers import Ensemble
-from fkd.views import SAMPLERS, STORED
 
 # Images whose stored views are drawn anew by a check that is not deep; the first sampler takes half a
 # millisecond each.
@@ -75,7 +76,13 @@ def _check(config: CheckConfig, store: InspectedStore) -> CheckReport:
     # Without its lists a store cannot be labelled on, and sending its blocks back would lose them.
     sent_back = damaged if config.repair and lists.state == "ok" else []
     store.unseal(sent_back)
-    verdicts = [_structure(store), _versions(store), lists, _done(store), *_blocks(store, faults)]
+    verdicts = [
+        _structure(store),
+        _versions(store),
+        lists,
+        _done(store),
+        *block_verdicts(store, faults),
+    ]
     verdicts += listed
     if images is not None:
         whole = sorted({*store.readable_blocks()} - {fault.number for fault in faults})
@@ -124,14 +131,20 @@ def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
     try:
         paths, num_bytes, names = store.image_paths(), store.num_bytes(), store.class_names()
         store.targets(), store.class_titles()
+        for name in store.spec.vectors:
+            store.vectors(name)  # with what its scheme has learned
     except StoreError as error:
         return Verdict("lists", "FAILED", _briefly(config, error))
     known = num_bytes.max() < MAX_NUM_BYTES
     if known and other_prints(store, paths, num_bytes):
         return Verdict("lists", "FAILED", "paths and sizes are not those of its fingerprint")
-    whose = " of the teacher; images have none" if store.spec.unlabelled else ""
-    text = f"{counted(len(paths), 'image')}, {counted(len(names), 'class')}{whose}"
-    return Verdict("lists", "ok", text)
+    images, classes = counted(len(paths), "image"), counted(len(names), "class")
+    if store.spec.unlabelled:
+        of_teacher = f", {classes} of the teacher; images have none"
+        classes = of_teacher if store.spec.labels.there else " without classes"
+    else:
+        classes = f", {classes}"
+    return Verdict("lists", "ok", images + classes)
 
 
 def _done(store: InspectedStore) -> Verdict:
@@ -150,50 +163,13 @@ def _done(store: InspectedStore) -> Verdict:
         bad = Counter(REASONS[code] for code in store.status().tolist() if code)
     except StoreError:
         return Verdict("done", "note", f"{detail}; which images have labels cannot be read")
+    kept = "labels" if store.spec.labels.there else "vectors"
     if bad:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.items())
-        detail += f"; images without labels: {reasons}"
+        detail += f"; images without {kept}: {reasons}"
     if bad.total() == store.spec.num_images:
-        return Verdict("done", "FAILED", f"no image has labels ({reasons})")
+        return Verdict("done", "FAILED", f"no image has {kept} ({reasons})")
     return Verdict("done", "note" if pending else "ok", detail)
-
-
-def _blocks(store: InspectedStore, faults: list[BlockFault]) -> Iterator[Verdict]:
-    """Yield a verdict for each part of the blocks; the values of a damaged block were not checked."""
-    unread = {fault.number for fault in faults if fault.part == "checksums"}
-    looked_at = [number for number in store.readable_blocks() if number not in unread]
-    crops = sum(store.block(number).num_labels for number in looked_at)
-    good = {
-        "checksums": f"{counted(len(looked_at), 'block')} as sealed",
-        "boxes": f"{crops:,} boxes lie in their images",
-        "ids": f"all below {store.spec.num_classes:,}",
-        "values": "labels are distributions",
-        "views": "boxes and flips are what the seed draws",
-    }
-    if store.spec.sampler == STORED:
-        good["views"] = "not drawn anew: boxes come from elsewhere"
-    elif store.spec.sampler not in SAMPLERS:
-        good["views"] = f"not drawn anew: sampler {store.spec.sampler!r} is unknown"
-    if store.spec.mixes and (not faults or any(fault.part == "mixes" for fault in faults)):
-        good["mixes"] = _good_mixes(store)
-    for part, detail in good.items():
-        problems = [f"block {f.number}: {f.what}" for f in faults if f.part == part]
-        if looked_at or problems:
-            yield judge(part, problems, detail)
-        else:
-            yield Verdict(part, "skipped", "there is no block to look at")
-    if store.spec.mixes and "mixes" not in good:
-        yield Verdict("mixes", "skipped", "they are compared when no block is damaged")
-
-
-def _good_mixes(store: InspectedStore) -> str:
-    """Say what was found to be right of views that are mixed."""
-    if store.spec.stored_mixes:
-        return "partners, boxes, shares and holes are possible; they come from elsewhere"
-    detail = "partners, shares and holes are what the seed draws, and partners are the same images"
-    if store.pending_blocks():
-        detail += "; those with images that are not labelled yet are not compared"
-    return detail
 
 
 def _list_images(
@@ -246,29 +222,36 @@ def _images(
         which = "every image" if present.there.all() else "every image that is there"
         yield judge("contents", changed, f"{which} is the one that was labelled, by its {by}")
     if teachers is not None and not problems:
-        yield _labels(config, store, images, teachers, whole)
+        yield from _agreement(config, store, images, teachers, whole)
 
 
-def _labels(
+def _agreement(
     config: CheckConfig,
     store: InspectedStore,
     images: ImageList,
     teachers: Ensemble,
     blocks: list[int],
-) -> Verdict:
+) -> Iterator[Verdict]:
     """Ask the teacher again about views of undamaged blocks."""
     views, seed = config.num_views, config.seed
+    part = "labels" if store.spec.labels.there else "teacher"
     try:
-        agreement = (
+        asked = (
             ask_again(store, images, teachers, blocks, views, seed, config.workers)
             if blocks
             else None
         )
     except (ImagesError, StoreError) as error:
-        return Verdict("labels", "FAILED", _briefly(config, error))
-    if agreement is None:
-        return Verdict("labels", "skipped", "no view with labels was there to be asked about")
-    return Verdict("labels", "ok" if agreement.ok else "FAILED", str(agreement))
+        yield Verdict(part, "FAILED", _briefly(config, error))
+        return
+    if asked is None:
+        yield Verdict(part, "skipped", "no labelled view was there to be asked about")
+        return
+    if asked.labels is not None:
+        yield Verdict("labels", "ok" if asked.labels.ok else "FAILED", str(asked.labels))
+    others = "; these are not the weights that labelled" if asked.other_weights else ""
+    for one in asked.vectors:
+        yield Verdict("teacher", "ok" if one.ok else "FAILED", f"{one}{others}")
 
 
 def _briefly(config: CheckConfig, error: StoreError | ImagesError) -> str:

@@ -1,7 +1,7 @@
 """Ask the teacher again: do boxes, flips, pixels and labels of a store belong together?"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.checking.agreement import Agreement, compared, kind_of
-from fkd.config import Engine, TeacherChoice
-from fkd.errors import ConfigError
+from fkd.checking.vector_agreement import Comparing, VectorAgreement
+from fkd.format import StoreSpec
 from fkd.images import ImageList
 from fkd.originals import LabelledImages
 from fkd.progress import progress_bar
-from fkd.store import InspectedStore, LabelStore, StoredMixes, Toning
-from fkd.teachers import Ensemble, load_teachers
+from fkd.store import InspectedStore, StoredMixes, Toning
+from fkd.teachers import Ensemble
 from fkd.views import Mixes, RenderPool, blend_views, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
@@ -44,6 +44,15 @@ class _Picked:
         return np.stack([self.images, self.crops], axis=1)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What teachers say today: of `labels`, None where a store keeps none, and of its `vectors`."""
+
+    labels: Agreement | None
+    vectors: tuple[VectorAgreement, ...]
+    other_weights: bool
+
+
 def ask_again(
     store: InspectedStore,
     images: ImageList,
@@ -52,11 +61,11 @@ def ask_again(
     num_views: int,
     seed: int,
     workers: int,
-) -> Agreement | None:
+) -> Asked | None:
     """Label about `num_views` stored views of random images in `blocks` anew, and compare.
 
-    Temperature and precision are those that the store records. Returns None where no view has labels.
-    Raises `ImagesError` for an image that is not the one that was labelled.
+    Temperature and precision are those that the store records. Returns None where no view has been
+    labelled. Raises `ImagesError` for an image that is not the one that was labelled.
     """
     spec = store.spec
     recorded = [record.weights_hash for record in spec.teachers]
@@ -68,6 +77,7 @@ def ask_again(
     if not total:
         return None
     found: list[tuple[Tensor, ...]] = []
+    comparing = {name: Comparing(name, store.vectors(name)) for name in spec.vectors}
     faults: list[str] = []
     with (
         RenderPool(workers, teachers.device) as pool,
@@ -75,67 +85,42 @@ def ask_again(
     ):
         for number, batch in enumerate(picked):
             views = _render(pool, files, batch, teachers, toning)
-            if number == 0:
-                faults = _no_logits(teachers, views, len(batch.crops))
-            probs = teachers.probs(views, len(batch.crops), spec.temperature)
-            drawn_as = np.stack([drawn_by[batch.views[:, 0]], batch.views[:, 1]], axis=1)
-            found.append(compared(probs, drawn_as, batch.kept, spec))
+            count, labels = len(batch.crops), spec.labels.there
+            if number == 0 and labels:
+                faults = _no_logits(teachers, views, count)
+            probs, vectors = teachers.say(views, count, spec.temperature, labels=labels)
+            if probs is not None:
+                drawn_as = np.stack([drawn_by[batch.views[:, 0]], batch.views[:, 1]], axis=1)
+                found.append(compared(probs, drawn_as, batch.kept, spec))
+            for name, said in vectors.items():
+                comparing[name].add(said, batch.kept)
             bar.update(len(batch.crops))
-    agrees, kl, off, spread = (torch.cat(values).numpy() for values in zip(*found, strict=True))
     asked = np.concatenate([batch.views for batch in picked])
-    return Agreement(
-        agrees,
-        kl,
-        off,
-        kind_of(spec),
-        asked,
-        other_weights,
-        tuple(faults),
-        spread if spec.scheme.deviation else None,
+    labels_agree = (
+        _labels(spec, found, asked, faults, other_weights=other_weights) if found else None
     )
+    vectors_agree = tuple(each.agreement(asked) for each in comparing.values())
+    return Asked(labels_agree, vectors_agree, other_weights)
+
+
+def _labels(
+    spec: StoreSpec,
+    found: Sequence[tuple[Tensor, ...]],
+    asked: NDArray[np.int64],
+    faults: Sequence[str],
+    *,
+    other_weights: bool,
+) -> Agreement:
+    """Join what was found of labels, batch by batch."""
+    agrees, kl, off, spread = (torch.cat(values).numpy() for values in zip(*found, strict=True))
+    deviation = spread if spec.scheme.deviation else None
+    return Agreement(agrees, kl, off, kind_of(spec), asked, other_weights, tuple(faults), deviation)
 
 
 def _no_logits(teachers: Ensemble, views: Sequence[Tensor], count: int) -> list[str]:
     """Name the teachers whose outputs are probabilities: a store made with them agrees, and is wrong."""
     judged = [(t.name, t.fault(t.outputs(seen, count))) for t, seen in teachers.each(views)]
     return [f"teacher {name} {fault}" for name, fault in judged if fault is not None]
-
-
-def load_recorded(
-    store: LabelStore, images: ImageList, choices: Sequence[TeacherChoice], device: torch.device
-) -> Ensemble:
-    """Load teachers with the preprocessing that the store records; refuse those of other classes."""
-    spec = store.spec
-    if len(choices) != len(spec.teachers):
-        names = ", ".join(record.name for record in spec.teachers)
-        raise ConfigError(
-            f"--teacher is given {len(choices)} times, {store.path} was labelled by "
-            f"{len(spec.teachers)} ({names}); give it as often"
-        )
-    classes = store.class_names()
-    # A store may be of some of the folder's classes.
-    only = tuple(n for n in images.classes if n in set(classes)) if spec.part else images.classes
-    all_classes = classes != only and not spec.unlabelled
-    recorded = [
-        replace(
-            choice,
-            all_classes=all_classes,
-            size=record.preprocessing.size,
-            mean=record.preprocessing.mean,
-            std=record.preprocessing.std,
-            interpolation=record.preprocessing.interpolation,
-            output=record.output,
-        )
-        for choice, record in zip(choices, spec.teachers, strict=True)
-    ]
-    folder = None if spec.unlabelled else images.classes
-    teachers = load_teachers(recorded, folder, device, Engine(spec.amp), only=only)
-    if teachers.classes.names != classes:
-        raise ConfigError(
-            f"the teacher labels other classes than {store.path} holds; give the --teacher-classes that "
-            "it was labelled with"
-        )
-    return Ensemble(teachers.teachers, spec.weights)
 
 
 def _pick(

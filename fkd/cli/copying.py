@@ -33,6 +33,12 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace a store tha
 @click.option("--crops", type=int, help="Copy so many crops of each image, the first ones.")
 @click.option("--compress", help="Keep labels in fewer bytes: topk5, topk5-coarse, hard …")
 @click.option(
+    "--without",
+    multiple=True,
+    metavar="NAME",
+    help="Leave the vectors of this name out, as `fkd info` lists them.",
+)
+@click.option(
     "--to",
     type=click.Choice(("store", "hub")),
     default="store",
@@ -63,6 +69,7 @@ def copy(store: Path | Url, out: Path | Url, compress: str | None, to: str, **op
         None if compress is None else Scheme.parse(compress),
         options["workers"],
         options["overwrite"],
+        options["without"],
     )
     from fkd.copying import check_inputs
 

@@ -236,10 +236,8 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
     for path, reason in bad_images(store):
         click.echo(f"no labels for {printable(path)}: {reason}", err=True)
     spec = store.spec
-    kept = [str(spec.scheme)] if spec.labels.there else []
-    kept += [f"{record.name} as {record.keep}" for record in spec.targets]
     click.echo(
-        f"{out}: {spec.num_images:,} images × {spec.num_crops} crops, {', '.join(kept)}, "
+        f"{out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.kept_words}, "
         f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
     )
     _say_next(out, spec)

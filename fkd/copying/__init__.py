@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fkd.copying.inputs import check_inputs
     from fkd.copying.merge import merge_stores
     from fkd.copying.report import closing_words
+    from fkd.copying.same_views import refuse_vectors
     from fkd.copying.through_folder import removed
 else:
     __getattr__, __dir__ = names_of(
@@ -26,6 +27,7 @@ else:
         inputs="check_inputs",
         merge="merge_stores",
         report="closing_words",
+        same_views="refuse_vectors",
         through_folder="removed",
     )
 
@@ -37,5 +39,6 @@ __all__ = [
     "closing_words",
     "copy_store",
     "merge_stores",
+    "refuse_vectors",
     "removed",
 ]

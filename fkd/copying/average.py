@@ -12,7 +12,7 @@ from fkd.copying.derived import Derived, block_images, fill
 from fkd.copying.inputs import check_inputs
 from fkd.copying.report import store_words
 from fkd.copying.rows import run_fidelity
-from fkd.copying.same_views import refuse_other_views, unlike
+from fkd.copying.same_views import refuse_other_views, refuse_vectors, unlike
 from fkd.copying.through_folder import made_at
 from fkd.labels import (
     StoredArray,
@@ -39,6 +39,7 @@ def average_stores(config: AverageConfig) -> LabelStore:
     stores = [LabelStore.open(path) for path in config.stores]
     for store in stores:
         store.require_complete()
+        refuse_vectors(store)
     scheme = mean_scheme(config.scheme, stores[0].spec.scheme)
     check_averaging([(store.path, store.spec.scheme) for store in stores], scheme)
     for store in stores[1:]:

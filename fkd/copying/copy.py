@@ -41,6 +41,8 @@ def copy_store(config: CopyConfig) -> LabelStore:
         return LabelStore.open(config.out)
     store = LabelStore.open(config.store)
     store.require_complete()
+    _refuse_all_gone(config, store)
+    store = store.of_targets([n for n in store.spec.vectors if n not in config.without])
     chosen = _chosen_images(config, store)
 
     def make(folder: Path, overwrite: bool) -> LabelStore:
@@ -49,6 +51,17 @@ def copy_store(config: CopyConfig) -> LabelStore:
         )
 
     return made_at(config.out, make, overwrite=config.overwrite)
+
+
+def _refuse_all_gone(config: CopyConfig, store: LabelStore) -> None:
+    """Raise `FkdError` for vectors that the store has not, and a copy that would keep nothing."""
+    for name in config.without:
+        store.vectors(name)
+    if not store.spec.labels.there and not set(store.spec.vectors) - {*config.without}:
+        raise ConfigError(
+            f"--without {' '.join(config.without)} leaves nothing: {config.store} has no labels; name "
+            "fewer vectors"
+        )
 
 
 def _is_there(source: Path | Url, out: Path | Url) -> bool:
@@ -123,7 +136,8 @@ def _planned(
         store.num_bytes()[chosen],
         None if targets is None else targets[chosen],
         overwrite=overwrite,
-        each_block=block_images(store, scheme),
+        each_block=block_images(store, scheme, config.without),
+        targets=tuple(one for one in spec.targets if one.name not in config.without),
         num_crops=num_crops,
         scheme=scheme,
         numbered=not np.array_equal(numbers, np.arange(len(numbers))),

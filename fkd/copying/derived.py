@@ -1,7 +1,7 @@
 """The store that is made of others: begun, or gone on with, and filled block by block."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -20,14 +20,15 @@ from fkd.labels import KeptLabels
 from fkd.machine import held
 from fkd.progress import progress_bar
 from fkd.store import Block, LabelStore
+from fkd.vectors import Constants
 
 
 @dataclass(frozen=True)
 class Derived:
     """What a store that is made of others will be: `command` makes it at `out`.
 
-    `targets` int64 [N] are None where the images have no classes. With `overwrite`, a store that is there
-    is replaced.
+    `targets` int64 [N] are None where the images have no classes. `constants` are what the schemes of its
+    vectors have learned. With `overwrite`, a store that is there is replaced.
     """
 
     command: str
@@ -37,6 +38,7 @@ class Derived:
     targets: NDArray[np.int64] | None
     class_names: tuple[str, ...]
     class_titles: tuple[str, ...]
+    constants: Mapping[str, Constants]
     overwrite: bool
 
     @classmethod
@@ -47,7 +49,7 @@ class Derived:
         first: LabelStore,
         paths: Keys,
         num_bytes: NDArray[np.int64],
-        targets: NDArray[np.int64] | None,
+        class_ids: NDArray[np.int64] | None,
         *,
         overwrite: bool,
         each_block: int | None,
@@ -55,8 +57,10 @@ class Derived:
     ) -> "Derived":
         """Plan a store of these images, like the store `first` but for `changes` of its attributes.
 
-        Its blocks have `each_block` images, or as many as usual. Raises `StoreError` where images are
-        mixed with those that were labelled at once with them, which the new store would not know.
+        `class_ids` int64 [N] are the classes of its images; among `changes`, `targets` are the vectors of
+        `first` that it has. Its blocks have `each_block` images, or as many as usual. Raises `StoreError`
+        where images are mixed with those that were labelled at once with them, which the new store would
+        not know.
         """
         if first.spec.views.mix.mixes and sum(not s.spec.first_crop for s in first.segments) > 1:
             raise StoreError(
@@ -70,10 +74,11 @@ class Derived:
         spec = plan_layout(spec, each_block)
         root = Path(spec.images_root)
         classes = first.class_names()
-        own = np.full(len(paths), -1) if targets is None else targets
-        images = ImageList(root, paths, own, num_bytes, () if targets is None else classes)
+        own = np.full(len(paths), -1) if class_ids is None else class_ids
+        images = ImageList(root, paths, own, num_bytes, () if class_ids is None else classes)
         titles = first.class_titles() if first.spec.class_title_bytes else ()
-        return cls(command, out, spec, images, targets, classes, titles, overwrite)
+        constants = {record.name: first.vectors(record.name).constants for record in spec.targets}
+        return cls(command, out, spec, images, class_ids, classes, titles, constants, overwrite)
 
     def words(self) -> str:
         """Say in one line what it will have."""
@@ -85,6 +90,7 @@ class Derived:
         LabelStore.create(
             *(self.out, self.spec, self.images, self.targets, names),
             class_titles=titles,
+            constants=self.constants,
             overwrite=overwrite,
         )
 
@@ -94,13 +100,15 @@ class Derived:
         return held(self.out / "zarr.json", busy, self.command)
 
 
-def block_images(source: LabelStore, scheme: Scheme) -> int | None:
+def block_images(source: LabelStore, scheme: Scheme, without: Sequence[str] = ()) -> int | None:
     """Return how many images a block has, as in the source; None is as many as usual.
 
-    Blocks of dense labels have few images, so as to fit in memory; others need not be as short.
+    Blocks of dense labels and of vectors have few images, so as to fit in memory; others need not be as
+    short.
     """
     dense = KeptLabels(scheme, source.spec.num_classes).keeps_all
-    return source.spec.block_images if dense == source.spec.labels.keeps_all else None
+    alike = dense == source.spec.labels.keeps_all and not without
+    return source.spec.block_images if alike else None
 
 
 def fill(derived: Derived, block_of: Callable[[range, Block], Block], workers: int) -> LabelStore:

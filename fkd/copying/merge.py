@@ -80,6 +80,11 @@ def _refuse_unlike(first: LabelStore, other: LabelStore) -> None:
         difference = "the weights of its teachers are others"
     if difference is None and (first.content_hashes() is None) != (other.content_hashes() is None):
         difference = "one of the two has format version 1, without hashes of the images"
+    if difference is None and first.spec.targets != other.spec.targets:
+        difference = (
+            "its vectors are in codes that were learned of other views; label all images in one "
+            "store, or with --grow"
+        )
     if difference is not None:
         difference = difference.replace(", the store has ", f", {first.path} has ")
         raise StoreError(f"{other.path} cannot be merged with {first.path}: {difference}")

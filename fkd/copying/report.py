@@ -13,7 +13,7 @@ def store_words(store: LabelStore) -> str:
 def spec_words(spec: StoreSpec) -> str:
     """Say what a store of a spec has."""
     images, crops = as_count(spec.num_images, "image"), as_count(spec.num_crops, "crop")
-    return f"{images} × {crops}, {spec.scheme}"
+    return f"{images} × {crops}, {spec.kept_words}"
 
 
 def closing_words(store: LabelStore) -> str:

@@ -5,7 +5,7 @@ Legend: n images, M crops of each.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.format import StoreSpec
-from fkd.labels import StoredArray, mean_measures, narrowed, narrowed_fidelity
+from fkd.labels import Field, StoredArray, mean_measures, narrowed, narrowed_fidelity
 from fkd.store import Block, LabelStore, Slab, StoredMixes
 from fkd.views import Mixes
 
@@ -142,7 +142,10 @@ class Gathering:
         self._numbers = np.zeros(len(block.status), np.uint64)
 
     def put(self, places: NDArray[np.int64], images: SourceImages, source: StoreSpec) -> None:
-        """Put images of a `source` at places int64 [n], with their labels as the new store keeps them."""
+        """Put images of a `source` at places int64 [n], with their labels as the new store keeps them.
+
+        Vectors stay what they are.
+        """
         block, slab, labelled = self._block, images.slab, images.status == 0
         block.box[places], block.flip[places] = slab.box, slab.flip
         block.size[places], block.status[places] = slab.size, images.status
@@ -153,9 +156,10 @@ class Gathering:
             block.partner_content[places] = images.partner_content
         self._numbers[places] = images.image_number
         stored, wanted, num_classes = source.scheme, self._spec.scheme, self._spec.num_classes
-        kept = slab.kept if labelled.all() else _only(slab.kept, labelled)
+        kept = _only(slab.kept, source.labels.fields, labelled)
         narrow = narrowed(kept, stored, wanted, num_classes)
-        for name, values in narrow.items():
+        vectors = [field for each in self._spec.vectors.values() for field in each.fields]
+        for name, values in (narrow | _only(slab.kept, vectors, labelled)).items():
             block.kept[name][places[labelled]] = values
         self._fidelity.append(
             narrowed_fidelity(images.fidelity, kept, stored, narrow, wanted, num_classes)
@@ -171,5 +175,9 @@ class Gathering:
         return self._block
 
 
-def _only(kept: dict[str, StoredArray], rows: NDArray[np.bool_]) -> dict[str, StoredArray]:
-    return {name: values[rows] for name, values in kept.items()}
+def _only(
+    kept: dict[str, StoredArray], fields: Sequence[Field], rows: NDArray[np.bool_]
+) -> dict[str, StoredArray]:
+    """Return what is kept of some images in these fields."""
+    some = slice(None) if rows.all() else rows
+    return {field.name: kept[field.name][some] for field in fields}

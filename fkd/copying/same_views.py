@@ -28,6 +28,17 @@ def refuse_other_views(first: LabelStore, other: LabelStore) -> None:
         raise unlike(first, other, difference)
 
 
+def refuse_vectors(store: LabelStore) -> None:
+    """Raise `StoreError` for a store of vectors, of which no mean is made."""
+    store.require_labels("vectors are one teacher's, and have no mean with another's")
+    if store.spec.targets:
+        without = " ".join(f"--without {name}" for name in store.spec.vectors)
+        raise StoreError(
+            f"{store.path} keeps vectors, which are one teacher's and have no mean with another's; take "
+            f"a copy without them (`fkd copy {without}`)"
+        )
+
+
 def unlike(first: LabelStore, other: LabelStore, difference: str) -> StoreError:
     """Return the refusal of a store whose views, or classes, are not those of the first."""
     return StoreError(

@@ -59,6 +59,8 @@ def export_labels(config: ExportLabelsConfig) -> ExportReport:
             f"{config.store} has views whose tone changes ({store.spec.views.tone}), of which FKD's "
             "files say nothing; export a store that was labelled without"
         )
+    store.require_labels("FKD's files hold labels; label with a --compress of labels")
+    store = store.of_targets(())
     kind = _kind_of(config, store)
     keys = store.image_paths()
     _refuse_keys(store, keys)

@@ -83,7 +83,9 @@ def plan_layout(spec: StoreSpec, block_images: int | None = None) -> StoreSpec:
         if excess is None:
             return planned
         if block_images is not None or block == 1:
-            raise ConfigError(f"--block {block} gives {spec.scheme} {excess}; choose a smaller one")
+            raise ConfigError(
+                f"--block {block} gives {spec.kept_words} {excess}; choose a smaller one"
+            )
         block //= 2
 
 
@@ -92,8 +94,8 @@ def _usual_block(spec: StoreSpec) -> int:
     block = _MIN_BLOCK
     while block < _MAX_BLOCK and block * 64 < spec.num_images:
         block *= 2
-    if dense := [field.num_bytes for field in spec.fields if field.packing in ("dense", "planes")]:
-        image_bytes = spec.num_crops * (sum(dense) + VIEW_BYTES)
+    if spec.dense_bytes:
+        image_bytes = spec.num_crops * (spec.dense_bytes + VIEW_BYTES)
         block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
     return block
 

@@ -165,6 +165,17 @@ class StoreSpec:
         of_vectors = (field for kept in self.vectors.values() for field in kept.fields)
         return (*self.labels.fields, *of_vectors)
 
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of a crop's arrays that lie dense, by which blocks are bounded; 0 where it has none."""
+        return sum(field.num_bytes for field in self.fields if field.packing in ("dense", "planes"))
+
+    @property
+    def kept_words(self) -> str:
+        """Say what is kept of a crop: `topk5, layer3 as int8`."""
+        labels = [str(self.scheme)] if self.labels.there else []
+        return ", ".join(labels + [f"{record.name} as {record.keep}" for record in self.targets])
+
     def empty_fields(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
         """Return zeros to be filled, [n, m, length] by name."""
         return {

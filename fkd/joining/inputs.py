@@ -6,6 +6,7 @@ This room loads no torch.
 from pathlib import Path
 
 from fkd.config import AddTeacherConfig
+from fkd.copying import refuse_vectors
 from fkd.errors import ConfigError, StoreError
 from fkd.labelling import check_files
 from fkd.labels import check_averaging, mean_scheme
@@ -21,6 +22,7 @@ def check_adding(config: AddTeacherConfig) -> LabelStore:
     """
     old = LabelStore.open(config.to)
     old.require_complete()
+    refuse_vectors(old)
     spec = old.spec
     if isinstance(config.to, Path):
         source, target = config.to.resolve(), config.out.resolve()

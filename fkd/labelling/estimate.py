@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,17 +12,22 @@ import numpy as np
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import LabelConfig, as_config
 from fkd.errors import DecodeError, FkdError, ImagesError
+from fkd.format import TargetRecord
 from fkd.images import ImageList, decode, inspect, take_part
 from fkd.labelling.growing import settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.label import label_blocks
+from fkd.labelling.learning import learned, num_learned
 from fkd.labelling.opening import create_store, new_spec, require_same_labelling, teachers_of
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.machine import resolve_device
+from fkd.statistics import target_words
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
+from fkd.vectors import Constants
 
+_LEARNED = 512  # views
 _SECONDS = 10.0  # of labelling, about
 _MOST_IMAGES = 256
 
@@ -32,7 +38,8 @@ class Estimate:
 
     `views_per_s` and `bytes_per_image` were measured on `num_sampled` images; small samples compress a
     little worse than whole blocks. `fixed_bytes` are those that a store has however few images are in it.
-    `num_labelled` views are in the store that the run would go on with.
+    `num_labelled` views are in the store that the run would go on with, and `num_learned` are looked at
+    before it is made, for what schemes of vectors learn. `targets` are the vectors that are kept.
     """
 
     num_images: int
@@ -43,6 +50,8 @@ class Estimate:
     fixed_bytes: int
     teachers: tuple[SampleAccuracy, ...]
     num_labelled: int = 0
+    num_learned: int = 0
+    targets: tuple[TargetRecord, ...] = ()
 
     @property
     def num_views(self) -> int:
@@ -52,7 +61,8 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """Time of the whole run."""
-        return (self.num_views - self.num_labelled) / self.views_per_s
+        learned = 0 if self.num_labelled else self.num_learned
+        return (self.num_views - self.num_labelled + learned) / self.views_per_s
 
     @property
     def store_bytes(self) -> float:
@@ -71,8 +81,9 @@ class Estimate:
         return [
             ("images", f"{self.num_images:,}"),
             ("views", f"{self.num_views:,} ({self.num_crops} per image){already}"),
-            *[("teacher", str(teacher)) for teacher in self.teachers],
+            *[("teacher", line) for teacher in self.teachers for line in teacher.lines],
             *[("warning", warning) for teacher in self.teachers for warning in teacher.warnings],
+            *[("vectors", target_words(record)) for record in self.targets],
             ("speed", f"{as_rate(self.views_per_s, 'view')}, measured on {sampled}"),
             ("time", f"{as_duration(self.seconds)} on one process like this one"),
             ("store", f"{as_bytes(self.store_bytes)} at {self.bytes_per_crop:.1f} bytes per crop"),
@@ -89,10 +100,13 @@ def estimate_run(config: LabelConfig) -> Estimate:
     config, num_images, num_labelled = _gone_on(config, listed, images, teachers)
     accuracies = tuple(sample_accuracy(t, images, config) for t in teachers.teachers)
     fewest = 2 if config.views.mix.mixes else 1  # one alone is mixed with none
-    first = _label_sample(config, images, teachers, fewest)
+    # Learned once for both samples, and of fewer views than the run would look at.
+    spec = new_spec(config, images, teachers)
+    constants = learned(config, images, teachers, spec, _LEARNED)
+    first = _label_sample(config, images, teachers, constants, fewest)
     affordable = int(_SECONDS * first.views_per_s / config.crops)
     count = min(_MOST_IMAGES, len(images), max(fewest, affordable))
-    sample = _label_sample(config, images, teachers, count)
+    sample = _label_sample(config, images, teachers, constants, count)
     return Estimate(
         num_images,
         config.crops,
@@ -102,6 +116,8 @@ def estimate_run(config: LabelConfig) -> Estimate:
         sample.fixed_bytes,
         accuracies,
         num_labelled,
+        num_learned(spec),
+        spec.targets,
     )
 
 
@@ -136,7 +152,11 @@ class _Sample:
 
 
 def _label_sample(
-    config: LabelConfig, images: ImageList, teachers: Ensemble, count: int
+    config: LabelConfig,
+    images: ImageList,
+    teachers: Ensemble,
+    constants: Mapping[str, Constants],
+    count: int,
 ) -> _Sample:
     """Label `count` images from all over the folder, or as many as can be decoded."""
     chosen = _usable(images, count)
@@ -144,12 +164,18 @@ def _label_sample(
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
         small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
         spec = new_spec(small, sample, teachers)
-        store = create_store(small, spec, sample, teachers)
+        store = create_store(small, spec, sample, teachers, constants=constants)
         began = time.perf_counter()
         label_blocks(small, sample, teachers, store, Ranks.alone(), store.pending_blocks())
         seconds = time.perf_counter() - began
         sizes = LabelStore.open(small.out).stored_bytes()
-    fixed = sizes["metadata"] + sizes["class_name"] + sizes.get("class_title", 0)
+    once = [
+        "metadata",
+        "class_name",
+        "class_title",
+        *(n for each in constants.values() for n in each),
+    ]
+    fixed = sum(sizes.get(name, 0) for name in once)
     num_views = len(chosen) * config.crops
     growing = sum(sizes.values()) - fixed
     return _Sample(len(chosen), num_views / seconds, growing / len(chosen), fixed)

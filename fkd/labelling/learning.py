@@ -17,21 +17,33 @@ from fkd.vectors import Constants
 from fkd.views import RenderPool
 
 # Views that are looked at: of so many images, evenly from all over the list, as few crops as do.
-_SAMPLE = 8192
+SAMPLE = 8192
+
+
+def num_learned(spec: StoreSpec) -> int:
+    """Return how many views are looked at, before a store is made, for what its schemes learn."""
+    if not any(kept.constants for kept in spec.vectors.values()):
+        return 0
+    crops = min(spec.num_crops, -(-SAMPLE // spec.num_images))
+    return crops * min(spec.num_images, SAMPLE // crops)
 
 
 def learned(
-    config: LabelConfig, images: ImageList, teachers: Ensemble, spec: StoreSpec
+    config: LabelConfig,
+    images: ImageList,
+    teachers: Ensemble,
+    spec: StoreSpec,
+    at_most: int = SAMPLE,
 ) -> Mapping[str, Constants]:
     """Return what the scheme of each target has learned, of the same views in every run.
 
-    Raises `ModelError` for vectors that are not finite.
+    They are about `at_most` views. Raises `ModelError` for vectors that are not finite.
     """
     learning = {name: kept for name, kept in spec.vectors.items() if kept.constants}
     if not learning:
         return {}
-    crops = min(spec.num_crops, -(-_SAMPLE // len(images)))
-    chosen = np.linspace(0, len(images) - 1, min(len(images), _SAMPLE // crops)).round()
+    crops = min(spec.num_crops, -(-at_most // len(images)))
+    chosen = np.linspace(0, len(images) - 1, min(len(images), at_most // crops)).round()
     note(f"{', '.join(learning)} is learned of {crops * len(chosen):,} views")
     said: dict[str, list[torch.Tensor]] = {name: [] for name in learning}
     drawn = WantedViews(spec.views, range(crops), None, spec.sampler, range(len(images)))

@@ -1,7 +1,7 @@
 """Make the store of a run, or go on with one, and keep other labellers out of it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from fkd.store import (
     LabelStore,
 )
 from fkd.teachers import Ensemble, load_teachers
+from fkd.vectors import Constants
 from fkd.views import RENDERER, SAMPLER, SAMPLERS
 
 
@@ -156,9 +157,15 @@ def create_store(
     teachers: Ensemble,
     *,
     overwrite: bool = False,
+    constants: Mapping[str, Constants] | None = None,
 ) -> LabelStore:
-    """Create the empty store of a run, with the classes of its images, if they have any."""
+    """Create the empty store of a run, with the classes of its images, if they have any.
+
+    What schemes of vectors have learned are the `constants`, or is learned now.
+    """
     classes = teachers.classes
+    if constants is None:
+        constants = learned(config, images, teachers, spec)
     return LabelStore.create(
         config.out,
         spec,
@@ -166,7 +173,7 @@ def create_store(
         None if images.unlabelled else classes.target_of[images.targets],
         classes.names,
         class_titles=_titles(config, classes.names),
-        constants=learned(config, images, teachers, spec),
+        constants=constants,
         overwrite=overwrite,
     )
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fkd.amounts import as_count
 from fkd.config import LabelConfig, Preprocessing, as_typed
 from fkd.errors import ModelError
 from fkd.images import ImageList
+from fkd.labelling.vector_look import SampleVectors, several_of_each
 from fkd.progress import note
 from fkd.teachers import Ensemble, Teacher, suspicion
 from fkd.views import RenderPool, evaluation_batches
@@ -27,9 +29,10 @@ _BATCH = 32
 class SampleAccuracy:
     """How many of `count` centre crops a teacher assigns to their folder's class, and how sure it is.
 
-    `hits` is None where images have no classes. `confidence` is the mean top probability. `made_for` is
-    the size in pixels that its weights were made for, None where that is not known. `odd` says what is
-    suspicious about its outputs, if anything is.
+    `vectors` say what those that are kept tell; without `labels` nothing else is asked. `hits` is None
+    where images have no classes. `confidence` is the mean top probability. `made_for` is the size in
+    pixels that its weights were made for, None where that is not known. `odd` says what is suspicious
+    about its outputs, if anything is.
     """
 
     teacher: str
@@ -40,6 +43,8 @@ class SampleAccuracy:
     made_for: int | None = None
     odd: str | None = None
     confidence: float = math.nan
+    labels: bool = True
+    vectors: tuple[SampleVectors, ...] = ()
 
     @property
     def top1(self) -> float | None:
@@ -65,7 +70,7 @@ class SampleAccuracy:
         found = []
         if not self.count:
             found.append(f"{name}: no image that was looked at can be decoded")
-        if self.num_classes == 1:
+        if self.num_classes == 1 and self.labels:
             whose = "it" if self.hits is None else "the folder"
             found.append(f"{name}: {whose} has one class, so that all labels are the same")
         if self.near_chance:
@@ -76,20 +81,33 @@ class SampleAccuracy:
         if self.made_for is not None and size < self.made_for:
             found.append(
                 f"{name} sees {size} px, and its weights were made for {self.made_for} px; leave --size "
-                "out, or compare the top-1 of both by --dry-run"
+                f"out, or compare the {'top-1' if self.labels else 'kNN'} of both by --dry-run"
             )
         if self.odd is not None:
             found.append(f"{name} {self.odd}")
-        return found
+        of_vectors = [warning for one in self.vectors for warning in one.warnings]
+        return found + [f"{name}: {warning}" for warning in of_vectors]
+
+    @property
+    def lines(self) -> list[str]:
+        """What was found, of labels and of each target's vectors."""
+        seen = "" if self.labels else f" of {self._seen}"
+        of_vectors = [f"{self.teacher}: {one}{seen}" for one in self.vectors]
+        return [str(self)] * self.labels + of_vectors
 
     def __str__(self) -> str:
-        mean, std = as_typed(self.preprocessing.mean), as_typed(self.preprocessing.std)
         found = f"mean top probability {self.confidence:.1%}, without classes to compare with,"
         if self.top1 is not None:
             found = f"top-1 {self.top1:.1%}"
+        return f"{self.teacher}: {found} on {as_count(self.count, 'centre crop')} of {self._seen}"
+
+    @property
+    def _seen(self) -> str:
+        """How the teacher sees a view."""
+        seen = self.preprocessing
         return (
-            f"{self.teacher}: {found} on {as_count(self.count, 'centre crop')} of "
-            f"{self.preprocessing.size} px, {self.preprocessing.interpolation}, mean {mean}, std {std}"
+            f"{seen.size} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
+            f"std {as_typed(seen.std)}"
         )
 
 
@@ -100,12 +118,14 @@ def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -
     """
     for choice, teacher in zip(config.teachers, teachers.teachers, strict=True):
         if choice.weights == "none":
-            note(f"teacher {teacher.name} has random weights: its labels mean nothing")
+            what = "labels mean" if config.kept.kind != "none" else "vectors mean"
+            note(f"teacher {teacher.name} has random weights: its {what} nothing")
             continue
         count = _sample_size(images, config)
         note(f"teacher {teacher.name} is looked at on {as_count(count, 'centre crop')}")
         accuracy = sample_accuracy(teacher, images, config)
-        note(f"teacher {accuracy}")
+        for line in accuracy.lines:
+            note(f"teacher {line}")
         for warning in accuracy.warnings:
             note(f"warning: {warning}")
 
@@ -116,35 +136,58 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     The sample is the same in every run, so that settings can be compared. Raises `ModelError` for a
     teacher whose outputs are not what they should be.
     """
-    count = _sample_size(images, config)
-    chosen = np.random.default_rng(0).choice(len(images), count, replace=False)
+    chosen = _chosen(images, config)
+    labels, targets = config.kept.kind != "none", [target.name for target in config.targets]
     hits, top = 0, 0.0
     seen: list[torch.Tensor] = []
+    vectors: dict[str, list[torch.Tensor]] = {name: [] for name in targets}
+    classes: list[torch.Tensor] = []
     # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
-        batches = (chosen[start : start + _BATCH].tolist() for start in range(0, count, _BATCH))
+        batches = (
+            chosen[start : start + _BATCH].tolist() for start in range(0, len(chosen), _BATCH)
+        )
         for batch in evaluation_batches(pool, images, batches, teacher.preprocessing.center_view):
-            outputs = teacher.outputs(batch.views, len(batch.views))
-            best = teacher.as_probs(outputs, config.temperature).cpu().max(dim=1)
+            said = teacher.say(batch.views, len(batch.views))
+            best = teacher.as_probs(said.outputs, config.temperature).cpu().max(dim=1)
             top += float(best.values[batch.usable].double().sum())
-            if not images.unlabelled and config.kept.kind != "none":
+            if labels and not images.unlabelled:
                 wanted = teacher.class_map.target_of[batch.targets.numpy()]
                 hits += int((best.indices.numpy() == wanted)[batch.usable.numpy()].sum())
-            seen.append(outputs[batch.usable.to(outputs.device)])
+            usable = batch.usable.to(said.outputs.device)
+            seen.append(said.outputs[usable])
+            classes.append(batch.targets[batch.usable])
+            for name in targets:  # of a map the mean of its positions
+                some = said.vectors[name][usable]
+                vectors[name].append(some if some.dim() == 2 else some.mean(dim=(2, 3)))
     outputs = torch.cat(seen)
-    fault = teacher.fault(outputs)
+    fault = teacher.fault(outputs) if labels else None
     if fault is not None:
         raise ModelError(f"teacher {teacher.name} {fault}")
+    known = None if images.unlabelled else torch.cat(classes).numpy()
     return SampleAccuracy(
         teacher.name,
-        None if images.unlabelled else hits,
+        hits if labels and not images.unlabelled else None,
         len(outputs),
         len(teacher.class_map.names),
         teacher.preprocessing,
         teacher.made_for,
-        suspicion(teacher.logits(outputs), config.temperature),
+        suspicion(teacher.logits(outputs), config.temperature) if labels else None,
         top / max(1, len(outputs)),
+        labels,
+        tuple(
+            SampleVectors.of(name, teacher.shapes[name], torch.cat(vectors[name]), known)
+            for name in targets
+        ),
     )
+
+
+def _chosen(images: ImageList, config: LabelConfig) -> NDArray[np.int64]:
+    """Choose the images that are looked at; neighbours need several of a class."""
+    count = _sample_size(images, config)
+    if config.targets and not images.unlabelled:
+        return several_of_each(images.targets, count)
+    return np.random.default_rng(0).choice(len(images), count, replace=False)
 
 
 def _sample_size(images: ImageList, config: LabelConfig) -> int:

@@ -12,7 +12,7 @@ from fkd.format import (
 from fkd.images import ImageList
 from fkd.labelling.batches import views_at_a_time
 from fkd.labelling.processes import Ranks
-from fkd.statistics import bad_images, bytes_per_crop, fidelity_words
+from fkd.statistics import bad_images, bytes_per_crop, fidelity_words, target_words
 from fkd.store import (
     LabelStore,
 )
@@ -75,9 +75,10 @@ def _opening(
     at_a_time = views_at_a_time(config, teachers.device)
     return [
         ("images", _images(config, images)),
-        *([("classes", _outputs(teachers))] if images.unlabelled else []),
+        *([("classes", _outputs(teachers))] if images.unlabelled and spec.labels.there else []),
         *store,
-        ("crops", f"{spec.num_crops} per image, kept as {spec.scheme}"),
+        ("crops", f"{spec.num_crops} per image, kept as {spec.kept_words}"),
+        *[("vectors", target_words(record)) for record in spec.targets],
         *([] if spec.views.tone.plain else [("tone", str(spec.views.tone))]),
         *([("mixed", _mixed(spec))] if spec.mixes else []),
         *[

@@ -28,6 +28,11 @@ def check_narrowing(stored: Scheme, wanted: Scheme, where: object) -> None:
     """Raise `SoftLabelError` unless labels of the store at `where` can be kept as `wanted`."""
     if stored == wanted:
         return
+    if "none" in (stored.kind, wanted.kind):
+        what = "no labels, but vectors" if stored.kind == "none" else f"labels ({stored})"
+        raise SoftLabelError(
+            f"--compress {wanted}: {where} holds {what}, which stay; leave --compress out"
+        )
     if "samples" in (stored.kind, wanted.kind):
         why = "what is drawn comes from a teacher's own label"
         if stored.kind == "samples":

@@ -25,8 +25,8 @@ class CopyConfig:
     """One copy of a store, or of a part of it: `fkd copy`.
 
     `part` says which images it has, `num_crops` how many of the first crops of each, and `scheme` how
-    it keeps their labels; None leaves both as they are. Where nothing is chosen the copy is the store,
-    byte for byte.
+    it keeps their labels; None leaves both as they are. It is `without` the vectors of these names. Where
+    nothing is chosen the copy is the store, byte for byte.
     """
 
     store: Path | Url
@@ -36,6 +36,7 @@ class CopyConfig:
     scheme: Scheme | None = None
     workers: int = 2
     overwrite: bool = False
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         settle(self)
@@ -48,7 +49,8 @@ class CopyConfig:
     @property
     def takes_all(self) -> bool:
         """Whether nothing is chosen."""
-        return self.part.takes_all and self.num_crops is None and self.scheme is None
+        chosen = self.num_crops is not None or self.scheme is not None or self.without
+        return self.part.takes_all and not chosen
 
 
 @dataclass(frozen=True)

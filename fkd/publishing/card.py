@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from fkd.amounts import as_count
 from fkd.config import as_config
+from fkd.format import StoreSpec
 from fkd.orders import CardConfig
 from fkd.publishing.baseline import baseline_rows
 from fkd.publishing.facts import (
@@ -46,11 +47,11 @@ def store_card(config: CardConfig) -> str:
         ("Teachers", table(teacher_rows(store))),
         ("Images", _images(config, store)),
         ("Views", table(view_rows(store))),
-        ("Labels", table(label_rows(store))),
+        ("Labels" if store.spec.labels.there else "Vectors", table(label_rows(store))),
         ("Size", table(size_rows(store))),
         *([("A student", table(baseline_rows(config.run)))] if config.run is not None else []),
         ("Identity", _identity(store)),
-        ("Licence", _licence(config)),
+        ("Licence", _licence(config, store)),
         ("Cite", citation(store, title)),
     ]
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections)
@@ -71,28 +72,36 @@ def _head(config: CardConfig, store: LabelStore, title: str) -> str:
         f"license: {json.dumps(config.license or 'unknown')}",
         f"pretty_name: {json.dumps(title, ensure_ascii=False)}",
         "task_categories:",
-        "- image-classification",
+        "- image-classification" if store.spec.labels.there else "- image-feature-extraction",
         "size_categories:",
         f"- {size}",
         "tags:",
-        *(f"- {tag}" for tag in ("knowledge-distillation", "soft-labels", "fkd", "zarr")),
+        *(f"- {tag}" for tag in _tags(store.spec)),
         "viewer: false",
         "---",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _tags(spec: StoreSpec) -> tuple[str, ...]:
+    kept = ("soft-labels",) if spec.labels.there else ()
+    kept += ("image-features",) if spec.targets else ()
+    return ("knowledge-distillation", *kept, "fkd", "zarr")
+
+
 def _title(store: LabelStore) -> str:
     names = ", ".join(dict.fromkeys(teacher_name(teacher) for teacher in store.spec.teachers))
-    return f"Soft labels of {names} for {as_count(store.spec.num_images, 'image')}"
+    what = "Soft labels" if store.spec.labels.there else "Vectors"
+    return f"{what} of {names} for {as_count(store.spec.num_images, 'image')}"
 
 
 def _lead(store: LabelStore) -> str:
     spec = store.spec
-    classes = as_count(spec.num_classes, "class")
+    kept = [f"over {as_count(spec.num_classes, 'class')}"] if spec.labels.there else []
+    kept += [f"in vectors ({', '.join(spec.vectors)})"] if spec.targets else []
     return (
         f"What a teacher says of {as_count(spec.num_crops, 'random crop')} of each of "
-        f"{as_count(spec.num_images, 'image')}, over {classes}: a label store of "
+        f"{as_count(spec.num_images, 'image')}, {' and '.join(kept)}: a label store of "
         "[fkd](https://arxiv.org/abs/2112.01528), fast knowledge distillation. Whoever has the images "
         "trains students on it without the teacher. No image and no model is in it."
     )
@@ -117,9 +126,10 @@ def _identity(store: LabelStore) -> str:
     return f"{table(rows)}\n\n{what}"
 
 
-def _licence(config: CardConfig) -> str:
+def _licence(config: CardConfig, store: LabelStore) -> str:
     terms = "Terms of the images and of the teacher may bear on them."
-    own = "No licence is given for these labels."
+    what = "labels" if store.spec.labels.there else "vectors"
+    own = f"No licence is given for these {what}."
     if config.license is not None:
-        own = f"The labels: {config.license}."
+        own = f"The {what}: {config.license}."
     return f"{own} {terms}"

@@ -10,6 +10,7 @@ from fkd.statistics import (
     bad_images,
     bytes_per_crop,
     fidelity_words,
+    kept_lines,
     mix_words,
     sampled_agreement,
     sampled_certainty,
@@ -54,14 +55,16 @@ def teacher_rows(store: LabelStore) -> Rows:
 def image_rows(store: LabelStore) -> Rows:
     """Say how many images of how many classes, and by what they are known."""
     spec, keys, titles = store.spec, store.image_paths(), store.class_titles()
+    named = spec.labels.there or not spec.unlabelled
+    kept = "labels" if spec.labels.there else "vectors"
     classes = ", ".join(titles[:_SHOWN]) + (" …" if len(titles) > _SHOWN else "")
     whose = "the teacher's" if spec.unlabelled else "the folders'"
     reasons = Counter(reason for _, reason in bad_images(store))
     without = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return [
         ("images", f"{spec.num_images:,}, {as_bytes(float(store.num_bytes().sum()))}"),
-        ("classes", f"{spec.num_classes:,}, {whose}: {classes}"),
-        *([("without labels", f"{reasons.total():,} ({without})")] if reasons else []),
+        *([("classes", f"{spec.num_classes:,}, {whose}: {classes}")] if named else []),
+        *([(f"without {kept}", f"{reasons.total():,} ({without})")] if reasons else []),
         ("first and last", f"`{keys[0]}`, `{keys[len(keys) - 1]}`"),
         ("fingerprint", f"`{spec.fingerprint}`, over names and sizes in bytes"),
     ]
@@ -86,15 +89,15 @@ def view_rows(store: LabelStore) -> Rows:
 
 
 def label_rows(store: LabelStore) -> Rows:
-    """Say what is kept of a label, and how near and how right it is."""
+    """Say what is kept of a view, and how near and how right its label is."""
     spec, fidelity = store.spec, fidelity_words(store)
     empty = store.num_bad() == spec.num_images
-    agreement = None if empty else sampled_agreement(store)
-    certainty = None if empty else sampled_certainty(store)
+    known = spec.labels.there and not empty
+    agreement = sampled_agreement(store) if known else None
+    certainty = sampled_certainty(store) if known else None
     whose = "a class of the view's images" if spec.mixes else "the image's class"
     return [
-        ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
-        ("reads as", spec.scheme.readings()),
+        *kept_lines(spec),
         *([("fidelity", fidelity)] if fidelity else []),
         *([("how flat", str(certainty))] if certainty is not None else []),
         *([("agreement", f"{agreement:.1%} of the crops' top-1 is {whose}")]

@@ -19,10 +19,13 @@ def usage(store: LabelStore, name: str) -> str:
     """Return how to verify a set, train on it and read it; `IMAGES` stands for one's own folder."""
     quoted, spec = shlex.quote(name), store.spec
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    usual = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
-    compress = usual if spec.scheme.can_be_read_as(usual) else spec.scheme.reading
-    train = f"--student resnet50 --crops-per-image {m} --compress {compress}"
-    return f"""`IMAGES` is your folder of the images, with a folder a class.
+    train, loop = f"--student resnet50 --crops-per-image {m}", _loop_of_vectors(name, store, m)
+    if spec.labels.there:
+        usual = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
+        compress = usual if spec.scheme.can_be_read_as(usual) else spec.scheme.reading
+        train, loop = f"{train} --compress {compress}", _loop_of_labels(name, m, compress)
+    each = "" if spec.unlabelled else ", with a folder a class"
+    return f"""`IMAGES` is your folder of the images{each}.
 
     fkd info {quoted}
     fkd check --deep --images IMAGES {quoted}
@@ -31,12 +34,29 @@ def usage(store: LabelStore, name: str) -> str:
 In a training loop of your own:
 
 ```python
-from fkd import StudentLoader, soft_cross_entropy
+{loop}
+```"""
+
+
+def _loop_of_labels(name: str, m: int, compress: str) -> str:
+    """Return a loop that lets a student learn labels."""
+    return f"""from fkd import StudentLoader, soft_cross_entropy
 
 loader = StudentLoader({name!r}, images="IMAGES", crops_per_image={m}, scheme="{compress}")
 for views, labels in loader:
-    loss = soft_cross_entropy(student(views), labels, reduction="mean")
-```"""
+    loss = soft_cross_entropy(student(views), labels, reduction="mean")"""
+
+
+def _loop_of_vectors(name: str, store: LabelStore, m: int) -> str:
+    """Return a loop that lets a student learn the first vectors of a store."""
+    vectors = next(iter(store.spec.vectors), "")
+    return f"""from fkd import StudentLoader
+from fkd.losses import vector_distance
+
+loader = StudentLoader({name!r}, images="IMAGES", crops_per_image={m})
+for batch in loader:
+    said = student(batch.images)  # of the shape of the vectors
+    loss = vector_distance(said, batch.vectors["{vectors}"], "cosine").mean()"""
 
 
 def citation(store: LabelStore, title: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         bad_images,
         bytes_per_crop,
         info_lines,
+        kept_lines,
         mix_words,
         num_crops_labelled,
         num_labelled,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
     from fkd.statistics.sweep import Sweep, restored
+    from fkd.statistics.targets import target_words
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -42,11 +44,12 @@ else:
         confusion="Confusion",
         fidelity="fidelity_words",
         histogram="Histogram",
-        info="bad_images bytes_per_crop info_lines mix_words num_crops_labelled num_labelled",
+        info="bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
         how_far="num_finished reached",
         sweep="Sweep restored",
+        targets="target_words",
     )
 
 __all__ = [
@@ -66,6 +69,7 @@ __all__ = [
     "compare",
     "fidelity_words",
     "info_lines",
+    "kept_lines",
     "label_statistics",
     "mix_words",
     "num_crops_labelled",
@@ -75,4 +79,5 @@ __all__ = [
     "restored",
     "sampled_agreement",
     "sampled_certainty",
+    "target_words",
 ]

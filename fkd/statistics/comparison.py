@@ -89,6 +89,7 @@ def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
     Samples are no labels to compare: of one crop they say neither the top-1 nor the entropy.
     """
     for one in (store, other):
+        one.require_labels("compare stores of labels")
         if not one.spec.labels.keeps_first:
             raise StoreError(
                 f"--against {other.path} cannot be compared with {store.path}: {one.path} holds "

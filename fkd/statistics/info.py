@@ -10,6 +10,7 @@ from fkd.format import StoreSpec
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
 from fkd.statistics.how_far import reached
+from fkd.statistics.targets import target_words
 from fkd.store import LabelStore
 
 # Which part of a crop's label an array holds; everything else is counted as "rest".
@@ -29,14 +30,21 @@ _PARTS = {
 def bytes_per_crop(store: LabelStore) -> dict[str, float]:
     """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total.
 
-    A store that keeps the deviation of logits has that part, too, and one of mixed views "mix".
+    A store that keeps the deviation of logits has that part, too, and one of mixed views "mix". Vectors
+    have a part each, "vector NAME", and a store of vectors alone has no ids and values.
     """
-    crops = max(1, num_crops_labelled(store))
-    also: tuple[str, ...] = ("deviation",) if store.spec.scheme.deviation else ()
-    also += ("mix",) if store.spec.mixes else ()
-    parts = dict.fromkeys(("box", "flip", "ids", "values", *also, "rest"), 0.0)
+    crops, spec = max(1, num_crops_labelled(store)), store.spec
+    names = ["box", "flip"]
+    names += ["ids", "values"] if spec.labels.there else []
+    names += ["deviation"] if spec.scheme.deviation else []
+    names += ["mix"] if spec.mixes else []
+    part_of = _PARTS | {
+        field.name: f"vector {name}" for name, kept in spec.vectors.items() for field in kept.fields
+    }
+    names += [f"vector {name}" for name in spec.vectors]
+    parts = dict.fromkeys([*names, "rest"], 0.0)
     for array, size in store.stored_bytes().items():
-        parts[_PARTS.get(array, "rest")] += size / crops
+        parts[part_of.get(array, "rest")] += size / crops
     return parts | {"total": sum(parts.values())}
 
 
@@ -91,8 +99,7 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ),
         *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
-        ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
-        ("reads as", spec.scheme.readings()),
+        *kept_lines(spec),
         ("on disk", f"{sum(sizes.values()):,} bytes"),
         (
             "per crop",
@@ -105,6 +112,18 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ("digest", store.digest()),
     ]
     return lines
+
+
+def kept_lines(spec: StoreSpec) -> list[tuple[str, str]]:
+    """Say how labels are kept, if they are, and which vectors: a name and a text each."""
+    lines = [("vectors", target_words(record)) for record in spec.targets]
+    if not spec.labels.there:
+        return lines
+    return [
+        ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
+        ("reads as", spec.scheme.readings()),
+        *lines,
+    ]
 
 
 def mix_words(spec: StoreSpec) -> str:
@@ -137,8 +156,10 @@ def _images(store: LabelStore) -> str:
 
 
 def _classes(store: LabelStore) -> str:
-    """Say how many classes labels are over, whose where they are not the images', and some titles."""
+    """Say how many classes there are, whose where they are not the images', and some titles."""
     count = f"{store.spec.num_classes:,}"
+    if store.spec.unlabelled and not store.spec.labels.there:
+        return "none"
     whose = ", the teacher's" if store.spec.unlabelled else ""
     if not store.spec.class_title_bytes:
         return count + whose

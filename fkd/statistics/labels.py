@@ -55,6 +55,7 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
     Raises `StoreError` where no image is labelled yet, or labels are damaged.
     """
     store = opened(store)
+    store.require_labels("ask for statistics of a store of labels")
     spec, sweep = store.spec, Sweep.over(store)
     num_images = int(np.count_nonzero(sweep.labelled))
     if not num_images:

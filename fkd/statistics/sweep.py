@@ -61,7 +61,7 @@ class Sweep:
         num_images = int(np.count_nonzero(labelled))
         least = min(num_finished(store) for store in stores)
         num_crops = max(1, min(least, at_most // max(1, num_images)))
-        width = max(store.spec.labels.num_ranks for store in stores)
+        width = max(1, *(store.spec.labels.num_ranks for store in stores))
         block = stores[0].spec.block_images
         at_once = min(_CROPS_READ, _VALUES_READ // width) // num_crops
         runs = tuple(_runs(sealed, max(1, at_once // block) * block))
@@ -99,7 +99,7 @@ def opened(store: LabelStore | str | Path) -> LabelStore:
 
 def swept(store: LabelStore, sweep: Sweep) -> Iterator[Piece]:
     """Yield the labels of a store, read as all that it keeps; raises `StoreError` for damaged ones."""
-    classes = _Classes(store)
+    classes, store = _Classes(store), store.of_targets(())
     for run in sweep.runs:
         slab = store.read_images(run, sweep.num_crops)
         labelled = np.flatnonzero(sweep.labelled[run.start : run.stop])

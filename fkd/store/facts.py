@@ -141,6 +141,14 @@ class StoredFacts:
             raise _miscounted(self.segments[0].files.where, array, self.spec.num_classes)
         return tuple(names[:-1])
 
+    def require_labels(self, remedy: str) -> None:
+        """Raise `StoreError`, with what to do, for a store that keeps vectors and no labels."""
+        if not self.spec.labels.there:
+            raise StoreError(
+                f"{self.segments[0].files.where} keeps vectors and no labels ({self.spec.kept_words}); "
+                f"{remedy}"
+            )
+
     def vectors(self, name: str) -> StoredVectors:
         """Return what reads the vectors of a target; raises `StoreError` where there is none of the name.
 

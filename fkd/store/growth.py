@@ -26,8 +26,8 @@ def begin_crops(
     """Begin segments of a store from `number` on, with more crops of some images; return the next number.
 
     `root` is the store's first segment, and `segments` are those that these images have. Dense labels
-    of many crops are cut into several segments, so that a block fits in memory. Raises `StoreError`
-    where the images have more crops.
+    and vectors of many crops are cut into several segments, so that a block fits in memory. Raises
+    `StoreError` where the images have more crops.
     """
     first, last = segments[0].spec, segments[-1]
     if last.crops.stop > num_crops:
@@ -46,9 +46,9 @@ def begin_crops(
 
 def _most_added(spec: StoreSpec) -> int:
     """Return how many crops a segment may add to images in the blocks of `spec`."""
-    if not spec.labels.keeps_all:
+    if not spec.dense_bytes:
         return MAX_CROPS
-    crop_bytes = spec.block_images * (spec.labels.num_bytes + VIEW_BYTES)
+    crop_bytes = spec.block_images * (spec.dense_bytes + VIEW_BYTES)
     return max(_LEAST_ADDED, _BLOCK_BYTES // crop_bytes)
 
 

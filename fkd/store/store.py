@@ -49,7 +49,7 @@ class LabelStore(StoredFacts):
         spec, name = self.spec, type(self).__name__
         return (
             f"{name}({str(self.path)!r}: {spec.num_images:,} images × {spec.num_crops} crops, "
-            f"{spec.scheme}, {spec.num_classes:,} classes)"
+            f"{spec.kept_words}, {spec.num_classes:,} classes)"
         )
 
     # -- creating and opening -------------------------------------------------------------------

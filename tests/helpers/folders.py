@@ -59,3 +59,9 @@ def label_config(images, out, **changes):
 def tiny_label_config(images, out, **changes):
     """Return what `label_config` does, of a teacher that is loaded and asked at once."""
     return label_config(images, out, **{"teacher": TEACHER_CHOICE} | changes)
+
+
+def vector_config(images, name, **changes):
+    """Return how vectors of few crops are kept, in small blocks, in a store beside the images."""
+    settings = {"num_crops": 4, "block_images": 6, "workers": 1, **changes}
+    return tiny_label_config(images, images.parent / name, **settings)
