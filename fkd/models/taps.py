@@ -4,7 +4,7 @@ A layer has the name of a submodule, as `named_modules` has it. Two names mean s
 the network returns, and "features" is what goes into its last linear layer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -108,8 +108,16 @@ def find_layer(model: nn.Module, layer: str, what: str) -> nn.Module:
     if layer and layer in found:
         return found[layer]
     names = layer_names(model)
-    near = get_close_matches(layer, names, 3) or names
+    near = get_close_matches(layer, names, 3) or stage_names(model) or names
     raise ModelError(f"{what} has no layer {layer}; it has {FEATURES}, {_some(near)}")
+
+
+def stage_names(model: nn.Module) -> list[str]:
+    """Return the names of what a model of timm calls its stages, in their order; none of others."""
+    told, known = getattr(model, "feature_info", ()), set(layer_names(model))
+    entries = told if isinstance(told, (list, tuple)) else ()
+    names = [str(entry.get("module")) for entry in entries if isinstance(entry, Mapping)]
+    return [name for name in dict.fromkeys(names) if name in known]
 
 
 def layer_names(model: nn.Module) -> list[str]:
