@@ -27,10 +27,10 @@ _TEACHING = (
     click.option(
         "--teacher",
         multiple=True,
-        help="A torchvision model, timm:NAME, a run of fkd train or a checkpoint in it, a .pt2, "
-        "TorchScript or .onnx file, or package.module:function. Given several times, the probabilities "
-        "are averaged; the options of teachers are then given once for all, or once for each, with the "
-        "word default for those that need none.",
+        help="A torchvision model, timm:NAME, hf:NAME or hf:FOLDER of transformers, a run of fkd train "
+        "or a checkpoint in it, a .pt2, TorchScript or .onnx file, or package.module:function. Given "
+        "several times, the probabilities are averaged; the options of teachers are then given once for "
+        "all, or once for each, with the word default for those that need none.",
     ),
     click.option(
         "--teacher-weights",

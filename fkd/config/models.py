@@ -79,8 +79,8 @@ class Preprocessing(NetworkInput):
 class TeacherChoice:
     """Which teacher labels, and how its outputs meet the folder's classes.
 
-    `name` is a torchvision model, `timm:NAME`, a run or a checkpoint of `fkd train`, a .pt2, TorchScript
-    or .onnx file, or `package.module:function`.
+    `name` is a torchvision model, `timm:NAME`, `hf:NAME` or `hf:FOLDER`, a run or a checkpoint of `fkd
+    train`, a .pt2, TorchScript or .onnx file, or `package.module:function`.
     `weights` is "default" (torchvision's download), "none" (random), or a file: a state dict, or a
     checkpoint that holds one. `ema` takes the moving average of the weights from it, or from the run. The
     four optional fields override what the weights' own metadata says of their preprocessing. `output`

@@ -8,7 +8,7 @@
 Needs no private name of transformers. Tested with transformers 5.0 and 5.24, and accelerate 1.15.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -20,7 +20,7 @@ from fkd.feeding import StudentLoader
 from fkd.integrations.transformers_epochs import LoaderEpochs, LoaderPlace, require_fit
 from fkd.labels import SoftLabels
 from fkd.losses import DistillationLoss, Targets
-from fkd.models import find_logits
+from fkd.models import divides_by_255, find_logits, processed_size, processed_tone
 
 
 class StudentTrainer(Trainer):  # type: ignore[misc]  # of no types here
@@ -125,27 +125,15 @@ def settings_of(image_processor: Any) -> dict[str, Any]:
     pixels are not (x / 255 - mean) / std, and for one whose images have no size of their own.
     """
     name = type(image_processor).__name__
-    factor = image_processor.rescale_factor if image_processor.do_rescale else 1.0
-    if abs(factor * 255 - 1) > 1e-6 or getattr(image_processor, "rescale_offset", False):
+    if not divides_by_255(image_processor):
         raise ConfigError(
             f"{name} does not divide pixels by 255; give the loader its mean and std by hand, for pixels "
             "in [0, 1]"
         )
-    cropped = getattr(image_processor, "do_center_crop", False) and image_processor.crop_size
-    size = _height_and_width(dict(cropped or image_processor.size))
+    size = processed_size(image_processor)
     if size is None:
         raise ConfigError(
             f"{name} gives images no size of their own; give the loader a size by hand"
         )
-    if not image_processor.do_normalize:
-        return {"size": size, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    mean, std = tuple(image_processor.image_mean), tuple(image_processor.image_std)
+    mean, std = processed_tone(image_processor)
     return {"size": size, "mean": mean, "std": std}
-
-
-def _height_and_width(size: Mapping[str, int]) -> tuple[int, int] | None:
-    """Return a processor's size as (height, width), None where it depends on the image."""
-    if "height" in size and "width" in size:
-        return size["height"], size["width"]
-    edge = size.get("shortest_edge")
-    return None if edge is None or "longest_edge" in size else (edge, edge)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fkd.models.files import require_weights
     from fkd.models.fit import count_outputs, count_outputs_by_shape, shapes_alone
     from fkd.models.functions import call_function, is_function
+    from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.outputs import find_logits
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
@@ -44,6 +45,7 @@ else:
         files="require_weights",
         fit="count_outputs count_outputs_by_shape shapes_alone",
         functions="call_function is_function",
+        image_processors="divides_by_255 processed_size processed_tone",
         outputs="find_logits",
         small="thin_resnet",
         state_dicts="read_weights",
@@ -68,6 +70,7 @@ __all__ = [
     "check_name",
     "count_outputs",
     "count_outputs_by_shape",
+    "divides_by_255",
     "find_layer",
     "find_logits",
     "head_tensors",
@@ -79,6 +82,8 @@ __all__ = [
     "load_weights",
     "num_outputs",
     "on_grid",
+    "processed_size",
+    "processed_tone",
     "read_file",
     "read_weights",
     "require_weights",

@@ -4,7 +4,7 @@ A layer has the name of a submodule, as `named_modules` has it. Two names mean s
 the network returns, and "features" is what goes into its last linear layer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -20,10 +20,11 @@ _SHOWN = 12  # names of layers in a message
 class Tapped(nn.Module):
     """A network that returns its answer, and by name what some of its layers said.
 
-    A layer that is passed several times says what it said last. "features" is the input of the last
-    linear layer that the network has, in the order of its modules; a submodule of that name, as MobileNet
-    has one, is not meant. Hooks stand in the network until `remove` is called. Raises `ModelError` for a
-    layer that it does not have.
+    A layer that is passed several times says what it said last, and what is done to that in place
+    afterwards, as by a ReLU, is not in it. "features" is the input of the last linear layer that the
+    network has, in the order of its modules; a submodule of that name, as MobileNet has one, is not
+    meant. Hooks stand in the network until `remove` is called. Raises `ModelError` for a layer that it
+    does not have.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str], what: str) -> None:
@@ -39,8 +40,7 @@ class Tapped(nn.Module):
             return last_linear(self.model, self._what).register_forward_pre_hook(self._note_input)
 
         def note_output(module: nn.Module, inputs: Any, output: Any) -> None:
-            # What follows may write into it, as ReLU(inplace=True) or `out += identity`.
-            self._caught[layer] = output.clone() if isinstance(output, Tensor) else output
+            self._caught[layer] = _apart(output)
 
         return find_layer(self.model, layer, self._what).register_forward_hook(note_output)
 
@@ -66,6 +66,15 @@ class Tapped(nn.Module):
         """Take the hooks out of the network."""
         for hook in self._hooks:
             hook.remove()
+
+
+def _apart(said: Any) -> Any:
+    """Copy the tensors of what a layer said, which the next layer may write over."""
+    if isinstance(said, Tensor):
+        return said.clone()
+    if type(said) in (tuple, list):
+        return type(said)(map(_apart, said))
+    return {key: _apart(part) for key, part in said.items()} if type(said) is dict else said
 
 
 def last_linear(model: nn.Module, what: str) -> nn.Linear:
@@ -99,8 +108,16 @@ def find_layer(model: nn.Module, layer: str, what: str) -> nn.Module:
     if layer and layer in found:
         return found[layer]
     names = layer_names(model)
-    near = get_close_matches(layer, names, 3) or names
+    near = get_close_matches(layer, names, 3) or stage_names(model) or names
     raise ModelError(f"{what} has no layer {layer}; it has {FEATURES}, {_some(near)}")
+
+
+def stage_names(model: nn.Module) -> list[str]:
+    """Return the names of what a model of timm calls its stages, in their order; none of others."""
+    told, known = getattr(model, "feature_info", ()), set(layer_names(model))
+    entries = told if isinstance(told, (list, tuple)) else ()
+    names = [str(entry.get("module")) for entry in entries if isinstance(entry, Mapping)]
+    return [name for name in dict.fromkeys(names) if name in known]
 
 
 def layer_names(model: nn.Module) -> list[str]:

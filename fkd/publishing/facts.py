@@ -25,11 +25,11 @@ _SHOWN = 5
 
 def teacher_name(teacher: TeacherRecord) -> str:
     """Return the name of a teacher; of a file or a run somewhere on a machine, its last part."""
-    name = teacher.name
+    name = teacher.name.removeprefix("hf:")
     for path in (PurePosixPath(name), PureWindowsPath(name)):
         if path.is_absolute() or name.startswith(("~", "..")):
             return path.name
-    return name
+    return teacher.name
 
 
 def teacher_rows(store: LabelStore) -> Rows:

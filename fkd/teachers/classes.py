@@ -125,7 +125,8 @@ def _match_positions(folder: tuple[str, ...], num_outputs: int, choice: TeacherC
         return ClassMap(outputs, folder, in_order)
     raise ModelError(
         f"the folder has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
-        "outputs; give --teacher-classes FILE with one class name per output, in order"
+        "outputs; give --teacher-classes FILE with one class name per output, in order, or keep them as "
+        "a vector with --compress int8"
     )
 
 

@@ -75,11 +75,15 @@ def _build(choice: TeacherChoice, num_classes: int, build: Callable[[int], nn.Mo
             torch.manual_seed(0)
             return build(num_classes)
     shapes = models.shapes_of_any(build)
+    # A backbone of timm says its features where it has no head.
+    head = models.head_tensors(shapes) if choice.name.startswith("timm:") else []
     state = models.read_weights(
         Path(choice.weights), shapes, choice.name,
         option="--teacher-weights", average_option="--teacher-ema", average=choice.ema,
+        may_miss=head,
     )  # fmt: skip
-    model = build(models.num_outputs(state, shapes, f"teacher {choice.name}"))
+    headless = bool(head) and not {*head} & {*state}
+    model = build(0 if headless else models.num_outputs(state, shapes, f"teacher {choice.name}"))
     models.load_weights(model, state, f"--teacher-weights {choice.weights}")
     return model
 
@@ -102,6 +106,9 @@ def _open_timm(choice: TeacherChoice, num_classes: int) -> _Opened:
             raise _no_download(choice, "the model hub of timm", error) from error
         names = _timm_names(timm, model)
     else:
+        known = timm.models.get_pretrained_cfg(name)
+        if known is not None and known.num_classes == 0:  # self-supervised: it has no classes
+            num_classes = 0
         model = _build(choice, num_classes, lambda n: models.build(choice.name, n, choice.size))
     config: dict[str, Any] = timm.data.resolve_model_data_config(model)
     resampling = config["interpolation"]

@@ -1,8 +1,9 @@
 """Where a teacher's model comes from; its name says which.
 
-`resnet152` is torchvision's and `timm:NAME` is timm's, a run of `fkd train` or a checkpoint of it is what
-it taught, `model.pt2` (torch.export), `model.pt` (TorchScript) and `model.onnx` are programs, and
-`package.module:function` is a function that returns a model with its weights.
+`resnet152` is torchvision's, `timm:NAME` is timm's and `hf:NAME` or `hf:FOLDER` is transformers', a run
+of `fkd train` or a checkpoint of it is what it taught, `model.pt2` (torch.export), `model.pt`
+(TorchScript) and `model.onnx` are programs, and `package.module:function` is a function that returns a
+model with its weights.
 """
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from fkd import models
 from fkd.config import TeacherChoice
 from fkd.teachers.functions import open_function
+from fkd.teachers.hub_models import open_hub_model
 from fkd.teachers.kinds import Kind, check_teacher, kind_of
 from fkd.teachers.libraries import open_library
 from fkd.teachers.onnx_files import open_onnx
@@ -30,6 +32,8 @@ def open_source(choice: TeacherChoice, num_classes: int | None, device: torch.de
         return open_program(choice, kind, device)
     if kind == "function":
         return open_function(choice, device)
+    if kind == "hub":
+        return open_hub_model(choice, device)
     return open_library(choice, num_classes, device)
 
 

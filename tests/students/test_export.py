@@ -273,6 +273,14 @@ def test_a_head_that_learned_nothing_is_said(own_student, image_folder, tmp_path
     assert "own.pt learned from vectors alone, so that its head has learned nothing" in line
 
 
+def test_a_student_without_a_linear_layer_has_no_head_to_leave_out(own_student):
+    file, _ = own_student("Convolutional")
+    with pytest.raises(
+        FkdError, match="has no linear layer that could be left out; export it with"
+    ):
+        export_student(file, head=False)
+
+
 HEADS = """
 import torch
 class Small(torch.nn.Module):
@@ -283,6 +291,8 @@ class Small(torch.nn.Module):
         return self.conv(x).relu().mean((2, 3))
     def forward(self, x):
         return self.head(self.features(x))
+def Convolutional(classes):
+    return torch.nn.Sequential(torch.nn.Conv2d(3, classes, 32), torch.nn.Flatten())
 class Logs(Small):
     def forward(self, x):
         return super().forward(x).log_softmax(1)
