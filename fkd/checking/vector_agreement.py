@@ -49,8 +49,9 @@ class VectorAgreement:
         image, crop = self.views[row].tolist()
         return (
             f"{self.name}: cosine to the stored vectors of {len(self.stored):,} views: mean "
-            f"{self.stored.mean():.5f}, worst {self.stored[row]:.5f} (image {image}, crop {crop}); "
-            f"rounding alone leaves {self.rounded.mean():.5f}, and other views have {1 - self.apart:.3f}"
+            f"{self.stored.mean():.5f}, and rounding alone leaves {self.rounded.mean():.5f}; at worst "
+            f"{self.stored[row]:.5f} where it leaves {self.rounded[row]:.5f} (image {image}, crop "
+            f"{crop}); other views have {1 - self.apart:.3f}"
         )
 
 

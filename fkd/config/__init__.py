@@ -83,6 +83,7 @@ from fkd.config.students import (
     terms_of,
 )
 from fkd.config.targets import (
+    MAX_TARGETS,
     OUTPUT_TARGET,
     POOLS,
     VECTOR_SCHEMES,
@@ -143,6 +144,7 @@ __all__ = [
     "MAX_CROPS",
     "MAX_SEED",
     "MAX_SIZE",
+    "MAX_TARGETS",
     "MAX_WORKERS",
     "MUTUAL",
     "NKD_GAMMA",

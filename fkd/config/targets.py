@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
 from fkd.config.checks import check_choice, check_count, check_key
@@ -18,6 +18,7 @@ _MAX_COMPONENTS = 1024
 Pool = Literal["auto", "mean", "cls", "none"]
 POOLS: tuple[Pool, ...] = ("auto", "mean", "cls", "none")
 
+MAX_TARGETS = 64  # of a store
 OUTPUT_TARGET = "output"  # what the teacher returns
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -116,13 +117,18 @@ class Target:
 
 
 def check_targets(targets: tuple[Target, ...]) -> None:
-    """Raise `ConfigError` for two targets of one name."""
+    """Raise `ConfigError` for two targets of one name, and for more than a store has."""
+    if len(targets) > MAX_TARGETS:
+        raise ConfigError(
+            f"--features: {len(targets)} are asked for, a store has at most {MAX_TARGETS}; label the "
+            "others into another store"
+        )
     names = [target.name for target in targets]
     for name in names:
         if sum(other.lower() == name.lower() for other in names) > 1:
             raise ConfigError(
                 f"--features: two are named {name}; give one of them another name, as in "
-                f"{replace(Target('layer3'), name='other').table()}"
+                '{layer="layer3", name="other"}'
             )
 
 

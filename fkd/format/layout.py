@@ -83,9 +83,8 @@ def plan_layout(spec: StoreSpec, block_images: int | None = None) -> StoreSpec:
         if excess is None:
             return planned
         if block_images is not None or block == 1:
-            raise ConfigError(
-                f"--block {block} gives {spec.kept_words} {excess}; choose a smaller one"
-            )
+            remedy = "choose a smaller one" if block > 1 else "keep less of a view"
+            raise ConfigError(f"--block {block} gives {spec.kept_words} {excess}; {remedy}")
         block //= 2
 
 
@@ -240,7 +239,7 @@ def _view_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
 def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     """Return the arrays of what is kept of labels and vectors.
 
-    Dense ones are large, so that a chunk of them has few crops.
+    Dense ones are large, so that a chunk of them has few crops. Planes have as many as codes have.
     """
     n, m = spec.num_images, spec.num_crops
     block, chunk = spec.block_images, spec.chunk_crops
@@ -263,7 +262,8 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
             case "codes":
                 layouts[field.name] = _per_crop(spec, field.dtype, "code", field.length)
             case "dense" | "planes":
-                crops = min(_MIN_CHUNK_CROPS, chunk)
+                # A plane has a table of codes of its own, which many views must share.
+                crops = chunk if field.packing == "planes" else min(_MIN_CHUNK_CROPS, chunk)
                 images = max(1, min(block, _FULL_CHUNK_BYTES // (crops * field.num_bytes)))
                 while block % images:
                     images -= 1

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fkd.config import POOLS, Target, VectorScheme
+from fkd.config import MAX_TARGETS, POOLS, Target, VectorScheme
 from fkd.errors import ConfigError
 from fkd.format.attribute_values import Wrong, choice, json_object, shown, text
 from fkd.format.spec import TargetRecord
+from fkd.vectors import MAX_NUMBERS
 
 _KEYS = {"name", "layer", "pool", "keep", "shape"}
 _OPTIONAL = {"constants"}
-_MAX_TARGETS, _MAX_SIDE, _MAX_NUMBERS = 64, 2**20, 2**26
 _MAX_CONSTANTS = 2**28  # bytes of what a scheme has learned
 
 
@@ -41,7 +41,7 @@ def newer_target(content: Any) -> str | None:
 
 def targets_of(content: Any, version: int) -> tuple[TargetRecord, ...]:
     """Read all targets; raises `Wrong` for what no labeller writes."""
-    if not isinstance(content, list) or len(content) > _MAX_TARGETS:
+    if not isinstance(content, list) or len(content) > MAX_TARGETS:
         raise Wrong(f"targets is {shown(content)}")
     if content and version < 3:
         raise Wrong("vectors are of version 3")
@@ -57,7 +57,7 @@ def _record(said: Mapping[str, Any]) -> TargetRecord:
     if missing:
         raise Wrong(f"key {shown(min(missing))} of a target is missing")
     shape = said["shape"]
-    sides = isinstance(shape, list) and all(type(n) is int and 0 < n <= _MAX_SIDE for n in shape)
+    sides = isinstance(shape, list) and all(type(n) is int and 0 < n <= MAX_NUMBERS for n in shape)
     if not sides or len(shape) not in (1, 3):
         raise Wrong(f"the shape of a target is {shown(shape)}")
     try:
@@ -71,6 +71,6 @@ def _record(said: Mapping[str, Any]) -> TargetRecord:
         vectors = record.vectors
     except ConfigError as error:
         raise Wrong(str(error)) from error
-    if vectors.num_numbers > _MAX_NUMBERS or vectors.constant_bytes > _MAX_CONSTANTS:
+    if vectors.constant_bytes > _MAX_CONSTANTS:
         raise Wrong(f"a target of shape {shown(shape)} is too large")
     return record

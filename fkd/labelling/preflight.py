@@ -176,8 +176,14 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
         top / max(1, len(outputs)),
         labels,
         tuple(
-            SampleVectors.of(name, teacher.shapes[name], torch.cat(vectors[name]), known)
-            for name in targets
+            SampleVectors.of(
+                target.name,
+                teacher.shapes[target.name],
+                torch.cat(vectors[target.name]),
+                known,
+                target.keep,
+            )
+            for target in config.targets
         ),
     )
 

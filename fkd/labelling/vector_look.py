@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.amounts import as_count
+from fkd.config import VectorScheme
 from fkd.probing import Spread, knn_top1, spread
+from fkd.vectors import KeptVectors
 
 _NEIGHBOURS = 20
 _CLASSES, _OF_EACH = 32, 8  # of an ImageNet, images at random are of one class each
 
 # A network at its random weights says vectors with cosines above 0.99, and a collapsed one has few axes.
 _ALIKE, _FEW_AXES = 0.995, 3.0
+_MOST_LOST = 0.05  # int8 takes 0.0001 of usual vectors
+_USUAL = VectorScheme()
 _LEAST = 16  # images and numbers by which axes can be judged
 
 
@@ -26,7 +30,8 @@ class SampleVectors:
 
     `knn` is the share in [0, 1] whose class their `neighbours` nearest others vote for, among images of
     `num_classes` classes; None where there are no classes to compare with. `spread` is None where a
-    number is not finite.
+    number is not finite. `lost` is the error of what `keep` keeps of vectors, as a share of their
+    variance.
     """
 
     target: str
@@ -37,10 +42,17 @@ class SampleVectors:
     knn: float | None = None
     neighbours: int = 0
     num_classes: int = 0
+    keep: VectorScheme = _USUAL
+    lost: float = 0.0
 
     @classmethod
     def of(
-        cls, target: str, shape: Sequence[int], vectors: Tensor, classes: NDArray[np.int64] | None
+        cls,
+        target: str,
+        shape: Sequence[int],
+        vectors: Tensor,
+        classes: NDArray[np.int64] | None,
+        keep: VectorScheme = _USUAL,
     ) -> "SampleVectors":
         """Measure vectors f32 [n, D], of maps their means, of images of `classes`, int64 [n]."""
         finite = bool(vectors.isfinite().all()) and len(vectors) > 0
@@ -50,14 +62,15 @@ class SampleVectors:
             len(shape) > 1,
             len(vectors),
             spread(vectors) if finite else None,
+            keep=keep,
+            lost=_lost(vectors, keep) if finite and len(shape) == 1 else 0.0,
         )
         num_classes = 0 if classes is None else len(np.unique(classes))
         if classes is None or num_classes < 2 or not finite:
             return found
         neighbours = max(1, min(_NEIGHBOURS, len(vectors) // num_classes - 1))
         knn = knn_top1(vectors, torch.from_numpy(classes).to(vectors.device), k=neighbours)
-        about = (found.target, found.num_numbers, found.pooled, found.count, found.spread)
-        return cls(*about, knn, neighbours, num_classes)
+        return replace(found, knn=knn, neighbours=neighbours, num_classes=num_classes)
 
     @property
     def near_chance(self) -> bool:
@@ -92,6 +105,11 @@ class SampleVectors:
                 f"{name}: {self.spread.constant:,} of {self.num_numbers:,} numbers are the same for all "
                 f"{self.count:,} images; {check}, or keep another layer"
             )
+        if not found and self.lost > _MOST_LOST:
+            found.append(
+                f"{name}: kept as {self.keep} they lose {min(self.lost, 1):.0%} of what tells images "
+                "apart, since their numbers are very large or very small; keep them as pcaN"
+            )
         if self.near_chance:
             found.append(
                 f"{name}: the classes of neighbours are no better than guessing among "
@@ -118,6 +136,19 @@ class SampleVectors:
             among = f"among {self.num_classes} classes"
             found = f"kNN {self.knn:.1%} ({neighbours}, {among}), {found}"
         return f"{what}: {found}, on {crops}"
+
+
+def _lost(vectors: Tensor, keep: VectorScheme) -> float:
+    """Return the error that a scheme leaves in vectors f32 [n, D], as a share of their variance.
+
+    What pcaN leaves out is its user's choice, and counts for nothing.
+    """
+    if keep.kind == "pca" or len(vectors) < 2:
+        return 0.0
+    kept = KeptVectors("sample", keep, tuple(vectors.shape[1:]))
+    error = (kept.restore(kept.quantize(vectors)) - vectors).double().square().sum()
+    variance = (vectors - vectors.mean(dim=0)).double().square().sum()
+    return float(error / variance) if variance > 0 else 0.0
 
 
 def several_of_each(classes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.models.adaptors import Adaptor, Shape, as_vectors, shape_words
+    from fkd.models.adaptors import Adaptor, Shape, as_vectors, on_grid, shape_words
     from fkd.models.files import require_weights
     from fkd.models.fit import count_outputs, count_outputs_by_shape, shapes_alone
     from fkd.models.functions import call_function, is_function
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        adaptors="Adaptor Shape as_vectors shape_words",
+        adaptors="Adaptor Shape as_vectors on_grid shape_words",
         files="require_weights",
         fit="count_outputs count_outputs_by_shape shapes_alone",
         functions="call_function is_function",
@@ -81,6 +81,7 @@ __all__ = [
     "layer_names",
     "load_weights",
     "num_outputs",
+    "on_grid",
     "processed_size",
     "processed_tone",
     "read_file",

@@ -3,6 +3,7 @@
 Legend: b views, D numbers of a vector or channels of a map [D, h, w], T tokens.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -79,11 +80,15 @@ class Adaptor(nn.Module):
         if said.dim() == 4 and len(self._wanted) == 1:
             said = said.mean(dim=(2, 3))
         adapted: Tensor = self.layers(said)
-        grid = self._wanted[1:]
-        if grid and adapted.shape[2:] != grid:
-            # As float32, since half precision has no such kernel everywhere.
-            adapted = functional.interpolate(adapted.float(), grid, mode="bilinear", antialias=True)
-        return adapted
+        return on_grid(adapted, self._wanted[1:])
+
+
+def on_grid(said: Tensor, grid: Sequence[int]) -> Tensor:
+    """Return maps [b, D, h, w] resized (bilinear) to a grid (h, w), vectors and (), as they are."""
+    if not grid or said.shape[2:] == tuple(grid):
+        return said
+    # As float32, since half precision has no such kernel everywhere.
+    return functional.interpolate(said.float(), tuple(grid), mode="bilinear", antialias=True)
 
 
 def _linear(before: int, after: int, *, of_maps: bool) -> nn.Module:

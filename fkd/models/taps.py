@@ -20,10 +20,11 @@ _SHOWN = 12  # names of layers in a message
 class Tapped(nn.Module):
     """A network that returns its answer, and by name what some of its layers said.
 
-    A layer that is passed several times says what it said last. "features" is the input of the last
-    linear layer that the network has, in the order of its modules; a submodule of that name, as MobileNet
-    has one, is not meant. Hooks stand in the network until `remove` is called. Raises `ModelError` for a
-    layer that it does not have.
+    A layer that is passed several times says what it said last, and what is done to that in place
+    afterwards, as by a ReLU, is not in it. "features" is the input of the last linear layer that the
+    network has, in the order of its modules; a submodule of that name, as MobileNet has one, is not
+    meant. Hooks stand in the network until `remove` is called. Raises `ModelError` for a layer that it
+    does not have.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str], what: str) -> None:
@@ -39,7 +40,7 @@ class Tapped(nn.Module):
             return last_linear(self.model, self._what).register_forward_pre_hook(self._note_input)
 
         def note_output(module: nn.Module, inputs: Any, output: Any) -> None:
-            self._caught[layer] = output
+            self._caught[layer] = _apart(output)
 
         return find_layer(self.model, layer, self._what).register_forward_hook(note_output)
 
@@ -65,6 +66,15 @@ class Tapped(nn.Module):
         """Take the hooks out of the network."""
         for hook in self._hooks:
             hook.remove()
+
+
+def _apart(said: Any) -> Any:
+    """Copy the tensors of what a layer said, which the next layer may write over."""
+    if isinstance(said, Tensor):
+        return said.clone()
+    if type(said) in (tuple, list):
+        return type(said)(map(_apart, said))
+    return {key: _apart(part) for key, part in said.items()} if type(said) is dict else said
 
 
 def last_linear(model: nn.Module, what: str) -> nn.Linear:

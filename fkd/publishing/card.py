@@ -84,8 +84,8 @@ def _head(config: CardConfig, store: LabelStore, title: str) -> str:
 
 
 def _tags(spec: StoreSpec) -> tuple[str, ...]:
-    kept = ("soft-labels",) if spec.labels.there else ()
-    kept += ("image-features",) if spec.targets else ()
+    kept = ["soft-labels"] if spec.labels.there else []
+    kept += ["image-features"] if spec.targets else []
     return ("knowledge-distillation", *kept, "fkd", "zarr")
 
 

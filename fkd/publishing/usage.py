@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME
+from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME, Scheme
 from fkd.publishing.facts import teacher_name
 from fkd.store import LabelStore
 
@@ -38,7 +38,7 @@ In a training loop of your own:
 ```"""
 
 
-def _loop_of_labels(name: str, m: int, compress: str) -> str:
+def _loop_of_labels(name: str, m: int, compress: Scheme) -> str:
     """Return a loop that lets a student learn labels."""
     return f"""from fkd import StudentLoader, soft_cross_entropy
 

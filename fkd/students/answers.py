@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fkd.errors import DecodeError, ModelError
+from fkd.errors import DecodeError
 from fkd.images import ImageList
 from fkd.machine import device_memory, upload
-from fkd.models import FEATURES, Tapped, find_logits
+from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
 from fkd.progress import progress_bar
 from fkd.students.student import StudentCard
 from fkd.views import RenderPool, evaluation_batches, normalize
@@ -79,17 +79,12 @@ def _answer(
     pixels = normalize(views, card.preprocessing.mean, card.preprocessing.std)
     answer, said = tapped(pixels.contiguous(memory_format=torch.channels_last))
     logits: Tensor = find_logits(answer, len(views), _WHO).float().cpu()
-    return logits, None if layer is None else _as_vectors(said[layer], layer).float().cpu()
+    if layer in (None, OUTPUT):
+        return logits, None if layer is None else logits
+    return logits, _features(said[layer], layer).float().cpu()
 
 
-def _as_vectors(said: object, layer: str) -> Tensor:
-    """Return one vector of each view: of tokens [B, T, D] and maps [B, D, h, w] the mean."""
-    if isinstance(said, Tensor) and said.is_floating_point() and said.dim() in (2, 3, 4):
-        if said.dim() == 4:
-            return said.mean(dim=(2, 3))
-        return said.mean(dim=1) if said.dim() == 3 else said
-    given = list(said.shape) if isinstance(said, Tensor) else f"a {type(said).__name__}"
-    raise ModelError(
-        f"layer {layer} of {_WHO} returns {given}, and not vectors [batch, D], tokens [batch, T, D] or "
-        f"maps [batch, D, h, w]; name another, or {FEATURES}"
-    )
+def _features(said: object, layer: str) -> Tensor:
+    """Return one vector of each view: of tokens and maps the mean of all positions."""
+    vectors = as_vectors(said, f"{_WHO}, layer {layer},")
+    return vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fkd.config import (
     EXPORT_FORMATS,
@@ -19,10 +19,10 @@ from fkd.config import (
 )
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.machine import sync, write_whole
-from fkd.models import find_logits, last_linear, without_head
 from fkd.progress import note
 from fkd.students.checkpoints import announce_student
 from fkd.students.files import BEST, LAST, PREVIOUS, checkpoint_file
+from fkd.students.packaged import Packaged, packaged_without_head
 from fkd.students.sidecar import EXPORT_KEY, EXPORT_PROPERTY, Sidecar
 from fkd.students.student import StudentCard
 
@@ -34,32 +34,12 @@ _TOLERANCE = 1e-3
 class Exported:
     """The file that was written, and how far its outputs are from the student's, at most.
 
-    They are logits or, without the head, as many `features`.
+    They are logits or, without the head or where it learned no classes, as many `features`.
     """
 
     path: Path
     difference: float
     features: int | None = None
-
-
-class Packaged(nn.Module):
-    """A student that takes pixels in [0, 1], f32 [B, 3, H, W], and normalises them itself.
-
-    `returns` says what it is that it returns: "logits" or "features".
-    """
-
-    def __init__(self, student: nn.Module, card: StudentCard, returns: str = "logits") -> None:
-        super().__init__()
-        self.student, self.returns = student, returns
-        mean, std = (torch.tensor(v) for v in (card.preprocessing.mean, card.preprocessing.std))
-        self.scale = nn.Buffer((1 / std).view(3, 1, 1))
-        self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits, f32 [B, C], or features, f32 [B, D]."""
-        answer = self.student(pixels * self.scale + self.shift)
-        logits: Tensor = find_logits(answer, pixels.shape[0], "the student")  # len() is a constant
-        return logits
 
 
 def export_student(
@@ -79,7 +59,7 @@ def export_student(
     returns its features, f32 [B, D], in the place of logits. `student` names one where a run has several,
     whose first is taken without it. The student's preprocessing and classes, as JSON, are
     inside a program, and in a .json beside a state dict, with the SHA-256 of that file. Raises
-    `ModelError` where the file's logits differ, and `ConfigError` where `out` cannot be written or a
+    `ModelError` where the file's outputs differ, and `ConfigError` where `out` cannot be written or a
     library is missing.
     """
     check_choice("--format", format, EXPORT_FORMATS)
@@ -97,9 +77,10 @@ def export_student(
         with torch.inference_mode():
             expected = model(pixels)
     else:
-        model, expected = _without_head(network, card, pixels)
-        card = replace(card, classes=(), titles=None)
-    about = Sidecar(card, None if head else expected.shape[1])
+        model, expected = packaged_without_head(network, card, pixels)
+    about = Sidecar(card)
+    if not (head and card.learned_classes):  # whoever labels with it must not take them for classes
+        about = Sidecar(replace(card, classes=(), titles=None), expected.shape[1])
     if not expected.isfinite().all():
         raise ModelError(
             f"{checkpoint}: the student's {model.returns} are not finite; export another checkpoint"
@@ -123,44 +104,9 @@ def export_student(
 def _say_if_it_says_nothing(card: StudentCard) -> None:
     if not card.learned_classes:
         note(
-            "warning: no loss was on the student's logits, so its head says nothing of the images; "
-            "--without-head leaves it out"
+            "warning: no loss was on classes, so the student's outputs name none; --without-head writes "
+            "what goes into its last linear layer"
         )
-
-
-def _without_head(network: nn.Module, card: StudentCard, pixels: Tensor) -> tuple[Packaged, Tensor]:
-    """Return a student whose last linear layer is gone, and what went into that of pixels, f32 [B, D].
-
-    Raises `ModelError` for a student that does more with that layer than to return what it gives.
-    """
-    what, seen = f"student {card.name}", list[Tensor]()
-    head = last_linear(network, what)
-    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    with torch.inference_mode():
-        Packaged(network, card).eval()(pixels)
-        hook.remove()
-        model = Packaged(without_head(network, what), card, "features").eval()
-        outputs = _or_none(model, pixels)
-    if not seen or seen[-1].dim() != 2 or outputs is None or outputs.shape != seen[-1].shape:
-        raise ModelError(_NOT_ITS_END.format(what=what))
-    if not torch.allclose(outputs, seen[-1], rtol=_TOLERANCE, atol=_TOLERANCE):
-        raise ModelError(_NOT_ITS_END.format(what=what))
-    return model, outputs
-
-
-_NOT_ITS_END = (
-    "{what}: its last linear layer is not what it ends with, so that it cannot do without; export it "
-    "with its head"
-)
-
-
-def _or_none(model: Packaged, pixels: Tensor) -> Tensor | None:
-    """Return what a student says without its head, or None where it fails: a user's may do anything."""
-    try:
-        outputs = model(pixels)
-    except Exception:
-        return None
-    return outputs if isinstance(outputs, Tensor) else None
 
 
 def _put(aside: Path, path: Path, about: Sidecar | None) -> None:

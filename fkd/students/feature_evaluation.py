@@ -12,12 +12,11 @@ from fkd.config import Size, as_path, fit
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList, match_names
 from fkd.machine import device_memory, place, resolve_device
-from fkd.models import FEATURES
 from fkd.probing import Probe, check_k, knn_top1, linear_probe
 from fkd.progress import note
 from fkd.sources import dataset_root, list_images
 from fkd.students.evaluation import Accuracy, Opened, Tally, match_classes, open_evaluation
-from fkd.students.features import Features, K, gather_features
+from fkd.students.features import Features, K, feature_layer, gather_features
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
     k: int | None = None,
     probe: bool = False,
     bank: str | Path | None = None,
-    layer: str = FEATURES,
+    layer: str | None = None,
     ema: bool = False,
     student: str | None = None,
     eval_size: Size | str | None = None,
@@ -59,9 +58,9 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
 ) -> FeatureAccuracy:
     """Evaluate the features of a checkpoint on an image folder, or on the `val` folder inside it.
 
-    Features are what a `layer` says, "features" being the input of the student's last linear layer; of
-    tokens and maps they are the mean. `knn` asks the `k` nearest neighbours, by cosine, in the `bank`, an
-    image folder or the `train` folder inside it; without one, each image among the others of the folder
+    Features are what a `layer` of this name says; without one, what goes into the student's last linear
+    layer. Of tokens and maps they are the mean. `knn` asks the `k` nearest neighbours, by cosine, in the
+    `bank`, an image folder or the `train` folder inside it; without one, among the other images
     (Wu et al., CVPR 2018, votes weighted by exp(cos / 0.07)). They are 20, or all where there are fewer.
     `probe` trains a linear classifier on the bank. Classes are those of the folders, which need not be
     the student's. The rest is as in `evaluate_checkpoint`. Raises `FkdError` for a bank without the
@@ -82,6 +81,7 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
     if knn and k is not None:
         check_k(fit("k", k, int), len(images) - 1 if known is None else len(known.images))
     model, tally = place(opened.model, network), _tally(opened)
+    layer = feature_layer(model, opened.card) if layer is None else fit("layer", layer, str)
 
     def gather(of: ImageList, unusable: str, tally: Tally | None = None) -> Features:
         found = gather_features(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList
-from fkd.models import FEATURES
+from fkd.models import FEATURES, OUTPUT
 from fkd.probing import knn_top1
 from fkd.progress import note
 from fkd.students.answers import Answers, ask
@@ -105,6 +105,15 @@ class NeighbourAccuracy:
 Judgement = Accuracy | NeighbourAccuracy
 
 
+def feature_layer(model: nn.Module, card: StudentCard) -> str:
+    """Return the layer that says the features where nobody names one: what goes into the head.
+
+    Of a student that has no linear layer and has learned no classes, it is the output that learned.
+    """
+    linear = any(isinstance(module, nn.Linear) for module in model.modules())
+    return FEATURES if linear or card.learned_classes else OUTPUT
+
+
 def judge(
     model: nn.Module,
     card: StudentCard,
@@ -121,7 +130,8 @@ def judge(
     """
     if card.learned_classes:
         return evaluate(model, card, images, batch_size, workers, nested=nested)
-    seen = gather_features(model, card, images, batch_size, workers, nested=nested)
+    layer = feature_layer(model, card)
+    seen = gather_features(model, card, images, batch_size, workers, layer=layer, nested=nested)
     seen.note_unusable("counted as missed")
     others = len(seen.vectors) - 1
     knn = knn_top1(seen.vectors, seen.classes, k=min(K, others)) if others else 0.0

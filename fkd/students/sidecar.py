@@ -15,9 +15,9 @@ EXPORT_KEY, EXPORT_PROPERTY = "fkd.json", "fkd"
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A student's card, and how many features it returns where it was exported without its head.
+    """A student's card, and how many features it returns where its outputs are no classes.
 
-    With its head, `features` is None and the outputs are the card's classes; without, there are none.
+    That is without its head, and where it has learned no classes. Otherwise `features` is None.
     """
 
     card: StudentCard

@@ -18,11 +18,14 @@ def as_vectors(said: Any, pool: Pool, num_views: int, what: str) -> Tensor:
 
     That is a tensor, or several of which the first of `num_views` rows counts: [B, D] as it is; tokens
     [B, T, D] as their mean ("auto", "mean") or the first ("cls"); maps [B, D, h, w] as they are ("auto",
-    "none") or as their mean. Raises `ModelError`, which calls the layer `what`, for anything else.
+    "none") or as their mean. Of square views maps are square, so that [B, h, h, D] are taken for maps
+    whose channels stand last. Raises `ModelError`, which calls the layer `what`, for anything else.
     """
     found: Tensor | None = next((part for part in _parts(said) if _has_rows(part, num_views)), None)
     if found is None:
         raise ModelError(f"{what} says no tensor with a row for each view; choose another layer")
+    if found.dim() == 4 and _channels_last(found):
+        found = found.permute(0, 3, 1, 2)
     shape = list(found.shape)
     if found.dim() == 2 and pool in ("auto", "none"):
         return found
@@ -36,6 +39,12 @@ def as_vectors(said: Any, pool: Pool, num_views: int, what: str) -> Tensor:
             f"{what} says {shape}; it must be vectors [B, D], tokens [B, T, D] or maps [B, D, h, w]"
         )
     raise ModelError(f"{what} says {shape}, which has no pool {pool}; choose {fits}")
+
+
+def _channels_last(found: Tensor) -> bool:
+    """Say whether maps are [B, h, h, D], as a Swin transformer's are."""
+    _, rows, columns, last = found.shape
+    return rows == columns != last
 
 
 def _parts(said: Any) -> list[Any]:

@@ -49,13 +49,13 @@ _UNLEARNED = (
     "`fkd export --without-head` writes of it"
 )
 _ONLY_FEATURES = (
-    "was exported without its head, so that it returns features, and no logits of classes; keep them as "
-    "vectors (--compress int8), or give the student with its head"
+    "was exported without its head, or learned no classes, so that it returns features; keep them as "
+    "vectors (--compress int8), or give a student with classes"
 )
 
 
 def only_features(about: Sidecar | None) -> str | None:
-    """Say what a program of `fkd export` returns where that is no logits."""
+    """Say what a program of `fkd export` returns where that is no logits of classes."""
     return None if about is None or about.features is None else _ONLY_FEATURES
 
 

@@ -20,6 +20,7 @@ from fkd.models import (
     as_vectors,
     find_logits,
     is_function,
+    on_grid,
     shapes_alone,
 )
 from fkd.store import LabelStore
@@ -112,10 +113,10 @@ def pairs_of(name: str, said: Mapping[str, Said], vectors: Callable[[str], Tenso
         others = _others(term, name, names)
         if not term.layer:
             return [(own.logits, said[other].logits) for other in others]
-        return [
-            (own.links[Link(term.layer, other, term.adapt)], said[other].layers[term.layer])
-            for other in others
-        ]
+        compared = [own.links[Link(term.layer, other, term.adapt)] for other in others]
+        known = [said[other].layers[term.layer] for other in others]
+        # The grid that a student's maps are brought to is that of the run's last size.
+        return [(o, on_grid(k, o.shape[2:])) for o, k in zip(compared, known, strict=True)]
 
     return pairs
 

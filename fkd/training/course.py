@@ -90,11 +90,14 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()
     cards = tuple(
-        StudentCard(choice.model, classes, preprocessing, view, titles)
+        StudentCard(
+            choice.model, classes, preprocessing, view, titles,
+            learns_classes(config.objective.terms, choice.name),
+        )
         for choice in config.students
-    )
-    learns = learns_classes(config.objective.terms, config.students[0].name)
-    val = group.once(lambda: find_val(config.val, taken.images, classes)) if learns else None
+    )  # fmt: skip
+    known = classes if any(card.learned_classes for card in cards) else None
+    val = group.once(lambda: find_val(config.val, taken.images, known))
     picks = group.once(lambda: select_crops(config.selection, store, taken.chosen))
     return Course(config, store, taken, val, schedule, sizes, picks, cards, group)
 

@@ -81,6 +81,12 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
                 f"--loss {term}: {store.path} has no vectors named {term.target}; it has "
                 f"{', '.join(store.spec.vectors) or 'none'} (`fkd label --features` keeps them)"
             )
+        if term.by == "relation" and _fewest_together(config) < 3:
+            raise ConfigError(
+                f"--loss {term}: relations are between three views that go through a student together, "
+                f"and {config.batch_size} views in micro-batches of {config.micro_batch or 'all'} are "
+                "fewer; choose a larger --micro-batch or --batch-size"
+            )
         if term.to != STORE:
             continue
         if read.kind == "samples" and term.by not in ("ce", "kl"):
@@ -104,6 +110,12 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
                 f"--loss {term}: {read} leaves classes without a probability, whose logarithm it needs; "
                 "read labels with --compress full, or with a smoothed rest as topk5-smooth"
             )
+
+
+def _fewest_together(config: TrainConfig) -> int:
+    """Return how many views of a step go through a student together, in the smallest part."""
+    parts = 1 if config.micro_batch is None else -(-config.batch_size // config.micro_batch)
+    return config.batch_size // parts
 
 
 def refuse_mixing_twice(config: TrainConfig, store: LabelStore) -> None:

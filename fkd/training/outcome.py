@@ -1,12 +1,12 @@
 """What a run says after its last step: what became of it, and what to do next."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fkd.amounts import as_count, as_duration, as_rate
-from fkd.config import TrainConfig
+from fkd.config import TrainConfig, is_of
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.loader import Schedule
@@ -36,15 +36,23 @@ def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Line
     ]
     files = ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))
     name, average = shlex.quote(str(run)), "" if course.config.ema is None else " --ema"
-    then = [f"fkd export {name}{average}", f"fkd plot {name}"]
-    peers = [choice.name for choice in course.config.students[1:]]
-    then[1:1] = [f"fkd export {name}{average} --student {peer}" for peer in peers]
+    then = [f"fkd plot {name}"]
+    then[:0] = [f"fkd export {name}{average}{which}" for which in _exported(course)]
     val = course.val
     if val is not None and _is_whole(val):
         knn = "" if course.card.learned_classes else " --knn"
         then.insert(0, f"fkd eval {name} {shlex.quote(str(val.root))}{knn}{average}")
     names = ["next", *[""] * (len(then) - 1)]
     return [*lines, ("files", f"{run}: {files}"), *zip(names, then, strict=True)]
+
+
+def _exported(course: Course) -> Iterator[str]:
+    """Yield the options with which each student is exported; a head that learned nothing is left out."""
+    for number, choice in enumerate(course.config.students):
+        which = f" --student {choice.name}" if number else ""
+        terms = course.config.objective.terms
+        learned = any(not term.layer for term in terms if is_of(term, choice.name))
+        yield which if learned else f"{which} --without-head"
 
 
 def _is_whole(val: ImageList) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fkd.amounts import as_count, as_large
-from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, learns_classes
+from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig
 from fkd.loader import Schedule
 from fkd.models import shape_words
 from fkd.training.course import Course
@@ -189,16 +189,16 @@ def _rate(config: TrainConfig) -> str:
 
 
 def _val(course: Course) -> str:
-    config = course.config
-    if not learns_classes(config.objective.terms, config.students[0].name):
-        return "none, since no loss is on classes; best.pt is the checkpoint with the least training loss"
     if course.val is None:
         return "none; best.pt is the checkpoint with the least training loss"
     times = as_count(len(evaluation_steps(course.config, course.schedule)), "evaluation")
     outputs, classes = len(course.card.classes), len(course.val.classes)
-    few = f" of {classes:,} of the student's {outputs:,} classes" if classes < outputs else ""
+    few, by = "", ", by kNN of features, since no loss is on classes"
+    if course.card.learned_classes:
+        few = f" of {classes:,} of the student's {outputs:,} classes" if classes < outputs else ""
+        by = ""
     images = as_count(len(course.val), "image")
-    return f"{course.val.root}: {images}{few}, {times} at {course.card.center_view}"
+    return f"{course.val.root}: {images}{few}, {times} at {course.card.center_view}{by}"
 
 
 def cautions(course: Course, learner: Learner) -> list[str]:

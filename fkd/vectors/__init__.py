@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.vectors.kept import Constants, KeptVectors, StoredVectors, hash_constants
+    from fkd.vectors.kept import MAX_NUMBERS, Constants, KeptVectors, StoredVectors, hash_constants
 else:
     __getattr__, __dir__ = names_of(
-        __name__, kept="Constants KeptVectors StoredVectors hash_constants"
+        __name__, kept="MAX_NUMBERS Constants KeptVectors StoredVectors hash_constants"
     )
 
-__all__ = ["Constants", "KeptVectors", "StoredVectors", "hash_constants"]
+__all__ = ["MAX_NUMBERS", "Constants", "KeptVectors", "StoredVectors", "hash_constants"]

@@ -49,6 +49,11 @@ class KeptVectors:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if self.num_numbers > MAX_NUMBERS:
+            raise ConfigError(
+                f"{self.name} has {self.num_numbers:,} numbers a view, a store keeps at most "
+                f'{MAX_NUMBERS:,}; choose another layer, or a vector of a map (pool="mean")'
+            )
         if self.scheme.kind != "pca":
             return
         if len(self.shape) > 1:

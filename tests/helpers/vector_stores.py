@@ -47,7 +47,7 @@ def with_vectors(store, path, labels=True, keep="f16", **vectors):
         if labels:
             block.kept |= stored.kept
         for name, values in vectors.items():
-            arrays = kept[name].quantize(values[here].flatten(0, 1), {})
+            arrays = kept[name].quantize(values[here].flatten(0, 1))
             block.kept |= {
                 array: numbers.reshape(*block.flip.shape, -1).numpy()
                 for array, numbers in arrays.items()

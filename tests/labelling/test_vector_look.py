@@ -6,7 +6,7 @@ import torch
 from helpers.folders import vector_config
 
 from fkd import TeacherChoice, estimate_run, label_images
-from fkd.config import Target
+from fkd.config import Target, VectorScheme
 from fkd.labelling.vector_look import SampleVectors, several_of_each
 
 COLLAPSED = """
@@ -93,3 +93,12 @@ def test_a_dry_run_says_how_large_vectors_are_and_learns_once(shared_folder, cap
     assert "top-1" in teacher[0]
     assert "small, vectors of 192 numbers: kNN" in teacher[1]
     assert not (shared_folder.parent / "dry.zarr").exists()
+
+
+@pytest.mark.parametrize(("keep", "times"), [("f16", 1e7), ("f16", 1e-9), ("int8", 1e-9)])
+def test_numbers_that_a_scheme_cannot_tell_apart_are_suspicious(keep, times):
+    vectors = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
+    scheme = VectorScheme.parse(keep)
+    assert SampleVectors.of("v", (32,), vectors, None, scheme).warnings == []
+    (warning,) = SampleVectors.of("v", (32,), vectors * times, None, scheme).warnings
+    assert f"kept as {keep} they lose" in warning

@@ -41,6 +41,13 @@ def test_a_layer_that_is_passed_twice_says_its_last_word():
     assert torch.equal(said["twice"], model(x))
 
 
+def test_what_a_layer_said_stays_when_the_next_one_writes_into_it():
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True)), torch.randn(8, 4)
+    _, said = Tapped(model, ["0"], "student x")(x)
+    assert torch.equal(said["0"], model[0](x))
+    assert (said["0"] < 0).any()
+
+
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
@@ -59,3 +66,12 @@ def test_a_layer_that_is_not_passed_is_an_error():
     with pytest.raises(ModelError, match="has no linear layer"):
         Tapped(nn.Sequential(nn.Conv2d(3, 3, 1)), ["features"], "student x")
     assert layer_names(Branching()) == ["twice", "unused"]
+
+
+def test_what_a_layer_said_is_not_what_is_written_over_it():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Identity())
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    _, said = Tapped(model, ["0", "1"], "student x")(x)
+    assert torch.equal(said["0"], model[0](x))
+    assert (said["0"] < 0).any()
+    assert torch.equal(said["1"], said["0"].relu())

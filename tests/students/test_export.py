@@ -255,7 +255,7 @@ def test_a_program_without_its_head_returns_features_and_is_no_teacher_of_labels
     assert json.loads(text)["features"] == 8
     given = ["label", "--teacher", path, "--crops", 2, "--device", "cpu", image_folder]
     line = refused(*given, "--out", tmp_path / "labels.zarr", alone=False)
-    assert "was exported without its head, so that it returns features" in line
+    assert "so that it returns features; keep them as vectors" in line
     config = LabelConfig(
         image_folder, TeacherChoice(str(path)), scheme="int8", num_crops=2, device="cpu",
         out=tmp_path / "vectors.zarr",
@@ -266,10 +266,19 @@ def test_a_program_without_its_head_returns_features_and_is_no_teacher_of_labels
 def test_a_head_that_learned_nothing_is_said(own_student, image_folder, tmp_path, capsys):
     file, _ = own_student("Small", learned_classes=False)
     export_student(file)
-    assert "warning: no loss was on the student's logits" in capsys.readouterr().err
+    assert "warning: no loss was on classes" in capsys.readouterr().err
+    assert "classes" not in json.loads((tmp_path / "student.json").read_text())
     given = ["label", "--teacher", file, "--crops", 2, "--device", "cpu", image_folder]
     line = refused(*given, "--out", tmp_path / "labels.zarr", alone=False)
     assert "own.pt learned from vectors alone, so that its head has learned nothing" in line
+
+
+def test_a_student_without_a_linear_layer_has_no_head_to_leave_out(own_student):
+    file, _ = own_student("Convolutional")
+    with pytest.raises(
+        FkdError, match="has no linear layer that could be left out; export it with"
+    ):
+        export_student(file, head=False)
 
 
 HEADS = """
@@ -282,6 +291,8 @@ class Small(torch.nn.Module):
         return self.conv(x).relu().mean((2, 3))
     def forward(self, x):
         return self.head(self.features(x))
+def Convolutional(classes):
+    return torch.nn.Sequential(torch.nn.Conv2d(3, classes, 32), torch.nn.Flatten())
 class Logs(Small):
     def forward(self, x):
         return super().forward(x).log_softmax(1)

@@ -168,5 +168,5 @@ def test_a_student_without_a_linear_layer_has_a_layer_named(run, folder, tmp_pat
     given = ("eval", tmp_path / "squeezenet.pt", folder, "--knn")
     line = refused(*given, alone=False)
     assert "the student has no linear layer" in line
-    assert "name a layer: features, classifier" in line
+    assert "name a layer: classifier, features.0" in line
     assert printed(*given[1:], "--layer", "classifier")[0].startswith("kNN ")

@@ -10,6 +10,7 @@ from fkd.teachers.pooling import as_vectors
 
 TOKENS = torch.arange(24.0).reshape(2, 3, 4)
 MAP = torch.arange(48.0).reshape(2, 2, 3, 4)
+SQUARE = torch.arange(64.0).reshape(2, 2, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,9 @@ MAP = torch.arange(48.0).reshape(2, 2, 3, 4)
         (MAP, "mean", MAP.mean(dim=(2, 3))),
         ({"hidden": TOKENS, "other": MAP}, "cls", TOKENS[:, 0]),
         ((None, MAP), "none", MAP),
+        (SQUARE, "none", SQUARE),
+        (SQUARE.permute(0, 2, 3, 1), "auto", SQUARE),
+        (SQUARE.permute(0, 2, 3, 1), "mean", SQUARE.mean(dim=(2, 3))),
     ],
 )
 def test_tokens_and_maps_become_what_is_asked(said, pool, expected):

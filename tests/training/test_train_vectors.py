@@ -1,6 +1,8 @@
 """Students that learn stored vectors and each other's layers: terms, adaptors, what is refused."""
 
 import json
+import re
+import shutil
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from fkd import (
     FkdError,
     Term,
     TrainConfig,
+    evaluate_features,
     export_student,
     load_student,
     rehearse,
@@ -86,7 +89,7 @@ def test_a_store_of_vectors_alone_is_learned_without_a_word(alone, tmp_path, cap
     assert "vectors  output: 5 numbers, kept as f16" in said
     assert "loss     cosine to store:output, layer features, weight 1" in said
     assert "adapted  features to store:output: 16 numbers to 5 numbers, 85 parameters" in said
-    assert "val      none, since no loss is on classes" in said
+    assert "val      none; best.pt is the checkpoint with the least training loss" in said
     learned = losses(run)
     assert learned[-1] < 0.8 * learned[0]
     assert learned == losses(run, "loss/cosine_of_features_to_store.output")
@@ -103,6 +106,53 @@ def test_a_store_of_vectors_alone_is_learned_without_a_word(alone, tmp_path, cap
     assert card.classes == alone.class_names()
     exported = torch.load(export_student(run).path, weights_only=True)
     assert exported.keys() == content["student"].keys()
+
+
+def test_a_run_without_classes_is_judged_by_neighbours(alone, shared_folder, tmp_path, capsys):
+    """Class folders may have any names; kNN decides which checkpoint is the best, and is drawn."""
+    val = tmp_path / "val"
+    for kind in ("circle", "square"):
+        shutil.copytree(shared_folder / "train" / kind, val / f"other {kind}")
+    run = train_student(
+        config(alone, tmp_path / "run", epochs=12, eval_every=3, ema=0.5, lr=0.5, val=val)
+    )
+    said = capsys.readouterr().err
+    assert "by kNN of features, since no loss is on classes" in said
+    evaluated = [line for line in read_metrics(run) if line["kind"] == "eval"]
+    assert {"knn", "ema_knn"} <= set(evaluated[0])
+    assert not any("top1" in name for line in evaluated for name in line)
+    best, last = max(reversed(evaluated), key=lambda line: line["ema_knn"]), evaluated[-1]
+    content = torch.load(run / "best.pt", weights_only=True)
+    assert (content["step"], content["best"]) == (best["step"], best["ema_knn"])
+    for name, line in (("best", best), ("last", last)):
+        words = f"kNN {line['knn']:.2%}, moving average {line['ema_knn']:.2%} at epoch"
+        assert re.search(rf"{name} +{words}", said)
+    assert f"fkd eval {run} {val} --knn --ema" in said
+    assert f"fkd export {run} --ema --without-head" in said
+    found = evaluate_features(run, val, ema=True, device="cpu", batch_size=12)
+    assert (found.knn, found.accuracy) == (best["ema_knn"], None)
+    assert f"kept for the kNN of their moving average ({found.knn:.2%})" in told(run, val, capsys)
+    assert (run / "curves.png").exists()
+    rehearsed = rehearse(config(alone, tmp_path / "dry", val=val))
+    assert rehearsed.evaluation_seconds is not None
+
+
+def told(run, val, capsys):
+    evaluate_features(run, val, device="cpu")
+    return capsys.readouterr().err
+
+
+def test_one_of_several_students_may_learn_no_classes(beside, shared_folder, tmp_path):
+    students = ({"model": SMALL, "name": "a"}, {"model": SMALL, "name": "b"})
+    loss = (Term(of="a"), Term(of="b", to="store:output", by="cosine", layer="features"))
+    run = train_student(
+        config(beside, tmp_path / "run", student=students, loss=loss, val=shared_folder / "val")
+    )
+    line = next(line for line in read_metrics(run) if line["kind"] == "eval")
+    assert {"top1", "top5", "b/knn"} <= set(line)
+    assert not {"knn", "b/top1"} & set(line)
+    assert load_student(run, student="a")[0].learned_classes
+    assert not load_student(run, student="b")[0].learned_classes
 
 
 LIVELY = {
@@ -181,6 +231,21 @@ def test_peers_compare_layers_of_other_widths(beside, tmp_path):
         load_student(run, student="b")[1].state_dict().keys()
         == content["peers"]["b"]["student"].keys()
     )
+
+
+def test_peers_compare_maps_of_other_grids_while_views_grow(beside, tmp_path):
+    pair = ({"model": SMALL, "name": "a"}, {"model": WIDE, "name": "b"})
+    loss = (Term("truth"), Term("peers", "l2", layer="0"))
+    sizes = {"size": "32:64", "size_multiple": 32, "val": "none"}
+    run = train_student(config(beside, tmp_path / "run", student=pair, loss=loss, **sizes))
+    assert losses(run, "b/loss/l2_of_0_to_peers")[0] > 0
+
+
+def test_relations_are_between_three_views_at_least(beside, tmp_path):
+    term = Term("store:output", "relation", layer="features")
+    few = config(beside, tmp_path / "run", loss=term, batch_size=4, micro_batch=3)
+    with pytest.raises(FkdError, match="choose a larger --micro-batch"):
+        check_inputs(few)
 
 
 def test_a_term_on_vectors_beside_takes_nothing_from_the_others(beside, tmp_path):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fkd.config import VectorScheme
-from fkd.vectors import KeptVectors, StoredVectors, hash_constants
+from fkd.config import Target, VectorScheme, check_targets
+from fkd.errors import ConfigError
+from fkd.vectors import MAX_NUMBERS, KeptVectors, StoredVectors, hash_constants
 
 SCHEMES = ["f16", "int8", "pca4"]
 
@@ -96,3 +97,10 @@ def test_what_was_learned_is_known_by_its_names_and_numbers():
     assert hash_constants(swapped) != before
     constants["mean.it"][0] += 1
     assert hash_constants(constants) != before
+
+
+def test_what_no_store_can_be_opened_with_is_not_kept():
+    with pytest.raises(ConfigError, match=r"wide has 67,108,865 numbers a view.*another layer"):
+        KeptVectors("wide", VectorScheme("int8"), (MAX_NUMBERS + 1,))
+    with pytest.raises(ConfigError, match="65 are asked for, a store has at most 64"):
+        check_targets(tuple(Target("stem", name=f"n{n}") for n in range(65)))

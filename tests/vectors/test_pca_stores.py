@@ -1,5 +1,7 @@
 """Stores whose vectors are principal components, learned of their own views."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from helpers.folders import make_image_folder
 from fkd import LabelConfig, LabelStore, TeacherChoice, label_images
 from fkd.config import Target
 from fkd.errors import ConfigError, StoreError
+from fkd.format import array_layouts, plan_layout
 
 TEACHER = """
 import torch
@@ -71,6 +74,13 @@ def test_codes_are_those_of_what_was_learned_and_stored(store):
     assert same.float().mean() > 0.8
     mean = all_numbers.mean(dim=0)
     assert (few - all_numbers).norm() < 0.5 * (all_numbers - mean).norm()
+
+
+def test_a_plane_of_components_has_many_views(store):
+    spec = plan_layout(replace(store.spec, num_crops=64))
+    layouts = array_layouts(spec)
+    assert layouts["vector.few"].chunks[1:] == (64, 8)
+    assert layouts["vector.all"].chunks[1] == 4
 
 
 def test_crops_that_are_added_have_the_components_of_the_first(place, store):

@@ -1,0 +1,74 @@
+"""A student as a program: it normalises pixels itself, and has its head or does without."""
+
+import torch
+from torch import Tensor, nn
+
+from fkd.errors import ModelError
+from fkd.models import find_logits, last_linear, without_head
+from fkd.students.student import StudentCard
+
+_TOLERANCE = 1e-3
+
+
+class Packaged(nn.Module):
+    """A student that takes pixels in [0, 1], f32 [B, 3, H, W], and normalises them itself.
+
+    `returns` says what it is that it returns: "logits" or "features".
+    """
+
+    def __init__(self, student: nn.Module, card: StudentCard, returns: str = "logits") -> None:
+        super().__init__()
+        self.student, self.returns = student, returns
+        mean, std = (torch.tensor(v) for v in (card.preprocessing.mean, card.preprocessing.std))
+        self.scale = nn.Buffer((1 / std).view(3, 1, 1))
+        self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits, f32 [B, C], or features, f32 [B, D]."""
+        answer = self.student(pixels * self.scale + self.shift)
+        logits: Tensor = find_logits(answer, pixels.shape[0], "the student")  # len() is a constant
+        return logits
+
+
+def packaged_without_head(
+    network: nn.Module, card: StudentCard, pixels: Tensor
+) -> tuple[Packaged, Tensor]:
+    """Return a student whose last linear layer is gone, and its features of pixels, f32 [B, D].
+
+    They are compared with what went into that layer. Raises `ModelError` for a student that has none, and
+    for one that does more with it than to return what it gives.
+    """
+    what, seen = f"student {card.name}", list[Tensor]()
+    try:
+        head = last_linear(network, what)
+    except ModelError as error:
+        raise ModelError(
+            f"{what} has no linear layer that could be left out; export it with its head"
+        ) from error
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        Packaged(network, card).eval()(pixels)
+        hook.remove()
+        model = Packaged(without_head(network, what), card, "features").eval()
+        features = _or_none(model, pixels)
+    if not seen or features is None or not _are_alike(features, seen[-1]):
+        raise ModelError(
+            f"{what}: its last linear layer is not what it ends with, so that it cannot do without; "
+            "export it with its head"
+        )
+    return model, features
+
+
+def _or_none(model: Packaged, pixels: Tensor) -> Tensor | None:
+    """Return what a student says without its head, or None where it fails: a user's may do anything."""
+    try:
+        said = model(pixels)
+    except Exception:
+        return None
+    return said if isinstance(said, Tensor) else None
+
+
+def _are_alike(features: Tensor, seen: Tensor) -> bool:
+    if features.dim() != 2 or features.shape != seen.shape:
+        return False
+    return torch.allclose(features, seen, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
