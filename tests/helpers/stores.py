@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
 from fkd.format import (
@@ -63,7 +64,11 @@ def random_block(spec, number, rng):
         _random_views(block, rng)
     block.content_hash[:] = rng.integers(1, 2**63, n)
     for name, values in block.kept.items():
-        if name == "log_prob":
+        if name.startswith("vector.") and values.dtype == np.int8:
+            values[:] = rng.integers(-127, 128, values.shape)
+        elif name.startswith(("vector.", "scale.")):
+            values[:] = rng.random(values.shape)
+        elif name == "log_prob":
             values[:] = -rng.random(values.shape)
         elif name == "code":
             values[:] = np.sort(rng.integers(0, 256, values.shape), axis=2)
@@ -140,7 +145,13 @@ def write_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored"
     )
     names = [f"class {i}" for i in range(NUM_CLASSES)]
     spec = replace(make_spec(n, m, scheme, block, sampler=sampler), **dict(changes))
-    store = LabelStore.create(path, spec, images, np.arange(n) % NUM_CLASSES, names)
+    learned = {
+        name: kept.fit(torch.from_numpy(rng.random((9, kept.num_numbers), np.float32)))
+        for name, kept in spec.vectors.items()
+    }
+    store = LabelStore.create(
+        path, spec, images, np.arange(n) % NUM_CLASSES, names, constants=learned
+    )
     blocks = [random_block(spec, number, rng) for number in range(spec.num_blocks)]
     if spec.mixes:
         _mix(spec, blocks, rng)

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import strangers
 from helpers.stores import make_store
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fkd import CheckConfig, LabelStore, Scheme, ViewPolicy, check_store
-from fkd.config import MixPolicy
+from fkd.config import MixPolicy, VectorScheme
 from fkd.errors import FkdError
+from fkd.format import TargetRecord
 from fkd.format.layout import array_layouts
 from fkd.images import REASONS
 from fkd.statistics import info_lines
@@ -31,10 +33,17 @@ INPUTS = int(os.environ.get("FKD_FUZZ_INPUTS", "0"))
 FEW = 30
 _MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
 
-# Labels of each kind; "drawn-" ones have boxes by seed, and "mixed-" ones views that are mixed.
+# Labels of each kind; "drawn-" ones have boxes by seed, and "mixed-" ones views that are mixed. "none"
+# are vectors alone, of each scheme.
 KINDS = ["topk3", "hard", "full", "drawn-topk5-coarse", "drawn-samples2", "drawn-full-8bit"]
-KINDS += ["drawn-topk2-coarse-std", "drawn-mixed-topk3", "mixed-hard"]
-MIXED = {
+KINDS += ["drawn-topk2-coarse-std", "drawn-mixed-topk3", "mixed-hard", "drawn-none"]
+VECTORS = (
+    TargetRecord("output", "", "auto", VectorScheme("pca", 2), (5,)),
+    TargetRecord("mid", "layer3", "mean", VectorScheme("int8"), (4,)),
+    TargetRecord("map", "layer2", "none", VectorScheme("f16"), (2, 2, 1)),
+)
+CHANGES = {
+    "drawn-none": {"targets": VECTORS},
     "drawn-mixed-topk3": {"views": ViewPolicy(mix=MixPolicy(1, 1, 0.9, 2))},
     "mixed-hard": {"stored_mixes": True},
 }
@@ -54,7 +63,7 @@ def good(request, tmp_path_factory):
     """A store in memory where there is such a folder, its files, and how its arrays are cut."""
     shm = Path("/dev/shm")
     root = tmp_path_factory.mktemp("good") / "s.zarr"
-    drawn, changes = request.param.startswith("drawn-"), MIXED.get(request.param, {})
+    drawn, changes = request.param.startswith("drawn-"), CHANGES.get(request.param, {})
     scheme = Scheme.parse(request.param.removeprefix("drawn-").removeprefix("mixed-"))
     sampler = SAMPLER if drawn else STORED
     opened, _ = make_store(root, n=5, m=6, scheme=scheme, block=4, sampler=sampler, **changes)
@@ -88,8 +97,11 @@ def read_all(root):
         assert (slab.kept["index"] < spec.num_classes).all()
     elif "log_code" in slab.kept:
         assert (slab.kept["log_code"].min(axis=2) == 0).all()
-    else:
+    elif "log_prob" in slab.kept:
         assert np.isfinite(slab.kept["log_prob"]).all()
+    for name in spec.vectors:
+        kept = {array: torch.from_numpy(v[:, 0]) for array, v in slab.kept.items() if "." in array}
+        assert store.vectors(name).restore(kept).isfinite().all()
     mixes = StoredMixes.of_store(store)
     if mixes is not None:
         found = mixes.of(labelled, np.arange(spec.num_crops))
