@@ -133,6 +133,6 @@ def _knn(
     targets = store.targets()
     if targets is None or store.spec.mixes:
         return None, 0
-    classes = torch.from_numpy(targets[images])
-    voters = max(1, min(_NEIGHBOURS, len(images) // len(classes.unique()) - 1))
+    classes, num_classes = torch.from_numpy(targets[images]), len(np.unique(targets[images]))
+    voters = max(1, min(_NEIGHBOURS, len(images) // num_classes - 1))
     return knn_top1(features, classes, k=voters), voters

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from fkd import LabelStore, Preprocessing, Scheme, ViewPolicy
+from fkd.config import VectorScheme
 from fkd.format import (
     StoreSpec,
+    TargetRecord,
     TeacherRecord,
     plan_layout,
 )
@@ -23,7 +25,7 @@ from fkd.originals import probe
 from fkd.store import (
     Block,
 )
-from fkd.views import RENDERER, SAMPLER, STORED, label_draws, sample_views
+from fkd.views import RENDERER, SAMPLER, label_draws, sample_views
 
 HERE = Path(__file__).parent
 CROPS, CLASSES, BLOCK = 6, 12, 3
@@ -34,12 +36,24 @@ TARGETS = np.array([0, 0, 1, 1, 11])
 CLASS_NAMES = ["ant", "bee", *(f"class {n}" for n in range(2, 10)), "größe", "cat"]
 
 
+# Vectors of each scheme: where the numbers are never below 0, components are of their roots.
+TARGETS_OF = {
+    "topk3-vectors": (
+        TargetRecord("mid", "layer3", "mean", VectorScheme("int8"), (5,)),
+        TargetRecord("map", "layer2", "none", VectorScheme("f16"), (2, 2, 3)),
+        TargetRecord("scaled", "layer1", "none", VectorScheme("int8"), (2, 2, 2)),
+        TargetRecord("small", "features", "auto", VectorScheme("pca", 4), (7,)),
+    ),
+    "none": (TargetRecord("output", "", "auto", VectorScheme("pca", 3), (6,)),),
+}
+
+
 def make_images():
     num_bytes = np.array([48_211, 7010, 2**31 + 5, 17, 70])
     return ImageList(Path("/images/train"), PATHS, TARGETS, num_bytes, ("ant", "bee", "cat"))
 
 
-def make_spec(scheme, views, images, sampler):
+def make_spec(scheme, views, images, sampler, targets=()):
     spec = StoreSpec(
         num_images=len(PATHS),
         num_crops=CROPS,
@@ -61,6 +75,7 @@ def make_spec(scheme, views, images, sampler):
         | {"pillow": "13.0.0", "numpy": "2.4.6", "zarr": "3.1.6"},
         created="2026-11-21T00:00:00+00:00",
         format_version=3,
+        targets=targets,
     )
     return plan_layout(spec, BLOCK)
 
@@ -74,7 +89,18 @@ def make_probs(rng):
     return torch.from_numpy(probs.astype(np.float32))
 
 
-def make_block(spec, number, probs):
+def make_vectors(rng, targets):
+    """Return what layers say of all crops, f32 [N, M, …] by target; `small` are never below 0."""
+    said = {t.name: rng.normal(size=(len(PATHS), CROPS, *t.shape)) for t in targets}
+    for name, values in said.items():
+        values[0, 1] = 0
+        values[:, 2] *= 1000 if name == "map" else 1
+        said[name] = torch.from_numpy((abs(values) if name == "small" else values).astype("f4"))
+    return said
+
+
+def make_block(store, number, probs, said):
+    spec = store.spec
     block = Block.empty(spec, number)
     for row, image in enumerate(spec.block_range(number)):
         if image == DAMAGED:
@@ -83,10 +109,20 @@ def make_block(spec, number, probs):
         block.size[row] = SIZES[image]
         block.content_hash[row] = 0x9E3779B97F4A7C15 >> image
         block.box[row], block.flip[row] = sample_views(spec.views, image, CROPS, *SIZES[image])
-        for name, values in quantize(probs[image], spec.scheme, draws_of(spec, image)).items():
+        for name, values in kept_of(store, image, probs, said).items():
             block.kept[name][row] = values.numpy()
     block.fidelity[:] = mean_fidelity_of(spec, number, probs)
     return block
+
+
+def kept_of(store, image, probs, said):
+    """Return what is kept of an image's labels and vectors."""
+    spec, kept = store.spec, {}
+    if spec.labels.there:
+        kept |= quantize(probs[image], spec.scheme, draws_of(spec, image))
+    for name, vectors in said.items():
+        kept |= store.vectors(name).quantize(vectors[image])
+    return kept
 
 
 def draws_of(spec, image):
@@ -97,32 +133,38 @@ def draws_of(spec, image):
 
 
 def mean_fidelity_of(spec, number, probs):
-    if spec.scheme.kind == "samples":
+    if spec.scheme.kind in ("none", "samples"):
         return np.nan
     labelled = [image for image in spec.block_range(number) if image != DAMAGED]
     rows = probs[labelled].flatten(0, 1)
     return row_fidelity(rows, quantize(rows, spec.scheme), spec.scheme).double().mean(0).numpy()
 
 
-def make_store(path, scheme, views, rng, sampler):
+def make_store(path, scheme, views, rng, sampler, targets=()):
     """Write a store and return what it holds, as JSON values; labels as fkd restores them."""
     images, probs = make_images(), make_probs(rng)
-    spec = make_spec(scheme, views, images, sampler)
+    spec, said = make_spec(scheme, views, images, sampler, targets), make_vectors(rng, targets)
+    learned = {name: kept.fit(said[name].flatten(0, 1)) for name, kept in spec.vectors.items()}
     shutil.rmtree(path, ignore_errors=True)
-    store = LabelStore.create(path, spec, images, TARGETS, CLASS_NAMES)
-    blocks = [make_block(spec, number, probs) for number in range(spec.num_blocks)]
+    store = LabelStore.create(path, spec, images, TARGETS, CLASS_NAMES, constants=learned)
+    blocks = [make_block(store, number, probs, said) for number in range(spec.num_blocks)]
     for number, block in enumerate(blocks):
         store.commit_block(number, block)
     expected = {"path": PATHS, "class_name": CLASS_NAMES, "target": TARGETS.tolist()}
     expected["num_bytes"] = images.num_bytes.tolist()
     for name in ("size", "status", "content_hash", "box", "flip"):
         expected[name] = np.concatenate([getattr(b, name) for b in blocks]).tolist()
-    if scheme.kind != "samples":
+    if scheme.kind not in ("none", "samples"):
         expected["fidelity"] = [b.fidelity.tolist() for b in blocks]
     # As it is read: classes of equal coarse codes, and samples, change places when they are packed.
     kept = store.read_crops(range(CROPS)).kept
     expected |= {name: values.tolist() for name, values in kept.items()}
     rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in kept.items()}
+    for name in spec.vectors:
+        vectors = store.vectors(name).restore(rows)
+        expected[f"restored {name}"] = np.round(vectors.double().numpy(), 6).tolist()
+    if scheme.kind == "none":
+        return expected
     whole = str(replace(scheme, coarse=False))
     narrower = () if scheme.kind == "samples" else ("topk3-smooth", "topk2", "smooth")
     for reading in (whole, *narrower):
@@ -133,15 +175,11 @@ def make_store(path, scheme, views, rng, sampler):
 
 
 def main():
-    wide, narrow = ViewPolicy(ratio=(0.5, 2.0)), ViewPolicy(seed=7, ratio=(0.02, 2.0))
-    rng = np.random.default_rng(3)
+    views, rng = ViewPolicy(ratio=(0.5, 2.0)), np.random.default_rng(26)
     expected = json.loads((HERE / "expected.json").read_text("utf-8"))
-    drawn, stored = HERE / "topk3-v3.zarr", HERE / "full-v3.zarr"
-    expected[drawn.name] = make_store(drawn, Scheme("topk", 3), wide, rng, SAMPLER)
-    expected[stored.name] = make_store(stored, Scheme("full"), narrow, rng, STORED)
-    for name in ("topk3-coarse", "full-8bit", "samples2"):
+    for name, scheme in (("topk3-vectors", Scheme("topk", 3)), ("none", Scheme("none"))):
         path = HERE / f"{name}-v3.zarr"
-        expected[path.name] = make_store(path, Scheme.parse(name), wide, rng, SAMPLER)
+        expected[path.name] = make_store(path, scheme, views, rng, SAMPLER, TARGETS_OF[name])
     stores = []
     for store, values in expected.items():
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items())
