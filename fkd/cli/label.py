@@ -251,11 +251,9 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     m = max(
         c for c in (1, 2, 4) if c <= min(most, spec.num_crops)
     )  # a batch is a multiple of these
-    if not spec.labels.there:
-        train = f"fkd train {name} --crops-per-image {m}"
-        note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])
-        return
-    compress = reading if spec.scheme.can_be_read_as(reading) else spec.scheme.reading
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
-    train = f"fkd train {name}{recipe} --crops-per-image {m} --compress {compress}"
+    train = f"fkd train {name}{recipe} --crops-per-image {m}"
+    if spec.labels.there:
+        readable = spec.scheme.can_be_read_as(reading)
+        train += f" --compress {reading if readable else spec.scheme.reading}"
     note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])

@@ -186,7 +186,8 @@ def _found(
     if unknown:
         raise ModelError(
             f"{len(unknown)} of {len(folder)} class folders are not in {known.said_by}: "
-            f"{_listed(unknown)}; {known.remedy}; is it the right folder?"
+            f"{_listed(unknown)}; {known.remedy}; is it the right folder? "
+            "--unlabelled keeps labels over the teacher's own classes"
         )
     return np.array([found for found in positions if found is not None])
 

@@ -99,8 +99,9 @@ def load_teachers(
     where they do not label the same classes.
     """
     num_classes = None if folder_classes is None else len(folder_classes)
+    sized = num_classes if labels else None  # what has no labels needs no head for the folder
     sources = [
-        _told_apart(choices, n, partial(open_source, choice, num_classes, device))
+        _told_apart(choices, n, partial(open_source, choice, sized, device))
         for n, choice in enumerate(choices)
     ]
     if targets and len(choices) > 1:
