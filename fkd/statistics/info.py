@@ -31,7 +31,8 @@ def bytes_per_crop(store: LabelStore) -> dict[str, float]:
     """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total.
 
     A store that keeps the deviation of logits has that part, too, and one of mixed views "mix". Vectors
-    have a part each, "vector NAME", and a store of vectors alone has no ids and values.
+    have a part each, "vector NAME", and what their schemes have learned is "learned", which a store has
+    once. A store of vectors alone has no ids and values.
     """
     crops, spec = max(1, num_crops_labelled(store)), store.spec
     names = ["box", "flip"]
@@ -41,7 +42,9 @@ def bytes_per_crop(store: LabelStore) -> dict[str, float]:
     part_of = _PARTS | {
         field.name: f"vector {name}" for name, kept in spec.vectors.items() for field in kept.fields
     }
+    part_of |= {name: "learned" for kept in spec.vectors.values() for name in kept.constants}
     names += [f"vector {name}" for name in spec.vectors]
+    names += ["learned"] if "learned" in part_of.values() else []
     parts = dict.fromkeys([*names, "rest"], 0.0)
     for array, size in store.stored_bytes().items():
         parts[part_of.get(array, "rest")] += size / crops

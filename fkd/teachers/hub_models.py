@@ -36,13 +36,16 @@ def open_hub_model(choice: TeacherChoice, device: torch.device) -> Source:
     where = choice.name.removeprefix(HUB)
     with _quiet(transformers), _downloads(choice):
         config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
+        if hasattr(config, "mask_ratio"):  # a masked autoencoder hides most of what it sees
+            config.mask_ratio = 0.0
         processor = _processor(transformers, where)
     preprocessing = override(_recorded(choice, config, processor), choice)
     with _quiet(transformers), _downloads(choice), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # random weights are the same in every run
         model = _load(transformers, choice, config, where)
     model = _asked_for_images(model, choice, preprocessing.size, config)
-    model = place(model.eval().requires_grad_(False), device)
+    # Checkpoints in half precision are loaded as they are, and views are float32.
+    model = place(model.float().eval().requires_grad_(False), device)
     remedy = "give the --size that it was made for"
     outputs = try_on_views(model, choice, preprocessing.size, device, remedy)
     made_for = None if processor is None else _side(processor)
@@ -104,7 +107,7 @@ def _processor(transformers: Any, where: str) -> Any | None:
 def _recorded(choice: TeacherChoice, config: Any, processor: Any | None) -> Preprocessing:
     """Return what a checkpoint says of its input."""
     if processor is None:
-        size = getattr(config, "image_size", None)
+        size = getattr(getattr(config, "vision_config", config), "image_size", None)
         usual = Preprocessing(size if isinstance(size, int) else Preprocessing.size)
         if choice.mean is None or choice.std is None:
             note(
@@ -173,34 +176,39 @@ def _asked_for_images(model: nn.Module, choice: TeacherChoice, size: int, config
     if getattr(model, "main_input_name", "") != "pixel_values":
         if not hasattr(model, "get_image_features"):
             raise ModelError(f"teacher {choice.name} takes no images; give a vision model")
-        return _OfImages(model)
-    takes = inspect.signature(model.forward).parameters
-    if "interpolate_pos_encoding" in takes and size != getattr(config, "image_size", size):
-        model.register_forward_pre_hook(_any_size, with_kwargs=True)
+        return _OfImages(model, _size_words(model.get_image_features, size, config))
+    words = _size_words(model.forward, size, config)
+    if words:
+        model.register_forward_pre_hook(
+            lambda module, args, kwargs: (args, kwargs | words), with_kwargs=True
+        )
     if not _has_head(config):
         # A hook, and no module around the model, so that its layers keep their names.
         model.register_forward_hook(_as_embedding)
     return model
 
 
+def _size_words(function: Any, size: int, config: Any) -> dict[str, bool]:
+    """Return the arguments by which a model takes another size than it was made for."""
+    own = getattr(getattr(config, "vision_config", config), "image_size", size)
+    takes = "interpolate_pos_encoding" in inspect.signature(function).parameters
+    return {"interpolate_pos_encoding": True} if takes and size != own else {}
+
+
 class _OfImages(nn.Module):
     """The half of a model of images and texts that takes images."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, words: Mapping[str, bool]) -> None:
         super().__init__()
+        self._words = words
         if hasattr(model, "text_model"):
             model.text_model = None  # type: ignore[assignment]  # its memory is of use elsewhere
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the embedding of images, [B, D], where texts have theirs."""
-        return embedding(self.model.get_image_features(pixel_values=pixels))  # type: ignore[operator]
-
-
-def _any_size(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return args, kwargs | {"interpolate_pos_encoding": True}
+        features: Any = self.model.get_image_features
+        return embedding(features(pixel_values=pixels, **self._words))
 
 
 def _as_embedding(module: nn.Module, inputs: Any, answer: Any) -> Tensor:

@@ -8,6 +8,7 @@ from helpers.vectors import kept
 
 from fkd import CopyConfig, FkdError, MergeConfig, Part, copy_store, label_images, merge_stores
 from fkd.errors import SoftLabelError, StoreError
+from fkd.statistics import bytes_per_crop
 
 
 def same(one, other):
@@ -62,6 +63,7 @@ def test_what_was_learned_goes_along_and_is_not_mixed_up(shared_folder, tmp_path
     whole = label_images(vector_config(shared_folder, "learned.zarr", scheme="pca2"))
     learned = whole.vectors("output").constants
     assert np.ptp(learned["mean.output"]) > 0
+    assert bytes_per_crop(whole)["learned"] > bytes_per_crop(whole)["vector output"] / 10
     halves = []
     for number, chosen in enumerate((part, other)):
         copy = copy_store(CopyConfig(whole.path, tmp_path / f"{number}.zarr", chosen))

@@ -138,9 +138,20 @@ def test_a_pooler_without_weights_is_not_asked(saved, tmp_path):
         open_source(TeacherChoice(f"hf:{tmp_path / 'backbone'}"), None, CPU)
 
 
+def test_a_masked_autoencoder_sees_all_of_a_view(tmp_path):
+    t, decoder = transformers, {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2}
+    decoder |= {"decoder_intermediate_size": 16, "decoder_num_hidden_layers": 1}
+    save(tmp_path, "mae", t.ViTMAEForPreTraining(t.ViTMAEConfig(**VIT, **decoder)).half())
+    source = open_source(TeacherChoice(f"hf:{tmp_path / 'mae'}"), None, CPU)
+    first = said(source)
+    assert first.dtype == torch.float32
+    assert torch.allclose(first, said(source), atol=1e-5)
+
+
 def test_another_size_and_random_weights(saved):
-    larger = opened(saved, "vit", size=48)
-    assert said(larger, torch.zeros(2, 3, 48, 48, dtype=torch.uint8)).shape == (2, 16)
+    for name, length in (("vit", 16), ("clip", 12)):
+        larger = opened(saved, name, size=48)
+        assert said(larger, torch.zeros(2, 3, 48, 48, dtype=torch.uint8)).shape == (2, length)
     one, other = (opened(saved, "dino", weights="none") for _ in range(2))
     assert one.weights_hash == other.weights_hash != opened(saved, "dino").weights_hash
 
