@@ -50,7 +50,8 @@ OPTIONS = {
     "card": "--license --out --overwrite --run --source --title",
     "pack": "--full-size --longest --no-split --overwrite --quality --shard-size --shortest --split --to "
     "--unlabelled --workers",
-    "copy": "--classes --compress --crops --images --license --overwrite --subset --to --without --workers",
+    "copy": "--classes --compress --crops --images --license --overwrite --subset --to --without "
+    "--workers",
     "merge": "--out --overwrite --workers",
     "average": "--compress --out --overwrite --weights --workers",
 }
