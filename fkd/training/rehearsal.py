@@ -40,7 +40,8 @@ class Rehearsal:
     `evaluation_seconds`; None says that there is no folder to evaluate on. `memory_bytes` is the most
     that was in use on `device`, for a CPU by this whole process; `waiting_bytes` of it are batches that
     wait for `stagger`. A checkpoint has `checkpoint_bytes`. Where views grow over the run, `grows`, the
-    steps were of the last size: time and memory are at most this.
+    steps were of the last size: time and memory are at most this. `loss` is in words what is asked of a
+    student by the store, "" where the configuration says it.
     """
 
     total_steps: int
@@ -57,6 +58,7 @@ class Rehearsal:
     waiting_bytes: int
     checkpoint_bytes: int
     grows: bool
+    loss: str = ""
 
     @property
     def views_per_s(self) -> float:
@@ -82,7 +84,9 @@ class Rehearsal:
         memory += "in this process" if self.device == "cpu" else f"on {self.device}"
         if self.waiting_bytes:
             memory += f"; {as_bytes(self.waiting_bytes)} are batches that wait for --stagger"
+        asked = f"{self.loss}, since the store has no labels; `loss` above is not read"
         return [
+            *([("loss", asked)] if self.loss else []),
             (
                 "steps",
                 f"{self.total_steps:,} of {as_count(self.batch_size, 'view')}, "
@@ -120,7 +124,8 @@ def rehearse(config: TrainConfig) -> Rehearsal:
     note("some steps are taken to measure them; none is kept")
     timed = _timed_steps(course, learner)
     evaluation = _evaluation_seconds(course, learner)
-    schedule = course.schedule
+    schedule, objective = course.schedule, course.config.objective
+    by_store = objective != config.objective
     return Rehearsal(
         total_steps=schedule.total_steps,
         batch_size=schedule.batch_size,
@@ -136,6 +141,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
         waiting_bytes=schedule.reach * schedule.batch_size * course.sizes.most_bytes,
         checkpoint_bytes=_num_bytes(learner.checkpoint(0).content()),
         grows=len(course.sizes.stages) > 1,
+        loss="; ".join(map(str, objective.terms)) if by_store else "",
     )
 
 

@@ -135,6 +135,7 @@ def test_a_run_without_classes_is_judged_by_neighbours(alone, shared_folder, tmp
     assert (run / "curves.png").exists()
     rehearsed = rehearse(config(alone, tmp_path / "dry", val=val))
     assert rehearsed.evaluation_seconds is not None
+    assert "cosine to store:output, layer features" in dict(rehearsed.lines())["loss"]
 
 
 def told(run, val, capsys):
