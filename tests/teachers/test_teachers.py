@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from click.testing import CliRunner
 from helpers.folders import CLASSES, label_config
 from helpers.processes import refused
 from PIL import Image
 from torch._dynamo.utils import counters
 
 from fkd import Engine, FkdError, LabelStore, Scheme, TeacherChoice, label_images
+from fkd.cli import main
 from fkd.labelling.estimate import Estimate, _usable
 from fkd.models import weights_hash
 from fkd.sources import list_images
@@ -311,9 +313,11 @@ def test_a_dry_run_estimates_and_leaves_nothing(coloured, tmp_path, monkeypatch,
     teacher = ["--teacher", "colour_teacher:make", "--size", 16]
     teacher += ["--mean", 0, 0, 0, "--std", 1, 1, 1]
     before = set(tmp_path.rglob("*"))
-    done = run_fkd("label", coloured, *teacher, "--crops", 40, "--dry-run")
-    assert done.code == 0, done.err
-    lines = dict(line.split(maxsplit=1) for line in done.out.splitlines())
+    args = [*map(str, ("label", coloured, *teacher, "--crops", 40, "--dry-run"))]
+    monkeypatch.chdir(tmp_path)
+    dry = CliRunner().invoke(main, args)  # in this process, which the patch above is of
+    assert dry.exit_code == 0, dry.output
+    lines = dict(line.split(maxsplit=1) for line in dry.stdout.splitlines())
     assert lines["views"].startswith("2,400 (40 per image)")
     assert "top-1 100.0%" in lines["teacher"]
     left = {p for p in set(tmp_path.rglob("*")) - before if "__pycache__" not in str(p)}
