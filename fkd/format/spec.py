@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-import numpy as np
-
 from fkd.config import (
     Amp,
     Interpolation,
@@ -178,10 +176,7 @@ class StoreSpec:
 
     def empty_fields(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
         """Return zeros to be filled, [n, m, length] by name."""
-        return {
-            field.name: np.zeros((num_images, num_crops, field.length), field.dtype)
-            for field in self.fields
-        }
+        return {field.name: field.zeros(num_images, num_crops) for field in self.fields}
 
     @property
     def slots(self) -> Slots:

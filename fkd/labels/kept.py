@@ -44,6 +44,10 @@ class Field:
         """Bytes of one label's numbers in memory."""
         return self.length * np.dtype(self.dtype).itemsize
 
+    def zeros(self, num_images: int, num_crops: int) -> StoredArray:
+        """Return zeros to be filled, [n, m, length]."""
+        return np.zeros((num_images, num_crops, self.length), self.dtype)
+
 
 @dataclass(frozen=True)
 class KeptLabels:
@@ -104,10 +108,7 @@ class KeptLabels:
 
     def empty(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
         """Return zeros to be filled, [n, m, length] by name."""
-        return {
-            field.name: np.zeros((num_images, num_crops, field.length), field.dtype)
-            for field in self.fields
-        }
+        return {field.name: field.zeros(num_images, num_crops) for field in self.fields}
 
     def fault(self, kept: Mapping[str, StoredArray]) -> tuple[str, str] | None:
         """Return the part of labels [n, m, …] that is unreadable, "ids" or "values", and why; or None."""
