@@ -45,7 +45,7 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 # Options whose value is a field of `LabelConfig` of the same name.
 _FIELDS = (
     "out", "split", "unlabelled", "class_names", "num_crops", "temperature", "batch_size", "workers",
-    "device", "block_images", "max_bad", "overwrite", "grow", "render",
+    "device", "block_images", "max_bad", "overwrite", "grow", "render", "map_stride",
 )  # fmt: skip
 
 _SECTIONS = {
@@ -108,6 +108,13 @@ _SECTIONS = {
     metavar="LAYER|TABLE",
     help="Also keep what a layer of the teacher says: a submodule by name, `features` for the input of "
     f"its last linear layer, or a table, {Target.example}; pool is auto, mean, cls or none.",
+)
+@click.option(
+    "--map-stride",
+    type=int,
+    metavar="PIXELS",
+    help="Of a teacher that says a map of labels: one label for so many pixels of a crop, in height and "
+    "in width  [default: the teacher's own]",
 )
 @viewing
 @click.option(

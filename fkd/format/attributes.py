@@ -15,6 +15,8 @@ from fkd.config import (
     AMPS,
     INTERPOLATIONS,
     MAX_CROPS,
+    MAX_POSITIONS,
+    Grid,
     Preprocessing,
     Scheme,
     SchemeKind,
@@ -64,7 +66,7 @@ _INNER_KEYS = {
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
-_LEFT_OUT |= {"stored_mixes", "targets"}
+_LEFT_OUT |= {"stored_mixes", "targets", "grid"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -170,7 +172,21 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         first_crop=count(content, "first_crop"),
         stored_mixes=said(content, "stored_mixes"),
         targets=targets_of(content.get("targets", []), content["format_version"]),
+        grid=_grid(content),
     )
+
+
+def _grid(content: Mapping[str, Any]) -> Grid:
+    """Return how many rows and columns of labels a view has, () where it has one label."""
+    if "grid" not in content:
+        return ()
+    sides = content["grid"]
+    if content["format_version"] < 3:
+        raise Wrong("maps are of version 3")
+    good = isinstance(sides, list) and all(type(n) is int and 0 < n <= MAX_POSITIONS for n in sides)
+    if not good or len(sides) != 2:
+        raise Wrong(f"grid is {shown(sides)}")
+    return tuple(sides)
 
 
 def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
@@ -235,8 +251,8 @@ def _check_together(spec: StoreSpec) -> None:
         raise Wrong("its mixes are stored, where its views are drawn or were added to a store")
     if spec.stored_mixes and spec.num_images > 2**32:
         raise Wrong("it has more images than numbers of partners")
-    if not spec.labels.there and not spec.targets:
-        raise Wrong("it keeps neither labels nor vectors")
+    if not spec.labels.there and (spec.grid or not spec.targets):
+        raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
     if 0 < spec.class_title_bytes < spec.num_classes:
         raise Wrong("its titles are too short for as many classes")
     excess = oversize(spec)

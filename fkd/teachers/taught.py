@@ -28,10 +28,10 @@ def open_run(choice: TeacherChoice, device: torch.device) -> Source:
     model = place(student.requires_grad_(False), device)
     preprocessing = override(square(card.preprocessing, choice), choice)
     outputs = try_on_views(model, choice, preprocessing.size, device, "choose another --size")
-    if outputs != len(card.classes):
+    if outputs.count != len(card.classes):
         raise ModelError(
-            f"teacher {choice.name} has {outputs} outputs and {len(card.classes)} classes; give another "
-            "checkpoint"
+            f"teacher {choice.name} has {outputs.count} outputs and {len(card.classes)} classes; give "
+            "another checkpoint"
         )
     return Source(
         model,
