@@ -4,8 +4,8 @@
 against the class, and `DistillationLoss` is the same as a module. With a `Mix`, views that were mixed by
 mixup or cutmix are compared with both of their labels. There, sparse labels stay sparse: targets of
 shape [B, C] are never built. `term_losses` adds up any terms, to labels, classes and other students.
-`MixedTargets` are the classes of views that were mixed before they were labelled. `vector_distance`
-compares vectors and maps.
+`MixedTargets` are the classes of views that were mixed before they were labelled. Logits of maps are
+compared position by position, with `GridLabels` and masks. `vector_distance` compares vectors and maps.
 """
 
 from typing import TYPE_CHECKING

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fkd.models.functions import call_function, is_function
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.outputs import find_logits
-    from fkd.models.segmentation import OwnGrid, is_segmentation
+    from fkd.models.segmentation import OwnGrid, is_segmentation, resized
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
     from fkd.models.taps import (
@@ -53,7 +53,7 @@ else:
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
         outputs="find_logits",
-        segmentation="OwnGrid is_segmentation",
+        segmentation="OwnGrid is_segmentation resized",
         small="thin_resnet",
         state_dicts="read_weights",
         taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names without_head",
@@ -97,6 +97,7 @@ __all__ = [
     "read_file",
     "read_weights",
     "require_weights",
+    "resized",
     "shape_words",
     "shapes_alone",
     "shapes_of",
