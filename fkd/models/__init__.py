@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.models.adaptors import Adaptor, Shape, as_vectors, on_grid, shape_words
+    from fkd.models.adaptors import Adaptor, Shape, on_grid, shape_words
     from fkd.models.files import require_weights
     from fkd.models.fit import count_outputs, count_outputs_by_shape, shapes_alone
     from fkd.models.functions import call_function, is_function
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.outputs import find_logits
+    from fkd.models.pooling import as_vectors
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
     from fkd.models.taps import (
@@ -41,12 +42,13 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        adaptors="Adaptor Shape as_vectors on_grid shape_words",
+        adaptors="Adaptor Shape on_grid shape_words",
         files="require_weights",
         fit="count_outputs count_outputs_by_shape shapes_alone",
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
         outputs="find_logits",
+        pooling="as_vectors",
         small="thin_resnet",
         state_dicts="read_weights",
         taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names without_head",
