@@ -26,7 +26,7 @@ def find_logits(answer: Any, num_views: int, what: str) -> Any:
     """
     if isinstance(answer, Tensor):
         return answer
-    parts = _parts(answer)
+    parts = parts_of(answer)
     for name in _NAMES:
         if isinstance(parts.get(name), Tensor):
             return parts[name]
@@ -49,8 +49,8 @@ def find_logits(answer: Any, num_views: int, what: str) -> Any:
     )
 
 
-def _parts(answer: Any) -> dict[str, Any]:
-    """Return what a model's answer consists of, by name or number."""
+def parts_of(answer: Any) -> dict[str, Any]:
+    """Return what a model's answer, or a layer's, consists of, by name or number."""
     if isinstance(answer, Mapping):
         return {str(name): part for name, part in answer.items()}
     if isinstance(answer, (tuple, list)):
