@@ -30,7 +30,8 @@ class Loose:
         LOGITS, (LOGITS,), [LOGITS, OTHER], (LOGITS, OTHER, OTHER), (LOGITS, MAP), (MAP, LOGITS),
         (LOGITS, None), {"logits": LOGITS, "other": OTHER}, {"out": LOGITS, "features": MAP},
         Named(OTHER, LOGITS), Answer(OTHER, LOGITS), Answer(LOGITS), Loose(),
-        {"out": MAP, "aux": LOGITS, "logits": LOGITS}, collections.OrderedDict(loss=torch.ones(()), logits=LOGITS),
+        {"out": MAP, "aux": LOGITS, "logits": LOGITS},
+        collections.OrderedDict(loss=torch.ones(()), logits=LOGITS),
     ],
     ids=lambda answer: type(answer).__name__,
 )  # fmt: skip
