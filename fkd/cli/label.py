@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, rendering, splitting
+from fkd.cli.options import PATH, RANK, OneSize, OrDefault, engine, machine, rendering, splitting
 from fkd.cli.sections import Sectioned
 from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
 from fkd.cli.views import viewing, views_of
@@ -45,7 +45,7 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 # Options whose value is a field of `LabelConfig` of the same name.
 _FIELDS = (
     "out", "split", "unlabelled", "class_names", "num_crops", "temperature", "batch_size", "workers",
-    "device", "block_images", "max_bad", "overwrite", "grow", "render",
+    "device", "block_images", "max_bad", "overwrite", "grow", "render", "map_stride",
 )  # fmt: skip
 
 _SECTIONS = {
@@ -109,12 +109,20 @@ _SECTIONS = {
     help="Also keep what a layer of the teacher says: a submodule by name, `features` for the input of "
     f"its last linear layer, or a table, {Target.example}; pool is auto, mean, cls or none.",
 )
+@click.option(
+    "--map-stride",
+    type=int,
+    metavar="PIXELS",
+    help="Of a teacher that says a map of labels: one label for so many pixels of a crop, in height and "
+    "in width  [default: the teacher's own]",
+)
 @viewing
 @click.option(
     "--size",
     multiple=True,
-    type=OrDefault(click.INT),
-    help="Side of a crop in pixels  [default: the weights' own]",
+    type=OrDefault(OneSize()),
+    help="Side of a crop in pixels, or its height and width (512x1024), which it fills whatever its own "
+    "shape is  [default: the weights' own]",
 )
 @click.option(
     "--mean",

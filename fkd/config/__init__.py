@@ -30,6 +30,7 @@ from fkd.config.distances import (
     Adapt,
     Distance,
 )
+from fkd.config.grids import MAX_POSITIONS, Grid, grid_text, num_positions
 from fkd.config.groups import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -142,6 +143,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_BOUND",
     "MAX_CROPS",
+    "MAX_POSITIONS",
     "MAX_SEED",
     "MAX_SIZE",
     "MAX_TARGETS",
@@ -176,6 +178,7 @@ __all__ = [
     "Distance",
     "Engine",
     "ExportFormat",
+    "Grid",
     "HottestLabel",
     "Interpolation",
     "LabelConfig",
@@ -224,11 +227,13 @@ __all__ = [
     "crops_before",
     "fit",
     "folder_by_name",
+    "grid_text",
     "is_address",
     "is_of",
     "learns_classes",
     "models_of",
     "name_of_model",
+    "num_positions",
     "read_config",
     "settings_to_resume",
     "settle",

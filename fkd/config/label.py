@@ -6,6 +6,7 @@ from pathlib import Path
 from fkd.config.checks import (
     MAX_BATCH,
     MAX_CROPS,
+    MAX_SIZE,
     MAX_WORKERS,
     check_choice,
     check_count,
@@ -50,7 +51,8 @@ class LabelConfig:
     With `grow`, images that the store at `out` does not have yet are labelled into it. `scheme` is how
     labels are kept; None is `USUAL_SCHEME`, or `USUAL_MIXED_SCHEME` where views are mixed. `targets` are
     vectors that are kept beside them. A `scheme` of vectors ("int8") is short for no labels and one
-    target of it, the teacher's output.
+    target of it, the teacher's output. Of a teacher that says maps, a cell of the labels' grid is of
+    `map_stride` pixels of a view in each direction, None keeps the teacher's own.
     """
 
     images: Path
@@ -74,6 +76,7 @@ class LabelConfig:
     unlabelled: bool = False
     class_names: Path | None = None
     targets: tuple[Target, ...] = ()
+    map_stride: int | None = None
 
     @property
     def teachers(self) -> tuple[TeacherChoice, ...]:
@@ -123,6 +126,12 @@ class LabelConfig:
         if self.grow and self.overwrite:
             raise ConfigError("--grow goes on with a store, --overwrite starts anew; leave one out")
         check_count("--crops", self.crops, 1, MAX_CROPS)
+        if self.map_stride is not None:
+            check_count("--map-stride", self.map_stride, 1, MAX_SIZE)
+            if self.kept.kind == "none":
+                raise ConfigError(
+                    f"--map-stride {self.map_stride} is of labels, and none are kept; leave it out"
+                )
         check_range("--temperature", self.temperature, 1e-3, 1e3)
         _check_work(self.batch_size, self.workers, self.block_images, self.render)
         check_range("--max-bad", self.max_bad, 0, 1)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         unpack_palettes,
         unpack_slots,
     )
+    from fkd.format.packing_cells import pack_cells, unpack_cells
     from fkd.format.parts import (
         needed,
     )
@@ -70,6 +71,7 @@ else:
             "pack_boxes pack_codes pack_ids pack_palettes pack_slots sort_ties "
             "unpack_boxes unpack_codes unpack_ids unpack_palettes unpack_slots"
         ),
+        packing_cells="pack_cells unpack_cells",
         parts="needed",
         spec="FORMAT_VERSION StoreSpec TargetRecord TeacherRecord library_versions now",
         zarr_arrays=(
@@ -97,6 +99,7 @@ __all__ = [
     "needed",
     "now",
     "pack_boxes",
+    "pack_cells",
     "pack_codes",
     "pack_ids",
     "pack_palettes",
@@ -108,6 +111,7 @@ __all__ = [
     "to_attributes",
     "to_json",
     "unpack_boxes",
+    "unpack_cells",
     "unpack_codes",
     "unpack_ids",
     "unpack_palettes",

@@ -15,9 +15,13 @@ from fkd.config import (
     AMPS,
     INTERPOLATIONS,
     MAX_CROPS,
+    MAX_POSITIONS,
+    MAX_SIZE,
+    Grid,
     Preprocessing,
     Scheme,
     SchemeKind,
+    Size,
     Triple,
 )
 from fkd.errors import ConfigError, StoreError
@@ -49,12 +53,11 @@ _COUNTS = {
     "num_classes": 2**31,
     "block_images": 65_536,
     "chunk_crops": 65_536,
-    "size": 4096,
     "path_bytes": 2**40,
     "class_name_bytes": 2**40,
 }
 _TEXTS = ("sampler", "renderer", "probe", "images_root", "fingerprint", "created")
-_OTHERS = ("scheme", "views", "interpolation", "temperature", "teachers", "versions")
+_OTHERS = ("size", "scheme", "views", "interpolation", "temperature", "teachers", "versions")
 _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 # What a key says more would change what a label is, or where a view lies.
 _INNER_KEYS = {
@@ -64,7 +67,7 @@ _INNER_KEYS = {
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
-_LEFT_OUT |= {"stored_mixes", "targets"}
+_LEFT_OUT |= {"stored_mixes", "targets", "grid"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -151,6 +154,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         **counts,
         **texts,
         format_version=content["format_version"],
+        size=_size(content),
         scheme=_scheme(scheme, content["format_version"]),
         views=views_of(views, content["format_version"]),
         interpolation=choice(content, "interpolation", INTERPOLATIONS),
@@ -170,7 +174,32 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         first_crop=count(content, "first_crop"),
         stored_mixes=said(content, "stored_mixes"),
         targets=targets_of(content.get("targets", []), content["format_version"]),
+        grid=_grid(content),
     )
+
+
+def _size(content: Mapping[str, Any]) -> Size:
+    """Return a side, or height and width where they differ."""
+    sides = content.get("size")
+    if not isinstance(sides, list):
+        return whole(content, "size", 1, MAX_SIZE)
+    good = len(sides) == 2 and all(type(n) is int and 0 < n <= MAX_SIZE for n in sides)
+    if not good or sides[0] == sides[1]:
+        raise Wrong(f"size is {shown(sides)}")
+    return (sides[0], sides[1])
+
+
+def _grid(content: Mapping[str, Any]) -> Grid:
+    """Return how many rows and columns of labels a view has, () where it has one label."""
+    if "grid" not in content:
+        return ()
+    sides = content["grid"]
+    if content["format_version"] < 3:
+        raise Wrong("maps are of version 3")
+    good = isinstance(sides, list) and all(type(n) is int and 0 < n <= MAX_POSITIONS for n in sides)
+    if not good or len(sides) != 2:
+        raise Wrong(f"grid is {shown(sides)}")
+    return tuple(sides)
 
 
 def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
@@ -202,7 +231,7 @@ def _teacher(record: Mapping[str, Any]) -> TeacherRecord:
         text(record, "weights_hash"),
         text(record, "outputs_hash"),
         Preprocessing(
-            whole(preprocessing, "size", 1, 4096),
+            _size(preprocessing),
             cast("Triple", numbers(preprocessing, "mean", 3)),
             cast("Triple", numbers(preprocessing, "std", 3)),
             choice(preprocessing, "interpolation", INTERPOLATIONS),
@@ -235,8 +264,8 @@ def _check_together(spec: StoreSpec) -> None:
         raise Wrong("its mixes are stored, where its views are drawn or were added to a store")
     if spec.stored_mixes and spec.num_images > 2**32:
         raise Wrong("it has more images than numbers of partners")
-    if not spec.labels.there and not spec.targets:
-        raise Wrong("it keeps neither labels nor vectors")
+    if not spec.labels.there and (spec.grid or not spec.targets):
+        raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
     if 0 < spec.class_title_bytes < spec.num_classes:
         raise Wrong("its titles are too short for as many classes")
     excess = oversize(spec)

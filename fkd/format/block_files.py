@@ -9,7 +9,7 @@ from fkd.errors import BlockError, StoreError, codec_words, first_line
 from fkd.files import Files
 from fkd.format.headers import CRC_BYTES, fault, index_bytes, shard_index, too_many_names
 from fkd.format.layout import ArrayLayout
-from fkd.format.parts import Selection, touched
+from fkd.format.parts import Selection, touched, within
 from fkd.labels import StoredArray
 
 WHOLE_REMEDY = "restore the file, or label anew with --overwrite"
@@ -92,7 +92,7 @@ class BlockFiles:
         Raises `OSError` where that cannot be told now.
         """
         for name, file in self.shards(number).items():
-            problem = self.problem(name, file)
+            problem = self.problem(name, file, number)
             if problem:
                 return f"{file} {problem}"
         return None if self.seal(number) == seal else "its files are not those that were sealed"
@@ -106,7 +106,9 @@ class BlockFiles:
         for number in numbers:
             file = self.chunk(name, number)
             try:
-                problem = self.problem(name, file, touched(self.layouts[name], number, selection))
+                problem = self.problem(
+                    name, file, number, touched(self.layouts[name], number, selection)
+                )
             except OSError as error:
                 what = f"array '{name}' cannot be read ({first_line(error)})"
                 raise BlockError(self.files.where, number, what, lost=False) from error
@@ -147,7 +149,7 @@ class BlockFiles:
         torn: dict[int, BlockError] = {}
         for number in self.sealed_blocks():
             try:
-                problem, lost = self.problem("done", self.seal_file(number)), True
+                problem, lost = self.problem("done", self.seal_file(number), number), True
                 row = b"" if problem else self.values("done", number).tobytes()
             except (MemoryError, OSError) as error:
                 problem, lost = f"cannot be read now ({first_line(error)})", False
@@ -160,11 +162,13 @@ class BlockFiles:
                 seals[number] = row
         return seals, torn
 
-    def problem(self, name: str, file: str, chunks: Sequence[int] | None = None) -> str | None:
+    def problem(
+        self, name: str, file: str, number: int = 0, chunks: Sequence[int] | None = None
+    ) -> str | None:
         """Say why a file must not be read, or return None; a good file is looked at once.
 
-        Of a shard that is not near, these `chunks` are looked at. Raises `OSError` where that cannot be
-        told.
+        It is that of block `number`. Of a shard that is not near, these `chunks` are looked at. Raises
+        `OSError` where that cannot be told.
         """
         known = self._trusted_chunks.setdefault(file, set()) if chunks is not None else set()
         try:
@@ -176,7 +180,7 @@ class BlockFiles:
             new = None if chunks is None else [n for n in chunks if n not in known]
             if new == []:
                 return None
-            damage = fault(self.files, file, self.layouts[name], new) if num_bytes else None
+            damage = fault(self.files, file, self.layouts[name], number, new) if num_bytes else None
         except FileNotFoundError:
             return "is missing"
         if num_bytes == 0:
@@ -208,7 +212,9 @@ class BlockFiles:
         self.files.bring(
             (key, *bounds)
             for layout, key, number, selection in sharded
-            for bounds in self._places(layout, key, touched(layout, number, selection))
+            for bounds in self._places(
+                layout, key, touched(layout, number, selection) or within(layout, number)
+            )
         )
 
     def is_near(self, number: int) -> bool:
@@ -228,14 +234,14 @@ class BlockFiles:
             return True  # the reading will tell
 
     def _places(
-        self, layout: ArrayLayout, key: str, chunks: Sequence[int] | None
+        self, layout: ArrayLayout, key: str, chunks: Sequence[int]
     ) -> list[tuple[int, int]]:
         """Return from where to where chunks of a shard lie."""
         try:
             index = shard_index(self.files, key, self.files.size(key), layout)
         except (OSError, ValueError):
             return []
-        return [(index[n][0], sum(index[n])) for n in chunks or range(len(index))]
+        return [(index[n][0], sum(index[n])) for n in chunks]
 
     def _has_bytes(self, file: str) -> bool:
         """Say whether a file has bytes; one that may not be looked at is taken to have some."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from fkd.files import Files
 from fkd.format.layout import ArrayLayout
+from fkd.format.parts import within
 
 CRC_BYTES = 4
 _ABSENT = 2**64 - 1
@@ -33,11 +34,15 @@ _NAMES_A_BYTE = 16
 
 
 def fault(
-    files: Files, key: str, layout: ArrayLayout, chunks: Sequence[int] | None = None
+    files: Files,
+    key: str,
+    layout: ArrayLayout,
+    number: int = 0,
+    chunks: Sequence[int] | None = None,
 ) -> str | None:
     """Say why a file of a store must not be decompressed, or return None.
 
-    Of a shard, the headers of these `chunks` are looked at, None for all.
+    It is that of block `number`. Of a shard, the headers of these `chunks` are looked at, None for all.
     Raises `OSError` where the file cannot be read, `FileNotFoundError` where it is not there.
     """
     flaw = files.flaw(key)
@@ -50,7 +55,7 @@ def fault(
     if size > most + most // 64 + num_chunks * 64 + _SLACK:
         return f"{size:,} bytes are more than it can hold"
     if layout.shards is not None:
-        return _shard_fault(files, key, size, layout, chunks)
+        return _shard_fault(files, key, size, layout, number, chunks)
     if layout.coding == "text" and most > _MAX_TEXT_RATIO * files.bytes_on_disk(key) + _SLACK:
         return f"{most:,} bytes of names do not come out of {size:,}"
     return _zstd_fault(files, key, size - CRC_BYTES, layout.chunk_bytes)
@@ -77,20 +82,28 @@ def shard_index(files: Files, key: str, size: int, layout: ArrayLayout) -> list[
 
 
 def _shard_fault(
-    files: Files, key: str, size: int, layout: ArrayLayout, chunks: Sequence[int] | None
+    files: Files,
+    key: str,
+    size: int,
+    layout: ArrayLayout,
+    number: int,
+    chunks: Sequence[int] | None,
 ) -> str | None:
-    """Check a shard's index, and the header of every chunk, or of some."""
+    """Check a shard's index, and the header of every chunk, or of some.
+
+    The last block's shard has no chunks of images that there are not, and so it is with crops.
+    """
     end = size - index_bytes(layout)
     if end < 0:
         return f"{size} bytes cannot hold its index"
     entries = shard_index(files, key, size, layout)
-    for offset, length in entries:
+    inside = within(layout, number)
+    for offset, length in (entries[chunk] for chunk in inside):
         if offset == length == _ABSENT:
             return "a chunk is not there"
         if offset + length > end or length < _BLOSC.size + CRC_BYTES:
             return "its index points outside of it"
-    if chunks is not None:
-        entries = [entries[number] for number in chunks]
+    entries = [entries[chunk] for chunk in (inside if chunks is None else chunks)]
     heads = files.read_parts(key, [(offset, offset + _BLOSC.size) for offset, _ in entries])
     for head, (_, length) in zip(heads, entries, strict=True):
         wrong = _blosc_fault(head, length - CRC_BYTES, layout)

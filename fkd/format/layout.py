@@ -101,7 +101,7 @@ def _usual_block(spec: StoreSpec) -> int:
 
 def _chunk_crops(spec: StoreSpec, block: int) -> int:
     """Return the crops of a chunk, for blocks of so many images."""
-    if spec.labels.keeps_all:
+    if spec.labels.keeps_all or spec.grid:
         return min(_MIN_CHUNK_CROPS, spec.num_crops)
     # Of a single block a pass is soon read, and fewer tables of codes save more.
     views = _CHUNK_VIEWS if block < spec.num_images else 4 * _CHUNK_VIEWS
@@ -261,7 +261,7 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                 layouts["slot"] = _per_crop(spec, _id_dtype(width), "slot", field.length)
             case "codes":
                 layouts[field.name] = _per_crop(spec, field.dtype, "code", field.length)
-            case "dense" | "planes":
+            case "dense" | "planes" | "cell ids" | "cell codes":
                 # A plane has a table of codes of its own, which many views must share.
                 crops = chunk if field.packing == "planes" else min(_MIN_CHUNK_CROPS, chunk)
                 images = max(1, min(block, _FULL_CHUNK_BYTES // (crops * field.num_bytes)))
@@ -272,7 +272,7 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                     (n, m, field.length),
                     (images, crops, field.length),
                     (block, -(-padded // crops) * crops, field.length),
-                    "dense" if field.packing == "dense" else "code",
+                    "code" if field.packing == "planes" else "dense",
                 )
     return layouts
 

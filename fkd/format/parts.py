@@ -34,6 +34,11 @@ def touched(layout: ArrayLayout, number: int, selection: Selection) -> list[int]
     return [int(chunk) for chunk in numbers.ravel()]
 
 
+def within(layout: ArrayLayout, number: int) -> list[int]:
+    """Return which chunks of a block's shard hold a part of the array, by their numbers."""
+    return touched(layout, number, (slice(None),)) or []
+
+
 def needed(
     layouts: Mapping[str, ArrayLayout], blocks: range, images: range, crops: range
 ) -> Iterator[tuple[str, range, Selection]]:

@@ -7,13 +7,17 @@ from functools import cached_property
 
 from fkd.config import (
     Amp,
+    Grid,
     Interpolation,
     Pool,
     Preprocessing,
     Scheme,
+    Size,
     TeacherOutput,
     VectorScheme,
     ViewPolicy,
+    grid_text,
+    size_text,
 )
 from fkd.format.packing import Slots
 from fkd.labels import Field, KeptLabels, StoredArray
@@ -85,7 +89,8 @@ class StoreSpec:
     index. `weights` are those of the teachers where they differ, and `made_by` says who wrote the labels
     if not `fkd label`. With `stored_mixes`, arrays say with which views of which images views are mixed;
     they come from elsewhere, and follow from no policy. `targets` are the vectors that are kept of each
-    view, beside its label or without one.
+    view, beside its label or without one. `grid` (h, w) says that a view has a map of labels, one for
+    each of so many cells; a label of its own has the grid ().
 
     A segment that was added to a store begins at `first_image` and `first_crop`, and names the `root`
     that it was added to, by the SHA-256 of its attributes. Its numbers of images and crops are its own.
@@ -101,7 +106,7 @@ class StoreSpec:
     sampler: str
     renderer: str
     probe: str
-    size: int
+    size: Size
     interpolation: Interpolation
     temperature: float
     teachers: tuple[TeacherRecord, ...]
@@ -124,6 +129,7 @@ class StoreSpec:
     first_crop: int = 0
     stored_mixes: bool = False
     targets: tuple[TargetRecord, ...] = ()
+    grid: Grid = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -150,7 +156,7 @@ class StoreSpec:
     @cached_property
     def labels(self) -> KeptLabels:
         """What is kept of each crop's label."""
-        return KeptLabels(self.scheme, self.num_classes)
+        return KeptLabels(self.scheme, self.num_classes, self.grid)
 
     @cached_property
     def vectors(self) -> dict[str, KeptVectors]:
@@ -166,12 +172,14 @@ class StoreSpec:
     @property
     def dense_bytes(self) -> int:
         """Bytes of a crop's arrays that lie dense, by which blocks are bounded; 0 where it has none."""
-        return sum(field.num_bytes for field in self.fields if field.packing in ("dense", "planes"))
+        few = ("ids", "draws", "codes")  # of which a label of a whole view has some
+        return sum(field.num_bytes for field in self.fields if field.packing not in few)
 
     @property
     def kept_words(self) -> str:
         """Say what is kept of a crop: `topk5, layer3 as int8`."""
-        labels = [str(self.scheme)] if self.labels.there else []
+        of_cells = f" of {grid_text(self.grid)} cells" if self.grid else ""
+        labels = [f"{self.scheme}{of_cells}"] if self.labels.there else []
         return ", ".join(labels + [f"{record.name} as {record.keep}" for record in self.targets])
 
     def empty_fields(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
@@ -212,7 +220,8 @@ class StoreSpec:
             "--features": [
                 [t.name, t.layer, t.pool, str(t.keep), list(t.shape)] for t in self.targets
             ],
-            "--size": [t.preprocessing.size for t in self.teachers],
+            "the grid of its labels": grid_text(self.grid) or "none",
+            "--size": [size_text(t.preprocessing.size) for t in self.teachers],
             "--interpolation": [t.preprocessing.interpolation for t in self.teachers],
             "--mean": [t.preprocessing.mean for t in self.teachers],
             "--std": [t.preprocessing.std for t in self.teachers],

@@ -42,6 +42,8 @@ class StoredViews(Views, Protocol):
 class LabelledBatch:
     """A batch with its labels: `kept` by name [B, …], and what each gives up, `fidelity` f32 [B, 6].
 
+    Of views that have several labels that is their mean.
+
     Of a batch without views there are neither.
     """
 
@@ -104,17 +106,24 @@ def _ask(
     fidelity = torch.full((batch.num_views, NUM_MEASURES), torch.nan, device=teachers.device)
     kept: dict[str, Tensor] = {}
     if probs is not None:
-        faulty |= faulty_rows(probs)
+        faulty |= _by_view(faulty_rows(probs), batch.num_views).any(dim=1)
         if stored is not None:
             probs = stored.mean(probs, batch.strips)
-        kept |= quantize(probs, config.kept, _draws(batch, config))
-        fidelity = row_fidelity(probs, kept, config.kept)
-    for name, said in vectors.items():
-        faulty |= ~said.flatten(1).isfinite().all(dim=1)
-        kept |= targets[name].quantize(said)
+        said = quantize(probs, config.kept, _draws(batch, config))
+        measured = row_fidelity(probs, said, config.kept)
+        fidelity = _by_view(measured, batch.num_views).mean(dim=1) if teachers.grid else measured
+        kept |= {name: values.reshape(batch.num_views, -1) for name, values in said.items()}
+    for name, vector in vectors.items():
+        faulty |= ~vector.flatten(1).isfinite().all(dim=1)
+        kept |= targets[name].quantize(vector)
     if stored is not None and not stored.exact:  # what the teachers themselves said is not known
         fidelity = torch.full_like(fidelity, torch.nan)
     return _Asked(batch, Download(faulty=faulty, fidelity=fidelity, **kept))
+
+
+def _by_view(rows: Tensor, num_views: int) -> Tensor:
+    """Return rows of positions, [n · G, …], by the view that they are of: [n, G, …]."""
+    return rows.reshape(num_views, -1, *rows.shape[1:])
 
 
 def _draws(batch: TeacherBatch, config: LabelConfig) -> Tensor | None:
@@ -150,17 +159,18 @@ def _no_distribution(
                 f"teacher {teachers.teachers[0].name}, {_view(row, batch, images)}: its vector {name} is "
                 "not finite; check --teacher-weights, --mean, --std and --amp"
             )
-    rows = [
-        teacher.probs(seen, batch.num_views, config.temperature)[row]
+    rows = [  # of each teacher those of the view, [G, C]
+        _by_view(teacher.probs(seen, batch.num_views, config.temperature), batch.num_views)[row]
         for teacher, seen in teachers.each(batch.views)
     ]
-    culprit = next((n for n, probs in enumerate(rows) if faulty_rows(probs[None]).any()), None)
+    culprit = next((n for n, probs in enumerate(rows) if faulty_rows(probs).any()), None)
     if culprit is None:
         return SoftLabelError(
             f"{_view(row, batch, images)}: its probabilities are no distribution, and are one when the "
             "teacher is asked again; a teacher must give a view the same outputs each time"
         )
-    probs, teacher = rows[culprit], teachers.teachers[culprit]
+    teacher = teachers.teachers[culprit]
+    probs = rows[culprit][int(faulty_rows(rows[culprit]).int().argmax())]
     which = f"{culprit + 1} of {len(rows)}, " if len(rows) > 1 else ""
     return SoftLabelError(
         f"teacher {which}{teacher.name}, {_view(row, batch, images)}: its probabilities lie in "

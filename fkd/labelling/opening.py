@@ -64,6 +64,7 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         created=now(),
         part=not config.part.takes_all,
         unlabelled=images.unlabelled,
+        grid=teachers.grid if config.kept.kind != "none" else (),
         targets=tuple(
             TargetRecord(t.name, t.layer, t.pool, t.keep, teachers.shapes[t.name])
             for t in config.targets
@@ -95,6 +96,7 @@ def teachers_of(
         only=only,
         targets=config.targets,
         labels=config.kept.kind != "none",
+        map_stride=config.map_stride,
     )
 
 

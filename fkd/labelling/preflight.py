@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fkd.amounts import as_count
-from fkd.config import LabelConfig, Preprocessing, as_typed
+from fkd.config import LabelConfig, Preprocessing, as_typed, sides_of, size_text
 from fkd.errors import ModelError
 from fkd.images import ImageList
 from fkd.labelling.vector_look import SampleVectors, several_of_each
@@ -23,6 +23,7 @@ from fkd.views import RenderPool, evaluation_batches
 # Images that are looked at: a hundredth of the run's views, within these bounds.
 _LEAST, _MOST = 64, 256
 _BATCH = 32
+_POSITIONS = 256  # of a map that are looked at
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,11 @@ class SampleAccuracy:
                 f"{name} is no better than guessing among {self.num_classes} classes; "
                 "check --teacher-weights, --teacher-classes, --mean, --std and --size"
             )
-        if self.made_for is not None and size < self.made_for:
+        if self.made_for is not None and min(sides_of(size)) < self.made_for:
             found.append(
-                f"{name} sees {size} px, and its weights were made for {self.made_for} px; leave --size "
-                f"out, or compare the {'top-1' if self.labels else 'kNN'} of both by --dry-run"
+                f"{name} sees {size_text(size)} px, and its weights were made for {self.made_for} px; "
+                f"leave --size out, or compare the {'top-1' if self.labels else 'kNN'} of both by "
+                "--dry-run"
             )
         if self.odd is not None:
             found.append(f"{name} {self.odd}")
@@ -106,7 +108,7 @@ class SampleAccuracy:
         """How the teacher sees a view."""
         seen = self.preprocessing
         return (
-            f"{seen.size} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
+            f"{size_text(seen.size)} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
             f"std {as_typed(seen.std)}"
         )
 
@@ -149,13 +151,14 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
         )
         for batch in evaluation_batches(pool, images, batches, teacher.preprocessing.center_view):
             said = teacher.say(batch.views, len(batch.views))
-            best = teacher.as_probs(said.outputs, config.temperature).cpu().max(dim=1)
-            top += float(best.values[batch.usable].double().sum())
-            if labels and not images.unlabelled:
-                wanted = teacher.class_map.target_of[batch.targets.numpy()]
-                hits += int((best.indices.numpy() == wanted)[batch.usable.numpy()].sum())
             usable = batch.usable.to(said.outputs.device)
-            seen.append(said.outputs[usable])
+            outputs = _some_positions(said.outputs, usable)
+            seen.append(outputs)
+            best = teacher.as_probs(outputs, config.temperature).cpu().max(dim=1)
+            top += float(best.values.double().sum())
+            if labels and not images.unlabelled:
+                wanted = teacher.class_map.target_of[batch.targets[batch.usable].numpy()]
+                hits += int((best.indices.numpy() == wanted).sum())
             classes.append(batch.targets[batch.usable])
             for name in targets:  # of a map the mean of its positions
                 some = said.vectors[name][usable]
@@ -168,7 +171,7 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     return SampleAccuracy(
         teacher.name,
         hits if labels and not images.unlabelled else None,
-        len(outputs),
+        sum(len(some) for some in classes),
         len(teacher.class_map.names),
         teacher.preprocessing,
         teacher.made_for,
@@ -186,6 +189,13 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
             for target in config.targets
         ),
     )
+
+
+def _some_positions(outputs: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:
+    """Return outputs of usable views, of n · G rows, at a few positions of each: f32 [rows, outputs]."""
+    of_views = outputs.reshape(len(usable), -1, outputs.shape[1])[usable]
+    step = -(-of_views.shape[1] // _POSITIONS)
+    return of_views[:, ::step].reshape(-1, outputs.shape[1])
 
 
 def _chosen(images: ImageList, config: LabelConfig) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from collections import Counter
 import torch
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_large, as_rate
-from fkd.config import LabelConfig, TeacherChoice
+from fkd.config import LabelConfig, TeacherChoice, grid_text, size_text
 from fkd.format import (
     StoreSpec,
 )
@@ -137,13 +137,14 @@ def _outputs(teachers: Ensemble) -> str:
 def _teacher(choice: TeacherChoice, teacher: Teacher) -> str:
     seen, columns = teacher.preprocessing, teacher.class_map.columns
     kept = "" if columns is None else f"{len(columns):,} of its "
+    positions = f" at each of {grid_text(teacher.grid)} positions" if teacher.grid else ""
     return ", ".join(
         [
             teacher.name,
             *([f"{as_large(teacher.num_parameters)} parameters"] if teacher.num_parameters else []),
             _weights(choice),
-            f"{kept}{as_count(teacher.num_outputs, 'output')}",
-            f"{seen.size} px, {seen.interpolation}",
+            f"{kept}{as_count(teacher.num_outputs, 'output')}{positions}",
+            f"{size_text(seen.size)} px, {seen.interpolation}",
         ]
     )
 

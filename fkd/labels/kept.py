@@ -4,7 +4,7 @@ The store writes and reads arrays without knowing what they say; whoever needs t
 store has one `KeptLabels`, its `spec.labels`. Another kind of label is another class with the same
 questions.
 
-Legend: n images, m crops of each, C classes, K kept classes.
+Legend: n images, m crops of each, C classes, K kept classes, G positions of a grid.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import Scheme
+from fkd.config import MAX_POSITIONS, Grid, Scheme, grid_text, num_positions
+from fkd.errors import ConfigError
 
 if TYPE_CHECKING:
     from fkd.labels.quantization import Quantized
@@ -26,13 +27,13 @@ StoredArray = NDArray[Any]
 
 # How the numbers of a field are laid out for the compressor: ids through a palette of an image's
 # classes, draws likewise but in no order, codes rank by rank as differences, dense numbers as they are,
-# and planes place by place.
-Packing = Literal["ids", "draws", "codes", "dense", "planes"]
+# and planes place by place. Ids and codes of the cells of a map lie in planes of a rank each.
+Packing = Literal["ids", "draws", "codes", "dense", "planes", "cell ids", "cell codes"]
 
 
 @dataclass(frozen=True)
 class Field:
-    """One array that is kept of each label: `length` numbers of a numpy `dtype`."""
+    """One array that is kept of each view: `length` numbers of a numpy `dtype`."""
 
     name: str
     dtype: str
@@ -41,7 +42,7 @@ class Field:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of one label's numbers in memory."""
+        """Bytes of one view's numbers in memory."""
         return self.length * np.dtype(self.dtype).itemsize
 
     def zeros(self, num_images: int, num_crops: int) -> StoredArray:
@@ -51,14 +52,66 @@ class Field:
 
 @dataclass(frozen=True)
 class KeptLabels:
-    """What a `scheme` keeps of the distributions over `num_classes` classes."""
+    """What a `scheme` keeps of the distributions over `num_classes` classes.
+
+    A view has one at each position of its `grid`, and where that is () one of its own. The numbers of a
+    grid lie position after position: of K kept ones a view has G · K, which `rows` takes apart.
+    """
 
     scheme: Scheme
     num_classes: int
+    grid: Grid = ()
+
+    def __post_init__(self) -> None:
+        if num_positions(self.grid) > MAX_POSITIONS:
+            raise ConfigError(
+                f"labels of {grid_text(self.grid)} positions a view are too many, a store keeps at most "
+                f"{MAX_POSITIONS:,}; keep fewer with --map-stride"
+            )
+        if self.grid and self.scheme.kind == "samples":
+            raise ConfigError(
+                f"--compress {self.scheme} draws classes from one label a view, and these are maps of "
+                f"{grid_text(self.grid)} labels; choose topk3"
+            )
+
+    @property
+    def num_positions(self) -> int:
+        """G, how many labels a view has: 1 where it has one of its own."""
+        return num_positions(self.grid)
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """The arrays of a label, as `quantize` names them."""
+        """The arrays of a view: those of a label, as `quantize` names them, at every position."""
+        return tuple(self._at_positions(field) for field in self._of_label)
+
+    def _at_positions(self, field: Field) -> Field:
+        if not self.grid:
+            return field
+        packing: dict[Packing, Packing] = {"ids": "cell ids", "codes": "cell codes"}
+        small = field.packing == "ids" and self.num_classes <= 2**8
+        return Field(
+            field.name,
+            "uint8" if small else field.dtype,
+            field.length * self.num_positions,
+            packing.get(field.packing, "dense"),
+        )
+
+    def rows(self, kept: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
+        """Return labels [n, m, G · K] by position, [n, m · G, K]; those of whole views as they are.
+
+        Arrays of other things than labels are left out.
+        """
+        if not self.grid:
+            return {field.name: kept[field.name] for field in self.fields}
+        return {
+            field.name: (values := kept[field.name]).reshape(
+                len(values), values.shape[1] * self.num_positions, -1
+            )
+            for field in self.fields
+        }
+
+    @cached_property
+    def _of_label(self) -> tuple[Field, ...]:
         if self.scheme.kind == "none":
             return ()
         if self.scheme.kind == "full" and self.scheme.coarse:
@@ -99,11 +152,11 @@ class KeptLabels:
     @property
     def num_ranks(self) -> int:
         """Classes kept of a label: K, or C where all are; of samples the draws."""
-        return self.fields[0].length if self.there else 0
+        return self._of_label[0].length if self.there else 0
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of one label in memory."""
+        """Bytes of one view's labels in memory."""
         return sum(field.num_bytes for field in self.fields)
 
     def empty(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
@@ -114,6 +167,7 @@ class KeptLabels:
         """Return the part of labels [n, m, …] that is unreadable, "ids" or "values", and why; or None."""
         if not self.there:
             return None
+        kept = self.rows(kept)
         if "log_code" in kept:
             # Others may all vanish at a low temperature.
             none = (kept["log_code"].min(axis=2) != 0).any()
@@ -127,32 +181,45 @@ class KeptLabels:
         return None
 
     def disordered(self, kept: Mapping[str, StoredArray]) -> NDArray[np.bool_]:
-        """Return which labels no labeller can have written, bool [n, m].
+        """Return which views have a label that no labeller can have written, bool [n, m].
 
         Ids of a label differ, codes never fall with rank, and probabilities of all classes sum to 1.
         Any samples can have been drawn. Such labels can be read; `fkd check` reports them.
         """
-        wrong: NDArray[np.bool_]
+        shape = next(iter(kept.values())).shape[:2]
         if not self.there:
-            return np.zeros(next(iter(kept.values())).shape[:2], np.bool_)
+            return np.zeros(shape, np.bool_)
+        by_row = self._disordered_rows(self.rows(kept))
+        return np.asarray(by_row.reshape(*shape, -1).any(axis=2))
+
+    def _disordered_rows(self, kept: Mapping[str, StoredArray]) -> NDArray[np.bool_]:
+        wrong: NDArray[np.bool_]
         if not self.keeps_first or "log_code" in kept:  # `fault` has said all of codes
             wrong = np.zeros(next(iter(kept.values())).shape[:2], np.bool_)
-            return wrong
-        if self.keeps_all:
+        elif self.keeps_all:
             total = np.exp(kept["log_prob"].astype(np.float32)).sum(axis=2)
             wrong = ~(np.abs(total - 1) <= 0.02)
-            return wrong
-        ids = np.sort(kept["index"], axis=2)
-        wrong = (ids[..., 1:] == ids[..., :-1]).any(axis=2)
-        if self.keeps_values:
-            wrong |= (kept["code"][..., 1:] < kept["code"][..., :-1]).any(axis=2)
+        else:
+            ids = np.sort(kept["index"], axis=2)
+            wrong = np.any(ids[..., 1:] == ids[..., :-1], axis=2)
+            if self.keeps_values:
+                wrong = wrong | np.any(kept["code"][..., 1:] < kept["code"][..., :-1], axis=2)
         return wrong
 
     def restore(
         self, kept: "Quantized", wanted: Scheme | None = None, temperature: float = 1.0
     ) -> "SoftLabels":
-        """Read labels [B, …] as `wanted`, or as all that is kept; as `fkd.labels.restore` does it."""
+        """Read labels [B, …] as `wanted`, or as all that is kept; as `fkd.labels.restore` does it.
+
+        Of B views with a grid they are B · G labels, position after position.
+        """
         from fkd.labels.quantization import restore  # with torch, which nothing else here needs
 
         reading = self.scheme.whole if wanted is None else wanted
+        if self.grid:
+            count = self.num_positions
+            kept = {
+                field.name: (values := kept[field.name]).reshape(len(values) * count, -1)
+                for field in self.fields
+            }
         return restore(kept, self.scheme, reading, self.num_classes, temperature)

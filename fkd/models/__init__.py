@@ -12,11 +12,17 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.models.adaptors import Adaptor, Shape, on_grid, shape_words
     from fkd.models.files import require_weights
-    from fkd.models.fit import count_outputs, count_outputs_by_shape, shapes_alone
+    from fkd.models.fit import (
+        OutputShape,
+        output_shape,
+        output_shape_without_data,
+        shapes_alone,
+    )
     from fkd.models.functions import call_function, is_function
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.outputs import find_logits
     from fkd.models.pooling import as_vectors
+    from fkd.models.segmentation import OwnGrid, is_segmentation
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
     from fkd.models.taps import (
@@ -44,11 +50,12 @@ else:
         __name__,
         adaptors="Adaptor Shape on_grid shape_words",
         files="require_weights",
-        fit="count_outputs count_outputs_by_shape shapes_alone",
+        fit="OutputShape output_shape output_shape_without_data shapes_alone",
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
         outputs="find_logits",
         pooling="as_vectors",
+        segmentation="OwnGrid is_segmentation",
         small="thin_resnet",
         state_dicts="read_weights",
         taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names without_head",
@@ -63,6 +70,8 @@ __all__ = [
     "FEATURES",
     "OUTPUT",
     "Adaptor",
+    "OutputShape",
+    "OwnGrid",
     "Shape",
     "Shapes",
     "Tapped",
@@ -70,8 +79,6 @@ __all__ = [
     "build",
     "call_function",
     "check_name",
-    "count_outputs",
-    "count_outputs_by_shape",
     "divides_by_255",
     "find_layer",
     "find_logits",
@@ -79,11 +86,14 @@ __all__ = [
     "import_timm",
     "is_function",
     "is_known",
+    "is_segmentation",
     "last_linear",
     "layer_names",
     "load_weights",
     "num_outputs",
     "on_grid",
+    "output_shape",
+    "output_shape_without_data",
     "processed_size",
     "processed_tone",
     "read_file",

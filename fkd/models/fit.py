@@ -1,22 +1,37 @@
-"""Whether a network takes the views that it will get, and how many outputs it has."""
+"""Whether a network takes the views that it will get, and what its outputs are of."""
 
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fkd.config import Size, sides_of, size_text
+from fkd.config import Grid, Size, grid_text, sides_of, size_text
 from fkd.errors import ModelError, first_line
 from fkd.models.outputs import find_logits
 
 
-def count_outputs(
+@dataclass(frozen=True)
+class OutputShape:
+    """What a network says of a view: `count` logits, at each position of a `grid` of them.
+
+    The grid is () where that is one row of logits, and (h, w) where it is a map of h x w.
+    """
+
+    count: int
+    grid: Grid = ()
+
+    def __str__(self) -> str:
+        return f"a map of {grid_text(self.grid)} labels" if self.grid else "one label"
+
+
+def output_shape(
     model: Callable[[Tensor], Any], views: Tensor, what: str, remedy: str, *, learns: bool = False
-) -> int:
-    """Run a model on views, f32 [B, 3, H, W], and return C of its logits [B, C].
+) -> OutputShape:
+    """Run a model on views, f32 [B, 3, H, W], and return what its logits [B, C] or [B, C, h, w] are of.
 
     With `learns` the logits must have a gradient too. Raises `ModelError` where the model fails or
     returns anything else; its message names the model as `what` and ends with `remedy`.
@@ -32,25 +47,33 @@ def count_outputs(
             f"{first_line(error)}); {remedy}"
         ) from error
     logits = find_logits(answer, num_views, what)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
+    if not isinstance(logits, Tensor) or logits.dim() not in (2, 4):
         given = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise ModelError(f"{what} returns {given}, not logits of shape [batch, classes]; {remedy}")
+        raise ModelError(
+            f"{what} returns {given}, not logits of shape [batch, classes], or [batch, classes, height, "
+            f"width] of a map; {remedy}"
+        )
+    if logits.dim() == 4 and logits.shape[2:].numel() == 1:
+        raise ModelError(
+            f"{what} returns {list(logits.shape)}, a map of one position; flatten it to logits of shape "
+            f"[batch, classes]"
+        )
     if len(logits) != num_views:
         raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
     if learns and not logits.requires_grad:
         raise ModelError(f"{what} has nothing to learn: its logits need no gradient; {remedy}")
-    return logits.shape[1]
+    return OutputShape(logits.shape[1], tuple(logits.shape[2:]))
 
 
-def count_outputs_by_shape(
+def output_shape_without_data(
     model: nn.Module, num_views: int, size: Size, what: str, remedy: str
-) -> int:
-    """Count the outputs as `count_outputs` does, on a copy of the model that holds shapes and no data.
+) -> OutputShape:
+    """Return what `output_shape` does, of a copy of the model that holds shapes and no data.
 
     Only a library's model is sure to run so: a user's may keep tensors that the copy cannot move.
     """
     views = torch.empty(num_views, 3, *sides_of(size), device="meta")
-    return count_outputs(shapes_alone(model), views, what, remedy)
+    return output_shape(shapes_alone(model), views, what, remedy)
 
 
 def shapes_alone(model: nn.Module) -> nn.Module:

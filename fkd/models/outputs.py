@@ -1,4 +1,7 @@
-"""Where the logits are in what a model returns: networks return tuples, dicts and objects as well."""
+"""Where the logits are in what a model returns: networks return tuples, dicts and objects as well.
+
+Legend: B views, C classes; a grid is () where a view has one row of logits, (h, w) where it has a map.
+"""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -9,25 +12,28 @@ from torch import Tensor
 from fkd.errors import ModelError
 
 _LOGITS = "logits"
+_NAMES = (_LOGITS, "out")  # what transformers and torchvision's segmentation models call them
+_DIMS = (2, 4)  # [B, C] and [B, C, h, w]
 
 
 def find_logits(answer: Any, num_views: int, what: str) -> Any:
     """Return the logits in a model's answer to a batch, or the answer itself where none are found.
 
-    They are a tensor alone, what is called `logits`, the one tensor [num_views, C] of several things, or
-    the first of a sequence where others have as many columns, as those of auxiliary heads. Raises
-    `ModelError`, which calls the model `what`, where several may be the logits.
+    They are a tensor alone, what is called `logits` or `out`, the one tensor [num_views, C] or
+    [num_views, C, h, w] of several things, or the first of a sequence where others have as many columns,
+    as those of auxiliary heads. Raises `ModelError`, which calls the model `what`, where several may be
+    the logits.
     """
     if isinstance(answer, Tensor):
         return answer
     parts = parts_of(answer)
-    named = parts.get(_LOGITS)
-    if isinstance(named, Tensor):
-        return named
+    for name in _NAMES:
+        if isinstance(parts.get(name), Tensor):
+            return parts[name]
     fitting = {
         name: part
         for name, part in parts.items()
-        if isinstance(part, Tensor) and part.dim() == 2 and part.shape[0] == num_views
+        if isinstance(part, Tensor) and part.dim() in _DIMS and part.shape[0] == num_views
     }
     in_order = (
         isinstance(answer, (tuple, list)) and len({t.shape[1] for t in fitting.values()}) == 1

@@ -10,16 +10,25 @@ from torch import nn
 
 from fkd.config import Size, sides_of, size_text
 from fkd.errors import ModelError, first_line
+from fkd.models.segmentation import is_segmentation
+
+
+def _known() -> list[str]:
+    """Return the names of torchvision's models that say classes, of a view or of its positions."""
+    libraries = (torchvision.models, torchvision.models.segmentation)
+    return [
+        name for library in libraries for name in torchvision.models.list_models(module=library)
+    ]
 
 
 def is_known(name: str) -> bool:
-    """Say whether torchvision has a classification model of this name."""
-    return name in torchvision.models.list_models(module=torchvision.models)
+    """Say whether torchvision has a model of classification or segmentation of this name."""
+    return name in _known()
 
 
 def check_name(name: str, role: str) -> None:
     """Refuse a name that torchvision does not have, and offer the nearest ones."""
-    known = torchvision.models.list_models(module=torchvision.models)
+    known = _known()
     if name not in known and os.path.isfile(name):
         option = "--teacher-weights" if role == "teacher" else "--init"
         raise ModelError(
@@ -28,7 +37,9 @@ def check_name(name: str, role: str) -> None:
         )
     if name not in known:
         hint = _near(name, known) or "see torchvision.models.list_models()"
-        raise ModelError(f"{role} {name!r} is not a torchvision classification model; {hint}")
+        raise ModelError(
+            f"{role} {name!r} is not a torchvision classification or segmentation model; {hint}"
+        )
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -68,6 +79,8 @@ def build(name: str, num_classes: int, size: Size | None = None) -> nn.Module:
                 "another model or another --size"
             )
         settings["image_size"] = size
+    if is_segmentation(name):
+        settings["weights_backbone"] = None
     if size is not None and name.startswith("maxvit_"):
         settings["input_size"] = sides_of(size)
     if name in ("googlenet", "inception_v3"):

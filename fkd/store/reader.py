@@ -22,6 +22,7 @@ from fkd.format import (
     array_layouts,
     needed,
     unpack_boxes,
+    unpack_cells,
     unpack_codes,
     unpack_ids,
     unpack_palettes,
@@ -208,6 +209,9 @@ class Reader:
                     kept[field.name] = unpack_codes(self.arrays.read(field.name, images, crops))
                 case "dense" | "planes":
                     kept[field.name] = self.arrays.read(field.name, images, crops)
+                case "cell ids" | "cell codes":
+                    planes = self.arrays.read(field.name, images, crops)
+                    kept[field.name] = unpack_cells(planes, self.spec.labels.num_positions)
         size = self._of_images.arrays.read("size", images)
         return StoredCrops(*self._views(images, crops, size), size, kept)
 

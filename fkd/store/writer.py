@@ -25,6 +25,7 @@ from fkd.format import (
     array_layouts,
     create_arrays,
     pack_boxes,
+    pack_cells,
     pack_codes,
     pack_ids,
     pack_palettes,
@@ -203,6 +204,8 @@ class Writer:
                 if self._spec.scheme.coarse:
                     slot = sort_ties(slot, block.kept["code"])
                 arrays["slot"] = pack_slots(slot, self._spec.slots)
+            elif field.packing in ("cell ids", "cell codes"):
+                arrays[field.name] = pack_cells(values, self._spec.labels.num_positions)
             else:
                 arrays[field.name] = pack_codes(values) if field.packing == "codes" else values
         return arrays

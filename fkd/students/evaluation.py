@@ -25,7 +25,7 @@ from fkd.config import (
 from fkd.errors import ImagesError, ModelError
 from fkd.images import ImageList, match_outputs
 from fkd.machine import place, resolve_device
-from fkd.models import count_outputs
+from fkd.models import output_shape
 from fkd.progress import note
 from fkd.sources import list_images, refuse_other_kinds, split_folder
 from fkd.students.answers import Answers, ask
@@ -148,7 +148,7 @@ def require_size(model: nn.Module, card: StudentCard, size: Size) -> None:
     It is left in eval mode.
     """
     pixels = torch.zeros(1, 3, *sides_of(size))
-    count_outputs(
+    output_shape(
         model.eval(), pixels, f"student {card.name}",
         f"it was trained at {size_text(card.preprocessing.size)} px; leave --eval-size out",
     )  # fmt: skip

@@ -13,6 +13,7 @@ from fkd.amounts import as_count
 from fkd.config import Engine, Target, TeacherChoice, check_targets
 from fkd.errors import FkdError, ModelError
 from fkd.teachers.classes import ClassMap, map_classes
+from fkd.teachers.grids import kept_grid, on_kept_grid
 from fkd.teachers.output_names import output_names, store_names
 from fkd.teachers.source import Source
 from fkd.teachers.sources import open_source
@@ -26,12 +27,22 @@ _PLAIN = Engine()
 class Ensemble:
     """One or more teachers whose probabilities are averaged over the same boxes.
 
-    `view_formats` are the distinct sizes and interpolations in which they want to see a crop.
+    `view_formats` are the distinct sizes and interpolations in which they want to see a crop. `grid` is
+    that of the labels: of G positions a view has as many rows, and () is one label a view.
     """
 
-    def __init__(self, teachers: Sequence[Teacher], weights: Sequence[float] = ()) -> None:
-        """Gather teachers of the same classes; their `weights`, in sum 1, where they are not equal."""
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        weights: Sequence[float] = (),
+        map_stride: int | None = None,
+    ) -> None:
+        """Gather teachers of the same classes; their `weights`, in sum 1, where they are not equal.
+
+        Raises `ModelError` for maps that have no common grid.
+        """
         self.teachers, self._weights = tuple(teachers), tuple(weights)
+        self.grid = kept_grid(self.teachers, map_stride)
         self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
 
     @property
@@ -45,10 +56,13 @@ class Ensemble:
         return self.teachers[0].class_map
 
     def probs(self, views: Sequence[Tensor], count: int, temperature: float) -> Tensor:
-        """Label the first `count` views of a batch, given once for each view format: f32 [count, C]."""
+        """Label the first `count` views of a batch, given once for each view format.
+
+        The probabilities are f32 [count · G, C].
+        """
         total: Tensor | None = None
         for number, (teacher, seen) in enumerate(self.each(views)):
-            probs = teacher.probs(seen, count, temperature)
+            probs = self._kept(teacher, teacher.probs(seen, count, temperature))
             if self._weights:
                 probs = probs * self._weights[number]
             total = probs if total is None else total + probs
@@ -58,7 +72,7 @@ class Ensemble:
     def say(
         self, views: Sequence[Tensor], count: int, temperature: float, *, labels: bool
     ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-        """Label the first `count` views, f32 [count, C], unless no `labels` are kept, and say vectors.
+        """Label the first `count` views, f32 [count · G, C], unless no `labels` are kept; say vectors.
 
         Vectors f32 [count, …], by target, are those of the one teacher that has them.
         """
@@ -66,7 +80,12 @@ class Ensemble:
             return self.probs(views, count, temperature), {}
         (teacher,) = self.teachers
         said = teacher.say(views[0], count)
-        return teacher.as_probs(said.outputs, temperature) if labels else None, said.vectors
+        if not labels:
+            return None, said.vectors
+        return self._kept(teacher, teacher.as_probs(said.outputs, temperature)), said.vectors
+
+    def _kept(self, teacher: Teacher, probs: Tensor) -> Tensor:
+        return on_kept_grid(probs, teacher.grid, self.grid)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -88,11 +107,13 @@ def load_teachers(
     only: Sequence[str] | None = None,
     targets: Sequence[Target] = (),
     labels: bool = True,
+    map_stride: int | None = None,
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
 
     `targets` are the vectors that are kept of the only teacher; several raise `ConfigError`. Where no
-    `labels` are kept, its outputs need not be the folder's classes.
+    `labels` are kept, its outputs need not be the folder's classes. With a `map_stride` maps of labels
+    are kept on a grid of so many pixels a cell.
 
     With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
@@ -124,7 +145,8 @@ def load_teachers(
                 "their --teacher-classes must hold the same names in the same order"
             )
     each = zip(choices, sources, maps, strict=True)
-    return Ensemble([Teacher(c.name, s, m, device, engine, c.output, targets) for c, s, m in each])
+    loaded = [Teacher(c.name, s, m, device, engine, c.output, targets) for c, s, m in each]
+    return Ensemble(loaded, map_stride=map_stride)
 
 
 def _match_all(

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from fkd import models
-from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice
+from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice, sides_of
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.teachers.output_names import OutputNames
@@ -29,15 +29,17 @@ def open_library(choice: TeacherChoice, num_classes: int | None, device: torch.d
     model, recorded, names = open_one(choice, num_classes or _IMAGENET_CLASSES)
     preprocessing = override(recorded, choice)
     model = model.eval().requires_grad_(False)
+    if models.is_segmentation(choice.name):
+        model = models.OwnGrid(model)
     weights_hash = models.weights_hash(model)
-    outputs = models.count_outputs_by_shape(
+    outputs = models.output_shape_without_data(
         model, 2, preprocessing.size, f"teacher {choice.name}",
         "choose another --size, or leave it to the weights",
     )  # fmt: skip
     like_recorded = choice.weights == "default" or (
-        choice.weights != "none" and outputs == _IMAGENET_CLASSES
+        choice.weights != "none" and outputs.count == _IMAGENET_CLASSES
     )
-    made_for = recorded.size if like_recorded else None
+    made_for = min(sides_of(recorded.size)) if like_recorded else None
     return Source(place(model, device), preprocessing, weights_hash, outputs, made_for, names)
 
 
@@ -46,7 +48,9 @@ def _open_torchvision(choice: TeacherChoice, num_classes: int) -> _Opened:
     weights = torchvision.models.get_model_weights(choice.name).DEFAULT
     transforms = weights.transforms()
     recorded = Preprocessing(
-        transforms.crop_size[0],
+        (transforms.resize_size if models.is_segmentation(choice.name) else transforms.crop_size)[
+            0
+        ],
         tuple(transforms.mean),
         tuple(transforms.std),
         cast("Interpolation", transforms.interpolation.value),

@@ -1,4 +1,7 @@
-"""One teacher: a frozen model that labels views."""
+"""One teacher: a frozen model that labels views.
+
+Legend: n views, G positions of the teacher's grid, 1 where it says one row of outputs a view, C classes.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fkd.amounts import as_count
-from fkd.config import Engine, Target, TeacherOutput
+from fkd.config import Engine, Target, TeacherOutput, sides_of
 from fkd.errors import ModelError, first_line, of_compiler
+from fkd.labels import rows_of
 from fkd.machine import autocast, upload
 from fkd.models import OUTPUT, Tapped, find_logits
 from fkd.teachers.classes import ClassMap
@@ -25,7 +29,10 @@ _TRIED = 2  # views by which the shapes of vectors are known
 
 @dataclass(frozen=True)
 class Said:
-    """What a teacher says of n views: `outputs` f32 [n, outputs], and `vectors` f32 [n, …] by target."""
+    """What a teacher says of n views: `outputs` f32 [n · G, outputs], `vectors` f32 [n, …] by target.
+
+    The outputs of a view's positions lie behind one another.
+    """
 
     outputs: Tensor
     vectors: Mapping[str, Tensor]
@@ -54,7 +61,7 @@ class Teacher:
         self.name, self._output = name, output
         self.preprocessing = source.preprocessing
         self.weights_hash = source.weights_hash
-        self.num_outputs = source.num_outputs
+        self.num_outputs, self.grid = source.num_outputs, source.outputs.grid
         self.made_for = source.made_for
         self.class_map = class_map
         self._fixed_batch = engine.compile  # another batch size would be compiled anew
@@ -81,7 +88,7 @@ class Teacher:
 
     @torch.inference_mode()
     def probs(self, views: Tensor, count: int, temperature: float) -> Tensor:
-        """Label the first `count` of a batch of views, uint8 [B, 3, S, S]: f32 [count, C].
+        """Label the first `count` of a batch of views, uint8 [B, 3, H, W]: f32 [count · G, C].
 
         Logits are restricted to the store's classes before the softmax and divided by `temperature`.
         Raises `ModelError` where the model fails, or returns anything but a row of outputs for each view.
@@ -122,20 +129,20 @@ class Teacher:
         return mapped if self._output == "logits" else f"{self._output} {mapped}"
 
     def outputs(self, views: Tensor, count: int) -> Tensor:
-        """Return what the model itself says of the first `count` views: f32 [count, outputs]."""
+        """Return what the model itself says of the first `count` views: f32 [count · G, outputs]."""
         return self.say(views, count).outputs
 
     def _find_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of vectors and maps, by target, of a few views that are tried."""
         if not self._targets:
             return {}
-        size = self.preprocessing.size
-        said = self.say(torch.zeros((_TRIED, 3, size, size), dtype=torch.uint8), _TRIED)
+        sides = sides_of(self.preprocessing.size)
+        said = self.say(torch.zeros((_TRIED, 3, *sides), dtype=torch.uint8), _TRIED)
         return {name: tuple(vectors.shape[1:]) for name, vectors in said.vectors.items()}
 
     @torch.inference_mode()
     def say(self, views: Tensor, count: int) -> Said:
-        """Return what the model says of the first `count` views, uint8 [B, 3, S, S], and its layers do.
+        """Return what the model says of the first `count` views, uint8 [B, 3, H, W], and its layers do.
 
         Raises `ModelError` where the model fails, or returns anything but a row for each view.
         """
@@ -146,7 +153,7 @@ class Teacher:
         answer, layers = self._ask(pixels.contiguous(memory_format=torch.channels_last))
         outputs = find_logits(answer, len(pixels), f"teacher {self.name}")
         # A look at the first batch is not enough: a `squeeze` strikes a last batch of one view alone.
-        expected = [len(pixels), self.num_outputs]
+        expected = [len(pixels), self.num_outputs, *self.grid]
         got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if got != expected:
             raise ModelError(
@@ -163,7 +170,7 @@ class Teacher:
             )[:count].float()
             for target in self._targets
         }
-        return Said(outputs[:count].float(), vectors)
+        return Said(rows_of(outputs[:count]).float(), vectors)
 
     def _ask(self, pixels: Tensor) -> tuple[Any, Mapping[str, Any]]:
         """Return the model's answer, and what its tapped layers said."""

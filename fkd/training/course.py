@@ -26,7 +26,7 @@ from fkd.loader import (
     student_batches,
 )
 from fkd.machine import seeded
-from fkd.models import count_outputs, count_outputs_by_shape, is_function
+from fkd.models import is_function, output_shape, output_shape_without_data
 from fkd.runs import require_trackers
 from fkd.store import LabelStore
 from fkd.students import (
@@ -199,8 +199,8 @@ def _count_outputs(
         pixels, remedy = torch.zeros(num_views, 3, *sides_of(size)), "mend its function"
         if len(course.sizes.stages) > 1:
             remedy += ", or give one --size for the whole run"
-        return count_outputs(student.train(), pixels, what, remedy, learns=True)
+        return output_shape(student.train(), pixels, what, remedy, learns=True).count
     remedy = "choose another --student, a larger --batch-size or --micro-batch, or another --size"
     if len(course.sizes.stages) > 1:
         remedy += "; a student that is built for one size takes one --size for the whole run"
-    return count_outputs_by_shape(student.train(), num_views, size, what, remedy)
+    return output_shape_without_data(student.train(), num_views, size, what, remedy).count

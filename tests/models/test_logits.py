@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fkd import FkdError
-from fkd.models import count_outputs, find_logits
+from fkd.models import find_logits, output_shape
 
 LOGITS, OTHER, MAP = torch.ones(4, 3), torch.zeros(4, 3), torch.ones(4, 8, 7, 7)
 Named = collections.namedtuple("Named", "aux logits")
@@ -63,4 +63,4 @@ def test_a_model_that_returns_several_is_counted():
             y = super().forward(x.flatten(1))
             return {"logits": y, "features": x}
 
-    assert count_outputs(Two(12, 5), torch.ones(2, 3, 2, 2), "it", "mend it", learns=True) == 5
+    assert output_shape(Two(12, 5), torch.ones(2, 3, 2, 2), "it", "mend it", learns=True) == 5

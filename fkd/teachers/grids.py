@@ -1,0 +1,69 @@
+"""On which grid labels are kept, and how a teacher's finer map comes to it.
+
+Legend: n views, C classes, G positions of a teacher's grid.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional
+
+from fkd.config import Grid, grid_text, sides_of, size_text
+from fkd.errors import ModelError
+from fkd.labels import laid_out, rows_of
+from fkd.teachers.teacher import Teacher
+
+
+def kept_grid(teachers: Sequence[Teacher], map_stride: int | None) -> Grid:
+    """Return the grid that labels of these teachers are kept on: their own, or a coarser one.
+
+    With a `map_stride` a cell is of so many pixels of a view, in height and in width. Raises `ModelError`
+    for a finer grid than a teacher's, and for teachers of different kinds or grids.
+    """
+    first = teachers[0]
+    for other in teachers[1:]:
+        if bool(other.grid) != bool(first.grid):
+            one, more = (first, other) if first.grid else (other, first)
+            raise ModelError(
+                f"teacher {one.name} says a map of labels, and {more.name} one label a view: they have "
+                "no mean; label a store with each"
+            )
+    if map_stride is None:
+        return _common(teachers)
+    if not first.grid:
+        raise ModelError(
+            f"--map-stride {map_stride} is of maps, and teacher {first.name} says one label a view; "
+            "leave it out"
+        )
+    seen = sides_of(first.preprocessing.size)
+    wanted = tuple(-(-side // map_stride) for side in seen)
+    for teacher in teachers:
+        if any(has < side for has, side in zip(teacher.grid, wanted, strict=True)):
+            least = max(-(-side // has) for side, has in zip(seen, teacher.grid, strict=True))
+            raise ModelError(
+                f"--map-stride {map_stride} asks for {grid_text(wanted)} labels of views of "
+                f"{size_text(seen)} px, and teacher {teacher.name} says "
+                f"{grid_text(teacher.grid)}; choose {least} or more, or leave "
+                "it out"
+            )
+    return wanted
+
+
+def _common(teachers: Sequence[Teacher]) -> Grid:
+    """Return the grid that all teachers have."""
+    grid = teachers[0].grid
+    for other in teachers:
+        if other.grid != grid:
+            raise ModelError(
+                f"teacher {teachers[0].name} says {grid_text(grid)} labels and {other.name} "
+                f"{grid_text(other.grid)}; give a --map-stride that both can have"
+            )
+    return grid
+
+
+def on_kept_grid(probs: Tensor, own: Grid, kept: Grid) -> Tensor:
+    """Return probabilities, f32 [n · G, C], as means over the positions of each kept cell."""
+    if own == kept:
+        return probs
+    maps: Tensor = functional.adaptive_avg_pool2d(laid_out(probs, own), kept)  # type: ignore[arg-type]
+    return rows_of(maps)
