@@ -35,7 +35,7 @@ from fkd.students.checkpoints import announce_student
 from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
 from fkd.students.real_labels import read_real
 from fkd.students.student import StudentCard
-from fkd.truth import Masks, find_masks, masked_root
+from fkd.truth import Masks, find_masks, require_masked_root
 from fkd.views import Sizes
 
 _MULTIPLE = 32  # of the longer side of a view of a whole image
@@ -168,14 +168,9 @@ def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Ma
     Masks are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
     other classes.
     """
-    root = masked_root(folder, "val")
-    images = None if root is None else list_images(root, unlabelled=True)
-    masks = None if images is None else find_masks(images)
-    if images is None or masks is None:
-        raise ImagesError(
-            f"{folder} has no images with masks, by which a student of maps is judged; name a folder "
-            "with masks beside it, as val with valannot"
-        )
+    images = list_images(require_masked_root(folder), unlabelled=True)
+    masks = find_masks(images)
+    assert masks is not None
     return images, masks.matched(classes, "the student's")
 
 
