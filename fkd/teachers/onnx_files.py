@@ -76,7 +76,7 @@ class _Graph:
             return None
         given = None if choice.size is None else sides_of(choice.size)
         height, width = given or self.sides
-        takes = " x ".join("any" if side is None else str(side) for side in self.sides)
+        takes = "x".join(dict.fromkeys("any" if side is None else str(side) for side in self.sides))
         if height is None or width is None:
             raise ConfigError(f"{what} takes views of {takes} px; say which with --size HxW")
         if self.sides[0] not in (None, height) or self.sides[1] not in (None, width):

@@ -15,10 +15,9 @@ from fkd.config import Engine, Target, TeacherOutput, sides_of
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.labels import rows_of
 from fkd.machine import autocast, upload
-from fkd.models import OUTPUT, Tapped, find_logits
+from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
 from fkd.teachers.classes import ClassMap
 from fkd.teachers.outputs import misread
-from fkd.teachers.pooling import as_vectors
 from fkd.teachers.source import Source
 from fkd.views import normalize
 
@@ -167,6 +166,7 @@ class Teacher:
                 target.pool,
                 len(pixels),
                 f"teacher {self.name}, layer {target.layer or 'of its output'}",
+                pixels.shape[2:],
             )[:count].float()
             for target in self._targets
         }
