@@ -28,7 +28,8 @@ class Ensemble:
     """One or more teachers whose probabilities are averaged over the same boxes.
 
     `view_formats` are the distinct sizes and interpolations in which they want to see a crop. `grid` is
-    that of the labels: of G positions a view has as many rows, and () is one label a view.
+    that of the labels: of G positions a view has as many rows, and () is one label a view. It
+    `classifies` where a teacher itself names the classes that its outputs are.
     """
 
     def __init__(
@@ -36,13 +37,15 @@ class Ensemble:
         teachers: Sequence[Teacher],
         weights: Sequence[float] = (),
         map_stride: int | None = None,
+        *,
+        classifies: bool = False,
     ) -> None:
         """Gather teachers of the same classes; their `weights`, in sum 1, where they are not equal.
 
         Raises `ModelError` for maps that have no common grid.
         """
         self.teachers, self._weights = tuple(teachers), tuple(weights)
-        self.grid = kept_grid(self.teachers, map_stride)
+        self.grid, self.classifies = kept_grid(self.teachers, map_stride), classifies
         self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
 
     @property
@@ -146,7 +149,8 @@ def load_teachers(
             )
     each = zip(choices, sources, maps, strict=True)
     loaded = [Teacher(c.name, s, m, device, engine, c.output, targets) for c, s, m in each]
-    return Ensemble(loaded, map_stride=map_stride)
+    classifies = any(s.names is not None and s.no_logits is None for s in sources)
+    return Ensemble(loaded, map_stride=map_stride, classifies=classifies)
 
 
 def _match_all(
