@@ -96,7 +96,7 @@ def teachers_of(
         only=only,
         targets=config.targets,
         labels=config.kept.kind != "none",
-        map_stride=config.map_stride,
+        grid=config.map_stride,
     )
 
 
