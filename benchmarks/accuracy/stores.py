@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice
-from fkd.config import Amp, Engine, ViewFormat
+from fkd.config import Amp, Engine, ViewFormat, sides_of
 from fkd.errors import DecodeError
 from fkd.format import (
     plan_layout,
@@ -128,7 +128,7 @@ class LabelMapper(nn.Module):
         """Take a teacher apart; raises `FkdError` for one whose maps do not have its logits as mean."""
         model: Any = teacher.model
         size, device = teacher.preprocessing.size, next(model.parameters()).device
-        views = torch.rand(2, 3, size, size, device=device)
+        views = torch.rand(2, 3, *sides_of(size), device=device)
         try:
             if hasattr(model, "features"):
                 mapper = cls(model.features, model.classifier[-1])

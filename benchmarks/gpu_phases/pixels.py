@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fkd import Engine, LabelConfig, Scheme, TeacherChoice, label_images
-from fkd.config import Amp, Interpolation, Render, ViewPolicy
+from fkd.config import Amp, Interpolation, Render, Size, ViewPolicy
 from fkd.images import ImageList, decode
 from fkd.labels import quantize
 from fkd.loader import Schedule, student_batches
@@ -164,7 +164,7 @@ def _percent(same: torch.Tensor) -> float:
     return round(100 * float(same.double().mean()), 2)
 
 
-def _views(images: ImageList, count: int, size: int) -> torch.Tensor:
+def _views(images: ImageList, count: int, size: Size) -> torch.Tensor:
     views = empty_views(count, size)
     for n in range(count):
         pixels = decode(images.name(n % len(images)))

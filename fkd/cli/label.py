@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fkd.cli.options import PATH, RANK, OrDefault, engine, machine, rendering, splitting
+from fkd.cli.options import PATH, RANK, OneSize, OrDefault, engine, machine, rendering, splitting
 from fkd.cli.sections import Sectioned
 from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
 from fkd.cli.views import viewing, views_of
@@ -120,8 +120,9 @@ _SECTIONS = {
 @click.option(
     "--size",
     multiple=True,
-    type=OrDefault(click.INT),
-    help="Side of a crop in pixels  [default: the weights' own]",
+    type=OrDefault(OneSize()),
+    help="Side of a crop in pixels, or its height and width (512x1024), which it fills whatever its own "
+    "shape is  [default: the weights' own]",
 )
 @click.option(
     "--mean",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fkd.config import AMPS, RENDERS, Url, is_address
+from fkd.config import AMPS, RENDERS, Size, Url, ViewSizes, is_address
 from fkd.errors import ConfigError, FkdError, ToldElsewhere
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,6 +46,23 @@ class OrDefault(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         """Show what the other type shows."""
         return self.inner.get_metavar(param, ctx)
+
+
+class OneSize(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
+    """The size of views: a side in pixels ("224"), or height and width ("160x224")."""
+
+    name = "S|HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        """Return a side, or height and width."""
+        sizes = ViewSizes.parse(value) if isinstance(value, str) else ViewSizes(value, value)
+        if sizes.grow:
+            raise ConfigError(f"--size is {value}; give one size, since labels are of one")
+        return sizes.last
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Show how it is written."""
+        return self.name
 
 
 class ManyNumbers(click.Command):

@@ -14,7 +14,7 @@ from fkd.errors import ConfigError
 _OF_A_STORE = (
     "teacher", "subset", "classes", "unlabelled", "split", "class_names", "all_classes", "num_crops",
     "seed", "scale", "ratio", "mixup", "cutmix", "mix_share", "mix_period", "brightness", "contrast",
-    "saturation", "erase", "temperature", "max_bad", "grow", "dry_run", "map_stride",
+    "saturation", "erase", "temperature", "max_bad", "grow", "dry_run", "features", "map_stride",
 )  # fmt: skip
 
 # Options whose value is a field of `AddTeacherConfig` of the same name.

@@ -102,7 +102,7 @@ class LabelConfig:
             object.__setattr__(self, "targets", (of_output, *as_targets(self.targets)))
             object.__setattr__(self, "scheme", Scheme("none"))
         settle(self)
-        check_targets(self.targets)
+        check_targets(self.targets, len(self.teachers))
         if self.kept.kind == "none" and not self.targets:
             raise ConfigError(
                 "--compress none keeps no labels; say which vectors to keep (--features LAYER, or "

@@ -70,9 +70,7 @@ class NetworkInput:
 
 @dataclass(frozen=True)
 class Preprocessing(NetworkInput):
-    """The input of a network whose views are square, of `size` pixels a side, as all teachers' are."""
-
-    size: int = 224
+    """The input of a teacher."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class TeacherChoice:
     weights: str = "default"
     classes_file: Path | None = None
     all_classes: bool = False
-    size: int | None = None
+    size: Size | None = None
     mean: Triple | None = None
     std: Triple | None = None
     interpolation: Interpolation | None = None
@@ -100,12 +98,13 @@ class TeacherChoice:
 
     def __post_init__(self) -> None:
         settle(self)
-        Preprocessing(
+        seen = Preprocessing(
             Preprocessing.size if self.size is None else self.size,
             IMAGENET_MEAN if self.mean is None else self.mean,
             IMAGENET_STD if self.std is None else self.std,
             "bilinear" if self.interpolation is None else self.interpolation,
         )
+        object.__setattr__(self, "size", None if self.size is None else seen.size)
         check_choice("--teacher-output", self.output, TEACHER_OUTPUTS)
         if self.ema and self.weights == "none":
             raise ConfigError(

@@ -1,7 +1,7 @@
 """What is kept of a view beside its label: named vectors, each by its own scheme."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
@@ -116,8 +116,13 @@ class Target:
         return {"name": self.name, "layer": self.layer, "keep": str(self.keep), "pool": self.pool}
 
 
-def check_targets(targets: tuple[Target, ...]) -> None:
-    """Raise `ConfigError` for two targets of one name, and for more than a store has."""
+def check_targets(targets: Sequence[Target], num_teachers: int) -> None:
+    """Raise `ConfigError` for two targets of one name, more than a store has, and several teachers."""
+    if targets and num_teachers > 1:
+        raise ConfigError(
+            "--features are of one teacher, and vectors of several have no mean; give one --teacher, "
+            "or a store to each"
+        )
     if len(targets) > MAX_TARGETS:
         raise ConfigError(
             f"--features: {len(targets)} are asked for, a store has at most {MAX_TARGETS}; label the "

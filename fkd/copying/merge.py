@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import as_config
 from fkd.copying.derived import Derived, fill
 from fkd.copying.inputs import check_inputs
@@ -19,6 +20,8 @@ from fkd.images import Keys, key_order
 from fkd.orders import MergeConfig
 from fkd.progress import note_lines
 from fkd.store import Block, LabelStore
+
+_SHOWN = 3  # names of classes in a message
 
 
 def merge_stores(config: MergeConfig) -> LabelStore:
@@ -74,8 +77,10 @@ def _source(store: LabelStore, workers: int) -> SourceRows:
 
 def _refuse_unlike(first: LabelStore, other: LabelStore) -> None:
     """Raise `StoreError` unless both stores were labelled alike, over the same classes."""
-    alike = replace(other.spec, block_images=first.spec.block_images)
-    difference = first.spec.first_difference(alike)
+    difference = _other_kind(first, other)
+    if difference is None:
+        alike = replace(other.spec, block_images=first.spec.block_images)
+        difference = first.spec.first_difference(alike)
     if difference is None and first.spec.weights != other.spec.weights:
         difference = "the weights of its teachers are others"
     if difference is None and (first.content_hashes() is None) != (other.content_hashes() is None):
@@ -94,6 +99,29 @@ def _refuse_unlike(first: LabelStore, other: LabelStore) -> None:
             raise StoreError(
                 f"{other.path} cannot be merged with {first.path}: its class {number} is {has}, not {had}"
             )
+
+
+def _other_kind(first: LabelStore, other: LabelStore) -> str | None:
+    """Say where one store has labels and the other none, or none has and classes differ.
+
+    The settings of both differ then, too, in which outputs are which classes: what vectors do not ask.
+    """
+    labels, others = first.spec.labels.there, other.spec.labels.there
+    if labels != others:
+        kept = ("vectors and no labels", "labels")
+        return f"it holds {kept[others]}, {first.path} has {kept[labels]}"
+    had, has = first.class_names(), other.class_names()
+    if labels or had == has:
+        return None
+    return (
+        f"its images are of {_class_words(has)}, those of {first.path} of {_class_words(had)}; label "
+        "parts of one folder (--subset), or all images without their classes (--unlabelled)"
+    )
+
+
+def _class_words(names: Sequence[str]) -> str:
+    few = ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+    return f"{as_count(len(names), 'class')} ({few})"
 
 
 def _order(stores: Sequence[LabelStore]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
+from fkd.config import size_text
 from fkd.exchanging.joint import ForeignLabels
 from fkd.exchanging.opening import Plan
 from fkd.images import ImageList
@@ -29,7 +30,7 @@ def opening_lines(config: ImportConfig, images: ImageList, plan: Plan, num_pendi
             f"{as_count(spec.num_classes, 'class')}",
         ),
         ("store", f"{config.out}, kept as {spec.scheme}{goes_on if done else ''}"),
-        ("student", f"sees {spec.size} px, {spec.interpolation}"),
+        ("student", f"sees {size_text(spec.size)} px, {spec.interpolation}"),
     ]
 
 

@@ -16,10 +16,12 @@ from fkd.config import (
     INTERPOLATIONS,
     MAX_CROPS,
     MAX_POSITIONS,
+    MAX_SIZE,
     Grid,
     Preprocessing,
     Scheme,
     SchemeKind,
+    Size,
     Triple,
 )
 from fkd.errors import ConfigError, StoreError
@@ -51,12 +53,11 @@ _COUNTS = {
     "num_classes": 2**31,
     "block_images": 65_536,
     "chunk_crops": 65_536,
-    "size": 4096,
     "path_bytes": 2**40,
     "class_name_bytes": 2**40,
 }
 _TEXTS = ("sampler", "renderer", "probe", "images_root", "fingerprint", "created")
-_OTHERS = ("scheme", "views", "interpolation", "temperature", "teachers", "versions")
+_OTHERS = ("size", "scheme", "views", "interpolation", "temperature", "teachers", "versions")
 _KEYS = {"format_version", *_COUNTS, *_TEXTS, *_OTHERS}
 # What a key says more would change what a label is, or where a view lies.
 _INNER_KEYS = {
@@ -153,6 +154,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         **counts,
         **texts,
         format_version=content["format_version"],
+        size=_size(content),
         scheme=_scheme(scheme, content["format_version"]),
         views=views_of(views, content["format_version"]),
         interpolation=choice(content, "interpolation", INTERPOLATIONS),
@@ -174,6 +176,17 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         targets=targets_of(content.get("targets", []), content["format_version"]),
         grid=_grid(content),
     )
+
+
+def _size(content: Mapping[str, Any]) -> Size:
+    """Return a side, or height and width where they differ."""
+    sides = content.get("size")
+    if not isinstance(sides, list):
+        return whole(content, "size", 1, MAX_SIZE)
+    good = len(sides) == 2 and all(type(n) is int and 0 < n <= MAX_SIZE for n in sides)
+    if not good or sides[0] == sides[1]:
+        raise Wrong(f"size is {shown(sides)}")
+    return (sides[0], sides[1])
 
 
 def _grid(content: Mapping[str, Any]) -> Grid:
@@ -218,7 +231,7 @@ def _teacher(record: Mapping[str, Any]) -> TeacherRecord:
         text(record, "weights_hash"),
         text(record, "outputs_hash"),
         Preprocessing(
-            whole(preprocessing, "size", 1, 4096),
+            _size(preprocessing),
             cast("Triple", numbers(preprocessing, "mean", 3)),
             cast("Triple", numbers(preprocessing, "std", 3)),
             choice(preprocessing, "interpolation", INTERPOLATIONS),

@@ -12,10 +12,12 @@ from fkd.config import (
     Pool,
     Preprocessing,
     Scheme,
+    Size,
     TeacherOutput,
     VectorScheme,
     ViewPolicy,
     grid_text,
+    size_text,
 )
 from fkd.format.packing import Slots
 from fkd.labels import Field, KeptLabels, StoredArray
@@ -104,7 +106,7 @@ class StoreSpec:
     sampler: str
     renderer: str
     probe: str
-    size: int
+    size: Size
     interpolation: Interpolation
     temperature: float
     teachers: tuple[TeacherRecord, ...]
@@ -219,7 +221,7 @@ class StoreSpec:
                 [t.name, t.layer, t.pool, str(t.keep), list(t.shape)] for t in self.targets
             ],
             "the grid of its labels": grid_text(self.grid) or "none",
-            "--size": [t.preprocessing.size for t in self.teachers],
+            "--size": [size_text(t.preprocessing.size) for t in self.teachers],
             "--interpolation": [t.preprocessing.interpolation for t in self.teachers],
             "--mean": [t.preprocessing.mean for t in self.teachers],
             "--std": [t.preprocessing.std for t in self.teachers],

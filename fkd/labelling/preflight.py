@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fkd.amounts import as_count
-from fkd.config import LabelConfig, Preprocessing, as_typed
+from fkd.config import LabelConfig, Preprocessing, as_typed, sides_of, size_text
 from fkd.errors import ModelError
 from fkd.images import ImageList
 from fkd.labelling.vector_look import SampleVectors, several_of_each
@@ -79,10 +79,11 @@ class SampleAccuracy:
                 f"{name} is no better than guessing among {self.num_classes} classes; "
                 "check --teacher-weights, --teacher-classes, --mean, --std and --size"
             )
-        if self.made_for is not None and size < self.made_for:
+        if self.made_for is not None and min(sides_of(size)) < self.made_for:
             found.append(
-                f"{name} sees {size} px, and its weights were made for {self.made_for} px; leave --size "
-                f"out, or compare the {'top-1' if self.labels else 'kNN'} of both by --dry-run"
+                f"{name} sees {size_text(size)} px, and its weights were made for {self.made_for} px; "
+                f"leave --size out, or compare the {'top-1' if self.labels else 'kNN'} of both by "
+                "--dry-run"
             )
         if self.odd is not None:
             found.append(f"{name} {self.odd}")
@@ -107,7 +108,7 @@ class SampleAccuracy:
         """How the teacher sees a view."""
         seen = self.preprocessing
         return (
-            f"{seen.size} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
+            f"{size_text(seen.size)} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
             f"std {as_typed(seen.std)}"
         )
 

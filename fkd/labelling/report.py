@@ -5,7 +5,7 @@ from collections import Counter
 import torch
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_large, as_rate
-from fkd.config import LabelConfig, TeacherChoice, grid_text
+from fkd.config import LabelConfig, TeacherChoice, grid_text, size_text
 from fkd.format import (
     StoreSpec,
 )
@@ -144,7 +144,7 @@ def _teacher(choice: TeacherChoice, teacher: Teacher) -> str:
             *([f"{as_large(teacher.num_parameters)} parameters"] if teacher.num_parameters else []),
             _weights(choice),
             f"{kept}{as_count(teacher.num_outputs, 'output')}{positions}",
-            f"{seen.size} px, {seen.interpolation}",
+            f"{size_text(seen.size)} px, {seen.interpolation}",
         ]
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.models.adaptors import Adaptor, Shape, as_vectors, on_grid, shape_words
+    from fkd.models.adaptors import Adaptor, Shape, on_grid, shape_words
     from fkd.models.files import require_weights
     from fkd.models.fit import (
         OutputShape,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fkd.models.functions import call_function, is_function
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.outputs import find_logits
+    from fkd.models.pooling import as_vectors
     from fkd.models.segmentation import OwnGrid, is_segmentation
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
@@ -47,12 +48,13 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        adaptors="Adaptor Shape as_vectors on_grid shape_words",
+        adaptors="Adaptor Shape on_grid shape_words",
         files="require_weights",
         fit="OutputShape output_shape output_shape_without_data shapes_alone",
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
         outputs="find_logits",
+        pooling="as_vectors",
         segmentation="OwnGrid is_segmentation",
         small="thin_resnet",
         state_dicts="read_weights",

@@ -1,11 +1,10 @@
 """What stands between a layer of a student and the vectors that it is compared with.
 
-Legend: b views, D numbers of a vector or channels of a map [D, h, w], T tokens.
+Legend: b views, D numbers of a vector or channels of a map [D, h, w].
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,20 +14,6 @@ from fkd.config import Adapt
 from fkd.errors import ModelError
 
 Shape = tuple[int, ...]  # of what one view has: (D,), or (D, h, w)
-
-
-def as_vectors(said: Any, what: str) -> Tensor:
-    """Return what a layer says as vectors [b, D] or maps [b, D, h, w]; of tokens [b, T, D] the mean.
-
-    Raises `ModelError`, which calls the layer `what`, for anything else.
-    """
-    if not isinstance(said, Tensor) or not said.is_floating_point() or said.dim() not in (2, 3, 4):
-        given = list(said.shape) if isinstance(said, Tensor) else f"a {type(said).__name__}"
-        raise ModelError(
-            f"{what} says {given}, and vectors [batch, numbers], tokens [batch, tokens, numbers] or maps "
-            "[batch, channels, height, width] can be compared; name a layer in it, or beside it"
-        )
-    return said.mean(dim=1) if said.dim() == 3 else said
 
 
 class Adaptor(nn.Module):

@@ -13,35 +13,41 @@ from fkd.errors import ModelError
 
 _LOGITS = "logits"
 _NAMES = (_LOGITS, "out")  # what transformers and torchvision's segmentation models call them
-_DIMS = (2, 4)  # [B, C] and [B, C, h, w]
+_DIMS = (2, 4)  # [B, C] and, where nothing is, [B, C, h, w]
 
 
 def find_logits(answer: Any, num_views: int, what: str) -> Any:
     """Return the logits in a model's answer to a batch, or the answer itself where none are found.
 
-    They are a tensor alone, what is called `logits` or `out`, the one tensor [num_views, C] or
-    [num_views, C, h, w] of several things, or the first of a sequence where others have as many columns,
-    as those of auxiliary heads. Raises `ModelError`, which calls the model `what`, where several may be
-    the logits.
+    They are a tensor alone, what is called `logits` or `out`, the one tensor [num_views, C] of several
+    things, or the first of a sequence where others have as many columns, as those of auxiliary heads.
+    Where there is no such tensor, maps [num_views, C, h, w] are looked for alike. Raises `ModelError`,
+    which calls the model `what`, where several may be the logits.
     """
     if isinstance(answer, Tensor):
         return answer
-    parts = _parts(answer)
+    parts = parts_of(answer)
     for name in _NAMES:
         if isinstance(parts.get(name), Tensor):
             return parts[name]
-    fitting = {
-        name: part
-        for name, part in parts.items()
-        if isinstance(part, Tensor) and part.dim() in _DIMS and part.shape[0] == num_views
-    }
+    for dims in _DIMS:
+        fitting = {
+            name: part
+            for name, part in parts.items()
+            if isinstance(part, Tensor) and part.dim() == dims and part.shape[0] == num_views
+        }
+        if fitting:
+            return _one_of(fitting, answer, what)
+    return answer
+
+
+def _one_of(fitting: Mapping[str, Tensor], answer: Any, what: str) -> Tensor:
+    """Return the logits among parts of an answer that may be them; raises `ModelError` for several."""
     in_order = (
         isinstance(answer, (tuple, list)) and len({t.shape[1] for t in fitting.values()}) == 1
     )
-    if len(fitting) == 1 or (in_order and next(iter(parts)) in fitting):
+    if len(fitting) == 1 or (in_order and next(iter(parts_of(answer))) in fitting):
         return next(iter(fitting.values()))
-    if not fitting:
-        return answer
     listed = ", ".join(f"{name} {list(part.shape)}" for name, part in fitting.items())
     raise ModelError(
         f"{what} returns several tensors that may be its logits ({listed}); return the logits alone, or "
@@ -49,8 +55,8 @@ def find_logits(answer: Any, num_views: int, what: str) -> Any:
     )
 
 
-def _parts(answer: Any) -> dict[str, Any]:
-    """Return what a model's answer consists of, by name or number."""
+def parts_of(answer: Any) -> dict[str, Any]:
+    """Return what a model's answer, or a layer's, consists of, by name or number."""
     if isinstance(answer, Mapping):
         return {str(name): part for name, part in answer.items()}
     if isinstance(answer, (tuple, list)):

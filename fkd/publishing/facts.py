@@ -84,7 +84,7 @@ def view_rows(store: LabelStore) -> Rows:
         ("drawn", drawn),
         *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
-        ("a student sees", f"{spec.size} px, {spec.interpolation}"),
+        ("a student sees", f"{size_text(spec.size)} px, {spec.interpolation}"),
     ]
 
 

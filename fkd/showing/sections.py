@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fkd.config import size_text
 from fkd.orders import ShowConfig
 from fkd.progress import progress
 from fkd.showing.area_figures import area_picture
@@ -49,8 +50,9 @@ def sample_section(
     bold = "the classes of both images" if store.spec.mixes else "the class of the image's folder"
     return Section(
         "Images and crops",
-        f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, {store.spec.size} px, "
-        f"{store.spec.interpolation}. Boxes have the numbers and colours of their crops. These are as "
+        f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, "
+        f"{size_text(store.spec.size)} px, {store.spec.interpolation}. Boxes have the numbers and "
+        "colours of their crops. These are as "
         f"the student gets them{said}; ↔ is mirrored"
         + (f", bold is {bold}." if store.spec.labels.there and not store.spec.unlabelled else ". ")
         + mixed,
@@ -207,7 +209,7 @@ def against_section(other: LabelStore, comparison: Comparison, formats: Sequence
     pictures: tuple[Picture, ...] = () if soft is None else (divergence_picture(soft, formats),)
     return Section(
         "Against another store",
-        f"{other.path} ({teachers}, {other.spec.size} px, {other.spec.scheme}). On the first "
+        f"{other.path} ({teachers}, {size_text(other.spec.size)} px, {other.spec.scheme}). On the first "
         f"{comparison.crops_per_image} crops of {comparison.num_images:,} images the teachers' top-1 "
         f"agree in {comparison.agreement:.1%}.",
         () if soft is not None else ("A hard store keeps no values: there is no cross-entropy.",),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import Url, as_typed, grid_text
+from fkd.config import Url, as_typed, grid_text, size_text
 from fkd.format import StoreSpec
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
@@ -94,12 +94,15 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         share = f", counts {spec.weights[number]:.4g}" if spec.weights else ""
         lines += [
             ("teacher", f"{teacher.name}, weights {teacher.weights_hash[:19]}…{share}"),
-            ("", f"size {seen.size}, mean {as_typed(seen.mean)}, std {as_typed(seen.std)}"),
+            (
+                "",
+                f"size {size_text(seen.size)}, mean {as_typed(seen.mean)}, std {as_typed(seen.std)}",
+            ),
         ]
     lines += [
         (
             "views",
-            f"{spec.size} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
+            f"{size_text(spec.size)} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
             f"ratio {as_typed(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
         ),
         *([] if views.tone.plain else [("tone", str(views.tone))]),

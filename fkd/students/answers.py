@@ -81,10 +81,7 @@ def _answer(
     logits: Tensor = find_logits(answer, len(views), _WHO).float().cpu()
     if layer in (None, OUTPUT):
         return logits, None if layer is None else logits
-    return logits, _features(said[layer], layer).float().cpu()
-
-
-def _features(said: object, layer: str) -> Tensor:
-    """Return one vector of each view: of tokens and maps the mean of all positions."""
-    vectors = as_vectors(said, f"{_WHO}, layer {layer},")
-    return vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors
+    what = f"{_WHO}, layer {layer},"
+    vectors = as_vectors(said[layer], "auto", len(views), what, views.shape[2:])
+    features = vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors
+    return logits, features.float().cpu()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Engine, Grid, Target, TeacherChoice
+from fkd.config import Engine, Grid, Target, TeacherChoice, check_targets
 from fkd.errors import FkdError, ModelError
 from fkd.teachers.classes import ClassMap, map_classes
 from fkd.teachers.grids import kept_grid, on_kept_grid
@@ -112,25 +112,21 @@ def load_teachers(
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
 
-    `targets` are the vectors that are kept of the only teacher. Where no `labels` are kept, its outputs
-    need not be the folder's classes. Maps of labels are brought to the `grid`, that of a store, or one of
-    so many pixels a cell.
+    `targets` are the vectors that are kept of the only teacher; several raise `ConfigError`. Where no
+    `labels` are kept, its outputs need not be the folder's classes. Maps of labels are brought to the
+    `grid`, that of a store, or one of so many pixels a cell.
 
     With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
     where they do not label the same classes.
     """
+    check_targets(targets, len(choices))  # before any of them is downloaded
     num_classes = None if folder_classes is None else len(folder_classes)
     sized = num_classes if labels else None  # what has no labels needs no head for the folder
     sources = [
         _told_apart(choices, n, partial(open_source, choice, sized, device))
         for n, choice in enumerate(choices)
     ]
-    if targets and len(choices) > 1:
-        raise ModelError(
-            "--features are of one teacher, and vectors of several have no mean; give one --teacher, "
-            "or a store to each"
-        )
     maps = (
         _match_all(choices, sources, folder_classes)
         if labels

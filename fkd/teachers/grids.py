@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from fkd.config import Grid, grid_text
+from fkd.config import Grid, grid_text, sides_of, size_text
 from fkd.errors import ModelError
 from fkd.labels import laid_out, rows_of
 from fkd.teachers.teacher import Teacher
@@ -49,15 +49,16 @@ def _of_stride(teachers: Sequence[Teacher], map_stride: int) -> Grid:
             f"--map-stride {map_stride} is of maps, and teacher {first.name} says one label a view; "
             "leave it out"
         )
-    side = -(-first.preprocessing.size // map_stride)
-    wanted = (side, side)
+    seen = sides_of(first.preprocessing.size)
+    wanted = tuple(-(-side // map_stride) for side in seen)
     for teacher in teachers:
-        if any(has < side for has in teacher.grid):
+        if any(has < side for has, side in zip(teacher.grid, wanted, strict=True)):
+            least = max(-(-side // has) for side, has in zip(seen, teacher.grid, strict=True))
             raise ModelError(
                 f"--map-stride {map_stride} asks for {grid_text(wanted)} labels of views of "
-                f"{first.preprocessing.size} px, and teacher {teacher.name} says "
-                f"{grid_text(teacher.grid)}; choose "
-                f"{-(-first.preprocessing.size // min(teacher.grid))} or more, or leave it out"
+                f"{size_text(seen)} px, and teacher {teacher.name} says "
+                f"{grid_text(teacher.grid)}; choose {least} or more, or leave "
+                "it out"
             )
     return wanted
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fkd import models
-from fkd.config import Interpolation, Preprocessing, TeacherChoice
+from fkd.config import Interpolation, Preprocessing, Size, TeacherChoice, size_text
 from fkd.errors import ModelError, first_line
 from fkd.machine import place
 from fkd.progress import note
@@ -111,8 +111,9 @@ def _recorded(choice: TeacherChoice, config: Any, processor: Any | None) -> Prep
         usual = Preprocessing(size if isinstance(size, int) else Preprocessing.size)
         if choice.mean is None or choice.std is None:
             note(
-                f"warning: teacher {choice.name} has no preprocessor_config.json; it sees {usual.size} "
-                "px with ImageNet's mean and std, where --size, --mean and --std say nothing else"
+                f"warning: teacher {choice.name} has no preprocessor_config.json; it sees "
+                f"{size_text(usual.size)} px with ImageNet's mean and std, where --size, --mean and "
+                "--std say nothing else"
             )
         return usual
     if not models.divides_by_255(processor) and (choice.mean is None or choice.std is None):
@@ -171,7 +172,9 @@ def _load(transformers: Any, choice: TeacherChoice, config: Any, where: str) -> 
     return loaded
 
 
-def _asked_for_images(model: nn.Module, choice: TeacherChoice, size: int, config: Any) -> nn.Module:
+def _asked_for_images(
+    model: nn.Module, choice: TeacherChoice, size: Size, config: Any
+) -> nn.Module:
     """Return a model that takes pixels, and returns logits or an embedding."""
     if getattr(model, "main_input_name", "") != "pixel_values":
         if not hasattr(model, "get_image_features"):
@@ -188,7 +191,7 @@ def _asked_for_images(model: nn.Module, choice: TeacherChoice, size: int, config
     return model
 
 
-def _size_words(function: Any, size: int, config: Any) -> dict[str, bool]:
+def _size_words(function: Any, size: Size, config: Any) -> dict[str, bool]:
     """Return the arguments by which a model takes another size than it was made for."""
     own = getattr(getattr(config, "vision_config", config), "image_size", size)
     takes = "interpolate_pos_encoding" in inspect.signature(function).parameters

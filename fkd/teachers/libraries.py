@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from fkd import models
-from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice
+from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoice, sides_of
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.teachers.output_names import OutputNames
@@ -39,7 +39,7 @@ def open_library(choice: TeacherChoice, num_classes: int | None, device: torch.d
     like_recorded = choice.weights == "default" or (
         choice.weights != "none" and outputs.count == _IMAGENET_CLASSES
     )
-    made_for = recorded.size if like_recorded else None
+    made_for = min(sides_of(recorded.size)) if like_recorded else None
     return Source(place(model, device), preprocessing, weights_hash, outputs, made_for, names)
 
 

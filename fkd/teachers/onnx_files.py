@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fkd.config import Preprocessing, TeacherChoice
+from fkd.config import Preprocessing, Size, TeacherChoice, as_size, sides_of, size_text
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.progress import note_once
 from fkd.students import EXPORT_PROPERTY, Sidecar, read_sidecar
@@ -22,34 +22,32 @@ _LOGITS = "logits"
 
 
 def open_onnx(choice: TeacherChoice, device: torch.device) -> Source:
-    """Open an ONNX file whose one input is f32 [views, 3, S, S]; any other is refused."""
+    """Open an ONNX file whose one input is f32 [views, 3, H, W]; any other is refused."""
     path, what = Path(choice.name), f"teacher {choice.name}"
     refuse_weights(choice)
     session = _open_session(path, device, what)
     graph = _Graph.of(session, what)
     about = _about(session)
-    recorded = Preprocessing() if about is None else inside_program(about.card, choice)
+    recorded = Preprocessing() if about is None else inside_program(about.card)
     preprocessing = override(recorded, choice)
-    if graph.size is not None:
-        if choice.size not in (None, graph.size):
-            raise ConfigError(f"--size {choice.size}: {what} takes views of {graph.size} px alone")
-        preprocessing = Preprocessing(
-            graph.size, preprocessing.mean, preprocessing.std, preprocessing.interpolation
-        )
+    size = graph.size(choice, what)
+    if size is not None:
+        preprocessing = replace(preprocessing, size=size)
     model = OnnxModel(session, graph)
     remedy = "give its --size, or export it anew"
     outputs = try_on_views(model, choice, preprocessing.size, device, remedy)
     names, why = names_of(about, choice), only_features(about)
-    return Source(model, preprocessing, graph_hash(path), outputs, graph.size, names, why)
+    made_for = None if size is None else min(sides_of(size))
+    return Source(model, preprocessing, graph_hash(path), outputs, made_for, names, why)
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """What a graph takes and gives; `size` and `batch` are None where any will do."""
+    """What a graph takes and gives; a side of its views, and `batch`, are None where any will do."""
 
     input: str
     output: str
-    size: int | None
+    sides: tuple[int | None, int | None]
     batch: int | None
 
     @classmethod
@@ -64,16 +62,30 @@ class _Graph:
         shown = ", ".join(map(str, views.shape))
         if views.type != "tensor(float)":
             raise ModelError(f"{what} takes {views.type} [{shown}]; {_WANTED}")
-        if len(shape) != 4 or shape[1] not in (3, None) or shape[2] != shape[3]:
+        if len(shape) != 4 or shape[1] not in (3, None):
             last = len(shape) == 4 and shape[3] == 3
             why = ", with the channels last" if last else ""
             raise ModelError(f"{what} takes [{shown}]{why}; {_WANTED}")
         outputs = [one.name for one in session.get_outputs()]
         output = _LOGITS if _LOGITS in outputs else outputs[0]
-        return cls(views.name, output, shape[2], shape[0])
+        return cls(views.name, output, (shape[2], shape[3]), shape[0])
+
+    def size(self, choice: TeacherChoice, what: str) -> Size | None:
+        """Return the size that it takes, None for any; raises `ConfigError` for another one."""
+        if self.sides == (None, None):
+            return None
+        given = None if choice.size is None else sides_of(choice.size)
+        height, width = given or self.sides
+        takes = "x".join(dict.fromkeys("any" if side is None else str(side) for side in self.sides))
+        if height is None or width is None:
+            raise ConfigError(f"{what} takes views of {takes} px; say which with --size HxW")
+        if self.sides[0] not in (None, height) or self.sides[1] not in (None, width):
+            asked = size_text((height, width))
+            raise ConfigError(f"--size {asked}: {what} takes views of {takes} px alone")
+        return as_size(height, width)
 
 
-_WANTED = "export it with one input, float32 [views, 3, size, size]"
+_WANTED = "export it with one input, float32 [views, 3, height, width]"
 
 
 class OnnxModel:
@@ -87,7 +99,7 @@ class OnnxModel:
         self._session, self._graph = session, graph
 
     def __call__(self, views: Tensor) -> Tensor:
-        """Return the outputs, on the device of the views, f32 [B, 3, S, S]."""
+        """Return the outputs, on the device of the views, f32 [B, 3, H, W]."""
         pixels = views.float().contiguous().cpu().numpy()
         size = self._graph.batch or len(pixels)
         parts = [self._run(pixels[first : first + size]) for first in range(0, len(pixels), size)]

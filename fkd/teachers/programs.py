@@ -29,7 +29,7 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
             "goes to --teacher-weights, beside its model's name as --teacher"
         ) from error
     preprocessing = override(
-        Preprocessing() if about is None else inside_program(about.card, choice), choice
+        Preprocessing() if about is None else inside_program(about.card), choice
     )
     remedy = "give its --size, and export it with a batch dimension that is dynamic"
     outputs = try_on_views(model, choice, preprocessing.size, device, remedy)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fkd import models
-from fkd.config import Preprocessing, TeacherChoice
+from fkd.config import Preprocessing, Size, TeacherChoice, sides_of
 from fkd.errors import ModelError
 from fkd.teachers.output_names import OutputNames
 
@@ -22,7 +22,7 @@ Model = Callable[[torch.Tensor], Any]
 class Source:
     """A frozen model, the preprocessing that it gets, and a hash that identifies its weights.
 
-    `outputs` are how many there are, and on which grid. `made_for` is the input size in pixels that is
+    `outputs` are how many there are, and on which grid. `made_for` is the input side in pixels that is
     recorded with the weights, None where none is known. `names` are what the outputs are called, where
     the teacher itself says so. `no_logits` says why its outputs are of no classes, None where nothing
     speaks against it.
@@ -62,10 +62,10 @@ def refuse_weights(choice: TeacherChoice) -> None:
 
 
 def try_on_views(
-    model: Model, choice: TeacherChoice, size: int, device: torch.device, remedy: str
+    model: Model, choice: TeacherChoice, size: Size, device: torch.device, remedy: str
 ) -> models.OutputShape:
     """Run a small batch and look at the outputs: programs and users' models do not say what they take."""
-    views = torch.zeros(_BATCH, 3, size, size, device=device)
+    views = torch.zeros(_BATCH, 3, *sides_of(size), device=device)
     return models.output_shape(model, views, f"teacher {choice.name}", remedy)
 
 

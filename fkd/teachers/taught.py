@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from fkd.config import NetworkInput, Preprocessing, TeacherChoice, size_text
+from fkd.config import NetworkInput, Preprocessing, TeacherChoice, sides_of
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.models import weights_hash
@@ -26,7 +26,7 @@ def open_run(choice: TeacherChoice, device: torch.device) -> Source:
             "with their model's name as --teacher"
         ) from error
     model = place(student.requires_grad_(False), device)
-    preprocessing = override(square(card.preprocessing, choice), choice)
+    preprocessing = override(_as_teachers(card.preprocessing), choice)
     outputs = try_on_views(model, choice, preprocessing.size, device, "choose another --size")
     if outputs.count != len(card.classes):
         raise ModelError(
@@ -38,7 +38,7 @@ def open_run(choice: TeacherChoice, device: torch.device) -> Source:
         preprocessing,
         weights_hash(model),
         outputs,
-        preprocessing.size if choice.size is None else None,
+        min(sides_of(preprocessing.size)) if choice.size is None else None,
         names_of(Sidecar(card), choice),
         None if card.learned_classes else _UNLEARNED,
     )
@@ -66,26 +66,12 @@ def names_of(about: Sidecar | None, choice: TeacherChoice) -> OutputNames | None
     return OutputNames(about.card.classes, f"the classes of teacher {choice.name}")
 
 
-def square(seen: NetworkInput, choice: TeacherChoice) -> Preprocessing:
-    """Return the preprocessing of a student as a teacher's, whose views are square."""
-    size = choice.size or seen.size
-    if not isinstance(size, int):
-        raise ModelError(
-            f"teacher {choice.name} was trained on views of {size_text(size)} px, and teachers see "
-            "square ones; give --size S"
-        )
-    return Preprocessing(size, seen.mean, seen.std, seen.interpolation)
+def _as_teachers(seen: NetworkInput) -> Preprocessing:
+    """Return the preprocessing of a student as a teacher's."""
+    return Preprocessing(seen.size, seen.mean, seen.std, seen.interpolation)
 
 
-def inside_program(card: StudentCard, choice: TeacherChoice) -> Preprocessing:
-    """Return what a program of `fkd export` gets: pixels in [0, 1], which it normalises itself.
-
-    Raises `ModelError` for one whose views are not square: it takes no others.
-    """
+def inside_program(card: StudentCard) -> Preprocessing:
+    """Return what a program of `fkd export` gets: pixels in [0, 1], which it normalises itself."""
     seen = card.preprocessing
-    if not isinstance(seen.size, int):
-        raise ModelError(
-            f"teacher {choice.name} takes views of {size_text(seen.size)} px alone, and teachers see "
-            "square ones; name the run that it was exported from, with --size S"
-        )
     return Preprocessing(seen.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), seen.interpolation)

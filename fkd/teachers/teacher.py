@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from fkd.amounts import as_count
-from fkd.config import Engine, Target, TeacherOutput
+from fkd.config import Engine, Target, TeacherOutput, sides_of
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.labels import rows_of
 from fkd.machine import autocast, upload
-from fkd.models import OUTPUT, Tapped, find_logits
+from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
 from fkd.teachers.classes import ClassMap
 from fkd.teachers.outputs import misread
-from fkd.teachers.pooling import as_vectors
 from fkd.teachers.source import Source
 from fkd.views import normalize
 
@@ -88,7 +87,7 @@ class Teacher:
 
     @torch.inference_mode()
     def probs(self, views: Tensor, count: int, temperature: float) -> Tensor:
-        """Label the first `count` of a batch of views, uint8 [B, 3, S, S]: f32 [count · G, C].
+        """Label the first `count` of a batch of views, uint8 [B, 3, H, W]: f32 [count · G, C].
 
         Logits are restricted to the store's classes before the softmax and divided by `temperature`.
         Raises `ModelError` where the model fails, or returns anything but a row of outputs for each view.
@@ -136,13 +135,13 @@ class Teacher:
         """Return the shapes of vectors and maps, by target, of a few views that are tried."""
         if not self._targets:
             return {}
-        size = self.preprocessing.size
-        said = self.say(torch.zeros((_TRIED, 3, size, size), dtype=torch.uint8), _TRIED)
+        sides = sides_of(self.preprocessing.size)
+        said = self.say(torch.zeros((_TRIED, 3, *sides), dtype=torch.uint8), _TRIED)
         return {name: tuple(vectors.shape[1:]) for name, vectors in said.vectors.items()}
 
     @torch.inference_mode()
     def say(self, views: Tensor, count: int) -> Said:
-        """Return what the model says of the first `count` views, uint8 [B, 3, S, S], and its layers do.
+        """Return what the model says of the first `count` views, uint8 [B, 3, H, W], and its layers do.
 
         Raises `ModelError` where the model fails, or returns anything but a row for each view.
         """
@@ -167,6 +166,7 @@ class Teacher:
                 target.pool,
                 len(pixels),
                 f"teacher {self.name}, layer {target.layer or 'of its output'}",
+                pixels.shape[2:],
             )[:count].float()
             for target in self._targets
         }

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fkd.config import PEERS, STORED, Adapt, Size, Term, TrainConfig, is_of, sides_of
+from fkd.config import PEERS, STORED, Adapt, Size, Term, TrainConfig, is_of, sides_of, size_text
 from fkd.errors import ConfigError, ModelError
 from fkd.losses import Pairs
 from fkd.models import (
@@ -21,6 +21,7 @@ from fkd.models import (
     find_logits,
     is_function,
     on_grid,
+    shape_words,
     shapes_alone,
 )
 from fkd.store import LabelStore
@@ -89,7 +90,11 @@ def _logits_and_layers(
     logits: Tensor = find_logits(answer, len(pixels), what)
     if OUTPUT in caught:
         caught[OUTPUT] = logits
-    return logits, {name: as_vectors(said, _named(name, what)) for name, said in caught.items()}
+    count, sides = len(pixels), pixels.shape[2:]
+    return logits, {
+        name: as_vectors(said, "auto", count, _named(name, what), sides)
+        for name, said in caught.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -149,15 +154,15 @@ def layers_of(terms: Sequence[Term], name: str, students: Sequence[str]) -> tupl
 def comparisons(
     config: TrainConfig,
     store: LabelStore,
-    size: Size,
+    sizes: Sequence[Size],
     cards: Sequence[StudentCard],
     built: Sequence[nn.Module],
 ) -> Comparisons | None:
     """Return what the terms of a run compare beside logits, None where they compare nothing else.
 
-    Each student is run on views of `size`, so that the shapes of its layers are known. What adapts them
-    has initial weights by the run's seed. Raises `FkdError` for a layer that a student does not have, and
-    for shapes that cannot be brought together.
+    Each student is run on views of all `sizes` of the run, so that the shapes of its layers are known.
+    What adapts them, to the shapes of the last size, has initial weights by the run's seed. Raises
+    `FkdError` for a layer that a student does not have, and for shapes that cannot be brought together.
     """
     terms, names = config.objective.terms, [choice.name for choice in config.students]
     stored = {t.target: store.vectors(t.target) for t in terms if t.target}
@@ -165,7 +170,7 @@ def comparisons(
     if not any(layers.values()):
         return None
     shapes = {
-        name: _layer_shapes(student, card, layers[name], size)
+        name: _layer_shapes(student, card, layers[name], sizes)
         for name, card, student in zip(names, cards, built, strict=True)
     }
 
@@ -187,23 +192,40 @@ def comparisons(
 
 
 def _layer_shapes(
-    student: nn.Module, card: StudentCard, layers: Sequence[str], size: Size
+    student: nn.Module, card: StudentCard, layers: Sequence[str], sizes: Sequence[Size]
 ) -> dict[str, Shape]:
-    """Run a student on two views and return what each of its layers has of a view.
+    """Run a student on two views of each size; return what its layers have of a view of the last one.
 
-    A library's is run without data. A user's is run as it is evaluated, and stays as it was.
+    A library's is run without data. A user's is run as it is evaluated, and stays as it was. Raises
+    `ModelError` for a layer whose numbers, or channels, are not as many at all sizes.
     """
-    views, what, was_training = torch.zeros(2, 3, *sides_of(size)), _student(card), student.training
+    what, was_training, device = _student(card), student.training, "cpu"
     if not is_function(card.name):
-        student, views = shapes_alone(student), views.to("meta")
+        student, device = shapes_alone(student), "meta"
     tapped = Tapped(student, layers, what)
+    shapes: dict[str, Shape] = {}
     try:
-        with torch.no_grad():
-            _, said = _logits_and_layers(tapped.eval(), views, what)
+        for size in sizes:
+            views, before = torch.zeros(2, 3, *sides_of(size), device=device), shapes
+            with torch.no_grad():
+                _, said = _logits_and_layers(tapped.eval(), views, what)
+            shapes = {layer: tuple(each.shape[1:]) for layer, each in said.items()}
+            _refuse_growing(before, shapes, size, what)
     finally:
         tapped.remove()
         student.train(was_training)
-    return {layer: tuple(each.shape[1:]) for layer, each in said.items()}
+    return shapes
+
+
+def _refuse_growing(
+    before: Mapping[str, Shape], shapes: Mapping[str, Shape], size: Size, what: str
+) -> None:
+    for layer, shape in before.items():
+        if shape[0] != shapes[layer][0]:
+            raise ModelError(
+                f"{_named(layer, what)} says {shape_words(shapes[layer])} of views of {size_text(size)} "
+                f"px, and {shape_words(shape)} of smaller ones; choose another layer, or one --size"
+            )
 
 
 def _adaptor(link: Link, own: Shape, wanted: Shape, what: str) -> Adaptor:

@@ -135,7 +135,8 @@ def build_learner(course: Course, device: torch.device, learner: Callable[..., L
     _require_apart(course.config, built)
     first, *peers = zip(course.cards, built, strict=True)
     labels = course.store.spec.labels
-    compared = comparisons(course.config, course.store, course.sizes.last, course.cards, built)
+    sizes = [size for _, size in course.sizes.stages]
+    compared = comparisons(course.config, course.store, sizes, course.cards, built)
     others: list[Any] = [peers] if peers or compared else []
     others += [compared] if compared else []
     return learner(course.config, course.card, labels, first[1], device, course.group, *others)

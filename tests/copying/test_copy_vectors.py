@@ -78,6 +78,25 @@ def test_what_was_learned_goes_along_and_is_not_mixed_up(shared_folder, tmp_path
         merge_stores(MergeConfig((halves[0], by_itself.path), tmp_path / "b.zarr"))
 
 
+def test_stores_of_other_classes_or_of_labels_are_not_merged(shared_folder, shared_store, tmp_path):
+    """Vectors ask nothing of --teacher-classes."""
+    names = ("circle", "square\ntriangle")
+    one, two = (
+        label_images(
+            vector_config(shared_folder, f"of-{n}.zarr", scheme="int8", num_crops=1,
+                          part=Part(classes=lines(tmp_path / str(n), kinds)))
+        ).path
+        for n, kinds in enumerate(names)
+    )  # fmt: skip
+    out = ("--out", tmp_path / "a.zarr")
+    line = refused("merge", one, two, *out)
+    assert f"{two} cannot be merged with {one}: its images are of 2 classes (square, tri" in line
+    assert f"those of {one} of 1 class (circle); label parts of one folder" in line
+    line = refused("merge", one, shared_store.path, *out)
+    assert f"it holds labels, {one} has vectors and no labels" in line
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_what_a_store_has_not_is_refused(vector_store, bare_store, tmp_path):
     for where, choice, error, words in (
         (

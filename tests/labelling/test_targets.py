@@ -12,6 +12,7 @@ from helpers.processes import refused
 from fkd import FkdError, LabelConfig, LabelStore, Scheme, TeacherChoice, label_images
 from fkd.config import Target
 from fkd.errors import ConfigError, ModelError, StoreError
+from fkd.teachers import load_teachers
 
 TEACHER = """
 import torch
@@ -36,6 +37,7 @@ def backbone():
 def endless():
     return Endless().eval()
 """
+TWO = (TeacherChoice("no_such_module:never"), TeacherChoice("no_such_module:loaded"))
 LAYERS = (Target("features"), Target("stem", "f16", name="map"), Target("stem", pool="mean"))
 
 
@@ -124,6 +126,8 @@ def test_more_crops_and_images_get_vectors_too(place):
         ({"targets": ("stem", "stem")}, ConfigError, "two are named stem"),
         ({"targets": ('{layer="stem", keep="int9"}',)}, ConfigError, "int9"),
         ({"targets": ('{layr="stem"}',)}, ConfigError, "features has no layr .perhaps layer"),
+        ({"teacher": TWO, "targets": ("stem",)}, ConfigError, "several have no mean; give one --t"),
+        ({"teacher": TWO, "scheme": "int8"}, ConfigError, "several have no mean; give one --teach"),
         ({"targets": ("stm",)}, ModelError, "has no layer stm; it has features, stem"),
     ],
 )
@@ -142,6 +146,11 @@ def test_vectors_that_are_not_finite_are_refused_and_the_image_is_named(place):
     endless = TeacherChoice("target_teachers:endless", size=16)
     with pytest.raises(FkdError, match=r"its vector output is not finite"):
         label_images(config(place, "endless.zarr", teacher=endless, scheme="int8"))
+
+
+def test_several_teachers_are_refused_before_one_is_loaded():
+    with pytest.raises(ConfigError, match="vectors of several have no mean"):
+        load_teachers(TWO, None, torch.device("cpu"), targets=LAYERS)
 
 
 def test_the_command_refuses_in_a_line(place):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fkd.errors import ModelError
-from fkd.models import Adaptor, as_vectors
+from fkd.models import Adaptor
 
 
 def weights(adaptor):
@@ -64,18 +64,6 @@ def test_a_map_is_resized_to_the_grid_though_views_grow():
 def test_what_cannot_be_brought_together_is_refused(own, wanted, adapt, said):
     with pytest.raises(ModelError, match=said):
         Adaptor(own, wanted, adapt)
-
-
-def test_vectors_are_taken_from_what_a_layer_says():
-    tokens = torch.randn(2, 7, 4)
-    assert torch.equal(as_vectors(tokens, "it"), tokens.mean(dim=1))
-    for said in (torch.randn(2, 4), torch.randn(2, 4, 3, 3)):
-        assert as_vectors(said, "it") is said
-    for said, words in (((tokens,), "a tuple"), (tokens.long(), "2, 7, 4"), (tokens[0, 0], "4")):
-        with pytest.raises(
-            ModelError, match=rf"layer x says .*{words}.*can be compared; name a layer"
-        ):
-            as_vectors(said, "layer x")
 
 
 def test_what_it_has_is_told():

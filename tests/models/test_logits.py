@@ -30,6 +30,7 @@ class Loose:
         LOGITS, (LOGITS,), [LOGITS, OTHER], (LOGITS, OTHER, OTHER), (LOGITS, MAP), (MAP, LOGITS),
         (LOGITS, None), {"logits": LOGITS, "other": OTHER}, {"out": LOGITS, "features": MAP},
         Named(OTHER, LOGITS), Answer(OTHER, LOGITS), Answer(LOGITS), Loose(),
+        {"out": MAP, "aux": LOGITS, "logits": LOGITS},
         collections.OrderedDict(loss=torch.ones(()), logits=LOGITS),
     ],
     ids=lambda answer: type(answer).__name__,
@@ -52,7 +53,9 @@ def test_several_that_may_be_the_logits_are_named(answer, listed):
         find_logits(answer, 4, "it")
 
 
-@pytest.mark.parametrize("answer", [None, {}, (), (MAP,), 5, {"a": torch.ones(3, 3)}])
+@pytest.mark.parametrize(
+    "answer", [None, {}, (), (torch.ones(4, 8, 7),), 5, {"a": torch.ones(3, 3)}]
+)
 def test_where_there_are_none_the_answer_stays(answer):
     assert find_logits(answer, 4, "it") is answer
 
@@ -63,4 +66,4 @@ def test_a_model_that_returns_several_is_counted():
             y = super().forward(x.flatten(1))
             return {"logits": y, "features": x}
 
-    assert output_shape(Two(12, 5), torch.ones(2, 3, 2, 2), "it", "mend it", learns=True) == 5
+    assert output_shape(Two(12, 5), torch.ones(2, 3, 2, 2), "it", "mend it", learns=True).count == 5

@@ -203,7 +203,6 @@ def test_the_output_that_is_named_logits_is_taken(tmp_path):
     ("shape", "more", "words"),
     [
         (("n", 32, 32, 3), {}, r"takes \[n, 32, 32, 3\], with the channels last; export it"),
-        (("n", 3, 32, 48), {}, r"takes \[n, 3, 32, 48\]; export"),
         (("n", 3, 32), {}, r"takes \[n, 3, 32\]; export"),
         (("n", 3, 32, 32), {"kind": 2}, r"takes tensor\(uint8\) \[n, 3, 32, 32\]; export"),
         (("n", 3, 32, 32), {"more": ("scale",)}, r"has 2 inputs \(x, scale\); export"),
@@ -213,6 +212,18 @@ def test_graphs_that_take_no_views_are_refused(tmp_path, shape, more, words):
     graph(tmp_path / "t.onnx", shape, **more)
     with pytest.raises(FkdError, match=f"t.onnx {words}"):
         only(TeacherChoice(str(tmp_path / "t.onnx")))
+
+
+def test_a_side_that_a_graph_leaves_open_is_said(tmp_path):
+    path, fixed = tmp_path / "t.onnx", tmp_path / "f.onnx"
+    graph(path, ("n", 3, 32, "w"))
+    graph(fixed, ("n", 3, 32, 48))
+    with pytest.raises(FkdError, match=r"takes views of 32xany px; say which with --size HxW"):
+        only(TeacherChoice(str(path)))
+    with pytest.raises(FkdError, match=r"--size 16x48: .* takes views of 32xany px alone"):
+        only(TeacherChoice(str(path), size=(16, 48)))
+    assert only(TeacherChoice(str(path), size=(32, 48))).preprocessing.size == (32, 48)
+    assert only(TeacherChoice(str(fixed))).preprocessing.size == (32, 48)
 
 
 def test_an_onnx_file_is_refused_in_one_line(tmp_path):

@@ -140,7 +140,7 @@ def test_log_probabilities_give_the_labels_of_the_logits(shared_folder, tmp_path
     [
         ("fewer", "logits[:, 1:] if len(x) == 7 else logits", r"\[7, 2\] for .*7 views, where \[7, 3\]"),
         ("squeezes", "logits.squeeze()", r"returned \[3\] for a batch of 1 view, where \[1, 3\]"),
-        ("wraps", "[x] if len(x) == 7 else logits", "returned list for a batch of 7 views"),
+        ("wraps", "[x] if len(x) == 7 else logits", r"returned \[7, 3, 16, 16\] for a batch of 7 views"),
     ],
 )  # fmt: skip
 def test_every_batch_has_the_shape_of_the_first(

@@ -200,7 +200,7 @@ def test_a_teacher_may_have_none_of_what_another_is_given(monkeypatch, shared_fo
     assert "--mean: give three numbers, or the word default three times" in refused(
         *mixed, shared_folder
     )
-    assert "'wide' is not a valid integer" in refused(
+    assert "size 'wide' is unknown; give the side" in refused(
         *["label", "--teacher", "a", "--size", "wide"], shared_folder
     )
 

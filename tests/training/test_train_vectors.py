@@ -33,10 +33,20 @@ def wide(classes):
         nn.Flatten(), nn.Linear(24, classes),
     )
 class Pairs(nn.Module):
-    def forward(self, x): return x, x
-def odd(classes): return nn.Sequential(nn.Flatten(), Pairs(), First(), nn.Linear(3 * 32 * 32, classes))
+    def forward(self, x): return x.sum(), x.T
 class First(nn.Module):
-    def forward(self, x): return x[0]
+    def forward(self, x): return x[1].T
+def odd(classes): return nn.Sequential(
+    nn.AdaptiveAvgPool2d(9), nn.Flatten(), Pairs(), First(), nn.Linear(3 * 81, classes)
+)
+class Turned(nn.Module):
+    def forward(self, x): return x.permute(0, 2, 3, 1)
+class Back(nn.Module):
+    def forward(self, x): return x.permute(0, 3, 1, 2)
+def turned(classes): return nn.Sequential(
+    nn.Conv2d(3, 12, 4, 4), Turned(), nn.ReLU(), Back(), nn.Flatten(2), nn.AdaptiveAvgPool1d(1),
+    nn.Flatten(), nn.Linear(12, classes),
+)
 """
 
 
@@ -298,8 +308,8 @@ CANNOT = {
     "is no map, and is compared with 4 channels": (SMALL, Term("store:mid", "l2", layer="features")),
     "16 channels of 3 x 3 positions, and is": (SMALL, Term("store:mid", "l2", layer="3", adapt="none")),
     "it says 3 numbers, and is compared with 5": (SMALL, Term("store:output", "l2", adapt="none")),
-    "layer 1 of student vector_students:odd says a tuple, and": (
-        "vector_students:odd", Term("store:output", "l2", layer="1"),
+    "layer 2 of student vector_students:odd says a tuple of [], [243, 2]; of 2 views": (
+        "vector_students:odd", Term("store:output", "l2", layer="2"),
     ),
 }  # fmt: skip
 
@@ -310,6 +320,28 @@ def test_layers_that_cannot_be_compared_are_refused_before_the_run(beside, tmp_p
     with pytest.raises(FkdError) as refused:
         train_student(config(beside, tmp_path / "run", student=student, loss=term))
     assert words in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("size", ["32", "24x32", "64x32:128x64"])
+def test_a_layer_with_its_channels_last_is_a_map_of_them(beside, tmp_path, size):
+    """As those of a Swin transformer, of views that are square or not."""
+    loss = (Term("store:mid", "l2", layer="2"), Term("store:output", "l1", layer="2"))
+    student = {"student": "vector_students:turned", "size": size, "epochs": 2}
+    run = train_student(config(beside, tmp_path / "run", loss=loss, **student))
+    names = torch.load(run / "last.pt", weights_only=True)["adaptors"]["vector_students-turned"]
+    assert tuple(names["0.layers.0.weight"].shape) == (4, 12, 1, 1)
+    assert tuple(names["1.layers.0.weight"].shape) == (5, 12)
+
+
+def test_a_layer_that_grows_with_the_views_is_refused_before_the_run(beside, tmp_path):
+    loss = (Term(), Term("store:output", "l2", layer="4"))
+    growing = {"student": "vector_students:turned", "size": "32:64", "loss": loss}
+    # Position by position, [b, 12, 64] is taken for 12 tokens of so many numbers.
+    with pytest.raises(
+        FkdError, match="says 256 numbers of views of 64 px, and 64 numbers of smal"
+    ):
+        train_student(config(beside, tmp_path / "run", **growing))
     assert not (tmp_path / "run").exists()
 
 

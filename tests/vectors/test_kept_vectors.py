@@ -103,4 +103,4 @@ def test_what_no_store_can_be_opened_with_is_not_kept():
     with pytest.raises(ConfigError, match=r"wide has 67,108,865 numbers a view.*another layer"):
         KeptVectors("wide", VectorScheme("int8"), (MAX_NUMBERS + 1,))
     with pytest.raises(ConfigError, match="65 are asked for, a store has at most 64"):
-        check_targets(tuple(Target("stem", name=f"n{n}") for n in range(65)))
+        check_targets(tuple(Target("stem", name=f"n{n}") for n in range(65)), 1)
