@@ -7,7 +7,7 @@ Every message names the thing, says what is wrong with it and what to do. A bug 
 from typing import Literal
 
 # Why an image cannot be used. Stores keep a reason by its position, so the order stays.
-Reason = Literal["missing", "unreadable", "empty", "damaged", "too large"]
+Reason = Literal["missing", "unreadable", "empty", "damaged", "too large", "bad mask"]
 
 
 class FkdError(Exception):

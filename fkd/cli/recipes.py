@@ -1,5 +1,6 @@
 """The recipe of a training run on the command line, and one configuration of all that is said."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -7,7 +8,8 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from fkd.cli.options import CORES
-from fkd.config import DISTANCES, RECIPES, Scheme, TrainConfig, settings_to_resume
+from fkd.config import DISTANCES, RECIPES, Scheme, TrainConfig, Url, settings_to_resume
+from fkd.errors import FkdError
 from fkd.recipes import Layer, recipe_layers
 
 
@@ -74,9 +76,31 @@ def train_config(ctx: click.Context, options: dict[str, Any]) -> TrainConfig:
 
 def _before(name: str | None, said: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the run that goes on, found by its folder or by what names it."""
-    if "out" in said or name is None:
+    if "out" in said:
         return settings_to_resume(said)
-    given = {key: value for key, value in said.items() if key != "resume"}
-    config = TrainConfig.of_layers(name, [*recipe_layers(name), Layer("the command line", given)])
-    called = {n: getattr(config, n) for n in ("student", "scheme", "crops_per_image")}
-    return settings_to_resume(called | said)
+    called = {"store": TrainConfig().store, **said}
+    if name is not None:
+        given = {key: value for key, value in said.items() if key != "resume"}
+        layer = Layer("the command line", given)
+        config = TrainConfig.of_layers(name, [*recipe_layers(name), layer])
+        called = {n: getattr(config, n) for n in ("store", "student", "crops_per_image")} | said
+        called |= {"scheme": config.scheme} if config.says("scheme") else {}
+    if "scheme" in called:
+        return settings_to_resume(called)
+    of_vectors = called | {"scheme": Scheme("none")}
+    has_labels = _has_labels(called["store"])
+    if (
+        has_labels is None
+    ):  # there is no store to ask; the run may be of either kind, and names its own
+        return settings_to_resume(called) or settings_to_resume(of_vectors)
+    return settings_to_resume(called if has_labels else of_vectors)
+
+
+def _has_labels(store: Path | Url) -> bool | None:
+    """Say whether a store has labels, None where it cannot be opened."""
+    from fkd.store import LabelStore
+
+    try:
+        return LabelStore.open(store).spec.labels.there
+    except FkdError:
+        return None

@@ -73,7 +73,12 @@ _SECTIONS = {
     type=PATH,
     help="Folder to evaluate on, or none  [default: val beside train, as far as its classes are known]",
 )
-@click.option("--out", type=PATH, help="Run folder  [default: runs/STUDENT-SCHEME-mM-NUMBER]")
+@click.option(
+    "--out",
+    type=PATH,
+    help="Run folder  [default: runs/STUDENT-SCHEME-mM-NUMBER, with "
+    "vectors for SCHEME where the store has no labels]",
+)
 @click.option(
     "--resume",
     is_flag=True,
@@ -141,7 +146,7 @@ _SECTIONS = {
     "scheme",
     default="topk5",
     help="How labels are read: full, hard, smooth, topkK (re-norm), topkK-smooth, or samplesN where the "
-    "store has those.",
+    "store has those; none where it has no labels.",
 )
 @_setting(
     "--label-temperature",

@@ -25,11 +25,12 @@ _EVALUATED = {"eval_crop": CROP_SHARE}
 def folder_by_name(
     student: str, scheme: Scheme, crops_per_image: int, *, resume: bool = False
 ) -> Path:
-    """Return a folder runs/STUDENT-SCHEME-mM-NUMBER.
+    """Return a folder runs/STUDENT-SCHEME-mM-NUMBER, with "vectors" for SCHEME where no labels are read.
 
     The number is the highest that exists for a run that goes on, and the next one for a new run.
     """
-    stem = f"{student.replace(':', '-').replace('/', '-')}-{scheme}-m{crops_per_image}-"
+    read = "vectors" if scheme.kind == "none" else scheme
+    stem = f"{student.replace(':', '-').replace('/', '-')}-{read}-m{crops_per_image}-"
     names = [path.name for path in Path("runs").glob("*") if path.name.startswith(stem)]
     numbers = [int(name[len(stem) :]) for name in names if name[len(stem) :].isdecimal()]
     number = max(numbers) if resume and numbers else max(numbers, default=0) + 1

@@ -156,13 +156,14 @@ class StudentLoader(IterableDataset[ViewBatch]):
 
     def __repr__(self) -> str:
         config, taken = self._feed.config, self._feed.taken
+        read = config.scheme if self._feed.store.spec.labels.there else "vectors"
         whole = config.part.takes_all and not len(taken.missing)
         selected = "" if whole else f", {as_count(len(taken.chosen), 'image')}"
         selected += "" if self._feed.picks is None else ", selected crops"
         return (
             f"StudentLoader({config.store}: {as_count(self.epochs, 'epoch')} of "
             f"{as_count(len(self), 'step')} of {as_count(config.batch_size, 'view')}, "
-            f"m = {config.crops_per_image}, {config.scheme}{selected}, {self.device})"
+            f"m = {config.crops_per_image}, {read}{selected}, {self.device})"
         )
 
     # -- its batches ------------------------------------------------------------------------------

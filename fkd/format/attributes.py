@@ -67,7 +67,7 @@ _INNER_KEYS = {
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
-_LEFT_OUT |= {"stored_mixes", "targets", "grid"}
+_LEFT_OUT |= {"stored_mixes", "targets", "grid", "masks"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -175,6 +175,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         stored_mixes=said(content, "stored_mixes"),
         targets=targets_of(content.get("targets", []), content["format_version"]),
         grid=_grid(content),
+        masks=said(content, "masks"),
     )
 
 
@@ -264,10 +265,19 @@ def _check_together(spec: StoreSpec) -> None:
         raise Wrong("its mixes are stored, where its views are drawn or were added to a store")
     if spec.stored_mixes and spec.num_images > 2**32:
         raise Wrong("it has more images than numbers of partners")
-    if not spec.labels.there and (spec.grid or not spec.targets):
-        raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
     if 0 < spec.class_title_bytes < spec.num_classes:
         raise Wrong("its titles are too short for as many classes")
+    _check_labels(spec)
     excess = oversize(spec)
     if excess:
         raise Wrong(f"they imply {excess}")
+
+
+def _check_labels(spec: StoreSpec) -> None:
+    """Refuse labels and truth that no labeller keeps together."""
+    if not spec.labels.there and (spec.grid or not spec.targets):
+        raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
+    if spec.masks and not (spec.grid and spec.unlabelled):
+        raise Wrong("it has masks, and classes of images or labels that are no maps")
+    if spec.masks and spec.mixes:
+        raise Wrong("it has masks, and its views are mixed")

@@ -90,7 +90,8 @@ class StoreSpec:
     if not `fkd label`. With `stored_mixes`, arrays say with which views of which images views are mixed;
     they come from elsewhere, and follow from no policy. `targets` are the vectors that are kept of each
     view, beside its label or without one. `grid` (h, w) says that a view has a map of labels, one for
-    each of so many cells; a label of its own has the grid ().
+    each of so many cells; a label of its own has the grid (). `masks` says that masks lay beside
+    the images when these were labelled, of the labels' classes.
 
     A segment that was added to a store begins at `first_image` and `first_crop`, and names the `root`
     that it was added to, by the SHA-256 of its attributes. Its numbers of images and crops are its own.
@@ -130,6 +131,7 @@ class StoreSpec:
     stored_mixes: bool = False
     targets: tuple[TargetRecord, ...] = ()
     grid: Grid = ()
+    masks: bool = False
     format_version: int = FORMAT_VERSION
 
     @property
@@ -209,7 +211,7 @@ class StoreSpec:
 
     def _settings(self) -> dict[str, object]:
         return {
-            "--unlabelled": "given" if self.unlabelled else "not given",
+            "--unlabelled": "given" if self.unlabelled and not self.masks else "not given",
             "--teacher": ", ".join(t.name for t in self.teachers),
             "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
             "--teacher-output": ", ".join(t.output for t in self.teachers),
@@ -221,6 +223,7 @@ class StoreSpec:
                 [t.name, t.layer, t.pool, str(t.keep), list(t.shape)] for t in self.targets
             ],
             "the grid of its labels": grid_text(self.grid) or "none",
+            "the truth beside images": "masks" if self.masks else "none",
             "--size": [size_text(t.preprocessing.size) for t in self.teachers],
             "--interpolation": [t.preprocessing.interpolation for t in self.teachers],
             "--mean": [t.preprocessing.mean for t in self.teachers],

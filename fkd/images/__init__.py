@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fkd.images.keys import Keys, key_order
     from fkd.images.part import in_part, require_files, take_part
     from fkd.images.reasons import REASONS
+    from fkd.images.signatures import describe
     from fkd.images.titles import read_titles, require_titles
 else:
     __getattr__, __dir__ = names_of(
@@ -31,6 +32,7 @@ else:
         keys="Keys key_order",
         part="in_part require_files take_part",
         reasons="REASONS",
+        signatures="describe",
         titles="read_titles require_titles",
     )
 
@@ -49,6 +51,7 @@ __all__ = [
     "composed",
     "content_hash",
     "decode",
+    "describe",
     "fingerprint",
     "image_size",
     "in_order_of",

@@ -15,6 +15,11 @@ def check_reading(stored: Scheme, wanted: Scheme, temperature: float = 1.0) -> N
         raise SoftLabelError(
             f"--compress {wanted} is a way to store labels; read them as {wanted.reading}"
         )
+    if wanted.kind == "none":
+        raise SoftLabelError(
+            f"--compress none is of a store without labels, and this one holds {stored}, which reads as "
+            f"{stored.readings()}"
+        )
     if stored.kind == "samples":
         _check_samples(stored, wanted, temperature)
     if not stored.can_be_read_as(wanted):

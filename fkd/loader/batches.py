@@ -3,7 +3,7 @@
 Where views are mixed with a partner's, so are they here, once both are rendered.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -23,7 +23,7 @@ from fkd.loader.schedule import Schedule
 from fkd.loader.sizes import SizePlan
 from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
-from fkd.originals import LabelledImages
+from fkd.originals import LabelledImages, LabelledMasks
 from fkd.store import LabelStore, Slab, StoredMixes, Toning
 from fkd.views import (
     CropTable,
@@ -32,6 +32,7 @@ from fkd.views import (
     RenderPool,
     ahead,
     blend_on_device,
+    render_mask,
     render_table,
     render_views,
 )
@@ -50,6 +51,7 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     sizes: SizePlan | None = None,
     chosen: NDArray[np.int64] | None = None,
     picks: Picks | None = None,
+    masks: LabelledMasks | None = None,
     first_step: int = 0,
     rank: int = 0,
     num_ranks: int = 1,
@@ -58,9 +60,9 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
 
     All views of a step have the size that `sizes` has for it, by default the store's. `chosen`, int64
     [N], are the images that the schedule is of; None are all that have labels. With `picks`, only picked
-    crops are taken. The schedule says whether the m crops share a batch or are dealt to m of them. A rank
-    gets its share of each step. What a step holds is a function of schedule, sizes and picks, so a run
-    may be continued from any step.
+    crops are taken. With `masks`, batches have those of their views. The schedule says whether m crops
+    share a batch or are dealt to m of them. A rank gets its share of each step. What a step holds is a
+    function of schedule, sizes and picks, so a run may be continued from any step.
     """
     numbers = store.labelled_images() if chosen is None else chosen
     if len(numbers) != schedule.num_images:
@@ -74,7 +76,7 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     steps = range(first_step, schedule.total_steps)
     room = Room(pool, sizes, schedule.batch_size // num_ranks, shares, schedule.apart, steps)
     toning = Toning.of_store(store)
-    renderer = _Renderer(pool, files, sizes.interpolation, room, toning)
+    renderer = _Renderer(pool, files, sizes.interpolation, room, toning, masks)
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
         if picks is None:
@@ -114,6 +116,7 @@ class _Renderer:
     interpolation: Interpolation
     room: Room
     toning: Toning
+    masks: LabelledMasks | None = None
 
     def submit(self, crops: Crops, step: int) -> Pending[Decoded]:
         """Let threads begin with what is decoded for a step."""
@@ -135,13 +138,13 @@ class _Renderer:
                 beside = plan.beside(size).tolist()
                 views.update(zip(beside, self.pool.empty_views(len(beside), size), strict=True))
             blending = Blending(plan, drawn.image, views)
-        rows_of: dict[int, list[int]] = {}
-        for row in views:
-            rows_of.setdefault(int(drawn.image[row]), []).append(row)
+        rows_of = _by_image(views, drawn.image)
+        draw_masks = self._masks_of(crops, step)
 
         def draw(n: int, pixels: Tensor) -> None:
             rows, out = rows_of[n], [views[row] for row in rows_of[n]]
             render_views(pixels, drawn.box[rows], drawn.flip[rows], out, self.interpolation)
+            draw_masks(n)
             self.toning.change_all(out, int(crops.visited[n]), drawn.crop[rows])
             if blending is not None:
                 blending.note_rendered(n)
@@ -156,8 +159,10 @@ class _Renderer:
         sizes = self.room.sizes(step)
         plan = None if crops.mixed is None else self._plan(crops, step)
         drawn = crops.views if plan is None else crops.views.followed_by(plan.views_beside)
+        draw_masks = self._masks_of(crops, step)
 
         def pack(n: int, pixels: Tensor) -> None:
+            draw_masks(n)
             packed[first[n] : stop[n]] = pixels.permute(1, 2, 0).reshape(-1, 3)
 
         def finish() -> Decoded:
@@ -179,6 +184,29 @@ class _Renderer:
             return Decoded(crops, apart)
 
         return Pending(self._decode(crops, list(range(len(first))), pack), finish)
+
+    def _masks_of(self, crops: Crops, step: int) -> Callable[[int], None]:
+        """Return what renders the masks of an image's views straight into the batches, by its number.
+
+        Nothing is done where masks are not asked for.
+        """
+        masks, out = self.masks, dict[int, Tensor]()
+        if masks is None:
+            return lambda n: None
+        for share in self.room.sizes(step):
+            rows = range(len(crops.box))[self.room.rows(share)]
+            out.update(zip(rows, self.room.masks(step, share).unbind(), strict=True))
+        rows_of = _by_image(out, crops.image)
+
+        def draw(n: int) -> None:
+            if n not in rows_of:
+                return
+            mask = masks.decode(int(crops.visited[n]), crops.sides[n])
+            for row in rows_of[n]:
+                some, size = slice(row, row + 1), (out[row].shape[0], out[row].shape[1])
+                out[row].copy_(render_mask(mask, crops.box[some], crops.flip[some], size)[0])
+
+        return draw
 
     def _plan(self, crops: Crops, step: int) -> MixPlan:
         """Plan what the views of a step are mixed with, and which are rendered beside it for that."""
@@ -205,3 +233,11 @@ class _Renderer:
                 use(n, self.files.decode(int(crops.visited[n]), crops.sides[n]))
 
         return [self.pool.submit(decode, run) for run in self.pool.share_out(len(numbers))]
+
+
+def _by_image(rows: Iterable[int], image: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Return rows by the decoded image that each is of, where `image`, int64 [B], says which that is."""
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        found.setdefault(int(image[row]), []).append(row)
+    return found

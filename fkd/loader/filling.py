@@ -25,7 +25,9 @@ class StudentBatch:
 
     The m views of an image stand in a row; with a selection, those of them that are picked. Where they
     are dealt to several batches (`fkd.loader.stagger`), the views of a share stand together.
-    `targets` int64 [B] are the images' classes, -1 where they have none. `image_index` and `crop_index`,
+    `targets` int64 [B] are the images' classes, -1 where they have none. `masks`, uint8 [B, H, W], are
+    numbers of classes at each pixel of a view, `fkd.truth.IGNORED` where there is none; None where they
+    are not asked for. `image_index` and `crop_index`,
     int64 [B], say which stored crop of which image a view is. `decoded` int64 [n] names the images that
     were decoded for the step.
 
@@ -41,12 +43,14 @@ class StudentBatch:
     decoded: NDArray[np.int64]
     partner_targets: Tensor | None = None
     own_share: Tensor | None = None
+    masks: Tensor | None = None
 
     def to(self, device: torch.device) -> "StudentBatch":
         """Return the batch on a device. It is copied whole: a GPU would wait for a part of it."""
         kept = {name: upload(values, device) for name, values in self.kept.items()}
         views, targets = upload(self.views, device), upload(self.targets, device)
-        moved = replace(self, views=views, kept=kept, targets=targets)
+        masks = None if self.masks is None else upload(self.masks, device)
+        moved = replace(self, views=views, kept=kept, targets=targets, masks=masks)
         if self.partner_targets is None or self.own_share is None:
             return moved
         theirs, share = upload(self.partner_targets, device), upload(self.own_share, device)
@@ -152,7 +156,8 @@ class Decoded:
 class Room:
     """The batches of steps to come, uint8 [B, 3, H, W], which threads fill.
 
-    A share of what is decoded is rendered straight to its place in the batch of its own step.
+    A share of what is decoded is rendered straight to its place in the batch of its own step. So are
+    masks, uint8 [B, H, W], where they are asked for.
     """
 
     def __init__(
@@ -168,6 +173,7 @@ class Room:
         self._pool, self._sizes, self._num_views = pool, sizes, num_views
         self._shares, self._apart, self._steps = shares, apart, steps
         self._open: dict[int, Tensor] = {}
+        self._open_masks: dict[int, Tensor] = {}
         self._next = steps.start
 
     def rows(self, share: int) -> slice:
@@ -190,9 +196,16 @@ class Room:
             self._open[at] = self._pool.empty_views(self._num_views, self._sizes.at(at))
         return self._open[at][self.rows(share)]
 
+    def masks(self, step: int, share: int) -> Tensor:
+        """Return where the masks of a share belong that are decoded for `step`."""
+        at = step + share * self._apart
+        if at not in self._open_masks:
+            self._open_masks[at] = self._pool.empty_masks(self._num_views, self._sizes.at(at))
+        return self._open_masks[at][self.rows(share)]
+
     def close(self, decoded: Sequence[Decoded]) -> StudentBatch:
         """Return the batch of the next step: share 0 of the first decoded, share 1 of the second, …."""
-        views = self._open.pop(self._next, None)
+        views, masks = self._open.pop(self._next, None), self._open_masks.pop(self._next, None)
         self._next += 1
         first = decoded[0].crops
         kept, targets, image, crop = (
@@ -211,7 +224,8 @@ class Room:
             views = self._gathered(decoded, views)
         assert views is not None
         mixed = self._truth_of_mixes([one.crops.mixed for one in decoded])
-        return StudentBatch(views, kept, targets, image, crop, first.visited, *mixed)
+        batch = StudentBatch(views, kept, targets, image, crop, first.visited, *mixed)
+        return batch if masks is None else replace(batch, masks=masks)
 
     def _truth_of_mixes(self, shares: Sequence[MixedRows | None]) -> tuple[Tensor, ...]:
         """Return the partners' classes and the own shares of a batch's views; nothing of plain ones."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.config import LoaderConfig
-from fkd.errors import ConfigError
+from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import check_reading
 from fkd.loader.part import chosen_images
 from fkd.loader.schedule import Pairs, Schedule
@@ -48,9 +48,14 @@ def find_store(config: LoaderConfig) -> LabelStore:
     """
     store = first_crops(config)
     store.require_complete()
-    if store.spec.labels.there:  # there is nothing to read of vectors alone
+    if store.spec.labels.there:
         for temperature in config.label_temperatures or (1.0,):
             check_reading(store.spec.scheme, config.scheme, temperature)
+    elif config.scheme.kind != "none" and config.says("scheme"):
+        raise SoftLabelError(
+            f"--compress {config.scheme}: {config.store} holds vectors and no labels that could be read "
+            "so; leave it out, or say --compress none"
+        )
     if config.selection.calibrate and store.spec.unlabelled:
         raise ConfigError(
             f"--calibrate gives crops their folder's class, and the images of {config.store} have no "

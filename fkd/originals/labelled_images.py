@@ -13,6 +13,7 @@ from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys, changed_image, in_order_of
 from fkd.sources import dataset_root, list_images, what_is_named
 from fkd.store import LabelStore
+from fkd.truth import masked_root
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,9 +66,15 @@ def image_root(store: LabelStore, folder: Path | None) -> Path:
 
 
 def _root_in(store: LabelStore, place: Path) -> Path:
-    """Return where a store's images are: in the place itself, or in its folder `train`."""
+    """Return where a store's images are: in the place itself, or in its folder `train`.
+
+    Images that have masks may be in a folder `images`.
+    """
     if what_is_named(place).kind != "folder":
         return place
+    masked = masked_root(place) if store.spec.masks else None
+    if masked is not None and _holds_some(store, masked):
+        return masked
     split = place / "train"
     root = split if split.is_dir() and not _holds_some(store, place) else place
     if not root.is_dir():

@@ -56,7 +56,7 @@ def sample_figure(
     The images that crops are mixed with stand below, with the boxes of what was mixed in.
     """
     height, width = image.shape[:2]
-    layout = arrange(width / height, len(crops))
+    layout = arrange(width / height, len(crops), bars=any(crop.likely for crop in crops))
     rows = -(-len(others) // _OTHERS)
     below = rows * (GAP + _OTHER_HEAD + _OTHER_HIGH)
     figure = new_figure(PAGE + 2 * EDGE, HEAD + layout.height + below + 2 * EDGE, constrained=False)
@@ -126,7 +126,7 @@ def gallery_figure(
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a crop and its bars stand in a figure, in inches from the upper left corner."""
+    """Where a crop and its bars, if any, stand in a figure, in inches from the upper left corner."""
 
     left: float
     top: float
@@ -180,9 +180,10 @@ def _draw_crop(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: st
             axes, 0.045, 0.955, corner, transform=axes.transAxes, va="top", color="white",
             weight="bold", fontsize=_TINY, bbox=badge,
         )  # fmt: skip
-    high = min(cell.side, _MOST_HIGH)
-    bars = place_axes(figure, cell.left + cell.side + INNER, cell.top, cell.bars, high)
-    _draw_bars(bars, crop.likely, colour, cell.bars - 0.28)
+    if cell.bars:
+        high = min(cell.side, _MOST_HIGH)
+        bars = place_axes(figure, cell.left + cell.side + INNER, cell.top, cell.bars, high)
+        _draw_bars(bars, crop.likely, colour, cell.bars - 0.28)
     return axes
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.sources.kinds import refuse_other_kinds, what_is_named
+    from fkd.sources.kinds import folders_in, holds_images, refuse_other_kinds, what_is_named
     from fkd.sources.opening import count_classes, list_images, list_val, require_images, val_place
     from fkd.sources.splits import dataset_root, split_folder, val_folder
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        kinds="refuse_other_kinds what_is_named",
+        kinds="folders_in holds_images refuse_other_kinds what_is_named",
         opening="count_classes list_images list_val require_images val_place",
         splits="dataset_root split_folder val_folder",
     )
@@ -23,6 +23,8 @@ else:
 __all__ = [
     "count_classes",
     "dataset_root",
+    "folders_in",
+    "holds_images",
     "list_images",
     "list_val",
     "refuse_other_kinds",

@@ -59,13 +59,13 @@ class InspectedStore(LabelStore):
         return segment.reader.part(slice(block.start, block.stop), crops)
 
     def image_facts(self, number: int) -> dict[str, StoredArray]:
-        """Return what a block says of its images: `size`, `status` and, if kept, `content_hash`.
+        """Return what a block says of its images: `size`, `status` and, if kept, its hashes.
 
         A block of more crops says nothing of its images.
         """
         segment, local = self._at(number)
         block, arrays = segment.spec.block_range(local), segment.reader.arrays
-        names = [n for n in ("size", "status", "content_hash") if n in arrays]
+        names = [n for n in ("size", "status", "content_hash", "mask_hash") if n in arrays]
         return {n: arrays.read(n, slice(block.start, block.stop)) for n in names}
 
     def view_hashes(self, number: int) -> NDArray[np.uint64]:

@@ -42,7 +42,7 @@ from fkd.training.inputs import (
     refuse_mixing_twice,
     refuse_terms,
     refuse_without_classes,
-    settled_loss,
+    settled,
 )
 from fkd.training.learner import Learner
 from fkd.training.micro_batches import views_at_a_time
@@ -74,7 +74,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
     config = replace(config, num_crops=store.spec.num_crops)  # it may grow, and the run goes on
-    config = settled_loss(config, store)
+    config = settled(config, store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
     refuse_mixing_twice(config, store)

@@ -6,7 +6,17 @@ This room loads no torch: a mistyped path is answered before the seconds that to
 from dataclasses import replace
 from pathlib import Path
 
-from fkd.config import NO_VAL, OUTPUT_TARGET, STORE, STORED, TRUTH, Objective, Term, TrainConfig
+from fkd.config import (
+    NO_VAL,
+    OUTPUT_TARGET,
+    STORE,
+    STORED,
+    TRUTH,
+    Objective,
+    Scheme,
+    Term,
+    TrainConfig,
+)
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.loader import find_store
 from fkd.models import require_weights
@@ -16,16 +26,16 @@ from fkd.sources import require_images
 from fkd.store import LabelStore
 
 
-def settled_loss(config: TrainConfig, store: LabelStore) -> TrainConfig:
-    """Return the configuration with the loss that a store without labels has where nobody said one.
+def settled(config: TrainConfig, store: LabelStore) -> TrainConfig:
+    """Return the configuration as a store without labels settles it: none are read.
 
-    That is cosine of the features to the vectors `output`, or to the only ones; of the student's output
-    where images are unlabelled and it has as many numbers. Raises `ConfigError` for a loss to labels that
-    are not there.
+    The loss, where nobody said one, is cosine of the features to the vectors `output`, or to the only
+    ones; of the student's output where images are unlabelled and it has as many numbers. Raises
+    `ConfigError` for a loss to labels that are not there.
     """
     if store.spec.labels.there:
         return config
-    names = list(store.spec.vectors)
+    config, names = replace(config, scheme=Scheme("none")), list(store.spec.vectors)
     if config.objective == Objective():
         target = names[0] if len(names) == 1 else OUTPUT_TARGET
         if target not in names:
@@ -142,7 +152,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     except SoftLabelError as error:
         source = config.source_of("scheme")
         raise (SoftLabelError(f"{source}: {error}") if source else error) from error
-    config = settled_loss(config, store)
+    config = settled(config, store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
     refuse_mixing_twice(config, store)

@@ -84,7 +84,9 @@ class Rehearsal:
         memory += "in this process" if self.device == "cpu" else f"on {self.device}"
         if self.waiting_bytes:
             memory += f"; {as_bytes(self.waiting_bytes)} are batches that wait for --stagger"
-        asked = f"{self.loss}, since the store has no labels; `loss` above is not read"
+        asked = (
+            f"{self.loss}, since the store has no labels; `loss` and `compress` above are not read"
+        )
         return [
             *([("loss", asked)] if self.loss else []),
             (

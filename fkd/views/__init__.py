@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fkd.views.center import evaluation_batches
     from fkd.views.draw_label import label_draws
     from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones, tones_of
+    from fkd.views.masks import render_center_mask, render_mask
     from fkd.views.mixing import (
         Mixes,
         Partners,
@@ -41,6 +42,7 @@ else:
         center="evaluation_batches",
         draw_label="label_draws",
         draw_tone="Erased Factors Tones draw_tones tones_of",
+        masks="render_center_mask render_mask",
         mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",
@@ -88,6 +90,8 @@ __all__ = [
     "outside",
     "partners",
     "render",
+    "render_center_mask",
+    "render_mask",
     "render_table",
     "render_views",
     "resized_side",

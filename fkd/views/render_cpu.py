@@ -5,6 +5,7 @@ Legend: H and W are the height and width of an image, h and w those of a rendere
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -79,20 +80,42 @@ def render_center(
     The image is resized until it just covers `resized_side` of both sides, and the centre is cut out. For
     a square view, that resizes its shorter side.
     """
-    size = out.shape[-2:]
+    size = (out.shape[-2], out.shape[-1])
+    cut = center_cut((image.shape[-2], image.shape[-1]), size, crop)
+    (top, left), (height, width) = cut.corner, cut.sides
+    image = image[:, top : top + height, left : left + width]
+    pixels = functional.interpolate(image[None], cut.resized, mode=interpolation, antialias=True)[0]
+    top, left = cut.offset
+    out.copy_(pixels[:, top : top + size[0], left : left + size[1]])
+
+
+@dataclass(frozen=True)
+class CenterCut:
+    """How an evaluation view is cut out: (height, width), or (top, left), each.
+
+    The part of the image at `corner`, of these `sides`, becomes `resized` pixels, of which the view
+    begins at `offset`.
+    """
+
+    corner: tuple[int, int]
+    sides: tuple[int, int]
+    resized: tuple[int, int]
+    offset: tuple[int, int]
+
+
+def center_cut(image: tuple[int, int], size: tuple[int, int], crop: float) -> CenterCut:
+    """Return how a view of `size` (h, w) is cut out of an `image` (H, W); see `render_center`."""
     # Of a strip thousands of times longer than wide, the resized image would not fit in memory.
-    most = _MAX_ASPECT * min(image.shape[-2:])
-    top, left = (max(0, (side - most) // 2) for side in image.shape[-2:])
-    image = image[:, top : top + most, left : left + most]
-    height, width = image.shape[-2:]
+    most = _MAX_ASPECT * min(image)
+    top, left = (max(0, (side - most) // 2) for side in image)
+    height, width = min(image[0] - top, most), min(image[1] - left, most)
     least = [resized_side(side, crop) for side in size]
     if least[1] * height <= least[0] * width:
         resized = (least[0], max(least[1], int(least[0] * width / height)))
     else:
         resized = (max(least[0], int(least[1] * height / width)), least[1])
-    pixels = functional.interpolate(image[None], resized, mode=interpolation, antialias=True)[0]
-    top, left = (round((is_ - cut) / 2) for is_, cut in zip(resized, size, strict=True))
-    out.copy_(pixels[:, top : top + size[0], left : left + size[1]])
+    above, before = (round((is_ - cut) / 2) for is_, cut in zip(resized, size, strict=True))
+    return CenterCut((top, left), (height, width), resized, (above, before))
 
 
 def normalize(

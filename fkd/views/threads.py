@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fkd.config import Render, Size, size_text
+from fkd.config import Render, Size, sides_of, size_text
 from fkd.errors import FkdError
 from fkd.views.render_cpu import empty_views
 
@@ -107,6 +107,11 @@ class RenderPool:
                 f"no memory for batches of {count} views of {size_text(size)} px; choose a smaller "
                 "--batch-size"
             ) from error
+
+    def empty_masks(self, count: int, size: Size) -> Tensor:
+        """Return an uninitialised uint8 [count, h, w] for threads to fill."""
+        with _for_threads():
+            return torch.empty((count, *sides_of(size)), dtype=torch.uint8, pin_memory=self._pin)
 
     def empty_pixels(self, count: int) -> Tensor:
         """Return an uninitialised uint8 [count, 3] for threads to decode into."""

@@ -12,8 +12,9 @@ from fkd.feeding import ViewBatch
 from fkd.loader import read_vectors
 from fkd.losses import DistillationLoss
 
-SETTINGS = {"crops_per_image": 2, "scheme": "topk3"}
-LOADER = {**SETTINGS, "batch_size": 6, "epochs": 1, "device": "cpu", "stagger": 0}
+ALONE = {"crops_per_image": 2}
+SETTINGS = {**ALONE, "scheme": "topk3"}
+LOADER = {**ALONE, "batch_size": 6, "epochs": 1, "device": "cpu", "stagger": 0}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def expected(batch, vectors):
 
 
 def test_a_batch_has_the_vectors_of_its_views(beside, vectors):
-    loader = StudentLoader(beside.path, vectors=("mid", "output"), **LOADER)
+    loader = StudentLoader(beside.path, vectors=("mid", "output"), scheme="topk3", **LOADER)
     for batch in pickle.loads(pickle.dumps(loader)):
         assert batch.vectors.keys() == vectors.keys()
         for name, values in batch.vectors.items():
@@ -60,12 +61,14 @@ def test_vectors_that_nobody_asks_for_are_not_read(beside, alone):
         read, vectors = read_vectors(store, asked)
         kept = {name for name in read.read_crops([0]).kept if name.startswith("vector.")}
         assert kept == {f"vector.{name}" for name in names}
-        batch = next(iter(StudentLoader(store.path, vectors=asked, **LOADER)))
+        settings = LOADER if store is alone else LOADER | SETTINGS
+        batch = next(iter(StudentLoader(store.path, vectors=asked, **settings)))
         assert tuple(batch.vectors) == names == tuple(vectors)
 
 
 def test_a_store_without_labels_gives_all_that_it_has(alone, vectors):
     loader = StudentLoader(alone.path, **LOADER)
+    assert "m = 2, vectors, cpu)" in repr(loader)
     batch = next(iter(loader))
     images, labels = batch
     assert labels is None
@@ -90,13 +93,19 @@ def test_a_dataset_of_images_has_them_too(beside, alone, vectors):
     plain = CropDataset(beside.path, **SETTINGS)
     assert plain[0].vectors == {}
     assert dataset.epoch_bytes == plain.epoch_bytes + 18 * 2 * 36 * 2
-    crops = CropDataset(alone.path, **SETTINGS)[2]
+    bare = CropDataset(alone.path, **ALONE)
+    assert "m = 2, vectors, epoch 0)" in repr(bare)
+    crops = bare[2]
     assert crops.labels is None
     assert torch.allclose(crops.vectors["output"], expected(crops, vectors["output"]), atol=2e-3)
 
 
-def test_names_that_there_are_not_are_refused(beside):
+def test_names_that_there_are_not_are_refused(beside, alone):
+    with pytest.raises(
+        FkdError, match=r"--compress topk3: .*alone.zarr holds vectors and no labels"
+    ):
+        StudentLoader(alone.path, **LOADER, scheme="topk3")
     with pytest.raises(FkdError, match="has no vectors named neck; it has output, mid"):
-        StudentLoader(beside.path, vectors=("neck",), **LOADER)
+        StudentLoader(beside.path, vectors=("neck",), **LOADER | SETTINGS)
     with pytest.raises(FkdError, match=r"vectors is 'mid'; give names, as in vectors=\('mid',\)"):
         CropDataset(beside.path, vectors="mid", **SETTINGS)

@@ -13,6 +13,8 @@ from torch.nn import functional
 from fkd import CardConfig, ShowConfig, show_store, store_card
 from fkd.errors import StoreError
 from fkd.probing import knn_top1
+from fkd.showing.crops import CropViewer
+from fkd.sources import list_images
 from fkd.statistics import info_lines, label_statistics, vector_statistics
 
 
@@ -52,6 +54,17 @@ def test_a_store_of_labels_and_vectors_shows_both(vector_store, tmp_path):
     (tmp_path / "page/neighbours-other.png").write_bytes(b"of an earlier page")
     page_of(vector_store, tmp_path)
     assert not (tmp_path / "page/neighbours-other.png").exists()
+
+
+def test_a_sample_without_labels_has_no_place_for_their_bars(
+    vector_store, bare_store, shared_folder
+):
+    """Its figure has a head, the image and two crops; of labels each crop has bars beside it."""
+    images = list_images(shared_folder / "train")
+    for store, places in ((vector_store, 6), (bare_store, 4)):
+        viewer = CropViewer(store, images, store.class_names(), ("svg",))
+        drawn = viewer.sample(0, 2, 1).files["svg"].decode()
+        assert len(re.findall(r'id="axes_\d+"', drawn)) == places
 
 
 def test_a_store_without_labels_says_nothing_of_them(bare_store, tmp_path, capsys):

@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from helpers.processes import trained
+from click.testing import CliRunner
+from helpers.processes import refused, trained
 from helpers.vector_stores import MID, OUTPUT, some_vectors, with_vectors
 
 from fkd import (
@@ -19,6 +21,7 @@ from fkd import (
     rehearse,
     train_student,
 )
+from fkd.cli import main
 from fkd.errors import Stopped
 from fkd.runs import read_metrics
 from fkd.students import read_checkpoint
@@ -75,8 +78,9 @@ def alone(shared_store, tmp_path_factory):
 
 
 def config(store, out, **changes):
+    read = {"scheme": "topk3"} if store.spec.labels.there else {}
     settings = {
-        "student": SMALL, "crops_per_image": 2, "scheme": "topk3", "epochs": 4, "batch_size": 12,
+        **read, "student": SMALL, "crops_per_image": 2, "epochs": 4, "batch_size": 12,
         "lr": 5.0, "device": "cpu", "workers": 1, "log": "none", "val": "none",
     }  # fmt: skip
     return TrainConfig.of(store=store.path, out=out, **(settings | changes))
@@ -103,8 +107,9 @@ def test_a_store_of_vectors_alone_is_learned_without_a_word(alone, tmp_path, cap
     learned = losses(run)
     assert learned[-1] < 0.8 * learned[0]
     assert learned == losses(run, "loss/cosine_of_features_to_store.output")
-    told = json.loads((run / "config.json").read_text())["loss"]
-    assert told == [{"to": "store:output", "by": "cosine", "layer": "features"}]
+    told = json.loads((run / "config.json").read_text())
+    assert told["loss"] == [{"to": "store:output", "by": "cosine", "layer": "features"}]
+    assert told["scheme"] == "none"
     # What adapts it is kept for the run alone.
     content = torch.load(run / "last.pt", weights_only=True)
     adaptor = content["adaptors"]["helpers.networks-student"]
@@ -301,6 +306,43 @@ def test_what_a_store_does_not_have_is_refused(beside, alone, shared_store, tmp_
         assert "holds vectors and no labels: output; name them, as in" in said(alone, loss)
     with pytest.raises(FkdError, match="holds vectors and no labels, which say nothing of"):
         train_student(config(alone, tmp_path / "run", min_confidence=0.5))
+
+
+def test_a_scheme_of_labels_that_are_not_there_is_refused_whoever_says_it(
+    alone, shared_store, tmp_path
+):
+    out = ("--out", tmp_path / "run", "--student", SMALL, "--crops-per-image", "2")
+    words = f"{alone.path} holds vectors and no labels that could be read so; leave it out"
+    for scheme in ("topk5", "full"):  # the first is what is read where nobody says it
+        line = refused("train", alone.path, "--compress", scheme, *out)
+        assert f"error: --compress {scheme}: {words}" in line
+    line = refused("train", alone.path, "--recipe", "hinton", *out)
+    assert f"error: recipe hinton: --compress full: {words}, or say --compress none" in line
+    line = refused("train", shared_store.path, "--compress", "none", *out)
+    assert "--compress none is of a store without labels, and this one holds topk3, which" in line
+    check_inputs(config(alone, tmp_path / "run", scheme="none"))
+
+
+def test_a_run_on_vectors_alone_has_their_name_and_goes_on_by_it(
+    alone, shared_store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    short = {"epochs": 2, "batch_size": 12, "num_crops": None}
+    run = train_student(config(alone, None, **short))
+    assert run == Path("runs/helpers.networks-student-vectors-m2-1")
+    args = ("--student", SMALL, "--crops-per-image", 2, "--resume", "--device", "cpu")
+
+    def resumed(*store):
+        result = CliRunner().invoke(main, ["train", *map(str, (*store, *args))])
+        return result.stderr
+
+    is_finished = f"{run} is finished: 3 of 3 steps"
+    # Without a store in its place, the run says which it is of.
+    assert is_finished in resumed(alone.path)
+    assert is_finished in resumed()
+    assert is_finished in resumed(alone.path, "--recipe", "fkd")
+    assert "asks for more than the store keeps" in resumed(shared_store.path)
+    assert train_student(config(alone, None, **short)).name.endswith("-vectors-m2-2")
 
 
 CANNOT = {

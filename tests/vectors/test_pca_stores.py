@@ -8,9 +8,9 @@ import torch
 from helpers.copies import files
 from helpers.folders import make_image_folder
 
-from fkd import LabelConfig, LabelStore, TeacherChoice, label_images
+from fkd import LabelConfig, LabelStore, Part, TeacherChoice, label_images
 from fkd.config import Target
-from fkd.errors import ConfigError, StoreError
+from fkd.errors import ConfigError, ModelError, StoreError
 from fkd.format import array_layouts, plan_layout
 
 TEACHER = """
@@ -29,6 +29,13 @@ class Backbone(nn.Module):
 
 def backbone():
     return Backbone().eval()
+
+class Same(Backbone):
+    def forward(self, x):
+        return super().forward(x) * 0 + 1
+
+def same():
+    return Same().eval()
 """
 LAYERS = (Target("features", "pca8", name="few"), Target("features", "f16", name="all"))
 
@@ -46,9 +53,15 @@ def place(tmp_path_factory):
 
 def labelled(place, out, targets=LAYERS, **changes):
     teacher = TeacherChoice("pca_teachers:backbone", size=16)
-    settings = {"num_crops": 3, "workers": 1, "block_images": 8, "scheme": "none", **changes}
+    settings = {
+        "teacher": teacher,
+        "num_crops": 3,
+        "workers": 1,
+        "block_images": 8,
+        "scheme": "none",
+    }
     return label_images(
-        LabelConfig(place / "data", teacher, out=place / out, targets=targets, **settings)
+        LabelConfig(place / "data", out=place / out, targets=targets, **settings | changes)
     )
 
 
@@ -105,6 +118,40 @@ def test_components_of_another_sample_are_refused(place, store):
             LabelStore.open(store.path).vectors("few")
     finally:
         (store.path / "aside").replace(store.path / changed)
+
+
+def test_fewer_components_than_are_asked_for_are_told(place, capsys):
+    """No more than a vector has numbers, and of n views n - 1 say anything."""
+    wide, deep = Target("features", "pca64", name="wide"), Target("features", "pca12", name="deep")
+    store = labelled(place, "wide.zarr", (wide, deep))
+    said = capsys.readouterr().err
+    assert "wide has 12 numbers a view, so pca64 keeps 12 components" in said
+    assert "warning: wide" not in said
+    assert "deep has" not in said
+    assert store.vectors("wide").constants["rotation.wide"].shape == (12, 12)
+    few = Part(str(place / "few.txt"))
+    (place / "few.txt").write_text("\n".join(store.image_paths()[:3]))
+    kept = labelled(place, "few.zarr", (deep,), part=few).vectors("deep").constants["rotation.deep"]
+    said = capsys.readouterr().err
+    assert (
+        "warning: deep is learned of 9 views, by which 8 components are known at most, and" in said
+    )
+    assert "and pca12 keeps 12; choose pca8 or fewer, or int8" in said
+    assert np.abs(kept[:8]).max(axis=1).min() > 0
+    assert not kept[8:].any()
+
+
+def test_what_does_not_differ_teaches_no_components(place):
+    output = (Target(keep="pca2"),)
+    words = r"keep 'pca2' is learned of how its vectors output differ, and "
+    same = TeacherChoice("pca_teachers:same", size=16)
+    with pytest.raises(ModelError, match=words + "they are the same in all 72 views .* as int8"):
+        labelled(place, "same.zarr", output, teacher=same)
+    (place / "one.txt").write_text("circle/000.jpg")
+    alone = {"num_crops": 1, "part": Part(str(place / "one.txt"))}
+    with pytest.raises(ModelError, match=words + "1 view could be looked at"):
+        labelled(place, "one.zarr", output, **alone)
+    assert not {"same.zarr", "one.zarr"} & {path.name for path in place.iterdir()}
 
 
 def test_maps_have_no_components(place):
