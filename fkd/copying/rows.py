@@ -162,10 +162,11 @@ class Gathering:
             block.partner_content[places] = images.partner_content
         self._numbers[places] = images.image_number
         stored, wanted, num_classes = source.scheme, self._spec.scheme, self._spec.num_classes
-        kept = _only(slab.kept, source.labels.fields, labelled)
+        kept = source.labels.rows(_only(slab.kept, source.labels.fields, labelled))
         narrow = narrowed(kept, stored, wanted, num_classes)
         vectors = [field for each in self._spec.vectors.values() for field in each.fields]
-        for name, values in (narrow | _only(slab.kept, vectors, labelled)).items():
+        labels = self._spec.labels.by_view(narrow)
+        for name, values in (labels | _only(slab.kept, vectors, labelled)).items():
             block.kept[name][places[labelled]] = values
         self._fidelity.append(
             narrowed_fidelity(images.fidelity, kept, stored, narrow, wanted, num_classes)

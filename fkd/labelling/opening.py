@@ -111,7 +111,7 @@ def teachers_of(
         mask_classes=None if masks is None else masks.classes,
         targets=config.targets,
         labels=config.kept.kind != "none",
-        map_stride=config.map_stride,
+        grid=config.map_stride,
     )
 
 
