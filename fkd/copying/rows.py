@@ -23,7 +23,8 @@ class SourceImages:
     """Images of one block of a source: `slab` has their crops, and `fidelity` f32 [6] is the block's.
 
     `status` u8 [n], `content_hash` u64 [n], `image_number` int64 [n], and `mask_hash` u64 [n] where there
-    are masks, are as in `Block`, and so are `mixes` [n, M] and `partner_content` u64 [n, M], where views are mixed.
+    are masks, are as in `Block`, and so are `mixes` [n, M] and `partner_content` u64 [n, M], where views
+    are mixed.
     """
 
     slab: Slab
