@@ -40,6 +40,7 @@ def load_recorded(
         for choice, record in zip(choices, spec.teachers, strict=True)
     ]
     folder = None if spec.unlabelled else images.classes
+    of_masks = classes if spec.masks else None
     targets = [Target(one.layer, one.keep, one.pool, one.name) for one in spec.targets]
     teachers = load_teachers(
         recorded,
@@ -47,8 +48,10 @@ def load_recorded(
         device,
         Engine(spec.amp),
         only=only,
+        mask_classes=of_masks,
         targets=targets,
         labels=spec.labels.there,
+        grid=spec.grid if spec.labels.there else None,
     )
     _refuse_other_shapes(store, teachers)
     if teachers.classes.names != classes:
@@ -56,7 +59,7 @@ def load_recorded(
             f"the teacher labels other classes than {store.path} holds; give the --teacher-classes that "
             "it was labelled with"
         )
-    return Ensemble(teachers.teachers, spec.weights)
+    return Ensemble(teachers.teachers, spec.weights, grid=teachers.grid)
 
 
 def _refuse_other_shapes(store: LabelStore, teachers: Ensemble) -> None:

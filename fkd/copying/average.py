@@ -104,6 +104,7 @@ class _Mean:
         self._status = np.stack([store.status() for store in stores])
         hashes = [store.content_hashes() for store in stores]
         self._hashes = next((each for each in hashes if each is not None), None)
+        self._masks = stores[0].mask_hashes()
         self._numbers = stores[0].image_numbers()
         runs = [store.image_runs() for store in stores]
         # Images between two cuts are of one block in every store.
@@ -122,7 +123,10 @@ class _Mean:
             self._put_images(block, rows, run, slabs)
             self._put_mixes(block, rows, run)
             labelled = block.status[rows] == 0
-            kept = [{name: v[labelled] for name, v in slab.kept.items()} for slab in slabs]
+            kept = [
+                store.spec.labels.rows({name: v[labelled] for name, v in slab.kept.items()})
+                for store, slab in zip(self._stores, slabs, strict=True)
+            ]
             measures.append(self._put_labels(block, rows, run, kept))
             counts.append(int(labelled.sum()))
         block.fidelity[:] = mean_measures(np.array(measures), np.array(counts))
@@ -145,6 +149,9 @@ class _Mean:
         if self._hashes is not None:
             hashes = self._hashes[run.start : run.stop]
             block.content_hash[rows] = np.where(block.status[rows] == 0, hashes, 0)
+        if self._masks is not None and block.mask_hash is not None:
+            masks = self._masks[run.start : run.stop]
+            block.mask_hash[rows] = np.where(block.status[rows] == 0, masks, 0)
 
     def _put_mixes(self, block: Block, rows: slice, run: range) -> None:
         """Put how a run's crops are mixed into a block's rows; raises `StoreError` for other mixes."""
@@ -168,11 +175,11 @@ class _Mean:
     def _put_labels(
         self, block: Block, rows: slice, run: range, kept: Sequence[dict[str, StoredArray]]
     ) -> NDArray[np.float32]:
-        """Put the mean of labels `kept` into a block's rows; return their fidelity, f32 [6]."""
+        """Put the mean of `kept`, rows of labels, into a block's rows; return their fidelity, f32 [6]."""
         spec, labelled = self._derived.spec, block.status[rows] == 0
         schemes = [store.spec.scheme for store in self._stores]
         mean = averaged(kept, schemes, self._shares, spec.scheme, spec.num_classes)
-        for name, values in mean.items():
+        for name, values in spec.labels.by_view(mean).items():
             block.kept[name][rows][labelled] = values
         before = [
             fidelity[np.searchsorted(starts, run.start, side="right") - 1]

@@ -110,6 +110,14 @@ class KeptLabels:
             for field in self.fields
         }
 
+    def by_view(self, rows: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
+        """Undo `rows`: return labels by position, [n, m · G, K], by the view that they are of."""
+        count = self.num_positions
+        return {
+            name: values.reshape(len(values), values.shape[1] // count, -1)
+            for name, values in rows.items()
+        }
+
     @cached_property
     def _of_label(self) -> tuple[Field, ...]:
         if self.scheme.kind == "none":

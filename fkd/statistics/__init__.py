@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
+    from fkd.statistics.positions import PositionStatistics
     from fkd.statistics.sweep import Sweep, restored
     from fkd.statistics.targets import target_words
     from fkd.statistics.vectors import VectorStatistics, vector_statistics
@@ -48,6 +49,7 @@ else:
         info="bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
+        positions="PositionStatistics",
         how_far="num_finished reached",
         sweep="Sweep restored",
         targets="target_words",
@@ -65,6 +67,7 @@ __all__ = [
     "KeptMass",
     "LabelStatistics",
     "NotableCrop",
+    "PositionStatistics",
     "Sweep",
     "VectorStatistics",
     "bad_images",

@@ -1,11 +1,12 @@
 """`fkd info`: what a store holds, on one screen."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import Url, as_typed, size_text
+from fkd.config import Url, as_typed, grid_text, size_text
 from fkd.format import StoreSpec
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
@@ -19,6 +20,7 @@ _PARTS = {
     "flip": "flip",
     "palette": "ids",
     "slot": "ids",
+    "index": "ids",
     "code": "values",
     "deviation": "deviation",
     "log_prob": "values",
@@ -113,11 +115,20 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
             + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if name != "total")
             + ")",
         ),
+        *([("per label", _per_label(spec, parts))] if spec.grid else []),
         *([("fidelity", fidelity)] if fidelity else []),
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
         ("digest", store.digest()),
     ]
     return lines
+
+
+def _per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
+    """Say what one label of a map takes."""
+    count = spec.labels.num_positions
+    each = {name: parts[name] / count for name in ("total", "ids", "values") if parts.get(name)}
+    words = ", ".join(f"{name} {size:.2f}" for name, size in each.items() if name != "total")
+    return f"{each['total']:.2f} bytes ({words})"
 
 
 def kept_lines(spec: StoreSpec) -> list[tuple[str, str]]:
@@ -126,6 +137,7 @@ def kept_lines(spec: StoreSpec) -> list[tuple[str, str]]:
     if not spec.labels.there:
         return lines
     return [
+        *([("maps", f"{grid_text(spec.grid)} labels of each crop")] if spec.grid else []),
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),
         *lines,
@@ -157,6 +169,7 @@ def _growing(store: LabelStore) -> str:
 def _images(store: LabelStore) -> str:
     spec = store.spec
     without = " without classes" if spec.unlabelled else ""
+    without = " with masks" if spec.masks else without
     part = ", a part of those there" if spec.part else ""
     return f"{spec.num_images:,}{without} in {spec.images_root}{part}"
 
@@ -167,6 +180,7 @@ def _classes(store: LabelStore) -> str:
     if store.spec.unlabelled and not store.spec.labels.there:
         return "none"
     whose = ", the teacher's" if store.spec.unlabelled else ""
+    whose = ", the masks'" if store.spec.masks else whose
     if not store.spec.class_title_bytes:
         return count + whose
     titles = store.class_titles()

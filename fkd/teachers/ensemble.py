@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Engine, Target, TeacherChoice, check_targets
+from fkd.config import Engine, Grid, Target, TeacherChoice, check_targets
 from fkd.errors import FkdError, ModelError
 from fkd.teachers.classes import ClassMap, map_classes
 from fkd.teachers.grids import kept_grid, on_kept_grid
@@ -36,16 +36,17 @@ class Ensemble:
         self,
         teachers: Sequence[Teacher],
         weights: Sequence[float] = (),
-        map_stride: int | None = None,
+        grid: Grid | int | None = None,
         *,
         classifies: bool = False,
     ) -> None:
         """Gather teachers of the same classes; their `weights`, in sum 1, where they are not equal.
 
-        Raises `ModelError` for maps that have no common grid.
+        Maps are brought to a `grid`, or to one of so many pixels a cell. Raises `ModelError` for those
+        that cannot be, or have no grid in common.
         """
         self.teachers, self._weights = tuple(teachers), tuple(weights)
-        self.grid, self.classifies = kept_grid(self.teachers, map_stride), classifies
+        self.grid, self.classifies = kept_grid(self.teachers, grid), classifies
         self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
 
     @property
@@ -101,36 +102,42 @@ class Ensemble:
             yield teacher, views[self.view_formats.index(teacher.preprocessing.view_format)]
 
 
-def load_teachers(
+def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     choices: Sequence[TeacherChoice],
     folder_classes: Sequence[str] | None,
     device: torch.device,
     engine: Engine = _PLAIN,
     *,
     only: Sequence[str] | None = None,
+    mask_classes: Sequence[str] | None = None,
     targets: Sequence[Target] = (),
     labels: bool = True,
-    map_stride: int | None = None,
+    grid: Grid | int | None = None,
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
 
     `targets` are the vectors that are kept of the only teacher; several raise `ConfigError`. Where no
-    `labels` are kept, its outputs need not be the folder's classes. With a `map_stride` maps of labels
-    are kept on a grid of so many pixels a cell.
+    `labels` are kept, its outputs need not be the folder's classes. Maps of labels are brought to the
+    `grid`, that of a store, or one of so many pixels a cell.
 
     With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
+    Without folder classes, teachers that say maps are matched to the `mask_classes`, where there are any.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
     where they do not label the same classes.
     """
     check_targets(targets, len(choices))  # before any of them is downloaded
-    num_classes = None if folder_classes is None else len(folder_classes)
+    known = mask_classes if folder_classes is None else folder_classes
+    num_classes = None if known is None else len(known)
     sized = num_classes if labels else None  # what has no labels needs no head for the folder
     sources = [
         _told_apart(choices, n, partial(open_source, choice, sized, device))
         for n, choice in enumerate(choices)
     ]
+    of_masks = folder_classes is None and bool(sources[0].outputs.grid)
     maps = (
-        _match_all(choices, sources, folder_classes)
+        _match_all(
+            choices, sources, mask_classes if of_masks else folder_classes, of_masks=of_masks
+        )
         if labels
         else [ClassMap.of_no_outputs(folder_classes, sources[0].num_outputs)]
     )
@@ -150,21 +157,30 @@ def load_teachers(
     each = zip(choices, sources, maps, strict=True)
     loaded = [Teacher(c.name, s, m, device, engine, c.output, targets) for c, s, m in each]
     classifies = any(s.names is not None and s.no_logits is None for s in sources)
-    return Ensemble(loaded, map_stride=map_stride, classifies=classifies)
+    return Ensemble(loaded, grid=grid, classifies=classifies)
 
 
 def _match_all(
-    choices: Sequence[TeacherChoice], sources: Sequence[Source], folder: Sequence[str] | None
+    choices: Sequence[TeacherChoice],
+    sources: Sequence[Source],
+    folder: Sequence[str] | None,
+    *,
+    of_masks: bool,
 ) -> list[ClassMap]:
-    """Match each teacher's outputs to the folder's classes or, without any, to those of the store."""
+    """Match each teacher's outputs to the folder's classes or, without any, to those of the store.
+
+    Classes `of_masks` are of pixels, and no image has one.
+    """
     given = list(enumerate(zip(choices, sources, strict=True)))
     for number, (choice, source) in given:
         _told_apart(choices, number, partial(_require_logits, choice, source))
     if folder is not None:
-        return [
-            _told_apart(choices, n, partial(map_classes, folder, s.num_outputs, choice, s.names))
+        match = partial(map_classes, of_masks=of_masks)
+        matched = [
+            _told_apart(choices, n, partial(match, folder, s.num_outputs, choice, s.names))
             for n, (choice, s) in given
         ]
+        return [one.unlabelled() for one in matched] if of_masks else matched
     names = _store_classes(choices, sources)
     maps = []
     for choice, source in zip(choices, sources, strict=True):
