@@ -65,17 +65,12 @@ class SourceRows:
             within = some - self._starts[run]
             if not np.array_equal(within, np.arange(len(slab.size))):
                 slab = _take(slab, within)
+            facts = self._status[some], self._hashes[some], self._numbers[some]
+            mixes, content = self._mixed(some)
+            masks = None if self._masks is None else self._masks[some]
             yield (
                 places,
-                SourceImages(
-                    slab,
-                    self._status[some],
-                    self._hashes[some],
-                    self._numbers[some],
-                    self._fidelity[run],
-                    *self._mixed(some),
-                    mask_hash=None if self._masks is None else self._masks[some],
-                ),
+                SourceImages(slab, *facts, self._fidelity[run], mixes, content, masks),
             )
 
     def _mixed(

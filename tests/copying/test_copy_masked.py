@@ -65,7 +65,7 @@ def test_merged_stores_have_the_hashes_of_both(made, tmp_path):
     plain = label_images(
         replace(some, images=config.images / "train", unlabelled=True, out=tmp_path / "p.zarr")
     )
-    with pytest.raises(FkdError, match="--unlabelled is given, .* has not given"):
+    with pytest.raises(FkdError, match=r"--unlabelled is given, .* has not given"):
         merge_stores(MergeConfig((parts[0], plain.path), tmp_path / "no.zarr"))
 
 

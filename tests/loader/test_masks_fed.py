@@ -95,7 +95,9 @@ def test_a_mask_that_was_changed_is_refused_by_its_name(made, tmp_path):
 def test_truth_that_is_not_there_is_refused(made, tmp_path):
     images, store = made
     plain = label_images(masked_config(images.root, tmp_path / "plain.zarr", unlabelled=True))
-    with pytest.raises(FkdError, match=r"plain\.zarr is of images without masks, so that nothing says"):
+    with pytest.raises(
+        FkdError, match=r"plain\.zarr is of images without masks, so that nothing says"
+    ):
         find_labelled_masks(plain, images)
     shutil.copytree(images.root, tmp_path / "bare" / "train")
     bare = list_images(image_root(store, tmp_path / "bare"), unlabelled=True)
