@@ -23,8 +23,8 @@ class SourceImages:
     """Images of one block of a source: `slab` has their crops, and `fidelity` f32 [6] is the block's.
 
     `status` u8 [n], `content_hash` u64 [n], `image_number` int64 [n], and `mask_hash` u64 [n] where there
-    are masks, are as in `Block`, and so are
-    `mixes` [n, M] and `partner_content` u64 [n, M], where views are mixed.
+    are masks, are as in `Block`, and so are `mixes` [n, M] and `partner_content` u64 [n, M], where views
+    are mixed.
     """
 
     slab: Slab
@@ -65,12 +65,19 @@ class SourceRows:
             within = some - self._starts[run]
             if not np.array_equal(within, np.arange(len(slab.size))):
                 slab = _take(slab, within)
-            facts = self._status[some], self._hashes[some], self._numbers[some]
-            mixes, content = self._mixed(some)
-            masks = None if self._masks is None else self._masks[some]
+            mixes, partner_content = self._mixed(some)
             yield (
                 places,
-                SourceImages(slab, *facts, self._fidelity[run], mixes, content, masks),
+                SourceImages(
+                    slab,
+                    self._status[some],
+                    self._hashes[some],
+                    self._numbers[some],
+                    self._fidelity[run],
+                    mixes,
+                    partner_content,
+                    mask_hash=None if self._masks is None else self._masks[some],
+                ),
             )
 
     def _mixed(
