@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.joining import add_teacher
     from fkd.labelling import estimate_run, label_images
-    from fkd.labels import Fidelity, SoftLabels
+    from fkd.labels import Fidelity, GridLabels, SoftLabels
     from fkd.losses import soft_cross_entropy
     from fkd.packing import PackReport, pack_images
     from fkd.publishing import store_card
@@ -79,7 +79,7 @@ else:
         feeding="CropDataset StudentLoader ViewBatch",
         joining="add_teacher",
         labelling="estimate_run label_images",
-        labels="Fidelity SoftLabels",
+        labels="Fidelity GridLabels SoftLabels",
         losses="soft_cross_entropy",
         showing="show_store",
         statistics="Comparison LabelStatistics compare label_statistics",
@@ -111,6 +111,7 @@ __all__ = [
     "FeatureAccuracy",
     "Fidelity",
     "FkdError",
+    "GridLabels",
     "ImportConfig",
     "LabelConfig",
     "LabelStatistics",

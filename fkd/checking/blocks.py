@@ -139,8 +139,9 @@ def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str
         return
     labelled = facts["status"] == 0
     sized = facts["size"].all(axis=1)
-    if "content_hash" in facts:
-        sized = sized & (facts["content_hash"] != 0)
+    for name in ("content_hash", "mask_hash"):
+        if name in facts:
+            sized = sized & (facts[name] != 0)
     if (labelled != sized).any():
         image = store.block(number).images[int((labelled != sized).argmax())]
         yield (

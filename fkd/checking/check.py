@@ -6,12 +6,15 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from fkd.checking.block_verdicts import block_verdicts
 from fkd.checking.blocks import check_blocks, check_mixes
 from fkd.checking.images import (
     changed_classes,
     changed_contents,
     changed_images,
+    changed_masks,
     other_prints,
     those_present,
 )
@@ -27,7 +30,14 @@ from fkd.format import (
 from fkd.images import MAX_NUM_BYTES, REASONS, ImageList
 from fkd.machine import held, resolve_device
 from fkd.orders import CheckConfig
-from fkd.originals import drift, image_root, is_file_of_images, listed_again
+from fkd.originals import (
+    PresentImages,
+    drift,
+    find_labelled_masks,
+    image_root,
+    is_file_of_images,
+    listed_again,
+)
 from fkd.sources import refuse_other_kinds
 from fkd.store import (
     InspectedStore,
@@ -139,7 +149,9 @@ def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
     if known and other_prints(store, paths, num_bytes):
         return Verdict("lists", "FAILED", "paths and sizes are not those of its fingerprint")
     images, classes = counted(len(paths), "image"), counted(len(names), "class")
-    if store.spec.unlabelled:
+    if store.spec.masks:
+        classes = f", {classes} of their masks"
+    elif store.spec.unlabelled:
         of_teacher = f", {classes} of the teacher; images have none"
         classes = of_teacher if store.spec.labels.there else " without classes"
     else:
@@ -221,8 +233,23 @@ def _images(
         by = "height and width" if store.spec.format_version == 1 else "hash"
         which = "every image" if present.there.all() else "every image that is there"
         yield judge("contents", changed, f"{which} is the one that was labelled, by its {by}")
+    if store.spec.masks and present is not None:
+        yield _masks(config, store, present)
     if teachers is not None and not problems:
         yield from _agreement(config, store, images, teachers, whole)
+
+
+def _masks(config: CheckConfig, store: InspectedStore, present: PresentImages) -> Verdict:
+    """Look for the masks of the images that are there; if asked to, compare them with their hashes."""
+    try:
+        masks = find_labelled_masks(store, present.images)
+    except ImagesError as error:
+        return Verdict("masks", "FAILED", str(error))
+    there = f"{int(np.count_nonzero(present.there)):,} in {masks.masks.folder}, one for each image"
+    if not config.deep:
+        return Verdict("masks", "ok", f"{there}; --deep compares them with those that were there")
+    changed = changed_masks(masks, store, present, config.workers)
+    return judge("masks", changed, f"{there}, as it was when that was labelled, by its hash")
 
 
 def _agreement(

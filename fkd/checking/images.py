@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode, fingerprint
-from fkd.originals import PresentImages, present_among
+from fkd.originals import LabelledMasks, PresentImages, present_among
 from fkd.progress import progress_bar
 from fkd.store import LabelStore
 
@@ -97,6 +97,23 @@ def changed_contents(
         except DecodeError as error:
             return str(error)
         return None if same else f"{images.paths[image_index]} is not the file that was labelled"
+
+    return _each(chosen, look, workers)
+
+
+def changed_masks(
+    masks: LabelledMasks, store: LabelStore, images: PresentImages, workers: int
+) -> list[str]:
+    """Read the mask of every labelled image that is there, and name those that were others then."""
+    sizes = store.sizes()
+    chosen = np.flatnonzero(sizes.any(axis=1) & images.there).tolist()
+
+    def look(image_index: int) -> str | None:
+        try:
+            masks.decode(image_index, sizes[image_index])
+        except ImagesError as error:
+            return str(error)
+        return None
 
     return _each(chosen, look, workers)
 

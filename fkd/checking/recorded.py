@@ -40,6 +40,7 @@ def load_recorded(
         for choice, record in zip(choices, spec.teachers, strict=True)
     ]
     folder = None if spec.unlabelled else images.classes
+    of_masks = classes if spec.masks else None
     targets = [Target(one.layer, one.keep, one.pool, one.name) for one in spec.targets]
     teachers = load_teachers(
         recorded,
@@ -47,6 +48,7 @@ def load_recorded(
         device,
         Engine(spec.amp),
         only=only,
+        mask_classes=of_masks,
         targets=targets,
         labels=spec.labels.there,
         grid=spec.grid if spec.labels.there else None,

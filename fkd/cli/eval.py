@@ -10,10 +10,12 @@ from fkd.cli.options import PATH, machine
 from fkd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fkd.students import Accuracy
+    from fkd.students import Accuracy, MapAccuracy
 
 
-@click.command(name="eval", short_help="Print top-1 and top-5, kNN or a linear probe of a student.")
+@click.command(
+    name="eval", short_help="Print top-1 and top-5, mIoU, kNN or a linear probe of a student."
+)
 @click.argument("checkpoint", type=PATH)
 @click.argument("folder", type=PATH)
 @click.option(
@@ -67,6 +69,8 @@ def evaluate(
 
     Class folders are matched by name; folders that are all numbers, as ImageNetV2's, by position.
     --knn and --probe judge the features instead, whichever classes the student knows, if any.
+    Of a student of maps, print mIoU, pixel accuracy and the IoU of each class, on images that have masks
+    beside them.
 
     \b
     Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
@@ -102,9 +106,13 @@ def _refuse_what_does_nothing(
 
 
 def _print_accuracy(checkpoint: Path, folder: Path, **options: Any) -> None:
-    from fkd.students import evaluate_checkpoint
+    from fkd.students import Accuracy, evaluate_checkpoint
 
-    _print_top1(evaluate_checkpoint(checkpoint, folder, **options))
+    found = evaluate_checkpoint(checkpoint, folder, **options)
+    if isinstance(found, Accuracy):
+        _print_top1(found)
+    else:
+        _print_maps(found)
 
 
 def _print_features(checkpoint: Path, folder: Path, **options: Any) -> None:
@@ -128,3 +136,13 @@ def _print_top1(accuracy: "Accuracy") -> None:
         f"top-1 {accuracy.top1:.2%}  top-5 {accuracy.top5:.2%}  loss {accuracy.loss:.4f}  "
         f"({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
     )
+
+
+def _print_maps(accuracy: "MapAccuracy") -> None:
+    click.echo(
+        f"mIoU {accuracy.miou:.2%}  pixel accuracy {accuracy.pixel_accuracy:.2%}  "
+        f"loss {accuracy.loss:.4f}  ({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
+    )
+    width = max(map(len, accuracy.iou))
+    for name, iou in accuracy.iou.items():
+        click.echo(f"  {name:{width}}  {iou:7.2%}")

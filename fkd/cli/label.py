@@ -260,7 +260,8 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
         c for c in (1, 2, 4) if c <= min(most, spec.num_crops)
     )  # a batch is a multiple of these
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
-    train = f"fkd train {name}{recipe} --crops-per-image {m}"
+    student = " --student lraspp_mobilenet_v3_large" if spec.grid else ""
+    train = f"fkd train {name}{recipe}{student} --crops-per-image {m}"
     if spec.labels.there:
         readable = spec.scheme.can_be_read_as(reading)
         train += f" --compress {reading if readable else spec.scheme.reading}"

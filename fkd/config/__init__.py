@@ -30,7 +30,7 @@ from fkd.config.distances import (
     Adapt,
     Distance,
 )
-from fkd.config.grids import MAX_POSITIONS, Grid, grid_text, num_positions
+from fkd.config.grids import IGNORED, MAX_POSITIONS, Grid, grid_text, num_positions
 from fkd.config.groups import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -133,6 +133,7 @@ __all__ = [
     "DISTANCES",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
+    "IGNORED",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",

@@ -10,6 +10,8 @@ Grid = tuple[int, ...]
 
 MAX_POSITIONS = 2**20  # of one view
 
+IGNORED = 255  # of a mask: a pixel that counts for nothing
+
 
 def num_positions(grid: Grid) -> int:
     """Return how many labels a view has: 1 where it has one of its own."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
+from fkd.config.distances import TRUTH
 from fkd.config.groups import Augment, Optim
 from fkd.config.loader import HottestLabel, LoaderConfig
 from fkd.config.models import Engine
@@ -168,6 +169,12 @@ class TrainConfig(LoaderConfig):
         terms = self.objective.terms_at(done, self.label_temperature)
         said = isinstance(self.objective.loss, tuple)
         return terms if said or self._is_alone else (*terms, MUTUAL.at(done))
+
+    @property
+    def looks_at_truth(self) -> bool:
+        """Whether a part of the loss, at some moment of the run, is to what images themselves say."""
+        ends = (*self.terms_at(0), *self.terms_at(1))
+        return any(each.term.to == TRUTH or each.term.by == "nkd" for each in ends)
 
     @property
     def label_temperatures(self) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from fkd.errors import ConfigError
-from fkd.labels import Rows, SoftLabels, as_rows
+from fkd.labels import GridLabels, Labels, Rows, SoftLabels, as_rows
 from fkd.losses import Targets, as_targets
 
 
@@ -23,14 +23,15 @@ class ViewBatch:
         for batch in loader: … batch.images, batch.labels, batch.targets …
 
     `images` are f32 [B, 3, H, W], normalised, or uint8 as they were rendered. `labels` are the soft
-    labels of the B views, None of a store without labels. `vectors` are stored vectors by name, f32
-    [B, D], or maps [B, D, h, w], as far as they were asked for. `targets` int64 [B] are the images' own
-    classes, -1 where they have none. `image_index` and `crop_index`, int64 [B], say which stored crop of
-    which of the store's images a view is.
+    labels of the B views, `GridLabels` of a store of maps, None of a store without labels. `vectors` are
+    stored vectors by name, f32 [B, D], or maps [B, D, h, w], as far as they were asked for. `targets`
+    int64 [B] are the images' own classes, -1 where they have none. `image_index` and `crop_index`, int64
+    [B], say which stored crop of which of the store's images a view is.
 
     Of a store whose views are mixed, `partner_targets` int64 [B] are the classes of the images that they
     are mixed with, and `own_share` f32 [B] is what a view has of its own image; None of other stores.
-    `truth` is what a loss takes as targets, of any store.
+    `masks`, uint8 [B, H, W], are the class of each pixel of the views, 255 where there is none; None
+    where they were not asked for. `truth` is what a loss takes as targets, of any store.
 
     It moves between devices as a tensor does, and `take` cuts it.
     """
@@ -38,17 +39,20 @@ class ViewBatch:
     # Not frozen: trainers that move a batch field by field refuse a frozen dataclass.
 
     images: Tensor
-    labels: SoftLabels | None
+    labels: Labels | None
     targets: Tensor
     image_index: Tensor
     crop_index: Tensor
     partner_targets: Tensor | None = None
     own_share: Tensor | None = None
     vectors: dict[str, Tensor] = field(default_factory=dict)
+    masks: Tensor | None = None
 
     @property
     def truth(self) -> Targets:
-        """The classes of the views: `targets` or, of views that are mixed, two in shares."""
+        """The classes of the views: `targets`, or two in shares of views that are mixed, or `masks`."""
+        if self.masks is not None:
+            return self.masks
         return as_targets(self.targets, self.partner_targets, self.own_share)
 
     def __len__(self) -> int:
@@ -98,6 +102,7 @@ class ViewBatch:
             changed(self.partner_targets),
             changed(self.own_share),
             {name: change(values) for name, values in self.vectors.items()},
+            changed(self.masks),
         )
 
     @classmethod
@@ -108,9 +113,15 @@ class ViewBatch:
         joined: dict[str, Any] = {n: torch.cat([getattr(p, n) for p in parts]) for n in names}
         labels = [part.labels for part in parts if part.labels is not None]
         vectors = {n: torch.cat([part.vectors[n] for part in parts]) for n in first.vectors}
-        return cls(
-            labels=SoftLabels.concatenate(labels) if labels else None, vectors=vectors, **joined
-        )
+        return cls(labels=_joined(labels), vectors=vectors, **joined)
+
+
+def _joined(labels: list[Labels]) -> Labels | None:
+    maps = [part for part in labels if isinstance(part, GridLabels)]
+    if maps:
+        return GridLabels.concatenate(maps)
+    rows = [part for part in labels if isinstance(part, SoftLabels)]
+    return SoftLabels.concatenate(rows) if rows else None
 
 
 def _collate(

@@ -28,6 +28,7 @@ from fkd.loader import (
     training_labels,
 )
 from fkd.machine import upload
+from fkd.originals import LabelledMasks, find_labelled_masks
 from fkd.progress import note_once
 from fkd.store import LabelStore
 from fkd.vectors import StoredVectors
@@ -38,7 +39,8 @@ from fkd.views import RenderPool, normalize
 class Feed:
     """A run's store and images, its steps, and what each rank takes of them.
 
-    `vectors` are those that are read beside labels, by name. An epoch is `steps_per_epoch` steps.
+    `vectors` are those that are read beside labels, by name, and `masks` those of the images, where they
+    are asked for. An epoch is `steps_per_epoch` steps.
     """
 
     config: LoaderConfig
@@ -52,14 +54,22 @@ class Feed:
     device: torch.device
     rank: int
     num_ranks: int
+    masks: LabelledMasks | None = None
 
     @classmethod
     def of(
-        cls, config: LoaderConfig, rank: int, num_ranks: int, vectors: Collection[str] | None = None
+        cls,
+        config: LoaderConfig,
+        rank: int,
+        num_ranks: int,
+        vectors: Collection[str] | None = None,
+        *,
+        masks: bool = False,
     ) -> "Feed":
         """Open and check all that is read; raises `FkdError` for what `fkd train` refuses.
 
-        `vectors` name those to be read, too; None are none, or all of a store without labels.
+        `vectors` name those to be read, too; None are none, or all of a store without labels. With
+        `masks`, those of the images are.
         """
         store, read = read_vectors(open_store(config), vectors)
         config = replace(config, num_crops=store.spec.num_crops)  # it may grow
@@ -70,8 +80,9 @@ class Feed:
         schedule = _of_even_epochs(plan_steps(config, store, chosen, num_ranks), each)
         sizes = SizePlan.of(config, store.spec, schedule)
         picks = select_crops(config.selection, store, chosen)
+        found = find_labelled_masks(store, taken.images) if masks else None
         return cls(
-            config, store, read, taken, each, schedule, sizes, picks, device, rank, num_ranks
+            config, store, read, taken, each, schedule, sizes, picks, device, rank, num_ranks, found
         )
 
     def batches(
@@ -87,6 +98,7 @@ class Feed:
                 sizes=self.sizes,
                 chosen=self.taken.chosen,
                 picks=self.picks,
+                masks=self.masks,
                 first_step=first_step,
                 rank=self.rank,
                 num_ranks=self.num_ranks,
@@ -111,7 +123,9 @@ class Feed:
         numbers = (batch.image_index, batch.crop_index)
         image, crop = (upload(torch.from_numpy(each), self.device) for each in numbers)
         mixed = batch.partner_targets, batch.own_share
-        return ViewBatch(views, labels, batch.targets, image, crop, *mixed, vectors)
+        return ViewBatch(
+            views, labels, batch.targets, image, crop, *mixed, vectors, batch.masks
+        )  # fmt: skip
 
     def _normalize(self, views: Tensor) -> Tensor:
         if views.is_floating_point():

@@ -37,6 +37,8 @@ class StudentLoader(IterableDataset[ViewBatch]):
     that takes views uint8 [B, 3, H, W] and returns as many, uint8 or floats in [0, 1]. It is called with
     generators of torch, `random` and `numpy.random` that are seeded for the step. `vectors` name stored
     vectors that batches have, too, as `("output",)`; None are none, or all of a store without labels.
+    With `masks`, batches of a store of maps have the class of each pixel, as `batch.truth`, where its
+    images had masks. There, `augment` must leave pixels at their place.
     `settings` are the fields of `LoaderConfig`; those of its `Part` and `Selection` are given directly.
 
     Of several ranks each gets its share of every batch, so `batch_size` is that of all. They are those of
@@ -59,12 +61,14 @@ class StudentLoader(IterableDataset[ViewBatch]):
         normalized: bool = True,
         augment: Augmentation | None = None,
         vectors: Collection[str] | None = None,
+        masks: bool = False,
         **settings: Unpack[LoaderSettings],
     ) -> None:
         given = {"rank": rank, "num_ranks": num_ranks, "normalized": normalized, "augment": augment}
-        self._given: dict[str, Any] = {"store": store, "vectors": vectors, **given, **settings}
+        asked = {"vectors": vectors, "masks": masks}
+        self._given: dict[str, Any] = {"store": store, **asked, **given, **settings}
         config = LoaderConfig.of(store=store, **settings)
-        self._feed = Feed.of(config, *own_share(rank, num_ranks), vectors)
+        self._feed = Feed.of(config, *own_share(rank, num_ranks), vectors, masks=masks)
         self._given["num_crops"] = self._feed.config.num_crops
         self._normalized, self._augment = normalized, augment
         self._step = 0

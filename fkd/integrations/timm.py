@@ -159,7 +159,7 @@ class StoredLabelsLoader:
         """Yield the batches from where it stands to the end of that epoch."""
         for batch in self.dataset:
             images, mix = batch.images, None
-            assert batch.labels is not None
+            assert isinstance(batch.labels, SoftLabels)
             if self.mixup is not None:
                 place = (self._seed, self.dataset.step - 1, self.dataset.rank)
                 # The key alone, without what it spawns, is that of `augment`.

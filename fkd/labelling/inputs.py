@@ -11,12 +11,19 @@ from fkd.images import ImageList, require_files, require_titles
 from fkd.models import require_weights
 from fkd.sources import dataset_root, list_images, require_images
 from fkd.teachers import check_teacher
+from fkd.truth import masked_root
 
 
 def check_inputs(config: LabelConfig) -> Path:
-    """Return where the images are; raises `FkdError` for what cannot be labelled."""
-    root = dataset_root(config.images, split=config.split, unlabelled=config.unlabelled)
-    require_images(root, unlabelled=config.unlabelled)
+    """Return where the images are; raises `FkdError` for what cannot be labelled.
+
+    Where they have masks beside them, they need no folders of classes.
+    """
+    split = "train" if config.split else None
+    root = None if config.unlabelled else masked_root(config.images, split)
+    if root is None:
+        root = dataset_root(config.images, split=config.split, unlabelled=config.unlabelled)
+        require_images(root, unlabelled=config.unlabelled)
     require_files(config.part)
     if config.class_names is not None:
         require_titles(config.class_names)
@@ -42,5 +49,9 @@ def refuse_alone(config: LabelConfig, images: ImageList) -> None:
 
 
 def all_images(config: LabelConfig, root: Path) -> ImageList:
-    """List the images at `root`; `config.part` says which of them are labelled."""
-    return list_images(root, unlabelled=config.unlabelled)
+    """List the images at `root`; `config.part` says which of them are labelled.
+
+    Images that have masks have no classes by their folders.
+    """
+    masked = not config.unlabelled and masked_root(root, split=None) == root
+    return list_images(root, unlabelled=config.unlabelled or masked)

@@ -22,6 +22,7 @@ from fkd.labelling.drawing import DrawnImage, WantedViews
 from fkd.labelling.growing import MatchedImages, settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.labelled_before import LabelledBefore
+from fkd.labelling.masking import masks_beside, of_labels
 from fkd.labelling.opening import (
     begins_anew,
     held_store,
@@ -37,6 +38,7 @@ from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
+from fkd.truth import Masks
 from fkd.views import RenderPool
 
 
@@ -65,14 +67,17 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     listed = all_images(config, root)
     images = take_part(config.part, listed)
     refuse_alone(config, images)
+    masks = masks_beside(config, images)
     if ranks.leads:
         refuse_other_images(config, listed, images)
     with device_memory("choose a device with room for the teachers"):
-        teachers = teachers_of(config, listed, images, device)
-    spec = new_spec(config, images, teachers)
+        teachers = teachers_of(config, listed, images, device, masks)
+    masks = of_labels(config, teachers, masks)
+    spec = new_spec(config, images, teachers, masked=masks is not None)
     anew = ranks.leads and begins_anew(config)
     if anew:  # a teacher that is refused leaves no store behind, and replaces none
-        look_first(config, images, teachers, opening_lines(config, images, teachers, spec, ranks))
+        lines = opening_lines(config, images, teachers, spec, ranks)
+        look_first(config, images, teachers, lines, masks)
     with held_store(config, ranks, spec, listed, images, teachers) as (store, matched):
         pending = ranks.once("pending", store.pending_blocks)
         if not pending:
@@ -83,10 +88,10 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
             return store
         if ranks.leads and not anew:
             lines = going_on_lines(config, matched.images, teachers, store, ranks)
-            look_first(config, _looked_at(store, matched), teachers, lines)
+            look_first(config, _looked_at(store, matched), teachers, lines, masks)
         began = time.perf_counter()
         with enough_memory(config, device):
-            label_blocks(config, matched.images, teachers, store, ranks, pending)
+            label_blocks(config, matched.images, teachers, store, ranks, pending, masks=masks)
         seconds = time.perf_counter() - began
     store = LabelStore.open(config.out)
     if ranks.leads:
@@ -96,12 +101,16 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
 
 
 def look_first(
-    config: LabelConfig, images: ImageList, teachers: Ensemble, lines: list[tuple[str, str]]
+    config: LabelConfig,
+    images: ImageList,
+    teachers: Ensemble,
+    lines: list[tuple[str, str]],
+    masks: Masks | None = None,
 ) -> None:
     """Say what the run works with, and look at the teachers before they label `images`."""
     note_lines(lines)
     with enough_memory(config, teachers.device):
-        check_teachers(teachers, images, config)
+        check_teachers(teachers, images, config, masks)
     note("labels are being made; the first batch is on its way")
 
 
@@ -130,10 +139,12 @@ def label_blocks(
     ranks: Ranks,
     pending: list[int],
     stored: StoredViews | None = None,
+    masks: Masks | None = None,
 ) -> None:
     """Label the `pending` blocks of a store, segment after segment; `images` are in its order.
 
-    Views are drawn, or those of another store, with whose labels the teachers' are averaged.
+    Views are drawn, or those of another store, with whose labels the teachers' are averaged. `masks` are
+    those of the images, in any order.
 
     More crops of an image are compared with what its first segment says of it, so that this must be
     finished by all ranks. Views are rendered and blocks are written by other threads while the teachers
@@ -152,7 +163,8 @@ def label_blocks(
             "label", unit="view", total=total, initial=total - todo, disable=not ranks.leads
         ) as bar,
     ):
-        labeller = _Labeller(config, images, teachers, ranks, pool, bar, stored)
+        of_images = None if masks is None else masks.of(images)
+        labeller = _Labeller(config, images, teachers, ranks, pool, bar, stored, of_images)
         for number, blocks in enumerate(work):
             if not blocks:
                 continue
@@ -174,6 +186,7 @@ class _Labeller:
     pool: RenderPool
     bar: "tqdm[object]"
     stored: StoredViews | None = None
+    masks: Masks | None = None
 
     def label(self, store: LabelStore, number: int, pending: list[int], bad: "_BadImages") -> None:
         """Label pending blocks of segment `number`: views → teachers → quantize → block → store."""
@@ -213,6 +226,7 @@ class _Labeller:
             drawn if self.stored is None else self.stored,
             views_at_a_time(config, teachers.device),
             teachers.view_formats,
+            self.masks,
         )
         targets = {name: store.vectors(name) for name in spec.vectors}
         return answers(teachers, batches, config, self.images, targets, self.stored)

@@ -21,7 +21,7 @@ class LabelledBefore:
         """
         self._images, self._labelled = images, labelled
         self._status, self._sizes = store.status(), store.sizes()
-        self._hashes = store.content_hashes()
+        self._hashes, self._masks = store.content_hashes(), store.mask_hashes()
 
     def __call__(self, image: DrawnImage) -> None:
         """Raise `ImagesError` unless an image is the one that was labelled, with the same status."""
@@ -36,6 +36,8 @@ class LabelledBefore:
             what = f"{was} its first crops were labelled, and {is_now}"
         elif image.error is None and self._is_another(image):
             what = "is not the file whose first crops were labelled (its content is another)"
+        elif self._masks is not None and int(self._masks[image.image_index]) != image.mask_hash:
+            what = "has another mask than when its first crops were labelled"
         if what:
             name = self._images.name(image.image_index)
             raise ImagesError(

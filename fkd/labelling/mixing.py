@@ -27,6 +27,7 @@ from fkd.labelling.drawing import (
     given_to,
 )
 from fkd.machine import upload
+from fkd.truth import Masks
 from fkd.views import (
     Boxes,
     Flips,
@@ -101,10 +102,17 @@ class DrawnRun:
 
 
 def draw_runs(
-    pool: RenderPool, images: ImageList, indices: Iterable[int], views: Views
+    pool: RenderPool,
+    images: ImageList,
+    indices: Iterable[int],
+    views: Views,
+    masks: Masks | None = None,
 ) -> Iterator[DrawnRun]:
-    """Decode images in order, ahead of the rendering, and their partners one for each worker ahead."""
-    runs = _runs(pool, images, draw_images(pool, images, indices, views), views)
+    """Decode images in order, ahead of the rendering, and their partners one for each worker ahead.
+
+    With `masks`, those of the images are looked at too.
+    """
+    runs = _runs(pool, images, draw_images(pool, images, indices, views, masks), views)
     queue = deque(islice(runs, pool.workers if views.mixed else 0))
     for run in runs:
         queue.append(run)

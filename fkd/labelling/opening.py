@@ -30,12 +30,18 @@ from fkd.store import (
     LabelStore,
 )
 from fkd.teachers import Ensemble, load_teachers
+from fkd.truth import Masks
 from fkd.vectors import Constants
 from fkd.views import RENDERER, SAMPLER, SAMPLERS
 
 
-def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> StoreSpec:
-    """Return the spec of a run's store: what a reader needs to read it, or to refuse it."""
+def new_spec(
+    config: LabelConfig, images: ImageList, teachers: Ensemble, *, masked: bool = False
+) -> StoreSpec:
+    """Return the spec of a run's store: what a reader needs to read it, or to refuse it.
+
+    Images that are `masked` have masks of the labels' classes.
+    """
     first = teachers.teachers[0].preprocessing
     _titles(
         config, teachers.classes.names
@@ -65,6 +71,7 @@ def new_spec(config: LabelConfig, images: ImageList, teachers: Ensemble) -> Stor
         part=not config.part.takes_all,
         unlabelled=images.unlabelled,
         grid=teachers.grid if config.kept.kind != "none" else (),
+        masks=masked,
         targets=tuple(
             TargetRecord(t.name, t.layer, t.pool, t.keep, teachers.shapes[t.name])
             for t in config.targets
@@ -88,9 +95,16 @@ def begins_anew(config: LabelConfig) -> bool:
 
 
 def teachers_of(
-    config: LabelConfig, listed: ImageList, images: ImageList, device: torch.device
+    config: LabelConfig,
+    listed: ImageList,
+    images: ImageList,
+    device: torch.device,
+    masks: Masks | None = None,
 ) -> Ensemble:
-    """Load the teachers of a run on `images`, which are all `listed` ones or a part of them."""
+    """Load the teachers of a run on `images`, which are all `listed` ones or a part of them.
+
+    Those that say maps are matched to the classes of their `masks`, where these have names.
+    """
     folder = None if listed.unlabelled else listed.classes
     only = None if config.part.classes is None else images.classes
     return load_teachers(
@@ -99,6 +113,7 @@ def teachers_of(
         device,
         config.engine,
         only=only,
+        mask_classes=None if masks is None else masks.classes,
         targets=config.targets,
         labels=config.kept.kind != "none",
         grid=config.map_stride,

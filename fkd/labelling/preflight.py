@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from fkd.amounts import as_count
 from fkd.config import LabelConfig, Preprocessing, as_typed, sides_of, size_text
-from fkd.errors import ModelError
+from fkd.errors import DecodeError, ModelError
 from fkd.images import ImageList
+from fkd.labelling.map_look import MapLook, SampleMaps
 from fkd.labelling.vector_look import SampleVectors, several_of_each
 from fkd.progress import note
 from fkd.teachers import Ensemble, Teacher, suspicion
+from fkd.truth import Masks
 from fkd.views import RenderPool, evaluation_batches
 
 # Images that are looked at: a hundredth of the run's views, within these bounds.
@@ -33,7 +35,8 @@ class SampleAccuracy:
     `vectors` say what those that are kept tell; without `labels` nothing else is asked. `hits` is None
     where images have no classes. `confidence` is the mean top probability. `made_for` is the size in
     pixels that its weights were made for, None where that is not known. `odd` says what is suspicious
-    about its outputs, if anything is.
+    about its outputs, if anything is. `maps` say how they agree with masks, where there are any, and
+    `unusable` why the first image that cannot be used is none.
     """
 
     teacher: str
@@ -46,6 +49,8 @@ class SampleAccuracy:
     confidence: float = math.nan
     labels: bool = True
     vectors: tuple[SampleVectors, ...] = ()
+    maps: SampleMaps | None = None
+    unusable: str = ""
 
     @property
     def top1(self) -> float | None:
@@ -70,7 +75,7 @@ class SampleAccuracy:
         name, size = f"teacher {self.teacher}", self.preprocessing.size
         found = []
         if not self.count:
-            found.append(f"{name}: no image that was looked at can be decoded")
+            found.append(f"{name}: no image that was looked at can be used ({self.unusable})")
         if self.num_classes == 1 and self.labels:
             whose = "it" if self.hits is None else "the folder"
             found.append(f"{name}: {whose} has one class, so that all labels are the same")
@@ -87,7 +92,9 @@ class SampleAccuracy:
             )
         if self.odd is not None:
             found.append(f"{name} {self.odd}")
+        of_maps = [] if self.maps is None or not self.count else self.maps.warnings
         of_vectors = [warning for one in self.vectors for warning in one.warnings]
+        found += [f"{name} {warning}" for warning in of_maps]
         return found + [f"{name}: {warning}" for warning in of_vectors]
 
     @property
@@ -101,6 +108,8 @@ class SampleAccuracy:
         found = f"mean top probability {self.confidence:.1%}, without classes to compare with,"
         if self.top1 is not None:
             found = f"top-1 {self.top1:.1%}"
+        if self.maps is not None:
+            found = str(self.maps)
         return f"{self.teacher}: {found} on {as_count(self.count, 'centre crop')} of {self._seen}"
 
     @property
@@ -113,8 +122,12 @@ class SampleAccuracy:
         )
 
 
-def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -> None:
+def check_teachers(
+    teachers: Ensemble, images: ImageList, config: LabelConfig, masks: Masks | None = None
+) -> None:
     """Say on stderr how well each teacher knows the folder's classes, and warn of what looks wrong.
+
+    Those that say maps are compared with the images' `masks`, where there are any.
 
     Raises `ModelError` for a teacher whose outputs are not what they should be, logits or probabilities.
     """
@@ -125,18 +138,21 @@ def check_teachers(teachers: Ensemble, images: ImageList, config: LabelConfig) -
             continue
         count = _sample_size(images, config)
         note(f"teacher {teacher.name} is looked at on {as_count(count, 'centre crop')}")
-        accuracy = sample_accuracy(teacher, images, config)
+        accuracy = sample_accuracy(teacher, images, config, masks)
         for line in accuracy.lines:
             note(f"teacher {line}")
         for warning in accuracy.warnings:
             note(f"warning: {warning}")
 
 
-def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) -> SampleAccuracy:
+def sample_accuracy(
+    teacher: Teacher, images: ImageList, config: LabelConfig, masks: Masks | None = None
+) -> SampleAccuracy:
     """Measure a teacher's top-1, and how sure it is, on centre crops of images from all over the folder.
 
-    The sample is the same in every run, so that settings can be compared. Raises `ModelError` for a
-    teacher whose outputs are not what they should be.
+    With `masks`, in the numbers of its classes, its maps are compared with those. The sample is the same
+    in every run, so that settings can be compared. Raises `ModelError` for a teacher whose outputs are
+    not what they should be.
     """
     chosen = _chosen(images, config)
     labels, targets = config.kept.kind != "none", [target.name for target in config.targets]
@@ -144,16 +160,22 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
     seen: list[torch.Tensor] = []
     vectors: dict[str, list[torch.Tensor]] = {name: [] for name in targets}
     classes: list[torch.Tensor] = []
+    look, unusable = None if masks is None else MapLook(teacher, config), list[DecodeError]()
     # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
         batches = (
             chosen[start : start + _BATCH].tolist() for start in range(0, len(chosen), _BATCH)
         )
-        for batch in evaluation_batches(pool, images, batches, teacher.preprocessing.center_view):
+        view = teacher.preprocessing.center_view
+        beside = None if masks is None else masks.of(images)
+        for batch in evaluation_batches(pool, images, batches, view, beside):
+            unusable += batch.errors[:1]
             said = teacher.say(batch.views, len(batch.views))
             usable = batch.usable.to(said.outputs.device)
             outputs = _some_positions(said.outputs, usable)
             seen.append(outputs)
+            if look is not None and batch.masks is not None:
+                look.add(said.outputs, batch.masks, batch.usable)
             best = teacher.as_probs(outputs, config.temperature).cpu().max(dim=1)
             top += float(best.values.double().sum())
             if labels and not images.unlabelled:
@@ -188,6 +210,8 @@ def sample_accuracy(teacher: Teacher, images: ImageList, config: LabelConfig) ->
             )
             for target in config.targets
         ),
+        None if look is None else look.found(),
+        str(next(iter(unusable), "")),
     )
 
 

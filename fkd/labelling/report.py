@@ -74,8 +74,12 @@ def _opening(
     views = spec.num_images * spec.num_crops
     at_a_time = views_at_a_time(config, teachers.device)
     return [
-        ("images", _images(config, images)),
-        *([("classes", _outputs(teachers))] if images.unlabelled and spec.labels.there else []),
+        ("images", _images(config, images, spec)),
+        *(
+            [("classes", _outputs(teachers, spec))]
+            if images.unlabelled and spec.labels.there
+            else []
+        ),
         *store,
         ("crops", f"{spec.num_crops} per image, kept as {spec.kept_words}"),
         *[("vectors", target_words(record)) for record in spec.targets],
@@ -112,8 +116,8 @@ def closing_lines(store: LabelStore, num_views: int, seconds: float) -> Lines:
     return lines
 
 
-def _images(config: LabelConfig, images: ImageList) -> str:
-    classes = "without classes"
+def _images(config: LabelConfig, images: ImageList, spec: StoreSpec) -> str:
+    classes = "with masks" if spec.masks else "without classes"
     if not images.unlabelled:
         classes = f"of {as_count(len(images.classes), 'class')}"
     part = "" if config.part.takes_all else f" ({config.part})"
@@ -127,11 +131,12 @@ def _mixed(spec: StoreSpec) -> str:
     return f"{spec.views.mix}; another partner after {as_count(spec.views.mix.period, 'crop')}"
 
 
-def _outputs(teachers: Ensemble) -> str:
-    """Say which classes the labels of images without classes are over."""
+def _outputs(teachers: Ensemble, spec: StoreSpec) -> str:
+    """Say which classes the labels of images without classes, or with masks, are over."""
+    whose = "masks'" if spec.masks else "teacher's"
     names = teachers.classes.names
     few = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-    return f"the teacher's {as_count(len(names), 'class')}: {few}"
+    return f"the {whose} {as_count(len(names), 'class')}: {few}"
 
 
 def _teacher(choice: TeacherChoice, teacher: Teacher) -> str:

@@ -2,7 +2,8 @@
 
 `quantize` keeps a part of the teacher's probabilities, and `restore` reads it as `SoftLabels`.
 `KeptLabels` says which arrays that part is, what is wrong with them, and what they can be read as.
-A view has one label, or one at each position of a grid, which are rows like others (`rows_of`).
+A view has one label, or one at each position of a grid, which are rows like others (`rows_of`) and
+together `GridLabels`.
 `require_fit` refuses outputs that cannot belong to them. Entropy, cross-entropy and divergence measure
 them, `misplaced` says how far samples are from a label, and `Fidelity` what labels give up of the
 teacher's. `narrowed` keeps stored labels in another scheme, `averaged` the mean of several teachers'.
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         mean_measures,
     )
     from fkd.labels.fit import require_fit
-    from fkd.labels.grids import laid_out, rows_of
+    from fkd.labels.grids import GridLabels, Labels, laid_out, rows_of
     from fkd.labels.kept import Field, KeptLabels, StoredArray
     from fkd.labels.measures import cross_entropy, divergence, entropy
     from fkd.labels.narrower_fidelity import narrowed_fidelity
@@ -42,7 +43,7 @@ else:
         compared="row_fidelity",
         fidelity="NUM_MEASURES SHARE_TEMPERATURES Fidelity fidelity_fault mean_fidelity mean_measures",
         fit="require_fit",
-        grids="laid_out rows_of",
+        grids="GridLabels Labels laid_out rows_of",
         kept="Field KeptLabels StoredArray",
         measures="cross_entropy divergence entropy",
         narrower_fidelity="narrowed_fidelity",
@@ -60,7 +61,9 @@ __all__ = [
     "SHARE_TEMPERATURES",
     "Fidelity",
     "Field",
+    "GridLabels",
     "KeptLabels",
+    "Labels",
     "Quantized",
     "Rows",
     "SoftLabels",

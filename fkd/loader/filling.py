@@ -57,7 +57,9 @@ class StudentBatch:
         return replace(moved, partner_targets=theirs, own_share=share)
 
     def truth(self, rows: slice = slice(None)) -> Targets:
-        """Return the classes of some of the views: of mixed ones, two in shares."""
+        """Return the classes of some of the views: of mixed ones, two in shares; or their masks."""
+        if self.masks is not None:
+            return self.masks[rows]
         partner, share = self.partner_targets, self.own_share
         if partner is None or share is None:
             return self.targets[rows]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fkd.amounts import as_count
 from fkd.config import HottestLabel, LoaderConfig, Scheme
-from fkd.labels import Fidelity, KeptLabels, Quantized, SoftLabels
+from fkd.labels import Fidelity, GridLabels, KeptLabels, Labels, Quantized, SoftLabels
 
 # Re-norm may drop this share of re-tempered labels without a word; and of labels that are read with
 # smoothing, the kept classes may have as little as this: else most of a label is a guess.
@@ -26,14 +26,16 @@ def training_labels(
     stored: KeptLabels,
     config: LoaderConfig,
     temperature: float | None = None,
-) -> SoftLabels:
+) -> Labels:
     """Restore the quantized labels of B crops by the run's configuration; `targets` int64 [B].
 
-    `temperature` is the one to read them at, None the configuration's. Raises `SoftLabelError` where
-    `stored` cannot be read so.
+    Those of maps know their grid. `temperature` is the one to read them at, None the configuration's.
+    Raises `SoftLabelError` where `stored` cannot be read so.
     """
     tempered = config.label_temperature if temperature is None else temperature
     labels = stored.restore(kept, config.scheme, tempered)
+    if stored.grid:
+        return GridLabels(labels, stored.grid)
     selection = config.selection
     if not selection.calibrate:
         return labels

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fkd.config import LOSSES, Distance, Term, as_loss, check_choice, check_range
+from fkd.config import LOSSES, TRUTH, Distance, Term, Weighed, as_loss, check_choice, check_range
 from fkd.errors import ConfigError
-from fkd.labels import SoftLabels
+from fkd.labels import GridLabels, Labels, SoftLabels
 from fkd.losses.given import (
     Reduction,
     check_reduction,
@@ -21,6 +21,7 @@ from fkd.losses.given import (
     in_precision,
     reduced,
 )
+from fkd.losses.maps import fitting_maps, is_map
 from fkd.losses.mixing import Mix, in_shares, require_mix
 from fkd.losses.soft import StudentSoftmax
 from fkd.losses.terms import term_losses
@@ -33,7 +34,7 @@ Loss = Distance | Term | Sequence[Distance | Term]
 
 def distillation_loss(  # noqa: PLR0913  one argument a setting
     logits: Tensor,
-    labels: SoftLabels | Tensor | None,
+    labels: Labels | Tensor | None,
     targets: Targets | None = None,
     mix: Mix | None = None,
     *,
@@ -50,10 +51,17 @@ def distillation_loss(  # noqa: PLR0913  one argument a setting
     `targets`, int64 [B], smoothed by `label_smoothing`; where w = 0 no targets are needed. Of views that
     were mixed before they were labelled, they are `MixedTargets`. With a `mix` the loss is share ·
     loss(own label and class) + (1 - share) · loss(those of the partner).
+    Of maps, logits are [B, C, h, w], labels `GridLabels` and targets masks, as `term_losses` has them.
     Raises `SoftLabelError` for logits, labels, targets or a mix that do not belong together, and
     `ConfigError` for a setting.
     """
     _check(loss, temperature, hard_weight, label_smoothing)
+    if is_map(logits):
+        soft_part = Weighed(Term(by=loss), 1 - hard_weight, temperature)
+        hard_part = Weighed(Term(TRUTH, label_smoothing=label_smoothing), hard_weight)
+        weighed = [each for each in (soft_part, hard_part) if each.weight > 0]
+        maps = fitting_maps(logits, labels)
+        return reduced(term_losses(logits, weighed, lambda _: maps, targets, mix).total, reduction)
     labels = fitting_labels(logits, labels)
     student = StudentSoftmax(logits, temperature)
     soft = student.divergence if loss == "kl" else student.cross_entropy
@@ -114,14 +122,14 @@ class DistillationLoss(nn.Module):
     def forward(
         self,
         logits: Tensor,
-        labels: SoftLabels | Tensor | None = None,
+        labels: Labels | Tensor | None = None,
         targets: Targets | None = None,
         mix: Mix | None = None,
         peers: Mapping[str, Tensor] | None = None,
         vectors: Mapping[str, Tensor] | None = None,
         features: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return the loss of logits [B, C], as `distillation_loss` or `term_losses` does.
+        """Return the loss of logits [B, C] or [B, C, h, w], as `distillation_loss` or `term_losses` does.
 
         `labels` may be None where no term reads them. `peers` are logits [B, C] of other students by
         name, for terms that are to them. `vectors` are stored ones by name, [B, …], for terms to them,
@@ -133,8 +141,13 @@ class DistillationLoss(nn.Module):
         check_range("done", self.done, 0, 1)
 
         @cache
-        def at(temperature: float) -> SoftLabels:
-            given = fitting_labels(logits, labels)
+        def at(temperature: float) -> Labels:
+            if is_map(logits):
+                maps = fitting_maps(logits, labels)
+                return GridLabels(tempered(maps.flat, temperature), maps.grid)
+            return tempered(fitting_labels(logits, labels), temperature)
+
+        def tempered(given: SoftLabels, temperature: float) -> SoftLabels:
             return given if temperature == 1 else given.power(temperature, logits.shape[1])[0]
 
         weighed = [term.at(self.done) for term in self.loss]

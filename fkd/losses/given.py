@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fkd.config import check_choice, check_range
+from fkd.config import check_choice, check_range, grid_text
 from fkd.errors import SoftLabelError
-from fkd.labels import SoftLabels, require_fit
+from fkd.labels import GridLabels, SoftLabels, require_fit
 
 Reduction = Literal["none", "mean", "sum"]
 _REDUCTIONS = ("none", "mean", "sum")
@@ -48,6 +48,11 @@ def fitting_labels(logits: object, labels: object) -> SoftLabels:
 
 
 def _dense(labels: object) -> SoftLabels:
+    if isinstance(labels, GridLabels):
+        raise SoftLabelError(
+            f"each view has {grid_text(labels.grid)} soft labels, and outputs are one row a view; the "
+            "model must return maps, [views, classes, height, width]"
+        )
     if not isinstance(labels, Tensor):
         raise SoftLabelError(
             f"soft labels are of the class {type(labels).__name__}; give SoftLabels, or probabilities of "

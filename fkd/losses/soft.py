@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from fkd.labels import SoftLabels, entropy
+from fkd.labels import Labels, SoftLabels, entropy
 from fkd.losses.given import Reduction, check_temperature, fitting_labels, in_precision, reduced
+from fkd.losses.maps import at_positions, by_view, fitting_maps, is_map, refuse_mix
 from fkd.losses.mixing import Mix, in_shares, require_mix
 from fkd.losses.sparse import sparse_cross_entropy
 
 
 def soft_cross_entropy(
     logits: Tensor,
-    labels: SoftLabels | Tensor,
+    labels: Labels | Tensor,
     *,
     mix: Mix | None = None,
     temperature: float = 1.0,
@@ -27,15 +28,17 @@ def soft_cross_entropy(
     `labels` are `SoftLabels`, or probabilities [B, C] of any float type whose rows sum to 1. They are
     taken as they are, whatever T is, and get no gradient. With a `mix` the loss is share · loss(own
     label) + (1 - share) · loss(partner's label), which is the loss to the mixed label.
+
+    Of maps, logits are [B, C, h, w], and labels `GridLabels` or probabilities [B, C, …] of any grid. The
+    logits are resized (bilinear) to it, and a crop's loss is the mean over its positions.
     Raises `SoftLabelError` for logits that cannot belong to the labels, `ConfigError` for a setting.
     """
-    student = StudentSoftmax(logits, temperature)
-    return _loss_to(student.cross_entropy, logits, labels, mix, reduction)
+    return _loss_to(StudentSoftmax.cross_entropy, logits, labels, mix, temperature, reduction)
 
 
 def kl_divergence(
     logits: Tensor,
-    labels: SoftLabels | Tensor,
+    labels: Labels | Tensor,
     *,
     mix: Mix | None = None,
     temperature: float = 1.0,
@@ -48,21 +51,27 @@ def kl_divergence(
     exceeds KL to the mixed label by what the entropy of that exceeds the mean entropy of the two, which
     no student changes; the gradient is again the same.
     """
-    student = StudentSoftmax(logits, temperature)
-    return _loss_to(student.divergence, logits, labels, mix, reduction)
+    return _loss_to(StudentSoftmax.divergence, logits, labels, mix, temperature, reduction)
 
 
 def _loss_to(
-    compare: Callable[[SoftLabels], Tensor],
+    compare: Callable[["StudentSoftmax", SoftLabels], Tensor],
     logits: Tensor,
-    labels: SoftLabels | Tensor,
+    labels: Labels | Tensor,
     mix: Mix | None,
+    temperature: float,
     reduction: Reduction,
 ) -> Tensor:
     """Compare a student with labels that fit its logits, and in shares with those of partners."""
-    labels = fitting_labels(logits, labels)
+    if is_map(logits):
+        refuse_mix(mix, logits)
+        maps = fitting_maps(logits, labels)
+        rows = StudentSoftmax(at_positions(logits, maps.grid), temperature)
+        return reduced(by_view(compare(rows, maps.flat), len(logits)), reduction)
+    student = StudentSoftmax(logits, temperature)
+    said = fitting_labels(logits, labels)
     require_mix(mix, logits)
-    return reduced(in_shares(lambda said, _: compare(said), labels, None, mix), reduction)
+    return reduced(in_shares(lambda label, _: compare(student, label), said, None, mix), reduction)
 
 
 class StudentSoftmax:

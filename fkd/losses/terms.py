@@ -8,29 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fkd.config import NKD_GAMMA, PEERS, STORE, TRUTH, Weighed
+from fkd.config import PEERS, STORE, TRUTH, Weighed
 from fkd.errors import SoftLabelError
-from fkd.labels import SoftLabels
-from fkd.losses.given import fitting_labels, in_precision
-from fkd.losses.matching import (
-    centred_mse,
-    log_probs,
-    normalised,
-    relation,
-    standardized,
-    standardized_labels,
-    symmetric_divergence,
-    transformed_matching,
-)
-from fkd.losses.mixing import Mix, require_mix
-from fkd.losses.soft import StudentSoftmax
-from fkd.losses.truth import Targets, fitting_targets, loss_to_truth
+from fkd.labels import Labels
+from fkd.losses.comparison import Comparison, comparison_of
+from fkd.losses.mixing import Mix
+from fkd.losses.truth import Targets
 from fkd.losses.vectors import Pairs, loss_of_vectors
-
-# Distances whose gradient shrinks as 1 / T², which a factor of T² makes up for (Hinton et al. 2015).
-_TIMES_T2 = ("ce", "kl", "symmetric_kl", "dist")
 
 
 @dataclass(frozen=True)
@@ -54,7 +39,7 @@ class TermLosses:
 def term_losses(
     logits: Tensor,
     terms: Sequence[Weighed],
-    labels: Callable[[float], SoftLabels | Tensor],
+    labels: Callable[[float], Labels | Tensor],
     targets: Targets | None = None,
     mix: Mix | None = None,
     peers: Mapping[str, Tensor] | None = None,
@@ -68,17 +53,22 @@ def term_losses(
     others and not through them; a symmetric distance gives each the same gradient as one loss that both
     learn from. With a `mix`, losses to labels and classes are share · loss(own) + (1 - share) ·
     loss(partner's); peers saw the mixed view. `pairs` are asked for what each term on vectors compares,
-    the student's and the others', [b, …] each. Raises `SoftLabelError` for what does not belong together.
+    the student's and the others', [b, …] each.
+
+    Of maps, `logits` are [b, C, h, w], labels `GridLabels` of any grid, `targets` masks of whole numbers
+    [b, H, W], where 255 counts for nothing, and peers' logits maps of any grids. The student's logits are
+    resized (bilinear) to what they are compared with, and a view's loss is the mean over its positions.
+    Raises `SoftLabelError` for what does not belong together.
     """
-    known = _Known.of(logits, terms, labels, targets)
-    require_mix(mix, logits)
-    student = _Student(logits)
+    student = comparison_of(logits)
+    known = _Known.of(student, terms, labels, targets)
+    student.require_mix(mix)
     fixed = [n for n, each in enumerate(terms) if each.term.to in (STORE, TRUTH)]
-    losses = {n: student.weighed(terms[n], known) for n in fixed}
+    losses = {n: known.loss(terms[n], student) for n in fixed}
     total = _sum(logits, losses.values())
     if mix is not None:
         partners = known.take(mix.partner)
-        theirs = {n: student.weighed(terms[n], partners) for n in fixed}
+        theirs = {n: partners.loss(terms[n], student) for n in fixed}
         total = mix.loss(total, _sum(logits, theirs.values()))
         losses = {n: mix.loss(losses[n], theirs[n]) for n in fixed}
     for n, each in enumerate(terms):
@@ -87,7 +77,7 @@ def term_losses(
         if each.term.on_vectors:
             losses[n] = _weighed_vectors(each, pairs, mix)
         else:
-            losses[n] = student.weighed_to_peers(each, _named(each, peers or {}), known, mix)
+            losses[n] = student.to_peers(each, _named(each, peers or {}), known.truth, mix)
         total = total + losses[n]
     return TermLosses(total, tuple(losses[n] for n in range(len(terms))))
 
@@ -119,28 +109,36 @@ def _named(each: Weighed, peers: Mapping[str, Tensor]) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of b crops: labels, by the temperature that they are read at, and their classes."""
+    """What is known of b crops: labels, by the temperature that they are read at, and their truth."""
 
-    labels: Mapping[float, SoftLabels]
-    classes: Targets | None
+    labels: Mapping[float, Labels]
+    truth: Targets | None
 
     @classmethod
     def of(
         cls,
-        logits: Tensor,
+        student: Comparison,
         terms: Sequence[Weighed],
-        labels: Callable[[float], SoftLabels | Tensor],
+        labels: Callable[[float], Labels | Tensor],
         targets: Targets | None,
     ) -> "_Known":
         """Ask for what the terms look at, and for nothing else."""
         reads = sorted({temperature for each in terms for temperature in _reads(each)})
-        said = {temperature: fitting_labels(logits, labels(temperature)) for temperature in reads}
-        looks = any(each.term.to == TRUTH or each.term.by == "nkd" for each in terms)
-        return cls(said, fitting_targets(logits, targets) if looks else None)
+        said = {temperature: student.fitting_labels(labels(temperature)) for temperature in reads}
+        looks = [each.term.by for each in terms if each.term.to == TRUTH or each.term.by == "nkd"]
+        return cls(said, student.fitting_truth(targets, looks) if looks else None)
 
     def take(self, rows: Tensor) -> "_Known":
         labels = {temperature: each.take(rows) for temperature, each in self.labels.items()}
-        return _Known(labels, None if self.classes is None else self.classes[rows])
+        return _Known(labels, None if self.truth is None else self.truth[rows])
+
+    def loss(self, each: Weighed, student: Comparison) -> Tensor:
+        """Return a student's loss of a term to labels or truth, [b]."""
+        if each.term.to == TRUTH:
+            assert self.truth is not None
+            return student.to_truth(each, self.truth)
+        labels = self.labels[each.label_temperature]
+        return student.to_labels(each, labels, self.labels.get(1.0, labels), self.truth)
 
 
 def _reads(each: Weighed) -> set[float]:
@@ -148,93 +146,3 @@ def _reads(each: Weighed) -> set[float]:
     if each.term.to != STORE:
         return set()
     return {each.label_temperature} | ({1.0} if each.term.by == "nkd" else set())
-
-
-class _Student:
-    """One student's logits [b, C], to be compared with whatever its terms are to."""
-
-    def __init__(self, logits: Tensor) -> None:
-        self._logits, self._num_classes = logits, logits.shape[1]
-        self._softmax: dict[tuple[float, bool], StudentSoftmax] = {}
-
-    def weighed(self, each: Weighed, known: _Known) -> Tensor:
-        """Return the loss of a term to labels or classes, [b]."""
-        if each.term.to == TRUTH:
-            assert known.classes is not None
-            return each.weight * loss_to_truth(
-                lambda ids: functional.cross_entropy(
-                    in_precision(self._logits),
-                    ids,
-                    reduction="none",
-                    label_smoothing=each.term.label_smoothing,
-                ),
-                known.classes,
-            )
-        labels = known.labels[each.label_temperature]
-        at_one = known.labels.get(1.0, labels)
-        return _scale(each) * self._distance(each, labels, at_one, known.classes)
-
-    def weighed_to_peers(
-        self, each: Weighed, peers: Sequence[Tensor], known: _Known, mix: Mix | None
-    ) -> Tensor:
-        """Return the mean loss of a term to peers' logits [b, C], which are constants, [b]."""
-        losses = [self._to_peer(each, in_precision(peer.detach()), known, mix) for peer in peers]
-        return _scale(each) * (losses[0] if len(losses) == 1 else torch.stack(losses).mean(dim=0))
-
-    def _to_peer(self, each: Weighed, peer: Tensor, known: _Known, mix: Mix | None) -> Tensor:
-        if each.term.by == "mse":
-            return centred_mse(self._logits, peer)
-        at_one = _as_labels(peer, 1.0)
-        if each.term.standardize:
-            labels = at_one = _as_labels(standardized(peer), 1.0)
-        else:
-            reads = 1.0 if each.term.by == "wttm" else each.temperature
-            labels = at_one if reads == 1 else _as_labels(peer, reads)
-        own = self._distance(each, labels, at_one, known.classes)
-        if mix is None or each.term.by != "nkd" or known.classes is None:
-            return own
-        return mix.loss(own, self._distance(each, labels, at_one, known.classes[mix.partner]))
-
-    def _distance(
-        self, each: Weighed, labels: SoftLabels, at_one: SoftLabels, classes: Targets | None
-    ) -> Tensor:
-        """Return a term's distance, [b], to labels at its temperature; `at_one` are those at T = 1."""
-        temperature = each.temperature
-        match each.term.by:
-            case "mse":
-                return centred_mse(self._logits, log_probs(labels, self._num_classes))
-            case "symmetric_kl":
-                return symmetric_divergence(self._logits, labels, temperature)
-            case "wttm":
-                return transformed_matching(self._logits, labels, temperature)
-            case "dist":
-                return relation(self._logits, labels, temperature)
-            case "nkd":
-                assert classes is not None
-                gamma = NKD_GAMMA if each.term.gamma is None else each.term.gamma
-                return loss_to_truth(
-                    lambda ids: normalised(self._logits, at_one, labels, ids, temperature, gamma),
-                    classes,
-                )
-        if each.term.standardize:
-            labels = standardized_labels(labels, self._num_classes, temperature)
-        student = self._softmax_at(temperature, each.term.standardize)
-        return student.divergence(labels) if each.term.by == "kl" else student.cross_entropy(labels)
-
-    def _softmax_at(self, temperature: float, standardize: bool) -> StudentSoftmax:
-        key = temperature, standardize
-        if key not in self._softmax:
-            logits = standardized(self._logits) if standardize else self._logits
-            self._softmax[key] = StudentSoftmax(logits, temperature)
-        return self._softmax[key]
-
-
-def _scale(each: Weighed) -> float:
-    tempered = each.term.by in _TIMES_T2
-    return each.weight * each.temperature**2 if tempered else each.weight
-
-
-def _as_labels(peer: Tensor, temperature: float) -> SoftLabels:
-    """Return what a peer's logits say at a temperature, as labels."""
-    probs = (peer / temperature).softmax(dim=1)
-    return SoftLabels(None, probs, probs.new_zeros(len(probs)), probs.shape[1])

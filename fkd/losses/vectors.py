@@ -13,7 +13,9 @@ from torch.nn import functional
 from fkd.config import PEERS, VECTOR_DISTANCES, Distance, Term, check_choice
 from fkd.errors import SoftLabelError
 from fkd.losses.given import check_temperature, in_precision, shown
+from fkd.losses.maps import is_map
 from fkd.losses.mixing import Mix
+from fkd.models import resized
 
 # What a term on vectors compares: the student's, as they are adapted, and the others', several of peers.
 Pairs = Callable[[Term], Sequence[tuple[Tensor, Tensor]]]
@@ -158,11 +160,16 @@ def pairs_of(
         own = outputs if not term.layer else _named("features", term.layer, features)
         if term.target:
             return [(own, _named("vectors", term.target, vectors))]
-        if term.to == PEERS and peers:
-            return [(own, peer) for peer in peers.values()]
-        return [(own, _named("peers", term.to, peers))]
+        every = term.to == PEERS and peers
+        others = list(peers.values()) if every else [_named("peers", term.to, peers)]
+        return [(on_grid_of(own, other), other) for other in others]
 
     return pairs
+
+
+def on_grid_of(own: Tensor, known: Tensor) -> Tensor:
+    """Return a student's `own` outputs, where both are maps, resized to the grid of another's."""
+    return resized(own, known.shape[2:]) if is_map(own) and is_map(known) else own
 
 
 def _named(what: str, name: str, given: Mapping[str, Tensor]) -> Tensor:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     )
     from fkd.models.functions import call_function, is_function
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
+    from fkd.models.map_networks import build_map_network
     from fkd.models.outputs import find_logits
     from fkd.models.pooling import as_vectors
-    from fkd.models.segmentation import OwnGrid, is_segmentation
+    from fkd.models.segmentation import OwnGrid, is_segmentation, resized
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
     from fkd.models.taps import (
@@ -53,9 +54,10 @@ else:
         fit="OutputShape output_shape output_shape_without_data shapes_alone",
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
+        map_networks="build_map_network",
         outputs="find_logits",
         pooling="as_vectors",
-        segmentation="OwnGrid is_segmentation",
+        segmentation="OwnGrid is_segmentation resized",
         small="thin_resnet",
         state_dicts="read_weights",
         taps="FEATURES OUTPUT Tapped find_layer last_linear layer_names without_head",
@@ -77,6 +79,7 @@ __all__ = [
     "Tapped",
     "as_vectors",
     "build",
+    "build_map_network",
     "call_function",
     "check_name",
     "divides_by_255",
@@ -99,6 +102,7 @@ __all__ = [
     "read_file",
     "read_weights",
     "require_weights",
+    "resized",
     "shape_words",
     "shapes_alone",
     "shapes_of",

@@ -1,9 +1,11 @@
-"""Networks of torchvision that say a class at each position of a view."""
+"""Networks of torchvision that say a class at each position of a view, and maps of another size."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def is_segmentation(name: str) -> bool:
@@ -28,3 +30,18 @@ class OwnGrid(nn.Module):
         features = self.backbone(pixels)
         logits: Tensor = self.classifier(features if self._of_all else features["out"])
         return logits
+
+
+def resized(logits: Tensor, sides: Sequence[int]) -> Tensor:
+    """Return maps of logits [B, C, h, w] resized (bilinear) to `sides`, height and width.
+
+    Pixel centres are where torchvision has them (`align_corners=False`). Where a side gets smaller the
+    filter is as wide as a new cell (antialias).
+    """
+    wanted = tuple(sides)
+    if logits.shape[2:] == wanted:
+        return logits
+    smaller = any(new < old for new, old in zip(wanted, logits.shape[2:], strict=True))
+    # Half precision has no such kernel everywhere. Without need, the wide filter takes twice as long.
+    wide = logits if logits.element_size() >= 4 else logits.float()
+    return functional.interpolate(wide, wanted, mode="bilinear", antialias=smaller)

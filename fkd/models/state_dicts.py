@@ -66,21 +66,22 @@ def read_weights(
     average_option: str,
     average: bool,
     may_miss: Collection[str] = (),
+    part: bool = False,
 ) -> dict[str, Tensor]:
     """Read the weights of a model with these `shapes` from a state dict or a checkpoint.
 
     Weights that have all tensors come before those without the ones that they `may_miss`, as a backbone
     is without its head. No code in the file is run. With `average` the moving average of the weights is
     taken; without it the weights themselves, or the average where there is nothing else, and stderr says
-    so. Messages name the `model` and the options by which the file and its average are chosen. Raises
-    `ModelError` where nothing fits, where several weights do, and where an average is asked for and there
-    is none.
+    so. With `part` the model may be a part of the file's, whose other tensors are left out. Messages name
+    the `model` and the options by which the file and its average are chosen. Raises `ModelError` where
+    nothing fits, where several weights do, and where an average is asked for and there is none.
     """
     what = f"{option} {path}"
     content = read_content(path, what)
-    found = list(_find(content, shapes))
+    found = list(_find(content, shapes, part=part))
     if may_miss and all(one.problem for one in found):
-        found = list(_find(content, shapes, may_miss))
+        found = list(_find(content, shapes, may_miss, part=part))
     if not found:
         raise ModelError(f"{what} {_what_else(content, model)}")
     found = _before_peers(found)
@@ -125,12 +126,16 @@ def _before_peers(found: list[_Found]) -> list[_Found]:
     return first if any(not one.problem for one in first) else found
 
 
-def _find(content: object, shapes: Shapes, may_miss: Collection[str] = ()) -> Iterator[_Found]:
+def _find(
+    content: object, shapes: Shapes, may_miss: Collection[str] = (), *, part: bool = False
+) -> Iterator[_Found]:
     """Yield all tensors that may be the model's, in the order of the file."""
     for keys, table in _tables(content, (), set()):
         for prefix, matched in _prefixes(table, shapes).items():
             tensors = {
-                n[len(prefix) :]: value for n, value in table.items() if n.startswith(prefix)
+                n[len(prefix) :]: value
+                for n, value in table.items()
+                if n.startswith(prefix) and not (part and n[len(prefix) :] not in shapes)
             }
             counts = f"{prefix.removesuffix('module.')}n_averaged" in table  # torch's AveragedModel
             problem = misfit(tensors, shapes, may_miss)

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Run:
         numbers = {
             f"{before}{name}": value
             for before, judgement in evaluated.items()
-            for name, value in asdict(judgement).items()
+            for name, value in judgement.numbers.items()
         }
         epoch = round(self._schedule.epoch_at(step), 4)
         self._write(kind="eval", step=step, epoch=epoch, **numbers)

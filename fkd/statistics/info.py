@@ -169,6 +169,7 @@ def _growing(store: LabelStore) -> str:
 def _images(store: LabelStore) -> str:
     spec = store.spec
     without = " without classes" if spec.unlabelled else ""
+    without = " with masks" if spec.masks else without
     part = ", a part of those there" if spec.part else ""
     return f"{spec.num_images:,}{without} in {spec.images_root}{part}"
 
@@ -179,6 +180,7 @@ def _classes(store: LabelStore) -> str:
     if store.spec.unlabelled and not store.spec.labels.there:
         return "none"
     whose = ", the teacher's" if store.spec.unlabelled else ""
+    whose = ", the masks'" if store.spec.masks else whose
     if not store.spec.class_title_bytes:
         return count + whose
     titles = store.class_titles()

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
         Accuracy,
         evaluate,
         evaluate_checkpoint,
+        masked_images,
         match_classes,
         require_size,
         seen_otherwise,
+        whole_view,
     )
     from fkd.students.export import export_student
     from fkd.students.feature_evaluation import FeatureAccuracy, evaluate_features
@@ -40,9 +42,10 @@ if TYPE_CHECKING:
         judge,
     )
     from fkd.students.files import BEST, checkpoint_file
+    from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
     from fkd.students.sidecar import EXPORT_KEY, EXPORT_PROPERTY, Sidecar, read_sidecar
     from fkd.students.student import StudentCard, build_student, give_weights
-    from fkd.students.validation import find_val
+    from fkd.students.validation import find_masked_val, find_val
     from fkd.students.weights import Weights
 else:
     __getattr__, __dir__ = names_of(
@@ -54,15 +57,17 @@ else:
             "save_checkpoint save_last"
         ),
         evaluation=(
-            "Accuracy evaluate evaluate_checkpoint match_classes require_size seen_otherwise"
+            "Accuracy evaluate evaluate_checkpoint masked_images match_classes require_size "
+            "seen_otherwise whole_view"
         ),
         export="export_student",
         feature_evaluation="FeatureAccuracy evaluate_features",
         features="Features Judgement NeighbourAccuracy gather_features judge",
         files="BEST checkpoint_file",
+        map_evaluation="MapAccuracy evaluate_maps",
         sidecar="EXPORT_KEY EXPORT_PROPERTY Sidecar read_sidecar",
         student="StudentCard build_student give_weights",
-        validation="find_val",
+        validation="find_masked_val find_val",
         weights="Weights",
     )
 
@@ -76,6 +81,7 @@ __all__ = [
     "FeatureAccuracy",
     "Features",
     "Judgement",
+    "MapAccuracy",
     "MovingAverage",
     "NeighbourAccuracy",
     "Sidecar",
@@ -87,13 +93,16 @@ __all__ = [
     "evaluate",
     "evaluate_checkpoint",
     "evaluate_features",
+    "evaluate_maps",
     "export_student",
+    "find_masked_val",
     "find_val",
     "gather_features",
     "give_weights",
     "initial_share",
     "judge",
     "load_student",
+    "masked_images",
     "match_classes",
     "newest_checkpoint",
     "re_estimated",
@@ -103,4 +112,5 @@ __all__ = [
     "save_checkpoint",
     "save_last",
     "seen_otherwise",
+    "whole_view",
 ]

@@ -1,7 +1,8 @@
 """What a student answers to the centre views of images, batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,12 @@ from fkd.machine import device_memory, upload
 from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
 from fkd.progress import progress_bar
 from fkd.students.student import StudentCard
-from fkd.views import RenderPool, evaluation_batches, normalize
+from fkd.truth import Masks
+from fkd.views import EvaluationBatch, RenderPool, evaluation_batches, normalize
 
 _WHO = "the student"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,25 +53,55 @@ def ask(
     a run that shows a bar of its own.
     """
     device = next(model.parameters()).device
-    was_training = model.training
     tapped = Tapped(model, [] if layer is None else [layer], _WHO)
+
+    def answered(batch: EvaluationBatch, rows: Tensor) -> Answers:
+        logits, features = _answer(tapped, upload(batch.views, device), card, layer)
+        there = batch.usable
+        of_these = None if features is None else features[there]
+        return Answers(rows[there], logits[there], of_these, batch.errors)
+
+    try:
+        yield from each_batch(
+            model, card, images, chosen, batch_size, workers, answered,
+            nested=nested,
+        )  # fmt: skip
+    finally:
+        tapped.remove()
+
+
+def each_batch(  # noqa: PLR0913  which views, who is asked, and what is made of them
+    model: nn.Module,
+    card: StudentCard,
+    images: ImageList,
+    chosen: Tensor,
+    batch_size: int,
+    workers: int,
+    use: Callable[[EvaluationBatch, Tensor], T],
+    *,
+    masks: Masks | None = None,
+    nested: bool = False,
+) -> Iterator[T]:
+    """Yield what `use` makes of the centre views of `chosen` images, int64 [n], and of their numbers.
+
+    Meanwhile `model`, which it may ask, is in eval mode. With `masks`, batches have those of the views.
+    """
+    was_training = model.training
     model.eval()
     try:
         with (
             device_memory(f"choose a --batch-size below {batch_size}"),
-            RenderPool(workers, device) as pool,
+            RenderPool(workers, next(model.parameters()).device) as pool,
             progress_bar("evaluate", unit="image", total=len(chosen), nested=nested) as bar,
         ):
             parts = torch.split(chosen, batch_size)
-            batches = evaluation_batches(pool, images, map(Tensor.tolist, parts), card.center_view)
+            batches = evaluation_batches(
+                pool, images, map(Tensor.tolist, parts), card.center_view, masks
+            )
             for batch, rows in zip(batches, parts, strict=True):
-                logits, features = _answer(tapped, upload(batch.views, device), card, layer)
-                there = batch.usable
-                of_these = None if features is None else features[there]
-                yield Answers(rows[there], logits[there], of_these, batch.errors)
+                yield use(batch, rows)
                 bar.update(len(rows))
     finally:
-        tapped.remove()
         model.train(was_training)
 
 
@@ -76,8 +110,7 @@ def _answer(
     tapped: Tapped, views: Tensor, card: StudentCard, layer: str | None
 ) -> tuple[Tensor, Tensor | None]:
     """Return logits and features of views, uint8 [B, 3, H, W], on the CPU."""
-    pixels = normalize(views, card.preprocessing.mean, card.preprocessing.std)
-    answer, said = tapped(pixels.contiguous(memory_format=torch.channels_last))
+    answer, said = tapped(as_seen(views, card))
     logits: Tensor = find_logits(answer, len(views), _WHO).float().cpu()
     if layer in (None, OUTPUT):
         return logits, None if layer is None else logits
@@ -85,3 +118,9 @@ def _answer(
     vectors = as_vectors(said[layer], "auto", len(views), what, views.shape[2:])
     features = vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors
     return logits, features.float().cpu()
+
+
+def as_seen(views: Tensor, card: StudentCard) -> Tensor:
+    """Return views, uint8 [B, 3, H, W], as a student sees them: normalised, in channels-last memory."""
+    pixels = normalize(views, card.preprocessing.mean, card.preprocessing.std)
+    return pixels.contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
-"""Top-1, top-5 and loss of a student on an image folder."""
+"""Top-1, top-5 and loss of a student on an image folder; of one that says maps, what masks say of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,17 @@ from fkd.config import (
     MAX_BATCH,
     MAX_WORKERS,
     CenterView,
+    NetworkInput,
     Size,
     ViewSizes,
     as_path,
+    as_size,
     check_count,
     fit,
     sides_of,
     size_text,
 )
-from fkd.errors import ImagesError, ModelError
+from fkd.errors import ConfigError, ImagesError, ModelError
 from fkd.images import ImageList, match_outputs
 from fkd.machine import place, resolve_device
 from fkd.models import output_shape
@@ -30,8 +32,13 @@ from fkd.progress import note
 from fkd.sources import list_images, refuse_other_kinds, split_folder
 from fkd.students.answers import Answers, ask
 from fkd.students.checkpoints import announce_student
+from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
 from fkd.students.real_labels import read_real
 from fkd.students.student import StudentCard
+from fkd.truth import Masks, find_masks, masked_root
+from fkd.views import Sizes
+
+_MULTIPLE = 32  # of the longer side of a view of a whole image
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,11 @@ class Accuracy:
         """By what the best of several is chosen: top-1."""
         return self.top1
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Its numbers by their names in metrics."""
+        return asdict(self)
+
     def __str__(self) -> str:
         return f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}"
 
@@ -68,11 +80,12 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     batch_size: int = 128,
     workers: int = 2,
     device: str = "auto",
-) -> Accuracy:
+) -> Accuracy | MapAccuracy:
     """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it.
 
-    `ema` takes the moving average of the weights, `student` the one of that name where a run has several,
-    whose first is taken without it. `real` is the file of ImageNet-ReaL's labels. The size
+    A student of maps is evaluated on images with masks beside them, as `fkd.truth` finds these. `ema`
+    takes the moving average of the weights, `student` the one of that name where a run has several, whose
+    first is taken without it. `real` is the file of ImageNet-ReaL's labels. The size
     of its views and the share of an image that they show are those of its training's evaluations, unless
     `eval_size` and `eval_crop` are others. Raises `FkdError` for a student that takes no such size.
     """
@@ -87,6 +100,14 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
             f"checkpoint {checkpoint}: no loss was on the student's outputs, so they name no classes; "
             "evaluate its features with --knn"
         )
+    if opened.masks is not None:
+        if real is not None:
+            raise ConfigError(
+                f"--real names classes of whole images, and checkpoint {checkpoint} says maps; leave it "
+                "out"
+            )
+        model = place(opened.model, resolve_device(device))
+        return evaluate_maps(model, card, images, opened.masks, batch_size, workers)
     answers = None if real is None else read_real(real_labels, images, len(card.classes))
     return evaluate(
         place(opened.model, resolve_device(device)),
@@ -100,11 +121,15 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
 
 @dataclass(frozen=True)
 class Opened:
-    """A student of a checkpoint, how its images are cut out, and the images to evaluate it on."""
+    """A student of a checkpoint, how its images are cut out, and the images to evaluate it on.
+
+    `masks` are those of the images where it says maps, in the numbers of its classes.
+    """
 
     card: StudentCard
     model: nn.Module
     images: ImageList
+    masks: Masks | None = None
 
 
 def open_evaluation(
@@ -128,10 +153,45 @@ def open_evaluation(
     if view.size != card.center_view.size:
         require_size(model, card, view.size)
     refuse_other_kinds(folder)
-    root = folder if "val" in card.classes else split_folder(folder, "val")
-    images = list_images(root, split="val")
+    if card.maps:
+        images, masks = masked_images(folder, card.classes)
+    else:
+        root = folder if "val" in card.classes else split_folder(folder, "val")
+        images, masks = list_images(root, split="val"), None
     note(f"on {as_count(len(images), 'image')} of {images.root}, at {view}")
-    return Opened(replace(card, evaluation=view), model, images)
+    return Opened(replace(card, evaluation=view), model, images, masks)
+
+
+def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Masks]:
+    """List the images of a folder that have masks, or of the `val` folder inside it, and their masks.
+
+    Masks are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
+    other classes.
+    """
+    root = masked_root(folder, "val")
+    images = None if root is None else list_images(root, unlabelled=True)
+    masks = None if images is None else find_masks(images)
+    if images is None or masks is None:
+        raise ImagesError(
+            f"{folder} has no images with masks, by which a student of maps is judged; name a folder "
+            "with masks beside it, as val with valannot"
+        )
+    return images, masks.matched(classes, "the student's")
+
+
+def whole_view(seen: NetworkInput, sizes: Sizes) -> CenterView:
+    """Return the view that a student of maps is evaluated on: the whole of an image, in its proportion.
+
+    Its shorter side is that of the views that the student was trained on. Its longer one is so much
+    longer as in the images, whose heights and widths are `sizes`, [N, 2], by their median; it is a
+    multiple of 32, as many networks want it.
+    """
+    height, width = sizes[sizes.all(axis=1)].astype(np.float64).T
+    ratio = float(np.median(width / height))
+    short = min(sides_of(seen.size))
+    long = max(short, round(short * max(ratio, 1 / ratio) / _MULTIPLE) * _MULTIPLE)
+    sides = (short, long) if ratio > 1 else (long, short)
+    return CenterView(as_size(*sides), seen.interpolation, 1.0)
 
 
 def seen_otherwise(view: CenterView, sizes: ViewSizes | None, crop: float | None) -> CenterView:

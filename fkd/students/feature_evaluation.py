@@ -76,6 +76,11 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
         checkpoint, folder, ema=ema, student=student, eval_size=eval_size, eval_crop=eval_crop,
         batch_size=batch_size, workers=workers,
     )  # fmt: skip
+    if opened.card.maps:
+        raise ConfigError(
+            f"--knn and --probe are of whole images, and checkpoint {checkpoint} says maps; leave them "
+            "out"
+        )
     images, network = opened.images, resolve_device(device)
     known = None if bank is None else _list_bank(as_path("bank", bank), images)
     if knn and k is not None:

@@ -1,6 +1,6 @@
 """What a student's features tell of images, without its head."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from fkd.probing import knn_top1
 from fkd.progress import note
 from fkd.students.answers import Answers, ask
 from fkd.students.evaluation import Accuracy, Tally, evaluate
+from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
 from fkd.students.student import StudentCard
+from fkd.truth import Masks
 
 K = 20  # neighbours, as Wu et al. and those after them have it in small data sets
 
@@ -98,11 +100,16 @@ class NeighbourAccuracy:
         """By what the best of several is chosen: the share that is right."""
         return self.knn
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Its numbers by their names in metrics."""
+        return asdict(self)
+
     def __str__(self) -> str:
         return f"kNN {self.knn:.2%}"
 
 
-Judgement = Accuracy | NeighbourAccuracy
+Judgement = Accuracy | NeighbourAccuracy | MapAccuracy
 
 
 def feature_layer(model: nn.Module, card: StudentCard) -> str:
@@ -121,13 +128,16 @@ def judge(
     batch_size: int,
     workers: int,
     *,
+    masks: Masks | None = None,
     nested: bool = False,
 ) -> Judgement:
     """Evaluate a student by what it learned: top-1 of its classes or, without any, kNN of its features.
 
-    `images` have class folders, for kNN of any names. Each image's 20 nearest neighbours are looked for
-    among the other images, all of them where there are fewer.
+    With `masks` of its classes it is mIoU. Else `images` have class folders, for kNN of any names. Each
+    image's 20 nearest neighbours are looked for among the other images, all where there are fewer.
     """
+    if masks is not None:
+        return evaluate_maps(model, card, images, masks, batch_size, workers, nested=nested)
     if card.learned_classes:
         return evaluate(model, card, images, batch_size, workers, nested=nested)
     layer = feature_layer(model, card)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fkd.errors import ModelError
-from fkd.models import find_logits, last_linear, without_head
+from fkd.models import find_logits, last_linear, resized, without_head
 from fkd.students.student import StudentCard
 
 _TOLERANCE = 1e-3
@@ -13,7 +13,8 @@ _TOLERANCE = 1e-3
 class Packaged(nn.Module):
     """A student that takes pixels in [0, 1], f32 [B, 3, H, W], and normalises them itself.
 
-    `returns` says what it is that it returns: "logits" or "features".
+    Its maps are as large as the views, as they are evaluated. `returns` says what it is that it returns:
+    "logits" or "features".
     """
 
     def __init__(self, student: nn.Module, card: StudentCard, returns: str = "logits") -> None:
@@ -24,10 +25,10 @@ class Packaged(nn.Module):
         self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits, f32 [B, C], or features, f32 [B, D]."""
+        """Return logits, f32 [B, C], or [B, C, H, W] of maps, or features, f32 [B, D]."""
         answer = self.student(pixels * self.scale + self.shift)
         logits: Tensor = find_logits(answer, pixels.shape[0], "the student")  # len() is a constant
-        return logits
+        return resized(logits, pixels.shape[2:]) if logits.dim() == 4 else logits
 
 
 def packaged_without_head(

@@ -32,7 +32,7 @@ class Sidecar:
         """Return it as JSON.
 
         Of `evaluation`, `resize` is the side that an image's shorter side is resized to; where views are
-        not square, both sides that it must cover.
+        not square, both sides that it must cover. `maps` is there where logits are of each pixel.
         """
         card, view = self.card, self.card.center_view
         resized = as_size(*(resized_side(side, view.crop) for side in sides_of(view.size)))
@@ -43,6 +43,7 @@ class Sidecar:
             "name": card.name,
             "preprocessing": asdict(card.preprocessing),
             "evaluation": {"resize": resized, "center_crop": view.size, "crop_pct": view.crop},
+            **({"maps": True} if card.maps else {}),
             **{name: value for name, value in outputs.items() if value is not None},
             **more,
         }
@@ -55,7 +56,8 @@ def read_sidecar(text: str) -> Sidecar | None:
         content = json.loads(text)
         preprocessing, features = NetworkInput(**content["preprocessing"]), content.get("features")
         classes = () if features is not None else tuple(map(str, content["classes"]))
-        card = StudentCard(str(content["name"]), classes, preprocessing)
+        maps = content.get("maps") is True
+        card = StudentCard(str(content["name"]), classes, preprocessing, maps=maps)
         return Sidecar(card, None if features is None else int(features))
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -12,6 +12,8 @@ from fkd.config import CenterView, NetworkInput
 from fkd.errors import ModelError, first_line
 from fkd.progress import note_once
 
+_BACKBONE = "backbone."  # before the names of a backbone's weights in a network of maps
+
 
 @dataclass(frozen=True)
 class StudentCard:
@@ -22,6 +24,7 @@ class StudentCard:
     224 / 256 of an image.
     `titles` are names of the classes for people to read, None where nobody gave any. `learned_classes` is
     false where no loss was on its outputs: its features are what it learned, and its head says nothing.
+    `maps` says that it has logits at each position of a grid, [B, C, h, w], and not one row a view.
     """
 
     name: str
@@ -30,6 +33,7 @@ class StudentCard:
     evaluation: CenterView | None = None
     titles: tuple[str, ...] | None = None
     learned_classes: bool = True
+    maps: bool = False
 
     @property
     def center_view(self) -> CenterView:
@@ -42,7 +46,7 @@ def build_student(card: StudentCard) -> nn.Module:
     """Build an untrained student with one output per class.
 
     Its name is a model of torchvision, `timm:NAME`, or `package.module:function`, which is called with
-    the number of classes and returns a model.
+    the number of classes and returns a model. One of maps is built as `build_map_network` does it.
     """
     if models.is_function(card.name):
         return models.call_function(
@@ -52,7 +56,12 @@ def build_student(card: StudentCard) -> nn.Module:
         models.timm_name(card.name, "student")
     else:
         models.check_name(card.name, "student")
-    return models.build(card.name, len(card.classes), card.preprocessing.size)
+    return _of_library(card, len(card.classes))
+
+
+def _of_library(card: StudentCard, num_classes: int) -> nn.Module:
+    build = models.build_map_network if card.maps else models.build
+    return build(card.name, num_classes, card.preprocessing.size)
 
 
 def give_weights(model: nn.Module, card: StudentCard, init: str, *, average: bool = False) -> None:
@@ -60,22 +69,18 @@ def give_weights(model: nn.Module, card: StudentCard, init: str, *, average: boo
 
     "default" are the weights that the model's library offers. A file is a state dict or a checkpoint;
     with `average` the moving average in it is taken. A head of another number of classes keeps its random
-    weights, and so does one that a backbone comes without; a note says so. Raises `ModelError` where the
+    weights, and so does one that a backbone comes without; a note says so. Of a student of maps, a file
+    may be of the backbone alone, or of a classifier with that backbone. Raises `ModelError` where the
     weights do not fit.
     """
     what, shapes = f"--init {init}", _shapes(model, card)
-    if init == "default":
-        state = _pretrained(card)
-    else:
-        state = models.read_weights(
-            Path(init), shapes, card.name,
-            option="--init", average_option="--init-ema", average=average,
-            may_miss=models.head_tensors(shapes),
-        )  # fmt: skip
+    state = _pretrained(card, shapes) if init == "default" else _read(init, card, shapes, average)
     built = model.state_dict()
-    missing = [name for name in models.head_tensors(shapes) if name not in state]
+    missing = [name for name in built if name not in state and _is_of_head(name, shapes, card)]
     if missing:
-        note_once(f"{what} has no head: {' and '.join(missing)} begin at random")
+        # The head of a map has many tensors, so its modules are named.
+        parts = dict.fromkeys(name.partition(".")[0] for name in missing) if card.maps else missing
+        note_once(f"{what} has no head: {' and '.join(parts)} begin at random")
         state |= {name: built[name] for name in missing}
     head = [
         name
@@ -90,15 +95,45 @@ def give_weights(model: nn.Module, card: StudentCard, init: str, *, average: boo
     models.load_weights(model, {**state, **{name: built[name] for name in head}}, what)
 
 
+def _read(init: str, card: StudentCard, shapes: models.Shapes, average: bool) -> dict[str, Tensor]:
+    """Read the weights of a student from a file, or those of its backbone where it says maps."""
+
+    def read(shapes: models.Shapes, *, part: bool = False) -> dict[str, Tensor]:
+        return models.read_weights(
+            Path(init), shapes, card.name,
+            option="--init", average_option="--init-ema", average=average,
+            may_miss=models.head_tensors(shapes), part=part,
+        )  # fmt: skip
+
+    try:
+        return read(shapes, part=card.maps)
+    except ModelError:
+        backbone = {
+            name.removeprefix(_BACKBONE): shape
+            for name, shape in shapes.items()
+            if name.startswith(_BACKBONE)
+        }
+        if not (card.maps and backbone):
+            raise
+        state = read(backbone, part=True)
+        return {f"{_BACKBONE}{name}": value for name, value in state.items()}
+
+
+def _is_of_head(name: str, shapes: models.Shapes, card: StudentCard) -> bool:
+    """Say whether weights may come without a tensor: of a student of maps, all beside the backbone."""
+    if card.maps and not name.startswith(_BACKBONE):
+        return True
+    return None in shapes[name]
+
+
 def _shapes(model: nn.Module, card: StudentCard) -> models.Shapes:
     """Return the shapes of the student's weights, with any number of classes if it is a library's."""
     if models.is_function(card.name):
         return models.shapes_of(model)
-    size = card.preprocessing.size
-    return models.shapes_of_any(lambda n: models.build(card.name, n, size))
+    return models.shapes_of_any(lambda n: _of_library(card, n))
 
 
-def _pretrained(card: StudentCard) -> dict[str, Tensor]:
+def _pretrained(card: StudentCard, shapes: models.Shapes) -> dict[str, Tensor]:
     try:
         if card.name.startswith("timm:"):
             timm = models.import_timm(card.name)
@@ -116,4 +151,13 @@ def _pretrained(card: StudentCard) -> dict[str, Tensor]:
             f"--init default: the weights of {card.name} could not be downloaded ({first_line(error)}); "
             "give a state-dict file with --init FILE"
         ) from error
-    return dict(model.state_dict())
+    state: dict[str, Tensor] = model.state_dict()
+    return _as_maps(state, shapes, card) if card.maps else dict(state)
+
+
+def _as_maps(
+    state: dict[str, Tensor], shapes: models.Shapes, card: StudentCard
+) -> dict[str, Tensor]:
+    """Return a library's weights as a student of maps has them, without what it leaves out."""
+    prefix = _BACKBONE if card.name.startswith("timm:") else ""
+    return {f"{prefix}{n}": value for n, value in state.items() if f"{prefix}{n}" in shapes}

@@ -1,5 +1,6 @@
 """The images to evaluate on: those that are named, or what the `val` beside `train` has of them."""
 
+import os
 from pathlib import Path
 
 from fkd.amounts import as_count
@@ -8,7 +9,8 @@ from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.sources import list_images, list_val
-from fkd.students.evaluation import match_classes
+from fkd.students.evaluation import masked_images, match_classes
+from fkd.truth import Masks, masked_root
 
 
 def find_val(
@@ -27,24 +29,52 @@ def find_val(
         if classes is not None:
             match_classes(val, classes)
         return val
-    return _as_far_as_it_can_be(images, classes)
+    try:
+        return _as_far_as_it_can_be(images, classes)
+    except ImagesError as error:
+        _warn(error)
+        return None
+
+
+def find_masked_val(
+    named: Path | str | None, images: ImageList, classes: tuple[str, ...]
+) -> tuple[ImageList, Masks] | None:
+    """List the images with masks to evaluate a student of maps on, or return None where there are none.
+
+    They are below a folder that is `named`, or in a `val` folder beside the training `images`. The masks
+    are in the numbers of the student's `classes`. Raises `ImagesError` for a folder that was named and
+    has none of these classes; of one that was found a warning says so.
+    """
+    if named == NO_VAL:
+        return None
+    if named is not None:
+        return masked_images(Path(named), classes)
+    try:
+        own = Path(os.path.abspath(images.root))
+        root = masked_root(own.parent, "val")
+        if root is None or root in (own, own.parent):  # these are what there is without a `val`
+            return None
+        return masked_images(root, classes)
+    except ImagesError as error:
+        _warn(error)
+        return None
+
+
+def _warn(error: ImagesError) -> None:
+    note(
+        f"warning: {error}; training goes on without evaluation (--val names another folder, and "
+        f"--val {NO_VAL} none)"
+    )
 
 
 def _as_far_as_it_can_be(training: ImageList, classes: tuple[str, ...] | None) -> ImageList | None:
     """List the images of the classes that are known, or return None where there are none; say so."""
-    try:
-        val = list_val(training)
-        if val is None or classes is None:
-            return val
-        known = match_classes(val, classes, others=True) >= 0
-        if not known.any():
-            match_classes(val, classes)
-    except ImagesError as error:
-        note(
-            f"warning: {error}; training goes on without evaluation (--val names another folder, and "
-            f"--val {NO_VAL} none)"
-        )
-        return None
+    val = list_val(training)
+    if val is None or classes is None:
+        return val
+    known = match_classes(val, classes, others=True) >= 0
+    if not known.any():
+        match_classes(val, classes)
     if known.all():
         return val
     part = val.of_classes(known)

@@ -17,6 +17,9 @@ from fkd.teachers.output_names import OutputNames, output_names, store_names
 
 _SHOWN = 3  # names that a message lists
 
+# Who has the classes that outputs are matched to, and what these are called.
+_OF_FOLDER, _OF_MASKS = ("the folder", "class folders"), ("classes.txt", "classes of masks")
+
 
 @dataclass(frozen=True)
 class ClassMap:
@@ -76,8 +79,12 @@ def map_classes(
     num_outputs: int,
     choice: TeacherChoice,
     names: OutputNames | None = None,
+    *,
+    of_masks: bool = False,
 ) -> ClassMap:
     """Match class folders to a teacher's outputs: by name, or by position where no names are known.
+
+    So the classes `of_masks` are matched, which their list names.
 
     `names` are those that come with the teacher; a file of the `choice` counts before them. Folders whose
     names are numbers, none of which is the name of an output, are the outputs of these numbers. Outputs
@@ -93,8 +100,8 @@ def map_classes(
         return map_classes(own, num_outputs, every, names).unlabelled()
     folder = tuple(folder_classes)
     if known is None or not (known.binding or _are_among(folder, known.names)):
-        return _match_positions(folder, num_outputs, choice)
-    return _match_names(folder, known, choice)
+        return _match_positions(folder, num_outputs, choice, _OF_MASKS if of_masks else _OF_FOLDER)
+    return _match_names(folder, known, choice, _OF_MASKS if of_masks else _OF_FOLDER)
 
 
 def _are_among(folder: tuple[str, ...], names: tuple[str, ...]) -> bool:
@@ -105,7 +112,9 @@ def _by_number(folder: tuple[str, ...], names: tuple[str, ...]) -> bool:
     return are_numbers(folder) and not {*folder} & {*names}
 
 
-def _match_positions(folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice) -> ClassMap:
+def _match_positions(
+    folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice, whose: tuple[str, str]
+) -> ClassMap:
     """Match folders to outputs that have no names."""
     if choice.all_classes:
         raise ModelError(
@@ -124,7 +133,7 @@ def _match_positions(folder: tuple[str, ...], num_outputs: int, choice: TeacherC
         )
         return ClassMap(outputs, folder, in_order)
     raise ModelError(
-        f"the folder has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
+        f"{whose[0]} has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
         "outputs; give --teacher-classes FILE with one class name per output, in order, or keep them as "
         "a vector with --compress int8"
     )
@@ -141,7 +150,9 @@ def _warn_of_text_order(folder: tuple[str, ...], choice: TeacherChoice) -> None:
         )
 
 
-def _match_names(folder: tuple[str, ...], known: OutputNames, choice: TeacherChoice) -> ClassMap:
+def _match_names(
+    folder: tuple[str, ...], known: OutputNames, choice: TeacherChoice, whose: tuple[str, str]
+) -> ClassMap:
     """Match folders to outputs that have names, of which several may have one."""
     unique = tuple(dict.fromkeys(known.names))
     number = {name: position for position, name in enumerate(unique)}
@@ -151,7 +162,7 @@ def _match_names(folder: tuple[str, ...], known: OutputNames, choice: TeacherCho
         columns = _numbered(folder, len(known.names), choice)
         targets, groups = class_of[columns], in_order
     else:
-        targets = _found(folder, unique, known)
+        targets = _found(folder, unique, known, whose[1])
         each = [np.flatnonzero(class_of == target) for target in targets]
         columns = np.concatenate(each)
         groups = np.repeat(in_order, [len(outputs) for outputs in each])
@@ -178,14 +189,14 @@ def _shared(
 
 
 def _found(
-    folder: tuple[str, ...], unique: tuple[str, ...], known: OutputNames
+    folder: tuple[str, ...], unique: tuple[str, ...], known: OutputNames, what: str
 ) -> NDArray[np.int64]:
     """Return the position of each folder's name, int64 [folder classes]; refuse others."""
     positions = match_outputs(folder, unique)
     unknown = [name for name, found in zip(folder, positions, strict=True) if found is None]
     if unknown:
         raise ModelError(
-            f"{len(unknown)} of {len(folder)} class folders are not in {known.said_by}: "
+            f"{len(unknown)} of {len(folder)} {what} are not in {known.said_by}: "
             f"{_listed(unknown)}; {known.remedy}; is it the right folder? "
             "--unlabelled keeps labels over the teacher's own classes"
         )

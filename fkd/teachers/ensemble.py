@@ -99,13 +99,14 @@ class Ensemble:
             yield teacher, views[self.view_formats.index(teacher.preprocessing.view_format)]
 
 
-def load_teachers(
+def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     choices: Sequence[TeacherChoice],
     folder_classes: Sequence[str] | None,
     device: torch.device,
     engine: Engine = _PLAIN,
     *,
     only: Sequence[str] | None = None,
+    mask_classes: Sequence[str] | None = None,
     targets: Sequence[Target] = (),
     labels: bool = True,
     grid: Grid | int | None = None,
@@ -117,18 +118,23 @@ def load_teachers(
     `grid`, that of a store, or one of so many pixels a cell.
 
     With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
+    Without folder classes, teachers that say maps are matched to the `mask_classes`, where there are any.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
     where they do not label the same classes.
     """
     check_targets(targets, len(choices))  # before any of them is downloaded
-    num_classes = None if folder_classes is None else len(folder_classes)
+    known = mask_classes if folder_classes is None else folder_classes
+    num_classes = None if known is None else len(known)
     sized = num_classes if labels else None  # what has no labels needs no head for the folder
     sources = [
         _told_apart(choices, n, partial(open_source, choice, sized, device))
         for n, choice in enumerate(choices)
     ]
+    of_masks = folder_classes is None and bool(sources[0].outputs.grid)
     maps = (
-        _match_all(choices, sources, folder_classes)
+        _match_all(
+            choices, sources, mask_classes if of_masks else folder_classes, of_masks=of_masks
+        )
         if labels
         else [ClassMap.of_no_outputs(folder_classes, sources[0].num_outputs)]
     )
@@ -151,17 +157,26 @@ def load_teachers(
 
 
 def _match_all(
-    choices: Sequence[TeacherChoice], sources: Sequence[Source], folder: Sequence[str] | None
+    choices: Sequence[TeacherChoice],
+    sources: Sequence[Source],
+    folder: Sequence[str] | None,
+    *,
+    of_masks: bool,
 ) -> list[ClassMap]:
-    """Match each teacher's outputs to the folder's classes or, without any, to those of the store."""
+    """Match each teacher's outputs to the folder's classes or, without any, to those of the store.
+
+    Classes `of_masks` are of pixels, and no image has one.
+    """
     given = list(enumerate(zip(choices, sources, strict=True)))
     for number, (choice, source) in given:
         _told_apart(choices, number, partial(_require_logits, choice, source))
     if folder is not None:
-        return [
-            _told_apart(choices, n, partial(map_classes, folder, s.num_outputs, choice, s.names))
+        match = partial(map_classes, of_masks=of_masks)
+        matched = [
+            _told_apart(choices, n, partial(match, folder, s.num_outputs, choice, s.names))
             for n, (choice, s) in given
         ]
+        return [one.unlabelled() for one in matched] if of_masks else matched
     names = _store_classes(choices, sources)
     maps = []
     for choice, source in zip(choices, sources, strict=True):

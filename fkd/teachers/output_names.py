@@ -67,5 +67,5 @@ def _read_names(path: Path, num_outputs: int, teacher: str) -> OutputNames:
             f"--teacher-classes {path} has {len(names)} names, teacher {teacher} has {num_outputs} "
             "outputs; give one name per output, in order"
         )
-    remedy = "folder names and lines must be spelled alike"
+    remedy = "names and lines must be spelled alike"
     return OutputNames(names, str(path), remedy)

@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from fkd.config import NetworkInput, Size, StudentChoice, TrainConfig, learns_classes, sides_of
+from fkd.config import (
+    NetworkInput,
+    Size,
+    StudentChoice,
+    TrainConfig,
+    grid_text,
+    learns_classes,
+    sides_of,
+)
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
 from fkd.loader import (
@@ -26,20 +34,23 @@ from fkd.loader import (
     student_batches,
 )
 from fkd.machine import seeded
-from fkd.models import is_function, output_shape, output_shape_without_data
+from fkd.models import OutputShape, is_function, output_shape, output_shape_without_data
+from fkd.originals import LabelledMasks, find_labelled_masks
 from fkd.runs import require_trackers
 from fkd.store import LabelStore
 from fkd.students import (
     StudentCard,
     build_student,
+    find_masked_val,
     find_val,
     give_weights,
     require_size,
     seen_otherwise,
+    whole_view,
 )
 from fkd.training.comparing import comparisons
 from fkd.training.inputs import (
-    refuse_mixing_twice,
+    refuse_mixing,
     refuse_terms,
     refuse_without_classes,
     settled,
@@ -47,12 +58,17 @@ from fkd.training.inputs import (
 from fkd.training.learner import Learner
 from fkd.training.micro_batches import views_at_a_time
 from fkd.training.processes import Group
+from fkd.truth import Masks
 from fkd.views import RenderPool
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a run works with: all that is settled before the first step."""
+    """What a run works with: all that is settled before the first step.
+
+    `masks` are those of the images that it takes, where a term looks at them. `val_masks` are those of
+    the images that it is evaluated on, where students say maps.
+    """
 
     config: TrainConfig
     store: LabelStore
@@ -63,6 +79,8 @@ class Course:
     picks: Picks | None
     cards: tuple[StudentCard, ...]
     group: Group
+    masks: LabelledMasks | None = None
+    val_masks: Masks | None = None
 
     @property
     def card(self) -> StudentCard:
@@ -77,7 +95,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     config = settled(config, store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
-    refuse_mixing_twice(config, store)
+    refuse_mixing(config, store)
     targets = dict.fromkeys(term.target for term in config.objective.terms if term.target)
     store, _ = read_vectors(store, tuple(targets))
     group.once(lambda: require_trackers(config.log))
@@ -86,20 +104,37 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     schedule = plan_steps(config, store, taken.chosen, group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
-    view = seen_otherwise(preprocessing.center_view, config.eval_size, config.eval_crop)
+    maps = bool(store.spec.grid)
+    usual = whole_view(preprocessing, store.sizes()) if maps else preprocessing.center_view
+    view = seen_otherwise(usual, config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()
     cards = tuple(
         StudentCard(
             choice.model, classes, preprocessing, view, titles,
-            learns_classes(config.objective.terms, choice.name),
+            learns_classes(config.objective.terms, choice.name), maps,
         )
         for choice in config.students
     )  # fmt: skip
     known = classes if any(card.learned_classes for card in cards) else None
-    val = group.once(lambda: find_val(config.val, taken.images, known))
+    val, val_masks = group.once(lambda: _find_val(config, taken.images, known, maps=maps))
     picks = group.once(lambda: select_crops(config.selection, store, taken.chosen))
-    return Course(config, store, taken, val, schedule, sizes, picks, cards, group)
+    masks = None
+    if maps and config.looks_at_truth:
+        masks = group.once(lambda: find_labelled_masks(store, taken.images))
+    return Course(
+        config, store, taken, val, schedule, sizes, picks, cards, group, masks, val_masks
+    )  # fmt: skip
+
+
+def _find_val(
+    config: TrainConfig, images: ImageList, known: tuple[str, ...] | None, *, maps: bool
+) -> tuple[ImageList | None, Masks | None]:
+    """Find what students of `known` classes are evaluated on; those of maps are by masks alone."""
+    if not maps:
+        return find_val(config.val, images, known), None
+    found = None if known is None else find_masked_val(config.val, images, known)
+    return found or (None, None)
 
 
 def _require_same_missing(taken: RunImages, group: Group) -> None:
@@ -123,6 +158,7 @@ def course_batches(course: Course, pool: RenderPool, first_step: int) -> Iterato
         sizes=course.sizes,
         chosen=course.taken.chosen,
         picks=course.picks,
+        masks=course.masks,
         first_step=first_step,
         rank=course.group.rank,
         num_ranks=course.group.num_ranks,
@@ -179,28 +215,46 @@ def _built(
     views = config.batch_size // course.group.num_ranks
     fewest = views // -(-views // views_at_a_time(config, device))
     for size in sorted({size for _, size in course.sizes.stages}, key=sides_of, reverse=True):
-        outputs = _count_outputs(course, card, student, fewest, size)
-    if outputs != len(card.classes):
+        outputs = _output_shape(course, card, student, fewest, size)
+        _require_kind(course, card, outputs)
+    if outputs.count != len(card.classes):
         raise ConfigError(
-            f"student {card.name} has {outputs} outputs, {config.store} has {len(card.classes)} classes; "
-            "its function gets the number of classes and must return a model with as many outputs"
+            f"student {card.name} has {outputs.count} outputs, {config.store} has {len(card.classes)} "
+            "classes; its function gets the number of classes and must return a model with as many "
+            "outputs"
         )
     if card.center_view.size != course.sizes.last:  # `fkd export` writes it at this size, too
         require_size(student, card, card.center_view.size)
     return student
 
 
-def _count_outputs(
+def _require_kind(course: Course, card: StudentCard, outputs: OutputShape) -> None:
+    """Refuse a student that says one label a view where the store holds maps, or the reverse."""
+    spec = course.store.spec
+    if outputs.grid and not spec.grid:
+        raise ConfigError(
+            f"student {card.name} says {outputs}, and {course.config.store} holds "
+            f"{'one label a view' if spec.labels.there else 'vectors'}; choose a student of one label"
+        )
+    if spec.grid and not outputs.grid:
+        raise ConfigError(
+            f"student {card.name} says one label a view, and {course.config.store} holds maps of "
+            f"{grid_text(spec.grid)} labels; its function must return a model of logits "
+            "[batch, classes, height, width]"
+        )
+
+
+def _output_shape(
     course: Course, card: StudentCard, student: nn.Module, num_views: int, size: Size
-) -> int:
+) -> OutputShape:
     """Run the student on a few views of a size, as it will be trained."""
     what = f"student {card.name}"
     if is_function(card.name):
         pixels, remedy = torch.zeros(num_views, 3, *sides_of(size)), "mend its function"
         if len(course.sizes.stages) > 1:
             remedy += ", or give one --size for the whole run"
-        return output_shape(student.train(), pixels, what, remedy, learns=True).count
+        return output_shape(student.train(), pixels, what, remedy, learns=True)
     remedy = "choose another --student, a larger --batch-size or --micro-batch, or another --size"
     if len(course.sizes.stages) > 1:
         remedy += "; a student that is built for one size takes one --size for the whole run"
-    return output_shape_without_data(student.train(), num_views, size, what, remedy).count
+    return output_shape_without_data(student.train(), num_views, size, what, remedy)

@@ -58,34 +58,44 @@ def settled(config: TrainConfig, store: LabelStore) -> TrainConfig:
 
 
 def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:
-    """Raise `ConfigError` for settings that look at an image's own class, where images have none."""
-    objective = config.objective
+    """Raise `ConfigError` for settings that look at an image's own class or mask, where it has none."""
+    objective, lacking = config.objective, _lacking_truth(store)
     asked = {
         "--hard-weight": objective.hard_weight,
         "--hard-weight-end": objective.hard_weight_end,
         "--label-smoothing": objective.label_smoothing,
     }
     for flag, value in asked.items():
-        if value and store.spec.unlabelled:
+        if value and lacking:
             raise ConfigError(
-                f"{flag} {value:g}: the hard part of the loss is on an image's own class, and the images "
-                f"of {store.path} have none; leave it out"
+                f"{flag} {value:g}: the hard part of the loss {lacking}; leave it out"
             )
+
+
+def _lacking_truth(store: LabelStore) -> str:
+    """Say what a loss to truth would be on that is not there; "" where it is."""
+    if store.spec.grid:
+        missing = f"had no masks when {store.path} was labelled"
+        return (
+            "" if store.spec.masks else f"is on the class of each pixel, and the images {missing}"
+        )
+    missing = f"the images of {store.path} have none"
+    return f"is on an image's own class, and {missing}" if store.spec.unlabelled else ""
 
 
 def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
     """Raise `ConfigError` for explicit terms that the labels, as they are read, cannot serve."""
     if not isinstance(config.objective.loss, tuple):
         return
-    stored, read, classes = store.spec.scheme, config.scheme, store.spec.num_classes
-    every = read.kind == "full" or (read.kind == "topk" and read.k >= classes)
-    shared = read.kind == "smoothing" or (read.kind == "topk" and read.tail == "smooth")
+    lacking = _lacking_truth(store)
     for term in config.objective.loss:
-        if store.spec.unlabelled and (term.to == TRUTH or term.by == "nkd"):
+        if store.spec.grid and term.by == "nkd":
             raise ConfigError(
-                f"--loss {term}: it is on an image's own class, and the images of {store.path} have "
-                "none; leave the term out"
+                f"--loss {term}: nkd looks at the one class of a view, and {store.path} holds maps; take "
+                "kl, and a term to truth beside it"
             )
+        if lacking and (term.to == TRUTH or term.by == "nkd"):
+            raise ConfigError(f"--loss {term}: it {lacking}; leave the term out")
         if term.target and term.target not in store.spec.vectors:
             raise ConfigError(
                 f"--loss {term}: {store.path} has no vectors named {term.target}; it has "
@@ -97,29 +107,36 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
                 f"and {config.batch_size} views in micro-batches of {config.micro_batch or 'all'} are "
                 "fewer; choose a larger --micro-batch or --batch-size"
             )
-        if term.to != STORE:
-            continue
-        if read.kind == "samples" and term.by not in ("ce", "kl"):
-            raise ConfigError(
-                f"--loss {term}: {store.path} holds samples of labels, which ce and kl alone are true "
-                "to; use one of these, or label with --compress full-8bit"
-            )
-        if term.standardize and not every and not (stored.deviation and shared):
-            remedy = (
-                f"read labels with --compress topk{stored.k}-smooth"
-                if stored.deviation
-                else f"read labels with --compress full, not as {read}, or label with --compress "
-                "topk5-coarse-std, which keeps it, and read topk5-smooth"
-            )
-            raise ConfigError(
-                f"--loss {term}: it divides by the deviation of all logits, which {read} of a store of "
-                f"{stored} does not tell; {remedy}"
-            )
-        if term.by in ("mse", "symmetric_kl") and not (every or shared):
-            raise ConfigError(
-                f"--loss {term}: {read} leaves classes without a probability, whose logarithm it needs; "
-                "read labels with --compress full, or with a smoothed rest as topk5-smooth"
-            )
+        if term.to == STORE:
+            _refuse_reading(config, store, term)
+
+
+def _refuse_reading(config: TrainConfig, store: LabelStore, term: Term) -> None:
+    """Refuse a term to labels that say less than it needs, as they are read."""
+    stored, read, classes = store.spec.scheme, config.scheme, store.spec.num_classes
+    every = read.kind == "full" or (read.kind == "topk" and read.k >= classes)
+    shared = read.kind == "smoothing" or (read.kind == "topk" and read.tail == "smooth")
+    if read.kind == "samples" and term.by not in ("ce", "kl"):
+        raise ConfigError(
+            f"--loss {term}: {store.path} holds samples of labels, which ce and kl alone are true "
+            "to; use one of these, or label with --compress full-8bit"
+        )
+    if term.standardize and not every and not (stored.deviation and shared):
+        remedy = (
+            f"read labels with --compress topk{stored.k}-smooth"
+            if stored.deviation
+            else f"read labels with --compress full, not as {read}, or label with --compress "
+            "topk5-coarse-std, which keeps it, and read topk5-smooth"
+        )
+        raise ConfigError(
+            f"--loss {term}: it divides by the deviation of all logits, which {read} of a store of "
+            f"{stored} does not tell; {remedy}"
+        )
+    if term.by in ("mse", "symmetric_kl") and not (every or shared):
+        raise ConfigError(
+            f"--loss {term}: {read} leaves classes without a probability, whose logarithm it needs; "
+            "read labels with --compress full, or with a smoothed rest as topk5-smooth"
+        )
 
 
 def _fewest_together(config: TrainConfig) -> int:
@@ -128,16 +145,21 @@ def _fewest_together(config: TrainConfig) -> int:
     return config.batch_size // parts
 
 
-def refuse_mixing_twice(config: TrainConfig, store: LabelStore) -> None:
-    """Raise `ConfigError` for mixup or cutmix of views that were mixed before they were labelled."""
+def refuse_mixing(config: TrainConfig, store: LabelStore) -> None:
+    """Raise `ConfigError` for mixup or cutmix of views with maps, or that were mixed before already."""
+    if store.spec.mixes:
+        why = "were mixed before they were labelled, and mixed again the labels would not be theirs"
+    elif store.spec.grid:
+        why = "have a label at each position, and are mixed with none"
+    else:
+        return
     for name in ("mixup", "cutmix"):
         value = getattr(config.augment, name)
-        if value and store.spec.mixes:
+        if value:
             source = config.source_of(name)
             raise ConfigError(
-                f"{f'{source}: ' if source else ''}--{name} {value:g}: the views of {store.path} were "
-                "mixed before they were labelled, and mixed again the labels would not be theirs; leave "
-                f"it out, or say --{name} 0"
+                f"{f'{source}: ' if source else ''}--{name} {value:g}: the views of {store.path} {why}; "
+                f"leave it out, or say --{name} 0"
             )
 
 
@@ -155,7 +177,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     config = settled(config, store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
-    refuse_mixing_twice(config, store)
+    refuse_mixing(config, store)
     if config.images is not None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fkd.config import TrainConfig, Weighed, terms_of
 from fkd.errors import ConfigError, FkdError
-from fkd.labels import KeptLabels, SoftLabels
+from fkd.labels import KeptLabels, Labels
 from fkd.loader import StudentBatch, training_labels
 from fkd.losses import TermLosses, term_losses
 from fkd.machine import seeded
@@ -138,7 +138,7 @@ class Learner:
         logits = {name: each.logits for name, each in said.items()}
 
         @cache  # students that read labels alike read them once
-        def labels(temperature: float) -> SoftLabels:
+        def labels(temperature: float) -> Labels:
             return self.labels(batch, rows, batch.targets[rows], temperature)
 
         @cache
@@ -147,7 +147,7 @@ class Learner:
 
         def losses_of(name: str, own: Tensor) -> TermLosses:
             if not terms[name]:  # at this moment none weighs anything
-                return TermLosses(0.0 * own.float().sum(dim=1) + said[name].nothing, ())
+                return TermLosses(0.0 * own.float().flatten(1).sum(dim=1) + said[name].nothing, ())
             peers = {other: each.detach() for other, each in logits.items() if other != name}
             pairs = pairs_of(name, said, vectors)
             losses = term_losses(own, terms[name], labels, truth, mixed, peers, pairs)
@@ -157,7 +157,7 @@ class Learner:
 
     def labels(
         self, batch: StudentBatch, rows: slice, targets: Tensor, temperature: float
-    ) -> SoftLabels:
+    ) -> Labels:
         """Return what the store says of some of a batch's views, on the device, as all of `batch` is.
 
         `targets` int64 [b] are the class ids of these views, `temperature` the one to read labels at.

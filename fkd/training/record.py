@@ -187,7 +187,10 @@ def _evaluate(course: Course, val: ImageList, learner: Learner) -> dict[str, Jud
     config, batch_size = course.config, min(128, course.config.batch_size)
 
     def judgement(network: Network, model: nn.Module) -> Judgement:
-        return judge(model, network.card, val, batch_size, config.workers, nested=True)
+        return judge(
+            model, network.card, val, batch_size, config.workers,
+            masks=course.val_masks, nested=True,
+        )  # fmt: skip
 
     evaluated = {}
     for network in learner.students.values():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fkd.amounts import as_count, as_large
-from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig
+from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, grid_text
 from fkd.loader import Schedule
 from fkd.models import shape_words
 from fkd.training.course import Course
@@ -46,6 +46,7 @@ def opening_lines(
             f"{as_count(spec.num_classes, 'class')}, {as_count(spec.num_crops, 'crop')} an image",
         ),
         ("labels", _labels(course)),
+        *([("truth", f"masks in {course.masks.masks.folder}")] if course.masks else []),
         *_vectors(course),
         ("images", str(course.taken.images.root)),
         *[("student", line) for line in _students(config, learner)],
@@ -96,6 +97,8 @@ def _labels(course: Course) -> str:
     wanted, stored = course.config.scheme, course.store.spec.scheme
     classes, tempered = course.store.spec.num_classes, course.config.label_temperature
     text = f"read as {wanted}" if wanted == stored else f"read as {wanted} from the stored {stored}"
+    if course.store.spec.grid:
+        text += f", of {grid_text(course.store.spec.grid)} cells"
     if wanted.kind == "topk" and wanted.k >= classes:
         text += f": all {as_count(classes, 'class')}"
     return text if tempered == 1 else f"{text}, at temperature {tempered:g}"
@@ -194,7 +197,9 @@ def _val(course: Course) -> str:
     times = as_count(len(evaluation_steps(course.config, course.schedule)), "evaluation")
     outputs, classes = len(course.card.classes), len(course.val.classes)
     few, by = "", ", by kNN of features, since no loss is on classes"
-    if course.card.learned_classes:
+    if course.val_masks is not None:
+        by = f", by mIoU against the masks in {course.val_masks.folder}"
+    elif course.card.learned_classes:
         few = f" of {classes:,} of the student's {outputs:,} classes" if classes < outputs else ""
         by = ""
     images = as_count(len(course.val), "image")

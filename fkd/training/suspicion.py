@@ -53,7 +53,8 @@ class Suspicion:
     def look_at(self, judged: Judgement, loss: float) -> None:
         """Warn where a student, or its moving average, is no better than chance though `loss` is low.
 
-        One that is judged by its neighbours is not looked at: what that is by chance depends on k.
+        One that is judged by its neighbours is not looked at: what that is by chance depends on k. Nor is
+        one of maps, whose best guess, the commonest class, is right at many pixels.
         """
         val = self._course.val
         if self._said or val is None or not isinstance(judged, Accuracy):
@@ -128,7 +129,7 @@ def _ask(course: Course) -> _Told:
     sample, objective = sample_labels(course.store, course.taken.chosen), config.objective
     if not sample.num_images or not spec.labels.there:
         return _Told(0.0, 1.0, 1)
-    labels = training_labels(sample.kept, sample.targets, spec.labels, config)
+    labels = _labels(course, sample)
     agreement = None
     if not spec.unlabelled and spec.labels.keeps_first:
         right = spec.labels.restore(sample.kept).top_class == sample.targets
@@ -151,7 +152,7 @@ def _constant_terms(course: Course, sample: LabelSample) -> float:
     config, spec = course.config, course.store.spec
 
     def labels(temperature: float) -> SoftLabels:
-        return training_labels(sample.kept, sample.targets, spec.labels, config, temperature)
+        return _labels(course, sample, temperature)
 
     mean = _mean(labels(1.0), spec.num_classes)
     answer = mean.clamp(min=torch.finfo(mean.dtype).tiny).log().expand(len(sample.targets), -1)
@@ -161,6 +162,14 @@ def _constant_terms(course: Course, sample: LabelSample) -> float:
         terms = [each for each in own if each.term.to in (STORE, TRUTH)]
         losses.append(float(term_losses(answer, terms, labels, sample.targets).total.mean()))
     return min(losses)
+
+
+def _labels(course: Course, sample: LabelSample, temperature: float | None = None) -> SoftLabels:
+    """Return the labels of a sample as the run reads them; they are of views whose top-1 is looked at."""
+    stored = course.store.spec.labels
+    labels = training_labels(sample.kept, sample.targets, stored, course.config, temperature)
+    assert isinstance(labels, SoftLabels)
+    return labels
 
 
 def _constant_loss(labels: SoftLabels, num_classes: int, *, kl: bool) -> float:

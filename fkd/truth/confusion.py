@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fkd.truth.masks import IGNORED
+from fkd.config import IGNORED
 
 
 class Confusion:

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fkd.amounts import as_count
+from fkd.config import IGNORED
 from fkd.containers import split_of
 from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS, ImageList
 from fkd.progress import printable
 from fkd.sources import folders_in, holds_images, what_is_named
-from fkd.truth.masks import IGNORED, MAX_VALUES, Masks, mask_path
+from fkd.truth.masks import MAX_VALUES, Masks, mask_path
 
 _FOLDERS = ("masks", "annotations")
 _CLASSES = "classes.txt"

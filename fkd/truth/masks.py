@@ -19,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.amounts import as_count
+from fkd.config import IGNORED
 from fkd.errors import DecodeError, ImagesError, first_line
 from fkd.images import ImageList, match_names, read_file
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# A pixel of no class: it counts for nothing.
-IGNORED = 255
 
 MAX_VALUES = 256  # of 8 bits
 

@@ -14,7 +14,7 @@ from fkd.faces import names_of
 if TYPE_CHECKING:
     from fkd.views.blending import blend_on_device, blend_views
     from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
-    from fkd.views.center import evaluation_batches
+    from fkd.views.center import EvaluationBatch, evaluation_batches
     from fkd.views.draw_label import label_draws
     from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones, tones_of
     from fkd.views.masks import render_center_mask, render_mask
@@ -39,7 +39,7 @@ else:
         __name__,
         boxes="Boxes Flips OTHER_VIEWS Sizes hash_views outside",
         blending="blend_on_device blend_views",
-        center="evaluation_batches",
+        center="EvaluationBatch evaluation_batches",
         draw_label="label_draws",
         draw_tone="Erased Factors Tones draw_tones tones_of",
         masks="render_center_mask render_mask",
@@ -62,6 +62,7 @@ __all__ = [
     "Boxes",
     "CropTable",
     "Erased",
+    "EvaluationBatch",
     "Factors",
     "Flips",
     "Mixes",

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fkd.config import CenterView
+from fkd.config import IGNORED, CenterView
 from fkd.errors import DecodeError
 from fkd.images import ImageList, decode, inspect
-from fkd.truth import IGNORED, Masks
+from fkd.truth import Masks
 from fkd.views.masks import render_center_mask
 from fkd.views.render_cpu import render_center
 from fkd.views.threads import Pending, RenderPool, ahead

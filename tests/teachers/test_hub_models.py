@@ -179,6 +179,28 @@ def test_what_is_no_vision_model_is_refused_in_a_line(saved, tmp_path, shared_fo
     )
 
 
+@pytest.mark.parametrize("name", ["hf:no-such-group/no-such-model", "timm:resnet18"])
+def test_a_hub_that_does_not_answer_is_told_of_once(name, monkeypatch, capfd, tmp_path):
+    """Its client says so of each attempt, in two lines, with pauses that are left out here."""
+    pytest.importorskip("timm")
+    nowhere, constants = "http://127.0.0.1:9", "huggingface_hub.constants"
+    monkeypatch.setattr(f"{constants}.ENDPOINT", nowhere)
+    monkeypatch.setattr(
+        f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE",
+        nowhere + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", False)
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    with pytest.raises(ModelError, match="could not be downloaded from "):
+        open_source(TeacherChoice(name), None, CPU)
+    assert len(pauses) > 1
+    assert capfd.readouterr().err == (
+        f"the hub of teacher {name} does not answer yet, and is asked again\n"
+    )
+
+
 def test_layers_have_their_own_names_and_cards_name_no_place(saved, shared_folder, capsys):
     teacher = TeacherChoice(f"hf:{saved[0] / 'vit'}")
     config = vector_config(

@@ -168,7 +168,7 @@ def test_warnings_are_of_what_is_known():
     assert "guessing among 3 classes" in accuracy(20, 60, 3)[0]
     assert "the folder has one class" in " ".join(accuracy(9, 9, 1))
     assert "guessing" not in " ".join(accuracy(9, 9, 1))
-    assert "can be decoded" in accuracy(0, 0, 3)[0]
+    assert "can be used" in accuracy(0, 0, 3)[0]
     assert "guessing" not in " ".join(accuracy(0, 0, 3))
     assert "sees 96 px, and its weights were made for 224 px" in accuracy(9, 9, 3, made_for=224)[0]
     assert accuracy(9, 9, 3, made_for=96) == []

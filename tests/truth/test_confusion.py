@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from fkd.truth import IGNORED, Confusion
+from fkd.config import IGNORED
+from fkd.truth import Confusion
 
 
 def test_what_is_said_is_counted_by_class():

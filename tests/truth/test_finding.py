@@ -7,9 +7,10 @@ import pytest
 from helpers.masked import CLASSES, VOID, make_masked_folder
 from PIL import Image
 
+from fkd.config import IGNORED
 from fkd.errors import ImagesError
 from fkd.sources import list_images
-from fkd.truth import IGNORED, find_masks, masked_root
+from fkd.truth import find_masks, masked_root
 
 
 @pytest.fixture(scope="module")

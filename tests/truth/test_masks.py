@@ -10,8 +10,9 @@ import torch
 import xxhash
 from PIL import Image
 
+from fkd.config import IGNORED
 from fkd.errors import DecodeError, ImagesError
-from fkd.truth import IGNORED, Masks
+from fkd.truth import Masks
 
 VALUES = np.array([[0, 1, 2, 3], [255, 2, 1, 0]], np.uint8)
 NAMED = Masks(

@@ -8,9 +8,9 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resized_crop
 
-from fkd.config import CenterView
+from fkd.config import IGNORED, CenterView
 from fkd.sources import list_images
-from fkd.truth import IGNORED, find_masks
+from fkd.truth import find_masks
 from fkd.views import RenderPool, empty_views, evaluation_batches, render, render_mask
 from fkd.views.masks import render_center_mask
 from fkd.views.render_cpu import render_center
