@@ -10,7 +10,7 @@ import torch
 
 from fkd.amounts import as_count
 from fkd.config import LabelConfig
-from fkd.errors import ImagesError, StoreError
+from fkd.errors import ImagesError, ModelError, StoreError
 from fkd.format import (
     StoreSpec,
     TargetRecord,
@@ -78,6 +78,11 @@ def new_spec(
             for t in config.targets
         ),
     )
+    if spec.grid and not spec.unlabelled:
+        raise ModelError(
+            f"teacher {spec.teachers[0].name} says a map of labels, and the images in {images.root} have "
+            "classes, which say nothing of its positions; give --unlabelled"
+        )
     return plan_layout(spec, config.block_images)
 
 
