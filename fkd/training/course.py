@@ -86,7 +86,8 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     schedule = plan_steps(config, store, taken.chosen, group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
-    view = seen_otherwise(preprocessing.center_view, config.eval_size, config.eval_crop)
+    view = preprocessing.center_view_of(store.spec.views.fit)
+    view = seen_otherwise(view, config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()
     cards = tuple(
