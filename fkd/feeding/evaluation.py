@@ -81,7 +81,7 @@ class CenterViewLoader:
             return None
         seen = _last_views(config, store)
         sizes = fit("eval_size", eval_size, ViewSizes | None)
-        view = seen_otherwise(seen.center_view, sizes, eval_crop)
+        view = seen_otherwise(seen.center_view_of(store.spec.views.fit), sizes, eval_crop)
         return cls(
             config, images, classes, seen, view, device, rank=rank, num_ranks=num_ranks
         )  # fmt: skip
