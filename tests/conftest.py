@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from helpers import buckets
-from helpers.folders import label_config, make_image_folder, vector_config
+from helpers.folders import label_config, make_image_folder, map_config, vector_config
 from helpers.processes import Forked
 
 from fkd import LabelStore, label_images
@@ -55,6 +55,12 @@ def vector_store(shared_folder) -> LabelStore:
 def bare_store(shared_folder) -> LabelStore:
     """A store of `shared_folder` that no test may change: a vector of each view, `output`, no labels."""
     return label_images(vector_config(shared_folder, "bare.zarr", scheme="int8"))
+
+
+@pytest.fixture(scope="session")
+def map_store(shared_folder) -> LabelStore:
+    """A store of `shared_folder` that no test may change: a map of 8 x 4 labels of each view, topk3."""
+    return label_images(map_config(shared_folder, "maps.zarr"))
 
 
 @pytest.fixture

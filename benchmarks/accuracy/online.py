@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fkd import LabelStore, TrainConfig, train_student
 from fkd.images import ImageList, decode
-from fkd.labels import SoftLabels
+from fkd.labels import GridLabels, SoftLabels
 from fkd.loader import StudentBatch
 from fkd.store import StoredMixes, Toning
 from fkd.teachers import Teacher
@@ -27,7 +27,7 @@ class OnlineLearner(Learner):
 
     def labels(
         self, batch: StudentBatch, rows: slice, targets: Tensor, temperature: float
-    ) -> SoftLabels:
+    ) -> SoftLabels | GridLabels:
         """Ask the teacher; `targets` are not looked at."""
         views = self.asked_of(batch, rows)
         probs = self._teacher.probs(views, len(views), temperature).clone()  # for autograd

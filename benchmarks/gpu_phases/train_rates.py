@@ -79,7 +79,10 @@ def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
 def rivals(setting: Setting) -> Iterator[Finding]:
     """Time resnet50 on torchvision's pipeline with 16 processes, plain and with resnet152 in the loop."""
     store = _store(setting)
-    size, batch_size = max(sides_of(store.spec.size)), _config(setting, store, "resnet50").batch_size
+    size, batch_size = (
+        max(sides_of(store.spec.size)),
+        _config(setting, store, "resnet50").batch_size,
+    )
     student = SMALL_STUDENT if setting.tiny else "resnet50"
     config = _config(setting, store, student)
     alone = repeat(_batch_on_device(setting, store, config))

@@ -12,7 +12,7 @@ from torch import Tensor
 from fkd.format import (
     StoreSpec,
 )
-from fkd.labels import SoftLabels, divergence, misplaced, quantize
+from fkd.labels import SoftLabels, divergence, misplaced, quantize, restore
 from fkd.views import label_draws
 
 # What other kernels, another precision and another decoder may do. Boxes that are off by a few pixels
@@ -31,16 +31,17 @@ Kind = Literal["values", "first", "samples"]
 class Agreement:
     """What a teacher says today of n stored views, against what is stored.
 
-    `agrees` bool [n] says whether both have the same top-1. `kl` f32 [n] is KL(today ‖ stored) in nats.
+    `agrees` [n] says whether both have the same top-1. `kl` f32 [n] is KL(today ‖ stored) in nats.
     Both are in the store's scheme, so that it is near 0 however little the scheme keeps, and where it
     keeps the first class alone `kl` says nothing. Of samples, `misplaced` f32 [n] says how far a view's
     worst draw is from where today's label has its class, in probability, and `agrees` that this is at
     most 0.05. `deviation` f32 [n] is |log(σ today / σ stored)| of the deviation of logits, None where the
     store keeps none. `views` int64 [n, 2] are (image index, crop). `other_weights` says that these are
-    not the weights that labelled. `faults` name teachers whose outputs are no logits.
+    not the weights that labelled. `faults` name teachers whose outputs are no logits. Of views with
+    labels at `num_positions` each, `agrees` is the share of them, and `kl` and `deviation` are means.
     """
 
-    agrees: NDArray[np.bool_]
+    agrees: NDArray[np.bool_] | NDArray[np.float32]
     kl: NDArray[np.float32]
     misplaced: NDArray[np.float32]
     kind: Kind
@@ -48,6 +49,7 @@ class Agreement:
     other_weights: bool
     faults: tuple[str, ...] = ()
     deviation: NDArray[np.float32] | None = None
+    num_positions: int = 1
 
     @property
     def ok(self) -> bool:
@@ -62,7 +64,10 @@ class Agreement:
 
     def __str__(self) -> str:
         what = "samples agree" if self.kind == "samples" else "top-1 agrees"
-        text = f"{what} on {self.agrees.mean():.1%} of {len(self.agrees):,} views"
+        share, total = f"{self.agrees.mean():.1%}", len(self.agrees) * self.num_positions
+        text = f"{what} on {share} of {total:,} views"
+        if self.num_positions > 1:
+            text = f"{what} at {share} of {total:,} positions of {len(self.agrees):,} views"
         if self.kind == "samples":
             text += (
                 f"; probability that draws are off by: mean {self.misplaced.mean():.2g}, worst "
@@ -98,9 +103,10 @@ def kind_of(spec: StoreSpec) -> Kind:
 def compared(
     probs: Tensor, views: NDArray[np.int64], kept: Mapping[str, Tensor], spec: StoreSpec
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compare what a teacher says of `views`, f32 [n, C], with what is stored: `kept`, [n, …].
+    """Compare what a teacher says of `views`, f32 [n · G, C], with what is stored: `kept`, [n, …].
 
-    Views are (image, crop), int64 [n, 2], by the numbers that they are drawn by.
+    Views are (image, crop), int64 [n, 2], by the numbers that they are drawn by. Of G > 1 labels of a
+    view the mean is taken.
     Returns `agrees`, `kl`, `misplaced` and `deviation` of an `Agreement`, [n] each; 0 where none is.
     """
     if kind_of(spec) == "samples":
@@ -108,13 +114,20 @@ def compared(
         off = misplaced(probs.cpu(), kept["index"].long(), draws)
         return off <= _NEAR, torch.zeros_like(off), off, torch.zeros_like(off)
     asked = {name: values.cpu() for name, values in quantize(probs, spec.scheme).items()}
-    today, then = (spec.labels.restore(label) for label in (asked, kept))
+    today = restore(asked, spec.scheme, spec.scheme.whole, spec.num_classes)
+    then = spec.labels.restore(kept)
     kl = divergence(today.dense(spec.num_classes), _positive(then)).clamp_min(0)
     none = torch.zeros_like(kl)
     spread = none
     if today.deviation is not None and then.deviation is not None:
         spread = (today.deviation / then.deviation).log().abs()
-    return today.top_class == then.top_class, kl, none, spread
+    found = today.top_class == then.top_class, kl, none, spread
+    if not spec.grid:
+        return found
+    agrees, kl, none, spread = (
+        rows.float().reshape(-1, spec.labels.num_positions).mean(dim=1) for rows in found
+    )
+    return agrees, kl, none, spread
 
 
 def _positive(labels: SoftLabels) -> SoftLabels:

@@ -51,6 +51,7 @@ def load_recorded(
         mask_classes=of_masks,
         targets=targets,
         labels=spec.labels.there,
+        grid=spec.grid if spec.labels.there else None,
     )
     _refuse_other_shapes(store, teachers)
     if teachers.classes.names != classes:
@@ -58,7 +59,7 @@ def load_recorded(
             f"the teacher labels other classes than {store.path} holds; give the --teacher-classes that "
             "it was labelled with"
         )
-    return Ensemble(teachers.teachers, spec.weights)
+    return Ensemble(teachers.teachers, spec.weights, grid=teachers.grid)
 
 
 def _refuse_other_shapes(store: LabelStore, teachers: Ensemble) -> None:

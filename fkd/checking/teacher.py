@@ -20,6 +20,7 @@ from fkd.views import Mixes, RenderPool, blend_views, empty_views, render_views
 
 _BLOCKS = 64  # that views are taken from: reading one costs about as much as labelling a view
 _BATCH = 64
+_NUMBERS = 2**24  # that teachers say of a batch: maps are of fewer views
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,10 @@ def _labels(
     """Join what was found of labels, batch by batch."""
     agrees, kl, off, spread = (torch.cat(values).numpy() for values in zip(*found, strict=True))
     deviation = spread if spec.scheme.deviation else None
-    return Agreement(agrees, kl, off, kind_of(spec), asked, other_weights, tuple(faults), deviation)
+    return Agreement(
+        *(agrees, kl, off, kind_of(spec), asked, other_weights, tuple(faults), deviation),
+        num_positions=spec.labels.num_positions,
+    )
 
 
 def _no_logits(teachers: Ensemble, views: Sequence[Tensor], count: int) -> list[str]:
@@ -130,6 +134,8 @@ def _pick(
     mixes, sizes = StoredMixes.of_store(store), store.sizes()
     chosen = rng.choice(blocks, min(_BLOCKS, num_views, len(blocks)), replace=False)
     each = -(-num_views // len(chosen))
+    of_view = store.spec.labels.num_positions * store.spec.num_classes
+    batch = max(1, min(_BATCH, _NUMBERS // of_view)) if store.spec.grid else _BATCH
     for number in np.sort(chosen).tolist():
         spec, place = store.spec_of(number), store.block(number)
         chunk = int(rng.integers(-(-spec.num_crops // spec.chunk_crops))) * spec.chunk_crops
@@ -139,8 +145,8 @@ def _pick(
             continue
         rows = rng.choice(labelled, each, replace=each > len(labelled))
         crops = rng.integers(slab.flip.shape[1], size=each)
-        for first in range(0, each, _BATCH):
-            row, crop = rows[first : first + _BATCH], crops[first : first + _BATCH]
+        for first in range(0, each, batch):
+            row, crop = rows[first : first + batch], crops[first : first + batch]
             image, own_crop = row + place.images.start, crop + chunk + place.crops.start
             if mixes is not None:
                 known = [_known(mixes, *view) for view in zip(image, own_crop, strict=True)]
@@ -179,14 +185,14 @@ def _render(
 ) -> list[Tensor]:
     """Render stored views, in their tone and mixed, once for each view format that the teachers want."""
     views = [empty_views(len(picked.crops), format.size) for format in teachers.view_formats]
-    mixed = picked.mixes.mixed
+    mixed, fit = picked.mixes.mixed, toning.policy.fit
 
     def draw(row: int) -> None:
         pixels = files.decode(int(picked.images[row]), picked.size[row])
         rows = slice(row, row + 1)
         for format, batch in zip(teachers.view_formats, views, strict=True):
             render_views(
-                pixels, picked.box[rows], picked.flip[rows], batch[rows], format.interpolation
+                pixels, picked.box[rows], picked.flip[rows], batch[rows], format.interpolation, fit
             )
             toning.change(batch[rows], picked.images[rows], picked.crops[rows])
         if mixed[row]:

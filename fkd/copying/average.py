@@ -123,7 +123,10 @@ class _Mean:
             self._put_images(block, rows, run, slabs)
             self._put_mixes(block, rows, run)
             labelled = block.status[rows] == 0
-            kept = [{name: v[labelled] for name, v in slab.kept.items()} for slab in slabs]
+            kept = [
+                store.spec.labels.rows({name: v[labelled] for name, v in slab.kept.items()})
+                for store, slab in zip(self._stores, slabs, strict=True)
+            ]
             measures.append(self._put_labels(block, rows, run, kept))
             counts.append(int(labelled.sum()))
         block.fidelity[:] = mean_measures(np.array(measures), np.array(counts))
@@ -172,11 +175,11 @@ class _Mean:
     def _put_labels(
         self, block: Block, rows: slice, run: range, kept: Sequence[dict[str, StoredArray]]
     ) -> NDArray[np.float32]:
-        """Put the mean of labels `kept` into a block's rows; return their fidelity, f32 [6]."""
+        """Put the mean of `kept`, rows of labels, into a block's rows; return their fidelity, f32 [6]."""
         spec, labelled = self._derived.spec, block.status[rows] == 0
         schemes = [store.spec.scheme for store in self._stores]
         mean = averaged(kept, schemes, self._shares, spec.scheme, spec.num_classes)
-        for name, values in mean.items():
+        for name, values in spec.labels.by_view(mean).items():
             block.kept[name][rows][labelled] = values
         before = [
             fidelity[np.searchsorted(starts, run.start, side="right") - 1]

@@ -23,8 +23,8 @@ class SourceImages:
     """Images of one block of a source: `slab` has their crops, and `fidelity` f32 [6] is the block's.
 
     `status` u8 [n], `content_hash` u64 [n], `image_number` int64 [n], and `mask_hash` u64 [n] where there
-    are masks, are as in `Block`, and so are
-    `mixes` [n, M] and `partner_content` u64 [n, M], where views are mixed.
+    are masks, are as in `Block`, and so are `mixes` [n, M] and `partner_content` u64 [n, M], where views
+    are mixed.
     """
 
     slab: Slab
@@ -65,6 +65,7 @@ class SourceRows:
             within = some - self._starts[run]
             if not np.array_equal(within, np.arange(len(slab.size))):
                 slab = _take(slab, within)
+            mixes, partner_content = self._mixed(some)
             yield (
                 places,
                 SourceImages(
@@ -73,7 +74,8 @@ class SourceRows:
                     self._hashes[some],
                     self._numbers[some],
                     self._fidelity[run],
-                    *self._mixed(some),
+                    mixes,
+                    partner_content,
                     mask_hash=None if self._masks is None else self._masks[some],
                 ),
             )
@@ -162,10 +164,11 @@ class Gathering:
             block.partner_content[places] = images.partner_content
         self._numbers[places] = images.image_number
         stored, wanted, num_classes = source.scheme, self._spec.scheme, self._spec.num_classes
-        kept = _only(slab.kept, source.labels.fields, labelled)
+        kept = source.labels.rows(_only(slab.kept, source.labels.fields, labelled))
         narrow = narrowed(kept, stored, wanted, num_classes)
         vectors = [field for each in self._spec.vectors.values() for field in each.fields]
-        for name, values in (narrow | _only(slab.kept, vectors, labelled)).items():
+        labels = self._spec.labels.by_view(narrow)
+        for name, values in (labels | _only(slab.kept, vectors, labelled)).items():
             block.kept[name][places[labelled]] = values
         self._fidelity.append(
             narrowed_fidelity(images.fidelity, kept, stored, narrow, wanted, num_classes)

@@ -1,5 +1,6 @@
 """Whether stores have labels of the same views, so that their labels can be averaged view by view."""
 
+from fkd.config import grid_text
 from fkd.errors import StoreError
 from fkd.images import Keys
 from fkd.store import LabelStore
@@ -20,6 +21,10 @@ def refuse_other_views(first: LabelStore, other: LabelStore) -> None:
         "--temperature": (mine.temperature, theirs.temperature),
         "the number of classes": (mine.num_classes, theirs.num_classes),
         "whether its images have masks": (mine.masks, theirs.masks),
+        "the grid of its labels": (
+            grid_text(mine.grid) or "none",
+            grid_text(theirs.grid) or "none",
+        ),
     }
     for name, (had, has) in pairs.items():
         if had != has:

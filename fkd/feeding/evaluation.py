@@ -84,7 +84,10 @@ class CenterViewLoader:
             return None
         seen = _last_views(config, store)
         sizes = fit("eval_size", eval_size, ViewSizes | None)
-        usual = whole_view(seen, store.sizes()) if maps else seen.center_view
+        whole = maps and store.spec.views.fit == "fill"
+        usual = (
+            whole_view(seen, store.sizes()) if whole else seen.center_view_of(store.spec.views.fit)
+        )
         view = seen_otherwise(usual, sizes, eval_crop)
         return cls(
             config, images, classes, seen, view, device,

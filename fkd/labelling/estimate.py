@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
-from fkd.config import LabelConfig, as_config
+from fkd.config import Grid, LabelConfig, as_config, grid_text, num_positions
 from fkd.errors import DecodeError, FkdError, ImagesError
 from fkd.format import TargetRecord
 from fkd.images import ImageList, take_part
@@ -42,7 +42,8 @@ class Estimate:
     `views_per_s` and `bytes_per_image` were measured on `num_sampled` images; small samples compress a
     little worse than whole blocks. `fixed_bytes` are those that a store has however few images are in it.
     `num_labelled` views are in the store that the run would go on with, and `num_learned` are looked at
-    before it is made, for what schemes of vectors learn. `targets` are the vectors that are kept.
+    before it is made, for what schemes of vectors learn. `targets` are the vectors that are kept, `grid`
+    is that of the labels.
     """
 
     num_images: int
@@ -55,6 +56,7 @@ class Estimate:
     num_labelled: int = 0
     num_learned: int = 0
     targets: tuple[TargetRecord, ...] = ()
+    grid: Grid = ()
 
     @property
     def num_views(self) -> int:
@@ -89,8 +91,16 @@ class Estimate:
             *[("vectors", target_words(record)) for record in self.targets],
             ("speed", f"{as_rate(self.views_per_s, 'view')}, measured on {sampled}"),
             ("time", f"{as_duration(self.seconds)} on one process like this one"),
-            ("store", f"{as_bytes(self.store_bytes)} at {self.bytes_per_crop:.1f} bytes per crop"),
+            ("store", f"{as_bytes(self.store_bytes)} at {self._per_crop}"),
         ]
+
+    @property
+    def _per_crop(self) -> str:
+        each = f"{self.bytes_per_crop:.1f} bytes per crop"
+        if not self.grid:
+            return each
+        of_label = self.bytes_per_crop / num_positions(self.grid)
+        return f"{each} of {grid_text(self.grid)} labels, {of_label:.2f} bytes each"
 
 
 def estimate_run(config: LabelConfig) -> Estimate:
@@ -123,6 +133,7 @@ def estimate_run(config: LabelConfig) -> Estimate:
         num_labelled,
         num_learned(spec),
         spec.targets,
+        spec.grid,
     )
 
 

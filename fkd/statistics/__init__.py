@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     )
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
+    from fkd.statistics.positions import PositionStatistics
     from fkd.statistics.sweep import Sweep, restored
     from fkd.statistics.targets import target_words
+    from fkd.statistics.truth import TruthStatistics, truth_statistics
     from fkd.statistics.vectors import VectorStatistics, vector_statistics
 else:
     __getattr__, __dir__ = names_of(
@@ -48,9 +50,11 @@ else:
         info="bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled",
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
+        positions="PositionStatistics",
         how_far="num_finished reached",
         sweep="Sweep restored",
         targets="target_words",
+        truth="TruthStatistics truth_statistics",
         vectors="VectorStatistics vector_statistics",
     )
 
@@ -65,7 +69,9 @@ __all__ = [
     "KeptMass",
     "LabelStatistics",
     "NotableCrop",
+    "PositionStatistics",
     "Sweep",
+    "TruthStatistics",
     "VectorStatistics",
     "bad_images",
     "bytes_per_crop",
@@ -83,5 +89,6 @@ __all__ = [
     "sampled_agreement",
     "sampled_certainty",
     "target_words",
+    "truth_statistics",
     "vector_statistics",
 ]

@@ -10,13 +10,13 @@ from fkd.store import LabelStore
 
 
 def sampled_agreement(store: LabelStore, at_most: int = 200_000) -> float | None:
-    """Return the share of crops whose top-1 is their image's class, from about `at_most` crops.
+    """Return the share of crops whose top-1 is their image's class, from about `at_most` of them.
 
     Of a mixed view it is the class of either image.
-    It is None where images have no classes, and where labels are samples, which name no top-1.
+    It is None where images have no classes, and where labels are samples, which name no top-1, or maps.
     Raises `StoreError` where no image is labelled yet, or labels are damaged.
     """
-    if not store.spec.labels.keeps_first:
+    if not store.spec.labels.keeps_first or store.spec.grid:
         return None
     sweep = Sweep.sample(store, at_most)
     agreeing = total = 0
@@ -33,7 +33,7 @@ def sampled_agreement(store: LabelStore, at_most: int = 200_000) -> float | None
 
 
 def sampled_certainty(store: LabelStore, at_most: int = 200_000) -> Certainty | None:
-    """Return how sure the teacher is, from about `at_most` crops, without the crops that stand out.
+    """Return how sure the teacher is, from about `at_most` labels, without the crops that stand out.
 
     It is None where the scheme keeps no values (`hard`, `samples`). Raises what `sampled_agreement` does.
     """

@@ -24,7 +24,8 @@ class AreaStatistics:
     `agreement` f64 [b] is the share of crops whose top-1 is the image's class, None where images have no
     classes or labels no top-1. Of the top probability,
     `mean` is f64 [b] and `quantiles` f64 [5, b] are those of 5, 25, 50, 75 and 95 % of the crops; both
-    are None where no values are kept. Numbers of a bin without crops are NaN.
+    are None where no values are kept. Numbers of a bin without crops are NaN. Of maps the top
+    probability of a crop is the mean over its positions.
     """
 
     edges: NDArray[np.float64] = field(repr=False)
@@ -41,12 +42,13 @@ class AreaTally:
         self._low, self._high = spec.views.scale
         self._bins = _AREAS if self._high - self._low > 1e-3 else 1
         self._keeps_values = spec.labels.keeps_values
-        self._classes = not spec.unlabelled and spec.labels.keeps_first
+        self._classes = not (spec.unlabelled or spec.grid) and spec.labels.keeps_first
         self._crops, self._agreeing, self._sums = np.zeros((3, self._bins))
         self._top = np.zeros((self._bins, BINS), np.int64)
 
     def add(self, crops: MeasuredCrops) -> None:
         """Count crops of a piece of the sweep."""
+        crops = crops.by_crop
         width = (self._high - self._low) / self._bins
         place = (
             ((crops.area - self._low) / max(width, 1e-9)).floor().clamp(0, self._bins - 1).long()

@@ -33,7 +33,8 @@ class Certainty:
 
     `least_sure` has the crops with the lowest top probability, and `sure_of_another` those with the
     highest whose top-1 is not the image's class (of a mixed view, that of neither image): one crop an
-    image. Without classes there are none.
+    image. Without classes there are none. Of maps all numbers are of labels, and a crop's top
+    probability is the mean over its positions.
     """
 
     top_probability: Histogram
@@ -78,8 +79,8 @@ class CertaintyTally:
         self._top.add(crops.top_probability)
         self._entropy.add(crops.entropy)
         self._add_mass(crops.labels)
-        least_sure(crops, self._least_sure)
-        sure_of_another(crops, self._sure_of_another)
+        least_sure(crops.by_crop, self._least_sure)
+        sure_of_another(crops.by_crop, self._sure_of_another)
 
     def _add_mass(self, labels: SoftLabels) -> None:
         value = labels.value

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fkd.config import grid_text
 from fkd.errors import StoreError
 from fkd.labels import cross_entropy, entropy
 from fkd.progress import progress_bar
@@ -22,7 +23,7 @@ _MOST_NATS = 32.0  # a code goes to e^-31.75 of the largest value
 
 @dataclass(frozen=True)
 class Divergences:
-    """Means over crops, in nats: H(p, q), H(q, p), the entropies H(p), H(q), and all H(p, q).
+    """Means over labels, in nats: H(p, q), H(q, p), the entropies H(p), H(q), and all H(p, q).
 
     `crossed` is the distribution of H(p, q), up to 32; what is above counts in its last bin.
     """
@@ -48,8 +49,8 @@ class Divergences:
 class Comparison:
     """Numbers from the first `crops_per_image` crops of `num_images` images that both stores label.
 
-    `agreement` is the share of crops on whose top-1 the teachers agree; `divergences` is None where one
-    of the stores keeps no values (`hard`).
+    `agreement` is the share of crops, of maps of positions, on whose top-1 the teachers agree;
+    `divergences` is None where one of the stores keeps no values (`hard`).
     """
 
     num_images: int
@@ -78,8 +79,9 @@ def compare(store: LabelStore | str | Path, other: LabelStore | str | Path) -> C
         for mine, theirs in zip(swept(store, sweep), swept(other, sweep), strict=True):
             tally.add(mine, theirs)
             bar.update(len(mine.image_index) * sweep.num_crops)
+    num_labels = num_crops * store.spec.labels.num_positions
     return Comparison(
-        num_images, sweep.num_crops, tally.agreeing / num_crops, tally.divergences(num_crops)
+        num_images, sweep.num_crops, tally.agreeing / num_labels, tally.divergences(num_labels)
     )
 
 
@@ -99,6 +101,10 @@ def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
     pairs = {
         "its images (paths and sizes)": (mine.fingerprint, theirs.fingerprint),
         "the number of classes": (mine.num_classes, theirs.num_classes),
+        "the grid of its labels": (
+            grid_text(mine.grid) or "none",
+            grid_text(theirs.grid) or "none",
+        ),
         **{name: (had, theirs.views.settings[name]) for name, had in mine.views.settings.items()},
         "the sampler of views": (mine.sampler, theirs.sampler),
         "whether its mixes are stored": (mine.stored_mixes, theirs.stored_mixes),
@@ -126,7 +132,7 @@ def refuse_other_crops(store: LabelStore, other: LabelStore) -> None:
 
 
 class _Divergences:
-    """Sums over the crops so far."""
+    """Sums over the labels so far."""
 
     def __init__(self, num_classes: int, soft: bool) -> None:
         self._num_classes, self._soft = num_classes, soft
@@ -148,9 +154,9 @@ class _Divergences:
             )
             self._sums += torch.stack([nats.double().sum() for nats in (crossed, *others)])
 
-    def divergences(self, num_crops: int) -> Divergences | None:
+    def divergences(self, num_labels: int) -> Divergences | None:
         """Turn sums into means."""
         if not self._soft:
             return None
-        crossed, reverse, entropy_p, entropy_q = (self._sums / num_crops).tolist()
+        crossed, reverse, entropy_p, entropy_q = (self._sums / num_labels).tolist()
         return Divergences(crossed, reverse, entropy_p, entropy_q, self._crossed)

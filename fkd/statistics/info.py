@@ -1,11 +1,12 @@
 """`fkd info`: what a store holds, on one screen."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import Url, as_typed, size_text
+from fkd.config import Url, as_typed, grid_text, size_text
 from fkd.format import StoreSpec
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
@@ -19,6 +20,7 @@ _PARTS = {
     "flip": "flip",
     "palette": "ids",
     "slot": "ids",
+    "index": "ids",
     "code": "values",
     "deviation": "deviation",
     "log_prob": "values",
@@ -101,7 +103,8 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         (
             "views",
             f"{size_text(spec.size)} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
-            f"ratio {as_typed(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
+            + ", ".join([f"ratio {as_typed(views.ratio)}, seed {views.seed}", *views.manner])
+            + f", rendered by {spec.renderer}",
         ),
         *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
@@ -113,11 +116,20 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
             + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if name != "total")
             + ")",
         ),
+        *([("per label", _per_label(spec, parts))] if spec.grid else []),
         *([("fidelity", fidelity)] if fidelity else []),
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
         ("digest", store.digest()),
     ]
     return lines
+
+
+def _per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
+    """Say what one label of a map takes."""
+    count = spec.labels.num_positions
+    each = {name: parts[name] / count for name in ("total", "ids", "values") if parts.get(name)}
+    words = ", ".join(f"{name} {size:.2f}" for name, size in each.items() if name != "total")
+    return f"{each['total']:.2f} bytes ({words})"
 
 
 def kept_lines(spec: StoreSpec) -> list[tuple[str, str]]:
@@ -126,6 +138,7 @@ def kept_lines(spec: StoreSpec) -> list[tuple[str, str]]:
     if not spec.labels.there:
         return lines
     return [
+        *([("maps", f"{grid_text(spec.grid)} labels of each crop")] if spec.grid else []),
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),
         *lines,

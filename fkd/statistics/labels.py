@@ -18,6 +18,7 @@ from fkd.statistics.by_class import ClassStatistics, ClassTally
 from fkd.statistics.certainty import Certainty, CertaintyTally
 from fkd.statistics.confusion import Confusion, ConfusionTally
 from fkd.statistics.measured import MeasuredCrops
+from fkd.statistics.positions import PositionStatistics, PositionTally
 from fkd.statistics.sweep import Sweep, opened, swept
 from fkd.store import LabelStore
 
@@ -32,6 +33,9 @@ class LabelStatistics:
 
     Where views are mixed, the class of either image counts as right, and a view is one of the class with
     the larger share. It has crops of two areas, so that `area` is None.
+
+    Of maps the numbers are of labels at all positions, `positions` says of which classes they are, and
+    the classes of images say nothing; it is None elsewhere.
     """
 
     num_images: int
@@ -41,6 +45,7 @@ class LabelStatistics:
     classes: ClassStatistics | None = field(repr=False)
     confusion: Confusion | None
     area: AreaStatistics | None = field(repr=False)
+    positions: PositionStatistics | None = None
 
     @property
     def num_crops(self) -> int:
@@ -62,10 +67,11 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
         raise StoreError(f"{store.path} holds no labelled image; run `fkd label` to go on")
     soft = spec.labels.keeps_values
     certainty = CertaintyTally(spec, num_unsure) if soft else None
-    known = not spec.unlabelled and spec.labels.keeps_first
+    known = not (spec.unlabelled or spec.grid) and spec.labels.keeps_first
     compared = _Compared(spec.num_classes, soft) if known else None
     area = None if spec.mixes else AreaTally(spec)
-    tallies = [tally for tally in (certainty, compared, area) if tally is not None]
+    positions = PositionTally(spec) if spec.grid else None
+    tallies = [tally for tally in (certainty, compared, area, positions) if tally is not None]
     with progress_bar(
         "measure", unit="crop", total=num_images * sweep.num_crops, delay=1
     ) as bar, torch.inference_mode():  # fmt: skip
@@ -73,7 +79,7 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
             crops = MeasuredCrops.of(piece, spec)
             for tally in tallies:
                 tally.add(crops)
-            bar.update(len(crops.top_class))
+            bar.update(len(crops.area))
     return LabelStatistics(
         num_images,
         sweep.num_crops,
@@ -82,6 +88,7 @@ def label_statistics(store: LabelStore | str | Path, num_unsure: int = 12) -> La
         None if compared is None else compared.classes.finish(),
         None if compared is None else compared.confusion(),
         None if area is None else area.finish(),
+        None if positions is None else positions.finish(),
     )
 
 

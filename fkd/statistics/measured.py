@@ -1,6 +1,7 @@
 """Crops of a piece of the sweep with what all measures of them begin with, worked out once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,14 @@ from fkd.statistics.sweep import Piece
 
 @dataclass(frozen=True)
 class MeasuredCrops:
-    """s crops of each of n images, image by image: B = n · s.
+    """s crops of each of n images, image by image: B = n · s. Of maps a crop has G labels.
 
-    `image_index` is int64 [n]. `target`, the class of the crop's image, and `top_class` are int64 [B],
-    and `agrees` bool [B] says where they are the same. Of a mixed view `target` is the class of the image
-    with the larger share, and either's class agrees. Where images have no classes, `target` and
-    `agrees` are None. Of samples `top_class` says nothing, and `agrees` is None. `area` f32 [B] is the
-    box's share of its image. `top_probability` and `entropy` (nats) are f32 [B], None where the scheme
-    keeps no values (`hard`, `samples`).
+    `image_index` is int64 [n]. `target`, the class of the crop's image, is int64 [B], `top_class` int64
+    [B · G], and `agrees` bool [B] says where they are the same. Of a mixed view `target` is the class of
+    the image with the larger share, and either's class agrees. Where images have no classes, and of maps,
+    `target` and `agrees` are None. Of samples `top_class` says nothing, and `agrees` is None. `area` f32
+    [B] is the box's share of its image. `top_probability` and `entropy` (nats) are f32 [B · G], None
+    where the scheme keeps no values (`hard`, `samples`).
     """
 
     image_index: NDArray[np.int64]
@@ -47,4 +48,21 @@ class MeasuredCrops:
             labels,
             labels.confidence if soft else None,
             entropy(labels, spec.num_classes) if soft else None,
+        )
+
+    @cached_property
+    def by_crop(self) -> "MeasuredCrops":
+        """The same with one label a crop: of a map the class of most positions, and means."""
+        each = len(self.top_class) // max(1, len(self.area))
+        if each <= 1:
+            return self
+
+        def mean(of_labels: Tensor | None) -> Tensor | None:
+            return None if of_labels is None else of_labels.reshape(-1, each).mean(dim=1)
+
+        return replace(
+            self,
+            top_class=self.top_class.reshape(-1, each).mode(dim=1).values,
+            top_probability=mean(self.top_probability),
+            entropy=mean(self.entropy),
         )

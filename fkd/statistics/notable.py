@@ -15,7 +15,10 @@ _SCATTER = 2_654_435_761  # 2^32 over the golden ratio: neighbours end up far fr
 
 @dataclass(frozen=True)
 class NotableCrop:
-    """A crop: index of its image, its number, the class with the highest probability, that, and nats."""
+    """A crop: index of its image, its number, the class with the highest probability, that, and nats.
+
+    Of a map it is the class of most positions, and means over them.
+    """
 
     image_index: int
     crop: int

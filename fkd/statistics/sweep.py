@@ -17,7 +17,7 @@ from fkd.labels import SoftLabels
 from fkd.statistics.how_far import num_finished, reached
 from fkd.store import LabelStore, Slab, StoredMixes
 
-MAX_SWEPT = 4_000_000  # crops: the share of a rare event, one in a thousand, is then known to 2 %
+MAX_SWEPT = 4_000_000  # labels: the share of a rare event, one in a thousand, is then known to 2 %
 
 # What is read by one call, and what of it is restored at once: so little stays in a core's cache.
 _CROPS_READ = 2**18
@@ -39,7 +39,7 @@ class Sweep:
 
     @classmethod
     def over(cls, *stores: LabelStore, at_most: int = MAX_SWEPT) -> "Sweep":
-        """Choose s so that no more than about `at_most` crops are read; every image has at least one.
+        """Choose s so that no more than about `at_most` labels are read; every image has a crop at least.
 
         Of an unfinished store they are crops that all images have which have any.
         """
@@ -47,9 +47,9 @@ class Sweep:
 
     @classmethod
     def sample(cls, store: LabelStore, at_most: int) -> "Sweep":
-        """Choose about `at_most` crops: of more images than that, those of every so manieth block."""
-        sealed = reached(store)
-        apart = -(-int(np.count_nonzero(sealed)) // at_most)
+        """Choose about `at_most` labels: of more images than that, those of every so manieth block."""
+        sealed, crops = reached(store), max(1, at_most // store.spec.labels.num_positions)
+        apart = -(-int(np.count_nonzero(sealed)) // crops)
         number = np.arange(len(sealed)) // store.spec.block_images
         return cls._of(sealed & (number % max(1, apart) == 0), (store,), at_most)
 
@@ -60,8 +60,9 @@ class Sweep:
         labelled = np.logical_and.reduce([sealed, *(store.status() == 0 for store in stores)])
         num_images = int(np.count_nonzero(labelled))
         least = min(num_finished(store) for store in stores)
-        num_crops = max(1, min(least, at_most // max(1, num_images)))
-        width = max(1, *(store.spec.labels.num_ranks for store in stores))
+        each = max(store.spec.labels.num_positions for store in stores)
+        num_crops = max(1, min(least, at_most // max(1, num_images * each)))
+        width = each * max(1, *(store.spec.labels.num_ranks for store in stores))
         block = stores[0].spec.block_images
         at_once = min(_CROPS_READ, _VALUES_READ // width) // num_crops
         runs = tuple(_runs(sealed, max(1, at_once // block) * block))
@@ -72,6 +73,7 @@ class Sweep:
 class Piece:
     """Labels of s crops of n images: `image_index` int64 [n], `labels` of n · s crops.
 
+    Of maps `labels` are rows, position after position of a crop, and the classes of images say nothing.
     `target` int64 [n · s] is the class of each crop's image, of a mixed view that of the image with the
     larger share in it; `other` int64 [n · s] is that of the other image, or the same. Both are None where
     images have no classes. `area` f32 [n · s] is the share of its image that each crop's box covers.
@@ -114,7 +116,7 @@ class _Classes:
     """The classes of the images that are in a view."""
 
     def __init__(self, store: LabelStore) -> None:
-        self._targets = store.targets()
+        self._targets = None if store.spec.grid else store.targets()
         self._mixes = None if self._targets is None else StoredMixes.of_store(store)
 
     def of(self, images: NDArray[np.int64], num_crops: int) -> tuple[Tensor | None, Tensor | None]:

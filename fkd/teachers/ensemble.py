@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Engine, Target, TeacherChoice, check_targets
+from fkd.config import Engine, Grid, Target, TeacherChoice, check_targets
 from fkd.errors import FkdError, ModelError
 from fkd.teachers.classes import ClassMap, map_classes
 from fkd.teachers.grids import kept_grid, on_kept_grid
@@ -28,21 +28,25 @@ class Ensemble:
     """One or more teachers whose probabilities are averaged over the same boxes.
 
     `view_formats` are the distinct sizes and interpolations in which they want to see a crop. `grid` is
-    that of the labels: of G positions a view has as many rows, and () is one label a view.
+    that of the labels: of G positions a view has as many rows, and () is one label a view. It
+    `classifies` where a teacher itself names the classes that its outputs are.
     """
 
     def __init__(
         self,
         teachers: Sequence[Teacher],
         weights: Sequence[float] = (),
-        map_stride: int | None = None,
+        grid: Grid | int | None = None,
+        *,
+        classifies: bool = False,
     ) -> None:
         """Gather teachers of the same classes; their `weights`, in sum 1, where they are not equal.
 
-        Raises `ModelError` for maps that have no common grid.
+        Maps are brought to a `grid`, or to one of so many pixels a cell. Raises `ModelError` for those
+        that cannot be, or have no grid in common.
         """
         self.teachers, self._weights = tuple(teachers), tuple(weights)
-        self.grid = kept_grid(self.teachers, map_stride)
+        self.grid, self.classifies = kept_grid(self.teachers, grid), classifies
         self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
 
     @property
@@ -108,13 +112,13 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     mask_classes: Sequence[str] | None = None,
     targets: Sequence[Target] = (),
     labels: bool = True,
-    map_stride: int | None = None,
+    grid: Grid | int | None = None,
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
 
     `targets` are the vectors that are kept of the only teacher; several raise `ConfigError`. Where no
-    `labels` are kept, its outputs need not be the folder's classes. With a `map_stride` maps of labels
-    are kept on a grid of so many pixels a cell.
+    `labels` are kept, its outputs need not be the folder's classes. Maps of labels are brought to the
+    `grid`, that of a store, or one of so many pixels a cell.
 
     With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
     Without folder classes, teachers that say maps are matched to the `mask_classes`, where there are any.
@@ -152,7 +156,8 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
             )
     each = zip(choices, sources, maps, strict=True)
     loaded = [Teacher(c.name, s, m, device, engine, c.output, targets) for c, s, m in each]
-    return Ensemble(loaded, map_stride=map_stride)
+    classifies = any(s.names is not None and s.no_logits is None for s in sources)
+    return Ensemble(loaded, grid=grid, classifies=classifies)
 
 
 def _match_all(

@@ -14,22 +14,36 @@ from fkd.labels import laid_out, rows_of
 from fkd.teachers.teacher import Teacher
 
 
-def kept_grid(teachers: Sequence[Teacher], map_stride: int | None) -> Grid:
+def kept_grid(teachers: Sequence[Teacher], wanted: Grid | int | None) -> Grid:
     """Return the grid that labels of these teachers are kept on: their own, or a coarser one.
 
-    With a `map_stride` a cell is of so many pixels of a view, in height and in width. Raises `ModelError`
-    for a finer grid than a teacher's, and for teachers of different kinds or grids.
+    What is `wanted` is the grid of a store, or a stride: so many pixels of a view, in height and in
+    width, to a cell. Raises `ModelError` for a finer grid than a teacher's, and for teachers of different
+    kinds or grids.
     """
+    if isinstance(wanted, tuple):
+        _require(teachers, wanted)
+        return wanted
+    return _own(teachers) if wanted is None else _of_stride(teachers, wanted)
+
+
+def _own(teachers: Sequence[Teacher]) -> Grid:
+    """Return the grid that all teachers have."""
+    _refuse_two_kinds(teachers)
     first = teachers[0]
-    for other in teachers[1:]:
-        if bool(other.grid) != bool(first.grid):
-            one, more = (first, other) if first.grid else (other, first)
+    for other in teachers:
+        if other.grid != first.grid:
             raise ModelError(
-                f"teacher {one.name} says a map of labels, and {more.name} one label a view: they have "
-                "no mean; label a store with each"
+                f"teacher {first.name} says {grid_text(first.grid)} labels and {other.name} "
+                f"{grid_text(other.grid)}; give a --map-stride that both can have"
             )
-    if map_stride is None:
-        return _common(teachers)
+    return first.grid
+
+
+def _of_stride(teachers: Sequence[Teacher], map_stride: int) -> Grid:
+    """Return the grid with a cell for so many pixels of a view."""
+    _refuse_two_kinds(teachers)
+    first = teachers[0]
     if not first.grid:
         raise ModelError(
             f"--map-stride {map_stride} is of maps, and teacher {first.name} says one label a view; "
@@ -49,16 +63,34 @@ def kept_grid(teachers: Sequence[Teacher], map_stride: int | None) -> Grid:
     return wanted
 
 
-def _common(teachers: Sequence[Teacher]) -> Grid:
-    """Return the grid that all teachers have."""
-    grid = teachers[0].grid
-    for other in teachers:
-        if other.grid != grid:
+def _refuse_two_kinds(teachers: Sequence[Teacher]) -> None:
+    """Raise `ModelError` where some teachers say maps, and others one label a view."""
+    first = teachers[0]
+    for other in teachers[1:]:
+        if bool(other.grid) != bool(first.grid):
+            one, more = (first, other) if first.grid else (other, first)
             raise ModelError(
-                f"teacher {teachers[0].name} says {grid_text(grid)} labels and {other.name} "
-                f"{grid_text(other.grid)}; give a --map-stride that both can have"
+                f"teacher {one.name} says a map of labels, and {more.name} one label a view: they have "
+                "no mean; label a store with each"
             )
-    return grid
+
+
+def _require(teachers: Sequence[Teacher], wanted: Grid) -> None:
+    """Raise `ModelError` for a teacher whose labels cannot be brought to a store's grid."""
+    in_store = f"maps of {grid_text(wanted)} labels" if wanted else "one label a view"
+    for teacher in teachers:
+        has = teacher.grid
+        if bool(has) != bool(wanted):
+            says = f"a map of {grid_text(has)} labels" if has else "one label a view"
+            raise ModelError(
+                f"teacher {teacher.name} says {says}, and the store keeps {in_store}; name a teacher of "
+                "its kind"
+            )
+        if any(own < kept for own, kept in zip(has, wanted, strict=True)):
+            raise ModelError(
+                f"teacher {teacher.name} says a map of {grid_text(has)} labels, and the store keeps "
+                f"{in_store}, which are finer; name a teacher with as many"
+            )
 
 
 def on_kept_grid(probs: Tensor, own: Grid, kept: Grid) -> Tensor:

@@ -21,7 +21,7 @@ from fkd.machine import place
 from fkd.progress import note
 from fkd.teachers.kinds import HUB
 from fkd.teachers.output_names import OutputNames
-from fkd.teachers.source import Source, override, try_on_views
+from fkd.teachers.source import Source, asking_hub, override, try_on_views
 
 _BILINEAR = 2  # as Pillow numbers the ways of resampling
 _HEADS = "ForImageClassification"
@@ -82,7 +82,8 @@ def _quiet(transformers: Any) -> Iterator[None]:
 def _downloads(choice: TeacherChoice) -> Iterator[None]:
     """Say in one line why a model cannot be had."""
     try:
-        yield
+        with asking_hub(choice):
+            yield
     except ModelError:
         raise
     except Exception as error:  # the hub's client raises a dozen kinds

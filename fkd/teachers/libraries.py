@@ -14,7 +14,7 @@ from fkd.config import INTERPOLATIONS, Interpolation, Preprocessing, TeacherChoi
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.teachers.output_names import OutputNames
-from fkd.teachers.source import Source, override
+from fkd.teachers.source import Source, asking_hub, override
 
 # A state-dict file with as many outputs as the libraries' own weights was most likely trained alike.
 _IMAGENET_CLASSES = 1000
@@ -105,7 +105,8 @@ def _open_timm(choice: TeacherChoice, num_classes: int) -> _Opened:
     names = None
     if choice.weights == "default":
         try:
-            model: nn.Module = timm.create_model(name, pretrained=True)
+            with asking_hub(choice):
+                model: nn.Module = timm.create_model(name, pretrained=True)
         except Exception as error:  # the hub's client raises a dozen kinds
             raise _no_download(choice, "the model hub of timm", error) from error
         names = _timm_names(timm, model)

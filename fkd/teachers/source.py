@@ -1,7 +1,9 @@
 """A teacher's model once it is open, and what all kinds of teachers have in common."""
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from fkd import models
 from fkd.config import Preprocessing, Size, TeacherChoice, sides_of
 from fkd.errors import ModelError
+from fkd.progress import note_once
 from fkd.teachers.output_names import OutputNames
 
 _BATCH = 3  # views that a model is tried on
@@ -67,6 +70,28 @@ def try_on_views(
     """Run a small batch and look at the outputs: programs and users' models do not say what they take."""
     views = torch.zeros(_BATCH, 3, *sides_of(size), device=device)
     return models.output_shape(model, views, f"teacher {choice.name}", remedy)
+
+
+@contextmanager
+def asking_hub(choice: TeacherChoice) -> Iterator[None]:
+    """Say once that a hub does not answer; its client would say so twice for each of its attempts."""
+    told = False
+
+    def says_itself(record: logging.LogRecord) -> bool:
+        nonlocal told
+        if not told and record.levelno < logging.ERROR and "Retry" in record.getMessage():
+            note_once(f"the hub of teacher {choice.name} does not answer yet, and is asked again")
+            told = True
+        return record.levelno >= logging.ERROR
+
+    handlers = list(logging.getLogger("huggingface_hub").handlers)
+    for handler in handlers:
+        handler.addFilter(says_itself)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(says_itself)
 
 
 def file_hash(path: Path) -> str:

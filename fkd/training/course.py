@@ -104,8 +104,9 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     schedule = plan_steps(config, store, taken.chosen, group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
-    maps = bool(store.spec.grid)
-    usual = whole_view(preprocessing, store.sizes()) if maps else preprocessing.center_view
+    maps, fit = bool(store.spec.grid), store.spec.views.fit
+    whole = maps and fit == "fill"
+    usual = whole_view(preprocessing, store.sizes()) if whole else preprocessing.center_view_of(fit)
     view = seen_otherwise(usual, config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from fkd import LabelStore, Scheme
+from fkd.format import plan_layout
 from fkd.images import ImageList, fingerprint
 from fkd.labels import quantize, row_fidelity
 from fkd.views import SAMPLER, SAMPLERS
@@ -27,7 +28,11 @@ def teacher_probs(seed=0, n=15, m=CROPS):
 def labelled(
     path, scheme, probs=None, keys=KEYS, block=4, bad=(), skip=(), sampler=SAMPLER, **changes
 ):
-    """Write a store of probabilities [n, m, C] as `fkd label` does; `bad` images have no labels."""
+    """Write a store of probabilities [n, m, C] as `fkd label` does; `bad` images have no labels.
+
+    With a `grid` of G positions among the changes, probabilities are [n, m, G, C], and images have no
+    classes.
+    """
     probs = teacher_probs() if probs is None else probs
     scheme = Scheme.parse(scheme)
     n, m = probs.shape[:2]
@@ -36,10 +41,12 @@ def labelled(
         np.arange(n) + 9,
     )
     images = ImageList(Path("/images"), keys, targets, num_bytes, CLASSES)
+    changes |= {"unlabelled": True} if "grid" in changes else {}
     spec = replace(make_spec(n, m, scheme, block, sampler=sampler), **changes)
-    spec = replace(spec, fingerprint=fingerprint(keys, num_bytes))
+    spec = plan_layout(replace(spec, fingerprint=fingerprint(keys, num_bytes)), block)
     names = [*CLASSES, *(f"class {number}" for number in range(3, NUM_CLASSES))]
-    store = LabelStore.create(path, spec, images, targets, names)
+    own = None if spec.unlabelled else targets
+    store = LabelStore.create(path, spec, images, own, names)
     for number in range(store.num_blocks):
         if number not in skip:
             rows = store.block(number).images
@@ -60,11 +67,11 @@ def _block(store, number, rows, probs, bad):
         spec.views, np.array(rows), np.arange(spec.num_crops), block.size
     )
     block.box[:], block.flip[:] = drawn
-    p = probs[good].reshape(-1, probs.shape[2])
+    p = probs[good].reshape(-1, probs.shape[-1])
     kept = quantize(p, spec.scheme)
     for name, values in kept.items():
-        shape = (len(good), spec.num_crops, values.shape[1])
-        block.kept[name][[row - rows.start for row in good]] = values.numpy().reshape(shape)
+        of_views = values.numpy().reshape(len(good), spec.num_crops, -1)
+        block.kept[name][[row - rows.start for row in good]] = of_views
     block.fidelity[:] = row_fidelity(p, kept, spec.scheme).double().mean(0).numpy()
     return block
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fkd import LabelConfig, Scheme, TeacherChoice
-from helpers.networks import TEACHER_CHOICE
+from helpers.networks import MAP_TEACHER_CHOICE, TEACHER_CHOICE
 
 CLASSES = ("circle", "square", "triangle")
 
@@ -65,3 +65,9 @@ def vector_config(images, name, **changes):
     """Return how vectors of few crops are kept, in small blocks, in a store beside the images."""
     settings = {"num_crops": 4, "block_images": 6, "workers": 1, **changes}
     return tiny_label_config(images, images.parent / name, **settings)
+
+
+def map_config(images, name, **changes):
+    """Return how maps of few crops are kept, in small blocks, in a store beside the images."""
+    settings = {"teacher": MAP_TEACHER_CHOICE, "unlabelled": True, **changes}
+    return vector_config(images, name, **settings)

@@ -7,6 +7,7 @@ from fkd import TeacherChoice
 
 TEACHER = "helpers.networks:teacher"
 TEACHER_CHOICE = TeacherChoice(TEACHER, size=32)
+MAP_TEACHER_CHOICE = TeacherChoice("helpers.networks:map_teacher", size=32)
 STUDENT = "helpers.networks:student"
 
 
@@ -17,6 +18,15 @@ def teacher():
     head.weight.data = torch.randn(3, 3 * 8 * 8, generator=generator) / 4
     head.bias.data.zero_()
     return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), head).eval()
+
+
+def map_teacher():
+    """Make a teacher of five classes at each of 8 x 4 positions of a view of 32 px, sure of some."""
+    generator = torch.Generator().manual_seed(0)
+    colours = nn.Conv2d(3, 5, 1)
+    colours.weight.data = 4 * torch.randn(5, 3, 1, 1, generator=generator)
+    colours.bias.data.zero_()
+    return nn.Sequential(nn.AvgPool2d((4, 8)), colours).eval()
 
 
 def student(classes):
