@@ -277,6 +277,8 @@ def _check_labels(spec: StoreSpec) -> None:
     """Refuse labels and truth that no labeller keeps together."""
     if not spec.labels.there and (spec.grid or not spec.targets):
         raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
+    if spec.grid and not spec.unlabelled:
+        raise Wrong("it has maps, and classes of images")
     if spec.masks and not (spec.grid and spec.unlabelled):
         raise Wrong("it has masks, and classes of images or labels that are no maps")
     if spec.masks and spec.mixes:
