@@ -101,22 +101,23 @@ class KeptLabels:
 
         Arrays of other things than labels are left out.
         """
-        if not self.grid:
-            return {field.name: kept[field.name] for field in self.fields}
-        return {
-            field.name: (values := kept[field.name]).reshape(
-                len(values), values.shape[1] * self.num_positions, -1
-            )
-            for field in self.fields
-        }
+        count = self.num_positions
+
+        def taken_apart(values: StoredArray) -> StoredArray:
+            n, m, width = values.shape
+            return values.reshape(n, m * count, width // count)
+
+        return {field.name: taken_apart(kept[field.name]) for field in self.fields}
 
     def by_view(self, rows: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
         """Undo `rows`: return labels by position, [n, m · G, K], by the view that they are of."""
         count = self.num_positions
-        return {
-            name: values.reshape(len(values), values.shape[1] // count, -1)
-            for name, values in rows.items()
-        }
+
+        def together(values: StoredArray) -> StoredArray:
+            n, rows_of_image, width = values.shape
+            return values.reshape(n, rows_of_image // count, width * count)
+
+        return {name: together(values) for name, values in rows.items()}
 
     @cached_property
     def _of_label(self) -> tuple[Field, ...]:
@@ -227,7 +228,9 @@ class KeptLabels:
         if self.grid:
             count = self.num_positions
             kept = {
-                field.name: (values := kept[field.name]).reshape(len(values) * count, -1)
+                field.name: (values := kept[field.name]).reshape(
+                    len(values) * count, values.shape[1] // count
+                )
                 for field in self.fields
             }
         return restore(kept, self.scheme, reading, self.num_classes, temperature)

@@ -171,7 +171,8 @@ class CropViewer:
         for slot, view, mixed in zip(slots, views, mixing, strict=True):
             seen: Pixels = view.permute(1, 2, 0).numpy().copy()
             targets = {int(slab.target[0])} | ({mixed.other_target} if mixed else set())
-            likely, maps = (), None
+            likely: tuple[tuple[str, float | None, bool], ...] = ()
+            maps = None
             if labels is not None and spec.grid:
                 maps = self._map(labels, slot, truth.get(slot))
             elif labels is not None:
