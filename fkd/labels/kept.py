@@ -101,23 +101,24 @@ class KeptLabels:
 
         Arrays of other things than labels are left out.
         """
-        count = self.num_positions
-
-        def taken_apart(values: StoredArray) -> StoredArray:
-            n, m, width = values.shape
-            return values.reshape(n, m * count, width // count)
-
-        return {field.name: taken_apart(kept[field.name]) for field in self.fields}
+        if not self.grid:
+            return {field.name: kept[field.name] for field in self.fields}
+        return {
+            field.name: (values := kept[field.name]).reshape(
+                len(values),
+                values.shape[1] * self.num_positions,
+                field.length // self.num_positions,
+            )
+            for field in self.fields
+        }
 
     def by_view(self, rows: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
         """Undo `rows`: return labels by position, [n, m · G, K], by the view that they are of."""
         count = self.num_positions
-
-        def together(values: StoredArray) -> StoredArray:
-            n, rows_of_image, width = values.shape
-            return values.reshape(n, rows_of_image // count, width * count)
-
-        return {name: together(values) for name, values in rows.items()}
+        return {
+            name: values.reshape(len(values), values.shape[1] // count, count * values.shape[2])
+            for name, values in rows.items()
+        }
 
     @cached_property
     def _of_label(self) -> tuple[Field, ...]:
@@ -229,7 +230,7 @@ class KeptLabels:
             count = self.num_positions
             kept = {
                 field.name: (values := kept[field.name]).reshape(
-                    len(values) * count, values.shape[1] // count
+                    len(values) * count, field.length // count
                 )
                 for field in self.fields
             }
