@@ -56,7 +56,7 @@ def _choose(train: Tensor, classes: Tensor, weights: Tensor) -> tuple[float, Ten
     """Return the L2 of the least loss on held-out images, and the weights that it gave.
 
     How many are right would choose by chance: of 1,800 held-out images that is uncertain by a point. The
-    search ends where the loss rises: what is weaker fits the held-out images still less, and takes longer.
+    search ends where the loss rises: what is weaker fits them still less, and takes longer.
     """
     order = classes.argsort(stable=True)
     held = torch.zeros_like(classes, dtype=torch.bool)

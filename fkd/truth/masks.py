@@ -130,7 +130,8 @@ class Masks:
     @cached_property
     def _classes_of(self) -> bytes:
         """The class of each value from 0 to 255."""
-        return bytes([*self.numbers, *([IGNORED] * MAX_VALUES)][:IGNORED] + [IGNORED])
+        padded = [*self.numbers, *([IGNORED] * MAX_VALUES)]
+        return bytes([*padded[:IGNORED], IGNORED])
 
     @cached_property
     def _known(self) -> bytes:
