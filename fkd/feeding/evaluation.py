@@ -15,7 +15,7 @@ from fkd.loader import find_all
 from fkd.machine import upload
 from fkd.progress import note
 from fkd.store import LabelStore
-from fkd.students import find_masked_val, find_val, match_classes, seen_otherwise, whole_view
+from fkd.students import find_masked_val, find_val, match_classes, seen_otherwise, usual_view
 from fkd.truth import Masks
 from fkd.views import EvaluationBatch, RenderPool, evaluation_batches, normalize
 
@@ -84,11 +84,7 @@ class CenterViewLoader:
             return None
         seen = _last_views(config, store)
         sizes = fit("eval_size", eval_size, ViewSizes | None)
-        whole = maps and store.spec.views.fit == "fill"
-        usual = (
-            whole_view(seen, store.sizes()) if whole else seen.center_view_of(store.spec.views.fit)
-        )
-        view = seen_otherwise(usual, sizes, eval_crop)
+        view = seen_otherwise(usual_view(seen, store), sizes, eval_crop)
         return cls(
             config, images, classes, seen, view, device,
             masks=masks, rank=rank, num_ranks=num_ranks,

@@ -30,6 +30,7 @@ from fkd.machine import place, resolve_device
 from fkd.models import output_shape
 from fkd.progress import note
 from fkd.sources import list_images, refuse_other_kinds, split_folder
+from fkd.store import LabelStore
 from fkd.students.answers import Answers, ask
 from fkd.students.checkpoints import announce_student
 from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
@@ -172,6 +173,14 @@ def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Ma
     masks = find_masks(images)
     assert masks is not None
     return images, masks.matched(classes, "the student's")
+
+
+def usual_view(seen: NetworkInput, store: LabelStore) -> CenterView:
+    """Return how students of a store are evaluated where nobody says another way."""
+    fit = store.spec.views.fit
+    if store.spec.grid and fit == "fill":
+        return whole_view(seen, store.sizes())
+    return seen.center_view_of(fit)
 
 
 def whole_view(seen: NetworkInput, sizes: Sizes) -> CenterView:

@@ -46,7 +46,7 @@ from fkd.students import (
     give_weights,
     require_size,
     seen_otherwise,
-    whole_view,
+    usual_view,
 )
 from fkd.training.comparing import comparisons
 from fkd.training.inputs import (
@@ -104,10 +104,8 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     schedule = plan_steps(config, store, taken.chosen, group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
-    maps, fit = bool(store.spec.grid), store.spec.views.fit
-    whole = maps and fit == "fill"
-    usual = whole_view(preprocessing, store.sizes()) if whole else preprocessing.center_view_of(fit)
-    view = seen_otherwise(usual, config.eval_size, config.eval_crop)
+    maps = bool(store.spec.grid)
+    view = seen_otherwise(usual_view(preprocessing, store), config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()
     cards = tuple(
