@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fkd.amounts import as_count
 from fkd.config import NO_VAL, CenterView, LoaderConfig, NetworkInput, Size, ViewSizes, fit
-from fkd.errors import ImagesError
+from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
 from fkd.loader import find_all
 from fkd.machine import upload
@@ -70,11 +70,15 @@ class CenterViewLoader:
 
         `val`, `eval_size` and `eval_crop` mean what they mean to `fkd train`: without them it is the
         `val` folder beside the images of the store, at the size of the last training views. "none" for
-        `val` is no evaluation. Raises `FkdError` for what `fkd train` refuses.
+        `val` is no evaluation, and neither is there one of maps. Raises `FkdError` for what `fkd train`
+        refuses.
         """
         if val == NO_VAL:
             return None
         store = LabelStore.open(config.store)
+        if store.spec.grid:
+            _refuse_maps(config, val)
+            return None
         classes = store.class_names()
         images = find_val(val, find_all(config, store), classes)
         if images is None:
@@ -103,6 +107,17 @@ class CenterViewLoader:
                     pixels.contiguous(memory_format=torch.channels_last),
                     upload(targets, self._device),
                 )
+
+
+def _refuse_maps(config: LoaderConfig, val: str | Path | None) -> None:
+    """Raise `ConfigError` for a folder that was named, and else say that there is no evaluation."""
+    what = f"the classes of images, and {config.store} holds maps of labels"
+    remedy = "evaluate the student by `fkd eval`"
+    if val is not None:
+        raise ConfigError(
+            f"val={str(val)!r} is evaluated by {what}; say val={NO_VAL!r}, and {remedy}"
+        )
+    note(f"no evaluation: it is by {what}; {remedy}")
 
 
 def _last_views(config: LoaderConfig, store: LabelStore) -> NetworkInput:
