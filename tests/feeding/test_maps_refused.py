@@ -1,25 +1,16 @@
 """What looks at the one label of a crop refuses maps of labels in one line, before anything is read."""
 
 import pytest
-import torch
 from helpers.processes import refused
 
 from fkd import ExportLabelsConfig, StudentLoader, export_labels
-from fkd.config import LoaderConfig
 from fkd.errors import ConfigError
-from fkd.feeding import CenterViewLoader
 from fkd.labels import GridLabels
 
 
 def test_crops_are_not_chosen_by_the_confidence_of_maps(map_store, tmp_path):
-    words = (
-        "train",
-        map_store.path,
-        "--student",
-        "lraspp_mobilenet_v3_large",
-        "--out",
-        tmp_path / "r",
-    )
+    words = ["train", map_store.path, "--student", "lraspp_mobilenet_v3_large"]
+    words += ["--compress", "topk3", "--out", tmp_path / "r"]
     for choice in (("--min-confidence", 0.5), ("--max-entropy", 1), ("--calibrate",)):
         assert "holds maps of 8x4; leave them out" in refused(*words, *choice)
     with pytest.raises(ConfigError, match="holds maps of 8x4"):
@@ -38,14 +29,6 @@ def test_trainers_of_one_label_a_crop_say_so(map_store):
     assert isinstance(batch.labels, GridLabels)
     assert batch.labels.dense().shape == (4, 5, 8, 4)
     loader.close()
-
-
-def test_center_views_with_classes_are_no_evaluation_of_maps(map_store, shared_folder, capsys):
-    config, cpu = LoaderConfig.of(store=map_store.path), torch.device("cpu")
-    assert CenterViewLoader.beside(config, None, cpu) is None
-    assert "no evaluation: it is by the classes of images" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="holds maps of labels; say val='none'"):
-        CenterViewLoader.beside(config, shared_folder / "val", cpu)
 
 
 def test_files_of_one_label_a_crop_hold_no_maps(map_store, tmp_path):
