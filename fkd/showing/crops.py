@@ -142,12 +142,13 @@ class CropViewer:
 
         Returns its pixels, the crops and the images that they are mixed with, if any.
         """
-        views = empty_views(len(slots), self._store.spec.size)
+        spec = self._store.spec
+        views = empty_views(len(slots), spec.size)
         try:
             pixels = self._files.decode(image_index, slab.size[0])
             for slot, view in zip(slots, views, strict=True):
                 box, flip = slab.box[0, slot], bool(slab.flip[0, slot])
-                render(pixels, box, flip, view, self._store.spec.interpolation)
+                render(pixels, box, flip, view, spec.interpolation, spec.views.fit)
             self._toning.change_all(views, image_index, np.array(slots))
             mixing, others = self._mixing.blend(image_index, slots, views)
             crops = self._crops(image_index, slab, slots, views, mixing)
@@ -171,7 +172,8 @@ class CropViewer:
         for slot, view, mixed in zip(slots, views, mixing, strict=True):
             seen: Pixels = view.permute(1, 2, 0).numpy().copy()
             targets = {int(slab.target[0])} | ({mixed.other_target} if mixed else set())
-            likely, maps = (), None
+            likely: tuple[tuple[str, float | None, bool], ...] = ()
+            maps = None
             if labels is not None and spec.grid:
                 maps = self._map(labels, slot, truth.get(slot))
             elif labels is not None:

@@ -69,7 +69,7 @@ def settings_of(store: LabelStore) -> list[tuple[str, str]]:
         (
             "crops",
             f"M = {spec.num_crops} of each image, scale {as_typed(views.scale)}, "
-            f"ratio {as_typed(views.ratio)}, seed {views.seed}",
+            + ", ".join([f"ratio {as_typed(views.ratio)}, seed {views.seed}", *views.manner]),
         ),
         *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),

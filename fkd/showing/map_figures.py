@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.config import IGNORED
 from fkd.figures import GREY, PAGE, bare, figure_style, fit, new_figure, write
 from fkd.showing.crop_figures import (
     EDGE,
@@ -29,7 +30,6 @@ from fkd.showing.crop_figures import (
 from fkd.showing.crop_layout import GAP
 from fkd.showing.mixed_crops import OtherImage
 from fkd.showing.picture import as_files
-from fkd.truth import IGNORED
 
 _COLUMNS, _LARGEST = 6, 1.62  # crops beside each other, and the side of one that has room
 _NAME, _BETWEEN, _TEXT = 0.17, 0.05, 0.17  # the name of a row, between rows, a line below a crop
