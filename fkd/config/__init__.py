@@ -181,6 +181,7 @@ __all__ = [
     "Distance",
     "Engine",
     "ExportFormat",
+    "Fit",
     "Grid",
     "HottestLabel",
     "Interpolation",

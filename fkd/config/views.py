@@ -178,9 +178,9 @@ class ViewPolicy:
     both have the meaning of torchvision's RandomResizedCrop. `mix` says how views are mixed with those of
     other images, and `tone` how their tone changes before that. With `flip` a coin mirrors each view.
 
-    With `fit` "fill" a crop is resized to its view whatever its own shape is. With "pad" it keeps its shape:
-    it is resized until it just fits, stands at the upper left, and the rest is grey. `ratio` is then
-    relative to the image's own: a crop of ratio 1 has the image's shape.
+    With `fit` "fill" a crop is resized to its view whatever its own shape is. With "pad" it keeps its
+    shape: it is resized until it just fits, stands at the upper left, and the rest is grey. `ratio` is
+    then relative to the image's own: a crop of ratio 1 has the image's shape.
     """
 
     seed: int = 0

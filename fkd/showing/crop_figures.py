@@ -167,7 +167,7 @@ def _draw_crop(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: st
     """Draw a crop and its label; return the axes of the crop."""
     axes = place_axes(figure, cell.left, cell.top, cell.side, cell.side)
     axes.imshow(crop.pixels)
-    axes.set(xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[], anchor="NW")
     axes.spines[:].set(visible=True, color=colour, linewidth=1.8)
     badge = {"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none"}
     share = ""

@@ -144,7 +144,7 @@ def _around(inside: Tensor, sides: tuple[int, int]) -> Tensor:
         torch.arange(side, device=inside.device) >= length[:, None]
         for side, length in zip(sides[::-1], inside, strict=True)
     )
-    return (down[:, :, None] | across[:, None])[..., None]
+    return torch.logical_or(down[:, :, None], across[:, None])[..., None]
 
 
 def _working_bytes(device: torch.device) -> int:
