@@ -1,4 +1,4 @@
-"""Views that are padded and never mirrored: labelled, replayed, trained on, evaluated, checked and refused."""
+"""Views that are padded and never mirrored: labelled, seen again, trained on and refused."""
 
 import json
 from dataclasses import replace
@@ -52,7 +52,7 @@ def made(shared_folder, tmp_path_factory):
                 num_crops=CROPS,
                 render=how,
                 scheme=Scheme("topk", 5),
-            )  # fmt: skip
+            )
         )
         for how in ("cpu", "device")
     ]
@@ -145,7 +145,7 @@ def test_a_student_of_padded_views_is_evaluated_on_padded_images(made, shared_fo
     seen = next(iter(loader))[0][0]
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (TrainConfig().mean, TrainConfig().std))
     assert torch.allclose(seen, (whole / 255 - mean) / std, atol=1e-5)
-    with pytest.raises(FkdError, match="--eval-crop 0.9 does not go with padded views"):
+    with pytest.raises(FkdError, match=r"--eval-crop 0\.9 does not go with padded views"):
         train_student(replace(config, out=tmp_path / "s", eval_crop=0.9))
 
 

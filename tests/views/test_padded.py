@@ -1,4 +1,4 @@
-"""Crops that keep their shape: where they stand, what is around them, and the same from every renderer."""
+"""Crops that keep their shape: where they stand, what is around them, and every renderer's pixels."""
 
 from fractions import Fraction
 
@@ -8,10 +8,10 @@ import torch
 from helpers.crops import all_at_once, one_by_one, some_crops
 from torch.nn import functional
 
-from fkd.config import CenterView
+from fkd.config import CenterView, ViewPolicy
 from fkd.errors import ConfigError
 from fkd.truth import IGNORED
-from fkd.views import PADDING, empty_views, fitted, render_mask, render_views
+from fkd.views import PADDING, empty_views, fitted, render_mask, render_views, sample_views
 from fkd.views.masks import render_center_mask
 from fkd.views.render_cpu import render_center
 
@@ -33,6 +33,13 @@ def test_a_crop_just_fits(size):
     found = fitted(sides.astype(np.uint16), size)
     assert found.tolist() == [by_hand(*pair, high, wide) for pair in sides.tolist()]
     assert ((found == (high, wide)).any(axis=1)).all()
+
+
+def test_the_pages_example_is_drawn():
+    policy = ViewPolicy(0, (0.5, 1.0), (0.8, 1.25), fit="pad")
+    boxes, _ = sample_views(policy, 0, 2, 48, 320)
+    assert boxes.tolist() == [[1, 26, 35, 251], [6, 7, 31, 252]]
+    assert fitted(boxes[:, 2:], (48, 320)).tolist() == [[45, 320], [39, 320]]
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -64,7 +71,7 @@ def test_a_table_in_several_goes_is_padded_alike(monkeypatch):
 
 
 def test_nothing_is_known_of_padding():
-    """A mask is white where the image is: the view has the same edge, and what is around counts for nothing."""
+    """A mask has its edge where the view has it, and what is around the crop counts for nothing."""
     mask = torch.zeros(40, 60, dtype=torch.uint8)
     mask[:, 30:] = 1
     box, size = np.array([[10, 10, 20, 40]], np.uint16), (32, 96)
