@@ -108,9 +108,11 @@ from fkd.config.train import (
 from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address, settle
 from fkd.config.views import (
     CROP_SHARE,
+    FITS,
     INTERPOLATIONS,
     RENDERS,
     CenterView,
+    Fit,
     Interpolation,
     MixPolicy,
     Render,
@@ -133,6 +135,7 @@ __all__ = [
     "DISTANCES",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
+    "FITS",
     "IGNORED",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
@@ -179,6 +182,7 @@ __all__ = [
     "Distance",
     "Engine",
     "ExportFormat",
+    "Fit",
     "Grid",
     "HottestLabel",
     "Interpolation",

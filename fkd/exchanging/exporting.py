@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fkd.config import Scheme, as_config
+from fkd.config import Scheme, as_config, grid_text
 from fkd.errors import ConfigError, StoreError
 from fkd.exchanging.export_place import ExportPlace
 from fkd.exchanging.fkd_files import boxes_in, fractions_of, labels_as, num_ids, scheme_of
@@ -59,7 +59,17 @@ def export_labels(config: ExportLabelsConfig) -> ExportReport:
             f"{config.store} has views whose tone changes ({store.spec.views.tone}), of which FKD's "
             "files say nothing; export a store that was labelled without"
         )
+    if store.spec.views.fit != "fill":
+        raise ConfigError(
+            f"{config.store} has padded views, and FKD's files are of crops that fill theirs; export a "
+            "store that was labelled without --fit pad"
+        )
     store.require_labels("FKD's files hold labels; label with a --compress of labels")
+    if store.spec.grid:
+        raise ConfigError(
+            f"{config.store} holds maps of {grid_text(store.spec.grid)} labels, and FKD's files hold one "
+            "label a crop; export a store of such labels"
+        )
     store = store.of_targets(())
     kind = _kind_of(config, store)
     keys = store.image_paths()

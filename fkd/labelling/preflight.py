@@ -166,7 +166,7 @@ def sample_accuracy(
         batches = (
             chosen[start : start + _BATCH].tolist() for start in range(0, len(chosen), _BATCH)
         )
-        view = teacher.preprocessing.center_view
+        view = teacher.preprocessing.center_view_of(config.views.fit)
         beside = None if masks is None else masks.of(images)
         for batch in evaluation_batches(pool, images, batches, view, beside):
             unusable += batch.errors[:1]

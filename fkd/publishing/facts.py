@@ -12,6 +12,7 @@ from fkd.statistics import (
     fidelity_words,
     kept_lines,
     mix_words,
+    per_label,
     sampled_agreement,
     sampled_certainty,
 )
@@ -74,9 +75,10 @@ def image_rows(store: LabelStore) -> Rows:
 def view_rows(store: LabelStore) -> Rows:
     """Say which crops were labelled, and what a student sees of them."""
     spec, views = store.spec, store.spec.views
+    mirrored = " and flips" if views.flip else ""
     drawn = (
-        f"random resized crops and flips by the rule `{spec.sampler}`: scale {as_typed(views.scale)}, "
-        f"ratio {as_typed(views.ratio)}, seed {views.seed}"
+        f"random resized crops{mirrored} by the rule `{spec.sampler}`: scale {as_typed(views.scale)}, "
+        + ", ".join([f"ratio {as_typed(views.ratio)}, seed {views.seed}", *views.manner])
     )
     if spec.sampler == STORED:
         drawn = "boxes and flips that another program drew, stored with the labels"
@@ -116,5 +118,6 @@ def size_rows(store: LabelStore) -> Rows:
     return [
         ("all", f"{as_bytes(float(sum(sizes.values())))} in {as_count(store.num_blocks, 'block')}"),
         ("a crop", f"{parts['total']:.2f} bytes ({each})"),
+        *([("a label", per_label(store.spec, parts))] if store.spec.grid else []),
         *((f"`{name}`", as_bytes(float(size))) for name, size in arrays if size),
     ]

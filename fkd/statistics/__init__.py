@@ -28,12 +28,14 @@ if TYPE_CHECKING:
         mix_words,
         num_crops_labelled,
         num_labelled,
+        per_label,
     )
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
     from fkd.statistics.positions import PositionStatistics
     from fkd.statistics.sweep import Sweep, restored
     from fkd.statistics.targets import target_words
+    from fkd.statistics.truth import TruthStatistics, truth_statistics
     from fkd.statistics.vectors import VectorStatistics, vector_statistics
 else:
     __getattr__, __dir__ = names_of(
@@ -46,13 +48,17 @@ else:
         confusion="Confusion",
         fidelity="fidelity_words",
         histogram="Histogram",
-        info="bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled",
+        info=(
+            "bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled "
+            "per_label"
+        ),
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
         positions="PositionStatistics",
         how_far="num_finished reached",
         sweep="Sweep restored",
         targets="target_words",
+        truth="TruthStatistics truth_statistics",
         vectors="VectorStatistics vector_statistics",
     )
 
@@ -69,6 +75,7 @@ __all__ = [
     "NotableCrop",
     "PositionStatistics",
     "Sweep",
+    "TruthStatistics",
     "VectorStatistics",
     "bad_images",
     "bytes_per_crop",
@@ -81,10 +88,12 @@ __all__ = [
     "num_crops_labelled",
     "num_finished",
     "num_labelled",
+    "per_label",
     "reached",
     "restored",
     "sampled_agreement",
     "sampled_certainty",
     "target_words",
+    "truth_statistics",
     "vector_statistics",
 ]

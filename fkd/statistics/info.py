@@ -103,7 +103,8 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         (
             "views",
             f"{size_text(spec.size)} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
-            f"ratio {as_typed(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
+            + ", ".join([f"ratio {as_typed(views.ratio)}, seed {views.seed}", *views.manner])
+            + f", rendered by {spec.renderer}",
         ),
         *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
@@ -115,7 +116,7 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
             + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if name != "total")
             + ")",
         ),
-        *([("per label", _per_label(spec, parts))] if spec.grid else []),
+        *([("per label", per_label(spec, parts))] if spec.grid else []),
         *([("fidelity", fidelity)] if fidelity else []),
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
         ("digest", store.digest()),
@@ -123,8 +124,8 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
     return lines
 
 
-def _per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
-    """Say what one label of a map takes."""
+def per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
+    """Say what one label of a map takes, of parts by crop."""
     count = spec.labels.num_positions
     each = {name: parts[name] / count for name in ("total", "ids", "values") if parts.get(name)}
     words = ", ".join(f"{name} {size:.2f}" for name, size in each.items() if name != "total")

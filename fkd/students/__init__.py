@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         match_classes,
         require_size,
         seen_otherwise,
+        usual_view,
         whole_view,
     )
     from fkd.students.export import export_student
@@ -58,7 +59,7 @@ else:
         ),
         evaluation=(
             "Accuracy evaluate evaluate_checkpoint masked_images match_classes require_size "
-            "seen_otherwise whole_view"
+            "seen_otherwise usual_view whole_view"
         ),
         export="export_student",
         feature_evaluation="FeatureAccuracy evaluate_features",
@@ -112,5 +113,6 @@ __all__ = [
     "save_checkpoint",
     "save_last",
     "seen_otherwise",
+    "usual_view",
     "whole_view",
 ]

@@ -30,12 +30,13 @@ from fkd.machine import place, resolve_device
 from fkd.models import output_shape
 from fkd.progress import note
 from fkd.sources import list_images, refuse_other_kinds, split_folder
+from fkd.store import LabelStore
 from fkd.students.answers import Answers, ask
 from fkd.students.checkpoints import announce_student
 from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
 from fkd.students.real_labels import read_real
 from fkd.students.student import StudentCard
-from fkd.truth import Masks, find_masks, masked_root
+from fkd.truth import Masks, find_masks, require_masked_root
 from fkd.views import Sizes
 
 _MULTIPLE = 32  # of the longer side of a view of a whole image
@@ -168,15 +169,18 @@ def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Ma
     Masks are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
     other classes.
     """
-    root = masked_root(folder, "val")
-    images = None if root is None else list_images(root, unlabelled=True)
-    masks = None if images is None else find_masks(images)
-    if images is None or masks is None:
-        raise ImagesError(
-            f"{folder} has no images with masks, by which a student of maps is judged; name a folder "
-            "with masks beside it, as val with valannot"
-        )
+    images = list_images(require_masked_root(folder), unlabelled=True)
+    masks = find_masks(images)
+    assert masks is not None
     return images, masks.matched(classes, "the student's")
+
+
+def usual_view(seen: NetworkInput, store: LabelStore) -> CenterView:
+    """Return how students of a store are evaluated where nobody says another way."""
+    fit = store.spec.views.fit
+    if store.spec.grid and fit == "fill":
+        return whole_view(seen, store.sizes())
+    return seen.center_view_of(fit)
 
 
 def whole_view(seen: NetworkInput, sizes: Sizes) -> CenterView:

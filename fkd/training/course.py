@@ -46,7 +46,7 @@ from fkd.students import (
     give_weights,
     require_size,
     seen_otherwise,
-    whole_view,
+    usual_view,
 )
 from fkd.training.comparing import comparisons
 from fkd.training.inputs import (
@@ -105,8 +105,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
     maps = bool(store.spec.grid)
-    usual = whole_view(preprocessing, store.sizes()) if maps else preprocessing.center_view
-    view = seen_otherwise(usual, config.eval_size, config.eval_crop)
+    view = seen_otherwise(usual_view(preprocessing, store), config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()
     cards = tuple(

@@ -11,14 +11,14 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.truth.confusion import Confusion
-    from fkd.truth.finding import find_masks, masked_root
+    from fkd.truth.finding import find_masks, masked_root, require_masked_root
     from fkd.truth.masks import Masks
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         confusion="Confusion",
-        finding="find_masks masked_root",
+        finding="find_masks masked_root require_masked_root",
         masks="Masks",
     )
 
-__all__ = ["Confusion", "Masks", "find_masks", "masked_root"]
+__all__ = ["Confusion", "Masks", "find_masks", "masked_root", "require_masked_root"]
