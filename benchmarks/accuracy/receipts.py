@@ -25,7 +25,12 @@ are one class.
     python benchmarks/accuracy/receipts.py ICDAR-2019-SROIE/data lines --names small
 
     PYTHONPATH=benchmarks/accuracy fkd label --teacher receipts:small --teacher-classes lines/small.txt \
-        --teacher-output probs --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 --size 48x320 --compress topk5 lines
+        --teacher-output probs --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5 --size 48x480 --fit pad --no-flip \
+        --scale 0.9 1 --ratio 0.95 1.05 --crops 4 --compress topk5 lines
+
+At a height of 48 px, 31 % of the lines are wider than 320 px, 18 % than 480. Wider ones are squeezed,
+and narrow ones padded. Of 500 lines of val, small reads 89.0 % right but for spaces in views of 320 px,
+94.0 % in those of 480 and 93.6 % in those of 640; tiny reads 82.0 %, 85.2 % and 83.2 %.
 """
 
 import argparse
