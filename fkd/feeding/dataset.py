@@ -90,7 +90,7 @@ class CropDataset(Dataset[ViewBatch]):
         self._targets = self._store.targets()
         m = config.crops_per_image
         self._schedule = Schedule(len(self._chosen), self._spec.num_crops, m, m, 1, 0)
-        plan = SizePlan.of(config, self._spec, self._schedule)
+        plan = SizePlan.of(config, self._spec, self._schedule, self._vectors)
         sizes = self._store.sizes()
         toning = Toning.of_store(self._store)
         how = plan.last, plan.interpolation, self._spec.views.fit

@@ -78,7 +78,7 @@ class Feed:
         each = max(1, round(len(chosen) / config.batch_size))
         _warn_of_long_epochs(each * config.batch_size, len(chosen))
         schedule = _of_even_epochs(plan_steps(config, store, chosen, num_ranks), each)
-        sizes = SizePlan.of(config, store.spec, schedule)
+        sizes = SizePlan.of(config, store.spec, schedule, read)
         picks = select_crops(config.selection, store, chosen)
         found = find_labelled_masks(store, taken.images) if masks else None
         return cls(

@@ -17,7 +17,7 @@ from fkd.format import (
     plan_layout,
 )
 from fkd.images import ImageList, fingerprint
-from fkd.labelling import Ranks, locked
+from fkd.labelling import Ranks, locked, require_one_padding
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 
@@ -78,6 +78,7 @@ def plan_joined(
         versions=library_versions(),
         format_version=FORMAT_VERSION,
     )
+    require_one_padding(spec)
     return Joined(old, images, share, plan_layout(spec, run.block_images))
 
 

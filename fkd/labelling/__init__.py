@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fkd.labelling.estimate import estimate_run
     from fkd.labelling.inputs import check_files, check_inputs
     from fkd.labelling.label import enough_memory, label_blocks, label_images, look_first
-    from fkd.labelling.opening import locked, new_spec, refuse_nested
+    from fkd.labelling.opening import locked, new_spec, refuse_nested, require_one_padding
     from fkd.labelling.processes import EndedElsewhere, Ranks
     from fkd.labelling.report import closing_lines, going_on_lines
 else:
@@ -25,7 +25,7 @@ else:
         estimate="estimate_run",
         inputs="check_files check_inputs",
         label="enough_memory label_blocks label_images look_first",
-        opening="locked new_spec refuse_nested",
+        opening="locked new_spec refuse_nested require_one_padding",
         processes="EndedElsewhere Ranks",
         report="closing_lines going_on_lines",
     )
@@ -49,6 +49,7 @@ __all__ = [
     "look_first",
     "new_spec",
     "refuse_nested",
+    "require_one_padding",
     "teacher_batches",
     "views_at_a_time",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from fkd.amounts import as_count
-from fkd.config import LabelConfig
+from fkd.config import LabelConfig, size_text
 from fkd.errors import ImagesError, ModelError, StoreError
 from fkd.format import (
     StoreSpec,
@@ -33,7 +33,7 @@ from fkd.store import (
 from fkd.teachers import Ensemble, load_teachers
 from fkd.truth import Masks
 from fkd.vectors import Constants
-from fkd.views import RENDERER, SAMPLER, SAMPLERS
+from fkd.views import RENDERER, SAMPLER, SAMPLERS, stand_elsewhere
 
 
 def new_spec(
@@ -83,7 +83,20 @@ def new_spec(
             f"teacher {spec.teachers[0].name} says a map of labels, and the images in {images.root} have "
             "classes, which say nothing of its positions; give --unlabelled"
         )
+    require_one_padding(spec)
     return plan_layout(spec, config.block_images)
+
+
+def require_one_padding(spec: StoreSpec) -> None:
+    """Raise `ModelError` for maps of several teachers, in whose padded views crops stand elsewhere."""
+    for teacher in spec.teachers if spec.grid and spec.views.fit == "pad" else ():
+        size = teacher.preprocessing.size
+        if stand_elsewhere(spec.size, size, spec.grid):
+            raise ModelError(
+                f"teacher {teacher.name} sees {size_text(size)} px, and the labels are maps of padded "
+                f"views of {size_text(spec.size)} px, which have their padding elsewhere; give it a "
+                "--size of that proportion"
+            )
 
 
 def begins_anew(config: LabelConfig) -> bool:

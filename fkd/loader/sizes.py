@@ -6,14 +6,18 @@ has is a function of the step alone.
 """
 
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fkd.amounts import as_count
-from fkd.config import Interpolation, LoaderConfig, Size, sides_of, size_text
+from fkd.config import Grid, Interpolation, LoaderConfig, Size, sides_of, size_text
+from fkd.errors import ConfigError
 from fkd.format import (
     StoreSpec,
 )
 from fkd.loader.schedule import Schedule
+from fkd.vectors import StoredVectors
+from fkd.views import stand_elsewhere
 
 _MOST_NAMED = 6  # changes of size
 
@@ -29,13 +33,23 @@ class SizePlan:
     interpolation: Interpolation
 
     @classmethod
-    def of(cls, config: LoaderConfig, spec: StoreSpec, schedule: Schedule) -> "SizePlan":
+    def of(
+        cls,
+        config: LoaderConfig,
+        spec: StoreSpec,
+        schedule: Schedule,
+        vectors: Mapping[str, StoredVectors] | None = None,
+    ) -> "SizePlan":
         """Return the plan of a run: its sizes share the steps evenly.
 
-        A run of fewer steps than sizes leaves the first ones out.
+        A run of fewer steps than sizes leaves the first ones out. `vectors` are those that it reads.
+        Raises `ConfigError` for padded views on which a map that is read would not lie as it is stored.
         """
         sizes = [spec.size] if config.size is None else config.size.steps(config.size_multiple)
         sizes = sizes[-schedule.total_steps :]
+        grids = [spec.grid, *(stored.shape[1:] for stored in (vectors or {}).values())]
+        if spec.views.fit == "pad":
+            _refuse_other_padding(config, spec, sizes, [grid for grid in grids if grid])
         first = [-(-n * schedule.total_steps // len(sizes)) for n in range(len(sizes))]
         stages = tuple(zip(first, sizes, strict=True))
         return cls(stages, config.interpolation or spec.interpolation)
@@ -69,3 +83,15 @@ class SizePlan:
         """Bytes of one view of the last size."""
         height, width = sides_of(self.last)
         return 3 * height * width
+
+
+def _refuse_other_padding(
+    config: LoaderConfig, spec: StoreSpec, sizes: Sequence[Size], grids: Sequence[Grid]
+) -> None:
+    """Raise `ConfigError` where crops stand elsewhere in a view than in the one that has stored maps."""
+    for size in sizes:
+        if any(stand_elsewhere(spec.size, size, grid) for grid in grids):
+            raise ConfigError(
+                f"--size {size_text(size)}: the views of {config.store} are padded, and its maps lie on "
+                f"them as they are at {size_text(spec.size)} px; choose a size of that proportion"
+            )

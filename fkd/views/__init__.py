@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fkd.views.center import EvaluationBatch, evaluation_batches
     from fkd.views.draw_label import label_draws
     from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones, tones_of
-    from fkd.views.fitting import PADDING, fitted
+    from fkd.views.fitting import PADDING, fitted, stand_elsewhere
     from fkd.views.masks import render_center_mask, render_mask
     from fkd.views.mixing import (
         Mixes,
@@ -43,7 +43,7 @@ else:
         center="EvaluationBatch evaluation_batches",
         draw_label="label_draws",
         draw_tone="Erased Factors Tones draw_tones tones_of",
-        fitting="PADDING fitted",
+        fitting="PADDING fitted stand_elsewhere",
         masks="render_center_mask render_mask",
         mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
@@ -101,6 +101,7 @@ __all__ = [
     "render_views",
     "resized_side",
     "sample_views",
+    "stand_elsewhere",
     "tone_views",
     "tones_of",
 ]

@@ -7,7 +7,7 @@ one is rounded, halves up, to one pixel at least. All of it is whole numbers, th
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import Size, sides_of
+from fkd.config import Grid, Size, sides_of
 
 # What is around a crop: the middle of 0 to 255. Scaled to [-1, 1] it is 0 within 1 / 255, and normalised
 # as for ImageNet each channel is within half a standard deviation of zero.
@@ -27,3 +27,13 @@ def fitted(sides: NDArray[np.integer], size: Size) -> NDArray[np.int64]:
     down = np.where(flat, np.maximum(1, (2 * tall * wide + broad) // (2 * broad)), high)
     across = np.where(flat, wide, np.maximum(1, (2 * broad * high + tall) // (2 * tall)))
     return np.stack([down, across], axis=-1)
+
+
+def stand_elsewhere(size: Size, other: Size, grid: Grid) -> bool:
+    """Say whether crops stand elsewhere in views of another size, by more than half a cell of a grid.
+
+    They stand alike where both views have one proportion, up to how sides are rounded.
+    """
+    (high, wide), (other_high, other_wide) = sides_of(size), sides_of(other)
+    here, there = wide * other_high, other_wide * high
+    return 2 * abs(here - there) * max(grid) > min(here, there)

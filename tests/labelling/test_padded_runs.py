@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.folders import tiny_label_config
-from helpers.masked import make_masked_folder, masked_config
+from helpers.masked import MASKED_TEACHER, make_masked_folder, masked_config
 from helpers.networks import STUDENT, TEACHER_CHOICE
 from helpers.stores import change_attributes
 
@@ -25,7 +25,7 @@ from fkd import (
     label_images,
     train_student,
 )
-from fkd.config import LoaderConfig, MixPolicy, ViewPolicy
+from fkd.config import LoaderConfig, MixPolicy, ViewPolicy, sides_of
 from fkd.feeding import CenterViewLoader, CropDataset
 from fkd.images import decode
 from fkd.loader import Schedule, student_batches
@@ -162,6 +162,24 @@ def test_masks_go_with_padded_views(tmp_path):
         where = slab.box[0, crop][None], slab.flip[0, crop][None]
         mask = masks.decode(image, slab.size[0])
         assert torch.equal(batch.masks[row], render_mask(mask, *where, 32, "pad")[0])
+    how = {"crops_per_image": 2, "batch_size": 4, "epochs": 1, "scheme": "topk1", "device": "cpu"}
+    for size in (64, (33, 32)):  # less than half a cell of 8
+        (batch,) = StudentLoader(store.path, size=size, **how)
+        assert batch.images.shape[2:] == sides_of(size)
+    with pytest.raises(
+        FkdError, match=r"--size 40x32: .* padded, .* choose a size of that proportion"
+    ):
+        StudentLoader(store.path, size=(40, 32), **how)
+
+
+def test_maps_of_padded_views_have_teachers_of_one_proportion(tmp_path):
+    camvid = make_masked_folder(tmp_path / "camvid", train=2, val=0)
+    two = masked_config(camvid, tmp_path / "m.zarr", views=LINES, num_crops=1, map_stride=4)
+    wide = replace(MASKED_TEACHER, size=(32, 64))
+    with pytest.raises(FkdError, match=r"sees 32x64 px, .* views of 32 px, .* that proportion"):
+        label_images(replace(two, teacher=(MASKED_TEACHER, wide)))
+    square = replace(MASKED_TEACHER, size=64)
+    assert label_images(replace(two, teacher=(MASKED_TEACHER, square))).spec.grid == (8, 8)
 
 
 def test_what_does_not_go_with_it_is_refused(made, tmp_path):
