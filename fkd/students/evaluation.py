@@ -12,6 +12,7 @@ from torch.nn import functional
 from fkd.amounts import as_count
 from fkd.config import (
     MAX_BATCH,
+    MAX_SIZE,
     MAX_WORKERS,
     CenterView,
     NetworkInput,
@@ -188,12 +189,13 @@ def whole_view(seen: NetworkInput, sizes: Sizes) -> CenterView:
 
     Its shorter side is that of the views that the student was trained on. Its longer one is so much
     longer as in the images, whose heights and widths are `sizes`, [N, 2], by their median; it is a
-    multiple of 32, as many networks want it.
+    multiple of 32, as many networks want it, and 4096 at most.
     """
     height, width = sizes[sizes.all(axis=1)].astype(np.float64).T
     ratio = float(np.median(width / height))
     short = min(sides_of(seen.size))
     long = max(short, round(short * max(ratio, 1 / ratio) / _MULTIPLE) * _MULTIPLE)
+    long = min(long, MAX_SIZE)
     sides = (short, long) if ratio > 1 else (long, short)
     return CenterView(as_size(*sides), seen.interpolation, 1.0)
 

@@ -131,6 +131,7 @@ def test_a_whole_image_is_seen_in_its_proportion():
     assert whole_view(seen, np.array([[300, 310]])).size == 256
     assert whole_view(NetworkInput((512, 1024)), np.array([[1024, 2048]])).size == (512, 1024)
     assert whole_view(NetworkInput(33), np.array([[33, 33]])).size == 33  # as it was trained
+    assert whole_view(NetworkInput(224), np.array([[12, 900]])).size == (224, 4096)  # and no larger
 
 
 class Fixed(nn.Module):
