@@ -25,7 +25,8 @@ _MOST_PIXELS = 128 * 224 * 224
 # Numbers of logits as large as a view that are held at once, at most.
 _MOST_LOGITS = 2**25
 
-_STRANGE = re.compile(r"[^\w. -]", re.ASCII)
+# What trackers refuse in the name of a metric. Letters of any language are none of it.
+_STRANGE = re.compile(r"[^\w. -]")
 
 
 @dataclass(frozen=True)

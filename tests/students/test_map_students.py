@@ -1,6 +1,7 @@
 """Students of maps: built by name, given weights, judged against masks, and written for others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,6 +181,8 @@ def test_maps_are_judged_pixel_by_pixel(tmp_path):
     assert found.miou == found.score == found.numbers["miou"] == pytest.approx(np.nanmean(iou))
     assert found.loss == pytest.approx(loss / pairs.sum(), rel=1e-5)
     assert found.numbers["iou/car"] == found.iou["car"]
+    other = replace(found, iou={"道": 0.5, "Straße/Weg": 0.25, "空": 1.0})
+    assert list(other.numbers)[-3:] == ["iou/道", "iou/Straße_Weg", "iou/空"]
 
 
 def test_images_that_cannot_be_used_are_named_and_left_out(folder, tmp_path, capsys):
