@@ -12,6 +12,7 @@ from fkd.statistics import (
     Sweep,
     TruthStatistics,
     bytes_per_crop,
+    bytes_per_label,
     mix_words,
     num_finished,
     num_labelled,
@@ -135,8 +136,8 @@ def headline(
         *([] if spec.unlabelled and statistics is None else [("classes", f"{spec.num_classes:,}")]),
     ]
     lines += [(f"numbers of {name}", _sides(kept)) for name, kept in spec.vectors.items()]
-    in_all = bytes_per_crop(store)["total"]
-    size = ("bytes a crop", f"{in_all:.1f}")
+    parts = bytes_per_crop(store)
+    size = ("bytes a crop", f"{parts['total']:.1f}")
     if statistics is None:
         return [*lines, size]
     if spec.grid:
@@ -160,7 +161,7 @@ def headline(
     if fidelity is not None and fidelity.kl is not None:
         lines.append(("mean KL to the teacher, nats", f"{fidelity.kl:.2g}"))
     if spec.grid:
-        lines.append(("bytes a label", f"{in_all / spec.labels.num_positions:.2f}"))
+        lines.append(("bytes a label", f"{bytes_per_label(spec, parts):.2f}"))
     return [*lines, size]
 
 
