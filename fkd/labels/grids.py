@@ -34,7 +34,7 @@ def laid_out(rows: Tensor, grid: Grid) -> Tensor:
     if not grid:
         return rows
     count = num_positions(grid)
-    if len(rows) % count:
+    if count < 1 or len(rows) % count:
         raise SoftLabelError(
             f"{len(rows):,} rows are no whole grids of {grid_text(grid)} positions"
         )

@@ -12,7 +12,7 @@ from torch.nn import functional
 from fkd.config import NKD_GAMMA, Distance, Grid, Weighed
 from fkd.errors import SoftLabelError
 from fkd.labels import GridLabels, Labels, SoftLabels, rows_of
-from fkd.losses.given import fitting_labels, in_precision
+from fkd.losses.given import fitting_labels, in_precision, shown
 from fkd.losses.maps import (
     at_positions,
     by_view,
@@ -83,6 +83,7 @@ class RowComparison:
         self, each: Weighed, peers: Sequence[Tensor], targets: Targets | None, mix: Mix | None
     ) -> Tensor:
         """Return the mean loss of a term to peers' logits [b, C], which are constants, [b]."""
+        _require_alike(self._logits, peers, f"[{len(self._logits)}, {self._num_classes}]")
         losses = [self._to_peer(each, in_precision(peer.detach()), targets, mix) for peer in peers]
         return _scale(each) * (losses[0] if len(losses) == 1 else torch.stack(losses).mean(dim=0))
 
@@ -181,6 +182,8 @@ class MapComparison:
         self, each: Weighed, peers: Sequence[Tensor], targets: Targets | None, mix: Mix | None
     ) -> Tensor:
         """Return the mean loss of a term to peers' maps [b, C, h, w] of any grids, [b]."""
+        num_views, num_classes = self._logits.shape[:2]
+        _require_alike(self._logits, peers, f"[{num_views}, {num_classes}, height, width]")
         losses = [
             self._rows_on(tuple(peer.shape[2:])).to_peers(each, [rows_of(peer)], None, None)
             for peer in peers
@@ -200,6 +203,16 @@ Comparison = RowComparison | MapComparison
 def comparison_of(logits: Tensor) -> Comparison:
     """Return how logits [b, C], or [b, C, h, w] of maps, are compared."""
     return MapComparison(logits) if is_map(logits) else RowComparison(logits)
+
+
+def _require_alike(logits: Tensor, peers: Sequence[Tensor], wanted: str) -> None:
+    """Raise `SoftLabelError` for outputs of a peer that are not of the same views, classes and kind."""
+    for peer in peers:
+        if peer.dim() != logits.dim() or peer.shape[:2] != logits.shape[:2]:
+            raise SoftLabelError(
+                f"another student's outputs are {shown(peer)}, and these {shown(logits)}; give floats of "
+                f"shape {wanted} as peers"
+            )
 
 
 def _scale(each: Weighed) -> float:

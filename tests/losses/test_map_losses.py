@@ -154,6 +154,8 @@ def test_labels_of_maps_are_cut_by_view_and_laid_out():
     )
     with pytest.raises(SoftLabelError, match="72 rows are no whole grids of 7x7 positions"):
         GridLabels(labels.flat, (7, 7))
+    with pytest.raises(SoftLabelError, match="72 rows are no whole grids of 0x4 positions"):
+        GridLabels(labels.flat, (0, 4))
     with pytest.raises(SoftLabelError, match="different grids cannot be joined: 4x6, 6x4"):
         GridLabels.concatenate([labels, GridLabels(labels.flat, (6, 4))])
     assert torch.equal(laid_out(rows_of(TEACHER), GRID), TEACHER)
@@ -199,6 +201,16 @@ def test_masks_that_are_none_of_these_maps_are_refused(masks, words):
 def test_a_distance_that_looks_at_one_class_of_a_view_is_refused():
     with pytest.raises(SoftLabelError, match="nkd looks at the one class of a view"):
         loss_of("nkd")
+
+
+@pytest.mark.parametrize("peer", [TEACHER[:, :, 0, 0], TEACHER[:2], TEACHER[:, :4]])
+def test_another_student_is_of_the_same_views_and_classes(peer):
+    with pytest.raises(
+        SoftLabelError, match=r"give floats of shape \[3, 5, height, width\] as peers"
+    ):
+        term_losses(LOGITS, [Term("peers").at(0)], stored, peers={"b": peer})
+    with pytest.raises(SoftLabelError, match=r"another student's outputs are .* \[3, 5\] as peers"):
+        term_losses(LOGITS[:, :, 0, 0], [Term("peers").at(0)], stored, peers={"b": peer[1:]})
 
 
 def test_no_views_are_taken():
