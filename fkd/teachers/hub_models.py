@@ -1,7 +1,8 @@
 """Teachers of transformers, by their name on a hub or a folder: `hf:facebook/dinov2-small`, `hf:FOLDER`.
 
-A checkpoint with a head of classes says them; any other says its embedding: the projected one of images
-and texts, else what its pooler returns, else its first token or the mean of its positions.
+A checkpoint with a head of classes says them, of an image or of each position of a map. Any other says its
+embedding: the projected one of images and texts, else what its pooler returns, else its first token or the
+mean of its positions.
 """
 
 import importlib
@@ -24,7 +25,7 @@ from fkd.teachers.output_names import OutputNames
 from fkd.teachers.source import Source, asking_hub, override, try_on_views
 
 _BILINEAR = 2  # as Pillow numbers the ways of resampling
-_HEADS = "ForImageClassification"
+_HEADS = ("ForImageClassification", "ForSemanticSegmentation")
 _PROJECTED = "WithProjection"
 _POOLER = "pooler."
 _NAMELESS = "LABEL_"  # how classes are called that nobody named
@@ -149,8 +150,9 @@ def _has_head(config: Any) -> bool:
 def _load(transformers: Any, choice: TeacherChoice, config: Any, where: str) -> nn.Module:
     """Build the model with the weights of the checkpoint, or with random ones."""
     name, loader = _architecture(config), transformers.AutoModel
-    if _has_head(config):
-        loader = transformers.AutoModelForImageClassification
+    head = next((head for head in _HEADS if name.endswith(head)), None)
+    if head is not None:
+        loader = getattr(transformers, f"AutoModel{head}")
     elif name.endswith(_PROJECTED):
         loader = getattr(transformers, name, loader)
     if choice.weights == "none":

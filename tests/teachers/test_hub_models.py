@@ -12,6 +12,7 @@ from helpers.processes import refused
 from fkd import CardConfig, Engine, LabelStore, TeacherChoice, label_images, store_card
 from fkd.config import Target
 from fkd.errors import ModelError
+from fkd.labels import rows_of
 from fkd.teachers import load_teachers, open_source
 from fkd.views import normalize
 
@@ -232,3 +233,18 @@ def test_layers_have_their_own_names_and_cards_name_no_place(saved, shared_folde
     card = store_card(CardConfig(store.path))
     assert str(saved[0]) not in card
     assert "| vit |" in card
+
+
+def test_a_segmenter_says_maps_of_its_classes(tmp_path):
+    torch.manual_seed(0)
+    named = {"id2label": dict(enumerate(NAMES)), "label2id": {n: i for i, n in enumerate(NAMES)}}
+    config = transformers.SegformerConfig(
+        hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 1, 1],
+        decoder_hidden_size=8, **named,
+    )  # fmt: skip
+    model = save(tmp_path, "maps", transformers.SegformerForSemanticSegmentation(config))
+    (teacher,) = load_teachers((TeacherChoice(f"hf:{tmp_path / 'maps'}"),), None, CPU).teachers
+    assert (teacher.grid, teacher.class_map.names) == ((8, 8), NAMES)
+    with torch.no_grad():
+        wanted = model(normalize(VIEWS, (0.4, 0.5, 0.6), (0.3,) * 3)).logits.softmax(dim=1)
+    assert torch.allclose(teacher.probs(VIEWS, 3, 1.0), rows_of(wanted), atol=1e-6)
