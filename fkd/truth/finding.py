@@ -114,10 +114,16 @@ def _is_masked(root: Path) -> bool:
 
 
 def _keys_below(root: Path) -> Iterator[str]:
-    for place, _, names in os.walk(root):
+    for place, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(Path(place, name))]
         for name in names:
             if name.lower().endswith(EXTENSIONS):
                 yield os.path.relpath(os.path.join(place, name), root)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Say whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _classes_file(root: Path, folder: Path) -> Path | None:

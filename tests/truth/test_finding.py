@@ -71,6 +71,16 @@ def test_images_in_folders_may_be_classes_unless_their_masks_are_named(camvid, t
     assert masked_root(root) is None
 
 
+def test_folders_may_be_links_to_others(camvid, tmp_path):
+    root = laid_out(camvid, tmp_path / "data", "kept/aachen", "trainannot/aachen")
+    (root / "train").mkdir()
+    (root / "train" / "again").symlink_to(root / "train")  # listing names it, looking ends
+    assert masked_root(root) is None
+    (root / "train" / "again").unlink()
+    (root / "train" / "aachen").symlink_to(root / "kept" / "aachen")
+    assert masked_root(root) == root / "train"
+
+
 def test_no_masks_are_no_error(camvid, shared_folder, tmp_path):
     assert masked_root(shared_folder) is None
     assert find_masks(list_images(shared_folder / "train")) is None
