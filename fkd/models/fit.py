@@ -60,6 +60,10 @@ def output_shape(
         )
     if len(logits) != num_views:
         raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
+    if not logits.numel():
+        raise ModelError(
+            f"{what} returns {list(logits.shape)} of views of {size} px, no number; {remedy}"
+        )
     if learns and not logits.requires_grad:
         raise ModelError(f"{what} has nothing to learn: its logits need no gradient; {remedy}")
     return OutputShape(logits.shape[1], tuple(logits.shape[2:]))

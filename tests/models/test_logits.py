@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fkd import FkdError
+from fkd.errors import ModelError
 from fkd.models import find_logits, output_shape
 
 LOGITS, OTHER, MAP = torch.ones(4, 3), torch.zeros(4, 3), torch.ones(4, 8, 7, 7)
@@ -67,3 +68,12 @@ def test_a_model_that_returns_several_is_counted():
             return {"logits": y, "features": x}
 
     assert output_shape(Two(12, 5), torch.ones(2, 3, 2, 2), "it", "mend it", learns=True).count == 5
+
+
+def test_outputs_without_a_number_are_refused():
+    with pytest.raises(
+        ModelError, match=r"it returns \[2, 3, 0, 4\] of views of 2 px, no number; mend"
+    ):
+        output_shape(
+            lambda views: views.new_zeros(2, 3, 0, 4), torch.ones(2, 3, 2, 2), "it", "mend"
+        )
