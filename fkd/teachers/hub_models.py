@@ -1,8 +1,8 @@
 """Teachers of transformers, by their name on a hub or a folder: `hf:facebook/dinov2-small`, `hf:FOLDER`.
 
-A checkpoint with a head of classes says them, of an image or of each position of a map. Any other says its
-embedding: the projected one of images and texts, else what its pooler returns, else its first token or the
-mean of its positions.
+A checkpoint with a head of classes says them, of an image or of each position of a map. Any other says
+its embedding: the projected one of images and texts, else what its pooler returns, else its first token
+or the mean of its positions.
 """
 
 import importlib
