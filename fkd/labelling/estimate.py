@@ -97,7 +97,7 @@ class Estimate:
     @property
     def _per_crop(self) -> str:
         each = f"{self.bytes_per_crop:.1f} bytes per crop"
-        if not self.grid:
+        if not self.grid or self.targets:
             return each
         of_label = self.bytes_per_crop / num_positions(self.grid)
         return f"{each} of {grid_text(self.grid)} labels, {of_label:.2f} bytes each"

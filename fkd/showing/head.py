@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import as_typed, grid_text
+from fkd.config import as_typed, grid_text, size_text
 from fkd.format import StoreSpec
 from fkd.statistics import (
     LabelStatistics,
     Sweep,
     TruthStatistics,
     bytes_per_crop,
+    bytes_per_label,
     mix_words,
     num_finished,
     num_labelled,
@@ -58,7 +59,7 @@ def settings_of(store: LabelStore) -> list[tuple[str, str]]:
             (name, f"{teacher.name}, weights {teacher.weights_hash[:_HASH]}"),
             (
                 "sees",
-                f"{seen.size} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
+                f"{size_text(seen.size)} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
                 f"std {as_typed(seen.std)}",
             ),
         ]
@@ -135,8 +136,8 @@ def headline(
         *([] if spec.unlabelled and statistics is None else [("classes", f"{spec.num_classes:,}")]),
     ]
     lines += [(f"numbers of {name}", _sides(kept)) for name, kept in spec.vectors.items()]
-    in_all = bytes_per_crop(store)["total"]
-    size = ("bytes a crop", f"{in_all:.1f}")
+    parts = bytes_per_crop(store)
+    size = ("bytes a crop", f"{parts['total']:.1f}")
     if statistics is None:
         return [*lines, size]
     if spec.grid:
@@ -160,7 +161,7 @@ def headline(
     if fidelity is not None and fidelity.kl is not None:
         lines.append(("mean KL to the teacher, nats", f"{fidelity.kl:.2g}"))
     if spec.grid:
-        lines.append(("bytes a label", f"{in_all / spec.labels.num_positions:.2f}"))
+        lines.append(("bytes a label", f"{bytes_per_label(spec, parts):.2f}"))
     return [*lines, size]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fkd.statistics.info import (
         bad_images,
         bytes_per_crop,
+        bytes_per_label,
         info_lines,
         kept_lines,
         mix_words,
@@ -49,8 +50,8 @@ else:
         fidelity="fidelity_words",
         histogram="Histogram",
         info=(
-            "bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled "
-            "per_label"
+            "bad_images bytes_per_crop bytes_per_label info_lines kept_lines mix_words "
+            "num_crops_labelled num_labelled per_label"
         ),
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
@@ -79,6 +80,7 @@ __all__ = [
     "VectorStatistics",
     "bad_images",
     "bytes_per_crop",
+    "bytes_per_label",
     "compare",
     "fidelity_words",
     "info_lines",

@@ -28,6 +28,8 @@ _PARTS = {
     **dict.fromkeys(("mix_hash", "partner", "partner_box", "partner_flip", "share", "hole"), "mix"),
 }
 
+_VECTOR_PARTS = ("vector ", "learned")
+
 
 def bytes_per_crop(store: LabelStore) -> dict[str, float]:
     """Return bytes on disk per labelled crop: box, flip, ids, values, rest and their total.
@@ -126,10 +128,17 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
 
 def per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
     """Say what one label of a map takes, of parts by crop."""
-    count = spec.labels.num_positions
-    each = {name: parts[name] / count for name in ("total", "ids", "values") if parts.get(name)}
-    words = ", ".join(f"{name} {size:.2f}" for name, size in each.items() if name != "total")
-    return f"{each['total']:.2f} bytes ({words})"
+    each = {
+        name: parts[name] / spec.labels.num_positions for name in ("ids", "values") if name in parts
+    }
+    words = ", ".join(f"{name} {size:.2f}" for name, size in each.items())
+    return f"{bytes_per_label(spec, parts):.2f} bytes ({words})"
+
+
+def bytes_per_label(spec: StoreSpec, parts: Mapping[str, float]) -> float:
+    """Return the bytes of one label, of parts by crop: all of them but those of vectors."""
+    vectors = sum(size for name, size in parts.items() if name.startswith(_VECTOR_PARTS))
+    return (parts["total"] - vectors) / spec.labels.num_positions
 
 
 def kept_lines(spec: StoreSpec) -> list[tuple[str, str]]:
