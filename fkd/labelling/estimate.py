@@ -180,7 +180,7 @@ def _label_sample(
     count: int,
 ) -> _Sample:
     """Label `count` images from all over the folder, or as many as can be decoded."""
-    chosen = _usable(images, masks, count)
+    chosen = _usable(images, count, masks)
     sample = images.take(np.array(chosen))
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
         small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
@@ -203,7 +203,7 @@ def _label_sample(
     return _Sample(len(chosen), num_views / seconds, growing / len(chosen), fixed)
 
 
-def _usable(images: ImageList, masks: Masks | None, count: int) -> list[int]:
+def _usable(images: ImageList, count: int, masks: Masks | None = None) -> list[int]:
     """Choose up to `count` images that decode, from all over the folder: bad ones take no time."""
     spread = np.linspace(0, len(images) - 1, count).round().astype(np.int64).tolist()
     usable, unusable = [], list[DecodeError]()
