@@ -189,7 +189,8 @@ class CropViewer:
             return {}
         mask = self._masks.decode(image_index, slab.size[0])
         views = slab.box[0, slots.start : slots.stop], slab.flip[0, slots.start : slots.stop]
-        found = render_mask(mask, *views, self._store.spec.size).numpy()
+        spec = self._store.spec
+        found = render_mask(mask, *views, spec.size, spec.views.fit).numpy()
         return dict(zip(slots, found, strict=True))
 
     def _map(self, labels: SoftLabels, slot: int, truth: NDArray[np.uint8] | None) -> ShownMap:

@@ -60,7 +60,8 @@ def truth_statistics(
         for image in images:
             slab = store.read_images(range(image, image + 1), num_crops)
             mask = masks.decode(image, slab.size[0])
-            truth = render_mask(mask, slab.box[0], slab.flip[0], spec.size)
+            views = slab.box[0], slab.flip[0]
+            truth = render_mask(mask, *views, spec.size, spec.views.fit)
             for crop in range(num_crops):
                 confusion.add(_said(spec, slab, crop), truth[crop : crop + 1])
     return TruthStatistics(len(spread), num_crops, confusion)

@@ -1,5 +1,6 @@
 """Mean intersection over union and pixel accuracy of a student of maps, on images with masks."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def evaluate_maps(
         confusion.miou,
         confusion.pixel_accuracy,
         tally.loss / confusion.num_pixels,
-        {name: iou for name, iou in said.items() if iou == iou},  # NaN is of no pixel
+        {name: iou for name, iou in said.items() if not math.isnan(iou)},
         len(images),
         num_unusable,
     )

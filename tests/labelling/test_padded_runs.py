@@ -25,13 +25,13 @@ from fkd import (
     label_images,
     train_student,
 )
-from fkd.config import LoaderConfig, MixPolicy, ViewPolicy
+from fkd.config import IGNORED, LoaderConfig, MixPolicy, ViewPolicy
 from fkd.feeding import CenterViewLoader, CropDataset
 from fkd.images import decode
 from fkd.loader import Schedule, student_batches
 from fkd.originals import find_labelled_masks
 from fkd.sources import dataset_root, list_images
-from fkd.statistics import info_lines
+from fkd.statistics import info_lines, truth_statistics
 from fkd.students import load_student
 from fkd.views import PADDING, RenderPool, empty_views, render, render_mask
 
@@ -154,14 +154,20 @@ def test_masks_go_with_padded_views(tmp_path):
     store = label_images(masked_config(camvid, tmp_path / "m.zarr", views=LINES, num_crops=2))
     images = list_images(camvid / "train", unlabelled=True)
     masks = find_labelled_masks(store, images)
+    slab = store.read_images(range(4), 2)
+    expected = torch.stack(
+        [
+            render_mask(masks.decode(n, slab.size[n]), slab.box[n], slab.flip[n], 32, "pad")
+            for n in range(4)
+        ]
+    )
     with RenderPool(1) as pool:
         schedule = Schedule(4, 2, 2, 4, 1, seed=0)
         batch = next(student_batches(pool, store, images, schedule, masks=masks))
-    for row, image in enumerate(batch.image_index.tolist()):
-        slab, crop = store.read_images(range(image, image + 1), 2), batch.crop_index[row]
-        where = slab.box[0, crop][None], slab.flip[0, crop][None]
-        mask = masks.decode(image, slab.size[0])
-        assert torch.equal(batch.masks[row], render_mask(mask, *where, 32, "pad")[0])
+    assert torch.equal(batch.masks, expected[batch.image_index, batch.crop_index])
+    found = truth_statistics(store, masks, np.ones(4, np.bool_)).confusion
+    assert found.num_pixels == expected.ne(IGNORED).sum()
+    assert found.pixel_accuracy > 0.9
 
 
 def test_what_does_not_go_with_it_is_refused(made, tmp_path):

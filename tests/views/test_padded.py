@@ -8,9 +8,8 @@ import torch
 from helpers.crops import all_at_once, one_by_one, some_crops
 from torch.nn import functional
 
-from fkd.config import CenterView, ViewPolicy
+from fkd.config import IGNORED, CenterView, ViewPolicy
 from fkd.errors import ConfigError
-from fkd.truth import IGNORED
 from fkd.views import PADDING, empty_views, fitted, render_mask, render_views, sample_views
 from fkd.views.masks import render_center_mask
 from fkd.views.render_cpu import render_center
