@@ -30,7 +30,16 @@ from fkd.config.distances import (
     Adapt,
     Distance,
 )
-from fkd.config.grids import IGNORED, MAX_POSITIONS, Grid, grid_text, num_positions
+from fkd.config.grids import (
+    IGNORED,
+    MAX_POSITIONS,
+    Grid,
+    grid_text,
+    grid_words,
+    grids_words,
+    is_line,
+    num_positions,
+)
 from fkd.config.groups import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -229,7 +238,10 @@ __all__ = [
     "fit",
     "folder_by_name",
     "grid_text",
+    "grid_words",
+    "grids_words",
     "is_address",
+    "is_line",
     "is_of",
     "learns_classes",
     "models_of",

@@ -67,7 +67,7 @@ _INNER_KEYS = {
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
-_LEFT_OUT |= {"stored_mixes", "targets", "grid", "masks"}
+_LEFT_OUT |= {"stored_mixes", "targets", "grid", "masks", "texts"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -176,6 +176,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         targets=targets_of(content.get("targets", []), content["format_version"]),
         grid=_grid(content),
         masks=said(content, "masks"),
+        texts=said(content, "texts"),
     )
 
 
@@ -191,14 +192,14 @@ def _size(content: Mapping[str, Any]) -> Size:
 
 
 def _grid(content: Mapping[str, Any]) -> Grid:
-    """Return how many rows and columns of labels a view has, () where it has one label."""
+    """Return how many rows and columns of labels a view has, or how many frames; () of one label."""
     if "grid" not in content:
         return ()
     sides = content["grid"]
     if content["format_version"] < 3:
-        raise Wrong("maps are of version 3")
+        raise Wrong("maps and lines are of version 3")
     good = isinstance(sides, list) and all(type(n) is int and 0 < n <= MAX_POSITIONS for n in sides)
-    if not good or len(sides) != 2:
+    if not good or len(sides) not in (1, 2):
         raise Wrong(f"grid is {shown(sides)}")
     return tuple(sides)
 
@@ -277,7 +278,8 @@ def _check_labels(spec: StoreSpec) -> None:
     """Refuse labels and truth that no labeller keeps together."""
     if not spec.labels.there and (spec.grid or not spec.targets):
         raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
-    if spec.masks and not (spec.grid and spec.unlabelled):
-        raise Wrong("it has masks, and classes of images or labels that are no maps")
-    if spec.masks and spec.mixes:
-        raise Wrong("it has masks, and its views are mixed")
+    for kind, sides in (("masks", 2), ("texts", 1)):
+        if getattr(spec, kind) and not (len(spec.grid) == sides and spec.unlabelled):
+            raise Wrong(f"it has {kind}, and classes of images or labels of another grid")
+    if spec.truth and spec.mixes:
+        raise Wrong(f"it has {spec.truth}, and its views are mixed")

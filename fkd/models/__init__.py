@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fkd.models.functions import call_function, is_function
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.map_networks import build_map_network
-    from fkd.models.outputs import find_logits
+    from fkd.models.outputs import classes_of, find_logits, grid_of
     from fkd.models.pooling import as_vectors
     from fkd.models.segmentation import OwnGrid, is_segmentation, resized
     from fkd.models.small import thin_resnet
@@ -55,7 +55,7 @@ else:
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
         map_networks="build_map_network",
-        outputs="find_logits",
+        outputs="classes_of find_logits grid_of",
         pooling="as_vectors",
         segmentation="OwnGrid is_segmentation resized",
         small="thin_resnet",
@@ -82,9 +82,11 @@ __all__ = [
     "build_map_network",
     "call_function",
     "check_name",
+    "classes_of",
     "divides_by_255",
     "find_layer",
     "find_logits",
+    "grid_of",
     "head_tensors",
     "import_timm",
     "is_function",
