@@ -31,8 +31,10 @@ from fkd.config.distances import (
     Distance,
 )
 from fkd.config.grids import (
+    BLANK,
     IGNORED,
     MAX_POSITIONS,
+    NO_TEXT,
     Grid,
     grid_text,
     grid_words,
@@ -135,6 +137,7 @@ from fkd.config.views import (
 
 __all__ = [
     "AMPS",
+    "BLANK",
     "BN_STATS",
     "CLASS_DISTANCES",
     "CONFIG",
@@ -161,6 +164,7 @@ __all__ = [
     "MUTUAL",
     "NKD_GAMMA",
     "NO_LOG",
+    "NO_TEXT",
     "NO_VAL",
     "OPTIMIZERS",
     "OUTPUT_TARGET",

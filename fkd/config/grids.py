@@ -13,6 +13,9 @@ MAX_POSITIONS = 2**20  # of one view
 
 IGNORED = 255  # of a mask: a pixel that counts for nothing
 
+BLANK = 0  # of a line: the class of a frame that says no character, as CTC has it
+NO_TEXT = -1  # in the place of characters, where a line has no text that counts
+
 
 def num_positions(grid: Grid) -> int:
     """Return how many labels a view has: 1 where it has one of its own."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fkd.models.map_networks import build_map_network
     from fkd.models.outputs import classes_of, find_logits, grid_of
     from fkd.models.pooling import as_vectors
+    from fkd.models.recognisers import crnn, svtr
     from fkd.models.segmentation import OwnGrid, is_segmentation, resized
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
@@ -57,6 +58,7 @@ else:
         map_networks="build_map_network",
         outputs="classes_of find_logits grid_of",
         pooling="as_vectors",
+        recognisers="crnn svtr",
         segmentation="OwnGrid is_segmentation resized",
         small="thin_resnet",
         state_dicts="read_weights",
@@ -83,6 +85,7 @@ __all__ = [
     "call_function",
     "check_name",
     "classes_of",
+    "crnn",
     "divides_by_255",
     "find_layer",
     "find_logits",
@@ -109,6 +112,7 @@ __all__ = [
     "shapes_alone",
     "shapes_of",
     "shapes_of_any",
+    "svtr",
     "thin_resnet",
     "timm_name",
     "weights_hash",

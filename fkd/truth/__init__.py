@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fkd.truth.finding import find_masks, masked_root
     from fkd.truth.masks import Masks
     from fkd.truth.text_files import find_texts, lined_root, list_lines, require_named
-    from fkd.truth.texts import BLANK, NO_TEXT, Texts, Truth, as_rows, edit_distance, read_off
+    from fkd.truth.texts import Texts, Truth, as_rows, edit_distance, read_off
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -22,12 +22,10 @@ else:
         finding="find_masks masked_root",
         masks="Masks",
         text_files="find_texts lined_root list_lines require_named",
-        texts="BLANK NO_TEXT Texts Truth as_rows edit_distance read_off",
+        texts="Texts Truth as_rows edit_distance read_off",
     )
 
 __all__ = [
-    "BLANK",
-    "NO_TEXT",
     "Confusion",
     "Masks",
     "Texts",

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fkd.amounts import as_count
+from fkd.config import BLANK, NO_TEXT
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.truth.masks import Masks
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-BLANK = 0  # the class of a frame that says no character, as CTC has it
-
-NO_TEXT = -1  # in the place of characters, where an image has no text that counts
 
 
 @dataclass(frozen=True)
