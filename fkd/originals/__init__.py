@@ -21,7 +21,12 @@ if TYPE_CHECKING:
         present_among,
     )
     from fkd.originals.labelled_masks import LabelledMasks, find_labelled_masks
-    from fkd.originals.labelled_texts import LabelledTexts, find_labelled_texts
+    from fkd.originals.labelled_texts import (
+        LabelledTexts,
+        LabelledTruth,
+        find_labelled_texts,
+        find_labelled_truth,
+    )
     from fkd.originals.pixel_probe import drift, probe, probe_formats
 else:
     __getattr__, __dir__ = names_of(
@@ -29,7 +34,7 @@ else:
         labelled_images="LabelledImages PresentImages find_images find_present image_root "
         "is_file_of_images listed_again present_among",
         labelled_masks="LabelledMasks find_labelled_masks",
-        labelled_texts="LabelledTexts find_labelled_texts",
+        labelled_texts="LabelledTexts LabelledTruth find_labelled_texts find_labelled_truth",
         pixel_probe="drift probe probe_formats",
     )
 
@@ -37,11 +42,13 @@ __all__ = [
     "LabelledImages",
     "LabelledMasks",
     "LabelledTexts",
+    "LabelledTruth",
     "PresentImages",
     "drift",
     "find_images",
     "find_labelled_masks",
     "find_labelled_texts",
+    "find_labelled_truth",
     "find_present",
     "image_root",
     "is_file_of_images",

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.config import is_line
 from fkd.errors import ImagesError, StoreError
 from fkd.images import ImageList
+from fkd.originals.labelled_masks import LabelledMasks, find_labelled_masks
 from fkd.store import LabelStore
 from fkd.truth import Texts, find_texts
 
@@ -36,6 +38,19 @@ class LabelledTexts:
         for number in numbers:
             self.require_same(number)
         return self.texts.rows(numbers)
+
+
+# What a store's images had beside them, as it was when they were labelled.
+LabelledTruth = LabelledMasks | LabelledTexts
+
+
+def find_labelled_truth(store: LabelStore, images: ImageList) -> LabelledTruth:
+    """Find what lies beside a store's images, which are listed in its order, of its classes.
+
+    Lines have texts, all others masks. Raises what the functions for each of these raise.
+    """
+    find = find_labelled_texts if is_line(store.spec.grid) else find_labelled_masks
+    return find(store, images)
 
 
 def find_labelled_texts(store: LabelStore, images: ImageList) -> LabelledTexts:

@@ -39,8 +39,9 @@ def card_content(card: StudentCard) -> dict[str, Any]:
     content = {name: value for name, value in asdict(card).items() if value is not None}
     if card.learned_classes:
         del content["learned_classes"]  # as in all checkpoints of older versions
-    if not card.maps:
-        del content["maps"]  # likewise
+    for kind in ("maps", "lines"):
+        if not content[kind]:
+            del content[kind]  # likewise
     return content
 
 
@@ -59,6 +60,7 @@ def card_of(card: Mapping[str, Any]) -> StudentCard:
         None if titles is None else tuple(titles),
         card.get("learned_classes") is not False,
         card.get("maps") is True,
+        card.get("lines") is True,
     )
 
 
