@@ -1,5 +1,6 @@
 """What the documents promise exists: commands, options, files, and the Python example runs."""
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -76,6 +77,22 @@ def test_files_and_options_that_a_document_names_exist(document):
 def test_links_between_pages_lead_somewhere(document):
     links = re.findall(r"\]\((?!https?://)([^)#]+)", TEXTS[document])
     assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
+
+
+def test_the_loop_on_vectors_runs(vector_store):
+    (code,) = re.findall(r"```python\n([^`]*store:features[^`]*)```", TEXTS["docs/losses.md"])
+    small = {
+        '"labels.zarr", crops_per_image=4': "path, crops_per_image=2, batch_size=12, epochs=1, **more",
+        "2048": "192",
+    }
+    for long, short in small.items():
+        assert long in code
+        code = code.replace(long, short)
+    names = {"path": vector_store.path, "more": {"device": "cpu", "workers": 1, "scheme": "topk3"}}
+    exec(code + "    took = loss.item()\n", names)
+    assert names["said"].shape == (12, 512)
+    assert math.isfinite(names["took"])
+    assert names["adapt"].weight.grad.abs().sum() > 0
 
 
 def test_every_public_name_is_on_the_page_of_the_api():

@@ -185,14 +185,14 @@ def _render(
 ) -> list[Tensor]:
     """Render stored views, in their tone and mixed, once for each view format that the teachers want."""
     views = [empty_views(len(picked.crops), format.size) for format in teachers.view_formats]
-    mixed = picked.mixes.mixed
+    mixed, fit = picked.mixes.mixed, toning.policy.fit
 
     def draw(row: int) -> None:
         pixels = files.decode(int(picked.images[row]), picked.size[row])
         rows = slice(row, row + 1)
         for format, batch in zip(teachers.view_formats, views, strict=True):
             render_views(
-                pixels, picked.box[rows], picked.flip[rows], batch[rows], format.interpolation
+                pixels, picked.box[rows], picked.flip[rows], batch[rows], format.interpolation, fit
             )
             toning.change(batch[rows], picked.images[rows], picked.crops[rows])
         if mixed[row]:

@@ -179,7 +179,8 @@ def label(ctx: click.Context, /, images: Path, compress: str | None, **options: 
     """Label M crops of every image in IMAGES with a teacher, once, into a store.
 
     IMAGES is a folder with one subfolder per class (IMAGES/train where it is a split), an archive, a
-    table or a list; with --unlabelled, it holds images in any way. A store that is there already is
+    table or a list. With --unlabelled it holds images in any way, and so it does where they have masks
+    beside them, by which a teacher of maps is judged. A store that is there already is
     continued: finished blocks are not labelled again. It grows by more --crops, and with --grow by
     images that are new.
 

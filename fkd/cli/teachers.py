@@ -13,8 +13,9 @@ from fkd.errors import ConfigError
 # Options that say what a store is of, and so do not go with --add-teacher.
 _OF_A_STORE = (
     "teacher", "subset", "classes", "unlabelled", "split", "class_names", "all_classes", "num_crops",
-    "seed", "scale", "ratio", "mixup", "cutmix", "mix_share", "mix_period", "brightness", "contrast",
-    "saturation", "erase", "temperature", "max_bad", "grow", "dry_run", "features", "map_stride",
+    "seed", "scale", "ratio", "flip", "fit", "mixup", "cutmix", "mix_share", "mix_period", "brightness",
+    "contrast", "saturation", "erase", "temperature", "max_bad", "grow", "dry_run", "features",
+    "map_stride",
 )  # fmt: skip
 
 # Options whose value is a field of `AddTeacherConfig` of the same name.

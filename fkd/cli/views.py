@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from fkd.cli.options import F
-from fkd.config import MixPolicy, TonePolicy, ViewPolicy
+from fkd.config import FITS, MixPolicy, TonePolicy, ViewPolicy
 
 _MIX, _TONE = MixPolicy(), TonePolicy()
 
@@ -27,7 +27,19 @@ _VIEWING = (
         metavar="MIN MAX",
         type=float,
         default=(3 / 4, 4 / 3),
-        help="Crop width over height.",
+        help="Crop width over height; with --fit pad, relative to the image's own.",
+    ),
+    click.option(
+        "--flip/--no-flip",
+        default=True,
+        help="Whether a coin mirrors each crop. Mirrored text is none.",
+    ),
+    click.option(
+        "--fit",
+        default=FITS[0],
+        type=click.Choice(FITS),
+        help="Resize a crop to fill its view, whatever its own shape is; or pad: keep its shape, at the "
+        "upper left, and let the rest be grey.",
     ),
     click.option(
         "--mixup",
@@ -78,4 +90,6 @@ def views_of(options: dict[str, Any]) -> ViewPolicy:
     mix = (options[name] for name in ("mixup", "cutmix", "mix_share", "mix_period"))
     tone = (options[name] for name in ("brightness", "contrast", "saturation", "erase"))
     drawn = options["seed"], options["scale"], options["ratio"]
-    return ViewPolicy(*drawn, MixPolicy(*mix), TonePolicy(*tone))
+    return ViewPolicy(
+        *drawn, MixPolicy(*mix), TonePolicy(*tone), flip=options["flip"], fit=options["fit"]
+    )

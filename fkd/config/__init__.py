@@ -119,9 +119,11 @@ from fkd.config.train import (
 from fkd.config.types import SCHEMES, Url, as_config, as_path, as_place, fit, is_address, settle
 from fkd.config.views import (
     CROP_SHARE,
+    FITS,
     INTERPOLATIONS,
     RENDERS,
     CenterView,
+    Fit,
     Interpolation,
     MixPolicy,
     Render,
@@ -145,6 +147,7 @@ __all__ = [
     "DISTANCES",
     "EXPORT_FORMATS",
     "FEW_IMAGES",
+    "FITS",
     "IGNORED",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
@@ -192,6 +195,7 @@ __all__ = [
     "Distance",
     "Engine",
     "ExportFormat",
+    "Fit",
     "Grid",
     "HottestLabel",
     "Interpolation",

@@ -9,6 +9,7 @@ from fkd.config.types import settle
 from fkd.config.views import (
     INTERPOLATIONS,
     CenterView,
+    Fit,
     Interpolation,
     Size,
     ViewFormat,
@@ -65,7 +66,12 @@ class NetworkInput:
     @property
     def center_view(self) -> CenterView:
         """How a network with this input is evaluated where nobody says another way."""
-        return CenterView(self.size, self.interpolation, usual_crop(self.size))
+        return self.center_view_of("fill")
+
+    def center_view_of(self, fit: Fit) -> CenterView:
+        """Return the same of a network whose views fit so: padded, they are of whole images."""
+        crop = 1.0 if fit == "pad" else usual_crop(self.size)
+        return CenterView(self.size, self.interpolation, crop, fit)
 
 
 @dataclass(frozen=True)

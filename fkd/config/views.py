@@ -22,6 +22,9 @@ INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 Render = Literal["auto", "cpu", "device"]
 RENDERS: tuple[Render, ...] = ("auto", "cpu", "device")
 
+# A crop fills its view whatever its own shape is, or keeps its shape and is padded.
+Fit = Literal["fill", "pad"]
+FITS: tuple[Fit, ...] = ("fill", "pad")
 
 # The side of square views, or their height and width, in pixels. Of equal sides it is always one number.
 Size = int | tuple[int, int]
@@ -97,10 +100,12 @@ class CenterView(ViewFormat):
     """How an image becomes the view that a network is evaluated on.
 
     The image is resized until the view covers the share `crop` of its side, and the centre is cut out:
-    what timm calls `crop_pct` and `crop_mode="center"`.
+    what timm calls `crop_pct` and `crop_mode="center"`. With `fit` "pad" the whole image is put into the
+    view as padded crops are.
     """
 
     crop: float = CROP_SHARE
+    fit: Fit = "fill"
 
     def __post_init__(self) -> None:
         settle(self)
@@ -109,10 +114,17 @@ class CenterView(ViewFormat):
             check_count("--eval-size", side, 1, MAX_SIZE)
         check_choice("--interpolation", self.interpolation, INTERPOLATIONS)
         check_range("--eval-crop", self.crop, MIN_CROP_SHARE, 1)
+        check_choice("--fit", self.fit, FITS)
+        if self.fit == "pad" and self.crop != 1:
+            raise ConfigError(
+                f"--eval-crop {self.crop:g} does not go with padded views, which are of the whole image; "
+                "leave it out"
+            )
 
     def __str__(self) -> str:
         share = "the whole" if self.crop == 1 else f"{self.crop:.3g}"
-        return f"{size_text(self.size)} px, {share} of an image"
+        padded = ", padded" if self.fit == "pad" else ""
+        return f"{size_text(self.size)} px, {share} of an image{padded}"
 
 
 @dataclass(frozen=True)
@@ -164,7 +176,11 @@ class ViewPolicy:
 
     `scale` bounds the share of the image's area that a crop covers, `ratio` its width over height;
     both have the meaning of torchvision's RandomResizedCrop. `mix` says how views are mixed with those of
-    other images, and `tone` how their tone changes before that.
+    other images, and `tone` how their tone changes before that. With `flip` a coin mirrors each view.
+
+    With `fit` "fill" a crop is resized to its view whatever its own shape is. With "pad" it keeps its
+    shape: it is resized until it just fits, stands at the upper left, and the rest is grey. `ratio` is
+    then relative to the image's own: a crop of ratio 1 has the image's shape.
     """
 
     seed: int = 0
@@ -172,12 +188,26 @@ class ViewPolicy:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     mix: MixPolicy = MixPolicy()
     tone: TonePolicy = TonePolicy()
+    flip: bool = True
+    fit: Fit = "fill"
 
     def __post_init__(self) -> None:
         settle(self)
         check_count("--seed", self.seed, 0, MAX_SEED)
         check_pair("--scale", self.scale, 1e-6, 1.0)
         check_pair("--ratio", self.ratio, 1e-3, 1e3)
+        check_choice("--fit", self.fit, FITS)
+        if self.fit == "pad" and self.mix.mixes:
+            raise ConfigError(
+                "--fit pad does not go with --mixup or --cutmix, whose shares count padding as a part of "
+                "an image; leave one out"
+            )
+
+    @property
+    def manner(self) -> tuple[str, ...]:
+        """What is unusual of how crops become views, in words."""
+        padded = ("padded",) if self.fit == "pad" else ()
+        return padded if self.flip else (*padded, "never mirrored")
 
     @property
     def settings(self) -> dict[str, object]:
@@ -187,6 +217,8 @@ class ViewPolicy:
             "--seed": self.seed,
             "--scale": self.scale,
             "--ratio": self.ratio,
+            "--flip": self.flip,
+            "--fit": self.fit,
             "--mixup": mix.mixup,
             "--cutmix": mix.cutmix,
             "--mix-share": mix.share,

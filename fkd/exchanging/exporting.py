@@ -59,6 +59,11 @@ def export_labels(config: ExportLabelsConfig) -> ExportReport:
             f"{config.store} has views whose tone changes ({store.spec.views.tone}), of which FKD's "
             "files say nothing; export a store that was labelled without"
         )
+    if store.spec.views.fit != "fill":
+        raise ConfigError(
+            f"{config.store} has padded views, and FKD's files are of crops that fill theirs; export a "
+            "store that was labelled without --fit pad"
+        )
     store.require_labels("FKD's files hold labels; label with a --compress of labels")
     store = store.of_targets(())
     kind = _kind_of(config, store)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Interpolation, Size
+from fkd.config import Fit, Interpolation, Size
 from fkd.errors import ConfigError
 from fkd.originals import LabelledImages
 from fkd.store import Toning
@@ -29,6 +29,7 @@ class ImageCrops:
     toning: Toning
     size: Size
     interpolation: Interpolation
+    fit: Fit
     transform: Transform | None
 
     def of(
@@ -54,7 +55,7 @@ class ImageCrops:
     def _rendered(self, number: int, slots: Slots, boxes: Boxes, flips: Flips) -> Tensor:
         views = empty_views(len(boxes), self.size)
         pixels = self.files.decode(number, self.sizes[number])
-        render_views(pixels, boxes, flips, views, self.interpolation)
+        render_views(pixels, boxes, flips, views, self.interpolation, self.fit)
         self.toning.change_all(views, number, slots)
         return views
 

@@ -93,7 +93,8 @@ class CropDataset(Dataset[ViewBatch]):
         plan = SizePlan.of(config, self._spec, self._schedule)
         sizes = self._store.sizes()
         toning = Toning.of_store(self._store)
-        self._rendered = ImageCrops(files, sizes, toning, plan.last, plan.interpolation, transform)
+        how = plan.last, plan.interpolation, self._spec.views.fit
+        self._rendered = ImageCrops(files, sizes, toning, *how, transform)
         self._epoch = SharedEpoch(len(self._chosen))
         # The epoch that was asked for last, and its crops.
         self._held: tuple[int, StoredViews] | None = None

@@ -15,8 +15,9 @@ from fkd.loader import find_all
 from fkd.machine import upload
 from fkd.progress import note
 from fkd.store import LabelStore
-from fkd.students import find_val, match_classes, seen_otherwise
-from fkd.views import RenderPool, evaluation_batches, normalize
+from fkd.students import find_masked_val, find_val, match_classes, seen_otherwise, usual_view
+from fkd.truth import Masks
+from fkd.views import EvaluationBatch, RenderPool, evaluation_batches, normalize
 
 
 class CenterViewLoader:
@@ -24,13 +25,14 @@ class CenterViewLoader:
 
     A batch is a pair: images f32 [B, 3, H, W], normalised, in channels-last memory, and the outputs
     int64 [B] that are right for them; class folders are matched to the classes of the store by name. An
-    image that cannot be decoded is named on stderr and left out.
+    image that cannot be decoded is named on stderr and left out. Of a store of maps the second of a pair
+    are masks, uint8 [B, H, W], numbers of its classes, and 255 where a pixel counts for nothing.
 
     Of several ranks each gets its share of every batch, so that all have equally many batches and no
     image is seen twice. `config.batch_size` is that of all ranks, and about as many images are taken.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  which images, how they are seen, and whose share of them
         self,
         config: LoaderConfig,
         images: ImageList,
@@ -39,6 +41,7 @@ class CenterViewLoader:
         view: CenterView,
         device: torch.device,
         *,
+        masks: Masks | None = None,
         rank: int = 0,
         num_ranks: int = 1,
     ) -> None:
@@ -47,8 +50,8 @@ class CenterViewLoader:
                 f"{images.root} has {as_count(len(images), 'image')} for {num_ranks} processes to "
                 "evaluate on; name a folder with more"
             )
-        self._images, self._seen, self._view = images, seen, view
-        self._outputs = torch.from_numpy(match_classes(images, classes))
+        self._images, self._seen, self._view, self._masks = images, seen, view, masks
+        self._outputs = None if masks else torch.from_numpy(match_classes(images, classes))
         self._workers, self._device = config.workers, device
         count = min(-(-len(images) // config.batch_size), len(images) // num_ranks)
         parts = np.array_split(np.arange(len(images)), count)
@@ -75,15 +78,16 @@ class CenterViewLoader:
         if val == NO_VAL:
             return None
         store = LabelStore.open(config.store)
-        classes = store.class_names()
-        images = find_val(val, find_all(config, store), classes)
+        classes, maps = store.class_names(), bool(store.spec.grid)
+        images, masks = _found(val, find_all(config, store), classes, maps=maps)
         if images is None:
             return None
         seen = _last_views(config, store)
         sizes = fit("eval_size", eval_size, ViewSizes | None)
-        view = seen_otherwise(seen.center_view, sizes, eval_crop)
+        view = seen_otherwise(usual_view(seen, store), sizes, eval_crop)
         return cls(
-            config, images, classes, seen, view, device, rank=rank, num_ranks=num_ranks
+            config, images, classes, seen, view, device,
+            masks=masks, rank=rank, num_ranks=num_ranks,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -93,16 +97,32 @@ class CenterViewLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of all images, with threads that work ahead."""
         with RenderPool(self._workers, self._device) as pool:
-            for batch in evaluation_batches(pool, self._images, self._rows, self._view):
+            for batch in evaluation_batches(
+                pool, self._images, self._rows, self._view, self._masks
+            ):
                 for error in batch.errors:
                     note(f"left out: {error}")
                 views = upload(batch.views[batch.usable], self._device)
                 pixels = normalize(views, self._seen.mean, self._seen.std)
-                targets = self._outputs[batch.targets[batch.usable]]
+                targets = self._truth_of(batch)
                 yield (
                     pixels.contiguous(memory_format=torch.channels_last),
                     upload(targets, self._device),
                 )
+
+    def _truth_of(self, batch: EvaluationBatch) -> Tensor:
+        if batch.masks is not None:
+            return batch.masks[batch.usable]
+        assert self._outputs is not None
+        return self._outputs[batch.targets[batch.usable]]
+
+
+def _found(
+    val: str | Path | None, images: ImageList, classes: tuple[str, ...], *, maps: bool
+) -> tuple[ImageList | None, Masks | None]:
+    if maps:
+        return find_masked_val(val, images, classes) or (None, None)
+    return find_val(val, images, classes), None
 
 
 def _last_views(config: LoaderConfig, store: LabelStore) -> NetworkInput:

@@ -260,6 +260,10 @@ def _check_together(spec: StoreSpec) -> None:
         raise Wrong("its mixes are drawn, and its views are not")
     if spec.stores_views and not spec.views.tone.plain:
         raise Wrong("its tones are drawn, and its views are not")
+    if spec.stores_views and not (spec.views.flip and spec.views.fit == "fill"):
+        raise Wrong(
+            "its views are stored, and not those of a rule that pads or does not mirror them"
+        )
     if spec.stored_mixes and spec.format_version < 3:
         raise Wrong("mixes are of version 3")
     if spec.stored_mixes and (spec.root or not spec.stores_views):
@@ -278,6 +282,8 @@ def _check_labels(spec: StoreSpec) -> None:
     """Refuse labels and truth that no labeller keeps together."""
     if not spec.labels.there and (spec.grid or not spec.targets):
         raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
+    if spec.grid and not spec.unlabelled:
+        raise Wrong("it has maps or lines, and classes of images")
     for kind, sides in (("masks", 2), ("texts", 1)):
         if getattr(spec, kind) and not (len(spec.grid) == sides and spec.unlabelled):
             raise Wrong(f"it has {kind}, and classes of images or labels of another grid")

@@ -4,15 +4,23 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
-from fkd.config import MAX_ALPHA, MAX_CROPS, MAX_SEED, MixPolicy, TonePolicy, ViewPolicy
+from fkd.config import (
+    MAX_ALPHA,
+    MAX_CROPS,
+    MAX_SEED,
+    Fit,
+    MixPolicy,
+    TonePolicy,
+    ViewPolicy,
+)
 from fkd.format.attribute_values import Wrong, json_object, number, numbers, shown, whole
 
 # What is added changes what a label is of, so a reader refuses keys that it does not know.
-VIEW_KEYS = {"seed", "scale", "ratio", "mix", "tone"}
+VIEW_KEYS = {"seed", "scale", "ratio", "mix", "tone", "flip", "fit"}
 
 # What partners, shares and tones mean, and how pixels are worked out; a rule never changes.
-_RULES = {"mix": "pairs-uint8-1", "tone": "tone-uint8-1"}
-_WORDS = {"mix": "mixing", "tone": "tone"}
+_RULES = {"mix": "pairs-uint8-1", "tone": "tone-uint8-1", "fit": "pad-corner-127-1"}
+_WORDS = {"mix": "mixing", "tone": "tone", "fit": "fitting crops into views"}
 
 
 def views_json(policy: ViewPolicy) -> dict[str, Any]:
@@ -23,6 +31,10 @@ def views_json(policy: ViewPolicy) -> dict[str, Any]:
         content["mix"] = {"rule": _RULES["mix"], **mix}
     if not policy.tone.plain:
         content["tone"] = {"rule": _RULES["tone"], **tone}
+    if content.pop("fit") == "pad":
+        content["fit"] = {"rule": _RULES["fit"]}
+    if content["flip"]:
+        del content["flip"]
     return content
 
 
@@ -34,6 +46,8 @@ def views_of(views: Mapping[str, Any], version: int) -> ViewPolicy:
         cast("tuple[float, float]", numbers(views, "ratio", 2)),
         _mix(views, version),
         _tone(views, version),
+        flip=_flip(views, version),
+        fit=_fit(views, version),
     )
 
 
@@ -67,6 +81,20 @@ def _tone(views: Mapping[str, Any], version: int) -> TonePolicy:
     if policy.plain:
         raise Wrong("views.tone changes nothing")
     return policy
+
+
+def _flip(views: Mapping[str, Any], version: int) -> bool:
+    """Return whether views are mirrored; where the key is there, it says that none are."""
+    if "flip" in views and (views["flip"] is not False or version < 3):
+        raise Wrong(f"views.flip is {shown(views['flip'])}, in version {version}")
+    return "flip" not in views
+
+
+def _fit(views: Mapping[str, Any], version: int) -> Fit:
+    if "fit" not in views:
+        return "fill"
+    _of_rule(views, "fit", set(), version)
+    return "pad"
 
 
 def _of_rule(

@@ -15,8 +15,8 @@ from fkd.truth import Confusion
 
 _WORST = 3  # classes that a line names
 
-# Agreement beyond chance (Cohen's kappa) that guessing hardly reaches. DeepLab of Cityscapes has 0.79 on
-# CamVid, and one whose classes are in another order has 0 or less.
+# Agreement beyond chance (Cohen's kappa) that guessing hardly reaches. DeepLab of Cityscapes has 0.85 on
+# CamVid; with its classes one place on it has -0.03, four places on -0.09.
 _LEAST = 0.1
 
 

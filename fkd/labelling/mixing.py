@@ -182,7 +182,7 @@ def render_run(
     that learns how they are mixed.
     """
     for out, interpolation in outs:
-        render_views(pixels, own.boxes, own.flips, out, interpolation)
+        render_views(pixels, own.boxes, own.flips, out, interpolation, policy.fit)
         tone_views(policy, out, np.full(len(out), own.number), own.crops)
     if mixing is None:
         return

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from fkd.amounts import as_count
 from fkd.config import LabelConfig
-from fkd.errors import ImagesError, StoreError
+from fkd.errors import ImagesError, ModelError, StoreError
 from fkd.format import (
     StoreSpec,
     TargetRecord,
@@ -25,7 +26,7 @@ from fkd.labelling.learning import learned
 from fkd.labelling.processes import Ranks
 from fkd.machine import held
 from fkd.originals import drift, probe, probe_formats
-from fkd.progress import note
+from fkd.progress import note, note_once
 from fkd.store import (
     LabelStore,
 )
@@ -78,6 +79,11 @@ def new_spec(
             for t in config.targets
         ),
     )
+    if spec.grid and not spec.unlabelled:
+        raise ModelError(
+            f"teacher {spec.teachers[0].name} says a map of labels, and the images in {images.root} have "
+            "classes, which say nothing of its positions; give --unlabelled"
+        )
     return plan_layout(spec, config.block_images)
 
 
@@ -103,7 +109,8 @@ def teachers_of(
     """
     folder = None if listed.unlabelled else listed.classes
     only = None if config.part.classes is None else images.classes
-    return load_teachers(
+    labels = config.kept.kind != "none"
+    teachers = load_teachers(
         config.teachers,
         folder,
         device,
@@ -111,9 +118,16 @@ def teachers_of(
         only=only,
         truth_classes=None if truth is None else truth.classes,
         targets=config.targets,
-        labels=config.kept.kind != "none",
+        labels=labels,
         grid=config.map_stride,
     )
+    if teachers.classifies and not labels and not all(target.layer for target in config.targets):
+        (teacher,) = teachers.teachers
+        note_once(
+            f"teacher {teacher.name} is a classifier, and its {as_count(teacher.num_outputs, 'logit')} "
+            "are kept as a vector; --compress none --features features keeps what they are made of"
+        )
+    return teachers
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def sample_accuracy(
         batches = [
             chosen[start : start + _BATCH].tolist() for start in range(0, len(chosen), _BATCH)
         ]
-        view = teacher.preprocessing.center_view
+        view = teacher.preprocessing.center_view_of(config.views.fit)
         shown = evaluation_batches(pool, images, batches, view, masks)
         for rows, batch in zip(batches, shown, strict=True):
             unusable += batch.errors[:1]

@@ -83,6 +83,7 @@ def _opening(
         *store,
         ("crops", f"{spec.num_crops} per image, kept as {spec.kept_words}"),
         *[("vectors", target_words(record)) for record in spec.targets],
+        *([("views", ", ".join(spec.views.manner))] if spec.views.manner else []),
         *([] if spec.views.tone.plain else [("tone", str(spec.views.tone))]),
         *([("mixed", _mixed(spec))] if spec.mixes else []),
         *[

@@ -35,7 +35,7 @@ class _Strip:
 class Waiting:
     """Strips of views, one behind the other, and the images there that they are rendered from.
 
-    Their tone changes as the `policy` says.
+    They fit and their tone changes as the `policy` says.
     """
 
     policy: ViewPolicy
@@ -106,6 +106,6 @@ class Waiting:
             for name in ("boxes", "flips", "crops")
         )
         table = CropTable.of_images(np.array(self._sizes, np.int64), places, boxes, flips)
-        views = render_table(packed, table, format.size, format.interpolation, out)
+        views = render_table(packed, table, format.size, format.interpolation, out, self.policy.fit)
         tone_views(self.policy, views, numbers, crops)
         return views

@@ -105,7 +105,9 @@ class KeptLabels:
             return {field.name: kept[field.name] for field in self.fields}
         return {
             field.name: (values := kept[field.name]).reshape(
-                len(values), values.shape[1] * self.num_positions, -1
+                len(values),
+                values.shape[1] * self.num_positions,
+                field.length // self.num_positions,
             )
             for field in self.fields
         }
@@ -114,7 +116,7 @@ class KeptLabels:
         """Undo `rows`: return labels by position, [n, m · G, K], by the view that they are of."""
         count = self.num_positions
         return {
-            name: values.reshape(len(values), values.shape[1] // count, -1)
+            name: values.reshape(len(values), values.shape[1] // count, count * values.shape[2])
             for name, values in rows.items()
         }
 
@@ -227,7 +229,9 @@ class KeptLabels:
         if self.grid:
             count = self.num_positions
             kept = {
-                field.name: (values := kept[field.name]).reshape(len(values) * count, -1)
+                field.name: (values := kept[field.name]).reshape(
+                    len(values) * count, field.length // count
+                )
                 for field in self.fields
             }
         return restore(kept, self.scheme, reading, self.num_classes, temperature)

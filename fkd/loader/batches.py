@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Interpolation, sides_of
+from fkd.config import Fit, Interpolation, sides_of
 from fkd.images import ImageList
 from fkd.loader.filling import Crops, Decoded, Room, StudentBatch
 from fkd.loader.mixing import Blending, MixPlan, OtherImages
@@ -77,7 +77,8 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     room = Room(pool, sizes, schedule.batch_size // num_ranks, shares, schedule.apart, steps)
     toning = Toning.of_store(store)
     masks = truth if isinstance(truth, LabelledMasks) else None
-    renderer = _Renderer(pool, files, sizes.interpolation, room, toning, masks)
+    how = sizes.interpolation, store.spec.views.fit
+    renderer = _Renderer(pool, files, *how, room, toning, masks)
 
     def steps_from(first: int) -> Iterator[Sequence[PickedVisits]]:
         if picks is None:
@@ -120,6 +121,7 @@ class _Renderer:
     pool: RenderPool
     files: LabelledImages
     interpolation: Interpolation
+    fit: Fit
     room: Room
     toning: Toning
     masks: LabelledMasks | None = None
@@ -149,7 +151,8 @@ class _Renderer:
 
         def draw(n: int, pixels: Tensor) -> None:
             rows, out = rows_of[n], [views[row] for row in rows_of[n]]
-            render_views(pixels, drawn.box[rows], drawn.flip[rows], out, self.interpolation)
+            views_of = drawn.box[rows], drawn.flip[rows]
+            render_views(pixels, *views_of, out, self.interpolation, self.fit)
             draw_masks(n)
             self.toning.change_all(out, int(crops.visited[n]), drawn.crop[rows])
             if blending is not None:
@@ -181,7 +184,8 @@ class _Renderer:
                 )  # sizes change a few times in a run: mostly these are all of them
                 rows = np.arange(self.room.rows(shares[0]).start, self.room.rows(shares[-1]).stop)
                 numbers = rows if plan is None else np.concatenate([rows, plan.beside(size)])
-                views = render_table(pixels, table.take(numbers), size, self.interpolation)
+                how = size, self.interpolation
+                views = render_table(pixels, table.take(numbers), *how, fit=self.fit)
                 images = crops.visited[drawn.image[numbers]]
                 self.toning.change(views, images, drawn.crop[numbers])
                 if plan is not None:
@@ -210,7 +214,8 @@ class _Renderer:
             mask = masks.decode(int(crops.visited[n]), crops.sides[n])
             for row in rows_of[n]:
                 some, size = slice(row, row + 1), (out[row].shape[0], out[row].shape[1])
-                out[row].copy_(render_mask(mask, crops.box[some], crops.flip[some], size)[0])
+                seen = render_mask(mask, crops.box[some], crops.flip[some], size, self.fit)
+                out[row].copy_(seen[0])
 
         return draw
 

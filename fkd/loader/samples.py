@@ -76,7 +76,7 @@ def sample_batches(
             )
             out = views[row * crops : (row + 1) * crops]
             pixels = files.decode(image_index, sizes[image_index])
-            render_views(pixels, boxes, flips, out, format.interpolation)
+            render_views(pixels, boxes, flips, out, format.interpolation, spec.views.fit)
             toning.change_all(out, image_index, np.arange(crops))
 
         return Pending([pool.submit(draw, *place) for place in enumerate(part)], lambda: views)

@@ -52,8 +52,10 @@ def mask_loss(logits: Tensor, masks: Tensor, label_smoothing: float) -> Tensor:
     Logits are resized (bilinear) to H × W. It is the mean over the pixels of a view that count for
     something, those that are not 255, and 0 of a view without any.
     """
+    # On a CPU kernels of one channel after the other take two thirds of the time of those in between.
+    apart = in_precision(logits).contiguous()
     pixels = functional.cross_entropy(
-        resized(in_precision(logits), masks.shape[1:]),
+        resized(apart, masks.shape[1:]),
         masks.long(),
         ignore_index=IGNORED,
         reduction="none",

@@ -74,9 +74,10 @@ def image_rows(store: LabelStore) -> Rows:
 def view_rows(store: LabelStore) -> Rows:
     """Say which crops were labelled, and what a student sees of them."""
     spec, views = store.spec, store.spec.views
+    mirrored = " and flips" if views.flip else ""
     drawn = (
-        f"random resized crops and flips by the rule `{spec.sampler}`: scale {as_typed(views.scale)}, "
-        f"ratio {as_typed(views.ratio)}, seed {views.seed}"
+        f"random resized crops{mirrored} by the rule `{spec.sampler}`: scale {as_typed(views.scale)}, "
+        + ", ".join([f"ratio {as_typed(views.ratio)}, seed {views.seed}", *views.manner])
     )
     if spec.sampler == STORED:
         drawn = "boxes and flips that another program drew, stored with the labels"

@@ -21,9 +21,22 @@ _OTHER_HIGH, _OTHER_HEAD, _OTHERS = (
     0.17,
     4,
 )  # of images that are mixed in, and how many in a row
-_TITLE, _TINY = 8.5, 6.5  # points
+_TITLE, TINY = 8.5, 6.5  # points
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """The labels of a crop at the positions of a grid: the likeliest class of each, and its entropy.
+
+    `classes` int64 [h, w]; `entropy` f32 [h, w], nats, None where no values are kept. `truth` uint8
+    [H, W] are the classes of a mask at the crop's pixels, 255 for none, and None without masks.
+    """
+
+    classes: NDArray[np.int64]
+    entropy: NDArray[np.float32] | None
+    truth: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,8 @@ class ShownCrop:
 
     `pixels` u8 [S, S, 3] as the student gets them; `box` is (top, left, height, width) in the image;
     `likely` are the most likely classes: (name, probability, whether it is that of an image in it). The
-    probability is None where the store keeps none. `mixing` is None where nothing is mixed in.
+    probability is None where the store keeps none. `mixing` is None where nothing is mixed in. `maps` is
+    a map of labels in the place of one label, of which there are no `likely` classes.
     """
 
     pixels: Pixels
@@ -40,6 +54,7 @@ class ShownCrop:
     flip: bool
     likely: tuple[tuple[str, float | None, bool], ...]
     mixing: Mixing | None = None
+    maps: ShownMap | None = None
 
 
 @figure_style()
@@ -57,25 +72,33 @@ def sample_figure(
     """
     height, width = image.shape[:2]
     layout = arrange(width / height, len(crops), bars=any(crop.likely for crop in crops))
-    rows = -(-len(others) // _OTHERS)
-    below = rows * (GAP + _OTHER_HEAD + _OTHER_HIGH)
+    below = others_height(others)
     figure = new_figure(PAGE + 2 * EDGE, HEAD + layout.height + below + 2 * EDGE, constrained=False)
-    _draw_head(figure, title, path)
+    draw_head(figure, title, path)
     axes = place_axes(figure, EDGE, HEAD + EDGE, *layout.image)
     axes.imshow(image, aspect="auto")
     bare(axes)
     for number, crop in enumerate(crops):
         point = width / (72 * layout.image[0])
-        _draw_box(axes, crop.box, _colour(number), str(number + 1), point)
+        draw_box(axes, crop.box, colour_of(number), str(number + 1), point)
     for number, (crop, (left, top)) in enumerate(zip(crops, layout.cells, strict=True)):
         cell = Cell(left + EDGE, top + HEAD + EDGE, layout.side, layout.bars)
-        _draw_crop(figure, cell, crop, _colour(number), str(number + 1))
+        _draw_crop(figure, cell, crop, colour_of(number), str(number + 1))
+    draw_others(figure, others, HEAD + EDGE + layout.height)
+    return as_files(figure, formats)
+
+
+def others_height(others: Sequence[OtherImage]) -> float:
+    """Return the inches that images take which crops are mixed with."""
+    return -(-len(others) // _OTHERS) * (GAP + _OTHER_HEAD + _OTHER_HIGH)
+
+
+def draw_others(figure: Any, others: Sequence[OtherImage], top: float) -> None:
+    """Draw images that crops are mixed with, in rows, so many inches below the figure's upper edge."""
     for number, other in enumerate(others):
         across = PAGE / max(2, min(len(others), _OTHERS))
-        top = HEAD + EDGE + layout.height + GAP
-        top += (number // _OTHERS) * (GAP + _OTHER_HEAD + _OTHER_HIGH)
-        _draw_other(figure, other, EDGE + (number % _OTHERS) * across, top, across - GAP)
-    return as_files(figure, formats)
+        row = GAP + (number // _OTHERS) * (GAP + _OTHER_HEAD + _OTHER_HIGH)
+        _draw_other(figure, other, EDGE + (number % _OTHERS) * across, top + row, across - GAP)
 
 
 def _draw_other(figure: Any, other: OtherImage, left: float, top: float, across: float) -> None:
@@ -85,24 +108,24 @@ def _draw_other(figure: Any, other: OtherImage, left: float, top: float, across:
     head = place_axes(figure, left, top, across, _OTHER_HEAD)
     bare(head)
     said = f"+ {other.title or other.path}"
-    write(head, 0, 1, fit(said, across, _TINY, "bold"), va="top", fontsize=_TINY, weight="bold")
+    write(head, 0, 1, fit(said, across, TINY, "bold"), va="top", fontsize=TINY, weight="bold")
     axes = place_axes(figure, left, top + _OTHER_HEAD, wide, wide * height / width)
     axes.imshow(other.pixels, aspect="auto")
     bare(axes)
     for number, box, flip in other.boxes:
         text = f"{number + 1} ↔" if flip else str(number + 1)
-        _draw_box(axes, box, _colour(number), text, width / (72 * wide))
+        draw_box(axes, box, colour_of(number), text, width / (72 * wide))
 
 
-def _draw_head(figure: Any, title: str, path: str) -> None:
+def draw_head(figure: Any, title: str, path: str) -> None:
     """Write the class on the left, and the path on the right of the same line."""
     axes = place_axes(figure, EDGE, EDGE, PAGE, HEAD)
     bare(axes)
     write(
         axes, 0, 1, fit(title, 0.5 * PAGE, _TITLE, "bold"), va="top", fontsize=_TITLE, weight="bold"
     )
-    text = fit(path, 0.48 * PAGE, _TINY)
-    write(axes, 1, 1, text, ha="right", va="top", color=GREY, fontsize=_TINY)
+    text = fit(path, 0.48 * PAGE, TINY)
+    write(axes, 1, 1, text, ha="right", va="top", color=GREY, fontsize=TINY)
 
 
 @figure_style()
@@ -118,8 +141,8 @@ def gallery_figure(
         cell = Cell(left, EDGE + (number // 3) * pitch, _SIDE, _BARS)
         axes = _draw_crop(figure, cell, crop, GREY, "")
         write(
-            axes, 0, -0.05, fit(text, width, _TINY), transform=axes.transAxes, va="top", color=GREY,
-            fontsize=_TINY,
+            axes, 0, -0.05, fit(text, width, TINY), transform=axes.transAxes, va="top", color=GREY,
+            fontsize=TINY,
         )  # fmt: skip
     return as_files(figure, formats)
 
@@ -141,11 +164,12 @@ def place_axes(figure: Any, left: float, top: float, width: float, height: float
     return figure.add_axes(place)
 
 
-def _colour(number: int) -> str:
+def colour_of(number: int) -> str:
+    """Return the colour of a crop by its number in a figure, from 0."""
     return COLOURS[number % len(COLOURS)]
 
 
-def _draw_box(
+def draw_box(
     axes: Any, box: tuple[int, int, int, int], colour: str, text: str, point: float
 ) -> None:
     """Draw a box and its number into an image; a `point` is so many of its pixels."""
@@ -159,12 +183,22 @@ def _draw_box(
     badge = {"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none"}
     write(
         axes, corner[0] + 2.2 * point, corner[1] + 1.8 * point, text, va="top", color="white",
-        weight="bold", fontsize=_TINY, bbox=badge,
+        weight="bold", fontsize=TINY, bbox=badge,
     )  # fmt: skip
 
 
 def _draw_crop(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: str) -> Any:
     """Draw a crop and its label; return the axes of the crop."""
+    axes = draw_pixels(figure, cell, crop, colour, number)
+    if cell.bars:
+        high = min(cell.side, _MOST_HIGH)
+        bars = place_axes(figure, cell.left + cell.side + INNER, cell.top, cell.bars, high)
+        _draw_bars(bars, crop.likely, colour, cell.bars - 0.28)
+    return axes
+
+
+def draw_pixels(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: str) -> Any:
+    """Draw a crop in a frame, with its number and what was done to it; return its axes."""
     axes = place_axes(figure, cell.left, cell.top, cell.side, cell.side)
     axes.imshow(crop.pixels)
     axes.set(xticks=[], yticks=[])
@@ -178,12 +212,8 @@ def _draw_crop(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: st
     if corner:
         write(
             axes, 0.045, 0.955, corner, transform=axes.transAxes, va="top", color="white",
-            weight="bold", fontsize=_TINY, bbox=badge,
+            weight="bold", fontsize=TINY, bbox=badge,
         )  # fmt: skip
-    if cell.bars:
-        high = min(cell.side, _MOST_HIGH)
-        bars = place_axes(figure, cell.left + cell.side + INNER, cell.top, cell.bars, high)
-        _draw_bars(bars, crop.likely, colour, cell.bars - 0.28)
     return axes
 
 
@@ -221,8 +251,8 @@ def _draw_bars(
                 linewidth=0,
             )
             shown = f"{probability:.2f}" if probability >= 0.005 else "<.01"
-            write(axes, 0.985, -rank, shown, ha="right", va="center", fontsize=_TINY, color=ink)
-        name = fit(name, room, _TINY, weight)
-        write(axes, 0.025, -rank, name, va="center", fontsize=_TINY, weight=weight, color=ink)
+            write(axes, 0.985, -rank, shown, ha="right", va="center", fontsize=TINY, color=ink)
+        name = fit(name, room, TINY, weight)
+        write(axes, 0.025, -rank, name, va="center", fontsize=TINY, weight=weight, color=ink)
     if likely and likely[0][1] is None:
-        write(axes, 0.025, -1, "top-1 alone is kept", va="center", fontsize=_TINY, color=GREY)
+        write(axes, 0.025, -1, "top-1 alone is kept", va="center", fontsize=TINY, color=GREY)

@@ -4,17 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
 from fkd.images import ImageList
-from fkd.labels import SoftLabels
-from fkd.originals import LabelledImages
-from fkd.showing.crop_figures import Pixels, ShownCrop, gallery_figure, sample_figure
+from fkd.labels import SoftLabels, entropy
+from fkd.originals import LabelledImages, LabelledMasks
+from fkd.showing.crop_figures import (
+    Pixels,
+    ShownCrop,
+    ShownMap,
+    gallery_figure,
+    sample_figure,
+)
+from fkd.showing.map_figures import map_gallery_figure, map_sample_figure
 from fkd.showing.mixed_crops import MixedCrops, Mixing, OtherImage
 from fkd.showing.picture import Picture
 from fkd.statistics import NotableCrop, restored
 from fkd.store import LabelStore, Slab, Toning
-from fkd.views import empty_views, render
+from fkd.views import empty_views, render, render_mask
 
 _TOP = 5
 
@@ -23,15 +31,24 @@ class CropViewer:
     """Draws images of a store; `skipped` says which could not be drawn, and why."""
 
     def __init__(
-        self, store: LabelStore, images: ImageList, names: Sequence[str], formats: Sequence[str]
+        self,
+        store: LabelStore,
+        images: ImageList,
+        names: Sequence[str],
+        formats: Sequence[str],
+        masks: LabelledMasks | None = None,
     ) -> None:
-        """Take the names of the classes as they are to be read, and the formats of the figures."""
+        """Take the names of the classes as they are to be read, and the formats of the figures.
+
+        Maps of labels are drawn with the `masks` of their images, where there are any.
+        """
         # Vectors are drawn by their neighbours, and are not read again for each image.
         self._store, self._images = store.of_targets(()), images
         self._names, self._formats = names, formats
         self._files = LabelledImages(images, store.content_hashes())
         self._toning = Toning.of_store(store)
         self._mixing = MixedCrops(store, images, self._files, names)
+        self._masks = masks
         self.skipped: list[str] = []
 
     def sample(self, image_index: int, num_crops: int, number: int) -> Picture | None:
@@ -47,9 +64,15 @@ class CropViewer:
             "most likely class" if self._store.spec.labels.keeps_first else "class drawn most often"
         )
         says = f"; the first one's {what}: {crops[0].likely[0][0]}" if crops[0].likely else ""
+        if self._store.spec.grid:
+            says = ", each with the classes that the teacher sees in it"
+            how = others, self._names, self._formats
+            figure = map_sample_figure(image, crops, name or "", path, *how)
+        else:
+            figure = sample_figure(image, crops, name or "", path, others, self._formats)
         return Picture(
             f"sample-{number}",
-            sample_figure(image, crops, name or "", path, others, self._formats),
+            figure,
             path,
             f"Class {name}{_mixed_with(others)}." if name else "",
             f"{path} with {num_crops} boxes, and the crops{says}.",
@@ -75,7 +98,9 @@ class CropViewer:
     def gallery(self, name: str, notable: Sequence[NotableCrop], title: str) -> Picture | None:
         """Draw crops of several images, each with its image's class; None where none can be drawn."""
         caption = "One crop an image; below it the label's entropy."
-        if not self._store.spec.unlabelled and self._store.spec.mixes:
+        if self._store.spec.grid:
+            caption = "One crop an image; below it the mean entropy of its labels."
+        elif not self._store.spec.unlabelled and self._store.spec.mixes:
             caption = (
                 "One crop an image; below it the classes of both images, the share of the first one, and "
                 "the label's entropy. These classes are bold where they are among the most likely."
@@ -99,13 +124,12 @@ class CropViewer:
             texts.append(f"{own} · {one.entropy:.2f} nats" if own else f"{one.entropy:.2f} nats")
         if not crops:
             return None
-        return Picture(
-            name,
-            gallery_figure(crops, texts, self._formats),
-            title,
-            caption,
-            f"{len(crops)} crops with the teacher's most likely classes.",
-        )
+        if self._store.spec.grid:
+            figure = map_gallery_figure(crops, texts, self._names, self._formats)
+        else:
+            figure = gallery_figure(crops, texts, self._formats)
+        what = f"{len(crops)} crops with the teacher's most likely classes."
+        return Picture(name, figure, title, caption, what)
 
     def _class_of(self, slab: Slab) -> str | None:
         """Return the class of the one image of a slab, None where images have none."""
@@ -118,33 +142,64 @@ class CropViewer:
 
         Returns its pixels, the crops and the images that they are mixed with, if any.
         """
-        views = empty_views(len(slots), self._store.spec.size)
+        spec = self._store.spec
+        views = empty_views(len(slots), spec.size)
         try:
             pixels = self._files.decode(image_index, slab.size[0])
             for slot, view in zip(slots, views, strict=True):
                 box, flip = slab.box[0, slot], bool(slab.flip[0, slot])
-                render(pixels, box, flip, view, self._store.spec.interpolation)
+                render(pixels, box, flip, view, spec.interpolation, spec.views.fit)
             self._toning.change_all(views, image_index, np.array(slots))
             mixing, others = self._mixing.blend(image_index, slots, views)
+            crops = self._crops(image_index, slab, slots, views, mixing)
         except ImagesError as error:
             self.skipped.append(f"Not drawn: {error}.")
             return None
-        return pixels, self._crops(slab, slots, views, mixing), others
+        return pixels, crops, others
 
     def _crops(
-        self, slab: Slab, slots: range, views: torch.Tensor, mixing: Sequence[Mixing | None]
+        self,
+        image_index: int,
+        slab: Slab,
+        slots: range,
+        views: torch.Tensor,
+        mixing: Sequence[Mixing | None],
     ) -> list[ShownCrop]:
-        there = self._store.spec.labels.there
-        labels = restored(self._store, slab, np.zeros(1, np.int64)) if there else None
+        spec = self._store.spec
+        labels = restored(self._store, slab, np.zeros(1, np.int64)) if spec.labels.there else None
+        truth = self._truth(image_index, slab, slots)
         shown = []
         for slot, view, mixed in zip(slots, views, mixing, strict=True):
             seen: Pixels = view.permute(1, 2, 0).numpy().copy()
             targets = {int(slab.target[0])} | ({mixed.other_target} if mixed else set())
-            likely = () if labels is None else self._likely(labels, slot, targets)
+            likely: tuple[tuple[str, float | None, bool], ...] = ()
+            maps = None
+            if labels is not None and spec.grid:
+                maps = self._map(labels, slot, truth.get(slot))
+            elif labels is not None:
+                likely = self._likely(labels, slot, targets)
             top, left, height, width = slab.box[0, slot].tolist()
             flip = bool(slab.flip[0, slot])
-            shown.append(ShownCrop(seen, (top, left, height, width), flip, likely, mixed))
+            shown.append(ShownCrop(seen, (top, left, height, width), flip, likely, mixed, maps))
         return shown
+
+    def _truth(self, image_index: int, slab: Slab, slots: range) -> dict[int, NDArray[np.uint8]]:
+        """Return the classes of an image's mask at the pixels of some crops, by their numbers."""
+        if self._masks is None:
+            return {}
+        mask = self._masks.decode(image_index, slab.size[0])
+        views = slab.box[0, slots.start : slots.stop], slab.flip[0, slots.start : slots.stop]
+        found = render_mask(mask, *views, self._store.spec.size).numpy()
+        return dict(zip(slots, found, strict=True))
+
+    def _map(self, labels: SoftLabels, slot: int, truth: NDArray[np.uint8] | None) -> ShownMap:
+        """Return what a crop's labels say at each position, of labels of all crops of an image."""
+        kept = self._store.spec.labels
+        own = labels[slot * kept.num_positions : (slot + 1) * kept.num_positions]
+        nats = None
+        if kept.keeps_values:
+            nats = entropy(own, kept.num_classes).numpy().reshape(kept.grid)
+        return ShownMap(own.top_class.numpy().reshape(kept.grid), nats, truth)
 
     def _likely(
         self, labels: SoftLabels, row: int, targets: set[int]

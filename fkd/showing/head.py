@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import as_typed
+from fkd.config import as_typed, grid_text
+from fkd.format import StoreSpec
 from fkd.statistics import (
     LabelStatistics,
     Sweep,
+    TruthStatistics,
     bytes_per_crop,
     mix_words,
     num_finished,
@@ -62,18 +64,23 @@ def settings_of(store: LabelStore) -> list[tuple[str, str]]:
         ]
     return [
         *rows,
-        *([("labels", f"{spec.scheme} at temperature {spec.temperature:g}")] * spec.labels.there),
+        *([("labels", _labels(spec))] * spec.labels.there),
         *(("vectors", target_words(record)) for record in spec.targets),
         (
             "crops",
             f"M = {spec.num_crops} of each image, scale {as_typed(views.scale)}, "
-            f"ratio {as_typed(views.ratio)}, seed {views.seed}",
+            + ", ".join([f"ratio {as_typed(views.ratio)}, seed {views.seed}", *views.manner]),
         ),
         *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),
         ("made", spec.created.replace("T", " ").replace("+00:00", " UTC")),
         ("by", ", ".join(f"{name} {version}" for name, version in spec.versions.items())),
     ]
+
+
+def _labels(spec: StoreSpec) -> str:
+    of_map = f", {grid_text(spec.grid)} of each crop" if spec.grid else ""
+    return f"{spec.scheme} at temperature {spec.temperature:g}{of_map}"
 
 
 def notes_on(store: LabelStore, changed: str | None) -> list[str]:
@@ -95,7 +102,9 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
         notes.append(f"{changed}. The crops below are drawn by today's libraries.")
     if not store.spec.labels.there:
         return notes
-    if store.spec.unlabelled:
+    if store.spec.unlabelled and store.spec.grid and not store.spec.masks:
+        notes.append("The images have no masks, so it is not known how often the teacher is right.")
+    elif store.spec.unlabelled and not store.spec.masks:
         notes.append(
             "The images have no classes of their own, so it is not known how often the teacher is right."
         )
@@ -112,8 +121,13 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
     return notes
 
 
-def headline(store: LabelStore, statistics: LabelStatistics | None) -> list[tuple[str, str]]:
-    """Return the first numbers: a name and a number each; without labels there are no `statistics`."""
+def headline(
+    store: LabelStore, statistics: LabelStatistics | None, truth: TruthStatistics | None = None
+) -> list[tuple[str, str]]:
+    """Return the first numbers: a name and a number each; without labels there are no `statistics`.
+
+    `truth` is what masks say of maps, where there are any.
+    """
     spec, known = store.spec, num_labelled(store)
     lines = [
         ("labelled images", f"{known[0] - known[1]:,}"),
@@ -121,9 +135,17 @@ def headline(store: LabelStore, statistics: LabelStatistics | None) -> list[tupl
         *([] if spec.unlabelled and statistics is None else [("classes", f"{spec.num_classes:,}")]),
     ]
     lines += [(f"numbers of {name}", _sides(kept)) for name, kept in spec.vectors.items()]
-    size = ("bytes a crop", f"{bytes_per_crop(store)['total']:.1f}")
+    in_all = bytes_per_crop(store)["total"]
+    size = ("bytes a crop", f"{in_all:.1f}")
     if statistics is None:
         return [*lines, size]
+    if spec.grid:
+        lines.append(("labels a crop", " × ".join(map(str, spec.grid))))
+    if truth is not None:
+        lines += [
+            ("pixels that are right", f"{truth.confusion.pixel_accuracy:.1%}"),
+            ("mIoU", f"{truth.confusion.miou:.3f}"),
+        ]
     if statistics.agreement is not None:
         whose = "a class in the view" if spec.mixes else "the class"
         lines.append((f"top-1 is {whose}", f"{statistics.agreement:.1%}"))
@@ -137,6 +159,8 @@ def headline(store: LabelStore, statistics: LabelStatistics | None) -> list[tupl
     fidelity = store.fidelity()
     if fidelity is not None and fidelity.kl is not None:
         lines.append(("mean KL to the teacher, nats", f"{fidelity.kl:.2g}"))
+    if spec.grid:
+        lines.append(("bytes a label", f"{in_all / spec.labels.num_positions:.2f}"))
     return [*lines, size]
 
 

@@ -24,43 +24,47 @@ _HEIGHT = 2.2
 _BINS = 40
 
 
-def certainty_pictures(certainty: Certainty, formats: Sequence[str]) -> list[Picture]:
-    """Draw how sure the teacher is: top probability, entropy, mass by K."""
+def certainty_pictures(
+    certainty: Certainty, formats: Sequence[str], of: str = "crops"
+) -> list[Picture]:
+    """Draw how sure the teacher is: top probability, entropy, mass by K; `of` says what is counted."""
     top, nats = certainty.top_probability, certainty.entropy
     return [
         Picture(
             "top-probability",
-            _histogram(top, "probability of the top class", "{:.2f}", formats),
+            _histogram(top, "probability of the top class", "{:.2f}", formats, of=of),
             "Top probability",
-            "How sure the teacher is of the class that it names, over crops.",
+            f"How sure the teacher is of the class that it names, over {of}.",
             f"Histogram of the top probability: mean {top.mean:.3f}, median {top.quantile(0.5):.3f}.",
-            _bins_table(top, "top probability", "{:.3f}", 20),
+            _bins_table(top, "top probability", "{:.3f}", 20, of),
         ),
         Picture(
             "entropy",
-            _histogram(nats, "entropy of the label, nats", "{:.2f}", formats),
+            _histogram(nats, "entropy of the label, nats", "{:.2f}", formats, of=of),
             "Entropy",
             f"0 is one class for certain, {nats.high:.2f} nats all classes alike. Classes that the store "
             "does not keep share their probability evenly.",
             f"Histogram of the entropy: mean {nats.mean:.3f} nats, median {nats.quantile(0.5):.3f}.",
-            _bins_table(nats, "entropy, nats", "{:.3f}", 20),
+            _bins_table(nats, "entropy, nats", "{:.3f}", 20, of),
         ),
-        _kept_picture(certainty.kept_mass, formats),
+        _kept_picture(certainty.kept_mass, formats, of),
     ]
 
 
-def divergence_picture(divergences: Divergences, formats: Sequence[str]) -> Picture:
-    """Draw the cross-entropy of each crop between two teachers."""
+def divergence_picture(
+    divergences: Divergences, formats: Sequence[str], of: str = "crops"
+) -> Picture:
+    """Draw the cross-entropy of each crop between two teachers; `of` says what is counted."""
     crossed = divergences.crossed
     name = "cross-entropy H(this, other), nats"
     return Picture(
         "against",
-        _histogram(crossed, name, "{:.2f}", formats, within=0.99),
+        _histogram(crossed, name, "{:.2f}", formats, within=0.99, of=of),
         "Cross-entropy between the teachers",
-        "Of each crop, in nats; the axis ends where 99 % of the crops do.",
-        f"Histogram of the cross-entropy of crops: mean {divergences.cross_entropy:.3f} nats.",
+        f"Of each {of.removesuffix('s')}, in nats; the axis ends where 99 % of the {of} do.",
+        f"Histogram of the cross-entropy of {of}: mean {divergences.cross_entropy:.3f} nats.",
         Table(
-            ("nats, mean over crops", "value"),
+            (f"nats, mean over {of}", "value"),
             (
                 ("H(this, other)", f"{divergences.cross_entropy:.4f}"),
                 ("H(other, this)", f"{divergences.reverse_cross_entropy:.4f}"),
@@ -75,7 +79,13 @@ def divergence_picture(divergences: Divergences, formats: Sequence[str]) -> Pict
 
 @figure_style()
 def _histogram(
-    values: Histogram, xlabel: str, form: str, formats: Sequence[str], within: float = 1.0
+    values: Histogram,
+    xlabel: str,
+    form: str,
+    formats: Sequence[str],
+    *,
+    within: float = 1.0,
+    of: str = "crops",
 ) -> dict[str, bytes]:
     """Draw shares of crops in bins, and say where their mean and median are."""
     figure = new_figure(COLUMN, _HEIGHT)
@@ -87,7 +97,7 @@ def _histogram(
     heights = 100 * shares[shown]
     axes.bar(left, heights, width, align="edge", color=MAIN, alpha=0.8, linewidth=0)
     axes.set(xlim=(values.low, high), ylim=(0, max(1e-9, heights.max()) * 1.04))
-    axes.set(xlabel=xlabel, ylabel="share of crops, %")
+    axes.set(xlabel=xlabel, ylabel=f"share of {of}, %")
     marks = (("mean", values.mean, SECOND), ("median", values.quantile(0.5), INK))
     _mark_two(axes, sorted(marks, key=lambda mark: mark[1]), form, (values.low, high))
     return as_files(figure, formats)
@@ -116,7 +126,7 @@ def _mark_two(
         write(axes, x, y, text, transform=above, color=colour, ha=side, va="bottom")
 
 
-def _bins_table(values: Histogram, name: str, form: str, bins: int) -> Table:
+def _bins_table(values: Histogram, name: str, form: str, bins: int, of: str) -> Table:
     edges, shares = values.shares(bins)
     rows = [
         (f"{form.format(edges[n])} – {form.format(edges[n + 1])}", f"{shares[n]:.2%}")
@@ -125,20 +135,20 @@ def _bins_table(values: Histogram, name: str, form: str, bins: int) -> Table:
     known = [("mean", values.mean)]
     known += [(f"{share:.0%} quantile", values.quantile(share)) for share in (0.05, 0.5, 0.95)]
     return Table(
-        (name, "share of crops"),
+        (name, f"share of {of}"),
         (*((what, form.format(value)) for what, value in known), *rows),
     )
 
 
 @figure_style()
-def _kept_picture(kept: KeptMass, formats: Sequence[str]) -> Picture:
+def _kept_picture(kept: KeptMass, formats: Sequence[str], of: str) -> Picture:
     ranks = np.arange(1, len(kept.mean) + 1)
     figure = new_figure(COLUMN, _HEIGHT)
     axes = figure.subplots()
     band = axes.fill_between(
         ranks, 100 * kept.low, 100 * kept.high, color=MAIN, alpha=0.18, linewidth=0
     )
-    band.set_label("5–95 % of crops")
+    band.set_label(f"5–95 % of {of}")
     axes.plot(ranks, 100 * kept.mean, color=MAIN, marker="o", markersize=3, label="mean")
     axes.set(xlim=(0.7, len(ranks) + 0.3), ylim=(0, 104), yticks=[0, 25, 50, 75, 100])
     step = 1 if len(ranks) <= 10 else 2 if len(ranks) <= 20 else 5
@@ -150,11 +160,11 @@ def _kept_picture(kept: KeptMass, formats: Sequence[str]) -> Picture:
         as_files(figure, formats),
         "Kept mass by K",
         "Probability that the K most likely classes hold together: mean, and the band of 5 to 95 % of "
-        "crops.",
+        f"{of}.",
         "Curve of the probability kept by K classes: "
         + ", ".join(f"K = {k}: {kept.mean[k - 1]:.1%}" for k in (1, 5, 10) if k <= len(ranks)),
         Table(
-            ("K", "mean", "5 % of crops below", "95 % of crops below"),
+            ("K", "mean", f"5 % of {of} below", f"95 % of {of} below"),
             tuple(
                 (str(k), f"{mean:.2%}", f"{low:.2%}", f"{high:.2%}")
                 for k, mean, low, high in zip(ranks, kept.mean, kept.low, kept.high, strict=True)

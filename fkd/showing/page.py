@@ -29,7 +29,7 @@ _MARKED = 1000  # bytes from a page's beginning on
 # What a page of other settings may have left behind.
 _OURS = re.compile(
     r"(sample-\d+|top-probability|entropy|kept-mass|area|classes|confusions|sure-of-another|least-sure"
-    r"|against|size|(neighbours|vectors)-[A-Za-z0-9_-]{1,64})\.(png|pdf|svg)"
+    r"|against|size|positions|truth|(neighbours|vectors)-[A-Za-z0-9_-]{1,64})\.(png|pdf|svg)"
 )
 
 

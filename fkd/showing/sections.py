@@ -1,8 +1,9 @@
 """The sections of the page: figures with what a reader should know of them, and their numbers."""
 
+import math
 from collections.abc import Sequence
 
-from fkd.config import size_text
+from fkd.config import grid_text, size_text
 from fkd.orders import ShowConfig
 from fkd.progress import progress
 from fkd.showing.area_figures import area_picture
@@ -12,10 +13,12 @@ from fkd.showing.crops import CropViewer
 from fkd.showing.label_figures import certainty_pictures, divergence_picture, size_picture
 from fkd.showing.page import Section
 from fkd.showing.picture import Picture, Table
+from fkd.showing.position_figures import position_section, truth_section
 from fkd.statistics import (
     Comparison,
     LabelStatistics,
     NotableCrop,
+    TruthStatistics,
     bytes_per_crop,
     num_crops_labelled,
     num_finished,
@@ -39,7 +42,7 @@ def sample_section(
         "the teacher's most likely classes" if first else "classes drawn from the teacher's label"
     )
     which = "Images that were asked for" if config.chosen else f"Images drawn by seed {config.seed}"
-    said = f", with {said}" if store.spec.labels.there else ""
+    said = f", with {said}" if store.spec.labels.there and not store.spec.grid else ""
     mixed = ""
     if store.spec.mixes:
         mixed = (
@@ -55,22 +58,38 @@ def sample_section(
         "colours of their crops. These are as "
         f"the student gets them{said}; ↔ is mirrored"
         + (f", bold is {bold}." if store.spec.labels.there and not store.spec.unlabelled else ". ")
+        + (_map_words(store) if store.spec.grid else "")
         + mixed,
         viewer.taken(),
         tuple(picture for picture in pictures if picture is not None),
     )
 
 
+def _map_words(store: LabelStore) -> str:
+    """Say what stands below a crop whose labels are a map."""
+    spec = store.spec
+    below = f"the likeliest class at each of {grid_text(spec.grid)} positions"
+    if spec.masks:
+        below = f"the classes of its mask, grey where there is none, and {below}"
+    if spec.labels.keeps_values:
+        most = math.log(spec.num_classes)
+        below += f", and the entropy of the label there, from 0 nats (black) to {most:.2f} (bright)"
+    return f"Below each is {below}."
+
+
 def label_sections(
     store: LabelStore,
     viewer: CropViewer | None,
     statistics: LabelStatistics,
+    truth: TruthStatistics | None,
     names: Sequence[str],
     formats: Sequence[str],
 ) -> list[Section | None]:
     """Return what labels say; None stands for a section of which the store keeps nothing."""
     return [
         certainty_section(store, statistics, formats),
+        position_section(store, statistics, names, formats),
+        truth_section(store, truth, names, formats),
         area_section(statistics, formats),
         class_section(store, statistics, names, formats),
         *notable_sections(store, viewer, statistics, names),
@@ -83,12 +102,16 @@ def certainty_section(
     """Return how sure the teacher is; None where no values are kept."""
     if statistics.certainty is None:
         return None
+    of, count = "crops", f"{statistics.num_crops:,} crops"
+    if store.spec.grid:
+        of = "labels"
+        count += f" of {grid_text(store.spec.grid)} labels"
     return Section(
         "How sure the teacher is",
         f"From the first {statistics.crops_per_image} of {store.spec.num_crops} crops of each of "
-        f"{statistics.num_images:,} images: {statistics.num_crops:,} crops, as {store.spec.scheme} at "
+        f"{statistics.num_images:,} images: {count}, as {store.spec.scheme} at "
         f"temperature {store.spec.temperature:g} keeps them.",
-        pictures=tuple(certainty_pictures(statistics.certainty, formats)),
+        pictures=tuple(certainty_pictures(statistics.certainty, formats, of)),
         narrow=True,
     )
 
@@ -164,10 +187,11 @@ def notable_sections(
             )
         )
     pictures = _gallery(viewer, unsure, "least-sure", "Lowest top probability")
+    mean = "mean " if store.spec.grid else ""
     least = Section(
         "Least sure crops",
-        "Of each image the crop with the lowest top probability, and of those the lowest: what is hard "
-        "to tell, what two classes share, and labels that deserve a look."
+        f"Of each image the crop with the lowest {mean}top probability, and of those the lowest: what is "
+        "hard to tell, what two classes share, and labels that deserve a look."
         + (" Much of two images makes a label flat, too." if mixed else ""),
         () if viewer is None else viewer.taken(),
         pictures,
@@ -199,19 +223,25 @@ def _notable_table(store: LabelStore, crops: Sequence[NotableCrop], names: Seque
         for crop in crops
     )
     own = () if targets is None else ("folder's class",)
-    return Table(("image", "crop", *own, "top-1", "top probability", "entropy, nats"), rows)
+    of_each = ("top-1", "top probability", "entropy, nats")
+    if store.spec.grid:
+        of_each = ("top-1 of most", "mean top probability", "mean entropy, nats")
+    return Table(("image", "crop", *own, *of_each), rows)
 
 
 def against_section(other: LabelStore, comparison: Comparison, formats: Sequence[str]) -> Section:
     """Return how far the labels of another store are from this one's."""
     teachers = ", ".join(teacher.name for teacher in other.spec.teachers)
     soft = comparison.divergences
-    pictures: tuple[Picture, ...] = () if soft is None else (divergence_picture(soft, formats),)
+    of = "labels" if other.spec.grid else "crops"
+    pictures: tuple[Picture, ...] = ()
+    if soft is not None:
+        pictures = (divergence_picture(soft, formats, of),)
     return Section(
         "Against another store",
         f"{other.path} ({teachers}, {size_text(other.spec.size)} px, {other.spec.scheme}). On the first "
         f"{comparison.crops_per_image} crops of {comparison.num_images:,} images the teachers' top-1 "
-        f"agree in {comparison.agreement:.1%}.",
+        f"agree in {comparison.agreement:.1%}{' of positions' if other.spec.grid else ''}.",
         () if soft is not None else ("A hard store keeps no values: there is no cross-entropy.",),
         pictures,
         narrow=True,

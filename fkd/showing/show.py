@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import as_config
+from fkd.config import as_config, grid_text
 from fkd.errors import ImagesError
 from fkd.images import read_titles
 from fkd.orders import ShowConfig
-from fkd.originals import PresentImages, drift, find_present, image_root
+from fkd.originals import (
+    LabelledMasks,
+    PresentImages,
+    drift,
+    find_labelled_masks,
+    find_present,
+    image_root,
+)
 from fkd.progress import note, note_lines
 from fkd.showing.crops import CropViewer
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
@@ -35,9 +42,11 @@ from fkd.showing.sections import (
 from fkd.statistics import (
     Comparison,
     LabelStatistics,
+    TruthStatistics,
     compare,
     info_lines,
     label_statistics,
+    truth_statistics,
     vector_statistics,
 )
 from fkd.store import LabelStore
@@ -55,16 +64,21 @@ def show_store(config: ShowConfig) -> Path:
     store, other = opened.store, opened.other
     note_lines(what_is_read(store, other, opened.images_root, opened.out))
     present, notes = _images(store, config)
-    viewer, indices = None, []
+    viewer, indices, truth = None, [], None
     if present is not None:
-        viewer = CropViewer(store, present.images, opened.names, config.formats)
+        masks, more = _masks(store, present)
+        viewer = CropViewer(store, present.images, opened.names, config.formats, masks)
         indices = sampled_images(store, present, config)
+        notes += more
     sections = [None if viewer is None else sample_section(store, viewer, indices, config)]
     statistics = label_statistics(store) if store.spec.labels.there else None
+    if present is not None and masks is not None:
+        truth, more = _truth(store, masks, present)
+        notes += more
     comparison = None if other is None else compare(store, other)
     if statistics is not None:
-        note(_headline_text(store, statistics, comparison))
-        sections += label_sections(store, viewer, statistics, opened.names, config.formats)
+        note(_headline_text(store, statistics, truth, comparison))
+        sections += label_sections(store, viewer, statistics, truth, opened.names, config.formats)
     for name in store.spec.vectors:
         vectors = vector_statistics(store, name, seed=config.seed)
         note(str(vectors))
@@ -75,7 +89,7 @@ def show_store(config: ShowConfig) -> Path:
     page = Page(
         store.path.name or str(store.path),
         settings_of(store),
-        headline(store, statistics),
+        headline(store, statistics, truth),
         [*notes_on(store, drift(store.spec, store.path)), *notes],
         info_lines(store.path),
         [section for section in sections if section is not None],
@@ -124,6 +138,26 @@ def _images(store: LabelStore, config: ShowConfig) -> tuple[PresentImages | None
     return present, [f"{gone}; what is missing is not drawn."]
 
 
+def _masks(store: LabelStore, present: PresentImages) -> tuple[LabelledMasks | None, list[str]]:
+    """Find the masks of a store's images, if they had any, or say on the page why there are none."""
+    if not store.spec.masks:
+        return None, []
+    try:
+        return find_labelled_masks(store, present.images), []
+    except ImagesError as error:
+        return None, [f"No mask is drawn: {error}."]
+
+
+def _truth(
+    store: LabelStore, masks: LabelledMasks, present: PresentImages
+) -> tuple[TruthStatistics | None, list[str]]:
+    """Compare maps with masks, or say on the page why that is not done."""
+    try:
+        return truth_statistics(store, masks, present.there), []
+    except ImagesError as error:
+        return None, [f"Labels are not compared with masks: {error}."]
+
+
 def _files(sections: Sequence[Section]) -> dict[str, bytes]:
     pictures = [picture for section in sections for picture in section.pictures]
     return {
@@ -134,9 +168,14 @@ def _files(sections: Sequence[Section]) -> dict[str, bytes]:
 
 
 def _headline_text(
-    store: LabelStore, statistics: LabelStatistics, comparison: Comparison | None
+    store: LabelStore,
+    statistics: LabelStatistics,
+    truth: TruthStatistics | None,
+    comparison: Comparison | None,
 ) -> str:
     known = " of images without classes" if store.spec.unlabelled else ""
+    if store.spec.grid:
+        known = f" of {grid_text(store.spec.grid)} labels" + ("" if truth is None else f": {truth}")
     if not store.spec.labels.keeps_first:
         known += f", kept as {store.spec.scheme}"
     if statistics.agreement is not None:

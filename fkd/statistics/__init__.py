@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fkd.statistics.positions import PositionStatistics
     from fkd.statistics.sweep import Sweep, restored
     from fkd.statistics.targets import target_words
+    from fkd.statistics.truth import TruthStatistics, truth_statistics
     from fkd.statistics.vectors import VectorStatistics, vector_statistics
 else:
     __getattr__, __dir__ = names_of(
@@ -53,6 +54,7 @@ else:
         how_far="num_finished reached",
         sweep="Sweep restored",
         targets="target_words",
+        truth="TruthStatistics truth_statistics",
         vectors="VectorStatistics vector_statistics",
     )
 
@@ -69,6 +71,7 @@ __all__ = [
     "NotableCrop",
     "PositionStatistics",
     "Sweep",
+    "TruthStatistics",
     "VectorStatistics",
     "bad_images",
     "bytes_per_crop",
@@ -86,5 +89,6 @@ __all__ = [
     "sampled_agreement",
     "sampled_certainty",
     "target_words",
+    "truth_statistics",
     "vector_statistics",
 ]

@@ -103,7 +103,8 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         (
             "views",
             f"{size_text(spec.size)} px, {spec.interpolation}, scale {as_typed(views.scale)}, "
-            f"ratio {as_typed(views.ratio)}, seed {views.seed}, rendered by {spec.renderer}",
+            + ", ".join([f"ratio {as_typed(views.ratio)}, seed {views.seed}", *views.manner])
+            + f", rendered by {spec.renderer}",
         ),
         *([] if views.tone.plain else [("tone", str(views.tone))]),
         *([("mixed", mix_words(spec))] if spec.mixes else []),

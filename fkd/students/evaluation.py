@@ -14,7 +14,6 @@ from fkd.config import (
     MAX_BATCH,
     MAX_WORKERS,
     CenterView,
-    Grid,
     NetworkInput,
     Size,
     ViewSizes,
@@ -32,6 +31,7 @@ from fkd.machine import place, resolve_device
 from fkd.models import output_shape
 from fkd.progress import note
 from fkd.sources import list_images, refuse_other_kinds, split_folder
+from fkd.store import LabelStore
 from fkd.students.answers import Answers, ask
 from fkd.students.checkpoints import announce_student
 from fkd.students.line_evaluation import LineAccuracy, evaluate_lines
@@ -46,7 +46,7 @@ from fkd.truth import (
     find_texts,
     lined_root,
     list_lines,
-    masked_root,
+    require_masked_root,
     require_named,
 )
 from fkd.views import Sizes
@@ -188,14 +188,9 @@ def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Ma
     Masks are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
     other classes.
     """
-    root = masked_root(folder, "val")
-    images = None if root is None else list_images(root, unlabelled=True)
-    masks = None if images is None else find_masks(images)
-    if images is None or masks is None:
-        raise ImagesError(
-            f"{folder} has no images with masks, by which a student of maps is judged; name a folder "
-            "with masks beside it, as val with valannot"
-        )
+    images = list_images(require_masked_root(folder), unlabelled=True)
+    masks = find_masks(images)
+    assert masks is not None
     return images, masks.matched(classes, "the student's")
 
 
@@ -217,14 +212,17 @@ def lined_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Tex
     return images, texts.matched(classes, "the student's classes")
 
 
-def usual_view(seen: NetworkInput, grid: Grid, sizes: Sizes) -> CenterView:
-    """Return the view that a student is evaluated on where nobody says another, by the store's `grid`.
+def usual_view(seen: NetworkInput, store: LabelStore) -> CenterView:
+    """Return how students of a store are evaluated where nobody says another way.
 
-    Maps and lines are of whole images; `sizes` [N, 2] are those of the images.
+    Padded views, and those of lines, are of whole images.
     """
-    if is_line(grid):
+    fit, grid = store.spec.views.fit, store.spec.grid
+    if is_line(grid) and fit == "fill":
         return CenterView(seen.size, seen.interpolation, 1.0)
-    return whole_view(seen, sizes) if grid else seen.center_view
+    if grid and fit == "fill":
+        return whole_view(seen, store.sizes())
+    return seen.center_view_of(fit)
 
 
 def whole_view(seen: NetworkInput, sizes: Sizes) -> CenterView:

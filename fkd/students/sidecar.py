@@ -7,7 +7,7 @@ from typing import Any
 from fkd.config import NetworkInput, as_size, sides_of
 from fkd.errors import ConfigError
 from fkd.students.student import StudentCard
-from fkd.views import resized_side
+from fkd.views import PADDING, resized_side
 
 # Where a program has it: a file in an exported program, a property of an ONNX file.
 EXPORT_KEY, EXPORT_PROPERTY = "fkd.json", "fkd"
@@ -32,18 +32,26 @@ class Sidecar:
         """Return it as JSON.
 
         Of `evaluation`, `resize` is the side that an image's shorter side is resized to; where views are
-        not square, both sides that it must cover. `maps` is there where logits are of each pixel, and
-        `lines` where they are of each frame of a line, whose blank is the first class.
+        not square, both sides that it must cover. A padded image is resized until it just fits into
+        `pad`, stands at the upper left, and what is around it is `grey`. `maps` is there where logits are
+        of each pixel, and `lines` where they are of each frame of a line, whose blank is the first class.
         """
         card, view = self.card, self.card.center_view
         resized = as_size(*(resized_side(side, view.crop) for side in sides_of(view.size)))
+        evaluation: dict[str, Any] = {
+            "resize": resized,
+            "center_crop": view.size,
+            "crop_pct": view.crop,
+        }
+        if view.fit == "pad":
+            evaluation = {"pad": view.size, "grey": PADDING}
         outputs: dict[str, Any] = {"classes": card.classes, "titles": card.titles}
         if self.features is not None:
             outputs = {"features": self.features}
         content = {
             "name": card.name,
             "preprocessing": asdict(card.preprocessing),
-            "evaluation": {"resize": resized, "center_crop": view.size, "crop_pct": view.crop},
+            "evaluation": evaluation,
             **({"maps": True} if card.maps else {}),
             **({"lines": True} if card.lines else {}),
             **{name: value for name, value in outputs.items() if value is not None},

@@ -37,6 +37,8 @@ class Weights:
 def card_content(card: StudentCard) -> dict[str, Any]:
     """Return a card as plain values."""
     content = {name: value for name, value in asdict(card).items() if value is not None}
+    if card.evaluation is not None and card.evaluation.fit == "fill":
+        del content["evaluation"]["fit"]  # as in all checkpoints of older versions
     if card.learned_classes:
         del content["learned_classes"]  # as in all checkpoints of older versions
     for kind in ("maps", "lines"):

@@ -31,7 +31,8 @@ class Ensemble:
     """One or more teachers whose probabilities are averaged over the same boxes.
 
     `view_formats` are the distinct sizes and interpolations in which they want to see a crop. `grid` is
-    that of the labels: of G positions a view has as many rows, and () is one label a view.
+    that of the labels: of G positions a view has as many rows, and () is one label a view. It
+    `classifies` where a teacher itself names the classes that its outputs are.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class Ensemble:
         teachers: Sequence[Teacher],
         weights: Sequence[float] = (),
         grid: Grid | int | None = None,
+        *,
+        classifies: bool = False,
     ) -> None:
         """Gather teachers of the same classes; their `weights`, in sum 1, where they are not equal.
 
@@ -46,7 +49,7 @@ class Ensemble:
         that cannot be, or have no grid in common.
         """
         self.teachers, self._weights = tuple(teachers), tuple(weights)
-        self.grid = kept_grid(self.teachers, grid)
+        self.grid, self.classifies = kept_grid(self.teachers, grid), classifies
         self.view_formats = tuple(dict.fromkeys(t.preprocessing.view_format for t in teachers))
 
     @property
@@ -155,7 +158,8 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
             )
     each = zip(choices, sources, maps, strict=True)
     loaded = [Teacher(c.name, s, m, device, engine, c.output, targets) for c, s, m in each]
-    return Ensemble(loaded, grid=grid)
+    classifies = any(s.names is not None and s.no_logits is None for s in sources)
+    return Ensemble(loaded, grid=grid, classifies=classifies)
 
 
 def _match_all(

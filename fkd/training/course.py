@@ -108,8 +108,7 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     sizes = SizePlan.of(config, store.spec, schedule)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
     grid = store.spec.grid
-    usual = usual_view(preprocessing, grid, store.sizes())
-    view = seen_otherwise(usual, config.eval_size, config.eval_crop)
+    view = seen_otherwise(usual_view(preprocessing, store), config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()
     cards = tuple(

@@ -151,7 +151,7 @@ def _views(course: Course) -> str:
     text = size if size == teacher else f"{size} (the teacher saw {teacher})"
     toned = [] if spec.views.tone.plain else [f"toned as the teacher saw them: {spec.views.tone}"]
     mixed = [_mixed(course)] if spec.mixes else []
-    return "; ".join([text, *toned, *mixed])
+    return "; ".join([text, *spec.views.manner, *toned, *mixed])
 
 
 def _mixed(course: Course) -> str:

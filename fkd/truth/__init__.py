@@ -11,7 +11,7 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.truth.confusion import Confusion
-    from fkd.truth.finding import find_masks, masked_root
+    from fkd.truth.finding import find_masks, masked_root, require_masked_root
     from fkd.truth.masks import Masks
     from fkd.truth.text_files import find_texts, lined_root, list_lines, require_named
     from fkd.truth.texts import Texts, Truth, as_rows, edit_distance, read_off
@@ -19,7 +19,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         confusion="Confusion",
-        finding="find_masks masked_root",
+        finding="find_masks masked_root require_masked_root",
         masks="Masks",
         text_files="find_texts lined_root list_lines require_named",
         texts="Texts Truth as_rows edit_distance read_off",
@@ -38,5 +38,6 @@ __all__ = [
     "list_lines",
     "masked_root",
     "read_off",
+    "require_masked_root",
     "require_named",
 ]

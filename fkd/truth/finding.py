@@ -43,6 +43,17 @@ def masked_root(folder: Path, split: str | None = "train") -> Path | None:
     return next((root for root in places if _is_masked(root)), None)
 
 
+def require_masked_root(folder: Path, split: str = "val") -> Path:
+    """Return what `masked_root` does, or raise `ImagesError` where no images have masks."""
+    root = masked_root(folder, split)
+    if root is None:
+        raise ImagesError(
+            f"{folder} has no images with masks, by which a student of maps is judged; name a folder "
+            f"with masks beside it, as {split} with {split}annot"
+        )
+    return root
+
+
 def find_masks(images: ImageList) -> Masks | None:
     """Find the masks of the images of a folder; None where there are none.
 

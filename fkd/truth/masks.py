@@ -131,25 +131,23 @@ class Masks:
 
         name = self.name(image_index)
         values = _values(name, encoded, size)
-        if not self._known[values].all():
-            strange = int(values[~self._known[values]].min())
-            raise DecodeError(name, "bad mask", self._no_class(strange))
-        return torch.from_numpy(self._classes_of[values])
+        pixels = bytearray(values)  # its `translate` takes a third of the time that NumPy takes
+        strange = pixels.translate(None, self._known)
+        if strange:
+            raise DecodeError(name, "bad mask", self._no_class(min(strange)))
+        classes = torch.frombuffer(pixels.translate(self._classes_of), dtype=torch.uint8)
+        return classes.view(values.shape)
 
     @cached_property
-    def _classes_of(self) -> NDArray[np.uint8]:
-        """The class of each value, u8 [256]."""
-        table = np.full(MAX_VALUES, IGNORED, np.uint8)
-        table[: len(self.numbers)] = self.numbers
-        table[IGNORED] = IGNORED
-        return table
+    def _classes_of(self) -> bytes:
+        """The class of each value from 0 to 255."""
+        padded = [*self.numbers, *([IGNORED] * MAX_VALUES)]
+        return bytes([*padded[:IGNORED], IGNORED])
 
     @cached_property
-    def _known(self) -> NDArray[np.bool_]:
-        """Which values a mask may have, bool [256]."""
-        known = np.arange(MAX_VALUES) < len(self.numbers)
-        known[IGNORED] = True
-        return known
+    def _known(self) -> bytes:
+        """The values that a mask may have."""
+        return bytes([*range(len(self.numbers[:IGNORED])), IGNORED])
 
     def _no_class(self, value: int) -> str:
         if self.named_in is None:

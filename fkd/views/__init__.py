@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fkd.views.center import EvaluationBatch, evaluation_batches
     from fkd.views.draw_label import label_draws
     from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones, tones_of
+    from fkd.views.fitting import PADDING, fitted
     from fkd.views.masks import render_center_mask, render_mask
     from fkd.views.mixing import (
         Mixes,
@@ -42,6 +43,7 @@ else:
         center="EvaluationBatch evaluation_batches",
         draw_label="label_draws",
         draw_tone="Erased Factors Tones draw_tones tones_of",
+        fitting="PADDING fitted",
         masks="render_center_mask render_mask",
         mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
@@ -55,6 +57,7 @@ else:
 
 __all__ = [
     "OTHER_VIEWS",
+    "PADDING",
     "RENDERER",
     "SAMPLER",
     "SAMPLERS",
@@ -82,6 +85,7 @@ __all__ = [
     "draw_tones",
     "empty_views",
     "evaluation_batches",
+    "fitted",
     "hash_mixes",
     "hash_views",
     "hole_of",

@@ -7,6 +7,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from fkd.config import Fit
+
 Boxes = NDArray[np.uint16]  # […, 4]: top, left, height, width in source pixels
 Flips = NDArray[np.bool_]  # […]
 Sizes = NDArray[np.uint16]  # […, 2]: height and width of images
@@ -26,14 +28,16 @@ def outside(box: Boxes, size: Sizes) -> NDArray[np.bool_]:
     return wrong
 
 
-def largest_boxes(ratio: tuple[float, float], size: Sizes) -> Boxes:
+def largest_boxes(ratio: tuple[float, float], size: Sizes, fit: Fit = "fill") -> Boxes:
     """Return the largest centred boxes of an allowed ratio, u16 [n, 4]: RandomResizedCrop's last resort.
 
-    `size` u16 [n, 2] are heights and widths of images.
+    `size` u16 [n, 2] are heights and widths of images. With `fit` "pad" a ratio is relative to that of
+    the image.
     """
     height, width = np.maximum(size, 1).T.astype(np.float64)
     low, high = ratio
-    tall, wide = np.rint(width / low).clip(1, height), np.rint(height * high).clip(1, width)
+    across, down = (width, height) if fit == "fill" else (height, width)
+    tall, wide = np.rint(across / low).clip(1, height), np.rint(down * high).clip(1, width)
     top, left = (height - tall) // 2, (width - wide) // 2
     return np.stack([top, left, tall, wide], axis=1).astype(np.uint16)
 

@@ -62,13 +62,13 @@ def _submit(
             pixels = decode(name, encoded)
             if masks is not None and truth is not None:
                 mask = masks.decode(image_index, masks.encoded(image_index), pixels.shape[-2:])
-                truth[row] = render_center_mask(mask, view.size, view.crop)
+                truth[row] = render_center_mask(mask, view.size, view.crop, view.fit)
         except DecodeError as error:
             views[row], errors[row] = 0, error
             if truth is not None:
                 truth[row] = IGNORED
         else:
-            render_center(pixels, views[row], view.interpolation, view.crop)
+            render_center(pixels, views[row], view.interpolation, view.crop, view.fit)
 
     def finish() -> EvaluationBatch:
         targets = torch.from_numpy(images.targets[np.asarray(indices)])

@@ -6,6 +6,7 @@ rint). So a box that anyone draws again is the box that was labelled, and no sto
 Legend: n images, m crops of each, H and W an image's height and width; a piece is what is drawn at once.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import ViewPolicy
+from fkd.config import Fit, ViewPolicy
 from fkd.views.boxes import Boxes, Flips, Sizes, largest_boxes
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -53,6 +54,9 @@ def draw_views(
     square root g of one of 4096 ratios, width = rint(s · g) and height = rint(s / g). The first attempt
     that fits into the image is taken, else the largest centred box of an allowed ratio. An image with a
     side of 0, which has no labels, gets zeros.
+
+    Of a policy whose crops are padded, g is relative to the image's own ratio: s has no factor H · W, and
+    width = rint(s · g · W) and height = rint(s / g · H).
     """
     boxes = np.zeros((len(images), len(crops), 4), np.uint16)
     flips = np.zeros((len(images), len(crops)), np.bool_)
@@ -61,11 +65,11 @@ def draw_views(
     steps = (crops.astype(np.uint64) * _STEPS + np.uint64(1)) * GAMMA
     if len(crops) >= min(len(images), _SHORT):
         for rows, columns in _pieces(len(images), len(crops)):
-            part = _Images(keys[rows], sizes[rows], 1)
+            part = _Images(keys[rows], sizes[rows], 1, policy.fit)
             draw.piece(part, steps[None, columns], boxes[rows, columns], flips[rows, columns])
     else:  # an inner loop over a few crops would cost more than what is done in it
         for columns, rows in _pieces(len(crops), len(images)):
-            part, where = _Images(keys[rows], sizes[rows], 0), (rows, columns)
+            part, where = _Images(keys[rows], sizes[rows], 0, policy.fit), (rows, columns)
             out = boxes[where].transpose(1, 0, 2), flips[where].T
             draw.piece(part, steps[columns, None], *out)
     absent = (sizes == 0).any(axis=1)
@@ -85,12 +89,20 @@ def _pieces(outer: int, inner: int) -> list[tuple[slice, slice]]:
 
 
 class _Images:
-    """The images of a piece: words [n], heights, widths and areas, and the same along one of its axes."""
+    """The images of a piece: words [n], heights, widths and areas, and the same along one of its axes.
 
-    def __init__(self, keys: Words, sizes: Sizes, axis: int) -> None:
+    Of crops that are padded, areas are 1 and `shape` has heights and widths to multiply sides by.
+    """
+
+    def __init__(self, keys: Words, sizes: Sizes, axis: int, fit: Fit) -> None:
         self.keys, self.sizes, self._axis = keys, sizes, axis
         self.height, self.width = sizes.T.astype(np.uint32)
-        self.area = sizes[:, 0].astype(np.float64) * sizes[:, 1]
+        self.shape: tuple[Numbers, Numbers] | None = None
+        if fit == "fill":
+            self.area = sizes[:, 0].astype(np.float64) * sizes[:, 1]
+        else:
+            self.area = np.ones(len(sizes))
+            self.shape = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
 
     def along(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
         """Return one value an image as it is broadcast over a piece."""
@@ -110,6 +122,7 @@ class _Draw:
         low, high = policy.scale
         self._low, self._slope = low, (high - low) / _AREAS
         self._ratio, self._roots = policy.ratio, ratio_roots(policy.ratio)
+        self._fit = policy.fit
         self._word = np.empty(most, np.uint64)
         at_once = most * max(len(attempts) for attempts in _LATER)
         self._spare = np.empty(at_once, np.uint64)
@@ -122,7 +135,8 @@ class _Draw:
         np.add(images.along(images.keys), steps, out=word)
         mix(word, self._spare[:count].reshape(shape))
         np.copyto(flips, word & np.uint64(1), casting="unsafe")
-        height, width = self._sides(word, images.along(images.area))
+        shape_of = images.shape and [images.along(side) for side in images.shape]
+        height, width = self._sides(word, images.along(images.area), shape_of)
         tallest, widest = images.along(images.height), images.along(images.width)
         fits = _within(height, tallest) & _within(width, widest)
         never = self._again(images, steps.reshape(-1), ~fits, (word, height, width))
@@ -134,7 +148,7 @@ class _Draw:
         if never.size:
             image, _ = images.of(never, shape[1])
             boxes[never // shape[1], never % shape[1]] = largest_boxes(
-                self._ratio, images.sizes[image]
+                self._ratio, images.sizes[image], self._fit
             )
 
     def _again(
@@ -152,7 +166,8 @@ class _Draw:
             if not left.size:
                 break
             word = mix(base + attempts * GAMMA)
-            height, width = self._sides(word, images.area.take(image))
+            shape_of = images.shape and [side.take(image) for side in images.shape]
+            height, width = self._sides(word, images.area.take(image), shape_of)
             fits = _within(height, images.height.take(image))
             fits &= _within(width, images.width.take(image))
             some = fits.any(axis=0)
@@ -164,8 +179,13 @@ class _Draw:
             left, image, base = left.take(others), image.take(others), base.take(others)
         return left
 
-    def _sides(self, word: Words, area: Numbers) -> tuple[Sides, Sides]:
-        """Return the heights and widths that words ask for in images of so many pixels."""
+    def _sides(
+        self, word: Words, area: Numbers, image: Sequence[Numbers] | None
+    ) -> tuple[Sides, Sides]:
+        """Return the heights and widths that words ask for in images of so many pixels.
+
+        They are multiplied by those of the `image` where it is given.
+        """
         shape, count = word.shape, word.size
         number = self._spare[:count].reshape(shape)
         side, root = (room[:count].reshape(shape) for room in (self._side, self._root))
@@ -183,6 +203,9 @@ class _Draw:
         self._roots.take(number.view(np.int64), out=root, mode="clip")
         width = np.multiply(side, root, out=number.view(np.float64))
         height = np.divide(side, root, out=side)
+        if image is not None:
+            height *= image[0]
+            width *= image[1]
         return _rounded(height), _rounded(width)
 
 

@@ -11,26 +11,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import CROP_SHARE, Size, sides_of
+from fkd.config import CROP_SHARE, IGNORED, Fit, Size, sides_of
 from fkd.views.boxes import Boxes, Flips
+from fkd.views.fitting import fitted
 from fkd.views.render_cpu import center_cut
 
 
-def render_mask(mask: Tensor, boxes: Boxes, flips: Flips, size: Size) -> Tensor:
-    """Return n views of a mask, uint8 [H, W], as uint8 [n, h, w]; `boxes` are [n, 4] and `flips` [n]."""
-    height, width = sides_of(size)
-    views = torch.empty((len(boxes), height, width), dtype=torch.uint8)
-    for (top, left, tall, wide), flip, view in zip(
-        boxes.tolist(), flips.tolist(), views, strict=True
+def render_mask(mask: Tensor, boxes: Boxes, flips: Flips, size: Size, fit: Fit = "fill") -> Tensor:
+    """Return n views of a mask, uint8 [H, W], as uint8 [n, h, w]; `boxes` are [n, 4] and `flips` [n].
+
+    With `fit` "pad", `IGNORED` is around what a crop fills of its view.
+    """
+    views = torch.full((len(boxes), *sides_of(size)), IGNORED, dtype=torch.uint8)
+    whole = np.broadcast_to(np.array(sides_of(size)), (len(boxes), 2))
+    inside = whole if fit == "fill" else fitted(boxes[:, 2:], size)
+    for box, flip, (height, width), view in zip(
+        boxes.tolist(), flips.tolist(), inside.tolist(), views, strict=True
     ):
+        top, left, tall, wide = box
         rows, columns = top + _nearest(tall, height), left + _nearest(wide, width)
-        _take(mask, rows, columns[::-1] if flip else columns, view)
+        _take(mask, rows, columns[::-1] if flip else columns, view[:height, :width])
     return views
 
 
-def render_center_mask(mask: Tensor, size: Size, crop: float = CROP_SHARE) -> Tensor:
+def render_center_mask(
+    mask: Tensor, size: Size, crop: float = CROP_SHARE, fit: Fit = "fill"
+) -> Tensor:
     """Return the evaluation view of a mask, uint8 [H, W], as uint8 [h, w]: that of `render_center`."""
     height, width = sides_of(size)
+    if fit == "pad":
+        whole = np.array([[0, 0, *mask.shape]], np.uint16)
+        return render_mask(mask, whole, np.zeros(1, np.bool_), size, fit)[0]
     cut = center_cut((mask.shape[0], mask.shape[1]), (height, width), crop)
     (top, left), (tall, wide) = cut.corner, cut.sides
     rows = top + _nearest(tall, cut.resized[0])[cut.offset[0] : cut.offset[0] + height]
@@ -48,4 +59,4 @@ def _nearest(length: int, size: int) -> NDArray[np.int64]:
 def _take(mask: Tensor, rows: NDArray[np.int64], columns: NDArray[np.int64], out: Tensor) -> None:
     """Write rows and columns of a mask into `out`, uint8 [h, w]."""
     high = mask.index_select(0, torch.from_numpy(rows))
-    torch.index_select(high, 1, torch.from_numpy(np.ascontiguousarray(columns)), out=out)
+    out.copy_(high.index_select(1, torch.from_numpy(np.ascontiguousarray(columns))))

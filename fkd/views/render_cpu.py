@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fkd.config import CROP_SHARE, Interpolation, Size, sides_of
+from fkd.config import CROP_SHARE, Fit, Interpolation, Size, sides_of
+from fkd.views.fitting import PADDING, fitted
 
 RENDERER = "torch-antialias-uint8-1"
 _MAX_ASPECT = 64  # of what is resized to be evaluated
@@ -50,13 +51,22 @@ def render(
     flip: bool,
     out: Tensor,
     interpolation: Interpolation,
+    fit: Fit = "fill",
 ) -> None:
     """Write one view of `image` (uint8 [3, H, W]) into `out` (uint8 [3, h, w]).
 
     Crop, antialiased resize, then flip. The kernel behind `functional.interpolate` is called itself:
     it takes the crop as a view of a channels-last image and writes straight into the batch, which
     saves two copies and half of the time on small crops. It equals torchvision's `resized_crop`.
+    With `fit` "pad" that is the part of the view which `fitted` says, and the rest is `PADDING`.
     """
+    if fit == "pad":
+        high, wide = fitted(np.asarray(box)[2:], (out.shape[-2], out.shape[-1])).tolist()
+        inside = empty_views(1, (high, wide))[0]  # the kernel writes to memory in one piece alone
+        render(image, box, flip, inside, interpolation)
+        out.fill_(PADDING)
+        out[:, :high, :wide] = inside
+        return
     top, left, height, width = (int(edge) for edge in box)
     crop = image[None, :, top : top + height, left : left + width]
     _KERNELS[interpolation](crop, out.shape[-2:], False, None, None, out=out[None])
@@ -73,15 +83,22 @@ def resized_side(side: int, crop: float = CROP_SHARE) -> int:
 
 
 def render_center(
-    image: Tensor, out: Tensor, interpolation: Interpolation, crop: float = CROP_SHARE
+    image: Tensor,
+    out: Tensor,
+    interpolation: Interpolation,
+    crop: float = CROP_SHARE,
+    fit: Fit = "fill",
 ) -> None:
     """Write the evaluation view of `image` (uint8 [3, H, W]) into `out` (uint8 [3, h, w]).
 
     The image is resized until it just covers `resized_side` of both sides, and the centre is cut out. For
-    a square view, that resizes its shorter side.
+    a square view, that resizes its shorter side. With `fit` "pad" it is resized until it just fits.
     """
-    size = (out.shape[-2], out.shape[-1])
-    cut = center_cut((image.shape[-2], image.shape[-1]), size, crop)
+    sides, size = (image.shape[-2], image.shape[-1]), (out.shape[-2], out.shape[-1])
+    if fit == "pad":
+        render(image, (0, 0, *sides), False, out, interpolation, fit)
+        return
+    cut = center_cut(sides, size, crop)
     (top, left), (height, width) = cut.corner, cut.sides
     image = image[:, top : top + height, left : left + width]
     pixels = functional.interpolate(image[None], cut.resized, mode=interpolation, antialias=True)[0]

@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fkd.config import Interpolation, Size, sides_of
+from fkd.config import Fit, Interpolation, Size, sides_of
 from fkd.machine import upload
 from fkd.views.boxes import Boxes, Flips
+from fkd.views.fitting import PADDING, fitted
 from fkd.views.taps import Taps, most_taps, taps_of
 
 # Working memory of one go. A table of crops is rendered in as many goes as that allows. On CUDA that is a
@@ -61,13 +62,17 @@ class CropTable:
         """Return some of the crops."""
         return CropTable(self.first[rows], self.width[rows], self.box[rows], self.flip[rows])
 
-    def beside(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return `rows`, int64 [n], and what `_Crops` is made of as one tensor, int64 [7, n]."""
+    def beside(self, rows: NDArray[np.int64], fits: NDArray[np.int64] | None) -> Tensor:
+        """Return `rows`, int64 [n], and what `_Crops` is made of as one tensor, int64 [7, n] or [9, n].
+
+        `fits`, int64 [n, 2], are the height and width of padded crops in their views.
+        """
         top, left, height, width = self.box.T
         corner = self.first + top * self.width + left
         flip = self.flip.astype(np.int64)
         # Each direction's lengths, and whether it is mirrored, lie behind one another.
         columns = [rows, corner, self.width, width, height, flip, np.zeros_like(flip)]
+        columns += [] if fits is None else [fits[:, 1], fits[:, 0]]
         return torch.from_numpy(np.stack(columns))
 
     @property
@@ -82,12 +87,16 @@ class _Crops:
     """A `CropTable` on the device, int64: `corner` [n] numbers the first pixel of each crop.
 
     `lengths` and `mirrored` [2, n] are of both directions: along a box's rows, then along its columns.
+    `longest` bounds the lengths, as far as taps follow from them. Where crops are padded, `fitted` [2, n]
+    are their lengths in the view.
     """
 
     corner: Tensor
     row_length: Tensor
     lengths: Tensor
     mirrored: Tensor
+    longest: tuple[int, int]
+    fitted: Tensor | None = None
 
 
 def render_table(
@@ -96,23 +105,47 @@ def render_table(
     size: Size,
     interpolation: Interpolation,
     out: Tensor | None = None,
+    fit: Fit = "fill",
 ) -> Tensor:
     """Render crops on the device of `pixels`, uint8 [P, 3]: uint8 [n, 3, h, w], channels last.
 
-    They are written to `out` where it is given.
+    They are written to `out` where it is given. `fit` is that of `fkd.views.render`.
     """
     count, sides = len(table.first), sides_of(size)
     views = pixels.new_empty((count, *sides, 3)) if out is None else out.permute(0, 2, 3, 1)
     for rows in _goes(table.box[:, 2], sides[1], _working_bytes(pixels.device)):
         part = table.take(rows)
-        there = upload(part.beside(rows), pixels.device)
-        crops = _Crops(there[1], there[2], there[3:5], there[5:7])
-        rendered = _render(pixels, crops, part.largest, sides, interpolation)
+        fits = fitted(part.box[:, 2:], size) if fit == "pad" else None
+        there = upload(part.beside(rows, fits), pixels.device)
+        longest = part.largest if fits is None else _as_if_filled(part, fits, sides)
+        inside = None if fits is None else there[7:9]
+        crops = _Crops(there[1], there[2], there[3:5], there[5:7], longest[::-1], inside)
+        rendered = _render(pixels, crops, part.largest[0], sides, interpolation)
+        if inside is not None:
+            rendered.masked_fill_(_around(inside, sides), PADDING)
         if len(rows) == count:
             views.copy_(rendered)
         else:
             views[there[0]] = rendered.to(torch.uint8)
     return views.permute(0, 3, 1, 2)
+
+
+def _as_if_filled(
+    table: CropTable, fits: NDArray[np.int64], sides: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the lengths of boxes that need as many taps where they fill views of `sides`."""
+    high, wide = np.ceil((table.box[:, 2:] / fits).max(axis=0) * sides).astype(np.int64).tolist()
+    return high, wide
+
+
+def _around(inside: Tensor, sides: tuple[int, int]) -> Tensor:
+    """Return which pixels are padding, bool [n, h, w, 1]; `inside` [2, n] are widths and heights."""
+    across, down = (
+        torch.arange(side, device=inside.device) >= length[:, None]
+        for side, length in zip(sides[::-1], inside, strict=True)
+    )
+    outside: Tensor = down[:, :, None] | across[:, None]
+    return outside[..., None]
 
 
 def _working_bytes(device: torch.device) -> int:
@@ -143,13 +176,13 @@ def _goes(height: NDArray[np.int64], width: int, most: int) -> Iterator[NDArray[
 def _render(
     pixels: Tensor,
     crops: _Crops,
-    largest: tuple[int, int],
+    highest: int,
     sides: tuple[int, int],
     interpolation: Interpolation,
 ) -> Tensor:
-    """Render crops in one go: samples int32 [n, h, w, 3]; `largest` bounds their height and width."""
-    (highest, widest), (high, wide) = largest, sides
-    across, down = _both_taps(crops, (widest, highest), (wide, high), interpolation)
+    """Render crops in one go: samples int32 [n, h, w, 3]; `highest` bounds their height."""
+    high, wide = sides
+    across, down = _both_taps(crops, (wide, high), interpolation)
     row = torch.arange(highest, device=pixels.device).minimum(crops.lengths[1][:, None] - 1)
     corner = (row * crops.row_length[:, None]).add_(crops.corner[:, None])[:, :, None]
     narrow = _resample(across, lambda x: pixels[corner + x[:, None]], (-1, 1, wide, 1))
@@ -160,17 +193,22 @@ def _render(
 
 
 def _both_taps(
-    crops: _Crops, longest: tuple[int, int], sizes: tuple[int, int], interpolation: Interpolation
+    crops: _Crops, sizes: tuple[int, int], interpolation: Interpolation
 ) -> tuple[Taps, Taps]:
     """Compute the taps of both directions, together where S is the same."""
+    longest, fits = crops.longest, crops.fitted
     if sizes[0] != sizes[1]:
         across, down = (
-            taps_of(crops.lengths[n], longest[n], sizes[n], interpolation, crops.mirrored[n])
+            taps_of(
+                crops.lengths[n], longest[n], sizes[n], interpolation, crops.mirrored[n],
+                None if fits is None else fits[n],
+            )
             for n in (0, 1)
-        )
+        )  # fmt: skip
         return across, down
     lengths, mirrored = crops.lengths.reshape(-1), crops.mirrored.reshape(-1)
-    both = taps_of(lengths, max(longest), sizes[0], interpolation, mirrored)
+    fits = None if fits is None else fits.reshape(-1)
+    both = taps_of(lengths, max(longest), sizes[0], interpolation, mirrored, fits)
     # The shorter direction has fewer taps, and zeros behind them.
     counts = [most_taps(length, sizes[0], interpolation) for length in longest]
     halves = zip(

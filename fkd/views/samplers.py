@@ -21,11 +21,19 @@ Places = NDArray[np.int64]
 class Sampler:
     """Draws crops, int64 [m], of images, int64 [n], of sizes u16 [n, 2]: u16 [n, m, 4], bool [n, m].
 
-    An `exact` one gives the same numbers on every machine, so that a store need not hold them.
+    `rule` never changes. An `exact` one gives the same numbers on every machine, so that a store need not
+    hold them.
     """
 
-    draw: Callable[[ViewPolicy, Places, Places, Sizes], tuple[Boxes, Flips]]
+    rule: Callable[[ViewPolicy, Places, Places, Sizes], tuple[Boxes, Flips]]
     exact: bool
+
+    def draw(
+        self, policy: ViewPolicy, images: Places, crops: Places, sizes: Sizes
+    ) -> tuple[Boxes, Flips]:
+        """Draw views by the rule; what it says of flips counts where the policy has them."""
+        boxes, flips = self.rule(policy, images, crops, sizes)
+        return boxes, flips if policy.flip else np.zeros_like(flips)
 
 
 SAMPLER = "random-resized-crop-2"

@@ -43,22 +43,28 @@ def taps_of(
     size: int,
     interpolation: Interpolation,
     mirrored: Tensor | None = None,
+    fitted: Tensor | None = None,
 ) -> Taps:
     """Compute the taps of n sides of `length` int64 [n] that become S pixels each.
 
-    Those of sides that are `mirrored`, int64 [n] of 0 and 1, come in the reverse order.
+    Those of sides that are `mirrored`, int64 [n] of 0 and 1, come in the reverse order. With `fitted`,
+    int64 [n] of 1 to S, a side becomes so many pixels, and the weights of those behind them are 0.
     """
     device = length.device
     if device.type == "mps":  # it has no float64; the few numbers cost the CPU nothing
         mirrored = None if mirrored is None else mirrored.cpu()
-        taps = taps_of(length.cpu(), longest, size, interpolation, mirrored)
+        fitted = None if fitted is None else fitted.cpu()
+        taps = taps_of(length.cpu(), longest, size, interpolation, mirrored, fitted)
         return Taps(taps.position.to(device), taps.weight.to(device), taps.bits.to(device))
     reach = _SUPPORT[interpolation]
-    scale = (length.double() / torch.full_like(length, size))[:, None]
+    scale = length.double() / (torch.full_like(length, size) if fitted is None else fitted)
+    scale = scale[:, None]
     stretch = scale.clamp(min=1.0)
     pixel = torch.arange(0.5, size, dtype=torch.float64, device=device)
+    behind = None if fitted is None else pixel > fitted[:, None]
     if mirrored is not None:
-        pixel = torch.where(mirrored[:, None].bool(), pixel.flip(0), pixel)
+        reverse = pixel.flip(0) if fitted is None else fitted[:, None] - pixel
+        pixel = torch.where(mirrored[:, None].bool(), reverse, pixel)
     center = scale * pixel
     begin = torch.sub(center, stretch, alpha=reach).add_(0.5).long().clamp_(min=0)
     end = torch.add(center, stretch, alpha=reach).add_(0.5).long().minimum(length[:, None])
@@ -72,6 +78,8 @@ def taps_of(
     for other in others:  # in the kernel's order
         total.add_(other)
     weight.div_(total[..., None])
+    if behind is not None:
+        weight.masked_fill_(behind[..., None], 0.0)
     bits = _bits(weight.amax(dim=(1, 2)))
     weight.mul_((1 << bits).double()[:, None, None])
     weight.add_(weight.sign(), alpha=0.5)  # a half is rounded away from zero

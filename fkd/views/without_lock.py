@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fkd.config import Interpolation
+from fkd.config import Fit, Interpolation
 from fkd.views.boxes import Boxes, Flips
+from fkd.views.fitting import PADDING, fitted
 
 _IMPORTED_IN = os.getpid()
 
@@ -35,6 +36,17 @@ def render_all(
             torch.ops.aten._upsample_bilinear2d_aa(crop, size, False, None, None, out=out)
         if flip:
             row.copy_(row.flip(-1))
+
+def pad_all(
+    image: Tensor, boxes: List[List[int]], flips: List[bool], rows: List[Tensor], bicubic: bool,
+    sides: List[List[int]], grey: int
+) -> None:
+    for box, flip, row, side in zip(boxes, flips, rows, sides):
+        high, wide = side
+        inside = torch.empty([high, wide, 3], dtype=torch.uint8).permute(2, 0, 1)
+        render_all(image, [box], [flip], [inside], bicubic)
+        row.fill_(grey)
+        row.narrow(1, 0, high).narrow(2, 0, wide).copy_(inside)
 """
 
 
@@ -44,16 +56,21 @@ def render_views(
     flips: Flips,
     out: Sequence[Tensor] | Tensor,
     interpolation: Interpolation,
+    fit: Fit = "fill",
 ) -> None:
     """Render n views of a decoded image, uint8 [3, H, W], into `out`, n of uint8 [3, h, w].
 
-    `boxes` are [n, 4] and `flips` [n]. The pixels are those of `render`.
+    `boxes` are [n, 4] and `flips` [n]. The pixels are those of `render`, which says what `fit` is.
     """
     rows = list(out)
     if not len(boxes) == len(flips) == len(rows):
         raise ValueError(f"{len(boxes)} boxes and {len(flips)} flips for {len(rows)} views")
-    render_all = program(_PROGRAM, "render_all")
-    render_all(pixels, boxes.tolist(), flips.tolist(), rows, interpolation == "bicubic")
+    crops = pixels, boxes.tolist(), flips.tolist(), rows, interpolation == "bicubic"
+    if fit == "fill":
+        program(_PROGRAM, "render_all")(*crops)
+    elif rows:
+        sides = fitted(boxes[:, 2:], (rows[0].shape[-2], rows[0].shape[-1]))
+        program(_PROGRAM, "pad_all")(*crops, sides.tolist(), PADDING)
 
 
 def program(text: str, name: str) -> Callable[..., None]:

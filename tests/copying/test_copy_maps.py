@@ -89,7 +89,7 @@ def test_the_mean_of_maps_is_that_of_their_positions(full, tmp_path):
 def test_maps_of_other_grids_are_not_joined(tmp_path):
     one = maps(tmp_path / "a.zarr", "topk3")
     turned = labelled(tmp_path / "b.zarr", "topk3", map_probs(), grid=(3, 2))
-    plain = labelled(tmp_path / "c.zarr", "topk3")
+    plain = labelled(tmp_path / "c.zarr", "topk3", unlabelled=True)
     for other, theirs in ((turned, "3x2"), (plain, "none")):
         out = ("--out", tmp_path / "m.zarr")
         line = refused("average", one.path, other.path, *out)

@@ -30,7 +30,8 @@ def labelled(
 ):
     """Write a store of probabilities [n, m, C] as `fkd label` does; `bad` images have no labels.
 
-    With a `grid` of G positions among the changes, probabilities are [n, m, G, C].
+    With a `grid` of G positions among the changes, probabilities are [n, m, G, C], and images have no
+    classes.
     """
     probs = teacher_probs() if probs is None else probs
     scheme = Scheme.parse(scheme)
@@ -40,10 +41,12 @@ def labelled(
         np.arange(n) + 9,
     )
     images = ImageList(Path("/images"), keys, targets, num_bytes, CLASSES)
+    changes |= {"unlabelled": True} if "grid" in changes else {}
     spec = replace(make_spec(n, m, scheme, block, sampler=sampler), **changes)
     spec = plan_layout(replace(spec, fingerprint=fingerprint(keys, num_bytes)), block)
     names = [*CLASSES, *(f"class {number}" for number in range(3, NUM_CLASSES))]
-    store = LabelStore.create(path, spec, images, targets, names)
+    own = None if spec.unlabelled else targets
+    store = LabelStore.create(path, spec, images, own, names)
     for number in range(store.num_blocks):
         if number not in skip:
             rows = store.block(number).images

@@ -179,6 +179,19 @@ def test_what_is_no_vision_model_is_refused_in_a_line(saved, tmp_path, shared_fo
     )
 
 
+def test_logits_that_are_kept_as_a_vector_are_named(saved, shared_folder, capsys):
+    teacher, words = (
+        TeacherChoice(f"hf:{saved[0] / 'classes'}"),
+        "is a classifier, and its 3 logits",
+    )
+    few = {"teacher": teacher, "num_crops": 1}
+    label_images(vector_config(shared_folder, "logits.zarr", scheme="int8", **few))
+    assert words in capsys.readouterr().err
+    inner = {"scheme": "none", "targets": (Target("features"),)}
+    label_images(vector_config(shared_folder, "inner.zarr", **inner, **few))
+    assert words not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["hf:no-such-group/no-such-model", "timm:resnet18"])
 def test_a_hub_that_does_not_answer_is_told_of_once(name, monkeypatch, capfd, tmp_path):
     """Its client says so of each attempt, in two lines, with pauses that are left out here."""
@@ -208,7 +221,9 @@ def test_layers_have_their_own_names_and_cards_name_no_place(saved, shared_folde
         targets=(Target("layers.1", pool="cls", name="token"),),
     )  # fmt: skip
     store = label_images(config)
-    assert "Loading weights" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Loading weights" not in said
+    assert "classifier" not in said
     assert {name: kept.shape for name, kept in store.spec.vectors.items()} == {
         "output": (16,),
         "token": (16,),
