@@ -77,14 +77,14 @@ def evaluate(
     """
     from fkd.sources import require_images
     from fkd.students import checkpoint_file
-    from fkd.truth import masked_root
+    from fkd.truth import lined_root, masked_root
 
     given = {name: options.pop(name) for name in ("k", "bank", "layer")}
     of_features = {name: value for name, value in given.items() if value is not None}
     _refuse_what_does_nothing(of_features, knn, probe, real)
     checkpoint_file(checkpoint)
     for images in (folder, given["bank"]):
-        if images is not None and masked_root(images, "val") is None:
+        if images is not None and not (lined_root(images, "val") or masked_root(images, "val")):
             require_images(images)
     if not (knn or probe):
         _print_accuracy(checkpoint, folder, real=real, **options)

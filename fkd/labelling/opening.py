@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from fkd.amounts import as_count
-from fkd.config import LabelConfig
+from fkd.config import LabelConfig, grid_words
 from fkd.errors import ImagesError, ModelError, StoreError
 from fkd.format import (
     StoreSpec,
@@ -81,8 +81,8 @@ def new_spec(
     )
     if spec.grid and not spec.unlabelled:
         raise ModelError(
-            f"teacher {spec.teachers[0].name} says a map of labels, and the images in {images.root} have "
-            "classes, which say nothing of its positions; give --unlabelled"
+            f"teacher {spec.teachers[0].name} says {grid_words(spec.grid)}, and the images in "
+            f"{images.root} have classes, which say nothing of its positions; give --unlabelled"
         )
     return plan_layout(spec, config.block_images)
 

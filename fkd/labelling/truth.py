@@ -6,9 +6,10 @@ from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.teachers import Ensemble
-from fkd.truth import Masks, Truth, find_masks, find_texts, require_named
+from fkd.truth import Masks, Texts, Truth, find_masks, find_texts, require_named
 
-_WHOLE = 0.5  # the share of a line that a crop must show at least, lest characters are cut off
+# Crops that show a line nearly whole: the share of its area, and how far its shape may be another.
+_WHOLE, _ALIKE = 0.5, 1.25
 
 
 def truth_beside(config: LabelConfig, listed: ImageList, images: ImageList) -> Truth | None:
@@ -40,6 +41,11 @@ def of_labels(config: LabelConfig, teachers: Ensemble, truth: Truth | None) -> T
     """
     if truth is None or not teachers.grid or is_line(teachers.grid) == isinstance(truth, Masks):
         return None
+    if isinstance(truth, Texts) and config.views.flip:
+        raise ConfigError(
+            f"views are mirrored by a coin, and lines with texts in {truth.file} cannot be read then; "
+            "add --no-flip, or leave the texts alone with --unlabelled"
+        )
     mix = config.views.mix
     if mix.mixes:
         asked = " ".join(
@@ -65,8 +71,10 @@ def say_what_is_left_out(config: LabelConfig, truth: Truth | None) -> None:
             f"warning: {as_count(truth.num_strange, 'text')} of {len(truth):,} have characters that are "
             f"no classes ({truth.strange_words}): no loss will be to them; their labels are kept"
         )
-    if config.views.scale[0] < _WHOLE:
+    views = config.views
+    narrow, wide = views.ratio
+    if views.fit == "fill" or views.scale[0] < _WHOLE or not 1 / _ALIKE <= narrow <= wide <= _ALIKE:
         note(
-            f"warning: crops show {config.views.scale[0]:.0%} of a line at least, and texts are of whole "
-            "ones; give --scale 0.9 1"
+            "warning: crops may show a part of a line, and texts are of whole ones; give --fit pad "
+            "--scale 0.9 1 --ratio 0.9 1.1"
         )

@@ -70,8 +70,8 @@ def _dense(logits: Tensor, labels: object) -> GridLabels:
     grid = "(frames,)" if has_frames(logits) else "(height, width)"
     if isinstance(labels, SoftLabels):
         raise SoftLabelError(
-            f"outputs are {kind} and the soft labels are one row each, which do not say their grid; give "
-            f"GridLabels(labels, {grid})"
+            f"outputs are {shown(logits)}, {kind}, and the soft labels are one row each, which do not "
+            f"say their grid; give GridLabels(labels, {grid}), or outputs of shape [views, classes]"
         )
     if not isinstance(labels, Tensor):
         raise SoftLabelError(

@@ -44,8 +44,8 @@ from fkd.truth import (
     Truth,
     find_masks,
     find_texts,
-    lined_root,
     list_lines,
+    require_lined_root,
     require_masked_root,
     require_named,
 )
@@ -200,14 +200,9 @@ def lined_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Tex
     Texts are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
     other characters.
     """
-    root = lined_root(folder, "val")
-    images = None if root is None else list_lines(root)
-    texts = None if images is None else find_texts(images)
-    if images is None or texts is None:
-        raise ImagesError(
-            f"{folder} has no images with texts, by which a student of lines is judged; name a folder "
-            "with a labels.txt, of a path, a tab and a text a line"
-        )
+    images = list_lines(require_lined_root(folder))
+    texts = find_texts(images)
+    assert texts is not None
     require_named(texts)
     return images, texts.matched(classes, "the student's classes")
 

@@ -26,7 +26,7 @@ from fkd.originals import image_root
 from fkd.runs import folder_of, holds_run, require_trackers
 from fkd.sources import require_images
 from fkd.store import LabelStore
-from fkd.truth import require_masked_root
+from fkd.truth import require_lined_root, require_masked_root
 
 
 def settled(config: TrainConfig, store: LabelStore) -> TrainConfig:
@@ -199,7 +199,9 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     if config.images is not None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:
-        if store.spec.grid:
+        if is_line(store.spec.grid):
+            require_lined_root(Path(config.val))
+        elif store.spec.grid:
             require_masked_root(Path(config.val))
         else:
             require_images(Path(config.val))

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from fkd.truth.confusion import Confusion
     from fkd.truth.finding import find_masks, masked_root, require_masked_root
     from fkd.truth.masks import Masks
-    from fkd.truth.text_files import find_texts, lined_root, list_lines, require_named
+    from fkd.truth.text_files import (
+        find_texts,
+        lined_root,
+        list_lines,
+        require_lined_root,
+        require_named,
+    )
     from fkd.truth.texts import Texts, Truth, as_rows, edit_distance, read_off
 else:
     __getattr__, __dir__ = names_of(
@@ -21,7 +27,7 @@ else:
         confusion="Confusion",
         finding="find_masks masked_root require_masked_root",
         masks="Masks",
-        text_files="find_texts lined_root list_lines require_named",
+        text_files="find_texts lined_root list_lines require_lined_root require_named",
         texts="Texts Truth as_rows edit_distance read_off",
     )
 
@@ -38,6 +44,7 @@ __all__ = [
     "list_lines",
     "masked_root",
     "read_off",
+    "require_lined_root",
     "require_masked_root",
     "require_named",
 ]

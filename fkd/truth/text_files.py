@@ -34,6 +34,17 @@ def lined_root(folder: Path, split: str | None = "train") -> Path | None:
     return next((root for root in (*splits, folder) if _has_texts(root)), None)
 
 
+def require_lined_root(folder: Path, split: str = "val") -> Path:
+    """Return what `lined_root` does, or raise `ImagesError` where no images have texts."""
+    root = lined_root(folder, split)
+    if root is None:
+        raise ImagesError(
+            f"{folder} has no images with texts, by which a student of lines is judged; name a folder "
+            f"with a {_TEXTS}, of a path, a tab and a text a line"
+        )
+    return root
+
+
 def _has_texts(root: Path) -> bool:
     """Say whether labels.txt begins with an image and a text: other files of that name list classes."""
     try:
