@@ -168,6 +168,7 @@ def said_by_the_page(spec):
     absent |= {"fidelity"} if spec.format_version < 3 else set()
     absent |= set() if spec.numbered and not spec.first_crop else {"image_number"}
     absent |= set() if spec.masks and not spec.first_crop else {"mask_hash"}
+    absent |= set() if spec.texts and not spec.first_crop else {"text_hash"}
     of_images = {"size", "status", "content_hash", "target", "num_bytes", "path"}
     absent |= of_images if spec.first_crop else {"image_hash"}
     absent |= {"class_name", "class_title"} if spec.root else set()
