@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from fkd.students import (
         Accuracy,
         FeatureAccuracy,
+        MapAccuracy,
         evaluate_checkpoint,
         evaluate_features,
         export_student,
@@ -85,7 +86,8 @@ else:
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
         students=(
-            "Accuracy FeatureAccuracy evaluate_checkpoint evaluate_features export_student load_student"
+            "Accuracy FeatureAccuracy MapAccuracy evaluate_checkpoint evaluate_features "
+            "export_student load_student"
         ),
         packing="PackReport pack_images",
         publishing="store_card",
@@ -117,6 +119,7 @@ __all__ = [
     "LabelStatistics",
     "LabelStore",
     "Learner",
+    "MapAccuracy",
     "MergeConfig",
     "MixPolicy",
     "Objective",

@@ -168,7 +168,7 @@ def learn(
         seed=seed,
         workers=1,
         resume=True,
-        compress=row if row in options["kept"] else "full",
+        scheme=Scheme.parse(row if row in options["kept"] else "full"),
         loss=terms(row, options),
         out=run_folder,
     )

@@ -231,10 +231,7 @@ def _images(
         verdict = replace(verdict, detail=without)
     yield verdict
     if config.deep and present is not None:
-        changed = changed_contents(store, present.images, present.there, config.workers)
-        by = "height and width" if store.spec.format_version == 1 else "hash"
-        which = "every image" if present.there.all() else "every image that is there"
-        yield judge("contents", changed, f"{which} is the one that was labelled, by its {by}")
+        yield _contents(config, store, present)
     if store.spec.masks and present is not None:
         yield _masks(config, store, present)
     if store.spec.texts and present is not None:
@@ -243,12 +240,23 @@ def _images(
         yield from _agreement(config, store, images, teachers, whole)
 
 
+def _contents(config: CheckConfig, store: InspectedStore, present: PresentImages) -> Verdict:
+    """Compare the files of the images that are there with those that were labelled."""
+    try:
+        changed = changed_contents(store, present.images, present.there, config.workers)
+    except StoreError as error:
+        return Verdict("contents", "FAILED", _briefly(config, error))
+    by = "height and width" if store.spec.format_version == 1 else "hash"
+    which = "every image" if present.there.all() else "every image that is there"
+    return judge("contents", changed, f"{which} is the one that was labelled, by its {by}")
+
+
 def _masks(config: CheckConfig, store: InspectedStore, present: PresentImages) -> Verdict:
     """Look for the masks of the images that are there; if asked to, compare them with their hashes."""
     try:
         masks = find_labelled_masks(store, present.images)
-    except ImagesError as error:
-        return Verdict("masks", "FAILED", str(error))
+    except (ImagesError, StoreError) as error:
+        return Verdict("masks", "FAILED", _briefly(config, error))
     there = f"{int(np.count_nonzero(present.there)):,} in {masks.masks.folder}, one for each image"
     if not config.deep:
         return Verdict("masks", "ok", f"{there}; --deep compares them with those that were there")

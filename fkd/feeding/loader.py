@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from fkd.amounts import as_count
-from fkd.config import LoaderConfig, LoaderSettings, check_count
+from fkd.config import LoaderConfig, LoaderSettings, check_count, grid_text
 from fkd.errors import ConfigError
 from fkd.feeding.augmenting import Augmentation
 from fkd.feeding.batch import ViewBatch
@@ -124,12 +124,17 @@ class StudentLoader(IterableDataset[ViewBatch]):
         return self._feed.store.spec.mixes
 
     def require_labels(self) -> None:
-        """Raise `ConfigError` where the store has vectors alone, which not every trainer can learn."""
-        if not self._feed.store.spec.labels.there:
-            raise ConfigError(
-                f"{self._feed.config.store} holds vectors and no labels, and this trainer learns from "
-                "labels; train by `fkd train`, or by a loop of your own with a StudentLoader"
-            )
+        """Raise `ConfigError` where crops have no label, or maps, which not every trainer can learn."""
+        spec, where = self._feed.store.spec, self._feed.config.store
+        if spec.labels.there and not spec.grid:
+            return
+        holds, takes = "vectors and no labels", "labels"
+        if spec.grid:
+            holds, takes = f"maps of {grid_text(spec.grid)} labels", "one label a crop"
+        raise ConfigError(
+            f"{where} holds {holds}, and this trainer learns from {takes}; train by `fkd train`, or by a "
+            "loop of your own with a StudentLoader"
+        )
 
     @property
     def sampler(self) -> "StudentLoader":

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, cast, get_args
 
+from fkd.amounts import as_count
 from fkd.config import (
     AMPS,
     INTERPOLATIONS,
@@ -23,6 +24,7 @@ from fkd.config import (
     SchemeKind,
     Size,
     Triple,
+    num_positions,
 )
 from fkd.errors import ConfigError, StoreError
 from fkd.format.attribute_values import (
@@ -45,6 +47,7 @@ from fkd.format.view_attributes import VIEW_KEYS, newer_rule, views_json, views_
 from fkd.views import SAMPLERS, STORED
 
 _MAX_TEACHERS = 256
+_SIDES = (1, 2)  # of a grid: frames of a line, or height and width of a map
 _ROUNDING = 1e-6
 
 _COUNTS = {
@@ -137,6 +140,9 @@ def _of_newer(content: Mapping[str, Any]) -> str | None:
     known = sampler in (*SAMPLERS, STORED)
     if isinstance(sampler, str) and not known:
         return f"sampler {shown(sampler)}"
+    grid = content.get("grid")
+    if isinstance(grid, list) and len(grid) not in (0, *_SIDES):
+        return f"grid of {as_count(len(grid), 'number')}"
     return newer_rule(content.get("views")) or newer_target(content.get("targets"))
 
 
@@ -199,7 +205,8 @@ def _grid(content: Mapping[str, Any]) -> Grid:
     if content["format_version"] < 3:
         raise Wrong("maps and lines are of version 3")
     good = isinstance(sides, list) and all(type(n) is int and 0 < n <= MAX_POSITIONS for n in sides)
-    if not good or len(sides) not in (1, 2):
+    good = good and len(sides) in _SIDES and num_positions(tuple(sides)) <= MAX_POSITIONS
+    if not good:
         raise Wrong(f"grid is {shown(sides)}")
     return tuple(sides)
 

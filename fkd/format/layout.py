@@ -26,6 +26,7 @@ _FULL_CHUNK_BYTES = 4 * 2**20
 # What a store can make its reader allocate at once, above what the reader asks for.
 _MAX_CHUNK_BYTES = 2**28
 _MAX_PALETTE_BYTES = 2**31
+_MAX_CROP_BYTES = 2**29
 
 # Columns of the palettes that are read together: most images have fewer classes than this.
 _PALETTE_TIER = 256
@@ -216,6 +217,11 @@ def oversize(spec: StoreSpec) -> str | None:
     for name, layout in layouts.items():
         if layout.chunk_bytes > _MAX_CHUNK_BYTES:
             return f"chunks of '{name}' of {layout.chunk_bytes:,} bytes"
+    of_crop = spec.block_images * spec.labels.num_bytes
+    if (
+        spec.grid and of_crop > _MAX_CROP_BYTES
+    ):  # fewer than one crop of a block's images are not read
+        return f"labels of {of_crop:,} bytes for each crop of a block"
     if "palette" in layouts:
         size = spec.block_images * layouts["palette"].row_bytes
         if size > _MAX_PALETTE_BYTES:

@@ -26,7 +26,7 @@ class StudentBatch:
     The m views of an image stand in a row; with a selection, those of them that are picked. Where they
     are dealt to several batches (`fkd.loader.stagger`), the views of a share stand together.
     `targets` int64 [B] are the images' classes, -1 where they have none. `masks`, uint8 [B, H, W], are
-    numbers of classes at each pixel of a view, `fkd.truth.IGNORED` where there is none; None where they
+    numbers of classes at each pixel of a view, `fkd.config.IGNORED` where there is none; None where they
     are not asked for, as `texts` are, int64 [B, L], which `fkd.truth.Texts.rows` describes.
     `image_index` and `crop_index`, int64 [B], say which stored crop of which image a view is. `decoded`
     int64 [n] names the images that were decoded for the step.

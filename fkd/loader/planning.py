@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import LoaderConfig
+from fkd.config import LoaderConfig, grid_text
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import check_reading
 from fkd.loader.part import chosen_images
@@ -55,6 +55,11 @@ def find_store(config: LoaderConfig) -> LabelStore:
         raise SoftLabelError(
             f"--compress {config.scheme}: {config.store} holds vectors and no labels that could be read "
             "so; leave it out, or say --compress none"
+        )
+    if store.spec.grid and not config.selection.takes_all:
+        raise ConfigError(
+            f"--min-confidence, --max-entropy and --calibrate look at the one label of a crop, and "
+            f"{config.store} holds maps of {grid_text(store.spec.grid)}; leave them out"
         )
     if config.selection.calibrate and store.spec.unlabelled:
         raise ConfigError(

@@ -22,7 +22,7 @@ class LabelledMasks:
         self.masks, self._hashes = masks, hashes
 
     def decode(self, image_index: int, size: NDArray[np.int64]) -> "Tensor":
-        """Return a mask, uint8 [H, W], numbers of classes and `fkd.truth.IGNORED`.
+        """Return a mask, uint8 [H, W], numbers of classes and `fkd.config.IGNORED`.
 
         `size` is the (height, width) of its image. Raises `ImagesError` unless it is the mask that was
         there when the image was labelled.

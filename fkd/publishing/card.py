@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from fkd.amounts import as_count
-from fkd.config import as_config
+from fkd.config import as_config, grid_text
 from fkd.format import StoreSpec
 from fkd.orders import CardConfig
 from fkd.publishing.baseline import baseline_rows
@@ -72,7 +72,7 @@ def _head(config: CardConfig, store: LabelStore, title: str) -> str:
         f"license: {json.dumps(config.license or 'unknown')}",
         f"pretty_name: {json.dumps(title, ensure_ascii=False)}",
         "task_categories:",
-        "- image-classification" if store.spec.labels.there else "- image-feature-extraction",
+        f"- {_task(store.spec)}",
         "size_categories:",
         f"- {size}",
         "tags:",
@@ -81,6 +81,13 @@ def _head(config: CardConfig, store: LabelStore, title: str) -> str:
         "---",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _task(spec: StoreSpec) -> str:
+    """Return what students of a store learn, as the hub calls it."""
+    if spec.grid:
+        return "image-segmentation"
+    return "image-classification" if spec.labels.there else "image-feature-extraction"
 
 
 def _tags(spec: StoreSpec) -> tuple[str, ...]:
@@ -97,7 +104,10 @@ def _title(store: LabelStore) -> str:
 
 def _lead(store: LabelStore) -> str:
     spec = store.spec
-    kept = [f"over {as_count(spec.num_classes, 'class')}"] if spec.labels.there else []
+    at_each = f" at each of {grid_text(spec.grid)} positions" if spec.grid else ""
+    kept = []
+    if spec.labels.there:
+        kept = [f"over {as_count(spec.num_classes, 'class')}{at_each}"]
     kept += [f"in vectors ({', '.join(spec.vectors)})"] if spec.targets else []
     return (
         f"What a teacher says of {as_count(spec.num_crops, 'random crop')} of each of "

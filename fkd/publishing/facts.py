@@ -12,6 +12,7 @@ from fkd.statistics import (
     fidelity_words,
     kept_lines,
     mix_words,
+    per_label,
     sampled_agreement,
     sampled_certainty,
 )
@@ -117,5 +118,6 @@ def size_rows(store: LabelStore) -> Rows:
     return [
         ("all", f"{as_bytes(float(sum(sizes.values())))} in {as_count(store.num_blocks, 'block')}"),
         ("a crop", f"{parts['total']:.2f} bytes ({each})"),
+        *([("a label", per_label(store.spec, parts))] if store.spec.grid else []),
         *((f"`{name}`", as_bytes(float(size))) for name, size in arrays if size),
     ]

@@ -19,11 +19,13 @@ def usage(store: LabelStore, name: str) -> str:
     """Return how to verify a set, train on it and read it; `IMAGES` stands for one's own folder."""
     quoted, spec = shlex.quote(name), store.spec
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    train, loop = f"--student resnet50 --crops-per-image {m}", _loop_of_vectors(name, store, m)
+    student = "lraspp_mobilenet_v3_large" if spec.grid else "resnet50"
+    train, loop = f"--student {student} --crops-per-image {m}", _loop_of_vectors(name, store, m)
     if spec.labels.there:
         usual = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
         compress = usual if spec.scheme.can_be_read_as(usual) else spec.scheme.reading
-        train, loop = f"{train} --compress {compress}", _loop_of_labels(name, m, compress)
+        logits = "  # of logits [B, C, h, w]" if spec.grid else ""
+        train, loop = f"{train} --compress {compress}", _loop_of_labels(name, m, compress) + logits
     each = "" if spec.unlabelled else ", with a folder a class"
     return f"""`IMAGES` is your folder of the images{each}.
 

@@ -201,7 +201,7 @@ def draw_pixels(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: s
     """Draw a crop in a frame, with its number and what was done to it; return its axes."""
     axes = place_axes(figure, cell.left, cell.top, cell.side, cell.side)
     axes.imshow(crop.pixels)
-    axes.set(xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[], anchor="NW")
     axes.spines[:].set(visible=True, color=colour, linewidth=1.8)
     badge = {"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none"}
     share = ""

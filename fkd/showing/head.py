@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import as_typed, grid_text, is_line
+from fkd.config import as_typed, grid_text, is_line, size_text
 from fkd.format import StoreSpec
 from fkd.statistics import (
     LabelStatistics,
@@ -58,7 +58,7 @@ def settings_of(store: LabelStore) -> list[tuple[str, str]]:
             (name, f"{teacher.name}, weights {teacher.weights_hash[:_HASH]}"),
             (
                 "sees",
-                f"{seen.size} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
+                f"{size_text(seen.size)} px, {seen.interpolation}, mean {as_typed(seen.mean)}, "
                 f"std {as_typed(seen.std)}",
             ),
         ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         mix_words,
         num_crops_labelled,
         num_labelled,
+        per_label,
     )
     from fkd.statistics.labels import LabelStatistics, label_statistics
     from fkd.statistics.notable import NotableCrop
@@ -47,7 +48,10 @@ else:
         confusion="Confusion",
         fidelity="fidelity_words",
         histogram="Histogram",
-        info="bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled",
+        info=(
+            "bad_images bytes_per_crop info_lines kept_lines mix_words num_crops_labelled num_labelled "
+            "per_label"
+        ),
         labels="LabelStatistics label_statistics",
         notable="NotableCrop",
         positions="PositionStatistics",
@@ -84,6 +88,7 @@ __all__ = [
     "num_crops_labelled",
     "num_finished",
     "num_labelled",
+    "per_label",
     "reached",
     "restored",
     "sampled_agreement",

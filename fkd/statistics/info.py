@@ -116,7 +116,7 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
             + ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if name != "total")
             + ")",
         ),
-        *([("per label", _per_label(spec, parts))] if spec.grid else []),
+        *([("per label", per_label(spec, parts))] if spec.grid else []),
         *([("fidelity", fidelity)] if fidelity else []),
         ("made", f"{spec.created} by " + ", ".join(f"{k} {v}" for k, v in spec.versions.items())),
         ("digest", store.digest()),
@@ -124,8 +124,8 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
     return lines
 
 
-def _per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
-    """Say what one label of a map takes."""
+def per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
+    """Say what one label of a map takes, of parts by crop."""
     count = spec.labels.num_positions
     each = {name: parts[name] / count for name in ("total", "ids", "values") if parts.get(name)}
     words = ", ".join(f"{name} {size:.2f}" for name, size in each.items() if name != "total")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fkd.amounts import as_count, as_large
-from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, grid_text, is_line
+from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, grid_text, is_line, size_text
 from fkd.loader import Schedule
 from fkd.models import shape_words
 from fkd.originals import LabelledMasks, LabelledTruth
@@ -147,7 +147,7 @@ def _views(course: Course) -> str:
     """Say how large views are, from which step on, and where the teacher saw others."""
     spec, sizes = course.store.spec, course.sizes
     size = f"{sizes}, {sizes.interpolation}"
-    teacher = f"{spec.size} px, {spec.interpolation}"
+    teacher = f"{size_text(spec.size)} px, {spec.interpolation}"
     text = size if size == teacher else f"{size} (the teacher saw {teacher})"
     toned = [] if spec.views.tone.plain else [f"toned as the teacher saw them: {spec.views.tone}"]
     mixed = [_mixed(course)] if spec.mixes else []

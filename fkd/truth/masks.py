@@ -141,8 +141,7 @@ class Masks:
     @cached_property
     def _classes_of(self) -> bytes:
         """The class of each value from 0 to 255."""
-        padded = [*self.numbers, *([IGNORED] * MAX_VALUES)]
-        return bytes([*padded[:IGNORED], IGNORED])
+        return bytes(self.numbers[:IGNORED]).ljust(MAX_VALUES, bytes([IGNORED]))
 
     @cached_property
     def _known(self) -> bytes:

@@ -22,7 +22,7 @@ class EvaluationBatch:
 
     `usable`, bool [B], is false where an image could not be decoded, or has no mask where masks are asked
     for; `errors` say why. `masks`, uint8 [B, h, w], are numbers of classes at each pixel of a view,
-    `fkd.truth.IGNORED` where there is none; None where they are not asked for.
+    `fkd.config.IGNORED` where there is none; None where they are not asked for.
     """
 
     views: Tensor

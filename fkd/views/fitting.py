@@ -17,9 +17,9 @@ PADDING = 127
 def fitted(sides: NDArray[np.integer], size: Size) -> NDArray[np.int64]:
     """Return the height and width in pixels that crops of `sides` have in views of `size`.
 
-    Both are int64 […, 2]. Where a crop is flatter than its view, its width is the view's and its height
-    max(1, (2 · H · w + W) div 2W) for a crop of H × W pixels in a view of width w; else the other way
-    round.
+    Both are int64 […, 2]. A crop of H × W pixels that is flatter than its view of h × w, W · h > H · w,
+    gets the width w and the height max(1, (2 · H · w + W) div 2W); others get the height h and the width
+    max(1, (2 · W · h + H) div 2H).
     """
     high, wide = sides_of(size)
     tall, broad = np.moveaxis(np.maximum(sides.astype(np.int64), 1), -1, 0)

@@ -490,3 +490,16 @@ def test_paths_may_be_text(folder):
     assert report.ok
     settings = {"crops_per_image": 2, "batch_size": 4, "images": folder / "data"}
     assert StudentLoader(str(folder / "labels.zarr"), scheme="topk2", **settings)
+
+
+def test_a_deep_check_reports_hashes_that_cannot_be_read(folder):
+    """And sends their block back: an error would come in the place of the report, after that."""
+    file = folder / "labels.zarr" / "content_hash" / "c" / "1"
+    file.write_bytes(file.read_bytes()[:-3])
+    report = check(folder, deep=True, repair=True)
+    assert report.sent_back == (1,)
+    failed = {
+        verdict.part: verdict.detail for verdict in report.verdicts if verdict.state == "FAILED"
+    }
+    assert set(failed) == {"checksums", "contents"}
+    assert failed["contents"].startswith("block 1: array 'content_hash'")

@@ -18,9 +18,9 @@ from fkd.format.attributes import digest
 OPTIONS = {
     "label": (
         "--add-teacher --all-classes --amp --batch-size --block --brightness --class-names --classes "
-        "--compile --compress --contrast --crops --cutmix --device --dry-run --erase --features --grow "
-        "--interpolation --max-bad --mean "
-        "--mix-period --mix-share --mixup --no-split --no-teacher-ema --out --overwrite --ratio "
+        "--compile --compress --contrast --crops --cutmix --device --dry-run --erase --features --fit "
+        "--flip --grow --interpolation --map-stride --max-bad --mean --mix-period --mix-share --mixup "
+        "--no-flip --no-split --no-teacher-ema --out --overwrite --ratio "
         "--render --saturation --scale --seed --size --split --std --subset --teacher --teacher-classes "
         "--teacher-ema --teacher-output --teacher-weights --temperature --to --unlabelled --weight "
         "--workers"

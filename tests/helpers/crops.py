@@ -19,15 +19,15 @@ def some_crops(rng, count, sides):
     return images, crops
 
 
-def one_by_one(images, crops, size, interpolation):
+def one_by_one(images, crops, size, interpolation, fit="fill"):
     views = empty_views(len(crops), size)
     for image, (box, flip), view in zip(images, crops, views, strict=True):
         pixels = torch.from_numpy(image).permute(2, 0, 1)
-        render(pixels, np.array(box, np.uint16), flip, view, interpolation)
+        render(pixels, np.array(box, np.uint16), flip, view, interpolation, fit)
     return views
 
 
-def all_at_once(images, crops, size, interpolation, out=None):
+def all_at_once(images, crops, size, interpolation, out=None, fit="fill"):
     areas = np.array([image.shape[0] * image.shape[1] for image in images])
     table = CropTable(
         areas.cumsum() - areas,
@@ -36,4 +36,4 @@ def all_at_once(images, crops, size, interpolation, out=None):
         np.array([flip for _, flip in crops]),
     )
     pixels = torch.from_numpy(np.concatenate([image.reshape(-1, 3) for image in images]))
-    return render_table(pixels, table, size, interpolation, out)
+    return render_table(pixels, table, size, interpolation, out, fit)

@@ -63,7 +63,10 @@ def random_block(spec, number, rng):
     else:
         _random_views(block, rng)
     block.content_hash[:] = rng.integers(1, 2**63, n)
-    for name, values in block.kept.items():
+    if block.mask_hash is not None:
+        block.mask_hash[:] = rng.integers(1, 2**63, n)
+    # Of maps each position has a label of its own.
+    for name, values in (block.kept | spec.labels.rows(block.kept)).items():
         if name.startswith("vector.") and values.dtype == np.int8:
             values[:] = rng.integers(-127, 128, values.shape)
         elif name.startswith(("vector.", "scale.")):
@@ -73,7 +76,8 @@ def random_block(spec, number, rng):
         elif name == "code":
             values[:] = np.sort(rng.integers(0, 256, values.shape), axis=2)
         else:
-            values[:] = rng.random((n, m, spec.num_classes)).argsort(2)[..., : values.shape[2]]
+            drawn = rng.random((*values.shape[:2], spec.num_classes)).argsort(2)
+            values[:] = drawn[..., : values.shape[2]]
     return block
 
 
@@ -149,9 +153,8 @@ def write_store(path, n=11, m=6, scheme=TOP3, block=4, skip=(), sampler="stored"
         name: kept.fit(torch.from_numpy(rng.random((9, kept.num_numbers), np.float32)))
         for name, kept in spec.vectors.items()
     }
-    store = LabelStore.create(
-        path, spec, images, np.arange(n) % NUM_CLASSES, names, constants=learned
-    )
+    targets = None if spec.unlabelled else np.arange(n) % NUM_CLASSES
+    store = LabelStore.create(path, spec, images, targets, names, constants=learned)
     blocks = [random_block(spec, number, rng) for number in range(spec.num_blocks)]
     if spec.mixes:
         _mix(spec, blocks, rng)

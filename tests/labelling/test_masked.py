@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.masked import CLASSES, MASKED_TEACHER, make_masked_folder, masked_config
 from helpers.networks import TEACHER_CHOICE
+from helpers.processes import refused
 from PIL import Image
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, estimate_run, label_images
@@ -163,6 +164,8 @@ def test_a_part_needs_the_masks_of_its_images_alone(own, tmp_path):
         (own / "trainannot" / f"{name}.png").unlink()
     with pytest.raises(FkdError, match=r"000\.png is missing: 2 images of 6 in .* have no mask"):
         label_images(masked_config(own, tmp_path / "labels.zarr"))
+    given = "--teacher", "helpers.masked:teacher", "--size", 32, "--out", tmp_path / "labels.zarr"
+    assert "000.png is missing" in refused("label", *given, own)
     listed = tmp_path / "listed.txt"
     listed.write_text("001.jpg\n005.jpg\n")
     part = masked_config(own, tmp_path / "labels.zarr", part=Part(subset=str(listed)))

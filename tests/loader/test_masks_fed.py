@@ -9,12 +9,12 @@ from helpers.masked import make_masked_folder, masked_config
 from PIL import Image
 
 from fkd import FkdError, LabelStore, label_images
-from fkd.config import LoaderConfig, ViewSizes
+from fkd.config import IGNORED, LoaderConfig, ViewSizes
 from fkd.images import ImageList
 from fkd.loader import Picks, Schedule, SizePlan, student_batches
 from fkd.originals import find_labelled_masks, image_root
 from fkd.sources import list_images
-from fkd.truth import IGNORED, find_masks
+from fkd.truth import find_masks
 from fkd.views import RenderPool, render_mask
 
 IMAGES, CROPS = 6, 4

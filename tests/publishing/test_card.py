@@ -196,3 +196,12 @@ def test_an_unfinished_store_has_no_card(shared_store, tmp_path):
     with pytest.raises(FkdError, match="is unfinished"):
         store_card(CardConfig(cut))
     assert np.array_equal(LabelStore.open(cut).pending_blocks(), [0])
+
+
+def test_a_card_of_maps_says_what_they_are(map_store):
+    card = store_card(CardConfig(map_store.path))
+    assert "- image-segmentation" in card
+    assert "over 5 classes at each of 8x4 positions" in card
+    assert "| maps | 8x4 labels of each crop |" in card
+    assert "--student lraspp_mobilenet_v3_large" in card
+    assert "agreement" not in card

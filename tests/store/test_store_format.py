@@ -211,6 +211,8 @@ def said_by_the_page(spec):
             views=ViewPolicy(mix=MixPolicy(cutmix=1)),
         ),
         replace(make_spec(900, 17, Scheme("topk", 3)), stored_mixes=True),
+        replace(make_spec(300, 18, Scheme("topk", 3)), masks=True, unlabelled=True),
+        replace(make_spec(300, 8, Scheme("topk", 3)), masks=True, root="a", first_crop=9),
     ],
     ids=lambda spec: (
         f"{spec.scheme}-{spec.num_classes}-{spec.class_title_bytes}-{spec.sampler[-1]}"

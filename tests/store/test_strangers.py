@@ -37,6 +37,7 @@ _MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
 # are vectors alone, of each scheme.
 KINDS = ["topk3", "hard", "full", "drawn-topk5-coarse", "drawn-samples2", "drawn-full-8bit"]
 KINDS += ["drawn-topk2-coarse-std", "drawn-mixed-topk3", "mixed-hard", "drawn-none"]
+KINDS += ["drawn-map-topk3", "map-hard"]  # one of which has masks
 VECTORS = (
     TargetRecord("output", "", "auto", VectorScheme("pca", 2), (5,)),
     TargetRecord("mid", "layer3", "mean", VectorScheme("int8"), (4,)),
@@ -46,6 +47,8 @@ CHANGES = {
     "drawn-none": {"targets": VECTORS},
     "drawn-mixed-topk3": {"views": ViewPolicy(mix=MixPolicy(1, 1, 0.9, 2))},
     "mixed-hard": {"stored_mixes": True},
+    "drawn-map-topk3": {"grid": (4, 3), "unlabelled": True, "masks": True},
+    "map-hard": {"grid": (2, 5), "unlabelled": True},
 }
 
 FAST = settings(
@@ -64,7 +67,8 @@ def good(request, tmp_path_factory):
     shm = Path("/dev/shm")
     root = tmp_path_factory.mktemp("good") / "s.zarr"
     drawn, changes = request.param.startswith("drawn-"), CHANGES.get(request.param, {})
-    scheme = Scheme.parse(request.param.removeprefix("drawn-").removeprefix("mixed-"))
+    name = request.param.removeprefix("drawn-")
+    scheme = Scheme.parse(name.removeprefix("mixed-").removeprefix("map-"))
     sampler = SAMPLER if drawn else STORED
     opened, _ = make_store(root, n=5, m=6, scheme=scheme, block=4, sampler=sampler, **changes)
     files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
@@ -93,6 +97,11 @@ def read_all(root):
     labelled = store.labelled_images()
     assert not outside(slab.box, slab.size).any()
     assert (slab.target < spec.num_classes).all()
+    if spec.labels.there:
+        rows = {n: torch.from_numpy(v[:1, 0]) for n, v in slab.kept.items() if "." not in n}
+        labels = spec.labels.restore(rows)
+        assert len(labels) == spec.labels.num_positions
+        assert labels.value.isfinite().all()
     if "index" in slab.kept:
         assert (slab.kept["index"] < spec.num_classes).all()
     elif "log_code" in slab.kept:

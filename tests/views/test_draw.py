@@ -35,11 +35,16 @@ def drawn_by_hand(policy, image, crop, height, width):
         return [0, 0, 0, 0, 0]
     key = mix(mix(policy.seed + GAMMA & ALL_BITS) + (image + 1) * GAMMA & ALL_BITS)
     words = [mix(key + (16 * crop + a + 1) * GAMMA & ALL_BITS) for a in range(10)]
-    flip, (least, most), (low, high) = words[0] & 1, policy.scale, policy.ratio
+    flip, (least, most), (low, high) = words[0] & 1 & policy.flip, policy.scale, policy.ratio
     for word in words:
         share = least + (most - least) * (((word >> 45) + 0.5) / 2**19)
-        s, g = math.sqrt(height * width * share), root(policy.ratio, word >> 33 & 4095)
-        w, h = round(s * g), round(s / g)
+        g = root(policy.ratio, word >> 33 & 4095)
+        if policy.fit == "pad":
+            s = math.sqrt(share)
+            w, h = round(s * g * width), round(s / g * height)
+        else:
+            s = math.sqrt(height * width * share)
+            w, h = round(s * g), round(s / g)
         if 1 <= w <= width and 1 <= h <= height:
             top, left = (
                 (word >> 17 & 65535) * (height - h + 1),
@@ -47,7 +52,10 @@ def drawn_by_hand(policy, image, crop, height, width):
             )
             return [top >> 16, left >> 16, h, w, flip]
     h, w = height, width
-    if width / height < low:
+    if policy.fit == "pad":
+        h = min(height, max(1, round(height / low)))
+        w = min(width, max(1, round(width * high)))
+    elif width / height < low:
         h = min(height, max(1, round(width / low)))
     elif width / height > high:
         w = min(width, max(1, round(height * high)))
@@ -60,6 +68,9 @@ POLICIES = [
     ViewPolicy(5, (0.2, 0.3), (1e-3, 1e3)),
     ViewPolicy(6, (0.9, 1.0), (0.5, 0.5)),
     ViewPolicy(9, (1e-6, 1.0), (0.02, 2.0)),
+    ViewPolicy(5, (0.2, 0.9), (0.8, 1.25), fit="pad"),
+    ViewPolicy(6, (0.9, 1.0), (0.5, 0.5), flip=False, fit="pad"),
+    ViewPolicy(7, (1e-6, 1.0), (1.5, 9.0), flip=False),
 ]
 SHAPES = [(65_535, 65_535), (65_535, 3), (1, 1), (0, 5), (0, 0), (3, 60_000), (375, 500), (24, 31)]
 
