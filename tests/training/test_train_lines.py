@@ -73,7 +73,7 @@ def test_a_checkpoint_says_that_it_is_of_lines(run):
     card = read_checkpoint(run / "best.pt").card
     assert (card.lines, card.maps) == (True, False)
     assert card.center_view.fit == "pad"
-    model, _ = load_student(run)
+    _, model = load_student(run)
     assert model(torch.zeros(1, 3, 16, 64)).shape == (1, 16, 5)
 
 
