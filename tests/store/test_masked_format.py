@@ -49,15 +49,15 @@ def test_images_that_have_classes_have_no_masks(tmp_path):
 
 
 def test_a_hash_of_a_mask_is_sealed(path):
-    hashes = LabelStore.open(path).mask_hashes()
+    hashes = LabelStore.open(path).truth_hashes()
     file, other = (path / "mask_hash" / "c" / number for number in "10")
     shutil.copy(other, file)  # its checksum is right, and it is of another block
     with pytest.raises(BlockError, match="block 1: its files are not those that were sealed"):
         LabelStore.open(path).read_block(1)
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(StoreError, match=r"block 1: .*mask_hash"):
-        LabelStore.open(path).mask_hashes()
+        LabelStore.open(path).truth_hashes()
     report = check_store(CheckConfig(path, workers=1, repair=True))
     assert report.sent_back == (1,)
     assert {v.part for v in report.verdicts if v.state == "FAILED"} == {"checksums", "masks"}
-    assert LabelStore.open(path).mask_hashes().tolist() == [*hashes[:2].tolist(), 0, 0]
+    assert LabelStore.open(path).truth_hashes().tolist() == [*hashes[:2].tolist(), 0, 0]
