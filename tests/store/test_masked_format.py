@@ -27,7 +27,7 @@ def path(made, tmp_path):
     [
         ({"masks": 1}, "masks is 1"),
         ({"grid": []}, "grid is"),
-        ({"format_version": 2}, "maps are of version 3"),
+        ({"format_version": 2}, "maps and lines are of version 3"),
         (
             {"views": {"seed": 0, "scale": [0.08, 1.0], "ratio": [0.75, 1.3], "mix": {
                 "rule": "pairs-uint8-1", "mixup": 1, "cutmix": 0, "share": 1, "period": 4}}},
@@ -44,7 +44,7 @@ def test_attributes_that_no_labeller_writes(path, changes, words):
 def test_images_that_have_classes_have_no_masks(tmp_path):
     make_store(tmp_path / "s.zarr")
     change_attributes(tmp_path / "s.zarr", sign=True, masks=True)
-    with pytest.raises(StoreError, match="classes of images or labels that are no maps"):
+    with pytest.raises(StoreError, match="classes of images or labels of another grid"):
         LabelStore.open(tmp_path / "s.zarr")
 
 
