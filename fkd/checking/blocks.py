@@ -139,7 +139,7 @@ def _image_faults(store: InspectedStore, number: int) -> Iterator[tuple[str, str
         return
     labelled = facts["status"] == 0
     sized = facts["size"].all(axis=1)
-    for name in ("content_hash", "mask_hash"):
+    for name in ("content_hash", "mask_hash", "text_hash"):
         if name in facts:
             sized = sized & (facts[name] != 0)
     if (labelled != sized).any():

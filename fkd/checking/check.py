@@ -15,6 +15,7 @@ from fkd.checking.images import (
     changed_contents,
     changed_images,
     changed_masks,
+    changed_texts,
     other_prints,
     those_present,
 )
@@ -34,6 +35,7 @@ from fkd.originals import (
     PresentImages,
     drift,
     find_labelled_masks,
+    find_labelled_texts,
     image_root,
     is_file_of_images,
     listed_again,
@@ -149,8 +151,8 @@ def _lists(config: CheckConfig, store: InspectedStore) -> Verdict:
     if known and other_prints(store, paths, num_bytes):
         return Verdict("lists", "FAILED", "paths and sizes are not those of its fingerprint")
     images, classes = counted(len(paths), "image"), counted(len(names), "class")
-    if store.spec.masks:
-        classes = f", {classes} of their masks"
+    if store.spec.truth:
+        classes = f", {classes} of their {store.spec.truth}"
     elif store.spec.unlabelled:
         of_teacher = f", {classes} of the teacher; images have none"
         classes = of_teacher if store.spec.labels.there else " without classes"
@@ -232,6 +234,8 @@ def _images(
         yield _contents(config, store, present)
     if store.spec.masks and present is not None:
         yield _masks(config, store, present)
+    if store.spec.texts and present is not None:
+        yield _texts(config, store, present)
     if teachers is not None and not problems:
         yield from _agreement(config, store, images, teachers, whole)
 
@@ -258,6 +262,17 @@ def _masks(config: CheckConfig, store: InspectedStore, present: PresentImages) -
         return Verdict("masks", "ok", f"{there}; --deep compares them with those that were there")
     changed = changed_masks(masks, store, present, config.workers)
     return judge("masks", changed, f"{there}, as it was when that was labelled, by its hash")
+
+
+def _texts(config: CheckConfig, store: InspectedStore, present: PresentImages) -> Verdict:
+    """Compare the texts of the images that are there with their hashes."""
+    try:
+        texts = find_labelled_texts(store, present.images)
+    except ImagesError as error:
+        return Verdict("texts", "FAILED", str(error))
+    changed = changed_texts(texts, store, present, config.workers)
+    there = f"{int(np.count_nonzero(present.there)):,} in {texts.texts.file}"
+    return judge("texts", changed, f"{there}, as they were when their images were labelled")
 
 
 def _agreement(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import MAX_NUM_BYTES, ImageList, Keys, composed, content_hash, decode, fingerprint
-from fkd.originals import LabelledMasks, PresentImages, present_among
+from fkd.originals import LabelledMasks, LabelledTexts, PresentImages, present_among
 from fkd.progress import progress_bar
 from fkd.store import LabelStore
 
@@ -111,6 +111,22 @@ def changed_masks(
     def look(image_index: int) -> str | None:
         try:
             masks.decode(image_index, sizes[image_index])
+        except ImagesError as error:
+            return str(error)
+        return None
+
+    return _each(chosen, look, workers)
+
+
+def changed_texts(
+    texts: LabelledTexts, store: LabelStore, images: PresentImages, workers: int
+) -> list[str]:
+    """Look at the text of every labelled image that is there, and name those that were others then."""
+    chosen = np.flatnonzero(store.sizes().any(axis=1) & images.there).tolist()
+
+    def look(image_index: int) -> str | None:
+        try:
+            texts.require_same(image_index)
         except ImagesError as error:
             return str(error)
         return None

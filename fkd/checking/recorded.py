@@ -40,7 +40,7 @@ def load_recorded(
         for choice, record in zip(choices, spec.teachers, strict=True)
     ]
     folder = None if spec.unlabelled else images.classes
-    of_masks = classes if spec.masks else None
+    of_truth = classes if spec.truth else None
     targets = [Target(one.layer, one.keep, one.pool, one.name) for one in spec.targets]
     teachers = load_teachers(
         recorded,
@@ -48,7 +48,7 @@ def load_recorded(
         device,
         Engine(spec.amp),
         only=only,
-        mask_classes=of_masks,
+        truth_classes=of_truth,
         targets=targets,
         labels=spec.labels.there,
         grid=spec.grid if spec.labels.there else None,

@@ -70,21 +70,21 @@ def evaluate(
     Class folders are matched by name; folders that are all numbers, as ImageNetV2's, by position.
     --knn and --probe judge the features instead, whichever classes the student knows, if any.
     Of a student of maps, print mIoU, pixel accuracy and the IoU of each class, on images that have masks
-    beside them.
+    beside them. Of one of lines, print exact match and character error rate, on images with a labels.txt.
 
     \b
     Example: fkd eval runs/resnet50-topk5-m4-1/best.pt imagenet/val
     """
     from fkd.sources import require_images
     from fkd.students import checkpoint_file
-    from fkd.truth import masked_root
+    from fkd.truth import lined_root, masked_root
 
     given = {name: options.pop(name) for name in ("k", "bank", "layer")}
     of_features = {name: value for name, value in given.items() if value is not None}
     _refuse_what_does_nothing(of_features, knn, probe, real)
     checkpoint_file(checkpoint)
     for images in (folder, given["bank"]):
-        if images is not None and masked_root(images, "val") is None:
+        if images is not None and not (lined_root(images, "val") or masked_root(images, "val")):
             require_images(images)
     if not (knn or probe):
         _print_accuracy(checkpoint, folder, real=real, **options)
@@ -107,13 +107,19 @@ def _refuse_what_does_nothing(
 
 
 def _print_accuracy(checkpoint: Path, folder: Path, **options: Any) -> None:
-    from fkd.students import Accuracy, evaluate_checkpoint
+    from fkd.students import Accuracy, MapAccuracy, evaluate_checkpoint
 
     found = evaluate_checkpoint(checkpoint, folder, **options)
     if isinstance(found, Accuracy):
         _print_top1(found)
-    else:
+    elif isinstance(found, MapAccuracy):
         _print_maps(found)
+    else:
+        counts = f"({found.num_images:,} images, {found.num_unusable:,} unusable)"
+        click.echo(
+            f"exact match {found.exact_match:.2%}  character error rate "
+            f"{found.character_error_rate:.2%}  loss {found.loss:.4f}  {counts}"
+        )
 
 
 def _print_features(checkpoint: Path, folder: Path, **options: Any) -> None:

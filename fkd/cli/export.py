@@ -51,5 +51,5 @@ def export(run: Path, without_head: bool, **options: Any) -> None:
 
     exported = export_student(run, head=not without_head, **options)
     what = "logits" if exported.features is None else f"{exported.features:,} features"
-    what += " at each pixel" if exported.maps else ""
+    what += " at each pixel" if exported.maps else " at each frame" if exported.lines else ""
     click.echo(f"{exported.path}: same {what} as the student, to {exported.difference:.1g}")

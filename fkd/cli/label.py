@@ -43,6 +43,9 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
 
 # Options whose value is a field of `LabelConfig` of the same name.
+# A student that fits what a store keeps, by the sides of its grid; a recipe names one of classes.
+_STUDENTS = ("", " --student fkd.models:crnn", " --student lraspp_mobilenet_v3_large")
+
 _FIELDS = (
     "out", "split", "unlabelled", "class_names", "num_crops", "temperature", "batch_size", "workers",
     "device", "block_images", "max_bad", "overwrite", "grow", "render", "map_stride",
@@ -261,7 +264,7 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
         c for c in (1, 2, 4) if c <= min(most, spec.num_crops)
     )  # a batch is a multiple of these
     recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
-    student = " --student lraspp_mobilenet_v3_large" if spec.grid else ""
+    student = _STUDENTS[len(spec.grid)]
     train = f"fkd train {name}{recipe}{student} --crops-per-image {m}"
     if spec.labels.there:
         readable = spec.scheme.can_be_read_as(reading)

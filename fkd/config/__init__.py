@@ -30,7 +30,18 @@ from fkd.config.distances import (
     Adapt,
     Distance,
 )
-from fkd.config.grids import IGNORED, MAX_POSITIONS, Grid, grid_text, num_positions
+from fkd.config.grids import (
+    BLANK,
+    IGNORED,
+    MAX_POSITIONS,
+    NO_TEXT,
+    Grid,
+    grid_text,
+    grid_words,
+    grids_words,
+    is_line,
+    num_positions,
+)
 from fkd.config.groups import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -128,6 +139,7 @@ from fkd.config.views import (
 
 __all__ = [
     "AMPS",
+    "BLANK",
     "BN_STATS",
     "CLASS_DISTANCES",
     "CONFIG",
@@ -155,6 +167,7 @@ __all__ = [
     "MUTUAL",
     "NKD_GAMMA",
     "NO_LOG",
+    "NO_TEXT",
     "NO_VAL",
     "OPTIMIZERS",
     "OUTPUT_TARGET",
@@ -233,7 +246,10 @@ __all__ = [
     "fit",
     "folder_by_name",
     "grid_text",
+    "grid_words",
+    "grids_words",
     "is_address",
+    "is_line",
     "is_of",
     "learns_classes",
     "models_of",

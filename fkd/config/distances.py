@@ -6,13 +6,15 @@ from fkd.errors import ConfigError
 
 Distance = Literal[
     "ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd",
-    "l1", "l2", "smooth_l1", "cosine", "relation", "channel_kl",
+    "l1", "l2", "smooth_l1", "cosine", "relation", "channel_kl", "ctc",
 ]  # fmt: skip
 CLASS_DISTANCES: tuple[Distance, ...] = ("ce", "kl", "symmetric_kl", "mse", "wttm", "dist", "nkd")
 VECTOR_DISTANCES: tuple[Distance, ...] = (
     "l1", "l2", "smooth_l1", "cosine", "relation", "channel_kl",
 )  # fmt: skip
-DISTANCES: tuple[Distance, ...] = (*CLASS_DISTANCES, *VECTOR_DISTANCES)
+# Of what images themselves say: of a class or a mask, and of a text.
+TRUTH_DISTANCES: tuple[Distance, ...] = ("ce", "ctc")
+DISTANCES: tuple[Distance, ...] = (*CLASS_DISTANCES, *VECTOR_DISTANCES, "ctc")
 
 STORE, TRUTH, PEERS = "store", "truth", "peers"
 STORED = f"{STORE}:"  # before the name of vectors that a store keeps
@@ -30,8 +32,12 @@ _TEMPERED = ("ce", "kl", "symmetric_kl", "wttm", "dist", "nkd", "channel_kl")
 def check_sentence(to: str, by: Distance, layer: str) -> None:
     """Raise `ConfigError` where what is compared and the distance do not belong together."""
     on_vectors, stored = by in VECTOR_DISTANCES, to.startswith(STORED)
-    if to == TRUTH and by != "ce":
-        raise ConfigError(f"a loss to truth is by ce, not by {by}; a class has no shares")
+    if to == TRUTH and by not in TRUTH_DISTANCES:
+        raise ConfigError(
+            f"a loss to truth is by ce, not by {by}, or of a text by ctc; a class has no shares"
+        )
+    if by == "ctc" and to != TRUTH:
+        raise ConfigError(f'ctc is to a text, not to {to}; say to="{TRUTH}"')
     if to == STORE and on_vectors:
         raise ConfigError(
             f"{by} compares vectors, and the store's labels are distributions; name the vectors, as in "
@@ -60,7 +66,7 @@ def has_place(setting: str, to: str, by: Distance, layer: str, *, reads_labels: 
     places = {
         "temperature": soft and by in _TEMPERED,
         "label_temperature": reads_labels,
-        "label_smoothing": not soft,
+        "label_smoothing": not soft and by == "ce",
         "standardize": soft and by in ("ce", "kl"),
         "gamma": soft and by == "nkd",
         # Outputs of students have one shape.

@@ -41,9 +41,9 @@ class Term:
     """One sentence of a loss.
 
     `of` names the student that it is of, "" for every one. `to` is what its output is compared with:
-    "store" (the stored soft labels), "truth" (the class of the image), "peers" (all other students), or
-    one student's name; or "store:NAME", vectors that the store keeps under a name. `by` is the distance,
-    between distributions over classes
+    "store" (the stored soft labels), "truth" (the class of the image, its mask or its text), "peers"
+    (all other students), or one student's name; or "store:NAME", vectors that the store keeps under a
+    name. `by` is the distance, between distributions over classes
 
     - "ce", "kl": cross-entropy, or KL with the same gradient; times T² (Hinton et al. 2015).
     - "symmetric_kl": the mean of both directions' KL, times T².
@@ -51,6 +51,8 @@ class Term:
     - "wttm": weighted transformed teacher matching (Zheng and Yang, ICLR 2024).
     - "dist": one minus the correlation, of rows and of columns, times T² (Huang et al., NeurIPS 2022).
     - "nkd": normalised knowledge distillation (Yang et al., ICCV 2023), which needs the class, too.
+
+    - "ctc": of the text of a line, to the truth alone (Graves et al., ICML 2006).
 
     or between vectors, to "store:NAME", or to peers:
 
@@ -140,10 +142,15 @@ class Term:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a term from text: an inline table of TOML, or a distance alone, which is to the store."""
+        """Read a term from text: an inline table of TOML, or a distance alone.
+
+        That is to the store, but for "ctc", which is to the truth.
+        """
         text = text.strip()
         if text in CLASS_DISTANCES:
             return cls(by=text)
+        if text == "ctc":
+            return cls(TRUTH, "ctc")
         if text in VECTOR_DISTANCES:
             raise ConfigError(
                 f"--loss {text} compares vectors; say with which, as in "

@@ -104,7 +104,7 @@ class _Mean:
         self._status = np.stack([store.status() for store in stores])
         hashes = [store.content_hashes() for store in stores]
         self._hashes = next((each for each in hashes if each is not None), None)
-        self._masks = stores[0].mask_hashes()
+        self._hashes_of_truth = stores[0].truth_hashes()
         self._numbers = stores[0].image_numbers()
         runs = [store.image_runs() for store in stores]
         # Images between two cuts are of one block in every store.
@@ -149,9 +149,9 @@ class _Mean:
         if self._hashes is not None:
             hashes = self._hashes[run.start : run.stop]
             block.content_hash[rows] = np.where(block.status[rows] == 0, hashes, 0)
-        if self._masks is not None and block.mask_hash is not None:
-            masks = self._masks[run.start : run.stop]
-            block.mask_hash[rows] = np.where(block.status[rows] == 0, masks, 0)
+        if self._hashes_of_truth is not None and block.truth_hash is not None:
+            hashes = self._hashes_of_truth[run.start : run.stop]
+            block.truth_hash[rows] = np.where(block.status[rows] == 0, hashes, 0)
 
     def _put_mixes(self, block: Block, rows: slice, run: range) -> None:
         """Put how a run's crops are mixed into a block's rows; raises `StoreError` for other mixes."""

@@ -22,9 +22,9 @@ from fkd.views import Mixes
 class SourceImages:
     """Images of one block of a source: `slab` has their crops, and `fidelity` f32 [6] is the block's.
 
-    `status` u8 [n], `content_hash` u64 [n], `image_number` int64 [n], and `mask_hash` u64 [n] where there
-    are masks, are as in `Block`, and so are `mixes` [n, M] and `partner_content` u64 [n, M], where views
-    are mixed.
+    `status` u8 [n], `content_hash` u64 [n], `image_number` int64 [n], and `truth_hash` u64 [n] where
+    there are masks or texts, are as in `Block`, and so are `mixes` [n, M] and `partner_content`
+    u64 [n, M], where views are mixed.
     """
 
     slab: Slab
@@ -34,7 +34,7 @@ class SourceImages:
     fidelity: NDArray[np.float32]
     mixes: Mixes | None = None
     partner_content: NDArray[np.uint64] | None = None
-    mask_hash: NDArray[np.uint64] | None = None
+    truth_hash: NDArray[np.uint64] | None = None
 
 
 class SourceRows:
@@ -48,7 +48,7 @@ class SourceRows:
         self._status, self._numbers = store.status(), store.image_numbers()
         hashes = store.content_hashes()
         self._hashes = np.zeros(len(self._status), np.uint64) if hashes is None else hashes
-        self._masks = store.mask_hashes()
+        self._hashes_of_truth = store.truth_hashes()
         self._fidelity = run_fidelity(store, num_crops)
         self._mixes = StoredMixes.of_store(store)
         self._slabs = _Latest(self._read, kept_blocks)
@@ -76,7 +76,9 @@ class SourceRows:
                     self._fidelity[run],
                     mixes,
                     partner_content,
-                    mask_hash=None if self._masks is None else self._masks[some],
+                    truth_hash=None
+                    if self._hashes_of_truth is None
+                    else self._hashes_of_truth[some],
                 ),
             )
 
@@ -156,8 +158,8 @@ class Gathering:
         block.box[places], block.flip[places] = slab.box, slab.flip
         block.size[places], block.status[places] = slab.size, images.status
         block.content_hash[places] = images.content_hash
-        if block.mask_hash is not None and images.mask_hash is not None:
-            block.mask_hash[places] = images.mask_hash
+        if block.truth_hash is not None and images.truth_hash is not None:
+            block.truth_hash[places] = images.truth_hash
         if block.mixes is not None and images.mixes is not None:
             block.mixes[places] = images.mixes
         if block.partner_content is not None and images.partner_content is not None:

@@ -20,7 +20,7 @@ def refuse_other_views(first: LabelStore, other: LabelStore) -> None:
         "whether its mixes are stored": (mine.stored_mixes, theirs.stored_mixes),
         "--temperature": (mine.temperature, theirs.temperature),
         "the number of classes": (mine.num_classes, theirs.num_classes),
-        "whether its images have masks": (mine.masks, theirs.masks),
+        "the truth beside its images": (mine.truth or "none", theirs.truth or "none"),
         "the grid of its labels": (
             grid_text(mine.grid) or "none",
             grid_text(theirs.grid) or "none",
@@ -69,9 +69,9 @@ def _other_images(first: LabelStore, other: LabelStore) -> str | None:
     hashes, other_hashes = first.content_hashes(), other.content_hashes()
     if hashes is not None and other_hashes is not None:
         facts["content"] = (hashes != other_hashes) & both
-    masks, other_masks = first.mask_hashes(), other.mask_hashes()
-    if masks is not None and other_masks is not None:
-        facts["mask"] = (masks != other_masks) & both
+    truth, other_truth = first.truth_hashes(), other.truth_hashes()
+    if truth is not None and other_truth is not None:
+        facts[first.spec.truth.removesuffix("s")] = (truth != other_truth) & both
     facts["height and width"] = (first.sizes() != other.sizes()).any(axis=1) & both
     if not first.spec.stores_views:
         facts["number that its views are drawn by"] = first.image_numbers() != other.image_numbers()

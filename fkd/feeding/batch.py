@@ -1,7 +1,7 @@
 """A batch for a training loop of one's own: views, their labels, and which stored crops they are."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 # torch documents this map for types of one's own (`default_collate`), and has no public name for it.
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from fkd.config import BLANK
 from fkd.errors import ConfigError
 from fkd.labels import GridLabels, Labels, Rows, SoftLabels, as_rows
 from fkd.losses import Targets, as_targets
@@ -31,7 +32,9 @@ class ViewBatch:
     Of a store whose views are mixed, `partner_targets` int64 [B] are the classes of the images that they
     are mixed with, and `own_share` f32 [B] is what a view has of its own image; None of other stores.
     `masks`, uint8 [B, H, W], are the class of each pixel of the views, 255 where there is none; None
-    where they were not asked for. `truth` is what a loss takes as targets, of any store.
+    where they were not asked for, as `texts` are, int64 [B, L]: the class of each character, 0 beyond the
+    end, and -1 of a view without a text that counts. `truth` is what a loss takes as targets, of any
+    store.
 
     It moves between devices as a tensor does, and `take` cuts it.
     """
@@ -47,12 +50,15 @@ class ViewBatch:
     own_share: Tensor | None = None
     vectors: dict[str, Tensor] = field(default_factory=dict)
     masks: Tensor | None = None
+    texts: Tensor | None = None
 
     @property
     def truth(self) -> Targets:
-        """The classes of the views: `targets`, or two in shares of views that are mixed, or `masks`."""
+        """The classes of the views, two in shares of views that are mixed, or `masks`, or `texts`."""
         if self.masks is not None:
             return self.masks
+        if self.texts is not None:
+            return self.texts
         return as_targets(self.targets, self.partner_targets, self.own_share)
 
     def __len__(self) -> int:
@@ -103,12 +109,23 @@ class ViewBatch:
             changed(self.own_share),
             {name: change(values) for name, values in self.vectors.items()},
             changed(self.masks),
+            changed(self.texts),
         )
+
+    def _with_texts_of(self, length: int) -> "ViewBatch":
+        """Return the batch with texts int64 [B, length], of which none is longer."""
+        assert self.texts is not None
+        texts = self.texts
+        beyond = texts[:, :1].clamp(max=BLANK).expand(-1, length - texts.shape[1])
+        return replace(self, texts=torch.cat([texts, beyond], dim=1))
 
     @classmethod
     def concatenate(cls, parts: Sequence["ViewBatch"]) -> "ViewBatch":
         """Return several batches as one; their views have one size, their labels one scheme."""
         first = parts[0]
+        if first.texts is not None:
+            longest = max(0 if part.texts is None else part.texts.shape[1] for part in parts)
+            parts = [part._with_texts_of(longest) for part in parts]
         names = [each.name for each in fields(cls) if isinstance(getattr(first, each.name), Tensor)]
         joined: dict[str, Any] = {n: torch.cat([getattr(p, n) for p in parts]) for n in names}
         labels = [part.labels for part in parts if part.labels is not None]

@@ -28,7 +28,7 @@ from fkd.loader import (
     training_labels,
 )
 from fkd.machine import upload
-from fkd.originals import LabelledMasks, find_labelled_masks
+from fkd.originals import LabelledTruth, find_labelled_masks, find_labelled_texts
 from fkd.progress import note_once
 from fkd.store import LabelStore
 from fkd.vectors import StoredVectors
@@ -39,8 +39,8 @@ from fkd.views import RenderPool, normalize
 class Feed:
     """A run's store and images, its steps, and what each rank takes of them.
 
-    `vectors` are those that are read beside labels, by name, and `masks` those of the images, where they
-    are asked for. An epoch is `steps_per_epoch` steps.
+    `vectors` are those that are read beside labels, by name, and `truth` what lies beside the images,
+    where it is asked for. An epoch is `steps_per_epoch` steps.
     """
 
     config: LoaderConfig
@@ -54,7 +54,7 @@ class Feed:
     device: torch.device
     rank: int
     num_ranks: int
-    masks: LabelledMasks | None = None
+    truth: LabelledTruth | None = None
 
     @classmethod
     def of(
@@ -65,11 +65,12 @@ class Feed:
         vectors: Collection[str] | None = None,
         *,
         masks: bool = False,
+        texts: bool = False,
     ) -> "Feed":
         """Open and check all that is read; raises `FkdError` for what `fkd train` refuses.
 
         `vectors` name those to be read, too; None are none, or all of a store without labels. With
-        `masks`, those of the images are.
+        `masks` or `texts`, those of the images are.
         """
         store, read = read_vectors(open_store(config), vectors)
         config = replace(config, num_crops=store.spec.num_crops)  # it may grow
@@ -80,7 +81,11 @@ class Feed:
         schedule = _of_even_epochs(plan_steps(config, store, chosen, num_ranks), each)
         sizes = SizePlan.of(config, store.spec, schedule, read)
         picks = select_crops(config.selection, store, chosen)
-        found = find_labelled_masks(store, taken.images) if masks else None
+        found: LabelledTruth | None = None
+        if masks:
+            found = find_labelled_masks(store, taken.images)
+        elif texts:
+            found = find_labelled_texts(store, taken.images)
         return cls(
             config, store, read, taken, each, schedule, sizes, picks, device, rank, num_ranks, found
         )
@@ -98,7 +103,7 @@ class Feed:
                 sizes=self.sizes,
                 chosen=self.taken.chosen,
                 picks=self.picks,
-                masks=self.masks,
+                truth=self.truth,
                 first_step=first_step,
                 rank=self.rank,
                 num_ranks=self.num_ranks,
@@ -124,7 +129,7 @@ class Feed:
         image, crop = (upload(torch.from_numpy(each), self.device) for each in numbers)
         mixed = batch.partner_targets, batch.own_share
         return ViewBatch(
-            views, labels, batch.targets, image, crop, *mixed, vectors, batch.masks
+            views, labels, batch.targets, image, crop, *mixed, vectors, batch.masks, batch.texts
         )  # fmt: skip
 
     def _normalize(self, views: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ class StudentLoader(IterableDataset[ViewBatch]):
     generators of torch, `random` and `numpy.random` that are seeded for the step. `vectors` name stored
     vectors that batches have, too, as `("output",)`; None are none, or all of a store without labels.
     With `masks`, batches of a store of maps have the class of each pixel, as `batch.truth`, where its
-    images had masks. There, `augment` must leave pixels at their place.
+    images had masks. There, `augment` must leave pixels at their place. With `texts`, those of a store of
+    lines have the text of each view alike.
     `settings` are the fields of `LoaderConfig`; those of its `Part` and `Selection` are given directly.
 
     Of several ranks each gets its share of every batch, so `batch_size` is that of all. They are those of
@@ -62,13 +63,14 @@ class StudentLoader(IterableDataset[ViewBatch]):
         augment: Augmentation | None = None,
         vectors: Collection[str] | None = None,
         masks: bool = False,
+        texts: bool = False,
         **settings: Unpack[LoaderSettings],
     ) -> None:
         given = {"rank": rank, "num_ranks": num_ranks, "normalized": normalized, "augment": augment}
-        asked = {"vectors": vectors, "masks": masks}
+        asked = {"vectors": vectors, "masks": masks, "texts": texts}
         self._given: dict[str, Any] = {"store": store, **asked, **given, **settings}
         config = LoaderConfig.of(store=store, **settings)
-        self._feed = Feed.of(config, *own_share(rank, num_ranks), vectors, masks=masks)
+        self._feed = Feed.of(config, *own_share(rank, num_ranks), vectors, masks=masks, texts=texts)
         self._given["num_crops"] = self._feed.config.num_crops
         self._normalized, self._augment = normalized, augment
         self._step = 0

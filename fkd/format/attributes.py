@@ -47,7 +47,7 @@ from fkd.format.view_attributes import VIEW_KEYS, newer_rule, views_json, views_
 from fkd.views import SAMPLERS, STORED
 
 _MAX_TEACHERS = 256
-_MAP = 2  # sides of a grid: height and width
+_SIDES = (1, 2)  # of a grid: frames of a line, or height and width of a map
 _ROUNDING = 1e-6
 
 _COUNTS = {
@@ -70,7 +70,7 @@ _INNER_KEYS = {
 # Left out where there is nothing to say: older stores have none.
 _LEFT_OUT = {"probes", "part", "unlabelled", "class_title_bytes"}
 _LEFT_OUT |= {"numbered", "weights", "made_by", "root", "first_image", "first_crop"}
-_LEFT_OUT |= {"stored_mixes", "targets", "grid", "masks"}
+_LEFT_OUT |= {"stored_mixes", "targets", "grid", "masks", "texts"}
 _OPTIONAL = {"amp", *_LEFT_OUT}
 
 
@@ -141,7 +141,7 @@ def _of_newer(content: Mapping[str, Any]) -> str | None:
     if isinstance(sampler, str) and not known:
         return f"sampler {shown(sampler)}"
     grid = content.get("grid")
-    if isinstance(grid, list) and len(grid) not in (0, _MAP):
+    if isinstance(grid, list) and len(grid) not in (0, *_SIDES):
         return f"grid of {as_count(len(grid), 'number')}"
     return newer_rule(content.get("views")) or newer_target(content.get("targets"))
 
@@ -182,6 +182,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         targets=targets_of(content.get("targets", []), content["format_version"]),
         grid=_grid(content),
         masks=said(content, "masks"),
+        texts=said(content, "texts"),
     )
 
 
@@ -197,14 +198,15 @@ def _size(content: Mapping[str, Any]) -> Size:
 
 
 def _grid(content: Mapping[str, Any]) -> Grid:
-    """Return how many rows and columns of labels a view has, () where it has one label."""
+    """Return how many rows and columns of labels a view has, or how many frames; () of one label."""
     if "grid" not in content:
         return ()
     sides = content["grid"]
     if content["format_version"] < 3:
-        raise Wrong("maps are of version 3")
+        raise Wrong("maps and lines are of version 3")
     good = isinstance(sides, list) and all(type(n) is int and 0 < n <= MAX_POSITIONS for n in sides)
-    if not good or len(sides) != _MAP or num_positions(tuple(sides)) > MAX_POSITIONS:
+    good = good and len(sides) in _SIDES and num_positions(tuple(sides)) <= MAX_POSITIONS
+    if not good:
         raise Wrong(f"grid is {shown(sides)}")
     return tuple(sides)
 
@@ -288,8 +290,9 @@ def _check_labels(spec: StoreSpec) -> None:
     if not spec.labels.there and (spec.grid or not spec.targets):
         raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
     if spec.grid and not spec.unlabelled:
-        raise Wrong("it has maps, and classes of images")
-    if spec.masks and not (spec.grid and spec.unlabelled):
-        raise Wrong("it has masks, and classes of images or labels that are no maps")
-    if spec.masks and spec.mixes:
-        raise Wrong("it has masks, and its views are mixed")
+        raise Wrong("it has maps or lines, and classes of images")
+    for kind, sides in (("masks", 2), ("texts", 1)):
+        if getattr(spec, kind) and not (len(spec.grid) == sides and spec.unlabelled):
+            raise Wrong(f"it has {kind}, and classes of images or labels of another grid")
+    if spec.truth and spec.mixes:
+        raise Wrong(f"it has {spec.truth}, and its views are mixed")

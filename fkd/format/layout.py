@@ -177,8 +177,8 @@ def _image_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     }
     if spec.format_version >= 2:
         layouts["content_hash"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
-    if spec.masks:
-        layouts["mask_hash"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
+    if spec.truth_array:
+        layouts[spec.truth_array] = ArrayLayout("uint64", (n,), (block,), None, "plain")
     if spec.numbered:
         layouts["image_number"] = ArrayLayout("uint64", (n,), (block,), None, "plain")
     return layouts

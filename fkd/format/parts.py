@@ -9,7 +9,7 @@ from fkd.format.layout import ArrayLayout
 Selection = tuple[slice, ...]
 
 # Arrays of a block that no pass reads.
-_OF_IMAGES = ("status", "content_hash", "mask_hash", "fidelity", "image_hash")
+_OF_IMAGES = ("status", "content_hash", "mask_hash", "text_hash", "fidelity", "image_hash")
 
 
 def touched(layout: ArrayLayout, number: int, selection: Selection) -> list[int] | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Literal
 
 from fkd.config import (
     Amp,
@@ -17,6 +18,7 @@ from fkd.config import (
     VectorScheme,
     ViewPolicy,
     grid_text,
+    is_line,
     size_text,
 )
 from fkd.format.packing import Slots
@@ -32,6 +34,10 @@ FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
 
 # Of more classes a crop, slots are stored as they are: the work to undo it grows with the square of K.
 _MOST_PACKED_RANKS = 16
+
+
+# What an array of hashes is called, by what they are of.
+_TRUTH_ARRAYS = {"": "", "masks": "mask_hash", "texts": "text_hash"}
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,10 @@ class StoreSpec:
     if not `fkd label`. With `stored_mixes`, arrays say with which views of which images views are mixed;
     they come from elsewhere, and follow from no policy. `targets` are the vectors that are kept of each
     view, beside its label or without one. `grid` (h, w) says that a view has a map of labels, one for
-    each of so many cells; a label of its own has the grid (). `masks` says that masks lay beside
-    the images when these were labelled, of the labels' classes.
+    each of so many cells, and (T,) that it has one for each frame of a line of text; a label of its own
+    has the grid (). `masks` says that masks lay beside
+    the images when these were labelled, of the labels' classes, and `texts` that labels.txt had a text of
+    each, whose characters are classes.
 
     A segment that was added to a store begins at `first_image` and `first_crop`, and names the `root`
     that it was added to, by the SHA-256 of its attributes. Its numbers of images and crops are its own.
@@ -132,7 +140,18 @@ class StoreSpec:
     targets: tuple[TargetRecord, ...] = ()
     grid: Grid = ()
     masks: bool = False
+    texts: bool = False
     format_version: int = FORMAT_VERSION
+
+    @property
+    def truth(self) -> Literal["", "masks", "texts"]:
+        """What lay beside the images, and says what is true at a position; "" where nothing did."""
+        return "masks" if self.masks else "texts" if self.texts else ""
+
+    @property
+    def truth_array(self) -> str:
+        """The array of hashes of that, by which it is known again; "" where nothing was there."""
+        return _TRUTH_ARRAYS[self.truth]
 
     @property
     def num_blocks(self) -> int:
@@ -180,8 +199,9 @@ class StoreSpec:
     @property
     def kept_words(self) -> str:
         """Say what is kept of a crop: `topk5, layer3 as int8`."""
-        of_cells = f" of {grid_text(self.grid)} cells" if self.grid else ""
-        labels = [f"{self.scheme}{of_cells}"] if self.labels.there else []
+        what = "frames" if is_line(self.grid) else "cells"
+        positions = f" of {grid_text(self.grid)} {what}" if self.grid else ""
+        labels = [f"{self.scheme}{positions}"] if self.labels.there else []
         return ", ".join(labels + [f"{record.name} as {record.keep}" for record in self.targets])
 
     def empty_fields(self, num_images: int, num_crops: int) -> dict[str, StoredArray]:
@@ -211,7 +231,7 @@ class StoreSpec:
 
     def _settings(self) -> dict[str, object]:
         return {
-            "--unlabelled": "given" if self.unlabelled and not self.masks else "not given",
+            "--unlabelled": "given" if self.unlabelled and not self.truth else "not given",
             "--teacher": ", ".join(t.name for t in self.teachers),
             "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
             "--teacher-output": ", ".join(t.output for t in self.teachers),
@@ -223,7 +243,7 @@ class StoreSpec:
                 [t.name, t.layer, t.pool, str(t.keep), list(t.shape)] for t in self.targets
             ],
             "the grid of its labels": grid_text(self.grid) or "none",
-            "the truth beside images": "masks" if self.masks else "none",
+            "the truth beside images": self.truth or "none",
             "--size": [size_text(t.preprocessing.size) for t in self.teachers],
             "--interpolation": [t.preprocessing.interpolation for t in self.teachers],
             "--mean": [t.preprocessing.mean for t in self.teachers],

@@ -40,7 +40,7 @@ class JoinedViews:
         self._store, self._share = store, share
         self._runs = store.image_runs()
         self._starts = np.array([run.start for run in self._runs])
-        self._numbers, self._masks = store.image_numbers(), store.mask_hashes()
+        self._numbers, self._hashes_of_truth = store.image_numbers(), store.truth_hashes()
         self.crops = range(store.spec.num_crops)
         fewest = min(len(run) for run in self._runs)
         self._slab = lru_cache(2 + images_ahead // fewest)(self._read)
@@ -114,9 +114,9 @@ class JoinedViews:
         return torch.lerp(stored, probs, self._share)
 
     def complete(self, images: range, block: Block) -> None:
-        """Put what a store has beside views into a block of images: numbers of views, hashes of masks."""
-        if self._masks is not None:
-            block.mask_hash = self._masks[images.start : images.stop]
+        """Put what a store has beside views into a block: numbers of views, hashes of masks or texts."""
+        if self._hashes_of_truth is not None:
+            block.truth_hash = self._hashes_of_truth[images.start : images.stop]
         if self._store.spec.numbered:
             numbers = self._numbers[images.start : images.stop]
             block.image_number = numbers.astype(np.uint64)

@@ -40,8 +40,8 @@ class Assembler:
             block, row, number = self._place(image.image_index)
             block.box[row], block.flip[row] = image.boxes, image.flips
             block.size[row], block.content_hash[row] = image.size, image.content_hash
-            if block.mask_hash is not None:
-                block.mask_hash[row] = image.mask_hash
+            if block.truth_hash is not None:
+                block.truth_hash[row] = image.truth_hash
             if image.error is not None:
                 block.status[row] = REASONS.index(image.error.reason)
                 self._missing[number] -= spec.num_crops

@@ -13,7 +13,7 @@ from fkd.labelling.drawing import DrawnImage, Views
 from fkd.labelling.mixing import DrawnRun, MixedRows, draw_runs, render_run
 from fkd.labelling.waiting import Waiting
 from fkd.machine import upload
-from fkd.truth import Masks
+from fkd.truth import Truth
 from fkd.views import Pending, RenderPool, ahead
 
 # Views of one image that a worker renders in one go when an image fills many rows of a batch; a device
@@ -74,13 +74,13 @@ def teacher_batches(
     wanted: Views,
     batch_size: int,
     view_formats: Sequence[ViewFormat],
-    masks: Masks | None = None,
+    truth: Truth | None = None,
 ) -> Iterator[TeacherBatch]:
     """Yield stage 1's input: the wanted views of images, in order, in batches filled across images.
 
-    With `masks`, an image without a usable one has no views.
+    With `truth`, an image without a usable mask has no views.
     """
-    runs = draw_runs(pool, images, indices, wanted, masks)
+    runs = draw_runs(pool, images, indices, wanted, truth)
     return ahead(_fill(pool, runs, wanted, batch_size, view_formats))
 
 

@@ -16,7 +16,7 @@ from fkd.config import ViewPolicy
 from fkd.errors import DecodeError
 from fkd.images import ImageList, content_hash, decode, inspect
 from fkd.machine import page_locked
-from fkd.truth import Masks
+from fkd.truth import Truth
 from fkd.views import (
     SAMPLER,
     SAMPLERS,
@@ -37,8 +37,8 @@ ImageSize = tuple[int, int]  # height, width
 class DrawnImage:
     """An image of `size` (height, width) with views of it, or the `error` that decoding it gave.
 
-    They are the views from `first_crop` on that are drawn for the image's `number`. `mask_hash` is that
-    of its mask, 0 where masks are not looked at. It has no pixels:
+    They are the views from `first_crop` on that are drawn for the image's `number`. `truth_hash` is
+    that of its mask or text, 0 where these are not looked at. It has no pixels:
     with few views, those of all images of a batch would fill the memory.
     """
 
@@ -50,7 +50,7 @@ class DrawnImage:
     size: ImageSize = (0, 0)
     content_hash: int = 0
     error: DecodeError | None = None
-    mask_hash: int = 0
+    truth_hash: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,26 +177,26 @@ def draw_images(
     images: ImageList,
     indices: Iterable[int],
     views: Views,
-    masks: Masks | None = None,
+    truth: Truth | None = None,
 ) -> Iterator[tuple[DrawnImage, Tensor | None]]:
     """Decode images in order, ahead of the rendering by one for each worker.
 
-    Pixels are uint8 [3, H, W] for threads, and [H × W, 3] for a device. An image of which `masks` have no
-    usable one cannot be used.
+    Pixels are uint8 [3, H, W] for threads, and [H × W, 3] for a device. An image of which `truth` has no
+    usable mask cannot be used.
     """
 
     def draw(image_index: int) -> tuple[DrawnImage, Tensor | None]:
         number, first = views.number(image_index), views.crops.start
         try:
             pixels, size, digest = decoded(images, image_index)
-            mask_digest = 0 if masks is None else hash_of_usable(masks, image_index, size)
+            truth_digest = 0 if truth is None else truth.usable_hash(image_index, size)
         except DecodeError as error:
             count = len(views.crops)
             boxes, flips = np.zeros((count, 4), np.uint16), np.zeros(count, np.bool_)
             return DrawnImage(image_index, number, first, boxes, flips, error=error), None
         boxes, flips = views.of(image_index, size)
         drawn = DrawnImage(
-            image_index, number, first, boxes, flips, size, digest, mask_hash=mask_digest
+            image_index, number, first, boxes, flips, size, digest, truth_hash=truth_digest
         )
         return drawn, given_to(pool, pixels)
 
@@ -218,13 +218,6 @@ def decoded(images: ImageList, image_index: int) -> tuple[Tensor, ImageSize, int
     inspect(name, encoded)
     pixels = decode(name, encoded)
     return pixels, (pixels.shape[-2], pixels.shape[-1]), content_hash(encoded)
-
-
-def hash_of_usable(masks: Masks, image_index: int, size: ImageSize) -> int:
-    """Return the content hash of the mask of an image of `size`; raises `DecodeError` for a bad one."""
-    encoded = masks.encoded(image_index)
-    masks.decode(image_index, encoded, size)
-    return content_hash(encoded)
 
 
 def given_to(pool: RenderPool, pixels: Tensor) -> Tensor:

@@ -14,20 +14,20 @@ from fkd.config import Grid, LabelConfig, as_config, grid_text, num_positions
 from fkd.errors import DecodeError, FkdError, ImagesError
 from fkd.format import TargetRecord
 from fkd.images import ImageList, take_part
-from fkd.labelling.drawing import decoded, hash_of_usable
+from fkd.labelling.drawing import decoded
 from fkd.labelling.growing import settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.label import label_blocks
 from fkd.labelling.learning import learned, num_learned
-from fkd.labelling.masking import masks_beside, of_labels
 from fkd.labelling.opening import create_store, new_spec, require_same_labelling, teachers_of
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
+from fkd.labelling.truth import of_labels, truth_beside
 from fkd.machine import resolve_device
 from fkd.statistics import target_words
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
-from fkd.truth import Masks
+from fkd.truth import Truth
 from fkd.vectors import Constants
 
 _LEARNED = 512  # views
@@ -109,19 +109,19 @@ def estimate_run(config: LabelConfig) -> Estimate:
     listed = all_images(config, check_inputs(config))
     images = take_part(config.part, listed)
     refuse_alone(config, images)
-    beside = masks_beside(config, images)
+    beside = truth_beside(config, listed, images)
     teachers = teachers_of(config, listed, images, resolve_device(config.device), beside)
-    masks = of_labels(config, teachers, beside)
-    config, num_images, num_labelled = _gone_on(config, listed, images, teachers, masks)
-    accuracies = tuple(sample_accuracy(t, images, config, masks) for t in teachers.teachers)
+    truth = of_labels(config, teachers, beside)
+    config, num_images, num_labelled = _gone_on(config, listed, images, teachers, truth)
+    accuracies = tuple(sample_accuracy(t, images, config, truth) for t in teachers.teachers)
     fewest = 2 if config.views.mix.mixes else 1  # one alone is mixed with none
     # Learned once for both samples, and of fewer views than the run would look at.
-    spec = new_spec(config, images, teachers, masked=masks is not None)
+    spec = new_spec(config, images, teachers, truth=truth)
     constants = learned(config, images, teachers, spec, _LEARNED)
-    first = _label_sample(config, images, teachers, masks, constants, fewest)
+    first = _label_sample(config, images, teachers, truth, constants, fewest)
     affordable = int(_SECONDS * first.views_per_s / config.crops)
     count = min(_MOST_IMAGES, len(images), max(fewest, affordable))
-    sample = _label_sample(config, images, teachers, masks, constants, count)
+    sample = _label_sample(config, images, teachers, truth, constants, count)
     return Estimate(
         num_images,
         config.crops,
@@ -142,7 +142,7 @@ def _gone_on(
     listed: ImageList,
     images: ImageList,
     teachers: Ensemble,
-    masks: Masks | None,
+    truth: Truth | None,
 ) -> tuple[LabelConfig, int, int]:
     """Return the configuration with M, N in the end, and the views that a store at `config.out` has.
 
@@ -153,7 +153,7 @@ def _gone_on(
     try:
         going_on = settled(config)
         store = LabelStore.open(config.out)
-        spec = new_spec(going_on, images, teachers, masked=masks is not None)
+        spec = new_spec(going_on, images, teachers, truth=truth)
         matched = require_same_labelling(going_on, store, spec, listed, images)
     except FkdError:
         return config, len(images), 0
@@ -175,20 +175,20 @@ def _label_sample(
     config: LabelConfig,
     images: ImageList,
     teachers: Ensemble,
-    masks: Masks | None,
+    truth: Truth | None,
     constants: Mapping[str, Constants],
     count: int,
 ) -> _Sample:
     """Label `count` images from all over the folder, or as many as can be decoded."""
-    chosen = _usable(images, masks, count)
+    chosen = _usable(images, count, truth)
     sample = images.take(np.array(chosen))
     with tempfile.TemporaryDirectory(prefix="fkd-dry-run-") as folder:
         small = replace(config, out=Path(folder) / "labels.zarr", block_images=None, max_bad=1.0)
-        spec = new_spec(small, sample, teachers, masked=masks is not None)
+        spec = new_spec(small, sample, teachers, truth=truth)
         store = create_store(small, spec, sample, teachers, constants=constants)
         began = time.perf_counter()
         pending = store.pending_blocks()
-        label_blocks(small, sample, teachers, store, Ranks.alone(), pending, masks=masks)
+        label_blocks(small, sample, teachers, store, Ranks.alone(), pending, truth=truth)
         seconds = time.perf_counter() - began
         sizes = LabelStore.open(small.out).stored_bytes()
     once = [
@@ -203,15 +203,15 @@ def _label_sample(
     return _Sample(len(chosen), num_views / seconds, growing / len(chosen), fixed)
 
 
-def _usable(images: ImageList, masks: Masks | None, count: int) -> list[int]:
+def _usable(images: ImageList, count: int, truth: Truth | None = None) -> list[int]:
     """Choose up to `count` images that decode, from all over the folder: bad ones take no time."""
     spread = np.linspace(0, len(images) - 1, count).round().astype(np.int64).tolist()
     usable, unusable = [], list[DecodeError]()
     for image_index in dict.fromkeys([*spread, *range(len(images))]):
         try:
             _, size, _ = decoded(images, image_index)
-            if masks is not None:
-                hash_of_usable(masks.of(images), image_index, size)
+            if truth is not None:
+                truth.of(images).usable_hash(image_index, size)
         except DecodeError as error:
             unusable += [] if unusable else [error]
             continue

@@ -11,16 +11,18 @@ from fkd.images import ImageList, require_files, require_titles
 from fkd.models import require_weights
 from fkd.sources import dataset_root, list_images, require_images
 from fkd.teachers import check_teacher
-from fkd.truth import masked_root
+from fkd.truth import lined_root, list_lines, masked_root
 
 
 def check_inputs(config: LabelConfig) -> Path:
     """Return where the images are; raises `FkdError` for what cannot be labelled.
 
-    Where they have masks beside them, they need no folders of classes.
+    Where they have masks or texts beside them, they need no folders of classes.
     """
     split = "train" if config.split else None
-    root = None if config.unlabelled else masked_root(config.images, split)
+    root = None
+    if not config.unlabelled:
+        root = lined_root(config.images, split) or masked_root(config.images, split)
     if root is None:
         root = dataset_root(config.images, split=config.split, unlabelled=config.unlabelled)
         require_images(root, unlabelled=config.unlabelled)
@@ -51,7 +53,10 @@ def refuse_alone(config: LabelConfig, images: ImageList) -> None:
 def all_images(config: LabelConfig, root: Path) -> ImageList:
     """List the images at `root`; `config.part` says which of them are labelled.
 
-    Images that have masks have no classes by their folders.
+    Images that have masks or texts have no classes by their folders. With texts, labels.txt says which
+    images there are.
     """
+    if not config.unlabelled and lined_root(root, split=None) == root:
+        return list_lines(root)
     masked = not config.unlabelled and masked_root(root, split=None) == root
     return list_images(root, unlabelled=config.unlabelled or masked)

@@ -22,7 +22,6 @@ from fkd.labelling.drawing import DrawnImage, WantedViews
 from fkd.labelling.growing import MatchedImages, settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.labelled_before import LabelledBefore
-from fkd.labelling.masking import masks_beside, of_labels
 from fkd.labelling.opening import (
     begins_anew,
     held_store,
@@ -34,11 +33,12 @@ from fkd.labelling.opening import (
 from fkd.labelling.preflight import check_teachers
 from fkd.labelling.processes import Ranks
 from fkd.labelling.report import closing_lines, going_on_lines, opening_lines
+from fkd.labelling.truth import of_labels, say_what_is_left_out, truth_beside
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.progress import note, note_lines, progress_bar
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
-from fkd.truth import Masks
+from fkd.truth import Truth
 from fkd.views import RenderPool
 
 
@@ -67,17 +67,18 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     listed = all_images(config, root)
     images = take_part(config.part, listed)
     refuse_alone(config, images)
-    masks = masks_beside(config, images)
+    truth = truth_beside(config, listed, images)
     if ranks.leads:
         refuse_other_images(config, listed, images)
     with device_memory("choose a device with room for the teachers"):
-        teachers = teachers_of(config, listed, images, device, masks)
-    masks = of_labels(config, teachers, masks)
-    spec = new_spec(config, images, teachers, masked=masks is not None)
+        teachers = teachers_of(config, listed, images, device, truth)
+    truth = of_labels(config, teachers, truth)
+    say_what_is_left_out(config, truth if ranks.leads else None)
+    spec = new_spec(config, images, teachers, truth=truth)
     anew = ranks.leads and begins_anew(config)
     if anew:  # a teacher that is refused leaves no store behind, and replaces none
         lines = opening_lines(config, images, teachers, spec, ranks)
-        look_first(config, images, teachers, lines, masks)
+        look_first(config, images, teachers, lines, truth)
     with held_store(config, ranks, spec, listed, images, teachers) as (store, matched):
         pending = ranks.once("pending", store.pending_blocks)
         if not pending:
@@ -88,10 +89,10 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
             return store
         if ranks.leads and not anew:
             lines = going_on_lines(config, matched.images, teachers, store, ranks)
-            look_first(config, _looked_at(store, matched), teachers, lines, masks)
+            look_first(config, _looked_at(store, matched), teachers, lines, truth)
         began = time.perf_counter()
         with enough_memory(config, device):
-            label_blocks(config, matched.images, teachers, store, ranks, pending, masks=masks)
+            label_blocks(config, matched.images, teachers, store, ranks, pending, truth=truth)
         seconds = time.perf_counter() - began
     store = LabelStore.open(config.out)
     if ranks.leads:
@@ -105,12 +106,12 @@ def look_first(
     images: ImageList,
     teachers: Ensemble,
     lines: list[tuple[str, str]],
-    masks: Masks | None = None,
+    truth: Truth | None = None,
 ) -> None:
     """Say what the run works with, and look at the teachers before they label `images`."""
     note_lines(lines)
     with enough_memory(config, teachers.device):
-        check_teachers(teachers, images, config, masks)
+        check_teachers(teachers, images, config, truth)
     note("labels are being made; the first batch is on its way")
 
 
@@ -139,12 +140,12 @@ def label_blocks(
     ranks: Ranks,
     pending: list[int],
     stored: StoredViews | None = None,
-    masks: Masks | None = None,
+    truth: Truth | None = None,
 ) -> None:
     """Label the `pending` blocks of a store, segment after segment; `images` are in its order.
 
-    Views are drawn, or those of another store, with whose labels the teachers' are averaged. `masks` are
-    those of the images, in any order.
+    Views are drawn, or those of another store, with whose labels the teachers' are averaged. `truth` is
+    that of the images, in any order.
 
     More crops of an image are compared with what its first segment says of it, so that this must be
     finished by all ranks. Views are rendered and blocks are written by other threads while the teachers
@@ -163,7 +164,7 @@ def label_blocks(
             "label", unit="view", total=total, initial=total - todo, disable=not ranks.leads
         ) as bar,
     ):
-        of_images = None if masks is None else masks.of(images)
+        of_images = None if truth is None else truth.of(images)
         labeller = _Labeller(config, images, teachers, ranks, pool, bar, stored, of_images)
         for number, blocks in enumerate(work):
             if not blocks:
@@ -186,7 +187,7 @@ class _Labeller:
     pool: RenderPool
     bar: "tqdm[object]"
     stored: StoredViews | None = None
-    masks: Masks | None = None
+    truth: Truth | None = None
 
     def label(self, store: LabelStore, number: int, pending: list[int], bad: "_BadImages") -> None:
         """Label pending blocks of segment `number`: views → teachers → quantize → block → store."""
@@ -226,7 +227,7 @@ class _Labeller:
             drawn if self.stored is None else self.stored,
             views_at_a_time(config, teachers.device),
             teachers.view_formats,
-            self.masks,
+            self.truth,
         )
         targets = {name: store.vectors(name) for name in spec.vectors}
         return answers(teachers, batches, config, self.images, targets, self.stored)

@@ -21,7 +21,8 @@ class LabelledBefore:
         """
         self._images, self._labelled = images, labelled
         self._status, self._sizes = store.status(), store.sizes()
-        self._hashes, self._masks = store.content_hashes(), store.mask_hashes()
+        self._hashes, self._hashes_of_truth = store.content_hashes(), store.truth_hashes()
+        self._truth = store.spec.truth.removesuffix("s")
 
     def __call__(self, image: DrawnImage) -> None:
         """Raise `ImagesError` unless an image is the one that was labelled, with the same status."""
@@ -36,13 +37,17 @@ class LabelledBefore:
             what = f"{was} its first crops were labelled, and {is_now}"
         elif image.error is None and self._is_another(image):
             what = "is not the file whose first crops were labelled (its content is another)"
-        elif self._masks is not None and int(self._masks[image.image_index]) != image.mask_hash:
-            what = "has another mask than when its first crops were labelled"
+        elif self._has_other_truth(image):
+            what = f"has another {self._truth} than when its first crops were labelled"
         if what:
             name = self._images.name(image.image_index)
             raise ImagesError(
                 f"{name} {what}; restore it and run the same command again, or label the folder anew"
             )
+
+    def _has_other_truth(self, image: DrawnImage) -> bool:
+        then = self._hashes_of_truth
+        return then is not None and int(then[image.image_index]) != image.truth_hash
 
     def _is_another(self, image: DrawnImage) -> bool:
         """Compare the hash of an image's content, and its size: a store of format 1 has no hashes."""

@@ -27,7 +27,7 @@ from fkd.labelling.drawing import (
     given_to,
 )
 from fkd.machine import upload
-from fkd.truth import Masks
+from fkd.truth import Truth
 from fkd.views import (
     Boxes,
     Flips,
@@ -106,13 +106,13 @@ def draw_runs(
     images: ImageList,
     indices: Iterable[int],
     views: Views,
-    masks: Masks | None = None,
+    truth: Truth | None = None,
 ) -> Iterator[DrawnRun]:
     """Decode images in order, ahead of the rendering, and their partners one for each worker ahead.
 
-    With `masks`, those of the images are looked at too.
+    With `truth`, the masks or texts of the images are looked at too.
     """
-    runs = _runs(pool, images, draw_images(pool, images, indices, views, masks), views)
+    runs = _runs(pool, images, draw_images(pool, images, indices, views, truth), views)
     queue = deque(islice(runs, pool.workers if views.mixed else 0))
     for run in runs:
         queue.append(run)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from fkd.amounts import as_count
-from fkd.config import LabelConfig, size_text
+from fkd.config import LabelConfig, grid_words, size_text
 from fkd.errors import ImagesError, ModelError, StoreError
 from fkd.format import (
     StoreSpec,
@@ -31,17 +31,17 @@ from fkd.store import (
     LabelStore,
 )
 from fkd.teachers import Ensemble, load_teachers
-from fkd.truth import Masks
+from fkd.truth import Masks, Texts, Truth
 from fkd.vectors import Constants
 from fkd.views import RENDERER, SAMPLER, SAMPLERS, stand_elsewhere
 
 
 def new_spec(
-    config: LabelConfig, images: ImageList, teachers: Ensemble, *, masked: bool = False
+    config: LabelConfig, images: ImageList, teachers: Ensemble, truth: Truth | None = None
 ) -> StoreSpec:
     """Return the spec of a run's store: what a reader needs to read it, or to refuse it.
 
-    Images that are `masked` have masks of the labels' classes.
+    The images' `truth` is in the numbers of the labels' classes.
     """
     first = teachers.teachers[0].preprocessing
     _titles(
@@ -72,7 +72,8 @@ def new_spec(
         part=not config.part.takes_all,
         unlabelled=images.unlabelled,
         grid=teachers.grid if config.kept.kind != "none" else (),
-        masks=masked,
+        masks=isinstance(truth, Masks),
+        texts=isinstance(truth, Texts),
         targets=tuple(
             TargetRecord(t.name, t.layer, t.pool, t.keep, teachers.shapes[t.name])
             for t in config.targets
@@ -80,22 +81,22 @@ def new_spec(
     )
     if spec.grid and not spec.unlabelled:
         raise ModelError(
-            f"teacher {spec.teachers[0].name} says a map of labels, and the images in {images.root} have "
-            "classes, which say nothing of its positions; give --unlabelled"
+            f"teacher {spec.teachers[0].name} says {grid_words(spec.grid)}, and the images in "
+            f"{images.root} have classes, which say nothing of its positions; give --unlabelled"
         )
     require_one_padding(spec)
     return plan_layout(spec, config.block_images)
 
 
 def require_one_padding(spec: StoreSpec) -> None:
-    """Raise `ModelError` for maps of several teachers, in whose padded views crops stand elsewhere."""
+    """Raise `ModelError` for grids of several teachers, in whose padded views crops stand elsewhere."""
     for teacher in spec.teachers if spec.grid and spec.views.fit == "pad" else ():
         size = teacher.preprocessing.size
         if stand_elsewhere(spec.size, size, spec.grid):
             raise ModelError(
-                f"teacher {teacher.name} sees {size_text(size)} px, and the labels are maps of padded "
-                f"views of {size_text(spec.size)} px, which have their padding elsewhere; give it a "
-                "--size of that proportion"
+                f"teacher {teacher.name} sees {size_text(size)} px, and labels lie on padded views "
+                f"of {size_text(spec.size)} px, which have their padding elsewhere; give it a --size of "
+                "that proportion"
             )
 
 
@@ -113,11 +114,11 @@ def teachers_of(
     listed: ImageList,
     images: ImageList,
     device: torch.device,
-    masks: Masks | None = None,
+    truth: Truth | None = None,
 ) -> Ensemble:
     """Load the teachers of a run on `images`, which are all `listed` ones or a part of them.
 
-    Those that say maps are matched to the classes of their `masks`, where these have names.
+    Those that say maps or lines are matched to the classes of their `truth`, where these have names.
     """
     folder = None if listed.unlabelled else listed.classes
     only = None if config.part.classes is None else images.classes
@@ -128,7 +129,7 @@ def teachers_of(
         device,
         config.engine,
         only=only,
-        mask_classes=None if masks is None else masks.classes,
+        truth_classes=None if truth is None else truth.classes,
         targets=config.targets,
         labels=labels,
         grid=config.map_stride,

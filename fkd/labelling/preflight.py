@@ -15,11 +15,12 @@ from fkd.amounts import as_count
 from fkd.config import LabelConfig, Preprocessing, as_typed, sides_of, size_text
 from fkd.errors import DecodeError, ModelError
 from fkd.images import ImageList
+from fkd.labelling.line_look import LineLook, SampleLines
 from fkd.labelling.map_look import MapLook, SampleMaps
 from fkd.labelling.vector_look import SampleVectors, several_of_each
 from fkd.progress import note
 from fkd.teachers import Ensemble, Teacher, suspicion
-from fkd.truth import Masks
+from fkd.truth import Masks, Texts, Truth
 from fkd.views import RenderPool, evaluation_batches
 
 # Images that are looked at: a hundredth of the run's views, within these bounds.
@@ -35,8 +36,8 @@ class SampleAccuracy:
     `vectors` say what those that are kept tell; without `labels` nothing else is asked. `hits` is None
     where images have no classes. `confidence` is the mean top probability. `made_for` is the size in
     pixels that its weights were made for, None where that is not known. `odd` says what is suspicious
-    about its outputs, if anything is. `maps` say how they agree with masks, where there are any, and
-    `unusable` why the first image that cannot be used is none.
+    about its outputs, if anything is. `at_positions` says how they agree with masks or texts, where there
+    are any, and `unusable` why the first image that cannot be used is none.
     """
 
     teacher: str
@@ -49,7 +50,7 @@ class SampleAccuracy:
     confidence: float = math.nan
     labels: bool = True
     vectors: tuple[SampleVectors, ...] = ()
-    maps: SampleMaps | None = None
+    at_positions: SampleMaps | SampleLines | None = None
     unusable: str = ""
 
     @property
@@ -92,9 +93,10 @@ class SampleAccuracy:
             )
         if self.odd is not None:
             found.append(f"{name} {self.odd}")
-        of_maps = [] if self.maps is None or not self.count else self.maps.warnings
+        found_there = self.at_positions
+        of_positions = [] if found_there is None or not self.count else found_there.warnings
         of_vectors = [warning for one in self.vectors for warning in one.warnings]
-        found += [f"{name} {warning}" for warning in of_maps]
+        found += [f"{name} {warning}" for warning in of_positions]
         return found + [f"{name}: {warning}" for warning in of_vectors]
 
     @property
@@ -108,8 +110,8 @@ class SampleAccuracy:
         found = f"mean top probability {self.confidence:.1%}, without classes to compare with,"
         if self.top1 is not None:
             found = f"top-1 {self.top1:.1%}"
-        if self.maps is not None:
-            found = str(self.maps)
+        if self.at_positions is not None:
+            found = str(self.at_positions)
         return f"{self.teacher}: {found} on {as_count(self.count, 'centre crop')} of {self._seen}"
 
     @property
@@ -123,11 +125,11 @@ class SampleAccuracy:
 
 
 def check_teachers(
-    teachers: Ensemble, images: ImageList, config: LabelConfig, masks: Masks | None = None
+    teachers: Ensemble, images: ImageList, config: LabelConfig, truth: Truth | None = None
 ) -> None:
     """Say on stderr how well each teacher knows the folder's classes, and warn of what looks wrong.
 
-    Those that say maps are compared with the images' `masks`, where there are any.
+    What they say at positions is compared with the images' `truth`, masks or texts, where there is any.
 
     Raises `ModelError` for a teacher whose outputs are not what they should be, logits or probabilities.
     """
@@ -138,7 +140,7 @@ def check_teachers(
             continue
         count = _sample_size(images, config)
         note(f"teacher {teacher.name} is looked at on {as_count(count, 'centre crop')}")
-        accuracy = sample_accuracy(teacher, images, config, masks)
+        accuracy = sample_accuracy(teacher, images, config, truth)
         for line in accuracy.lines:
             note(f"teacher {line}")
         for warning in accuracy.warnings:
@@ -146,13 +148,13 @@ def check_teachers(
 
 
 def sample_accuracy(
-    teacher: Teacher, images: ImageList, config: LabelConfig, masks: Masks | None = None
+    teacher: Teacher, images: ImageList, config: LabelConfig, truth: Truth | None = None
 ) -> SampleAccuracy:
     """Measure a teacher's top-1, and how sure it is, on centre crops of images from all over the folder.
 
-    With `masks`, in the numbers of its classes, its maps are compared with those. The sample is the same
-    in every run, so that settings can be compared. Raises `ModelError` for a teacher whose outputs are
-    not what they should be.
+    With `truth`, in the numbers of its classes, its maps or lines are compared with it. The sample is the
+    same in every run, so that settings can be compared. Raises `ModelError` for a teacher whose outputs
+    are not what they should be.
     """
     chosen = _chosen(images, config)
     labels, targets = config.kept.kind != "none", [target.name for target in config.targets]
@@ -160,22 +162,28 @@ def sample_accuracy(
     seen: list[torch.Tensor] = []
     vectors: dict[str, list[torch.Tensor]] = {name: [] for name in targets}
     classes: list[torch.Tensor] = []
-    look, unusable = None if masks is None else MapLook(teacher, config), list[DecodeError]()
+    masks = truth.of(images) if isinstance(truth, Masks) else None
+    texts = truth.of(images) if isinstance(truth, Texts) else None
+    map_look = None if masks is None else MapLook(teacher, config)
+    line_look = None if texts is None else LineLook(teacher, config, texts)
+    unusable = list[DecodeError]()
     # Batches of these sizes come only here; compiling the teacher for them would take longer.
     with RenderPool(config.workers) as pool, torch.compiler.set_stance("force_eager"):
-        batches = (
+        batches = [
             chosen[start : start + _BATCH].tolist() for start in range(0, len(chosen), _BATCH)
-        )
+        ]
         view = teacher.preprocessing.center_view_of(config.views.fit)
-        beside = None if masks is None else masks.of(images)
-        for batch in evaluation_batches(pool, images, batches, view, beside):
+        shown = evaluation_batches(pool, images, batches, view, masks)
+        for rows, batch in zip(batches, shown, strict=True):
             unusable += batch.errors[:1]
             said = teacher.say(batch.views, len(batch.views))
             usable = batch.usable.to(said.outputs.device)
             outputs = _some_positions(said.outputs, usable)
             seen.append(outputs)
-            if look is not None and batch.masks is not None:
-                look.add(said.outputs, batch.masks, batch.usable)
+            if map_look is not None and batch.masks is not None:
+                map_look.add(said.outputs, batch.masks, batch.usable)
+            if line_look is not None:
+                line_look.add(said.outputs, rows, batch.usable)
             best = teacher.as_probs(outputs, config.temperature).cpu().max(dim=1)
             top += float(best.values.double().sum())
             if labels and not images.unlabelled:
@@ -210,7 +218,7 @@ def sample_accuracy(
             )
             for target in config.targets
         ),
-        None if look is None else look.found(),
+        next((look.found() for look in (map_look, line_look) if look is not None), None),
         str(next(iter(unusable), "")),
     )
 

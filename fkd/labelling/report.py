@@ -118,7 +118,7 @@ def closing_lines(store: LabelStore, num_views: int, seconds: float) -> Lines:
 
 
 def _images(config: LabelConfig, images: ImageList, spec: StoreSpec) -> str:
-    classes = "with masks" if spec.masks else "without classes"
+    classes = f"with {spec.truth}" if spec.truth else "without classes"
     if not images.unlabelled:
         classes = f"of {as_count(len(images.classes), 'class')}"
     part = "" if config.part.takes_all else f" ({config.part})"
@@ -134,7 +134,7 @@ def _mixed(spec: StoreSpec) -> str:
 
 def _outputs(teachers: Ensemble, spec: StoreSpec) -> str:
     """Say which classes the labels of images without classes, or with masks, are over."""
-    whose = "masks'" if spec.masks else "teacher's"
+    whose = f"{spec.truth}'" if spec.truth else "teacher's"
     names = teachers.classes.names
     few = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     return f"the {whose} {as_count(len(names), 'class')}: {few}"

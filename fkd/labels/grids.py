@@ -13,24 +13,29 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Grid, grid_text, num_positions
+from fkd.config import Grid, grid_text, is_line, num_positions
 from fkd.errors import SoftLabelError
 from fkd.labels.rows import Rows, as_rows
 from fkd.labels.soft import SoftLabels
 
 
 def rows_of(said: Tensor) -> Tensor:
-    """Return what is said at each position, [B, C, *grid], as rows [B · G, C].
+    """Return what is said at each position, [B, C, h, w] or of lines [B, T, C], as rows [B · G, C].
 
     Of whole views, [B, C], the rows are what is given.
     """
     if said.dim() == 2:
         return said
+    if said.dim() == 3:
+        return said.flatten(0, 1)
     return said.flatten(2).transpose(1, 2).reshape(-1, said.shape[1])
 
 
 def laid_out(rows: Tensor, grid: Grid) -> Tensor:
-    """Undo `rows_of`: rows [B · G, C] as [B, C, *grid]; raises `SoftLabelError` for a part of a grid."""
+    """Undo `rows_of`: rows [B · G, C] as [B, C, h, w], or [B, T, C] of a line.
+
+    Raises `SoftLabelError` for a part of a grid.
+    """
     if not grid:
         return rows
     count = num_positions(grid)
@@ -39,13 +44,15 @@ def laid_out(rows: Tensor, grid: Grid) -> Tensor:
             f"{len(rows):,} rows are no whole grids of {grid_text(grid)} positions"
         )
     num_views, num_classes = len(rows) // count, rows.shape[1]
+    if is_line(grid):
+        return rows.reshape(num_views, count, num_classes)
     by_view = rows.reshape(num_views, count, num_classes).transpose(1, 2)
     return by_view.reshape(num_views, num_classes, *grid)
 
 
 @dataclass(eq=False)
 class GridLabels:
-    """Soft labels of B views, one at each position of a `grid`: (h, w) of maps.
+    """Soft labels of B views, one at each position of a `grid`: (h, w) of maps, (T,) of lines.
 
     `flat` are those of B · G rows, position after position of a view. The batch is cut by view,
     `labels[:8]`, and moves between devices as a tensor does, by `to` and `pin_memory`. Raises
@@ -76,7 +83,10 @@ class GridLabels:
         return self.flat.top_class.reshape(-1, *self.grid)
 
     def dense(self, num_classes: int | None = None) -> Tensor:
-        """Return f32 [B, C, *grid]; `num_classes` is needed where the labels do not say it."""
+        """Return f32 [B, C, h, w], or [B, T, C] of lines.
+
+        `num_classes` is needed where the labels do not say it.
+        """
         return laid_out(self.flat.dense(num_classes), self.grid)
 
     def __len__(self) -> int:

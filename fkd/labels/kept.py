@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import MAX_POSITIONS, Grid, Scheme, grid_text, num_positions
+from fkd.config import MAX_POSITIONS, Grid, Scheme, grid_text, grids_words, is_line, num_positions
 from fkd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ class KeptLabels:
         if num_positions(self.grid) > MAX_POSITIONS:
             raise ConfigError(
                 f"labels of {grid_text(self.grid)} positions a view are too many, a store keeps at most "
-                f"{MAX_POSITIONS:,}; keep fewer with --map-stride"
+                f"{MAX_POSITIONS:,}; keep fewer{'' if is_line(self.grid) else ' with --map-stride'}"
             )
         if self.grid and self.scheme.kind == "samples":
             raise ConfigError(
-                f"--compress {self.scheme} draws classes from one label a view, and these are maps of "
-                f"{grid_text(self.grid)} labels; choose topk3"
+                f"--compress {self.scheme} draws classes from one label a view, and these are "
+                f"{grids_words(self.grid)}; choose topk3"
             )
 
     @property

@@ -5,7 +5,7 @@ Where views are mixed with a partner's, so are they here, once both are rendered
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, groupby
 
 import numpy as np
@@ -23,7 +23,7 @@ from fkd.loader.schedule import Schedule
 from fkd.loader.sizes import SizePlan
 from fkd.loader.stagger import dealt, decoded_steps
 from fkd.machine import upload
-from fkd.originals import LabelledImages, LabelledMasks
+from fkd.originals import LabelledImages, LabelledMasks, LabelledTexts, LabelledTruth
 from fkd.store import LabelStore, Slab, StoredMixes, Toning
 from fkd.views import (
     CropTable,
@@ -51,7 +51,7 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     sizes: SizePlan | None = None,
     chosen: NDArray[np.int64] | None = None,
     picks: Picks | None = None,
-    masks: LabelledMasks | None = None,
+    truth: LabelledTruth | None = None,
     first_step: int = 0,
     rank: int = 0,
     num_ranks: int = 1,
@@ -60,9 +60,9 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
 
     All views of a step have the size that `sizes` has for it, by default the store's. `chosen`, int64
     [N], are the images that the schedule is of; None are all that have labels. With `picks`, only picked
-    crops are taken. With `masks`, batches have those of their views. The schedule says whether m crops
-    share a batch or are dealt to m of them. A rank gets its share of each step. What a step holds is a
-    function of schedule, sizes and picks, so a run may be continued from any step.
+    crops are taken. With `truth`, batches have the masks or texts of their views. The schedule says
+    whether m crops share a batch or are dealt to m of them. A rank gets its share of each step. What a
+    step holds is a function of schedule, sizes and picks, so a run may be continued from any step.
     """
     numbers = store.labelled_images() if chosen is None else chosen
     if len(numbers) != schedule.num_images:
@@ -76,6 +76,7 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
     steps = range(first_step, schedule.total_steps)
     room = Room(pool, sizes, schedule.batch_size // num_ranks, shares, schedule.apart, steps)
     toning = Toning.of_store(store)
+    masks = truth if isinstance(truth, LabelledMasks) else None
     how = sizes.interpolation, store.spec.views.fit
     renderer = _Renderer(pool, files, *how, room, toning, masks)
 
@@ -103,9 +104,14 @@ def student_batches(  # noqa: PLR0913  what is read, which of it, and from where
             yield renderer.submit(crops, step)
 
     decoded = ahead(submitted())
-    if schedule.apart:
-        return dealt(decoded, schedule, room.close)
-    return (room.close([whole]) for whole in decoded)
+    batches = (
+        dealt(decoded, schedule, room.close)
+        if schedule.apart
+        else (room.close([whole]) for whole in decoded)
+    )
+    if not isinstance(truth, LabelledTexts):
+        return batches
+    return (replace(batch, texts=truth.rows(batch.image_index)) for batch in batches)
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ class StudentBatch:
     are dealt to several batches (`fkd.loader.stagger`), the views of a share stand together.
     `targets` int64 [B] are the images' classes, -1 where they have none. `masks`, uint8 [B, H, W], are
     numbers of classes at each pixel of a view, `fkd.config.IGNORED` where there is none; None where they
-    are not asked for. `image_index` and `crop_index`,
-    int64 [B], say which stored crop of which image a view is. `decoded` int64 [n] names the images that
-    were decoded for the step.
+    are not asked for, as `texts` are, int64 [B, L], which `fkd.truth.Texts.rows` describes.
+    `image_index` and `crop_index`, int64 [B], say which stored crop of which image a view is. `decoded`
+    int64 [n] names the images that were decoded for the step.
 
     Where a store's views are mixed, `partner_targets` int64 [B] are the classes of the images that views
     are mixed with, and `own_share` f32 [B] is the share of a view that is of its own image.
@@ -44,22 +44,26 @@ class StudentBatch:
     partner_targets: Tensor | None = None
     own_share: Tensor | None = None
     masks: Tensor | None = None
+    texts: Tensor | None = None
 
     def to(self, device: torch.device) -> "StudentBatch":
         """Return the batch on a device. It is copied whole: a GPU would wait for a part of it."""
         kept = {name: upload(values, device) for name, values in self.kept.items()}
         views, targets = upload(self.views, device), upload(self.targets, device)
         masks = None if self.masks is None else upload(self.masks, device)
-        moved = replace(self, views=views, kept=kept, targets=targets, masks=masks)
+        texts = None if self.texts is None else upload(self.texts, device)
+        moved = replace(self, views=views, kept=kept, targets=targets, masks=masks, texts=texts)
         if self.partner_targets is None or self.own_share is None:
             return moved
         theirs, share = upload(self.partner_targets, device), upload(self.own_share, device)
         return replace(moved, partner_targets=theirs, own_share=share)
 
     def truth(self, rows: slice = slice(None)) -> Targets:
-        """Return the classes of some of the views: of mixed ones, two in shares; or their masks."""
+        """Return the classes of some of the views: of mixed ones, two in shares; or masks, or texts."""
         if self.masks is not None:
             return self.masks[rows]
+        if self.texts is not None:
+            return self.texts[rows]
         partner, share = self.partner_targets, self.own_share
         if partner is None or share is None:
             return self.targets[rows]

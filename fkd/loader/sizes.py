@@ -43,7 +43,7 @@ class SizePlan:
         """Return the plan of a run: its sizes share the steps evenly.
 
         A run of fewer steps than sizes leaves the first ones out. `vectors` are those that it reads.
-        Raises `ConfigError` for padded views on which a map that is read would not lie as it is stored.
+        Raises `ConfigError` for padded views on which a grid that is read would not lie as it is stored.
         """
         sizes = [spec.size] if config.size is None else config.size.steps(config.size_multiple)
         sizes = sizes[-schedule.total_steps :]
@@ -88,10 +88,10 @@ class SizePlan:
 def _refuse_other_padding(
     config: LoaderConfig, spec: StoreSpec, sizes: Sequence[Size], grids: Sequence[Grid]
 ) -> None:
-    """Raise `ConfigError` where crops stand elsewhere in a view than in the one that has stored maps."""
+    """Raise `ConfigError` where crops stand elsewhere in a view than in the one that grids are of."""
     for size in sizes:
         if any(stand_elsewhere(spec.size, size, grid) for grid in grids):
             raise ConfigError(
-                f"--size {size_text(size)}: the views of {config.store} are padded, and its maps lie on "
+                f"--size {size_text(size)}: the views of {config.store} are padded, and its grids lie on "
                 f"them as they are at {size_text(spec.size)} px; choose a size of that proportion"
             )

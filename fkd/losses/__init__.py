@@ -4,8 +4,9 @@
 against the class, and `DistillationLoss` is the same as a module. With a `Mix`, views that were mixed by
 mixup or cutmix are compared with both of their labels. There, sparse labels stay sparse: targets of
 shape [B, C] are never built. `term_losses` adds up any terms, to labels, classes and other students.
-`MixedTargets` are the classes of views that were mixed before they were labelled. Logits of maps are
-compared position by position, with `GridLabels` and masks. `vector_distance` compares vectors and maps.
+`MixedTargets` are the classes of views that were mixed before they were labelled. Logits of maps
+and lines are compared position by position, with `GridLabels`, masks and texts. `vector_distance`
+compares vectors and maps.
 """
 
 from typing import TYPE_CHECKING
@@ -14,20 +15,24 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.losses.distillation import DistillationLoss, distillation_loss
+    from fkd.losses.lines import text_loss
     from fkd.losses.mixing import Mix
+    from fkd.losses.positions import on_one_grid
     from fkd.losses.soft import kl_divergence, soft_cross_entropy
     from fkd.losses.terms import TermLosses, term_losses
     from fkd.losses.truth import MixedTargets, Targets, as_targets
-    from fkd.losses.vectors import Pairs, on_grid_of, vector_distance
+    from fkd.losses.vectors import Pairs, vector_distance
 else:
     __getattr__, __dir__ = names_of(
         __name__,
         distillation="DistillationLoss distillation_loss",
+        lines="text_loss",
         mixing="Mix",
+        positions="on_one_grid",
         soft="kl_divergence soft_cross_entropy",
         terms="TermLosses term_losses",
         truth="MixedTargets Targets as_targets",
-        vectors="Pairs on_grid_of vector_distance",
+        vectors="Pairs vector_distance",
     )
 
 __all__ = [
@@ -40,8 +45,9 @@ __all__ = [
     "as_targets",
     "distillation_loss",
     "kl_divergence",
-    "on_grid_of",
+    "on_one_grid",
     "soft_cross_entropy",
     "term_losses",
+    "text_loss",
     "vector_distance",
 ]

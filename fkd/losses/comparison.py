@@ -13,15 +13,8 @@ from fkd.config import NKD_GAMMA, Distance, Grid, Weighed
 from fkd.errors import SoftLabelError
 from fkd.labels import GridLabels, Labels, SoftLabels, rows_of
 from fkd.losses.given import fitting_labels, in_precision, shown
-from fkd.losses.maps import (
-    at_positions,
-    by_view,
-    fitting_maps,
-    fitting_masks,
-    is_map,
-    mask_loss,
-    refuse_mix,
-)
+from fkd.losses.lines import fitting_texts, text_loss
+from fkd.losses.maps import fitting_masks, mask_loss
 from fkd.losses.matching import (
     centred_mse,
     log_probs,
@@ -33,8 +26,17 @@ from fkd.losses.matching import (
     transformed_matching,
 )
 from fkd.losses.mixing import Mix, require_mix
+from fkd.losses.positions import (
+    at_positions,
+    by_view,
+    fitting_positions,
+    has_frames,
+    has_grid,
+    refuse_mix,
+)
 from fkd.losses.soft import StudentSoftmax
 from fkd.losses.truth import Targets, fitting_targets, loss_to_truth
+from fkd.models import grid_of
 
 # Distances whose gradient shrinks as 1 / T², which a factor of T² makes up for (Hinton et al. 2015).
 _TIMES_T2 = ("ce", "kl", "symmetric_kl", "dist")
@@ -53,6 +55,7 @@ class RowComparison:
 
     def fitting_truth(self, targets: object, by: Sequence[Distance]) -> Targets:
         """Return classes, at which the distances `by` look, or raise `SoftLabelError`."""
+        _require_distance("ce", [one for one in by if one != "nkd"], "of whole views")
         return fitting_targets(self._logits, targets)
 
     def require_mix(self, mix: object) -> None:
@@ -83,7 +86,7 @@ class RowComparison:
         self, each: Weighed, peers: Sequence[Tensor], targets: Targets | None, mix: Mix | None
     ) -> Tensor:
         """Return the mean loss of a term to peers' logits [b, C], which are constants, [b]."""
-        _require_alike(self._logits, peers, f"[{len(self._logits)}, {self._num_classes}]")
+        _require_alike(self._logits, peers)
         losses = [self._to_peer(each, in_precision(peer.detach()), targets, mix) for peer in peers]
         return _scale(each) * (losses[0] if len(losses) == 1 else torch.stack(losses).mean(dim=0))
 
@@ -136,11 +139,12 @@ class RowComparison:
         return self._softmax[key]
 
 
-class MapComparison:
-    """Logits [b, C, h, w] of maps, each position a row; a view has the mean of its positions.
+class GridComparison:
+    """Logits [b, C, h, w] of maps, or [b, T, C] of lines, each position a row; a view has their mean.
 
-    They come to the grid of what they are compared with: stored labels, a peer's map, or the pixels of a
-    mask. "dist" correlates the classes of each position, and each class over the positions of all views.
+    They come to the grid of what they are compared with: stored labels, a peer's map or line, or the
+    pixels of a mask. With a text they are compared as a whole, by CTC. "dist" correlates the classes of
+    each position, and each class over the positions of all views.
     """
 
     def __init__(self, logits: Tensor) -> None:
@@ -149,23 +153,32 @@ class MapComparison:
 
     def fitting_labels(self, labels: object) -> GridLabels:
         """Return labels in the precision of the logits, or raise `SoftLabelError`."""
-        return fitting_maps(self._logits, labels)
+        return fitting_positions(self._logits, labels)
 
     def fitting_truth(self, targets: object, by: Sequence[Distance]) -> Tensor:
-        """Return masks [b, H, W], or raise `SoftLabelError`, as for distances that know no masks."""
+        """Return masks [b, H, W] or texts int64 [b, L], or raise `SoftLabelError`.
+
+        So it does for distances that know none of them.
+        """
         if "nkd" in by:
             raise SoftLabelError(
-                "nkd looks at the one class of a view, and of a map each position has its own; take kl"
+                "nkd looks at the one class of a view, and here each position has its own; take kl"
             )
-        return fitting_masks(self._logits, targets)
+        if not has_frames(self._logits):
+            _require_distance("ce", by, "maps, whose pixels have a class each")
+            return fitting_masks(self._logits, targets)
+        _require_distance("ctc", by, "lines, which have a text")
+        return fitting_texts(self._logits, targets)
 
     def require_mix(self, mix: object) -> None:
         """Raise `SoftLabelError` unless this is None."""
         refuse_mix(mix, self._logits)
 
     def to_truth(self, each: Weighed, targets: Targets) -> Tensor:
-        """Return the loss of a term to masks [b, H, W], [b]."""
+        """Return the loss of a term to masks [b, H, W], or to texts [b, L], [b]."""
         assert isinstance(targets, Tensor)
+        if has_frames(self._logits):
+            return each.weight * text_loss(self._logits, targets)
         return each.weight * mask_loss(self._logits, targets, each.term.label_smoothing)
 
     def to_labels(
@@ -181,11 +194,10 @@ class MapComparison:
     def to_peers(
         self, each: Weighed, peers: Sequence[Tensor], targets: Targets | None, mix: Mix | None
     ) -> Tensor:
-        """Return the mean loss of a term to peers' maps [b, C, h, w] of any grids, [b]."""
-        num_views, num_classes = self._logits.shape[:2]
-        _require_alike(self._logits, peers, f"[{num_views}, {num_classes}, height, width]")
+        """Return the mean loss of a term to peers' maps or lines of any grids, [b]."""
+        _require_alike(self._logits, peers)
         losses = [
-            self._rows_on(tuple(peer.shape[2:])).to_peers(each, [rows_of(peer)], None, None)
+            self._rows_on(grid_of(peer)).to_peers(each, [rows_of(peer)], None, None)
             for peer in peers
         ]
         each_view = [by_view(loss, len(self._logits)) for loss in losses]
@@ -197,21 +209,29 @@ class MapComparison:
         return self._on[grid]
 
 
-Comparison = RowComparison | MapComparison
+Comparison = RowComparison | GridComparison
 
 
 def comparison_of(logits: Tensor) -> Comparison:
-    """Return how logits [b, C], or [b, C, h, w] of maps, are compared."""
-    return MapComparison(logits) if is_map(logits) else RowComparison(logits)
+    """Return how logits [b, C], [b, C, h, w] of maps or [b, T, C] of lines are compared."""
+    return GridComparison(logits) if has_grid(logits) else RowComparison(logits)
 
 
-def _require_alike(logits: Tensor, peers: Sequence[Tensor], wanted: str) -> None:
+def _require_distance(fits: Distance, by: Sequence[Distance], what: str) -> None:
+    other = next((distance for distance in by if distance != fits), None)
+    if other is not None:
+        raise SoftLabelError(f"a loss to truth is by {other}, and outputs are {what}; take {fits}")
+
+
+def _require_alike(logits: Tensor, peers: Sequence[Tensor]) -> None:
     """Raise `SoftLabelError` for outputs of a peer that are not of the same views, classes and kind."""
+    classes = 2 if logits.dim() == 3 else 1  # those of lines stand last
     for peer in peers:
-        if peer.dim() != logits.dim() or peer.shape[:2] != logits.shape[:2]:
+        alike = peer.dim() == logits.dim() and len(peer) == len(logits)
+        if not alike or peer.shape[classes] != logits.shape[classes]:
             raise SoftLabelError(
-                f"another student's outputs are {shown(peer)}, and these {shown(logits)}; give floats of "
-                f"shape {wanted} as peers"
+                f"another student's outputs are {shown(peer)}, and these {shown(logits)}; give those of "
+                "the same views and classes"
             )
 
 

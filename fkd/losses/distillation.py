@@ -21,8 +21,8 @@ from fkd.losses.given import (
     in_precision,
     reduced,
 )
-from fkd.losses.maps import fitting_maps, is_map
 from fkd.losses.mixing import Mix, in_shares, require_mix
+from fkd.losses.positions import fitting_positions, has_grid
 from fkd.losses.soft import StudentSoftmax
 from fkd.losses.terms import term_losses
 from fkd.losses.truth import Targets, fitting_targets, loss_to_truth
@@ -56,11 +56,11 @@ def distillation_loss(  # noqa: PLR0913  one argument a setting
     `ConfigError` for a setting.
     """
     _check(loss, temperature, hard_weight, label_smoothing)
-    if is_map(logits):
+    if has_grid(logits):
         soft_part = Weighed(Term(by=loss), 1 - hard_weight, temperature)
         hard_part = Weighed(Term(TRUTH, label_smoothing=label_smoothing), hard_weight)
         weighed = [each for each in (soft_part, hard_part) if each.weight > 0]
-        maps = fitting_maps(logits, labels)
+        maps = fitting_positions(logits, labels)
         return reduced(term_losses(logits, weighed, lambda _: maps, targets, mix).total, reduction)
     labels = fitting_labels(logits, labels)
     student = StudentSoftmax(logits, temperature)
@@ -142,8 +142,8 @@ class DistillationLoss(nn.Module):
 
         @cache
         def at(temperature: float) -> Labels:
-            if is_map(logits):
-                maps = fitting_maps(logits, labels)
+            if has_grid(logits):
+                maps = fitting_positions(logits, labels)
                 return GridLabels(tempered(maps.flat, temperature), maps.grid)
             return tempered(fitting_labels(logits, labels), temperature)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fkd.labels import Labels, SoftLabels, entropy
 from fkd.losses.given import Reduction, check_temperature, fitting_labels, in_precision, reduced
-from fkd.losses.maps import at_positions, by_view, fitting_maps, is_map, refuse_mix
 from fkd.losses.mixing import Mix, in_shares, require_mix
+from fkd.losses.positions import at_positions, by_view, fitting_positions, has_grid, refuse_mix
 from fkd.losses.sparse import sparse_cross_entropy
 
 
@@ -63,9 +63,9 @@ def _loss_to(
     reduction: Reduction,
 ) -> Tensor:
     """Compare a student with labels that fit its logits, and in shares with those of partners."""
-    if is_map(logits):
+    if has_grid(logits):
         refuse_mix(mix, logits)
-        maps = fitting_maps(logits, labels)
+        maps = fitting_positions(logits, labels)
         rows = StudentSoftmax(at_positions(logits, maps.grid), temperature)
         return reduced(by_view(compare(rows, maps.flat), len(logits)), reduction)
     student = StudentSoftmax(logits, temperature)

@@ -58,6 +58,9 @@ def term_losses(
     Of maps, `logits` are [b, C, h, w], labels `GridLabels` of any grid, `targets` masks of whole numbers
     [b, H, W], where 255 counts for nothing, and peers' logits maps of any grids. The student's logits are
     resized (bilinear) to what they are compared with, and a view's loss is the mean over its positions.
+    Of lines of text, `logits` are [b, T, C] and `targets` texts int64 [b, L]: numbers of characters, 0
+    beyond their end, and -1 where a view has none that counts. A term to truth is by "ctc". Frames are
+    positions as others are, padding among them.
     Raises `SoftLabelError` for what does not belong together.
     """
     student = comparison_of(logits)

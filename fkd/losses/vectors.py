@@ -13,9 +13,8 @@ from torch.nn import functional
 from fkd.config import PEERS, VECTOR_DISTANCES, Distance, Term, check_choice
 from fkd.errors import SoftLabelError
 from fkd.losses.given import check_temperature, in_precision, shown
-from fkd.losses.maps import is_map
 from fkd.losses.mixing import Mix
-from fkd.models import resized
+from fkd.losses.positions import on_one_grid
 
 # What a term on vectors compares: the student's, as they are adapted, and the others', several of peers.
 Pairs = Callable[[Term], Sequence[tuple[Tensor, Tensor]]]
@@ -162,14 +161,9 @@ def pairs_of(
             return [(own, _named("vectors", term.target, vectors))]
         every = term.to == PEERS and peers
         others = list(peers.values()) if every else [_named("peers", term.to, peers)]
-        return [(on_grid_of(own, other), other) for other in others]
+        return [on_one_grid(own, other) for other in others]
 
     return pairs
-
-
-def on_grid_of(own: Tensor, known: Tensor) -> Tensor:
-    """Return a student's `own` outputs, where both are maps, resized to the grid of another's."""
-    return resized(own, known.shape[2:]) if is_map(own) and is_map(known) else own
 
 
 def _named(what: str, name: str, given: Mapping[str, Tensor]) -> Tensor:

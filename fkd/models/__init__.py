@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from fkd.models.functions import call_function, is_function
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.map_networks import build_map_network
-    from fkd.models.outputs import find_logits
+    from fkd.models.outputs import classes_of, find_logits, grid_of
     from fkd.models.pooling import as_vectors
+    from fkd.models.recognisers import crnn, svtr
     from fkd.models.segmentation import OwnGrid, is_segmentation, resized
     from fkd.models.small import thin_resnet
     from fkd.models.state_dicts import read_weights
@@ -55,8 +56,9 @@ else:
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
         map_networks="build_map_network",
-        outputs="find_logits",
+        outputs="classes_of find_logits grid_of",
         pooling="as_vectors",
+        recognisers="crnn svtr",
         segmentation="OwnGrid is_segmentation resized",
         small="thin_resnet",
         state_dicts="read_weights",
@@ -82,9 +84,12 @@ __all__ = [
     "build_map_network",
     "call_function",
     "check_name",
+    "classes_of",
+    "crnn",
     "divides_by_255",
     "find_layer",
     "find_logits",
+    "grid_of",
     "head_tensors",
     "import_timm",
     "is_function",
@@ -107,6 +112,7 @@ __all__ = [
     "shapes_alone",
     "shapes_of",
     "shapes_of_any",
+    "svtr",
     "thin_resnet",
     "timm_name",
     "weights_hash",

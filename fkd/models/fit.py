@@ -9,32 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fkd.config import Grid, Size, grid_text, sides_of, size_text
+from fkd.config import Grid, Size, grid_words, is_line, num_positions, sides_of, size_text
 from fkd.errors import ModelError, first_line
-from fkd.models.outputs import find_logits
+from fkd.models.outputs import classes_of, find_logits, grid_of
 
 
 @dataclass(frozen=True)
 class OutputShape:
     """What a network says of a view: `count` logits, at each position of a `grid` of them.
 
-    The grid is () where that is one row of logits, and (h, w) where it is a map of h x w.
+    The grid is () where that is one row of logits, (h, w) where it is a map of h x w, and (T,) where it
+    is a line of T frames.
     """
 
     count: int
     grid: Grid = ()
 
     def __str__(self) -> str:
-        return f"a map of {grid_text(self.grid)} labels" if self.grid else "one label"
+        return grid_words(self.grid)
 
 
 def output_shape(
     model: Callable[[Tensor], Any], views: Tensor, what: str, remedy: str, *, learns: bool = False
 ) -> OutputShape:
-    """Run a model on views, f32 [B, 3, H, W], and return what its logits [B, C] or [B, C, h, w] are of.
+    """Run a model on views, f32 [B, 3, H, W], and return what its logits are of.
 
-    With `learns` the logits must have a gradient too. Raises `ModelError` where the model fails or
-    returns anything else; its message names the model as `what` and ends with `remedy`.
+    They are [B, C], or [B, C, h, w] of a map, or [B, T, C] of a line. With `learns` the logits must have
+    a gradient too. Raises `ModelError` where the model fails or returns anything else; its message names
+    the model as `what` and ends with `remedy`.
     """
     num_views, size = len(views), size_text((views.shape[-2], views.shape[-1]))
     try:
@@ -47,16 +49,17 @@ def output_shape(
             f"{first_line(error)}); {remedy}"
         ) from error
     logits = find_logits(answer, num_views, what)
-    if not isinstance(logits, Tensor) or logits.dim() not in (2, 4):
+    if not isinstance(logits, Tensor) or logits.dim() not in (2, 3, 4):
         given = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise ModelError(
-            f"{what} returns {given}, not logits of shape [batch, classes], or [batch, classes, height, "
-            f"width] of a map; {remedy}"
+            f"{what} returns {given}, not logits of shape [batch, classes], [batch, classes, height, "
+            f"width] of a map, or [batch, frames, classes] of a line; {remedy}"
         )
-    if logits.dim() == 4 and logits.shape[2:].numel() == 1:
+    grid = grid_of(logits)
+    if grid and num_positions(grid) == 1:
         raise ModelError(
-            f"{what} returns {list(logits.shape)}, a map of one position; flatten it to logits of shape "
-            f"[batch, classes]"
+            f"{what} returns {list(logits.shape)}, a {'line' if is_line(grid) else 'map'} of one "
+            "position; flatten it to logits of shape [batch, classes]"
         )
     if len(logits) != num_views:
         raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
@@ -66,7 +69,7 @@ def output_shape(
         )
     if learns and not logits.requires_grad:
         raise ModelError(f"{what} has nothing to learn: its logits need no gradient; {remedy}")
-    return OutputShape(logits.shape[1], tuple(logits.shape[2:]))
+    return OutputShape(classes_of(logits), grid)
 
 
 def output_shape_without_data(

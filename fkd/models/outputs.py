@@ -1,6 +1,6 @@
 """Where the logits are in what a model returns: networks return tuples, dicts and objects as well.
 
-Legend: B views, C classes; a grid is () where a view has one row of logits, (h, w) where it has a map.
+Legend: B views, C classes; h and w the height and width of a map, T the frames of a line of text.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,22 @@ from typing import Any
 
 from torch import Tensor
 
+from fkd.config import Grid
 from fkd.errors import ModelError
 
 _LOGITS = "logits"
 _NAMES = (_LOGITS, "out")  # what transformers and torchvision's segmentation models call them
-_DIMS = (2, 4)  # [B, C] and, where nothing is, [B, C, h, w]
+_DIMS = (2, 4, 3)  # [B, C]; where nothing is, [B, C, h, w]; and where that is nothing, [B, T, C]
+
+
+def classes_of(logits: Tensor) -> int:
+    """Return C of logits [B, C] of views, [B, C, h, w] of maps or [B, T, C] of lines."""
+    return logits.shape[2] if logits.dim() == 3 else logits.shape[1]
+
+
+def grid_of(logits: Tensor) -> Grid:
+    """Return the grid of logits: () of [B, C], (h, w) of maps [B, C, h, w], (T,) of lines [B, T, C]."""
+    return (logits.shape[1],) if logits.dim() == 3 else tuple(logits.shape[2:])
 
 
 def find_logits(answer: Any, num_views: int, what: str) -> Any:
@@ -21,8 +32,8 @@ def find_logits(answer: Any, num_views: int, what: str) -> Any:
 
     They are a tensor alone, what is called `logits` or `out`, the one tensor [num_views, C] of several
     things, or the first of a sequence where others have as many columns, as those of auxiliary heads.
-    Where there is no such tensor, maps [num_views, C, h, w] are looked for alike. Raises `ModelError`,
-    which calls the model `what`, where several may be the logits.
+    Where there is no such tensor, maps [num_views, C, h, w] are looked for alike, and then lines
+    [num_views, T, C]. Raises `ModelError`, which calls the model `what`, where several may be the logits.
     """
     if isinstance(answer, Tensor):
         return answer

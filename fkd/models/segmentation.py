@@ -35,10 +35,16 @@ class OwnGrid(nn.Module):
 def resized(logits: Tensor, sides: Sequence[int]) -> Tensor:
     """Return maps of logits [B, C, h, w] resized (bilinear) to `sides`, height and width.
 
-    Pixel centres are where torchvision has them (`align_corners=False`). Where a side gets smaller the
-    filter is as wide as a new cell (antialias).
+    Lines [B, T, C] are resized alike (linear) to a side of frames. Pixel centres are where torchvision
+    has them (`align_corners=False`). Where a side gets smaller the filter is as wide as a new cell
+    (antialias).
     """
     wanted = tuple(sides)
+    if logits.dim() == 3:
+        if logits.shape[1:2] == wanted:
+            return logits
+        line = resized(logits.transpose(1, 2)[:, :, None], (1, *wanted))
+        return line[:, :, 0].transpose(1, 2)
     if logits.shape[2:] == wanted:
         return logits
     smaller = any(new < old for new, old in zip(wanted, logits.shape[2:], strict=True))

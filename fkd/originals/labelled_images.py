@@ -13,7 +13,7 @@ from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS, MAX_NUM_BYTES, ImageList, Keys, changed_image, in_order_of
 from fkd.sources import dataset_root, list_images, what_is_named
 from fkd.store import LabelStore
-from fkd.truth import masked_root
+from fkd.truth import lined_root, list_lines, masked_root
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,9 +72,10 @@ def _root_in(store: LabelStore, place: Path) -> Path:
     """
     if what_is_named(place).kind != "folder":
         return place
-    masked = masked_root(place) if store.spec.masks else None
-    if masked is not None and _holds_some(store, masked):
-        return masked
+    find = {"masks": masked_root, "texts": lined_root}.get(store.spec.truth)
+    beside = None if find is None else find(place)
+    if beside is not None and _holds_some(store, beside):
+        return beside
     split = place / "train"
     root = split if split.is_dir() and not _holds_some(store, place) else place
     if not root.is_dir():
@@ -123,7 +124,8 @@ def listed_again(store: LabelStore, root: Path) -> ImageList:
     Its classes are those at `root`, though the store may be of some of them. Images that were added to
     the store come after those that it was begun with.
     """
-    images = list_images(root, unlabelled=store.spec.unlabelled)
+    with_texts = store.spec.texts and lined_root(root, split=None) == Path(os.path.abspath(root))
+    images = list_lines(root) if with_texts else list_images(root, unlabelled=store.spec.unlabelled)
     keys = store.image_paths()
     if store.spec.part:
         known = set(keys)

@@ -42,8 +42,8 @@ def find_labelled_masks(store: LabelStore, images: ImageList) -> LabelledMasks:
     Raises `StoreError` for a store whose images had none, and `ImagesError` where one is missing now, or
     is of classes that the store has not.
     """
-    hashes = store.mask_hashes()
-    if hashes is None:
+    hashes = store.truth_hashes()
+    if hashes is None or not store.spec.masks:
         raise StoreError(
             f"{store.path} is of images without masks, so that nothing says what is true at a pixel; "
             "label images that have masks beside them"

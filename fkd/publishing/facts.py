@@ -60,7 +60,7 @@ def image_rows(store: LabelStore) -> Rows:
     kept = "labels" if spec.labels.there else "vectors"
     classes = ", ".join(titles[:_SHOWN]) + (" …" if len(titles) > _SHOWN else "")
     whose = "the teacher's" if spec.unlabelled else "the folders'"
-    whose = "the masks'" if spec.masks else whose
+    whose = f"the {spec.truth}'" if spec.truth else whose
     reasons = Counter(reason for _, reason in bad_images(store))
     without = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return [

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fkd.config import is_line
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.labels import SoftLabels, entropy
@@ -22,6 +23,7 @@ from fkd.showing.mixed_crops import MixedCrops, Mixing, OtherImage
 from fkd.showing.picture import Picture
 from fkd.statistics import NotableCrop, restored
 from fkd.store import LabelStore, Slab, Toning
+from fkd.truth import Texts, read_off
 from fkd.views import empty_views, render, render_mask
 
 _TOP = 5
@@ -37,10 +39,12 @@ class CropViewer:
         names: Sequence[str],
         formats: Sequence[str],
         masks: LabelledMasks | None = None,
+        texts: Texts | None = None,
     ) -> None:
         """Take the names of the classes as they are to be read, and the formats of the figures.
 
-        Maps of labels are drawn with the `masks` of their images, where there are any.
+        Maps of labels are drawn with the `masks` of their images, where there are any, and what lines
+        read is compared with their `texts`.
         """
         # Vectors are drawn by their neighbours, and are not read again for each image.
         self._store, self._images = store.of_targets(()), images
@@ -48,7 +52,7 @@ class CropViewer:
         self._files = LabelledImages(images, store.content_hashes())
         self._toning = Toning.of_store(store)
         self._mixing = MixedCrops(store, images, self._files, names)
-        self._masks = masks
+        self._masks, self._texts = masks, texts
         self.skipped: list[str] = []
 
     def sample(self, image_index: int, num_crops: int, number: int) -> Picture | None:
@@ -64,7 +68,7 @@ class CropViewer:
             "most likely class" if self._store.spec.labels.keeps_first else "class drawn most often"
         )
         says = f"; the first one's {what}: {crops[0].likely[0][0]}" if crops[0].likely else ""
-        if self._store.spec.grid:
+        if self._of_maps:
             says = ", each with the classes that the teacher sees in it"
             how = others, self._names, self._formats
             figure = map_sample_figure(image, crops, name or "", path, *how)
@@ -98,7 +102,9 @@ class CropViewer:
     def gallery(self, name: str, notable: Sequence[NotableCrop], title: str) -> Picture | None:
         """Draw crops of several images, each with its image's class; None where none can be drawn."""
         caption = "One crop an image; below it the label's entropy."
-        if self._store.spec.grid:
+        if is_line(self._store.spec.grid):
+            caption = "One crop an image; below it what the labels read, and their mean entropy."
+        elif self._store.spec.grid:
             caption = "One crop an image; below it the mean entropy of its labels."
         elif not self._store.spec.unlabelled and self._store.spec.mixes:
             caption = (
@@ -124,7 +130,7 @@ class CropViewer:
             texts.append(f"{own} · {one.entropy:.2f} nats" if own else f"{one.entropy:.2f} nats")
         if not crops:
             return None
-        if self._store.spec.grid:
+        if self._of_maps:
             figure = map_gallery_figure(crops, texts, self._names, self._formats)
         else:
             figure = gallery_figure(crops, texts, self._formats)
@@ -174,7 +180,9 @@ class CropViewer:
             targets = {int(slab.target[0])} | ({mixed.other_target} if mixed else set())
             likely: tuple[tuple[str, float | None, bool], ...] = ()
             maps = None
-            if labels is not None and spec.grid:
+            if labels is not None and is_line(spec.grid):
+                likely = self._read_off(labels, image_index, slot)
+            elif labels is not None and spec.grid:
                 maps = self._map(labels, slot, truth.get(slot))
             elif labels is not None:
                 likely = self._likely(labels, slot, targets)
@@ -192,6 +200,22 @@ class CropViewer:
         spec = self._store.spec
         found = render_mask(mask, *views, spec.size, spec.views.fit).numpy()
         return dict(zip(slots, found, strict=True))
+
+    @property
+    def _of_maps(self) -> bool:
+        """Whether labels are of the cells of maps."""
+        return len(self._store.spec.grid) == 2
+
+    def _read_off(
+        self, labels: SoftLabels, image_index: int, slot: int
+    ) -> tuple[tuple[str, float | None, bool], ...]:
+        """Return what a crop's labels read, how sure they are, and whether that is the text."""
+        kept = self._store.spec.labels
+        own = labels[slot * kept.num_positions : (slot + 1) * kept.num_positions]
+        said = read_off(own.top_class.tolist(), self._store.class_names())
+        right = self._texts is not None and self._texts.text(image_index) == said
+        sure = float(own.confidence.mean()) if kept.keeps_values else None
+        return ((said or "no character", sure, right),)
 
     def _map(self, labels: SoftLabels, slot: int, truth: NDArray[np.uint8] | None) -> ShownMap:
         """Return what a crop's labels say at each position, of labels of all crops of an image."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import as_typed, grid_text, size_text
+from fkd.config import as_typed, grid_text, is_line, size_text
 from fkd.format import StoreSpec
 from fkd.statistics import (
     LabelStatistics,
@@ -103,9 +103,12 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
         notes.append(f"{changed}. The crops below are drawn by today's libraries.")
     if not store.spec.labels.there:
         return notes
-    if store.spec.unlabelled and store.spec.grid and not store.spec.masks:
-        notes.append("The images have no masks, so it is not known how often the teacher is right.")
-    elif store.spec.unlabelled and not store.spec.masks:
+    if store.spec.unlabelled and store.spec.grid and not store.spec.truth:
+        what = "texts" if is_line(store.spec.grid) else "masks"
+        notes.append(
+            f"The images have no {what}, so it is not known how often the teacher is right."
+        )
+    elif store.spec.unlabelled and not store.spec.truth:
         notes.append(
             "The images have no classes of their own, so it is not known how often the teacher is right."
         )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from fkd.config import grid_text, size_text
+from fkd.config import grid_text, is_line, size_text
 from fkd.orders import ShowConfig
 from fkd.progress import progress
 from fkd.showing.area_figures import area_picture
@@ -58,16 +58,24 @@ def sample_section(
         "colours of their crops. These are as "
         f"the student gets them{said}; ↔ is mirrored"
         + (f", bold is {bold}." if store.spec.labels.there and not store.spec.unlabelled else ". ")
-        + (_map_words(store) if store.spec.grid else "")
+        + _position_words(store)
         + mixed,
         viewer.taken(),
         tuple(picture for picture in pictures if picture is not None),
     )
 
 
-def _map_words(store: LabelStore) -> str:
-    """Say what stands below a crop whose labels are a map."""
+def _position_words(store: LabelStore) -> str:
+    """Say what stands below a crop whose labels are a map or a line."""
     spec = store.spec
+    if is_line(spec.grid):
+        bold = ", bold where that is its text" if spec.texts else ""
+        return (
+            f"Below a crop is what its {grid_text(spec.grid)} labels read, frame by frame{bold}, with "
+            "the mean of their largest probabilities. "
+        )
+    if not spec.grid:
+        return ""
     below = f"the likeliest class at each of {grid_text(spec.grid)} positions"
     if spec.masks:
         below = f"the classes of its mask, grey where there is none, and {below}"

@@ -16,6 +16,7 @@ from fkd.originals import (
     PresentImages,
     drift,
     find_labelled_masks,
+    find_labelled_texts,
     find_present,
     image_root,
 )
@@ -50,6 +51,7 @@ from fkd.statistics import (
     vector_statistics,
 )
 from fkd.store import LabelStore
+from fkd.truth import Texts
 
 
 def show_store(config: ShowConfig) -> Path:
@@ -67,7 +69,9 @@ def show_store(config: ShowConfig) -> Path:
     viewer, indices, truth = None, [], None
     if present is not None:
         masks, more = _masks(store, present)
-        viewer = CropViewer(store, present.images, opened.names, config.formats, masks)
+        texts, more_of_texts = _texts(store, present)
+        more += more_of_texts
+        viewer = CropViewer(store, present.images, opened.names, config.formats, masks, texts)
         indices = sampled_images(store, present, config)
         notes += more
     sections = [None if viewer is None else sample_section(store, viewer, indices, config)]
@@ -146,6 +150,16 @@ def _masks(store: LabelStore, present: PresentImages) -> tuple[LabelledMasks | N
         return find_labelled_masks(store, present.images), []
     except ImagesError as error:
         return None, [f"No mask is drawn: {error}."]
+
+
+def _texts(store: LabelStore, present: PresentImages) -> tuple[Texts | None, list[str]]:
+    """Find the texts of a store's images, if they had any, or say on the page why there are none."""
+    if not store.spec.texts:
+        return None, []
+    try:
+        return find_labelled_texts(store, present.images).texts, []
+    except ImagesError as error:
+        return None, [f"Labels are not compared with texts: {error}."]
 
 
 def _truth(

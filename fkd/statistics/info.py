@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd.amounts import as_count
-from fkd.config import Url, as_typed, grid_text, size_text
+from fkd.config import Url, as_typed, grid_text, is_line, size_text
 from fkd.format import StoreSpec
 from fkd.images import REASONS
 from fkd.statistics.fidelity import fidelity_words
@@ -147,11 +147,15 @@ def kept_lines(spec: StoreSpec) -> list[tuple[str, str]]:
     if not spec.labels.there:
         return lines
     return [
-        *([("maps", f"{grid_text(spec.grid)} labels of each crop")] if spec.grid else []),
+        *([(_kind(spec), f"{grid_text(spec.grid)} labels of each crop")] if spec.grid else []),
         ("scheme", f"{spec.scheme}, temperature {spec.temperature:g}"),
         ("reads as", spec.scheme.readings()),
         *lines,
     ]
+
+
+def _kind(spec: StoreSpec) -> str:
+    return "lines" if is_line(spec.grid) else "maps"
 
 
 def mix_words(spec: StoreSpec) -> str:
@@ -179,7 +183,7 @@ def _growing(store: LabelStore) -> str:
 def _images(store: LabelStore) -> str:
     spec = store.spec
     without = " without classes" if spec.unlabelled else ""
-    without = " with masks" if spec.masks else without
+    without = f" with {spec.truth}" if spec.truth else without
     part = ", a part of those there" if spec.part else ""
     return f"{spec.num_images:,}{without} in {spec.images_root}{part}"
 
@@ -190,7 +194,7 @@ def _classes(store: LabelStore) -> str:
     if store.spec.unlabelled and not store.spec.labels.there:
         return "none"
     whose = ", the teacher's" if store.spec.unlabelled else ""
-    whose = ", the masks'" if store.spec.masks else whose
+    whose = f", the {store.spec.truth}'" if store.spec.truth else whose
     if not store.spec.class_title_bytes:
         return count + whose
     titles = store.class_titles()

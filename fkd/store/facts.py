@@ -50,12 +50,12 @@ class StoredFacts:
         """
         return self._so_far("content_hash") if self.spec.format_version >= 2 else None
 
-    def mask_hashes(self) -> NDArray[np.uint64] | None:
-        """Return the hash of every image's mask, u64 [N], 0 for those without labels (yet).
+    def truth_hashes(self) -> NDArray[np.uint64] | None:
+        """Return the hash of every image's mask or text, u64 [N], 0 for those without labels (yet).
 
-        None for a store whose images had no masks.
+        None for a store whose images had none.
         """
-        return self._so_far("mask_hash") if self.spec.masks else None
+        return self._so_far(self.spec.truth_array) if self.spec.truth_array else None
 
     def sizes(self) -> NDArray[np.uint16]:
         """Return (height, width) of every image, u16 [N, 2], 0 for those without labels (yet)."""

@@ -65,7 +65,8 @@ class InspectedStore(LabelStore):
         """
         segment, local = self._at(number)
         block, arrays = segment.spec.block_range(local), segment.reader.arrays
-        names = [n for n in ("size", "status", "content_hash", "mask_hash") if n in arrays]
+        of_images = ("size", "status", "content_hash", "mask_hash", "text_hash")
+        names = [n for n in of_images if n in arrays]
         return {n: arrays.read(n, slice(block.start, block.stop)) for n in names}
 
     def view_hashes(self, number: int) -> NDArray[np.uint64]:

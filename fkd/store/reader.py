@@ -163,7 +163,7 @@ class Reader:
     def image_hash(self, number: int) -> int:
         """Return the XXH3 of what a block says of its images: all status, sizes and hashes."""
         images, digest = self._images(range(number, number + 1)), xxh3_64()
-        for name in ("status", "size", "content_hash", "mask_hash"):
+        for name in ("status", "size", "content_hash", "mask_hash", "text_hash"):
             if name in self.arrays:
                 values = self.arrays.read(name, images)
                 digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())

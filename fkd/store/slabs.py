@@ -22,7 +22,7 @@ class Block:
     and else a position in `fkd.images.REASONS`, `content_hash` u64 [n] is of the files, and `kept` has
     the quantized labels [n, M, …].
 
-    In a store of images with masks, `mask_hash` u64 [n] is of the masks' files.
+    In a store of images with masks, `truth_hash` u64 [n] is of the masks' files, and with texts of these.
 
     In a numbered store, `image_number` u64 [n] are the numbers by which the images' views are drawn.
     A segment of more crops keeps none of the images' own arrays, but `image_hash`, a hash of them.
@@ -43,7 +43,7 @@ class Block:
     fidelity: NDArray[np.float32] = field(
         default_factory=lambda: np.full(NUM_MEASURES, np.nan, np.float32)
     )
-    mask_hash: NDArray[np.uint64] | None = None
+    truth_hash: NDArray[np.uint64] | None = None
     image_number: NDArray[np.uint64] | None = None
     mixes: Mixes | None = None
     partner_content: NDArray[np.uint64] | None = None
@@ -64,7 +64,7 @@ class Block:
             np.zeros(n, np.uint8),
             np.zeros(n, np.uint64),
             spec.empty_fields(n, m),
-            mask_hash=np.zeros(n, np.uint64) if spec.masks else None,
+            truth_hash=np.zeros(n, np.uint64) if spec.truth else None,
             mixes=Mixes.none(np.zeros((n, m), np.int64)) if spec.mixes else None,
             partner_content=np.zeros((n, m), np.uint64) if spec.mixes else None,
         )

@@ -184,8 +184,8 @@ class Writer:
             "fidelity": block.fidelity[None],
             "image_hash": np.array([image_hash], np.uint64),
         }
-        if block.mask_hash is not None:
-            arrays["mask_hash"] = block.mask_hash
+        if block.truth_hash is not None:
+            arrays[self._spec.truth_array] = block.truth_hash
         if block.image_number is not None:
             arrays["image_number"] = block.image_number
         # A store that an older fkd began goes on without what its version has not.

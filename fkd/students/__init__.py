@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Accuracy,
         evaluate,
         evaluate_checkpoint,
+        lined_images,
         masked_images,
         match_classes,
         require_size,
@@ -43,10 +44,11 @@ if TYPE_CHECKING:
         judge,
     )
     from fkd.students.files import BEST, checkpoint_file
+    from fkd.students.line_evaluation import LineAccuracy, evaluate_lines
     from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
     from fkd.students.sidecar import EXPORT_KEY, EXPORT_PROPERTY, Sidecar, read_sidecar
     from fkd.students.student import StudentCard, build_student, give_weights
-    from fkd.students.validation import find_masked_val, find_val
+    from fkd.students.validation import find_lined_val, find_masked_val, find_val
     from fkd.students.weights import Weights
 else:
     __getattr__, __dir__ = names_of(
@@ -58,17 +60,18 @@ else:
             "save_checkpoint save_last"
         ),
         evaluation=(
-            "Accuracy evaluate evaluate_checkpoint masked_images match_classes require_size "
-            "seen_otherwise usual_view whole_view"
+            "Accuracy evaluate evaluate_checkpoint lined_images masked_images match_classes "
+            "require_size seen_otherwise usual_view whole_view"
         ),
         export="export_student",
         feature_evaluation="FeatureAccuracy evaluate_features",
         features="Features Judgement NeighbourAccuracy gather_features judge",
         files="BEST checkpoint_file",
+        line_evaluation="LineAccuracy evaluate_lines",
         map_evaluation="MapAccuracy evaluate_maps",
         sidecar="EXPORT_KEY EXPORT_PROPERTY Sidecar read_sidecar",
         student="StudentCard build_student give_weights",
-        validation="find_masked_val find_val",
+        validation="find_lined_val find_masked_val find_val",
         weights="Weights",
     )
 
@@ -82,6 +85,7 @@ __all__ = [
     "FeatureAccuracy",
     "Features",
     "Judgement",
+    "LineAccuracy",
     "MapAccuracy",
     "MovingAverage",
     "NeighbourAccuracy",
@@ -94,14 +98,17 @@ __all__ = [
     "evaluate",
     "evaluate_checkpoint",
     "evaluate_features",
+    "evaluate_lines",
     "evaluate_maps",
     "export_student",
+    "find_lined_val",
     "find_masked_val",
     "find_val",
     "gather_features",
     "give_weights",
     "initial_share",
     "judge",
+    "lined_images",
     "load_student",
     "masked_images",
     "match_classes",

@@ -1,4 +1,4 @@
-"""Top-1, top-5 and loss of a student on an image folder; of one that says maps, what masks say of it."""
+"""How right a student is on an image folder: by classes or, of maps and lines, by masks and texts."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from fkd.config import (
     as_size,
     check_count,
     fit,
+    is_line,
     sides_of,
     size_text,
 )
@@ -34,10 +35,21 @@ from fkd.sources import list_images, refuse_other_kinds, split_folder
 from fkd.store import LabelStore
 from fkd.students.answers import Answers, ask
 from fkd.students.checkpoints import announce_student
+from fkd.students.line_evaluation import LineAccuracy, evaluate_lines
 from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
 from fkd.students.real_labels import read_real
 from fkd.students.student import StudentCard
-from fkd.truth import Masks, find_masks, require_masked_root
+from fkd.truth import (
+    Masks,
+    Texts,
+    Truth,
+    find_masks,
+    find_texts,
+    list_lines,
+    require_lined_root,
+    require_masked_root,
+    require_named,
+)
 from fkd.views import Sizes
 
 _MULTIPLE = 32  # of the longer side of a view of a whole image
@@ -82,10 +94,11 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
     batch_size: int = 128,
     workers: int = 2,
     device: str = "auto",
-) -> Accuracy | MapAccuracy:
+) -> Accuracy | MapAccuracy | LineAccuracy:
     """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it.
 
-    A student of maps is evaluated on images with masks beside them, as `fkd.truth` finds these. `ema`
+    A student of maps is evaluated on images with masks beside them, one of lines on images with texts, as
+    `fkd.truth` finds these. `ema`
     takes the moving average of the weights, `student` the one of that name where a run has several, whose
     first is taken without it. `real` is the file of ImageNet-ReaL's labels. The size
     of its views and the share of an image that they show are those of its training's evaluations, unless
@@ -102,14 +115,16 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
             f"checkpoint {checkpoint}: no loss was on the student's outputs, so they name no classes; "
             "evaluate its features with --knn"
         )
-    if opened.masks is not None:
+    if opened.truth is not None:
         if real is not None:
             raise ConfigError(
-                f"--real names classes of whole images, and checkpoint {checkpoint} says maps; leave it "
-                "out"
+                f"--real names classes of whole images, and checkpoint {checkpoint} says "
+                f"{'maps' if card.maps else 'lines'}; leave it out"
             )
         model = place(opened.model, resolve_device(device))
-        return evaluate_maps(model, card, images, opened.masks, batch_size, workers)
+        if isinstance(opened.truth, Masks):
+            return evaluate_maps(model, card, images, opened.truth, batch_size, workers)
+        return evaluate_lines(model, card, images, opened.truth, batch_size, workers)
     answers = None if real is None else read_real(real_labels, images, len(card.classes))
     return evaluate(
         place(opened.model, resolve_device(device)),
@@ -125,13 +140,14 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
 class Opened:
     """A student of a checkpoint, how its images are cut out, and the images to evaluate it on.
 
-    `masks` are those of the images where it says maps, in the numbers of its classes.
+    `truth` are the masks of the images where it says maps, and their texts where it says lines, in the
+    numbers of its classes.
     """
 
     card: StudentCard
     model: nn.Module
     images: ImageList
-    masks: Masks | None = None
+    truth: Truth | None = None
 
 
 def open_evaluation(
@@ -155,13 +171,16 @@ def open_evaluation(
     if view.size != card.center_view.size:
         require_size(model, card, view.size)
     refuse_other_kinds(folder)
+    truth: Truth | None = None
     if card.maps:
-        images, masks = masked_images(folder, card.classes)
+        images, truth = masked_images(folder, card.classes)
+    elif card.lines:
+        images, truth = lined_images(folder, card.classes)
     else:
         root = folder if "val" in card.classes else split_folder(folder, "val")
-        images, masks = list_images(root, split="val"), None
+        images = list_images(root, split="val")
     note(f"on {as_count(len(images), 'image')} of {images.root}, at {view}")
-    return Opened(replace(card, evaluation=view), model, images, masks)
+    return Opened(replace(card, evaluation=view), model, images, truth)
 
 
 def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Masks]:
@@ -176,10 +195,28 @@ def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Ma
     return images, masks.matched(classes, "the student's")
 
 
+def lined_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Texts]:
+    """List the images of a folder that have texts, or of the `val` folder inside it, and their texts.
+
+    Texts are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
+    other characters.
+    """
+    images = list_lines(require_lined_root(folder))
+    texts = find_texts(images)
+    assert texts is not None
+    require_named(texts)
+    return images, texts.matched(classes, "the student's classes")
+
+
 def usual_view(seen: NetworkInput, store: LabelStore) -> CenterView:
-    """Return how students of a store are evaluated where nobody says another way."""
-    fit = store.spec.views.fit
-    if store.spec.grid and fit == "fill":
+    """Return how students of a store are evaluated where nobody says another way.
+
+    Padded views, and those of lines, are of whole images.
+    """
+    fit, grid = store.spec.views.fit, store.spec.grid
+    if is_line(grid) and fit == "fill":
+        return CenterView(seen.size, seen.interpolation, 1.0)
+    if grid and fit == "fill":
         return whole_view(seen, store.sizes())
     return seen.center_view_of(fit)
 

@@ -35,13 +35,14 @@ class Exported:
     """The file that was written, and how far its outputs are from the student's, at most.
 
     They are logits or, without the head or where it learned no classes, as many `features`. With `maps`
-    they are at each pixel of a view.
+    they are at each pixel of a view, with `lines` at each frame of a line.
     """
 
     path: Path
     difference: float
     features: int | None = None
     maps: bool = False
+    lines: bool = False
 
 
 def export_student(
@@ -58,11 +59,12 @@ def export_student(
     "torch" is a plain state dict, which torchvision and timm load as it is. "onnx" and "pt2"
     (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, H, W] with any B, of the size that
     the student is evaluated at, and normalise them. Of a student of maps they return logits as large as
-    the views, f32 [B, C, H, W]. Without its `head`, the last linear layer, a student returns its
-    features, f32 [B, D], in the place of logits. `student` names one where a run has several, whose first
-    is taken without it. The student's preprocessing and classes, as JSON, are inside a program, and in a
-    .json beside a state dict, with the SHA-256 of that file. Raises `ModelError` where the file's outputs
-    differ, and `ConfigError` where `out` cannot be written or a library is missing.
+    the views, f32 [B, C, H, W], and of one of lines [B, T, C]. Without its `head`, the last linear layer,
+    a student returns its features, f32 [B, D], in the place of logits. `student` names one where a run
+    has several, whose first is taken without it. The student's preprocessing and classes, as JSON, are
+    inside a program, and in a .json beside a state dict, with the SHA-256 of that file. Raises
+    `ModelError` where the file's outputs differ, and `ConfigError` where `out` cannot be written or a
+    library is missing.
     """
     check_choice("--format", format, EXPORT_FORMATS)
     file = checkpoint_file(checkpoint)
@@ -100,7 +102,7 @@ def export_student(
             _put(aside, path, about if format == "torch" else None)
     except OSError as error:
         raise ConfigError(f"--out {path} cannot be written ({error})") from error
-    return Exported(path, difference, about.features, card.maps)
+    return Exported(path, difference, about.features, card.maps, card.lines)
 
 
 def _say_if_it_says_nothing(card: StudentCard) -> None:

@@ -76,9 +76,10 @@ def evaluate_features(  # noqa: PLR0913  one argument an option
         checkpoint, folder, ema=ema, student=student, eval_size=eval_size, eval_crop=eval_crop,
         batch_size=batch_size, workers=workers,
     )  # fmt: skip
-    if opened.card.maps:
+    if opened.truth is not None:
         raise ConfigError(
-            f"--knn and --probe are of whole images, and checkpoint {checkpoint} says maps; leave them "
+            f"--knn and --probe are of whole images, and checkpoint {checkpoint} says "
+            f"{'maps' if opened.card.maps else 'lines'}; leave them "
             "out"
         )
     images, network = opened.images, resolve_device(device)

@@ -12,9 +12,10 @@ from fkd.probing import knn_top1
 from fkd.progress import note
 from fkd.students.answers import Answers, ask
 from fkd.students.evaluation import Accuracy, Tally, evaluate
+from fkd.students.line_evaluation import LineAccuracy, evaluate_lines
 from fkd.students.map_evaluation import MapAccuracy, evaluate_maps
 from fkd.students.student import StudentCard
-from fkd.truth import Masks
+from fkd.truth import Masks, Truth
 
 K = 20  # neighbours, as Wu et al. and those after them have it in small data sets
 
@@ -109,7 +110,7 @@ class NeighbourAccuracy:
         return f"kNN {self.knn:.2%}"
 
 
-Judgement = Accuracy | NeighbourAccuracy | MapAccuracy
+Judgement = Accuracy | NeighbourAccuracy | MapAccuracy | LineAccuracy
 
 
 def feature_layer(model: nn.Module, card: StudentCard) -> str:
@@ -128,16 +129,19 @@ def judge(
     batch_size: int,
     workers: int,
     *,
-    masks: Masks | None = None,
+    truth: Truth | None = None,
     nested: bool = False,
 ) -> Judgement:
     """Evaluate a student by what it learned: top-1 of its classes or, without any, kNN of its features.
 
-    With `masks` of its classes it is mIoU. Else `images` have class folders, for kNN of any names. Each
-    image's 20 nearest neighbours are looked for among the other images, all where there are fewer.
+    With `truth` in the numbers of its classes it is mIoU of masks, or exact match of texts. Else `images`
+    have class folders, for kNN of any names. Each image's 20 nearest neighbours are looked for among the
+    other images, all where there are fewer.
     """
-    if masks is not None:
-        return evaluate_maps(model, card, images, masks, batch_size, workers, nested=nested)
+    if isinstance(truth, Masks):
+        return evaluate_maps(model, card, images, truth, batch_size, workers, nested=nested)
+    if truth is not None:
+        return evaluate_lines(model, card, images, truth, batch_size, workers, nested=nested)
     if card.learned_classes:
         return evaluate(model, card, images, batch_size, workers, nested=nested)
     layer = feature_layer(model, card)

@@ -25,7 +25,7 @@ class Packaged(nn.Module):
         self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits, f32 [B, C], or [B, C, H, W] of maps, or features, f32 [B, D]."""
+        """Return logits, f32 [B, C], [B, C, H, W] of maps or [B, T, C] of lines, or features [B, D]."""
         answer = self.student(pixels * self.scale + self.shift)
         logits: Tensor = find_logits(answer, pixels.shape[0], "the student")  # len() is a constant
         return resized(logits, pixels.shape[2:]) if logits.dim() == 4 else logits

@@ -34,7 +34,7 @@ class Sidecar:
         Of `evaluation`, `resize` is the side that an image's shorter side is resized to; where views are
         not square, both sides that it must cover. A padded image is resized until it just fits into
         `pad`, stands at the upper left, and what is around it is `grey`. `maps` is there where logits are
-        of each pixel.
+        of each pixel, and `lines` where they are of each frame of a line, whose blank is the first class.
         """
         card, view = self.card, self.card.center_view
         resized = as_size(*(resized_side(side, view.crop) for side in sides_of(view.size)))
@@ -53,6 +53,7 @@ class Sidecar:
             "preprocessing": asdict(card.preprocessing),
             "evaluation": evaluation,
             **({"maps": True} if card.maps else {}),
+            **({"lines": True} if card.lines else {}),
             **{name: value for name, value in outputs.items() if value is not None},
             **more,
         }
@@ -65,8 +66,8 @@ def read_sidecar(text: str) -> Sidecar | None:
         content = json.loads(text)
         preprocessing, features = NetworkInput(**content["preprocessing"]), content.get("features")
         classes = () if features is not None else tuple(map(str, content["classes"]))
-        maps = content.get("maps") is True
-        card = StudentCard(str(content["name"]), classes, preprocessing, maps=maps)
+        maps, lines = (content.get(kind) is True for kind in ("maps", "lines"))
+        card = StudentCard(str(content["name"]), classes, preprocessing, maps=maps, lines=lines)
         return Sidecar(card, None if features is None else int(features))
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
         return None

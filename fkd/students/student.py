@@ -24,7 +24,8 @@ class StudentCard:
     224 / 256 of an image.
     `titles` are names of the classes for people to read, None where nobody gave any. `learned_classes` is
     false where no loss was on its outputs: its features are what it learned, and its head says nothing.
-    `maps` says that it has logits at each position of a grid, [B, C, h, w], and not one row a view.
+    `maps` says that it has logits at each position of a grid, [B, C, h, w], and not one row a view, and
+    `lines` that it has logits of each frame of a line, [B, T, C].
     """
 
     name: str
@@ -34,6 +35,7 @@ class StudentCard:
     titles: tuple[str, ...] | None = None
     learned_classes: bool = True
     maps: bool = False
+    lines: bool = False
 
     @property
     def center_view(self) -> CenterView:
@@ -48,6 +50,11 @@ def build_student(card: StudentCard) -> nn.Module:
     Its name is a model of torchvision, `timm:NAME`, or `package.module:function`, which is called with
     the number of classes and returns a model. One of maps is built as `build_map_network` does it.
     """
+    if card.lines and not models.is_function(card.name):
+        raise ModelError(
+            f"student {card.name} says no line of labels, and the store holds lines; choose "
+            "fkd.models:crnn, fkd.models:svtr or a function of your own"
+        )
     if models.is_function(card.name):
         return models.call_function(
             card.name, len(card.classes), role="student", takes="of the number of classes"

@@ -1,7 +1,9 @@
 """The images to evaluate on: those that are named, or what the `val` beside `train` has of them."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from fkd.amounts import as_count
 from fkd.config import NO_VAL
@@ -9,8 +11,10 @@ from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.sources import list_images, list_val
-from fkd.students.evaluation import masked_images, match_classes
-from fkd.truth import Masks, masked_root
+from fkd.students.evaluation import lined_images, masked_images, match_classes
+from fkd.truth import Masks, Texts, lined_root, masked_root
+
+T = TypeVar("T")
 
 
 def find_val(
@@ -45,16 +49,33 @@ def find_masked_val(
     are in the numbers of the student's `classes`. Raises `ImagesError` for a folder that was named and
     has none of these classes; of one that was found a warning says so.
     """
+    return _find_with_truth(named, images, classes, masked_root, masked_images)
+
+
+def find_lined_val(
+    named: Path | str | None, images: ImageList, classes: tuple[str, ...]
+) -> tuple[ImageList, Texts] | None:
+    """List the images with texts to evaluate a student of lines on, as `find_masked_val` does maps'."""
+    return _find_with_truth(named, images, classes, lined_root, lined_images)
+
+
+def _find_with_truth(
+    named: Path | str | None,
+    images: ImageList,
+    classes: tuple[str, ...],
+    root_of: Callable[[Path, str], Path | None],
+    with_truth: Callable[[Path, tuple[str, ...]], tuple[ImageList, T]],
+) -> tuple[ImageList, T] | None:
     if named == NO_VAL:
         return None
     if named is not None:
-        return masked_images(Path(named), classes)
+        return with_truth(Path(named), classes)
     try:
         own = Path(os.path.abspath(images.root))
-        root = masked_root(own.parent, "val")
+        root = root_of(own.parent, "val")
         if root is None or root in (own, own.parent):  # these are what there is without a `val`
             return None
-        return masked_images(root, classes)
+        return with_truth(root, classes)
     except ImagesError as error:
         _warn(error)
         return None

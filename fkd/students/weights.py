@@ -41,8 +41,9 @@ def card_content(card: StudentCard) -> dict[str, Any]:
         del content["evaluation"]["fit"]  # as in all checkpoints of older versions
     if card.learned_classes:
         del content["learned_classes"]  # as in all checkpoints of older versions
-    if not card.maps:
-        del content["maps"]  # likewise
+    for kind in ("maps", "lines"):
+        if not content[kind]:
+            del content[kind]  # likewise
     return content
 
 
@@ -61,6 +62,7 @@ def card_of(card: Mapping[str, Any]) -> StudentCard:
         None if titles is None else tuple(titles),
         card.get("learned_classes") is not False,
         card.get("maps") is True,
+        card.get("lines") is True,
     )
 
 

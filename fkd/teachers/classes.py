@@ -17,8 +17,18 @@ from fkd.teachers.output_names import OutputNames, output_names, store_names
 
 _SHOWN = 3  # names that a message lists
 
-# Who has the classes that outputs are matched to, and what these are called.
-_OF_FOLDER, _OF_MASKS = ("the folder", "class folders"), ("classes.txt", "classes of masks")
+
+@dataclass(frozen=True)
+class Whose:
+    """Who has the classes that outputs are matched to, and what these are called, in messages."""
+
+    owner: str
+    names: str
+
+
+OF_FOLDER = Whose("the folder", "class folders")
+OF_MASKS = Whose("classes.txt", "classes of masks")
+OF_TEXTS = Whose("charset.txt", "characters")
 
 
 @dataclass(frozen=True)
@@ -80,11 +90,12 @@ def map_classes(
     choice: TeacherChoice,
     names: OutputNames | None = None,
     *,
-    of_masks: bool = False,
+    whose: Whose = OF_FOLDER,
 ) -> ClassMap:
     """Match class folders to a teacher's outputs: by name, or by position where no names are known.
 
-    So the classes `of_masks` are matched, which their list names.
+    So the classes of masks and of texts are matched, which their lists name; `whose` they are is for
+    messages.
 
     `names` are those that come with the teacher; a file of the `choice` counts before them. Folders whose
     names are numbers, none of which is the name of an output, are the outputs of these numbers. Outputs
@@ -100,8 +111,8 @@ def map_classes(
         return map_classes(own, num_outputs, every, names).unlabelled()
     folder = tuple(folder_classes)
     if known is None or not (known.binding or _are_among(folder, known.names)):
-        return _match_positions(folder, num_outputs, choice, _OF_MASKS if of_masks else _OF_FOLDER)
-    return _match_names(folder, known, choice, _OF_MASKS if of_masks else _OF_FOLDER)
+        return _match_positions(folder, num_outputs, choice, whose)
+    return _match_names(folder, known, choice, whose)
 
 
 def _are_among(folder: tuple[str, ...], names: tuple[str, ...]) -> bool:
@@ -113,7 +124,7 @@ def _by_number(folder: tuple[str, ...], names: tuple[str, ...]) -> bool:
 
 
 def _match_positions(
-    folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice, whose: tuple[str, str]
+    folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice, whose: Whose
 ) -> ClassMap:
     """Match folders to outputs that have no names."""
     if choice.all_classes:
@@ -133,7 +144,7 @@ def _match_positions(
         )
         return ClassMap(outputs, folder, in_order)
     raise ModelError(
-        f"{whose[0]} has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
+        f"{whose.owner} has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
         "outputs; give --teacher-classes FILE with one class name per output, in order, or keep them as "
         "a vector with --compress int8"
     )
@@ -151,7 +162,7 @@ def _warn_of_text_order(folder: tuple[str, ...], choice: TeacherChoice) -> None:
 
 
 def _match_names(
-    folder: tuple[str, ...], known: OutputNames, choice: TeacherChoice, whose: tuple[str, str]
+    folder: tuple[str, ...], known: OutputNames, choice: TeacherChoice, whose: Whose
 ) -> ClassMap:
     """Match folders to outputs that have names, of which several may have one."""
     unique = tuple(dict.fromkeys(known.names))
@@ -162,7 +173,7 @@ def _match_names(
         columns = _numbered(folder, len(known.names), choice)
         targets, groups = class_of[columns], in_order
     else:
-        targets = _found(folder, unique, known, whose[1])
+        targets = _found(folder, unique, known, whose.names)
         each = [np.flatnonzero(class_of == target) for target in targets]
         columns = np.concatenate(each)
         groups = np.repeat(in_order, [len(outputs) for outputs in each])

@@ -12,7 +12,7 @@ from torch import Tensor
 from fkd.amounts import as_count
 from fkd.config import Engine, Grid, Target, TeacherChoice, check_targets
 from fkd.errors import FkdError, ModelError
-from fkd.teachers.classes import ClassMap, map_classes
+from fkd.teachers.classes import OF_FOLDER, OF_MASKS, OF_TEXTS, ClassMap, Whose, map_classes
 from fkd.teachers.grids import kept_grid, on_kept_grid
 from fkd.teachers.output_names import output_names, store_names
 from fkd.teachers.source import Source
@@ -22,6 +22,9 @@ from fkd.teachers.teacher import Teacher
 T = TypeVar("T")
 
 _PLAIN = Engine()
+
+# Whose classes the positions of a view are of, by the sides of a teacher's grid.
+_WHOSE = (OF_FOLDER, OF_TEXTS, OF_MASKS)
 
 
 class Ensemble:
@@ -109,7 +112,7 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     engine: Engine = _PLAIN,
     *,
     only: Sequence[str] | None = None,
-    mask_classes: Sequence[str] | None = None,
+    truth_classes: Sequence[str] | None = None,
     targets: Sequence[Target] = (),
     labels: bool = True,
     grid: Grid | int | None = None,
@@ -121,23 +124,22 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     `grid`, that of a store, or one of so many pixels a cell.
 
     With `only`, the store's classes are these of the folder's, and outputs are matched to all of them.
-    Without folder classes, teachers that say maps are matched to the `mask_classes`, where there are any.
+    Without folder classes, teachers that say maps or lines are matched to the `truth_classes`, those of
+    masks or the characters of texts, where there are any.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
     where they do not label the same classes.
     """
     check_targets(targets, len(choices))  # before any of them is downloaded
-    known = mask_classes if folder_classes is None else folder_classes
+    known = truth_classes if folder_classes is None else folder_classes
     num_classes = None if known is None else len(known)
     sized = num_classes if labels else None  # what has no labels needs no head for the folder
     sources = [
         _told_apart(choices, n, partial(open_source, choice, sized, device))
         for n, choice in enumerate(choices)
     ]
-    of_masks = folder_classes is None and bool(sources[0].outputs.grid)
+    whose = OF_FOLDER if folder_classes is not None else _WHOSE[len(sources[0].outputs.grid)]
     maps = (
-        _match_all(
-            choices, sources, mask_classes if of_masks else folder_classes, of_masks=of_masks
-        )
+        _match_all(choices, sources, folder_classes if whose is OF_FOLDER else truth_classes, whose)
         if labels
         else [ClassMap.of_no_outputs(folder_classes, sources[0].num_outputs)]
     )
@@ -164,23 +166,22 @@ def _match_all(
     choices: Sequence[TeacherChoice],
     sources: Sequence[Source],
     folder: Sequence[str] | None,
-    *,
-    of_masks: bool,
+    whose: Whose,
 ) -> list[ClassMap]:
     """Match each teacher's outputs to the folder's classes or, without any, to those of the store.
 
-    Classes `of_masks` are of pixels, and no image has one.
+    Classes of masks or texts are of positions, and no image has one.
     """
     given = list(enumerate(zip(choices, sources, strict=True)))
     for number, (choice, source) in given:
         _told_apart(choices, number, partial(_require_logits, choice, source))
     if folder is not None:
-        match = partial(map_classes, of_masks=of_masks)
+        match = partial(map_classes, whose=whose)
         matched = [
             _told_apart(choices, n, partial(match, folder, s.num_outputs, choice, s.names))
             for n, (choice, s) in given
         ]
-        return [one.unlabelled() for one in matched] if of_masks else matched
+        return matched if whose is OF_FOLDER else [one.unlabelled() for one in matched]
     names = _store_classes(choices, sources)
     maps = []
     for choice, source in zip(choices, sources, strict=True):

@@ -8,10 +8,19 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from fkd.config import Grid, grid_text, sides_of, size_text
+from fkd.config import Grid, grid_text, grid_words, grids_words, is_line, sides_of, size_text
 from fkd.errors import ModelError
 from fkd.labels import laid_out, rows_of
 from fkd.teachers.teacher import Teacher
+
+# What a teacher says of a view, by the sides of its grid.
+_KINDS = ("one label a view", "a line of labels", "a map of labels")
+
+# What to do where teachers have two grids: of maps, and of lines.
+_ALIKE = (
+    "give a --map-stride that both can have",
+    "their frames are not the same places; label a store with each",
+)
 
 
 def kept_grid(teachers: Sequence[Teacher], wanted: Grid | int | None) -> Grid:
@@ -19,7 +28,7 @@ def kept_grid(teachers: Sequence[Teacher], wanted: Grid | int | None) -> Grid:
 
     What is `wanted` is the grid of a store, or a stride: so many pixels of a view, in height and in
     width, to a cell. Raises `ModelError` for a finer grid than a teacher's, and for teachers of different
-    kinds or grids.
+    kinds or grids. Lines are never coarser: a mean over frames would run characters together.
     """
     if isinstance(wanted, tuple):
         _require(teachers, wanted)
@@ -35,7 +44,7 @@ def _own(teachers: Sequence[Teacher]) -> Grid:
         if other.grid != first.grid:
             raise ModelError(
                 f"teacher {first.name} says {grid_text(first.grid)} labels and {other.name} "
-                f"{grid_text(other.grid)}; give a --map-stride that both can have"
+                f"{grid_text(other.grid)}; {_ALIKE[is_line(first.grid)]}"
             )
     return first.grid
 
@@ -44,10 +53,10 @@ def _of_stride(teachers: Sequence[Teacher], map_stride: int) -> Grid:
     """Return the grid with a cell for so many pixels of a view."""
     _refuse_two_kinds(teachers)
     first = teachers[0]
-    if not first.grid:
+    if not first.grid or is_line(first.grid):
         raise ModelError(
-            f"--map-stride {map_stride} is of maps, and teacher {first.name} says one label a view; "
-            "leave it out"
+            f"--map-stride {map_stride} is of maps, and teacher {first.name} says "
+            f"{grids_words(first.grid)}; leave it out"
         )
     seen = sides_of(first.preprocessing.size)
     wanted = tuple(-(-side // map_stride) for side in seen)
@@ -64,31 +73,31 @@ def _of_stride(teachers: Sequence[Teacher], map_stride: int) -> Grid:
 
 
 def _refuse_two_kinds(teachers: Sequence[Teacher]) -> None:
-    """Raise `ModelError` where some teachers say maps, and others one label a view."""
+    """Raise `ModelError` where teachers say maps, lines and one label a view, more than one of these."""
     first = teachers[0]
     for other in teachers[1:]:
-        if bool(other.grid) != bool(first.grid):
-            one, more = (first, other) if first.grid else (other, first)
+        if len(other.grid) != len(first.grid):
+            one, more = (first, other) if len(first.grid) > len(other.grid) else (other, first)
             raise ModelError(
-                f"teacher {one.name} says a map of labels, and {more.name} one label a view: they have "
-                "no mean; label a store with each"
+                f"teacher {one.name} says {_KINDS[len(one.grid)]}, and {more.name} "
+                f"{_KINDS[len(more.grid)]}: they have no mean; label a store with each"
             )
 
 
 def _require(teachers: Sequence[Teacher], wanted: Grid) -> None:
     """Raise `ModelError` for a teacher whose labels cannot be brought to a store's grid."""
-    in_store = f"maps of {grid_text(wanted)} labels" if wanted else "one label a view"
+    in_store = grids_words(wanted)
     for teacher in teachers:
         has = teacher.grid
-        if bool(has) != bool(wanted):
-            says = f"a map of {grid_text(has)} labels" if has else "one label a view"
+        if len(has) != len(wanted) or (is_line(has) and has != wanted):
+            says = grid_words(has) if has else "one label a view"
             raise ModelError(
                 f"teacher {teacher.name} says {says}, and the store keeps {in_store}; name a teacher of "
                 "its kind"
             )
         if any(own < kept for own, kept in zip(has, wanted, strict=True)):
             raise ModelError(
-                f"teacher {teacher.name} says a map of {grid_text(has)} labels, and the store keeps "
+                f"teacher {teacher.name} says {grid_words(has)}, and the store keeps "
                 f"{in_store}, which are finer; name a teacher with as many"
             )
 

@@ -49,12 +49,15 @@ def store_names(known: Sequence[OutputNames | None], num_outputs: int) -> tuple[
     return tuple(dict.fromkeys(best.names))
 
 
+def lines_of(text: str) -> tuple[str, ...]:
+    """Return the lines of a text as they are, of which one may be a blank of any kind."""
+    lines = text.split("\n")
+    return tuple(line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1]))
+
+
 def _read_names(path: Path, num_outputs: int, teacher: str) -> OutputNames:
     try:
-        lines = path.read_text(
-            "utf-8-sig"
-        ).splitlines()  # with the mark that Windows' editors begin with
-        names = tuple(line.strip() for line in lines if line.strip())
+        text = path.read_text("utf-8-sig")  # with the mark that Windows' editors begin with
     except (OSError, UnicodeDecodeError) as error:
         why = (
             "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
@@ -62,6 +65,9 @@ def _read_names(path: Path, num_outputs: int, teacher: str) -> OutputNames:
         raise ModelError(
             f"--teacher-classes {path}: {why}; give a text file with one class name per output"
         ) from error
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(names) != num_outputs and len(as_they_are := lines_of(text)) == num_outputs:
+        names = as_they_are  # some are blanks, as a recogniser's characters are
     if len(names) != num_outputs:
         raise ModelError(
             f"--teacher-classes {path} has {len(names)} names, teacher {teacher} has {num_outputs} "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fkd.amounts import as_count
-from fkd.config import Engine, Target, TeacherOutput, sides_of
+from fkd.config import Engine, Target, TeacherOutput, is_line, sides_of
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.labels import rows_of
 from fkd.machine import autocast, upload
@@ -152,7 +152,10 @@ class Teacher:
         answer, layers = self._ask(pixels.contiguous(memory_format=torch.channels_last))
         outputs = find_logits(answer, len(pixels), f"teacher {self.name}")
         # A look at the first batch is not enough: a `squeeze` strikes a last batch of one view alone.
-        expected = [len(pixels), self.num_outputs, *self.grid]
+        of_view = (
+            [*self.grid, self.num_outputs] if is_line(self.grid) else [self.num_outputs, *self.grid]
+        )
+        expected = [len(pixels), *of_view]
         got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if got != expected:
             raise ModelError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fkd.config import PEERS, STORED, Adapt, Size, Term, TrainConfig, is_of, sides_of, size_text
 from fkd.errors import ConfigError, ModelError
-from fkd.losses import Pairs, on_grid_of
+from fkd.losses import Pairs, on_one_grid
 from fkd.models import (
     OUTPUT,
     Adaptor,
@@ -118,7 +118,7 @@ def pairs_of(name: str, said: Mapping[str, Said], vectors: Callable[[str], Tenso
         others = _others(term, name, names)
         if not term.layer:
             known = [said[other].logits for other in others]
-            return [(on_grid_of(own.logits, logits), logits) for logits in known]
+            return [on_one_grid(own.logits, logits) for logits in known]
         compared = [own.links[Link(term.layer, other, term.adapt)] for other in others]
         known = [said[other].layers[term.layer] for other in others]
         # The grid that a student's maps are brought to is that of the run's last size.

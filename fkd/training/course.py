@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from fkd.config import (
+    Grid,
     NetworkInput,
     Size,
     StudentChoice,
     TrainConfig,
-    grid_text,
+    grids_words,
+    is_line,
     learns_classes,
     sides_of,
 )
@@ -35,12 +37,13 @@ from fkd.loader import (
 )
 from fkd.machine import seeded
 from fkd.models import OutputShape, is_function, output_shape, output_shape_without_data
-from fkd.originals import LabelledMasks, find_labelled_masks
+from fkd.originals import LabelledTruth, find_labelled_truth
 from fkd.runs import require_trackers
 from fkd.store import LabelStore
 from fkd.students import (
     StudentCard,
     build_student,
+    find_lined_val,
     find_masked_val,
     find_val,
     give_weights,
@@ -58,7 +61,7 @@ from fkd.training.inputs import (
 from fkd.training.learner import Learner
 from fkd.training.micro_batches import views_at_a_time
 from fkd.training.processes import Group
-from fkd.truth import Masks
+from fkd.truth import Truth
 from fkd.views import RenderPool
 
 
@@ -66,8 +69,8 @@ from fkd.views import RenderPool
 class Course:
     """What a run works with: all that is settled before the first step.
 
-    `masks` are those of the images that it takes, where a term looks at them. `val_masks` are those of
-    the images that it is evaluated on, where students say maps.
+    `truth` is what lies beside the images that it takes, masks or texts, where a term looks at it.
+    `val_truth` is that of the images that it is evaluated on, where students say maps or lines.
     """
 
     config: TrainConfig
@@ -79,8 +82,8 @@ class Course:
     picks: Picks | None
     cards: tuple[StudentCard, ...]
     group: Group
-    masks: LabelledMasks | None = None
-    val_masks: Masks | None = None
+    truth: LabelledTruth | None = None
+    val_truth: Truth | None = None
 
     @property
     def card(self) -> StudentCard:
@@ -104,35 +107,36 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     schedule = plan_steps(config, store, taken.chosen, group.num_ranks)
     sizes = SizePlan.of(config, store.spec, schedule, read)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
-    maps = bool(store.spec.grid)
+    grid = store.spec.grid
     view = seen_otherwise(usual_view(preprocessing, store), config.eval_size, config.eval_crop)
     titles = store.class_titles() if store.spec.class_title_bytes else None
     classes = store.class_names()
     cards = tuple(
         StudentCard(
             choice.model, classes, preprocessing, view, titles,
-            learns_classes(config.objective.terms, choice.name), maps,
+            learns_classes(config.objective.terms, choice.name), len(grid) == 2, is_line(grid),
         )
         for choice in config.students
     )  # fmt: skip
     known = classes if any(card.learned_classes for card in cards) else None
-    val, val_masks = group.once(lambda: _find_val(config, taken.images, known, maps=maps))
+    val, val_truth = group.once(lambda: _find_val(config, taken.images, known, grid))
     picks = group.once(lambda: select_crops(config.selection, store, taken.chosen))
-    masks = None
-    if maps and config.looks_at_truth:
-        masks = group.once(lambda: find_labelled_masks(store, taken.images))
+    truth = None
+    if grid and config.looks_at_truth:
+        truth = group.once(lambda: find_labelled_truth(store, taken.images))
     return Course(
-        config, store, taken, val, schedule, sizes, picks, cards, group, masks, val_masks
+        config, store, taken, val, schedule, sizes, picks, cards, group, truth, val_truth
     )  # fmt: skip
 
 
 def _find_val(
-    config: TrainConfig, images: ImageList, known: tuple[str, ...] | None, *, maps: bool
-) -> tuple[ImageList | None, Masks | None]:
-    """Find what students of `known` classes are evaluated on; those of maps are by masks alone."""
-    if not maps:
+    config: TrainConfig, images: ImageList, known: tuple[str, ...] | None, grid: Grid
+) -> tuple[ImageList | None, Truth | None]:
+    """Find what students of `known` classes are evaluated on: at positions by masks or texts alone."""
+    if not grid:
         return find_val(config.val, images, known), None
-    found = None if known is None else find_masked_val(config.val, images, known)
+    find = find_lined_val if is_line(grid) else find_masked_val
+    found = None if known is None else find(config.val, images, known)
     return found or (None, None)
 
 
@@ -157,7 +161,7 @@ def course_batches(course: Course, pool: RenderPool, first_step: int) -> Iterato
         sizes=course.sizes,
         chosen=course.taken.chosen,
         picks=course.picks,
-        masks=course.masks,
+        truth=course.truth,
         first_step=first_step,
         rank=course.group.rank,
         num_ranks=course.group.num_ranks,
@@ -228,19 +232,19 @@ def _built(
 
 
 def _require_kind(course: Course, card: StudentCard, outputs: OutputShape) -> None:
-    """Refuse a student that says one label a view where the store holds maps, or the reverse."""
+    """Refuse a student that says maps, lines or one label a view where the store holds another."""
     spec = course.store.spec
-    if outputs.grid and not spec.grid:
-        raise ConfigError(
-            f"student {card.name} says {outputs}, and {course.config.store} holds "
-            f"{'one label a view' if spec.labels.there else 'vectors'}; choose a student of one label"
-        )
-    if spec.grid and not outputs.grid:
-        raise ConfigError(
-            f"student {card.name} says one label a view, and {course.config.store} holds maps of "
-            f"{grid_text(spec.grid)} labels; its function must return a model of logits "
-            "[batch, classes, height, width]"
-        )
+    if len(outputs.grid) == len(spec.grid):
+        return
+    held = grids_words(spec.grid) if spec.labels.there else "vectors"
+    remedy = "choose a student of one label"
+    if spec.grid:
+        wanted = "frames, classes" if is_line(spec.grid) else "classes, height, width"
+        remedy = f"its function must return a model of logits [batch, {wanted}]"
+    says = outputs if outputs.grid else "one label a view"
+    raise ConfigError(
+        f"student {card.name} says {says}, and {course.config.store} holds {held}; {remedy}"
+    )
 
 
 def _output_shape(

@@ -16,6 +16,8 @@ from fkd.config import (
     Scheme,
     Term,
     TrainConfig,
+    grids_words,
+    is_line,
 )
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.loader import find_store
@@ -24,7 +26,7 @@ from fkd.originals import image_root
 from fkd.runs import folder_of, holds_run, require_trackers
 from fkd.sources import require_images
 from fkd.store import LabelStore
-from fkd.truth import require_masked_root
+from fkd.truth import require_lined_root, require_masked_root
 
 
 def settled(config: TrainConfig, store: LabelStore) -> TrainConfig:
@@ -59,7 +61,7 @@ def settled(config: TrainConfig, store: LabelStore) -> TrainConfig:
 
 
 def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:
-    """Raise `ConfigError` for settings that look at an image's own class or mask, where it has none."""
+    """Raise `ConfigError` for settings that look at an image's class, mask or text, where it has none."""
     objective, lacking = config.objective, _lacking_truth(store)
     asked = {
         "--hard-weight": objective.hard_weight,
@@ -71,15 +73,24 @@ def refuse_without_classes(config: TrainConfig, store: LabelStore) -> None:
             raise ConfigError(
                 f"{flag} {value:g}: the hard part of the loss {lacking}; leave it out"
             )
+        if value and is_line(store.spec.grid):
+            raise ConfigError(
+                f"{flag} {value:g}: the hard part of the loss is on a class, and {store.path} holds "
+                "lines, which have a text; give the loss in terms, as --loss kl --loss ctc"
+            )
 
 
 def _lacking_truth(store: LabelStore) -> str:
     """Say what a loss to truth would be on that is not there; "" where it is."""
+    if store.spec.truth:
+        return ""
     if store.spec.grid:
-        missing = f"had no masks when {store.path} was labelled"
-        return (
-            "" if store.spec.masks else f"is on the class of each pixel, and the images {missing}"
+        what, where = (
+            ("text of a view", "texts")
+            if is_line(store.spec.grid)
+            else ("class of each pixel", "masks")
         )
+        return f"is on the {what}, and the images had no {where} when {store.path} was labelled"
     missing = f"the images of {store.path} have none"
     return f"is on an image's own class, and {missing}" if store.spec.unlabelled else ""
 
@@ -92,11 +103,17 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
     for term in config.objective.loss:
         if store.spec.grid and term.by == "nkd":
             raise ConfigError(
-                f"--loss {term}: nkd looks at the one class of a view, and {store.path} holds maps; take "
-                "kl, and a term to truth beside it"
+                f"--loss {term}: nkd looks at the one class of a view, and {store.path} holds "
+                f"{grids_words(store.spec.grid)}; take kl, and a term to truth beside it"
             )
         if lacking and (term.to == TRUTH or term.by == "nkd"):
             raise ConfigError(f"--loss {term}: it {lacking}; leave the term out")
+        fits = "ctc" if is_line(store.spec.grid) else "ce"
+        if term.to == TRUTH and term.by != fits:
+            held = grids_words(store.spec.grid)
+            raise ConfigError(
+                f"--loss {term}: {store.path} holds {held}, whose loss to truth is by {fits}; take that"
+            )
         if term.target and term.target not in store.spec.vectors:
             raise ConfigError(
                 f"--loss {term}: {store.path} has no vectors named {term.target}; it has "
@@ -182,7 +199,9 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     if config.images is not None:
         image_root(store, config.images)
     if config.val is not None and config.val != NO_VAL:
-        if store.spec.grid:
+        if is_line(store.spec.grid):
+            require_lined_root(Path(config.val))
+        elif store.spec.grid:
             require_masked_root(Path(config.val))
         else:
             require_images(Path(config.val))

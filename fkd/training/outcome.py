@@ -39,7 +39,7 @@ def closing_lines(course: Course, run: Path, first: int, seconds: float) -> Line
     then = [f"fkd plot {name}"]
     then[:0] = [f"fkd export {name}{average}{which}" for which in _exported(course)]
     val = course.val
-    if val is not None and (course.val_masks is not None or _is_whole(val)):
+    if val is not None and (course.val_truth is not None or _is_whole(val)):
         knn = "" if course.card.learned_classes else " --knn"
         then.insert(0, f"fkd eval {name} {shlex.quote(str(val.root))}{knn}{average}")
     names = ["next", *[""] * (len(then) - 1)]

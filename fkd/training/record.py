@@ -189,7 +189,7 @@ def _evaluate(course: Course, val: ImageList, learner: Learner) -> dict[str, Jud
     def judgement(network: Network, model: nn.Module) -> Judgement:
         return judge(
             model, network.card, val, batch_size, config.workers,
-            masks=course.val_masks, nested=True,
+            truth=course.val_truth, nested=True,
         )  # fmt: skip
 
     evaluated = {}

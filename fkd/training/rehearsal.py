@@ -198,11 +198,11 @@ def _evaluation_seconds(course: Course, learner: Learner) -> float | None:
     if val is None:
         return None
     some = val.take(np.linspace(0, len(val) - 1, min(_MOST_IMAGES, len(val))).astype(np.int64))
-    masks = None if course.val_masks is None else course.val_masks.of(some)
+    truth = None if course.val_truth is None else course.val_truth.of(some)
     began = time.perf_counter()
     for network in learner.networks().values():
         batch_size = min(128, config.batch_size)
-        judge(network, course.card, some, batch_size, config.workers, masks=masks, nested=True)
+        judge(network, course.card, some, batch_size, config.workers, truth=truth, nested=True)
     return (time.perf_counter() - began) * len(val) / len(some)
 
 

@@ -8,13 +8,15 @@ import torch
 from torch import nn
 
 from fkd.amounts import as_count, as_large
-from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, grid_text, size_text
+from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, grid_text, is_line, size_text
 from fkd.loader import Schedule
 from fkd.models import shape_words
+from fkd.originals import LabelledMasks, LabelledTruth
 from fkd.training.course import Course
 from fkd.training.learner import Learner
 from fkd.training.micro_batches import views_at_a_time
 from fkd.training.record import evaluation_steps
+from fkd.truth import Masks
 
 Lines = list[tuple[str, str]]
 
@@ -46,7 +48,7 @@ def opening_lines(
             f"{as_count(spec.num_classes, 'class')}, {as_count(spec.num_crops, 'crop')} an image",
         ),
         ("labels", _labels(course)),
-        *([("truth", f"masks in {course.masks.masks.folder}")] if course.masks else []),
+        *([("truth", _truth(course.truth))] if course.truth else []),
         *_vectors(course),
         ("images", str(course.taken.images.root)),
         *[("student", line) for line in _students(config, learner)],
@@ -98,7 +100,8 @@ def _labels(course: Course) -> str:
     classes, tempered = course.store.spec.num_classes, course.config.label_temperature
     text = f"read as {wanted}" if wanted == stored else f"read as {wanted} from the stored {stored}"
     if course.store.spec.grid:
-        text += f", of {grid_text(course.store.spec.grid)} cells"
+        positions = "frames" if is_line(course.store.spec.grid) else "cells"
+        text += f", of {grid_text(course.store.spec.grid)} {positions}"
     if wanted.kind == "topk" and wanted.k >= classes:
         text += f": all {as_count(classes, 'class')}"
     return text if tempered == 1 else f"{text}, at temperature {tempered:g}"
@@ -191,14 +194,25 @@ def _rate(config: TrainConfig) -> str:
     return text
 
 
+def _truth(truth: LabelledTruth) -> str:
+    """Say where masks or texts are, and which of these count for nothing."""
+    if isinstance(truth, LabelledMasks):
+        return f"masks in {truth.masks.folder}"
+    texts = truth.texts
+    strange = f", of which {texts.num_strange:,} have characters that are no classes"
+    return f"{as_count(len(texts), 'text')} in {texts.file}{strange if texts.num_strange else ''}"
+
+
 def _val(course: Course) -> str:
     if course.val is None:
         return "none; best.pt is the checkpoint with the least training loss"
     times = as_count(len(evaluation_steps(course.config, course.schedule)), "evaluation")
     outputs, classes = len(course.card.classes), len(course.val.classes)
     few, by = "", ", by kNN of features, since no loss is on classes"
-    if course.val_masks is not None:
-        by = f", by mIoU against the masks in {course.val_masks.folder}"
+    if isinstance(course.val_truth, Masks):
+        by = f", by mIoU against the masks in {course.val_truth.folder}"
+    elif course.val_truth is not None:
+        by = f", by exact match with the texts in {course.val_truth.file}"
     elif course.card.learned_classes:
         few = f" of {classes:,} of the student's {outputs:,} classes" if classes < outputs else ""
         by = ""

@@ -105,6 +105,17 @@ class Masks:
 
         return content_hash(self.encoded(image_index))
 
+    def usable_hash(self, image_index: int, size: Iterable[int]) -> int:
+        """Return what `content_hash` does, of the mask of an image of `size` (H, W).
+
+        Raises `DecodeError` for a bad one.
+        """
+        from fkd.images import content_hash
+
+        encoded = self.encoded(image_index)
+        self.decode(image_index, encoded, size)
+        return content_hash(encoded)
+
     def read(self, image_index: int) -> "Tensor":
         """Return an image's mask as numbers of classes, uint8 [H, W], `IGNORED` where there is none.
 

@@ -44,12 +44,12 @@ def test_a_part_of_a_store_keeps_its_hashes(made, tmp_path):
         CopyConfig(store.path, tmp_path / "part.zarr", Part(subset=str(tmp_path / "listed.txt")))
     )
     assert part.spec.masks
-    assert part.mask_hashes().tolist() == store.mask_hashes()[[1, 3, 4]].tolist()
+    assert part.truth_hashes().tolist() == store.truth_hashes()[[1, 3, 4]].tolist()
     assert part.status().tolist() == [0, 6, 0]
     again = label_images(
         replace(config, out=part.path, part=Part(subset=str(tmp_path / "listed.txt")))
     )
-    assert again.mask_hashes().tolist() == part.mask_hashes().tolist()
+    assert again.truth_hashes().tolist() == part.truth_hashes().tolist()
 
 
 def test_merged_stores_have_the_hashes_of_both(made, tmp_path):
@@ -61,7 +61,7 @@ def test_merged_stores_have_the_hashes_of_both(made, tmp_path):
         some = replace(config, part=Part(subset=str(listed)), out=tmp_path / f"{number}.zarr")
         parts.append(label_images(some).path)
     merged = merge_stores(MergeConfig(tuple(parts), tmp_path / "merged.zarr"))
-    assert merged.mask_hashes().tolist() == store.mask_hashes()[[0, 1, 2, 4]].tolist()
+    assert merged.truth_hashes().tolist() == store.truth_hashes()[[0, 1, 2, 4]].tolist()
     plain = label_images(
         replace(some, images=config.images / "train", unlabelled=True, out=tmp_path / "p.zarr")
     )
@@ -73,7 +73,7 @@ def test_a_mean_is_of_stores_with_the_same_masks(made, tmp_path):
     config, store = made
     twin = shutil.copytree(store.path, tmp_path / "twin.zarr")
     mean = average_stores(AverageConfig((store.path, twin), tmp_path / "mean.zarr"))
-    assert mean.mask_hashes().tolist() == store.mask_hashes().tolist()
+    assert mean.truth_hashes().tolist() == store.truth_hashes().tolist()
     camvid = shutil.copytree(config.images, tmp_path / "camvid")
     file = Path(camvid / "trainannot" / "002.png")
     Image.fromarray(np.array(Image.open(file)) % 2).save(file)
@@ -88,4 +88,4 @@ def test_a_teacher_that_joins_leaves_the_hashes_as_they_are(made, tmp_path):
         AddTeacherConfig(store.path, MASKED_TEACHER, tmp_path / "both.zarr", workers=1)
     )
     assert joined.spec.masks
-    assert joined.mask_hashes().tolist() == store.mask_hashes().tolist()
+    assert joined.truth_hashes().tolist() == store.truth_hashes().tolist()

@@ -63,8 +63,8 @@ def random_block(spec, number, rng):
     else:
         _random_views(block, rng)
     block.content_hash[:] = rng.integers(1, 2**63, n)
-    if block.mask_hash is not None:
-        block.mask_hash[:] = rng.integers(1, 2**63, n)
+    if block.truth_hash is not None:
+        block.truth_hash[:] = rng.integers(1, 2**63, n)
     # Of maps each position has a label of its own.
     for name, values in (block.kept | spec.labels.rows(block.kept)).items():
         if name.startswith("vector.") and values.dtype == np.int8:

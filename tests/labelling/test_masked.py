@@ -42,7 +42,7 @@ def test_a_store_has_the_classes_of_the_masks_and_a_hash_of_each(camvid, store):
     assert (store.class_names(), store.targets()) == (CLASSES, None)
     assert store.spec.images_root == str(camvid / "train")
     masks = find_masks(list_images(camvid / "train", unlabelled=True))
-    assert store.mask_hashes().tolist() == [masks.content_hash(n) for n in range(6)]
+    assert store.truth_hashes().tolist() == [masks.content_hash(n) for n in range(6)]
     content = json.loads((store.path / "zarr.json").read_text())["attributes"]["fkd"]
     assert (content["masks"], content["grid"]) == (True, [8, 8])
     assert check_inputs(masked_config(camvid, store.path)) == camvid / "train"
@@ -114,7 +114,7 @@ def test_an_image_with_a_bad_mask_has_no_labels_and_its_reason(own, tmp_path, ru
     assert [REASONS[code] for code in found.status()] == [
         "bad mask" if n in (2, 4) else "labelled" for n in range(6)
     ]
-    assert (found.mask_hashes() == 0).tolist() == [n in (2, 4) for n in range(6)]
+    assert (found.truth_hashes() == 0).tolist() == [n in (2, 4) for n in range(6)]
     assert bad_images(found) == [("002.jpg", "bad mask"), ("004.jpg", "bad mask")]
     done = run_fkd("check", "labels.zarr")
     assert (done.code, "2 bad mask" in done.out) == (0, True)
@@ -135,7 +135,7 @@ def test_no_image_with_a_mask_that_can_be_used_is_told_at_once(own, tmp_path, ca
 
 def test_masks_are_left_alone_where_they_are_not_asked_for(camvid, store, tmp_path):
     plain = label_images(masked_config(camvid / "train", tmp_path / "a.zarr", unlabelled=True))
-    assert (plain.spec.masks, plain.mask_hashes()) == (False, None)
+    assert (plain.spec.masks, plain.truth_hashes()) == (False, None)
     assert not (plain.path / "mask_hash").exists()
     with pytest.raises(FkdError, match="--unlabelled is given, the store has not given"):
         label_images(masked_config(camvid / "train", store.path, unlabelled=True))
@@ -188,9 +188,9 @@ def test_a_store_grows_by_crops_and_images_that_have_masks(own, tmp_path):
         label_images(replace(config, num_crops=4, grow=True))
     shutil.copy(own / "trainannot" / "001.png", own / "trainannot" / "900.png")
     grown = label_images(replace(config, num_crops=4, grow=True))
-    hashes = grown.mask_hashes()
+    hashes = grown.truth_hashes()
     assert (len(hashes), hashes[6]) == (7, hashes[1])
-    assert hashes[:6].tolist() == first.mask_hashes().tolist()
+    assert hashes[:6].tolist() == first.truth_hashes().tolist()
     Image.fromarray(np.array(Image.open(own / "trainannot" / "001.png")) % 2).save(
         own / "trainannot" / "001.png"
     )
@@ -214,7 +214,7 @@ def test_a_run_that_was_stopped_goes_on(own, tmp_path, monkeypatch):
             label_images(config)
     assert LabelStore.open(config.out).pending_blocks() == [2]
     resumed = label_images(config)
-    assert resumed.mask_hashes().tolist() == whole.mask_hashes().tolist()
+    assert resumed.truth_hashes().tolist() == whole.truth_hashes().tolist()
     for name in ("mask_hash", "index", "code"):
         files = [f for f in (resumed.path / name).rglob("*") if f.is_file()]
         assert files

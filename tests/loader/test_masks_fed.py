@@ -35,7 +35,7 @@ def batches(images: ImageList, store: LabelStore, render="cpu", sizes=None, **ho
     masks = find_labelled_masks(store, images) if how.pop("masked", True) else None
     with RenderPool(2, torch.device("cpu"), render) as pool:
         plan = None if sizes is None else planned(sizes, store, schedule)
-        given = student_batches(pool, store, images, schedule, masks=masks, sizes=plan, **how)
+        given = student_batches(pool, store, images, schedule, truth=masks, sizes=plan, **how)
         return [batch.to(torch.device("cpu")) for batch in given]
 
 

@@ -205,12 +205,16 @@ def test_a_distance_that_looks_at_one_class_of_a_view_is_refused():
 
 @pytest.mark.parametrize("peer", [TEACHER[:, :, 0, 0], TEACHER[:2], TEACHER[:, :4]])
 def test_another_student_is_of_the_same_views_and_classes(peer):
-    with pytest.raises(
-        SoftLabelError, match=r"give floats of shape \[3, 5, height, width\] as peers"
-    ):
-        term_losses(LOGITS, [Term("peers").at(0)], stored, peers={"b": peer})
-    with pytest.raises(SoftLabelError, match=r"another student's outputs are .* \[3, 5\] as peers"):
-        term_losses(LOGITS[:, :, 0, 0], [Term("peers").at(0)], stored, peers={"b": peer[1:]})
+    for logits in (
+        LOGITS,
+        LOGITS[:, :, 0].mT,
+        LOGITS[:, :, 0, 0],
+    ):  # of maps, lines and whole views
+        theirs = peer[1:] if logits.dim() == peer.dim() else peer
+        with pytest.raises(
+            SoftLabelError, match=r"another student's outputs are .* views and classes"
+        ):
+            term_losses(logits, [Term("peers").at(0)], stored, peers={"b": theirs})
 
 
 def test_no_views_are_taken():

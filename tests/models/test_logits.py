@@ -55,7 +55,7 @@ def test_several_that_may_be_the_logits_are_named(answer, listed):
 
 
 @pytest.mark.parametrize(
-    "answer", [None, {}, (), (torch.ones(4, 8, 7),), 5, {"a": torch.ones(3, 3)}]
+    "answer", [None, {}, (), (torch.ones(4, 8, 7, 2, 2),), 5, {"a": torch.ones(3, 3)}]
 )
 def test_where_there_are_none_the_answer_stays(answer):
     assert find_logits(answer, 4, "it") is answer

@@ -27,7 +27,7 @@ def path(made, tmp_path):
     [
         ({"masks": 1}, "masks is 1"),
         ({"grid": []}, "grid is"),
-        ({"format_version": 2}, "maps are of version 3"),
+        ({"format_version": 2}, "maps and lines are of version 3"),
         (
             {"views": {"seed": 0, "scale": [0.08, 1.0], "ratio": [0.75, 1.3], "mix": {
                 "rule": "pairs-uint8-1", "mixup": 1, "cutmix": 0, "share": 1, "period": 4}}},
@@ -44,20 +44,20 @@ def test_attributes_that_no_labeller_writes(path, changes, words):
 def test_images_that_have_classes_have_no_masks(tmp_path):
     make_store(tmp_path / "s.zarr")
     change_attributes(tmp_path / "s.zarr", sign=True, masks=True)
-    with pytest.raises(StoreError, match="classes of images or labels that are no maps"):
+    with pytest.raises(StoreError, match="classes of images or labels of another grid"):
         LabelStore.open(tmp_path / "s.zarr")
 
 
 def test_a_hash_of_a_mask_is_sealed(path):
-    hashes = LabelStore.open(path).mask_hashes()
+    hashes = LabelStore.open(path).truth_hashes()
     file, other = (path / "mask_hash" / "c" / number for number in "10")
     shutil.copy(other, file)  # its checksum is right, and it is of another block
     with pytest.raises(BlockError, match="block 1: its files are not those that were sealed"):
         LabelStore.open(path).read_block(1)
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(StoreError, match=r"block 1: .*mask_hash"):
-        LabelStore.open(path).mask_hashes()
+        LabelStore.open(path).truth_hashes()
     report = check_store(CheckConfig(path, workers=1, repair=True))
     assert report.sent_back == (1,)
     assert {v.part for v in report.verdicts if v.state == "FAILED"} == {"checksums", "masks"}
-    assert LabelStore.open(path).mask_hashes().tolist() == [*hashes[:2].tolist(), 0, 0]
+    assert LabelStore.open(path).truth_hashes().tolist() == [*hashes[:2].tolist(), 0, 0]

@@ -51,6 +51,14 @@ def test_labels_and_what_info_says_are_the_same(shared_store, places):
         assert lines[1:] == info_lines(shared_store.path)[1:]
 
 
+def test_maps_are_read_from_afar_as_here(map_store, bucket):
+    carry_store(map_store.path, Url(PLACE))
+    bucket.reset()
+    store = LabelStore.open(Url(PLACE))
+    same(store.read_images(range(5, 9), 2), map_store.read_images(range(5, 9), 2))
+    same(read_all(store), read_all(map_store))
+
+
 def test_a_loader_gives_the_same_batches(shared_store, places):
     settings = {"crops_per_image": 2, "scheme": "topk3", "batch_size": 12, "device": "cpu"}
     settings |= {"epochs": 2, "workers": 1}

@@ -168,6 +168,7 @@ def said_by_the_page(spec):
     absent |= {"fidelity"} if spec.format_version < 3 else set()
     absent |= set() if spec.numbered and not spec.first_crop else {"image_number"}
     absent |= set() if spec.masks and not spec.first_crop else {"mask_hash"}
+    absent |= set() if spec.texts and not spec.first_crop else {"text_hash"}
     of_images = {"size", "status", "content_hash", "target", "num_bytes", "path"}
     absent |= of_images if spec.first_crop else {"image_hash"}
     absent |= {"class_name", "class_title"} if spec.root else set()
@@ -265,7 +266,7 @@ def test_the_pages_attributes_are_those_of_a_golden_store_and_all_explained():
     assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == {
         *content, "probes", "part", "unlabelled", "class_title_bytes",
         "numbered", "weights", "made_by", "root", "first_image", "first_crop", "stored_mixes",
-        "targets", "masks",
+        "targets", "masks", "texts",
     }  # fmt: skip
 
 

@@ -1,0 +1,130 @@
+"""Where the texts of a folder's images are: labels.txt, and the characters that charset.txt lists.
+
+labels.txt lies in the folder of the images, in PaddleOCR's form: `path<TAB>text`, UTF-8, with paths below
+the folder. The images that it names are the data set. charset.txt lies with it or in the folder above,
+which all splits share: a character a line, the first line for the blank.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fkd.amounts import as_count
+from fkd.containers import split_of
+from fkd.errors import ImagesError
+from fkd.images import EXTENSIONS, ImageList
+from fkd.progress import printable
+from fkd.sources import folders_in, list_images, what_is_named
+from fkd.truth.texts import Texts
+
+_TEXTS, _CHARSET = "labels.txt", "charset.txt"
+
+
+def lined_root(folder: Path, split: str | None = "train") -> Path | None:
+    """Return the folder of the images of a `split` in a data set of texts, None where that is none.
+
+    It is `folder/SPLIT` or `folder` itself, the first that has a labels.txt of images and texts.
+    """
+    if what_is_named(folder).kind != "folder":
+        return None
+    folder = Path(os.path.abspath(folder))
+    splits = [] if split is None else [f for f in folders_in(folder) if split_of(f.name) == split]
+    splits.sort(key=lambda inner: inner.name != split)
+    return next((root for root in (*splits, folder) if _has_texts(root)), None)
+
+
+def require_lined_root(folder: Path, split: str = "val") -> Path:
+    """Return what `lined_root` does, or raise `ImagesError` where no images have texts."""
+    root = lined_root(folder, split)
+    if root is None:
+        raise ImagesError(
+            f"{folder} has no images with texts, by which a student of lines is judged; name a folder "
+            f"with a {_TEXTS}, of a path, a tab and a text a line"
+        )
+    return root
+
+
+def _has_texts(root: Path) -> bool:
+    """Say whether labels.txt begins with an image and a text: other files of that name list classes."""
+    try:
+        with (root / _TEXTS).open(encoding="utf-8-sig", newline="\n") as file:
+            path, tab, _ = next((line for line in file if line.strip()), "").partition("\t")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(tab) and path.lower().endswith(EXTENSIONS)
+
+
+def list_lines(root: Path) -> ImageList:
+    """List the images below a folder that its labels.txt names; they have no classes."""
+    written = _read(root / _TEXTS)
+    images = list_images(root, unlabelled=True)
+    return images.take(np.flatnonzero([key in written for key in images.paths]))
+
+
+def find_texts(images: ImageList) -> Texts | None:
+    """Find the texts of the images of a folder; None where labels.txt has none.
+
+    Raises `ImagesError` for a labels.txt that names an image that is not there.
+    """
+    if what_is_named(images.root).kind != "folder" or not _has_texts(images.root):
+        return None
+    root = Path(images.root)
+    return _with_characters(Texts(root / _TEXTS, images.paths, _read(root / _TEXTS)), root)
+
+
+def require_named(texts: Texts) -> None:
+    """Raise `ImagesError` where labels.txt names images that are not there."""
+    there = set(texts.keys)
+    missing = [key for key in texts.written if key not in there]
+    if missing:
+        raise ImagesError(
+            f"{texts.file} names {printable(missing[0])}, and {as_count(len(missing), 'image')} of "
+            f"{len(texts.written):,} are not there; paths are relative to its folder"
+        )
+
+
+def _read(file: Path) -> dict[str, str]:
+    """Return the text of each image of a labels.txt, by the image's key."""
+    try:
+        lines = file.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImagesError(
+            f"{file} cannot be read ({error}); write a path, a tab and a text a line, in UTF-8"
+        ) from error
+    written: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        path, tab, text = line.removesuffix("\r").partition("\t")
+        if not line.strip():
+            continue
+        key = os.path.normpath(path).replace(os.sep, "/")
+        if not tab or key.startswith(("/", "../")) or "\0" in key:
+            raise ImagesError(
+                f"{file}, line {number}: no path below its folder, a tab and a text; write them so"
+            )
+        if written.setdefault(key, text) != text:
+            raise ImagesError(
+                f"{file}, line {number}: {printable(key)} has two texts; remove one of them"
+            )
+    return written
+
+
+def _with_characters(texts: Texts, root: Path) -> Texts:
+    """Return texts whose characters are those that a charset.txt lists, where there is one."""
+    files = (root / _CHARSET, Path(os.path.abspath(root)).parent / _CHARSET)
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return texts
+    try:
+        lines = file.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImagesError(f"{file} cannot be read ({error}); write a character a line") from error
+    names = tuple(line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1]))
+    long = next((n for n, name in enumerate(names) if n and len(name) != 1), None)
+    if len(names) < 2 or long is not None or len({*names}) < len(names):
+        wrong = f"line {long + 1} is no single character" if long is not None else ""
+        wrong = wrong or ("a line is there twice" if len(names) > 1 else "it lists no character")
+        raise ImagesError(
+            f"{file}: {wrong}; write a character a line, each once, below a first line for the blank"
+        )
+    return Texts(texts.file, texts.keys, texts.written, names, file)

@@ -1,0 +1,133 @@
+"""Lines of text: a teacher of frames, texts beside images, stores of them, and what is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from helpers.lines import (
+    CHARACTERS,
+    LINE_TEACHER,
+    PROBS_TEACHER,
+    VIEWS,
+    draw_line,
+    line_config,
+    make_line_folder,
+)
+
+from fkd import FkdError, LabelStore, Scheme, ViewPolicy, label_images
+from fkd.checking import check_store
+from fkd.copying import copy_store
+from fkd.orders import CheckConfig, CopyConfig
+from fkd.truth import find_texts, list_lines, read_off
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_line_folder(tmp_path_factory.mktemp("lines") / "lines")
+
+
+@pytest.fixture(scope="module")
+def store(place) -> LabelStore:
+    return label_images(line_config(place, place.parent / "lines.zarr"))
+
+
+def test_a_store_has_the_labels_of_frames(store, place):
+    spec = store.spec
+    assert (spec.grid, spec.texts, spec.masks, spec.unlabelled) == ((16,), True, False, True)
+    assert store.class_names() == CHARACTERS
+    texts = find_texts(list_lines(place / "train"))
+    assert store.truth_hashes().tolist() == [texts.content_hash(n) for n in range(10)]
+    slab = store.read_images(range(10), 2)
+    assert slab.kept["index"].shape == (10, 2, 32)
+    kept = {n: torch.from_numpy(v.reshape(20, -1)) for n, v in slab.kept.items()}
+    best = spec.labels.restore(kept).top_class.reshape(20, 16).tolist()
+    assert [read_off(one, CHARACTERS) for one in best[::2]] == [texts.text(n) for n in range(10)]
+
+
+def test_probabilities_are_kept_alike(place, store, tmp_path):
+    other = label_images(line_config(place, tmp_path / "p.zarr", teacher=PROBS_TEACHER))
+    mine, theirs = (one.read_images(range(10), 2).kept for one in (store, other))
+    assert np.array_equal(mine["index"], theirs["index"])
+    assert np.abs(mine["code"].astype(int) - theirs["code"].astype(int)).max() <= 1
+
+
+def test_without_texts_labels_are_over_the_teachers_classes(place, tmp_path):
+    views = ViewPolicy()  # mirrored lines have labels, too
+    plain = label_images(
+        line_config(place / "train", tmp_path / "u.zarr", unlabelled=True, views=views)
+    )
+    assert (plain.spec.texts, plain.truth_hashes()) == (False, None)
+    assert plain.class_names() == tuple("01234")
+
+
+def test_a_text_that_has_changed_is_found(place, store, tmp_path):
+    assert check_store(CheckConfig(store.path)).ok
+    folder = shutil.copytree(place, tmp_path / "lines")
+    file = folder / "train" / "labels.txt"
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+    file.write_text("".join(["000.png\tbbbb\n", *lines[1:]]), "utf-8")
+    report = check_store(CheckConfig(store.path, images=folder))
+    assert not report.ok
+    assert any("000.png has another text" in verdict.detail for verdict in report.verdicts)
+
+
+def test_a_copy_keeps_texts(store, tmp_path):
+    part = copy_store(CopyConfig(store.path, tmp_path / "part.zarr", num_crops=1))
+    assert part.spec.texts
+    assert part.truth_hashes().tolist() == store.truth_hashes().tolist()
+
+
+def test_texts_of_other_characters_are_counted(tmp_path, capsys):
+    folder = make_line_folder(tmp_path / "lines", train=3)
+    (folder / "charset.txt").write_text("blank\na\nb\né\n", "utf-8")
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(CHARACTERS) + "\n", "utf-8")
+    file = folder / "train" / "labels.txt"
+    file.write_text("000.png\ta b\n001.png\tab\n002.png\té\n", "utf-8")
+    teacher = {**vars(LINE_TEACHER), "classes_file": names}
+    store = label_images(
+        line_config(folder, tmp_path / "s.zarr", teacher=type(LINE_TEACHER)(**teacher))
+    )
+    assert store.class_names() == ("blank", "a", "b", "é")  # the blank of a charset is no output's
+    assert "1 text of 3 have characters that are no classes (1 character more: ' ')" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"views": ViewPolicy()}, "add --no-flip"),
+        ({"map_stride": 4}, "--map-stride 4 is of maps, and teacher .* says lines of 16 labels"),
+        ({"scheme": Scheme("samples", 4)}, "these are lines of 16 labels; choose topk3"),
+        (
+            {"teacher": (LINE_TEACHER, type(LINE_TEACHER)("helpers.lines:teacher", size=(16, 32)))},
+            "says 16 labels and .* 8; their frames are not the same places",
+        ),
+    ],
+)
+def test_what_lines_are_not_is_refused(place, tmp_path, changes, words):
+    with pytest.raises(FkdError, match=words):
+        label_images(line_config(place, tmp_path / "s.zarr", **changes))
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_crops_that_cut_lines_are_warned_of(place, tmp_path, capsys):
+    views = ViewPolicy(flip=False)
+    label_images(line_config(place, tmp_path / "s.zarr", views=views, num_crops=1))
+    assert "crops may show a part of a line" in capsys.readouterr().err
+    label_images(line_config(place, tmp_path / "t.zarr", views=VIEWS, num_crops=1))
+    found = capsys.readouterr().err
+    assert "crops may show" not in found
+    assert "exact match 100.0%" in found
+
+
+def test_a_longer_line_is_padded_to_its_height(tmp_path):
+    folder = make_line_folder(tmp_path / "lines", train=1, val=0)
+    draw_line("ab", width=40).save(folder / "train" / "000.png")
+    (folder / "train" / "labels.txt").write_text("000.png\tab\n")
+    store = label_images(line_config(folder, tmp_path / "s.zarr", scheme=Scheme("hard")))
+    best = store.read_images(range(1), 1).kept["index"][0, 0].tolist()
+    assert read_off(best, CHARACTERS) == "ab"
+    assert best[11:] == [0] * 5
