@@ -163,7 +163,7 @@ def test_masks_go_with_padded_views(tmp_path):
     )
     with RenderPool(1) as pool:
         schedule = Schedule(4, 2, 2, 4, 1, seed=0)
-        batch = next(student_batches(pool, store, images, schedule, masks=masks))
+        batch = next(student_batches(pool, store, images, schedule, truth=masks))
     assert torch.equal(batch.masks, expected[batch.image_index, batch.crop_index])
     found = truth_statistics(store, masks, np.ones(4, np.bool_)).confusion
     assert found.num_pixels == expected.ne(IGNORED).sum()
