@@ -40,7 +40,12 @@ if TYPE_CHECKING:
         unpack_palettes,
         unpack_slots,
     )
-    from fkd.format.packing_cells import pack_cells, unpack_cells
+    from fkd.format.packing_cells import (
+        pack_cell_codes,
+        pack_cell_ids,
+        unpack_cell_codes,
+        unpack_cell_ids,
+    )
     from fkd.format.parts import (
         needed,
     )
@@ -71,7 +76,7 @@ else:
             "pack_boxes pack_codes pack_ids pack_palettes pack_slots sort_ties "
             "unpack_boxes unpack_codes unpack_ids unpack_palettes unpack_slots"
         ),
-        packing_cells="pack_cells unpack_cells",
+        packing_cells="pack_cell_codes pack_cell_ids unpack_cell_codes unpack_cell_ids",
         parts="needed",
         spec="FORMAT_VERSION StoreSpec TargetRecord TeacherRecord library_versions now",
         zarr_arrays=(
@@ -99,7 +104,8 @@ __all__ = [
     "needed",
     "now",
     "pack_boxes",
-    "pack_cells",
+    "pack_cell_codes",
+    "pack_cell_ids",
     "pack_codes",
     "pack_ids",
     "pack_palettes",
@@ -111,7 +117,8 @@ __all__ = [
     "to_attributes",
     "to_json",
     "unpack_boxes",
-    "unpack_cells",
+    "unpack_cell_codes",
+    "unpack_cell_ids",
     "unpack_codes",
     "unpack_ids",
     "unpack_palettes",

@@ -6,6 +6,8 @@ import numpy as np
 
 from fkd.format.layout import ArrayLayout
 
+_CELLS_TABLE = 2**13  # bytes of cells that share a table of codes
+
 
 def metadata(layout: ArrayLayout) -> dict[str, Any]:
     """Return the metadata of an array as zarr writes it (zarr v3 core specification)."""
@@ -58,15 +60,16 @@ def order_and_compressor(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, d
             return (2, 0, 1), blosc(9, "bitshuffle")
         case "flip":
             return None, blosc(9, "bitshuffle")
-        case "palette":
-            return None, blosc(9, "shuffle")
-        case "older palette":
-            return None, blosc(5, "shuffle")
+        case "palette" | "older palette":
+            return None, blosc(9 if layout.coding == "palette" else 5, "shuffle")
         case "slot":
             return (2, 0, 1), blosc(9, "shuffle", plane)
         case "code":
             return (2, 0, 1), blosc(9, "noshuffle", plane)
         case "dense":
             return None, blosc(5, "shuffle")
+        case "cells":
+            # Numbers lie in the order of what is expected of them: a table is good for a few KB.
+            return None, blosc(8, "shuffle" if itemsize > 1 else "noshuffle", _CELLS_TABLE)
         case "text" | "plain":
             return None, {"name": "zstd", **_configured(level=9, checksum=False)}

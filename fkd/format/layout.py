@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from fkd.errors import ConfigError
+from fkd.format.packing_cells import MOST_EXPECTED
 from fkd.format.spec import StoreSpec
-from fkd.labels import NUM_MEASURES
+from fkd.labels import NUM_MEASURES, Field
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
 # a full-sized block to read nothing else.
@@ -22,6 +23,8 @@ _MAX_BLOCK = 4096
 _MIN_BLOCK = 256
 _MAX_BLOCK_BYTES = 256 * 2**20
 _FULL_CHUNK_BYTES = 4 * 2**20
+# Who reads one view unpacks all cells of its chunk: at twice as many bytes are 1 % fewer.
+_CHUNK_CELLS = 2**19
 
 # What a store can make its reader allocate at once, above what the reader asks for.
 _MAX_CHUNK_BYTES = 2**28
@@ -35,7 +38,7 @@ VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
 
 Coding = Literal[
-    "box", "flip", "palette", "older palette", "slot", "code", "dense", "text", "plain"
+    "box", "flip", "palette", "older palette", "slot", "code", "dense", "cells", "text", "plain"
 ]
 
 
@@ -226,6 +229,11 @@ def oversize(spec: StoreSpec) -> str | None:
         size = spec.block_images * layouts["palette"].row_bytes
         if size > _MAX_PALETTE_BYTES:
             return f"palettes of {size:,} bytes a block"
+    if spec.grid and "index" in layouts and spec.num_classes <= MOST_EXPECTED:
+        views = math.prod(layouts["index"].chunks[:2])
+        size = views * spec.labels.num_positions * spec.num_classes
+        if size > _MAX_CHUNK_BYTES:
+            return f"classes at {size:,} places of a chunk"
     return None
 
 
@@ -269,7 +277,9 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                 layouts["slot"] = _per_crop(spec, _id_dtype(width), "slot", field.length)
             case "codes":
                 layouts[field.name] = _per_crop(spec, field.dtype, "code", field.length)
-            case "dense" | "planes" | "cell ids" | "cell codes":
+            case "cell ids" | "cell codes":
+                layouts[field.name] = _cell_layout(spec, field, padded)
+            case "dense" | "planes":
                 # A plane has a table of codes of its own, which many views must share.
                 crops = chunk if field.packing == "planes" else min(_MIN_CHUNK_CROPS, chunk)
                 images = max(1, min(block, _FULL_CHUNK_BYTES // (crops * field.num_bytes)))
@@ -283,6 +293,21 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                     "code" if field.packing == "planes" else "dense",
                 )
     return layouts
+
+
+def _cell_layout(spec: StoreSpec, field: Field, padded: int) -> ArrayLayout:
+    """Return the array of a field of cells; all of them have the same chunks, of so many cells."""
+    crops = min(_MIN_CHUNK_CROPS, spec.chunk_crops)
+    images = max(1, min(spec.block_images, _CHUNK_CELLS // (crops * spec.labels.num_positions)))
+    while spec.block_images % images:
+        images -= 1
+    return ArrayLayout(
+        _id_dtype(spec.num_classes) if field.packing == "cell ids" else field.dtype,
+        (spec.num_images, spec.num_crops, field.length),
+        (images, crops, field.length),
+        (spec.block_images, -(-padded // crops) * crops, field.length),
+        "cells",
+    )
 
 
 def _id_dtype(count: int) -> str:

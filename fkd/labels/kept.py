@@ -27,7 +27,7 @@ StoredArray = NDArray[Any]
 
 # How the numbers of a field are laid out for the compressor: ids through a palette of an image's
 # classes, draws likewise but in no order, codes rank by rank as differences, dense numbers as they are,
-# and planes place by place. Ids and codes of the cells of a map lie in planes of a rank each.
+# and planes place by place. Those of the cells of maps lie in the order of what is expected of them.
 Packing = Literal["ids", "draws", "codes", "dense", "planes", "cell ids", "cell codes"]
 
 

@@ -22,13 +22,13 @@ from fkd.format import (
     array_layouts,
     needed,
     unpack_boxes,
-    unpack_cells,
     unpack_codes,
     unpack_ids,
     unpack_palettes,
     unpack_slots,
 )
 from fkd.labels import Field, StoredArray
+from fkd.store.cells import CellReader
 from fkd.store.slabs import Slab, StoredCrops
 from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views, outside
 
@@ -62,6 +62,7 @@ class Reader:
         self._drawn: set[tuple[int, int]] = set()
         self.seals, self.torn_seals = files.read_seals()
         self.arrays = ArrayReader(where, self._layouts, arrays, files, self.seals)
+        self._cells = CellReader(spec, self.arrays, self.seals)
         self._of_images = self if images_in is None else images_in
         self._vectors = spec.vectors
 
@@ -192,7 +193,7 @@ class Reader:
 
     def part(self, images: slice, crops: slice) -> StoredCrops:
         """Read crops of images of few blocks, whatever their values."""
-        kept: dict[str, StoredArray] = {}
+        kept = self._cells.read(images, crops)
         for field in self._fields:
             match field.packing:
                 case "ids" | "draws":
@@ -209,9 +210,6 @@ class Reader:
                     kept[field.name] = unpack_codes(self.arrays.read(field.name, images, crops))
                 case "dense" | "planes":
                     kept[field.name] = self.arrays.read(field.name, images, crops)
-                case "cell ids" | "cell codes":
-                    planes = self.arrays.read(field.name, images, crops)
-                    kept[field.name] = unpack_cells(planes, self.spec.labels.num_positions)
         size = self._of_images.arrays.read("size", images)
         return StoredCrops(*self._views(images, crops, size), size, kept)
 

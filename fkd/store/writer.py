@@ -25,7 +25,6 @@ from fkd.format import (
     array_layouts,
     create_arrays,
     pack_boxes,
-    pack_cells,
     pack_codes,
     pack_ids,
     pack_palettes,
@@ -36,6 +35,7 @@ from fkd.format import (
 from fkd.images import MAX_NUM_BYTES, ImageList, Keys
 from fkd.labels import StoredArray
 from fkd.machine import sync
+from fkd.store.cells import pack_cells
 from fkd.store.slabs import Block
 from fkd.vectors import Constants, hash_constants
 from fkd.views import hash_mixes, hash_views
@@ -195,6 +195,7 @@ class Writer:
         else:
             arrays["view_hash"] = hash_views(block.box, block.flip, self._spec.chunk_crops)[None]
         arrays |= self._pack_mixes(block)
+        arrays |= pack_cells(self._spec, block.kept)
         for field in self._spec.fields:
             values = block.kept[field.name]
             if field.packing in ("ids", "draws"):
@@ -206,9 +207,7 @@ class Writer:
                 if self._spec.scheme.coarse:
                     slot = sort_ties(slot, block.kept["code"])
                 arrays["slot"] = pack_slots(slot, self._spec.slots)
-            elif field.packing in ("cell ids", "cell codes"):
-                arrays[field.name] = pack_cells(values, self._spec.labels.num_positions)
-            else:
+            elif field.packing not in ("cell ids", "cell codes"):
                 arrays[field.name] = pack_codes(values) if field.packing == "codes" else values
         return arrays
 

@@ -266,7 +266,7 @@ def test_the_pages_attributes_are_those_of_a_golden_store_and_all_explained():
     assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == {
         *content, "probes", "part", "unlabelled", "class_title_bytes",
         "numbered", "weights", "made_by", "root", "first_image", "first_crop", "stored_mixes",
-        "targets", "masks", "texts",
+        "targets", "masks", "texts", "grid",
     }  # fmt: skip
 
 
