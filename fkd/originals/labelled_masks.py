@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.errors import ImagesError, StoreError
-from fkd.images import ImageList, content_hash
+from fkd.images import ImageList
 from fkd.store import LabelStore
 from fkd.truth import Masks, find_masks
 
@@ -28,10 +28,11 @@ class LabelledMasks:
         there when the image was labelled.
         """
         encoded = self.masks.encoded(image_index)
-        if content_hash(encoded) != int(self._hashes[image_index]):
+        if self.masks.hash_of(encoded) != int(self._hashes[image_index]):
             raise ImagesError(
                 f"{self.masks.name(image_index)} is not the mask that was there when its image was "
-                "labelled (its content is another); restore it or label the folder anew"
+                "labelled (its content is another, or classes.txt gives its values other classes); "
+                "restore both, or label the folder anew"
             )
         return self.masks.decode(image_index, encoded, size)
 

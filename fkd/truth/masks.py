@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64
 
 from fkd.amounts import as_count
 from fkd.config import IGNORED
@@ -100,21 +101,26 @@ class Masks:
             raise DecodeError(self.name(image_index), "bad mask", error.reason) from error
 
     def content_hash(self, image_index: int) -> int:
-        """Return the hash by which a mask's file is known again, that of `fkd.images.content_hash`."""
-        from fkd.images import content_hash
+        """Return the hash by which a mask is known again, as `hash_of` has it."""
+        return self.hash_of(self.encoded(image_index))
 
-        return content_hash(self.encoded(image_index))
+    def hash_of(self, encoded: bytearray) -> int:
+        """Return the XXH3, 64 bits, of the bytes of a file and of the class of each of the 256 values.
+
+        A file whose values are other classes now says something else.
+        """
+        digest = xxh3_64(encoded)
+        digest.update(self._classes_of)
+        return digest.intdigest()
 
     def usable_hash(self, image_index: int, size: Iterable[int]) -> int:
         """Return what `content_hash` does, of the mask of an image of `size` (H, W).
 
         Raises `DecodeError` for a bad one.
         """
-        from fkd.images import content_hash
-
         encoded = self.encoded(image_index)
         self.decode(image_index, encoded, size)
-        return content_hash(encoded)
+        return self.hash_of(encoded)
 
     def read(self, image_index: int) -> "Tensor":
         """Return an image's mask as numbers of classes, uint8 [H, W], `IGNORED` where there is none.

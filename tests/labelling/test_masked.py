@@ -16,6 +16,7 @@ from fkd import FkdError, LabelStore, Scheme, TeacherChoice, estimate_run, label
 from fkd.config import MixPolicy, Part, TonePolicy, ViewPolicy
 from fkd.images import REASONS
 from fkd.labelling import check_inputs
+from fkd.originals import find_labelled_masks
 from fkd.sources import list_images
 from fkd.statistics import bad_images
 from fkd.truth import find_masks
@@ -46,6 +47,16 @@ def test_a_store_has_the_classes_of_the_masks_and_a_hash_of_each(camvid, store):
     content = json.loads((store.path / "zarr.json").read_text())["attributes"]["fkd"]
     assert (content["masks"], content["grid"]) == (True, [8, 8])
     assert check_inputs(masked_config(camvid, store.path)) == camvid / "train"
+
+
+def test_values_that_are_other_classes_now_are_other_masks(own, store):
+    images = list_images(own / "train", unlabelled=True)
+    size = store.sizes()[0].astype(np.int64)
+    find_labelled_masks(store, images).decode(0, size)
+    lines = (own / "classes.txt").read_text().splitlines()
+    (own / "classes.txt").write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
+    with pytest.raises(FkdError, match=r"classes\.txt gives its values other classes"):
+        find_labelled_masks(store, images).decode(0, size)
 
 
 def test_a_run_says_how_well_the_teacher_knows_the_masks(camvid, tmp_path, capsys):
