@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from fkd.students import Accuracy, MapAccuracy
 
 
-@click.command(
-    name="eval", short_help="Print top-1 and top-5, mIoU, kNN or a linear probe of a student."
-)
+@click.command(name="eval", short_help="Print the accuracy, kNN or a linear probe of a student.")
 @click.argument("checkpoint", type=PATH)
 @click.argument("folder", type=PATH)
 @click.option(

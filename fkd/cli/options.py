@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +55,8 @@ class OneSize(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
         """Return a side, or height and width."""
+        with suppress(TypeError, ValueError):
+            return int(value)  # whether it can be a side is said with the teacher's other settings
         sizes = ViewSizes.parse(value) if isinstance(value, str) else ViewSizes(value, value)
         if sizes.grow:
             raise ConfigError(f"--size is {value}; give one size, since labels are of one")

@@ -6,7 +6,9 @@ import numpy as np
 
 from fkd.format.layout import ArrayLayout
 
-_CELLS_TABLE = 2**13  # bytes of cells that share a table of codes
+# Bytes that share a table of codes. Cells lie in the order of what is expected of them: a table is good
+# for a few KB. Of frames it is long repetitions that make them small.
+_CELLS_TABLE, _FRAMES_TABLE = 2**13, 2**17
 
 
 def metadata(layout: ArrayLayout) -> dict[str, Any]:
@@ -68,8 +70,8 @@ def order_and_compressor(layout: ArrayLayout) -> tuple[tuple[int, ...] | None, d
             return (2, 0, 1), blosc(9, "noshuffle", plane)
         case "dense":
             return None, blosc(5, "shuffle")
-        case "cells":
-            # Numbers lie in the order of what is expected of them: a table is good for a few KB.
-            return None, blosc(8, "shuffle" if itemsize > 1 else "noshuffle", _CELLS_TABLE)
+        case "cells" | "frames":
+            level, table = (8, _CELLS_TABLE) if layout.coding == "cells" else (9, _FRAMES_TABLE)
+            return None, blosc(level, "noshuffle" if itemsize == 1 else "shuffle", table)
         case "text" | "plain":
             return None, {"name": "zstd", **_configured(level=9, checksum=False)}

@@ -57,12 +57,12 @@ def _take(planes: NDArray[T], rows: Places, columns: Places) -> NDArray[T]:
 
 @lru_cache(maxsize=16)
 def steps(grid: Grid) -> tuple[Step, ...]:
-    """Return the steps of a grid (h, w), or (T,), in which each of its cells is once.
+    """Return the steps of a grid (h, w), in which each of its cells is once.
 
     A lattice of a spacing gets cells in the middle of its squares, then on the sides of these. Where a
     neighbour would be outside, the opposite one counts twice.
     """
-    height, width = (1, *grid)[-2:]
+    height, width = grid
     found = [Step(np.zeros(1, np.intp), np.zeros(1, np.intp), ())]
     half = 1
     while 2 * half < max(height, width):
@@ -84,12 +84,11 @@ def steps(grid: Grid) -> tuple[Step, ...]:
 
 def _step(grid: Grid, half: int, first: tuple[int, int], near: list[tuple[int, int]]) -> Step:
     """Return the cells at every second multiple of a half spacing from the first on."""
-    sides = (1, *grid)[-2:]
-    rows, columns = (np.arange(f, side, 2 * half) for f, side in zip(first, sides, strict=True))
+    rows, columns = (np.arange(f, side, 2 * half) for f, side in zip(first, grid, strict=True))
 
     def beside(places: Places, offset: int, side: int) -> Places:
         there = places + offset
         return np.where((there < 0) | (there >= side), places - offset, there)
 
-    at = [(beside(rows, r, sides[0]), beside(columns, c, sides[1])) for r, c in near]
+    at = [(beside(rows, r, grid[0]), beside(columns, c, grid[1])) for r, c in near]
     return Step(rows, columns, tuple(at))

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from fkd.config import is_line
 from fkd.errors import ConfigError
-from fkd.format.packing_cells import MOST_EXPECTED
+from fkd.format.packing_cells import expects
 from fkd.format.spec import StoreSpec
 from fkd.labels import NUM_MEASURES, Field
 
@@ -23,8 +24,9 @@ _MAX_BLOCK = 4096
 _MIN_BLOCK = 256
 _MAX_BLOCK_BYTES = 256 * 2**20
 _FULL_CHUNK_BYTES = 4 * 2**20
-# Who reads one view unpacks all cells of its chunk: at twice as many bytes are 1 % fewer.
-_CHUNK_CELLS = 2**19
+# Who reads one view unpacks all cells of its chunk; twice as many save 1 %. Maps of 2^i + 1 rows and
+# columns get as many images as those of 2^i.
+_CHUNK_CELLS = 600_000
 
 # What a store can make its reader allocate at once, above what the reader asks for.
 _MAX_CHUNK_BYTES = 2**28
@@ -38,7 +40,17 @@ VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
 
 Coding = Literal[
-    "box", "flip", "palette", "older palette", "slot", "code", "dense", "cells", "text", "plain"
+    "box",
+    "flip",
+    "palette",
+    "older palette",
+    "slot",
+    "code",
+    "dense",
+    "cells",
+    "frames",
+    "text",
+    "plain",
 ]
 
 
@@ -229,7 +241,7 @@ def oversize(spec: StoreSpec) -> str | None:
         size = spec.block_images * layouts["palette"].row_bytes
         if size > _MAX_PALETTE_BYTES:
             return f"palettes of {size:,} bytes a block"
-    if spec.grid and "index" in layouts and spec.num_classes <= MOST_EXPECTED:
+    if spec.grid and "index" in layouts and expects(spec.grid, spec.num_classes):
         views = math.prod(layouts["index"].chunks[:2])
         size = views * spec.labels.num_positions * spec.num_classes
         if size > _MAX_CHUNK_BYTES:
@@ -306,7 +318,7 @@ def _cell_layout(spec: StoreSpec, field: Field, padded: int) -> ArrayLayout:
         (spec.num_images, spec.num_crops, field.length),
         (images, crops, field.length),
         (spec.block_images, -(-padded // crops) * crops, field.length),
-        "cells",
+        "frames" if is_line(spec.grid) else "cells",
     )
 
 

@@ -1,17 +1,20 @@
-"""Labels of the cells of maps, rearranged so that like numbers stand side by side.
+"""Labels of the positions of grids, rearranged so that like numbers stand side by side.
 
-What a cell's neighbours say tells what to expect of it, and how its numbers lie around that. So the
-numbers of a step of the lattice are put in the order of what is expected of them, which a reader knows
-before it has them: the compressor's tables, of a few KB each, then are of one distribution.
+What a cell's neighbours in a map say tells what to expect of it, and how its numbers lie around that. So
+the numbers of a step of the lattice are put in the order of what is expected of them, which a reader
+knows before it has them: the compressor's tables, of a few KB each, then are of one distribution.
 
-Legend: n images, m crops, X = n · m views, G cells of each, s cells of a step in all views, C classes, K
-kept numbers of a cell.
+Frames of a line of text tell little of each other, but a line's crops say much the same. So their numbers
+lie in order, where the compressor finds what comes again.
+
+Legend: n images, m crops, X = n · m views, G positions of each, s cells of a step in all views, C
+classes, K kept numbers of a position.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import Grid, num_positions
+from fkd.config import Grid, is_line, num_positions
 from fkd.format.lattice import Places, Sums, steps
 from fkd.format.packing import pack_ranks, unpack_ranks
 
@@ -19,17 +22,24 @@ Bytes = NDArray[np.uint8]
 Ids = NDArray[np.unsignedinteger]
 Keys = NDArray[np.unsignedinteger]
 
-# Of more classes nothing is expected.
-MOST_EXPECTED = 2**8
+# Of more classes nothing is expected: to know it takes as many bytes a cell.
+_MOST_EXPECTED = 2**8
 
 _NO_CLASS = 255  # what is read where a place is past all classes: readers refuse such an id
+
+
+def expects(grid: Grid, num_classes: int) -> bool:
+    """Say whether ids are of cells of which something is expected."""
+    return not is_line(grid) and num_classes <= _MOST_EXPECTED
 
 
 def pack_cell_codes(code: Bytes, grid: Grid) -> Bytes:
     """Turn codes u8 [n, m, G · K], position after position, into as many bytes in another order.
 
-    Rank by rank and step by step, they are differences to the rank before, modulo 256.
+    Rank by rank and, of maps, step by step, they are differences to the rank before, modulo 256.
     """
+    if is_line(grid):
+        return _by_rank(np.diff(_by_label(code, grid), axis=1, prepend=np.uint8(0)), code)
     planes, at = _planes(code, grid), 0
     packed = np.empty((len(planes), planes[0].size), np.uint8)
     for step in steps(grid):
@@ -44,6 +54,9 @@ def pack_cell_codes(code: Bytes, grid: Grid) -> Bytes:
 
 def unpack_cell_codes(packed: Bytes, grid: Grid) -> Bytes:
     """Undo `pack_cell_codes`."""
+    if is_line(grid):
+        steps_down = packed.reshape(-1, len(packed) * packed.shape[1] * num_positions(grid))
+        return _by_rank(steps_down.cumsum(axis=0, dtype=np.uint8), packed)
     (stream, planes), at = _streams(packed, grid), 0
     for step in steps(grid):
         expected = step.sums(planes)
@@ -79,12 +92,11 @@ def pack_cell_ids(
     `code` u8 [n, m, G · K] has the codes of the same cells, None where there are none. Classes are
     expected in the order of their codes at the neighbours; of those that a neighbour has not kept, that
     is its tail's. A place does not count classes that an earlier rank has. With `sort_ties`, ids of
-    equal codes, of ranks 2 to K, come back in the order in which they are expected. Of more than 256
-    classes, ids u16 or u32 are put rank by rank.
+    equal codes, of ranks 2 to K, come back in the order in which they are expected. Of lines, and of more
+    than 256 classes, ids of any width are put rank by rank.
     """
-    if num_classes > MOST_EXPECTED:
-        by_cell = ids.reshape(-1, ids.shape[2] // num_positions(grid))
-        return np.ascontiguousarray(by_cell.T).reshape(ids.shape)
+    if not expects(grid, num_classes):
+        return _by_rank(_by_label(ids, grid), ids)
     planes, codes = _planes(ids, grid), _codes(ids, code, grid)
     packed, at = np.empty((len(planes), planes[0].size), np.uint8), 0
     likeness = np.empty((num_classes, *planes.shape[1:]), np.uint8)
@@ -106,9 +118,8 @@ def pack_cell_ids(
 
 def unpack_cell_ids(packed: Ids, code: Bytes | None, grid: Grid, num_classes: int) -> Ids:
     """Undo `pack_cell_ids`; where a place is past all classes, the id is 255."""
-    if num_classes > MOST_EXPECTED:
-        by_rank = packed.reshape(packed.shape[2] // num_positions(grid), -1)
-        return np.ascontiguousarray(by_rank.T).reshape(packed.shape)
+    if not expects(grid, num_classes):
+        return _by_rank(packed.reshape(packed.shape[2] // num_positions(grid), -1), packed)
     (stream, planes), at = _streams(packed, grid), 0
     codes = _codes(packed, code, grid)
     likeness = np.empty((num_classes, *planes.shape[1:]), np.uint8)
@@ -123,6 +134,16 @@ def unpack_cell_ids(packed: Ids, code: Bytes | None, grid: Grid, num_classes: in
         step.put(likeness, _likeness(now, beside, num_classes))
         at += now.shape[1]
     return _by_position(planes, packed)
+
+
+def _by_label(values: Ids, grid: Grid) -> Ids:
+    """Return numbers [n, m, G · K] as [n · m · G, K]."""
+    return values.reshape(-1, values.shape[2] // num_positions(grid))
+
+
+def _by_rank(values: Ids, like: Ids) -> Ids:
+    """Turn numbers of two axes to the other order, in the shape of other numbers."""
+    return np.ascontiguousarray(values.T).reshape(like.shape)
 
 
 def _keys(sums: Sums) -> Keys:
@@ -200,7 +221,7 @@ def _codes(ids: Bytes, code: Bytes | None, grid: Grid) -> Bytes:
 
 def _planes(values: Bytes, grid: Grid) -> Bytes:
     """Turn numbers [n, m, G · K], position after position, into planes [K, h, w, X]."""
-    by_view = values.reshape(-1, *(1, *grid)[-2:], values.shape[2] // num_positions(grid))
+    by_view = values.reshape(-1, *grid, values.shape[2] // num_positions(grid))
     return np.ascontiguousarray(by_view.transpose(3, 1, 2, 0))
 
 
@@ -208,7 +229,7 @@ def _streams(packed: Bytes, grid: Grid) -> tuple[Bytes, Bytes]:
     """Return packed numbers rank by rank, [K, X · G], and room for their planes [K, h, w, X]."""
     n, m, length = packed.shape
     ranks = length // num_positions(grid)
-    return packed.reshape(ranks, -1), np.empty((ranks, *(1, *grid)[-2:], n * m), np.uint8)
+    return packed.reshape(ranks, -1), np.empty((ranks, *grid, n * m), np.uint8)
 
 
 def _by_position(planes: Bytes, like: Bytes) -> Bytes:

@@ -217,7 +217,6 @@ def test_signed_nonsense_is_refused(tmp_path, changes):
         ({"sampler": "mixed-2"}, "sampler 'mixed-2'"),
         ({"scheme": {"kind": "map", "k": 3}}, "scheme 'map'"),
         ({"grid": [4, 4, 4]}, "grid of 3 numbers"),
-        ({"grid": [36]}, "grid of 1 number"),
     ],
     ids=str,
 )

@@ -349,8 +349,8 @@ def test_a_dry_run_looks_at_headers_before_it_decodes(coloured):
     (coloured / "circle" / "0.png").write_bytes(bomb)
     images = list_images(coloured)
     assert images.paths[0] == "circle/0.png"
-    assert 0 not in _usable(images, None, 60)
-    assert len(_usable(images, None, 60)) == 59
+    assert 0 not in _usable(images, 60)
+    assert len(_usable(images, 60)) == 59
 
 
 def test_a_network_that_frees_memory_gets_it_back_without_the_system():

@@ -109,16 +109,21 @@ def test_high_and_wide_are_in_the_card_and_in_what_is_exported(wide, shared_fold
     assert json.loads((tmp_path / "a.json").read_text())["preprocessing"]["size"] == [24, 40]
 
 
-def test_a_run_of_wide_views_teaches_square_ones_and_its_program_none(wide, tmp_path):
+def test_a_run_of_wide_views_teaches_at_any_size_and_its_program_at_its_own(wide, tmp_path):
     cpu, size = torch.device("cpu"), 32
-    with pytest.raises(FkdError, match=r"trained on views of 24x40 px, .* give --size S"):
-        load_teachers([TeacherChoice(str(wide))], None, cpu)
-    teacher = load_teachers([TeacherChoice(str(wide), size=size)], None, cpu).teachers[0]
-    assert teacher.preprocessing.size == size
+
+    def sees(name, size=None):
+        return (
+            load_teachers([TeacherChoice(name, size=size)], None, cpu)
+            .teachers[0]
+            .preprocessing.size
+        )
+
+    assert (sees(str(wide)), sees(str(wide), size)) == ((24, 40), size)
     program = str(export_student(wide, "pt2", tmp_path / "wide.pt2").path)
-    for given in (None, size):
-        with pytest.raises(FkdError, match=r"takes views of 48x80 px alone, .* name the run that"):
-            load_teachers([TeacherChoice(program, size=given)], None, cpu)
+    assert sees(program) == (48, 80)
+    with pytest.raises(FkdError, match=r"cannot take 3 views of 32 px"):
+        sees(program, size)
 
 
 def test_fkd_eval_takes_another_size_and_share(wide, shared_folder):
