@@ -232,10 +232,9 @@ def oversize(spec: StoreSpec) -> str | None:
     for name, layout in layouts.items():
         if layout.chunk_bytes > _MAX_CHUNK_BYTES:
             return f"chunks of '{name}' of {layout.chunk_bytes:,} bytes"
+    # Fewer than one crop of all images of a block are not always read.
     of_crop = spec.block_images * spec.labels.num_bytes
-    if (
-        spec.grid and of_crop > _MAX_CROP_BYTES
-    ):  # fewer than one crop of a block's images are not read
+    if spec.grid and of_crop > _MAX_CROP_BYTES:
         return f"labels of {of_crop:,} bytes for each crop of a block"
     if "palette" in layouts:
         size = spec.block_images * layouts["palette"].row_bytes

@@ -48,12 +48,17 @@ TARGETS_OF = {
 }
 
 
-def make_images():
+# Maps of 3 x 4 labels of each view, of images that had masks.
+MAPS = {"grid": (3, 4), "unlabelled": True, "masks": True}
+
+
+def make_images(unlabelled=False):
     num_bytes = np.array([48_211, 7010, 2**31 + 5, 17, 70])
-    return ImageList(Path("/images/train"), PATHS, TARGETS, num_bytes, ("ant", "bee", "cat"))
+    targets, names = (np.full(5, -1), ()) if unlabelled else (TARGETS, ("ant", "bee", "cat"))
+    return ImageList(Path("/images/train"), PATHS, targets, num_bytes, names)
 
 
-def make_spec(scheme, views, images, sampler, targets=()):
+def make_spec(scheme, views, images, sampler, targets=(), **maps):
     spec = StoreSpec(
         num_images=len(PATHS),
         num_crops=CROPS,
@@ -76,15 +81,17 @@ def make_spec(scheme, views, images, sampler, targets=()):
         created="2026-11-21T00:00:00+00:00",
         format_version=3,
         targets=targets,
+        **maps,
     )
     return plan_layout(spec, BLOCK)
 
 
-def make_probs(rng):
-    """Return teacher probabilities f32 [N, M, C], from flat to sharp; the first crop is one-hot."""
-    logits = rng.normal(size=(len(PATHS), CROPS, CLASSES)) * np.linspace(0, 6, CROPS)[:, None]
-    probs = np.exp(logits - logits.max(axis=2, keepdims=True))
-    probs /= probs.sum(axis=2, keepdims=True)
+def make_probs(rng, grid=()):
+    """Return teacher probabilities f32 [N, M, *grid, C], flat to sharp; the first crop is one-hot."""
+    sharpness = np.linspace(0, 6, CROPS).reshape(-1, *(1,) * len(grid), 1)
+    logits = rng.normal(size=(len(PATHS), CROPS, *grid, CLASSES)) * sharpness
+    probs = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs /= probs.sum(axis=-1, keepdims=True)
     probs[0, 0] = np.eye(CLASSES)[7]
     return torch.from_numpy(probs.astype(np.float32))
 
@@ -108,6 +115,8 @@ def make_block(store, number, probs, said):
             continue
         block.size[row] = SIZES[image]
         block.content_hash[row] = 0x9E3779B97F4A7C15 >> image
+        if spec.masks:
+            block.truth_hash[row] = 0xD1B54A32D192ED03 >> image
         block.box[row], block.flip[row] = sample_views(spec.views, image, CROPS, *SIZES[image])
         for name, values in kept_of(store, image, probs, said).items():
             block.kept[name][row] = values.numpy()
@@ -119,7 +128,8 @@ def kept_of(store, image, probs, said):
     """Return what is kept of an image's labels and vectors."""
     spec, kept = store.spec, {}
     if spec.labels.there:
-        kept |= quantize(probs[image], spec.scheme, draws_of(spec, image))
+        rows = quantize(probs[image].flatten(0, -2), spec.scheme, draws_of(spec, image))
+        kept |= {name: values.reshape(CROPS, -1) for name, values in rows.items()}
     for name, vectors in said.items():
         kept |= store.vectors(name).quantize(vectors[image])
     return kept
@@ -136,30 +146,33 @@ def mean_fidelity_of(spec, number, probs):
     if spec.scheme.kind in ("none", "samples"):
         return np.nan
     labelled = [image for image in spec.block_range(number) if image != DAMAGED]
-    rows = probs[labelled].flatten(0, 1)
+    rows = probs[labelled].flatten(0, -2)
     return row_fidelity(rows, quantize(rows, spec.scheme), spec.scheme).double().mean(0).numpy()
 
 
-def make_store(path, scheme, views, rng, sampler, targets=()):
+def make_store(path, scheme, views, rng, sampler, targets=(), **maps):
     """Write a store and return what it holds, as JSON values; labels as fkd restores them."""
-    images, probs = make_images(), make_probs(rng)
-    spec, said = make_spec(scheme, views, images, sampler, targets), make_vectors(rng, targets)
+    images, probs = make_images(bool(maps)), make_probs(rng, maps.get("grid", ()))
+    spec = make_spec(scheme, views, images, sampler, targets, **maps)
+    said = make_vectors(rng, targets)
     learned = {name: kept.fit(said[name].flatten(0, 1)) for name, kept in spec.vectors.items()}
     shutil.rmtree(path, ignore_errors=True)
-    store = LabelStore.create(path, spec, images, TARGETS, CLASS_NAMES, constants=learned)
+    own = None if maps else TARGETS
+    store = LabelStore.create(path, spec, images, own, CLASS_NAMES, constants=learned)
     blocks = [make_block(store, number, probs, said) for number in range(spec.num_blocks)]
     for number, block in enumerate(blocks):
         store.commit_block(number, block)
-    expected = {"path": PATHS, "class_name": CLASS_NAMES, "target": TARGETS.tolist()}
+    expected = {"path": PATHS, "class_name": CLASS_NAMES, "target": images.targets.tolist()}
     expected["num_bytes"] = images.num_bytes.tolist()
-    for name in ("size", "status", "content_hash", "box", "flip"):
+    for name in ("size", "status", "content_hash", "box", "flip", *(["truth_hash"] * bool(maps))):
         expected[name] = np.concatenate([getattr(b, name) for b in blocks]).tolist()
     if scheme.kind not in ("none", "samples"):
         expected["fidelity"] = [b.fidelity.tolist() for b in blocks]
     # As it is read: classes of equal coarse codes, and samples, change places when they are packed.
     kept = store.read_crops(range(CROPS)).kept
     expected |= {name: values.tolist() for name, values in kept.items()}
-    rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in kept.items()}
+    of_labels = spec.labels.rows(kept) if maps else kept
+    rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in of_labels.items()}
     for name in spec.vectors:
         vectors = store.vectors(name).restore(rows)
         expected[f"restored {name}"] = np.round(vectors.double().numpy(), 6).tolist()
@@ -169,17 +182,16 @@ def make_store(path, scheme, views, rng, sampler, targets=()):
     narrower = () if scheme.kind == "samples" else ("topk3-smooth", "topk2", "smooth")
     for reading in (whole, *narrower):
         labels = restore(rows, scheme, Scheme.parse(reading), CLASSES)
-        dense = labels.dense(CLASSES).reshape(len(PATHS), CROPS, CLASSES)
+        dense = labels.dense(CLASSES).reshape(probs.shape)
         expected[f"dense {reading}"] = np.round(dense.double().numpy(), 9).tolist()
     return expected
 
 
 def main():
-    views, rng = ViewPolicy(ratio=(0.5, 2.0)), np.random.default_rng(26)
+    views, rng = ViewPolicy(ratio=(0.5, 2.0)), np.random.default_rng(27)
     expected = json.loads((HERE / "expected.json").read_text("utf-8"))
-    for name, scheme in (("topk3-vectors", Scheme("topk", 3)), ("none", Scheme("none"))):
-        path = HERE / f"{name}-v3.zarr"
-        expected[path.name] = make_store(path, scheme, views, rng, SAMPLER, TARGETS_OF[name])
+    path = HERE / "topk3-map-v3.zarr"
+    expected[path.name] = make_store(path, Scheme("topk", 3), views, rng, SAMPLER, **MAPS)
     stores = []
     for store, values in expected.items():
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items())

@@ -20,13 +20,13 @@ from fkd.config import MixPolicy
 from fkd.format.array_metadata import metadata
 from fkd.format.layout import array_layouts
 from fkd.images import REASONS, ImageList, fingerprint
-from fkd.labels import restore
 from fkd.views import SAMPLER, STORED, sample_views
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PAGE = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text("utf-8")
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
 STORES = list(EXPECTED)
+MAP_ROW = r"^\| (?:ids|codes|deviation|all classes) \| `(\w+)` \| .+ \| (.+?) \|$"
 TOPK, ROW = "topk3-v3.zarr", r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$"
 
 
@@ -34,7 +34,7 @@ def restored(store, reading, crops):
     """Return what fkd restores of some crops of all images."""
     kept = store.read_crops(crops).kept
     rows = {name: torch.from_numpy(v.reshape(-1, v.shape[2])) for name, v in kept.items()}
-    return restore(rows, store.spec.scheme, Scheme.parse(reading), store.spec.num_classes)
+    return store.spec.labels.restore(rows, Scheme.parse(reading))
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -48,6 +48,8 @@ def test_a_golden_store_gives_what_it_gave_when_it_was_made(name):
     hashes = store.content_hashes()
     assert (hashes is None) == name.endswith("-v1.zarr")
     assert hashes is None or hashes.tolist() == expected["content_hash"]
+    truth = store.truth_hashes()
+    assert (None if truth is None else truth.tolist()) == expected.get("truth_hash")
     fidelity = store.fidelity()
     assert (fidelity is not None) == ("fidelity" in expected)
     unknown = name.startswith(("samples", "none"))
@@ -117,8 +119,9 @@ def test_the_format_does_not_drift(name, tmp_path):
         Path(spec.images_root), expected["path"], None, np.array(expected["num_bytes"]), ()
     )
     store = LabelStore.open(GOLDEN / name)
+    targets = None if spec.unlabelled else np.array(expected["target"])
     LabelStore.create(
-        *(tmp_path / "s", spec, images, np.array(expected["target"]), expected["class_name"]),
+        *(tmp_path / "s", spec, images, targets, expected["class_name"]),
         constants={vectors: store.vectors(vectors).constants for vectors in spec.vectors},
     )
     written, golden = (
@@ -249,6 +252,8 @@ def test_the_page_names_the_codecs_of_every_array(name):
     said = {array: codecs for array, *_, codecs in page_table()}
     if "-v3" not in name:
         said["palette"] = "blosc zstd 5 shuffle"
+    if "-map-" in name:
+        said |= dict(re.findall(MAP_ROW, PAGE, flags=re.M))
     for file in (GOLDEN / name).glob("*/zarr.json"):
         if "." in file.parent.name:  # of vectors, see test_vector_format
             continue
@@ -295,6 +300,7 @@ def test_a_seal_is_a_hash_over_the_files_in_the_pages_order(name):
     vectors = [
         field.name for field in LabelStore.open(GOLDEN / name).spec.fields if "." in field.name
     ]
+    blockwise.insert(blockwise.index("palette"), "index")
     before = blockwise.index("size")
     blockwise[before:before] = vectors
     for number, seal in enumerate(zarr.open_group(GOLDEN / name, mode="r")["done"][:]):
