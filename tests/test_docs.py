@@ -30,7 +30,8 @@ FOREIGN = {  # options of scripts, benchmarks and other programs
     "docs/results.md": {"--per-class", "--stored", "--student-size"}
     | {"--tune", "--tune-lr", "--tune-on-all", "--tune-head"},
     "docs/results/gpu.md": {"--tiny", "--missing", "--only", "--take", "--seconds"},
-    "docs/results/vectors.md": {"--keep", "--stored"},
+    "docs/results/vectors.md": {"--keep", "--stored", "--simsiam", "--student-size"},
+    "docs/results/maps.md": {"--teacher-size", "--stored", "--enlarge"},
     "docs/trainers/own-loop.md": {"--nproc-per-node"},
     "docs/trainers/timm.md": set(TIMM.split()),
 }

@@ -4,6 +4,7 @@ Its last stage keeps stride 16, dilated (Chen et al. 2017, arXiv:1706.05587), an
 backbone has at stride 8 (as arXiv:1802.02611 does at 4). A view of 256 px has 32 × 32 cells.
 """
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -31,10 +32,12 @@ _DEEP, _SHALLOW, _JOINED = 320, 32, 128
 class Segmenter(nn.Module):
     """MobileNetV2 and a head: logits [B, C, H / 8, W / 8] of pixels [B, 3, H, W]."""
 
-    def __init__(self, weights: Path, num_classes: int) -> None:
+    def __init__(self, weights: Path | None, num_classes: int) -> None:
+        """Build it, with a backbone of `weights` or of none."""
         super().__init__()
         network = mobilenet_v2()
-        network.load_state_dict(torch.load(weights, weights_only=True))
+        if weights is not None:
+            network.load_state_dict(torch.load(weights, weights_only=True))
         blocks = list(network.features)[:-1]
         _keep_stride(blocks[_STRIDE_16:])
         self.shallow = nn.Sequential(*blocks[:_STRIDE_8])
@@ -69,6 +72,14 @@ class Segmenter(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
+
+
+def tuned() -> nn.Module:
+    """Build what `tune` wrote to camvid_teacher.pt2, with its layers, which a program does not show."""
+    path = Path(os.environ.get("CAMVID_MODELS", ".")) / "camvid_teacher.pt2"
+    model = Segmenter(None, _VOID)
+    model.load_state_dict(dict(torch.export.load(path).state_dict))
+    return model.eval()
 
 
 def _keep_stride(blocks: list[nn.Module]) -> None:
