@@ -29,10 +29,6 @@ if TYPE_CHECKING:
         lined_images,
         masked_images,
         match_classes,
-        require_size,
-        seen_otherwise,
-        usual_view,
-        whole_view,
     )
     from fkd.students.export import export_student
     from fkd.students.feature_evaluation import FeatureAccuracy, evaluate_features
@@ -49,6 +45,7 @@ if TYPE_CHECKING:
     from fkd.students.sidecar import EXPORT_KEY, EXPORT_PROPERTY, Sidecar, read_sidecar
     from fkd.students.student import StudentCard, build_student, give_weights
     from fkd.students.validation import find_lined_val, find_masked_val, find_val
+    from fkd.students.views import require_size, seen_otherwise, usual_view, whole_view
     from fkd.students.weights import Weights
 else:
     __getattr__, __dir__ = names_of(
@@ -59,10 +56,7 @@ else:
             "Checkpoint announce_student load_student newest_checkpoint read_checkpoint "
             "save_checkpoint save_last"
         ),
-        evaluation=(
-            "Accuracy evaluate evaluate_checkpoint lined_images masked_images match_classes "
-            "require_size seen_otherwise usual_view whole_view"
-        ),
+        evaluation="Accuracy evaluate evaluate_checkpoint lined_images masked_images match_classes",
         export="export_student",
         feature_evaluation="FeatureAccuracy evaluate_features",
         features="Features Judgement NeighbourAccuracy gather_features judge",
@@ -72,6 +66,7 @@ else:
         sidecar="EXPORT_KEY EXPORT_PROPERTY Sidecar read_sidecar",
         student="StudentCard build_student give_weights",
         validation="find_lined_val find_masked_val find_val",
+        views="require_size seen_otherwise usual_view whole_view",
         weights="Weights",
     )
 
