@@ -14,12 +14,12 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import click
 import torch
 from online import TwoSizesLearner
+from rows import mean_and_deviation, reached_below
 from torch import Tensor
 
 from fkd import (
@@ -185,23 +185,16 @@ def learn(
 
 def lines(out: Path) -> list[str]:
     """Return a table of what was reached: means and deviations over seeds."""
-    rows: dict[str, list[dict[str, float]]] = {}
-    for path in sorted(out.glob("*-[0-9]*.json")):
-        said = json.loads(path.read_text())
-        rows.setdefault(said["row"], []).append(said)
     table = ["| student | bytes a crop | mIoU, % | pixels, % | seeds |", "|---|--:|--:|--:|--:|"]
-    for row, seeds in rows.items():
+    for row, seeds in reached_below(out).items():
         sizes = out / f"{row}.bytes.json"
         size = f"{json.loads(sizes.read_text())['bytes']:,.0f}" if sizes.exists() else ""
-        cells = [_spread([100 * s[key] for s in seeds]) for key in ("miou", "pixel_accuracy")]
+        cells = [
+            mean_and_deviation([100 * s[key] for s in seeds]) for key in ("miou", "pixel_accuracy")
+        ]
         name = f"truth, {row}" if sizes.exists() else row
         table.append(f"| {name} | {size} | {' | '.join(cells)} | {len(seeds)} |")
     return table
-
-
-def _spread(values: list[float]) -> str:
-    more = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{mean(values):.1f}{more}"
 
 
 if __name__ == "__main__":

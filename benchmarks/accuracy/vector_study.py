@@ -16,12 +16,12 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import click
 import torch
 from online import TwoSizesLearner
+from rows import mean_and_deviation, reached_below
 from simsiam import train_simsiam
 from torch import Tensor
 
@@ -189,26 +189,14 @@ def judged(checkpoint: Path, images: Path) -> dict[str, float]:
 
 def lines(out: Path) -> list[str]:
     """Return a table of what was reached: means and deviations over seeds."""
-    rows: dict[str, list[dict[str, float]]] = {}
-    for path in sorted(out.glob("*-[0-9]*.json")):
-        said = json.loads(path.read_text())
-        rows.setdefault(said["row"], []).append(said)
     head = "| student | bytes a view | kNN, % | probe, % | tuned on classes, % | seeds |"
     table = [head, "|---|--:|--:|--:|--:|--:|"]
-    for row, seeds in rows.items():
+    for row, seeds in reached_below(out).items():
         size = "" if row in (ONLINE, SCRATCH) else f"{seeds[0]['bytes']:.0f}"
-        cells = [
-            _spread([100 * s[key] for s in seeds if key in s]) for key in ("knn", "probe", "tuned")
-        ]
+        of_each = ([100 * s[key] for s in seeds if key in s] for key in ("knn", "probe", "tuned"))
+        cells = map(mean_and_deviation, of_each)
         table.append(f"| {row} | {size} | {' | '.join(cells)} | {len(seeds)} |")
     return table
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    more = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{mean(values):.1f}{more}"
 
 
 if __name__ == "__main__":
