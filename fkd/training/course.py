@@ -248,16 +248,15 @@ def _warn_of_long(texts: Texts, card: StudentCard, outputs: OutputShape) -> None
 
 
 def _require_kind(course: Course, card: StudentCard, outputs: OutputShape) -> None:
-    """Refuse a student that says maps, lines or one label a view where the store holds another."""
+    """Refuse a student that says maps, lines or one label a view where the store holds other labels."""
     spec = course.store.spec
-    if len(outputs.grid) == len(spec.grid):
+    if len(outputs.grid) == len(spec.grid) or not spec.labels.there:
         return
-    held = grids_words(spec.grid) if spec.labels.there else "vectors"
     remedy = "choose a student of one label"
     if spec.grid:
         wanted = "frames, classes" if is_line(spec.grid) else "classes, height, width"
         remedy = f"its function must return a model of logits [batch, {wanted}]"
-    says = outputs if outputs.grid else "one label a view"
+    says, held = outputs if outputs.grid else "one label a view", grids_words(spec.grid)
     raise ConfigError(
         f"student {card.name} says {says}, and {course.config.store} holds {held}; {remedy}"
     )
