@@ -255,12 +255,12 @@ def _masks(config: CheckConfig, store: InspectedStore, present: PresentImages) -
     """Look for the masks of the images that are there; if asked to, compare them with their hashes."""
     try:
         masks = find_labelled_masks(store, present.images)
+        changed = changed_masks(masks, store, present, config.workers) if config.deep else []
     except (ImagesError, StoreError) as error:
         return Verdict("masks", "FAILED", _briefly(config, error))
     there = f"{int(np.count_nonzero(present.there)):,} in {masks.masks.folder}, one for each image"
     if not config.deep:
         return Verdict("masks", "ok", f"{there}; --deep compares them with those that were there")
-    changed = changed_masks(masks, store, present, config.workers)
     return judge("masks", changed, f"{there}, as it was when that was labelled, by its hash")
 
 
@@ -268,9 +268,9 @@ def _texts(config: CheckConfig, store: InspectedStore, present: PresentImages) -
     """Compare the texts of the images that are there with their hashes."""
     try:
         texts = find_labelled_texts(store, present.images)
-    except ImagesError as error:
-        return Verdict("texts", "FAILED", str(error))
-    changed = changed_texts(texts, store, present, config.workers)
+        changed = changed_texts(texts, store, present, config.workers)
+    except (ImagesError, StoreError) as error:
+        return Verdict("texts", "FAILED", _briefly(config, error))
     there = f"{int(np.count_nonzero(present.there)):,} in {texts.texts.file}"
     return judge("texts", changed, f"{there}, as they were when their images were labelled")
 

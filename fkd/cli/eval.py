@@ -83,7 +83,8 @@ def evaluate(
     checkpoint_file(checkpoint)
     for images in (folder, given["bank"]):
         if images is not None and not (lined_root(images, "val") or masked_root(images, "val")):
-            require_images(images)
+            # The student says whether they must have classes, or masks or texts beside them.
+            require_images(images, unlabelled=True)
     if not (knn or probe):
         _print_accuracy(checkpoint, folder, real=real, **options)
     else:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fkd.config import Scheme, as_config, grid_text
+from fkd.config import Scheme, as_config, grids_words
 from fkd.errors import ConfigError, StoreError
 from fkd.exchanging.export_place import ExportPlace
 from fkd.exchanging.fkd_files import boxes_in, fractions_of, labels_as, num_ids, scheme_of
@@ -67,8 +67,8 @@ def export_labels(config: ExportLabelsConfig) -> ExportReport:
     store.require_labels("FKD's files hold labels; label with a --compress of labels")
     if store.spec.grid:
         raise ConfigError(
-            f"{config.store} holds maps of {grid_text(store.spec.grid)} labels, and FKD's files hold one "
-            "label a crop; export a store of such labels"
+            f"{config.store} holds {grids_words(store.spec.grid)}, and FKD's files hold one label a "
+            "crop; export a store of such labels"
         )
     store = store.of_targets(())
     kind = _kind_of(config, store)

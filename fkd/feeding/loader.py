@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from fkd.amounts import as_count
-from fkd.config import LoaderConfig, LoaderSettings, check_count, grid_text
+from fkd.config import LoaderConfig, LoaderSettings, check_count, grids_words
 from fkd.errors import ConfigError
 from fkd.feeding.augmenting import Augmentation
 from fkd.feeding.batch import ViewBatch
@@ -124,13 +124,13 @@ class StudentLoader(IterableDataset[ViewBatch]):
         return self._feed.store.spec.mixes
 
     def require_labels(self) -> None:
-        """Raise `ConfigError` where crops have no label, or maps, which not every trainer can learn."""
+        """Raise `ConfigError` where crops have no label, or one at each position: not all learn these."""
         spec, where = self._feed.store.spec, self._feed.config.store
         if spec.labels.there and not spec.grid:
             return
         holds, takes = "vectors and no labels", "labels"
         if spec.grid:
-            holds, takes = f"maps of {grid_text(spec.grid)} labels", "one label a crop"
+            holds, takes = grids_words(spec.grid), "one label a crop"
         raise ConfigError(
             f"{where} holds {holds}, and this trainer learns from {takes}; train by `fkd train`, or by a "
             "loop of your own with a StudentLoader"

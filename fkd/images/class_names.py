@@ -20,15 +20,18 @@ def match_names(folders: Sequence[str], names: Sequence[str]) -> list[int | None
     """Return the position in `names` of each folder's name, None where it is not among them.
 
     Names are compared character by character, and in NFC where that fails. Raises `ImagesError` where
-    two then fall together.
+    two then fall together. Two forms that nobody asks for are two classes: the lists of recognisers have
+    both the letter Å and the sign of the unit.
     """
     exact = {name: position for position, name in enumerate(names)}
-    if all(folder in exact for folder in folders):
+    others = {composed(folder) for folder in folders if folder not in exact}
+    if not others:
         return [exact[folder] for folder in folders]
-    _refuse_twins("class folders", folders)
-    _refuse_twins("names of classes", names)
-    position = {composed(name): number for name, number in exact.items()}
-    return [position.get(composed(folder)) for folder in folders]
+    _refuse_twins("class folders", [folder for folder in folders if composed(folder) in others])
+    alike = [name for name in exact if composed(name) in others]
+    _refuse_twins("names of classes", alike)
+    position = {composed(name): exact[name] for name in alike}
+    return [exact.get(folder, position.get(composed(folder))) for folder in folders]
 
 
 def are_numbers(folders: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import LoaderConfig, grid_text
+from fkd.config import LoaderConfig, grids_words
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import check_reading
 from fkd.loader.part import chosen_images
@@ -59,7 +59,7 @@ def find_store(config: LoaderConfig) -> LabelStore:
     if store.spec.grid and not config.selection.takes_all:
         raise ConfigError(
             f"--min-confidence, --max-entropy and --calibrate look at the one label of a crop, and "
-            f"{config.store} holds maps of {grid_text(store.spec.grid)}; leave them out"
+            f"{config.store} holds {grids_words(store.spec.grid)}; leave them out"
         )
     if config.selection.calibrate and store.spec.unlabelled:
         raise ConfigError(

@@ -50,10 +50,13 @@ def text_loss(logits: Tensor, texts: Tensor) -> Tensor:
     text of more characters than T frames can say has a loss of 0 (`zero_infinity`). All T frames count,
     those beyond the end of the text too: there the blank is right.
     """
-    length = (texts > BLANK).sum(dim=1)
+    length, most = (texts > BLANK).sum(dim=1), logits.shape[1]
+    counts = (texts[:, 0] >= BLANK) & (length <= most)
+    # One text that is far too long would have all of its characters compared with every frame.
+    texts, length = texts[:, : max(1, most)], length.clamp(max=most)
     with torch.autocast(logits.device.type, enabled=False):
         log_probs = in_precision(logits).log_softmax(dim=2).transpose(0, 1)
-        frames = torch.full((len(texts),), logits.shape[1], dtype=torch.long)
+        frames = torch.full((len(texts),), most, dtype=torch.long)
         losses = functional.ctc_loss(
             log_probs,
             texts.clamp(min=BLANK),
@@ -63,5 +66,4 @@ def text_loss(logits: Tensor, texts: Tensor) -> Tensor:
             reduction="none",
             zero_infinity=True,
         )
-        counts = texts[:, 0] >= BLANK
         return torch.where(counts, losses / length.clamp(min=1), torch.zeros_like(losses))

@@ -208,10 +208,9 @@ def announce_student(
         # A run without a val folder chooses by the loss: its score is negative, and of these weights.
         first = name == checkpoint.first_name
         judged, it = ("their", "it") if first else (f"{checkpoint.first_name}'s", "their own")
-        judge = "top-1" if checkpoint.card.learned_classes else "kNN"
+        best, judge = checkpoint.best, checkpoint.card.judged_by
         which += (
-            f", kept for the {judge} of {judged} moving average ({checkpoint.best:.2%}); {option} takes "
-            f"{it}"
+            f", kept for the {judge} of {judged} moving average ({best:.2%}); {option} takes {it}"
         )
     elif chosen.ema is not None:
         which += f"; {option} takes their moving average"

@@ -43,6 +43,13 @@ class StudentCard:
         seen = self.preprocessing
         return self.evaluation or CenterView(seen.size, seen.interpolation)
 
+    @property
+    def judged_by(self) -> str:
+        """What the score is called by which the best of its weights are chosen."""
+        if not self.learned_classes:
+            return "kNN"
+        return "mIoU" if self.maps else "exact match" if self.lines else "top-1"
+
 
 def build_student(card: StudentCard) -> nn.Module:
     """Build an untrained student with one output per class.

@@ -228,4 +228,5 @@ def _numbered(
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}"
+    shown = [name if name.strip() else repr(name) for name in names[:_SHOWN]]
+    return f"{', '.join(shown)}{' …' if len(names) > _SHOWN else ''}"

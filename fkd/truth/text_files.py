@@ -48,9 +48,10 @@ def require_lined_root(folder: Path, split: str = "val") -> Path:
 def _has_texts(root: Path) -> bool:
     """Say whether labels.txt begins with an image and a text: other files of that name list classes."""
     try:
-        with (root / _TEXTS).open(encoding="utf-8-sig", newline="\n") as file:
+        # What is no UTF-8 is refused where it is read.
+        with (root / _TEXTS).open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
             path, tab, _ = next((line for line in file if line.strip()), "").partition("\t")
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return False
     return bool(tab) and path.lower().endswith(EXTENSIONS)
 
@@ -65,7 +66,8 @@ def list_lines(root: Path) -> ImageList:
 def find_texts(images: ImageList) -> Texts | None:
     """Find the texts of the images of a folder; None where labels.txt has none.
 
-    Raises `ImagesError` for a labels.txt that names an image that is not there.
+    Raises `ImagesError` for a labels.txt or a charset.txt that is not as it should be. `require_named`
+    does so for images that are not there.
     """
     if what_is_named(images.root).kind != "folder" or not _has_texts(images.root):
         return None
@@ -120,7 +122,8 @@ def _with_characters(texts: Texts, root: Path) -> Texts:
     except (OSError, UnicodeDecodeError) as error:
         raise ImagesError(f"{file} cannot be read ({error}); write a character a line") from error
     names = tuple(line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1]))
-    long = next((n for n, name in enumerate(names) if n and len(name) != 1), None)
+    # A store ends names by a zero.
+    long = next((n for n, name in enumerate(names) if "\0" in name or (n and len(name) != 1)), None)
     if len(names) < 2 or long is not None or len({*names}) < len(names):
         wrong = f"line {long + 1} is no single character" if long is not None else ""
         wrong = wrong or ("a line is there twice" if len(names) > 1 else "it lists no character")

@@ -34,7 +34,8 @@ class Texts:
     named_in: Path | None = None
 
     def __len__(self) -> int:
-        return len(self.keys)
+        """Return how many of the images have a text."""
+        return len(self._there)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -78,7 +79,7 @@ class Texts:
                 f"{self.file} has texts, and {whose} have no names; say in charset.txt beside it which "
                 "character each is, a line each, the first for the blank"
             )
-        if len(self.keys) and found.num_strange == len(self.keys):
+        if len(self) and found.num_strange == len(self):
             raise ImagesError(
                 f"{self.file}: no text is of {whose} alone ({found.strange_words}); write the characters "
                 "as charset.txt has them, a line each, the first for the blank"
@@ -97,9 +98,14 @@ class Texts:
         return known if len(known) == len(numbers) else None
 
     @cached_property
+    def _there(self) -> list[int]:
+        """The images that have a text: of a store's, some may be gone."""
+        return [number for number, key in enumerate(self.keys) if key in self.written]
+
+    @cached_property
     def num_strange(self) -> int:
         """How many texts have a character that is no class, and so count for nothing in a loss."""
-        return sum(self.encoded(n) is None for n in range(len(self.keys)))
+        return sum(self.encoded(n) is None for n in self._there)
 
     def num_longer(self, num_frames: int) -> int:
         """Return how many texts need more frames than these to be said (`frames_of`)."""

@@ -72,6 +72,16 @@ def test_a_text_that_has_changed_is_found(place, store, tmp_path):
     assert any("000.png has another text" in verdict.detail for verdict in report.verdicts)
 
 
+@pytest.mark.parametrize("array", ["text_hash", "size"])
+def test_a_damaged_block_is_found_and_sent_back(store, tmp_path, array):
+    damaged = shutil.copytree(store.path, tmp_path / "s.zarr")
+    file = next(f for f in (damaged / array / "c").rglob("*") if f.is_file())
+    file.write_bytes(file.read_bytes()[:-1])
+    report = check_store(CheckConfig(damaged, repair=True))
+    assert report.sent_back == (0,)
+    assert any(v.part == "texts" and "is damaged" in v.detail for v in report.verdicts)
+
+
 def test_a_copy_keeps_texts(store, tmp_path):
     part = copy_store(CopyConfig(store.path, tmp_path / "part.zarr", num_crops=1))
     assert part.spec.texts

@@ -50,6 +50,22 @@ def test_a_line_without_a_text_that_counts_or_fits_teaches_nothing(logits):
     assert logits.grad[:2].abs().sum() == 0
 
 
+def test_a_text_that_is_far_too_long_takes_no_memory(logits, monkeypatch):
+    compared, ctc_loss = [], functional.ctc_loss
+
+    def seen(log_probs, targets, *args, **options):
+        compared.append(targets.shape)
+        return ctc_loss(log_probs, targets, *args, **options)
+
+    monkeypatch.setattr(functional, "ctc_loss", seen)
+    texts = torch.zeros(3, 5000, dtype=torch.long)
+    texts[0], texts[1, :T], texts[2, :2] = 1, torch.arange(T) % 2 + 1, 3
+    losses = text_loss(logits, texts)
+    assert compared == [(3, T)]
+    assert losses[0] == 0
+    assert torch.equal(losses[1:], text_loss(logits[1:], texts[1:, :T]))
+
+
 def test_a_line_without_characters_is_to_be_blank():
     logits = torch.zeros(1, T, C)
     assert float(text_loss(logits, torch.zeros(1, 1, dtype=torch.long))) == pytest.approx(

@@ -38,6 +38,7 @@ _MOST_BYTES, _MOST_SECONDS = 400 * 2**20, 20
 KINDS = ["topk3", "hard", "full", "drawn-topk5-coarse", "drawn-samples2", "drawn-full-8bit"]
 KINDS += ["drawn-topk2-coarse-std", "drawn-mixed-topk3", "mixed-hard", "drawn-none"]
 KINDS += ["drawn-map-topk3", "map-hard"]  # one of which has masks
+KINDS += ["drawn-line-topk3"]  # with texts
 VECTORS = (
     TargetRecord("output", "", "auto", VectorScheme("pca", 2), (5,)),
     TargetRecord("mid", "layer3", "mean", VectorScheme("int8"), (4,)),
@@ -49,6 +50,7 @@ CHANGES = {
     "mixed-hard": {"stored_mixes": True},
     "drawn-map-topk3": {"grid": (4, 3), "unlabelled": True, "masks": True},
     "map-hard": {"grid": (2, 5), "unlabelled": True},
+    "drawn-line-topk3": {"grid": (7,), "unlabelled": True, "texts": True},
 }
 
 FAST = settings(
@@ -68,7 +70,7 @@ def good(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("good") / "s.zarr"
     drawn, changes = request.param.startswith("drawn-"), CHANGES.get(request.param, {})
     name = request.param.removeprefix("drawn-")
-    scheme = Scheme.parse(name.removeprefix("mixed-").removeprefix("map-"))
+    scheme = Scheme.parse(name.removeprefix("mixed-").removeprefix("map-").removeprefix("line-"))
     sampler = SAMPLER if drawn else STORED
     opened, _ = make_store(root, n=5, m=6, scheme=scheme, block=4, sampler=sampler, **changes)
     files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}

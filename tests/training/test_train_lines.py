@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers.lines import SHORT, STUDENT, line_config, make_line_folder
+from helpers.lines import SHORT, STUDENT, draw_line, line_config, make_line_folder
+from helpers.processes import refused
 
 from fkd import (
     FkdError,
@@ -75,6 +76,7 @@ def test_a_checkpoint_says_that_it_is_of_lines(run):
     assert card.center_view.fit == "pad"
     _, model = load_student(run)
     assert model(torch.zeros(1, 3, 16, 64)).shape == (1, 16, 5)
+    assert card.judged_by == "exact match"
 
 
 def test_two_students_learn_from_each_other_by_the_shipped_recipe(store):
@@ -84,6 +86,11 @@ def test_two_students_learn_from_each_other_by_the_shipped_recipe(store):
         "val": "none", "device": "cpu", "log": "none", "student": students,
     }  # fmt: skip
     assert rehearse(TrainConfig.from_recipe("paddleocr-rec", **small)).total_steps == 4
+
+
+def test_a_folder_without_texts_is_refused_by_what_it_lacks(run, tmp_path):
+    draw_line("a").save(tmp_path / "a.png")
+    assert "no images with texts" in refused("eval", run, tmp_path, alone=False)
 
 
 def test_loaders_give_texts(store, place):
@@ -138,6 +145,7 @@ def test_texts_of_more_characters_than_frames_are_warned_of(tmp_path, capsys):
         ({"loss": Term("truth")}, "holds lines of 16 labels, whose loss to truth is by ctc"),
         ({"loss": Term(by="nkd")}, "holds lines of 16 labels; take kl"),
         ({"mixup": 1.0}, "have a label at each position"),
+        ({"min_confidence": 0.5}, "lines.zarr holds lines of 16 labels; leave them out"),
         ({"val": "nowhere"}, "nowhere"),
     ],
 )

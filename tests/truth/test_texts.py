@@ -1,5 +1,7 @@
 """Texts of lines: labels.txt and charset.txt are read, or refused by a line that names what is wrong."""
 
+from dataclasses import replace
+
 import pytest
 from helpers.lines import CHARACTERS, draw_line, make_line_folder
 
@@ -65,6 +67,7 @@ def test_an_edit_distance_is_levenshteins(said, written, distance):
         ("000.png\ta\n", "blank\na\nbc\n", r"charset.txt: line 3 is no single character"),
         ("000.png\ta\n", "blank\na\na\n", r"charset.txt: a line is there twice"),
         ("000.png\ta\n", "", r"charset.txt: it lists no character"),
+        ("000.png\ta\n", "blank\na\n\0\n", r"charset.txt: line 3 is no single character"),
         ("000.png\ta\nlost.png\tb\n", None, r"names lost.png, and 1 image of 2 are not there"),
         ("000.png\tx\n", None, r"no text is of the classes alone \(1 character more: 'x'\)"),
     ],
@@ -81,6 +84,22 @@ def test_what_is_wrong_is_said_in_a_line(place, labels, charset, words):
 
     with pytest.raises(FkdError, match=words):
         read()
+
+
+def test_images_that_are_gone_hinder_no_texts_of_others(place):
+    texts = replace(texts_of(place / "train"), keys=("gone.png", "000.png"))
+    assert len(texts) == 1
+    assert texts.matched(CHARACTERS, "the classes").num_strange == 0
+    with pytest.raises(FkdError, match=r"no text is of the classes alone"):
+        texts.matched(("blank", "x"), "the classes")
+    with pytest.raises(FkdError, match=r"labels.txt has no line of gone.png"):
+        texts.text(0)
+
+
+def test_texts_that_are_no_utf8_are_refused_by_their_name(place):
+    (place / "train" / "labels.txt").write_bytes("000.png\té\n".encode("latin-1"))
+    with pytest.raises(FkdError, match=r"labels.txt cannot be read .* in UTF-8"):
+        list_lines(lined_root(place))
 
 
 def test_classes_that_nobody_named_are_no_characters(place):
