@@ -4,12 +4,11 @@
 
 One store keeps all that the teacher says of each crop, so that every student sees the same crops: those
 of truth alone, of truth and labels with K kept classes or all of them, of an inner layer beside, and of
-the teacher in the loop. `fkd copy` says what a store of K classes takes. Students are judged by mIoU and
+the teacher in the loop. `fkd copy` makes the stores of K classes. Students are judged by mIoU and
 the share of right pixels on whole images of val. The folder is as benchmarks/accuracy/camvid.py makes it.
 What is there already is not made again. --table prints a table of what all runs below --out have reached.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -19,8 +18,16 @@ from typing import Any
 import click
 import torch
 from online import TwoSizesLearner
-from rows import mean_and_deviation, reached_below
-from torch import Tensor
+from rows import (
+    copies,
+    copy_of,
+    keep,
+    last_evaluation,
+    mean_and_deviation,
+    missing,
+    reached_below,
+    size_of,
+)
 
 from fkd import (
     LabelConfig,
@@ -33,31 +40,12 @@ from fkd import (
     train_student,
 )
 from fkd.config import Target
-from fkd.copying import copy_store
-from fkd.labels import GridLabels, SoftLabels
-from fkd.loader import StudentBatch
-from fkd.orders import CopyConfig
-from fkd.runs import read_metrics
 from fkd.sources import list_images
-from fkd.statistics import bytes_per_crop
 from fkd.teachers import load_teachers
 
 TRUTH, ONLINE, LAYER = "truth alone", "truth, teacher in the loop", "truth, full labels, layer"
 PATH = click.Path(path_type=Path)
 _HALF = (0.5, 0.5, 0.5)
-
-
-class OnlineMaps(TwoSizesLearner):
-    """Learns from what the teacher says of a batch now, at every position of its grid."""
-
-    def labels(
-        self, batch: StudentBatch, rows: slice, targets: Tensor, temperature: float
-    ) -> GridLabels:
-        """Ask the teacher; `targets` are not looked at."""
-        views = self.asked_of(batch, rows)
-        probs = self._teacher.probs(views, len(views), temperature).clone()  # for autograd
-        flat = SoftLabels(None, probs, probs.new_zeros(len(probs)), probs.shape[1])
-        return GridLabels(flat, self._teacher.grid)
 
 
 @click.command()
@@ -70,7 +58,7 @@ class OnlineMaps(TwoSizesLearner):
 @click.option("--student", default="thin_segmenter:thin_segmenter", show_default=True)
 @click.option("--student-layer", default="body", show_default=True, help="That is drawn to it.")
 @click.option("--size", default=128, show_default=True, help="Of the student's views, in pixels.")
-@click.option("--kept", multiple=True, default=("hard", "topk3", "full"), help="As --compress.")
+@click.option("--kept", multiple=True, default=("topk1", "topk3", "full"), help="As --compress.")
 @click.option("--epochs", default=20, show_default=True, help="For which students learn.")
 @click.option("--stored", default=20, show_default=True, help="Crops an image, M.")
 @click.option("--weight", default=1.0, show_default=True, help="Of the loss to the teacher.")
@@ -107,27 +95,10 @@ def run(options: Mapping[str, Any], out: Path) -> None:
             targets=targets,
         )
     )
-    for kept in options["kept"]:
-        path = out / f"{kept}.bytes.json"
-        if not path.exists():
-            path.write_text(json.dumps(_bytes(store, kept, out)))
+    copies(store, options["kept"], out)
     rows = [TRUTH, *options["kept"], *([LAYER] if targets else []), ONLINE]
-    for seed in range(options["seeds"]):
-        for row in rows:
-            found = out / f"{row}-{seed}.json"
-            if not found.exists():
-                said = learn(options, out, row, seed, store, choice)
-                found.write_text(json.dumps(said | {"row": row, "seed": seed}))
-
-
-def _bytes(store: LabelStore, kept: str, out: Path) -> dict[str, float]:
-    """Return what a crop takes in a store of a scheme, without what is kept beside its label."""
-    if kept == "full":
-        parts = bytes_per_crop(store)
-    else:
-        config = CopyConfig(store.path, out / f"{kept}.zarr", scheme=Scheme.parse(kept))
-        parts = bytes_per_crop(copy_store(config))
-    return {"bytes": sum(parts.get(part, 0.0) for part in ("box", "flip", "ids", "values"))}
+    for row, seed in missing(out, rows, options["seeds"]):
+        keep(out, row, seed, learn(options, out, row, seed, store, choice))
 
 
 def terms(row: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -152,9 +123,11 @@ def learn(
 ) -> dict[str, float]:
     """Train a student; return what it reaches on val at its last step."""
     run_folder = out / f"{row}-seed{seed}".replace(" ", "_").replace(",", "")
+    learned = copy_of(store, row, out)
     config = TrainConfig.from_recipe(
         "fkd",
-        store=store.path,
+        store=learned.path,
+        scheme=learned.spec.scheme.reading,
         images=options["images"],
         student=options["student"],
         size=options["size"],
@@ -168,7 +141,6 @@ def learn(
         seed=seed,
         workers=1,
         resume=True,
-        scheme=Scheme.parse(row if row in options["kept"] else "full"),
         loss=terms(row, options),
         out=run_folder,
     )
@@ -176,23 +148,21 @@ def learn(
         listed = list_images(options["images"] / "train", unlabelled=True)
         names = store.class_names()
         teacher = load_teachers([choice], names, torch.device("cpu")).teachers[0]
-        train_student(config, learner=partial(OnlineMaps, teacher, listed, store))
+        train_student(config, learner=partial(TwoSizesLearner, teacher, listed, store))
     else:
         train_student(config)
-    last = [line for line in read_metrics(run_folder) if line["kind"] == "eval"][-1]
-    return {name: value for name, value in last.items() if isinstance(value, float)}
+    return last_evaluation(run_folder)
 
 
 def lines(out: Path) -> list[str]:
     """Return a table of what was reached: means and deviations over seeds."""
     table = ["| student | bytes a crop | mIoU, % | pixels, % | seeds |", "|---|--:|--:|--:|--:|"]
     for row, seeds in reached_below(out).items():
-        sizes = out / f"{row}.bytes.json"
-        size = f"{json.loads(sizes.read_text())['bytes']:,.0f}" if sizes.exists() else ""
+        size = size_of(row, out)
         cells = [
             mean_and_deviation([100 * s[key] for s in seeds]) for key in ("miou", "pixel_accuracy")
         ]
-        name = f"truth, {row}" if sizes.exists() else row
+        name = f"truth, {row}" if size else row
         table.append(f"| {name} | {size} | {' | '.join(cells)} | {len(seeds)} |")
     return table
 

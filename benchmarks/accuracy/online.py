@@ -31,7 +31,8 @@ class OnlineLearner(Learner):
         """Ask the teacher; `targets` are not looked at."""
         views = self.asked_of(batch, rows)
         probs = self._teacher.probs(views, len(views), temperature).clone()  # for autograd
-        return SoftLabels(None, probs, probs.new_zeros(len(probs)))
+        said = SoftLabels(None, probs, probs.new_zeros(len(probs)), probs.shape[1])
+        return GridLabels(said, self._teacher.grid) if self._teacher.grid else said
 
     def asked_of(self, batch: StudentBatch, rows: slice) -> Tensor:
         """Return what the teacher looks at, u8 [b, 3, S, S]: the student's views."""

@@ -9,9 +9,10 @@ from fkd.config import LabelConfig, TeacherChoice
 from fkd.errors import ImagesError
 from fkd.images import ImageList, require_files, require_titles
 from fkd.models import require_weights
+from fkd.progress import note
 from fkd.sources import dataset_root, list_images, require_images
 from fkd.teachers import check_teacher
-from fkd.truth import lined_root, list_lines, masked_root
+from fkd.truth import lined_root, list_lines, masked_root, unnamed_masks
 
 
 def check_inputs(config: LabelConfig) -> Path:
@@ -58,5 +59,13 @@ def all_images(config: LabelConfig, root: Path) -> ImageList:
     """
     if not config.unlabelled and lined_root(root, split=None) == root:
         return list_lines(root)
-    masked = not config.unlabelled and masked_root(root, split=None) == root
-    return list_images(root, unlabelled=config.unlabelled or masked)
+    if config.unlabelled or masked_root(root, split=None) == root:
+        return list_images(root, unlabelled=True)
+    images = list_images(root)
+    masks = unnamed_masks(root)
+    if masks is not None:
+        note(
+            f"warning: folders in {root} are taken for classes, and their images have masks in {masks}; "
+            "name the values of these in a classes.txt beside both, a line each, to label maps of them"
+        )
+    return images

@@ -110,7 +110,7 @@ class GridLabels:
 
     def __repr__(self) -> str:
         views = as_count(len(self), "view")
-        return f"GridLabels({views} of {grid_text(self.grid)} positions, {self.flat})"
+        return f"GridLabels({views} of {grid_text(self.grid)} positions, {self.flat._form()})"
 
     def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "GridLabels":
         """Return the labels on a device."""

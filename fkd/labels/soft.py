@@ -59,9 +59,12 @@ class SoftLabels:
         return self._each(lambda part: part[rows])
 
     def __repr__(self) -> str:
+        return f"SoftLabels({as_count(len(self), 'crop')}, {self._form()})"
+
+    def _form(self) -> str:
         width = f"{self.value.shape[1]:,}"
         classes = f"all {width} classes" if self.index is None else f"{width} classes kept"
-        return f"SoftLabels({as_count(len(self), 'crop')}, {classes}, {self.value.device})"
+        return f"{classes}, {self.value.device}"
 
     def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "SoftLabels":
         """Return the labels on a device; raises `SoftLabelError` for a type of numbers."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fkd.models.files import require_weights
     from fkd.models.fit import (
         OutputShape,
+        has_unused,
         output_shape,
         output_shape_without_data,
         shapes_alone,
@@ -52,7 +53,7 @@ else:
         __name__,
         adaptors="Adaptor Shape on_grid shape_words",
         files="require_weights",
-        fit="OutputShape output_shape output_shape_without_data shapes_alone",
+        fit="OutputShape has_unused output_shape output_shape_without_data shapes_alone",
         functions="call_function is_function",
         image_processors="divides_by_255 processed_size processed_tone",
         map_networks="build_map_network",
@@ -90,6 +91,7 @@ __all__ = [
     "find_layer",
     "find_logits",
     "grid_of",
+    "has_unused",
     "head_tensors",
     "import_timm",
     "is_function",

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from fkd.config import Grid, Size, grid_words, is_line, num_positions, sides_of, size_text
 from fkd.errors import ModelError, first_line
@@ -89,3 +90,18 @@ def shapes_alone(model: nn.Module) -> nn.Module:
     held = [*model.parameters(), *model.buffers()]
     shapes = {id(values): values.detach().to("meta") for values in held}
     return copy.deepcopy(model, shapes).to("meta")
+
+
+def has_unused(model: nn.Module, pixels: Tensor) -> bool:
+    """Say whether some weights of a model have no part in what it says of views, f32 [B, 3, H, W]."""
+    said = tree_leaves(model.eval()(pixels))  # no statistics of batches change
+    model.train()
+    nodes = [one.grad_fn for one in said if isinstance(one, Tensor) and one.grad_fn is not None]
+    seen: set[Any] = set(nodes)
+    while nodes:
+        for node, _ in nodes.pop().next_functions:
+            if node is not None and node not in seen:
+                seen.add(node)
+                nodes.append(node)
+    reached = {id(node.variable) for node in seen if hasattr(node, "variable")}
+    return any(p.requires_grad and id(p) not in reached for p in model.parameters())

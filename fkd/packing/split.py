@@ -11,6 +11,7 @@ from fkd.images import ImageList
 from fkd.orders import PackConfig
 from fkd.packing.smaller import name_when_smaller
 from fkd.sources import dataset_root, list_images, list_val
+from fkd.truth import lined_root, masked_root
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Split:
 
 
 def list_splits(config: PackConfig) -> list[Split]:
-    """List the images of every split; refuse names that would collide."""
+    """List the images of every split; refuse names that collide, and truth beside them."""
+    if not config.unlabelled:
+        _refuse_truth(config)
     root = dataset_root(config.images, split=config.split, unlabelled=config.unlabelled)
     images = list_images(root, unlabelled=config.unlabelled)
     val = None if config.unlabelled or _is_part(config, root) else list_val(images)
@@ -46,6 +49,18 @@ def list_splits(config: PackConfig) -> list[Split]:
     for split in splits:
         _refuse_equal_names(split)
     return splits
+
+
+def _refuse_truth(config: PackConfig) -> None:
+    """Refuse images with masks or texts beside them, which copies would not fit or lack."""
+    split = "train" if config.split else None
+    for what, find in (("texts (labels.txt)", lined_root), ("masks", masked_root)):
+        root = find(config.images, split)
+        if root is not None:
+            raise ImagesError(
+                f"the images of {root} have {what}, and fkd pack copies images alone; label them where "
+                f"they are, or copy them without by --unlabelled {root}"
+            )
 
 
 def _is_part(config: PackConfig, root: Path) -> bool:

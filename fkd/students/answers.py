@@ -112,10 +112,11 @@ def _answer(
     """Return logits and features of views, uint8 [B, 3, H, W], on the CPU."""
     answer, said = tapped(as_seen(views, card))
     logits: Tensor = find_logits(answer, len(views), _WHO).float().cpu()
-    if layer in (None, OUTPUT):
-        return logits, None if layer is None else logits
+    if layer is None:
+        return logits, None
     what = f"{_WHO}, layer {layer},"
-    vectors = as_vectors(said[layer], "auto", len(views), what, views.shape[2:])
+    found = logits if layer == OUTPUT else said[layer]
+    vectors = as_vectors(found, "auto", len(views), what, views.shape[2:])
     features = vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors
     return logits, features.float().cpu()
 

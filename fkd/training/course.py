@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fkd.amounts import as_count
 from fkd.config import (
     Grid,
     NetworkInput,
@@ -37,7 +38,8 @@ from fkd.loader import (
 )
 from fkd.machine import seeded
 from fkd.models import OutputShape, is_function, output_shape, output_shape_without_data
-from fkd.originals import LabelledTruth, find_labelled_truth
+from fkd.originals import LabelledTexts, LabelledTruth, find_labelled_truth
+from fkd.progress import note
 from fkd.runs import require_trackers
 from fkd.store import LabelStore
 from fkd.students import (
@@ -61,7 +63,7 @@ from fkd.training.inputs import (
 from fkd.training.learner import Learner
 from fkd.training.micro_batches import views_at_a_time
 from fkd.training.processes import Group
-from fkd.truth import Truth
+from fkd.truth import Texts, Truth
 from fkd.views import RenderPool
 
 
@@ -228,20 +230,33 @@ def _built(
         )
     if card.center_view.size != course.sizes.last:  # `fkd export` writes it at this size, too
         require_size(student, card, card.center_view.size)
+    if course.group.leads and isinstance(course.truth, LabelledTexts):
+        _warn_of_long(course.truth.texts, card, outputs)
     return student
 
 
+def _warn_of_long(texts: Texts, card: StudentCard, outputs: OutputShape) -> None:
+    """Say how many texts have more characters than a student's frames can say."""
+    (num_frames,) = outputs.grid
+    longer = texts.num_longer(num_frames)
+    if longer:
+        note(
+            f"warning: {longer:,} of {as_count(len(texts), 'text')} need more than the {num_frames} "
+            f"frames of student {card.name} and count for nothing; label wider views (--size "
+            "HEIGHTxWIDTH), or take a student of more frames"
+        )
+
+
 def _require_kind(course: Course, card: StudentCard, outputs: OutputShape) -> None:
-    """Refuse a student that says maps, lines or one label a view where the store holds another."""
+    """Refuse a student that says maps, lines or one label a view where the store holds other labels."""
     spec = course.store.spec
-    if len(outputs.grid) == len(spec.grid):
+    if len(outputs.grid) == len(spec.grid) or not spec.labels.there:
         return
-    held = grids_words(spec.grid) if spec.labels.there else "vectors"
     remedy = "choose a student of one label"
     if spec.grid:
         wanted = "frames, classes" if is_line(spec.grid) else "classes, height, width"
         remedy = f"its function must return a model of logits [batch, {wanted}]"
-    says = outputs if outputs.grid else "one label a view"
+    says, held = outputs if outputs.grid else "one label a view", grids_words(spec.grid)
     raise ConfigError(
         f"student {card.name} says {says}, and {course.config.store} holds {held}; {remedy}"
     )

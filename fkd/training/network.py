@@ -44,7 +44,9 @@ class Network:
         self._device, self._amp, self._num_ranks = device, config.engine.amp, group.num_ranks
         # Hooks come after the copy that is the average.
         self._compared = None if compared is None else compared(self.student).to(device)
-        self._wrapped: Any = group.wrap(self._compared or self.student, device)
+        self._wrapped: Any = group.wrap(
+            self._compared or self.student, device, card.preprocessing.size
+        )
         # Micro-batches have one size or two; a graph of any size would be slower than one of each.
         compiled = config.engine.compile
         self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped

@@ -18,8 +18,10 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from fkd.config import Size, sides_of
 from fkd.errors import FkdError, Stopped, ToldElsewhere, first_line
 from fkd.machine import own_device
+from fkd.models import has_unused
 from fkd.progress import note
 
 T = TypeVar("T")
@@ -72,12 +74,19 @@ class Group:
             raise value
         return cast("T", value)
 
-    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Return the model with gradients averaged over all processes."""
+    def wrap(self, model: nn.Module, device: torch.device, view: Size) -> nn.Module:
+        """Return the model with gradients averaged over all processes; `view` is a size that it sees.
+
+        Weights of which its answer knows nothing are looked for in each step where there are such, since
+        no gradient of theirs will come. Looking takes time.
+        """
         if self.num_ranks == 1:
             return model
         numbered = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=numbered)
+        pixels = torch.zeros(2, 3, *sides_of(view), device=device)
+        return DistributedDataParallel(
+            model, device_ids=numbered, find_unused_parameters=has_unused(model, pixels)
+        )
 
 
 def launched() -> bool:

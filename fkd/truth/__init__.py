@@ -11,7 +11,12 @@ from fkd.faces import names_of
 
 if TYPE_CHECKING:
     from fkd.truth.confusion import Confusion
-    from fkd.truth.finding import find_masks, masked_root, require_masked_root
+    from fkd.truth.finding import (
+        find_masks,
+        masked_root,
+        require_masked_root,
+        unnamed_masks,
+    )
     from fkd.truth.masks import Masks
     from fkd.truth.text_files import (
         find_texts,
@@ -25,7 +30,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         confusion="Confusion",
-        finding="find_masks masked_root require_masked_root",
+        finding="find_masks masked_root require_masked_root unnamed_masks",
         masks="Masks",
         text_files="find_texts lined_root list_lines require_lined_root require_named",
         texts="Texts Truth as_rows edit_distance read_off",
@@ -47,4 +52,5 @@ __all__ = [
     "require_lined_root",
     "require_masked_root",
     "require_named",
+    "unnamed_masks",
 ]

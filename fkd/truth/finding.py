@@ -81,6 +81,17 @@ def find_masks(images: ImageList) -> Masks | None:
     return None
 
 
+def unnamed_masks(root: Path) -> Path | None:
+    """Return where the masks of a folder's images lie, of images in folders without a classes.txt.
+
+    These are no truth, since their folders may be classes. Returns None where there are none.
+    """
+    if what_is_named(root).kind != "folder" or holds_images(root):
+        return None
+    unnamed = (folder for folder in _places(root) if _classes_file(root, folder) is None)
+    return next((folder for folder in unnamed if _has_masks_of(root, folder)), None)
+
+
 def _splits(folder: Path, split: str | None) -> list[Path]:
     """Return the folders of a split in a folder: first the one of that very name."""
     if split is None:
@@ -105,12 +116,12 @@ def _places(root: Path) -> list[Path]:
 
 def _is_masked(root: Path) -> bool:
     """Say whether images below a folder have masks, and are no classes by their folders."""
-    for folder in _places(root):
-        if not holds_images(root) and _classes_file(root, folder) is None:
-            continue
-        if any(os.path.isfile(mask_path(folder, key)) for key in _keys_below(root)):
-            return True
-    return False
+    named = (f for f in _places(root) if holds_images(root) or _classes_file(root, f) is not None)
+    return any(_has_masks_of(root, folder) for folder in named)
+
+
+def _has_masks_of(root: Path, folder: Path) -> bool:
+    return any(os.path.isfile(mask_path(folder, key)) for key in _keys_below(root))
 
 
 def _keys_below(root: Path) -> Iterator[str]:

@@ -6,6 +6,7 @@ Legend: N images, B views, L characters of the longest text of a batch, C classe
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,12 @@ class Texts:
         """How many texts have a character that is no class, and so count for nothing in a loss."""
         return sum(self.encoded(n) is None for n in self._there)
 
+    def num_longer(self, num_frames: int) -> int:
+        """Return how many texts need more frames than these to be said (`frames_of`)."""
+        return sum(
+            frames_of(numbers) > num_frames for numbers in map(self.encoded, range(len(self)))
+        )
+
     @property
     def strange_words(self) -> str:
         """Name some characters that are no classes."""
@@ -141,6 +148,14 @@ def as_rows(texts: Sequence[Sequence[int] | None]) -> "Tensor":
         elif text:
             row[: len(text)] = torch.tensor(text)
     return rows
+
+
+def frames_of(text: Sequence[int] | None) -> int:
+    """Return how many frames CTC needs to say a text, 0 for one that does not count.
+
+    Two characters that are alike and next to each other have a blank between them.
+    """
+    return 0 if text is None else len(text) + sum(a == b for a, b in pairwise(text))
 
 
 def read_off(best: Iterable[int], names: Sequence[str]) -> str:

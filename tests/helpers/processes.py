@@ -29,6 +29,17 @@ def make(classes):
     )
 """
 
+# The same with a head that nobody asks: a last layer that has no gradient.
+SPARE_HEAD = STUDENT.replace(
+    "    return ",
+    """    model = student(classes)
+    model[0].spare = torch.nn.Linear(8, 3)
+    return model
+
+def student(classes):
+    return """,
+)
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
@@ -182,9 +193,9 @@ def refused(*args, alone=True):
     return line
 
 
-def trained(store, out, cwd, num_ranks, *more, **settings):
+def trained(store, out, cwd, num_ranks, *more, student=STUDENT, **settings):
     """Train in one process, or in ranks; return how each ended."""
-    (cwd / "tiny_student.py").write_text(STUDENT)
+    (cwd / "tiny_student.py").write_text(student)
     args = [*train_arguments(store, out), *more]
     if num_ranks > 1:
         return ranks_finish(args, cwd, num_ranks, **settings)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.folders import draw_image, label_config, make_image_folder
+from helpers.lines import make_line_folder
+from helpers.masked import make_masked_folder
 from helpers.processes import refused
 from PIL import Image
 
@@ -317,6 +319,19 @@ def test_folders_that_overlap_are_refused(image_folder, tmp_path, out, words):
     with pytest.raises(ImagesError, match=words):
         pack(image_folder, tmp_path / out, overwrite=True)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(make_masked_folder, "have masks, and fkd pack"), (make_line_folder, r"have texts \(labels")],
+)
+def test_truth_beside_images_is_not_left_behind_without_a_word(tmp_path, make, words):
+    folder = make(tmp_path / "data", train=2, val=1)
+    with pytest.raises(ImagesError, match=words):
+        pack(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    alone = pack(folder / "train", tmp_path / "out", unlabelled=True)
+    assert alone.packed + alone.copied == 2
 
 
 def test_a_second_run_at_the_same_time_is_turned_away(shared_folder, tmp_path):

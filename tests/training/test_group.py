@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.processes import fkd_environment, losses, train_arguments, trained
+from helpers.processes import SPARE_HEAD, fkd_environment, losses, train_arguments, trained
 
 from fkd.errors import ImagesError
 from fkd.training.record import Record
@@ -32,6 +32,11 @@ def test_two_ranks_take_the_steps_of_one(shared_store, tmp_path, more):
     for done in trained(shared_store, tmp_path / "2", tmp_path, 2, *more, "--resume"):
         assert done.code == 0, done.err
     assert losses(tmp_path / "2") == two
+
+
+def test_two_ranks_train_a_student_with_weights_that_nobody_asks(shared_store, tmp_path):
+    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, "--epochs", 4, student=SPARE_HEAD)
+    assert [done.code for done in ranks] == [0, 0], ranks
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(shared_store, tmp_path):

@@ -127,6 +127,17 @@ def test_a_text_that_has_changed_ends_a_run(tmp_path):
         train_student(config(own, tmp_path / "run", batch_size=4, epochs=1))
 
 
+def test_texts_of_more_characters_than_frames_are_warned_of(tmp_path, capsys):
+    folder = make_line_folder(tmp_path / "lines", train=4, val=0)
+    texts = ("abababab", "aababab", "aabababa", "")  # the third needs nine frames, the second eight
+    rows = [f"{number:03}.png\t{text}\n" for number, text in enumerate(texts)]
+    (folder / "train" / "labels.txt").write_text("".join(rows), "utf-8")
+    own = label_images(line_config(folder, tmp_path / "s.zarr"))
+    train_student(config(own, tmp_path / "run", student=SHORT, batch_size=4, epochs=1))
+    said = capsys.readouterr().err
+    assert f"1 of 4 texts need more than the 8 frames of student {SHORT}" in said
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -13,6 +13,7 @@ from PIL import Image
 from fkd import (
     FkdError,
     LabelStore,
+    Scheme,
     Target,
     TeacherChoice,
     Term,
@@ -225,6 +226,22 @@ def test_a_student_of_another_kind_is_refused(store, shared_store):
     )
     assert "says a map of 8x8 labels, and" in said(shared_store, **maps)
     assert "holds one label a view; choose a student of one label" in said(shared_store, **maps)
+
+
+def test_a_student_of_maps_learns_vectors_without_labels(place, shared_folder, tmp_path):
+    scheme = Scheme.parse("none")
+    kept = (Target("", "f16", name="output"),)
+    own = masked_config(
+        place / "train", tmp_path / "s.zarr", unlabelled=True, num_crops=2, scheme=scheme,
+        targets=kept,
+    )  # fmt: skip
+    loss = Term("store:output", "channel_kl", layer="6")
+    run = train_student(
+        config(label_images(own), tmp_path / "run", loss=loss, scheme=scheme, val=shared_folder)
+    )
+    assert [
+        line["knn"] for line in read_metrics(run) if line["kind"] == "eval"
+    ]  # of its output's mean
 
 
 def test_what_has_no_mean_for_maps_is_refused_at_once(store, unmasked, tmp_path):

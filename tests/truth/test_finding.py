@@ -10,7 +10,7 @@ from PIL import Image
 from fkd.config import IGNORED
 from fkd.errors import ImagesError
 from fkd.sources import list_images
-from fkd.truth import find_masks, masked_root
+from fkd.truth import find_masks, masked_root, unnamed_masks
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,10 @@ def test_images_in_folders_may_be_classes_unless_their_masks_are_named(camvid, t
     assert masked_root(root) == root / "train"
     found = find_masks(list_images(root / "train", unlabelled=True))
     assert found.name(2) == str(root / "trainannot" / "aachen" / "002.png")
+    assert unnamed_masks(root / "train") is None
     (root / "classes.txt").unlink()
     assert masked_root(root) is None
+    assert unnamed_masks(root / "train") == root / "trainannot"
 
 
 def test_folders_may_be_links_to_others(camvid, tmp_path):
