@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from fkd.amounts import as_count
-from fkd.config import as_config, grid_text
+from fkd.config import as_config, grid_text, is_line
 from fkd.format import StoreSpec
 from fkd.orders import CardConfig
 from fkd.publishing.baseline import baseline_rows
@@ -86,7 +86,7 @@ def _head(config: CardConfig, store: LabelStore, title: str) -> str:
 def _task(spec: StoreSpec) -> str:
     """Return what students of a store learn, as the hub calls it."""
     if spec.grid:
-        return "image-segmentation"
+        return "image-to-text" if is_line(spec.grid) else "image-segmentation"
     return "image-classification" if spec.labels.there else "image-feature-extraction"
 
 

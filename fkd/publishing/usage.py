@@ -7,6 +7,13 @@ from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME, Scheme
 from fkd.publishing.facts import teacher_name
 from fkd.store import LabelStore
 
+# A student of labels of whole views, of frames and of cells, and what is said of its logits in a loop.
+_STUDENTS = (
+    ("resnet50", ""),
+    ("fkd.models:crnn", "  # of logits [B, T, C]"),
+    ("lraspp_mobilenet_v3_large", "  # of logits [B, C, h, w]"),
+)
+
 _PAPER = """@inproceedings{shen2022fkd,
   title     = {A Fast Knowledge Distillation Framework for Visual Recognition},
   author    = {Shen, Zhiqiang and Xing, Eric},
@@ -19,12 +26,11 @@ def usage(store: LabelStore, name: str) -> str:
     """Return how to verify a set, train on it and read it; `IMAGES` stands for one's own folder."""
     quoted, spec = shlex.quote(name), store.spec
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    student = "lraspp_mobilenet_v3_large" if spec.grid else "resnet50"
+    student, logits = _STUDENTS[len(spec.grid)]
     train, loop = f"--student {student} --crops-per-image {m}", _loop_of_vectors(name, store, m)
     if spec.labels.there:
         usual = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
         compress = usual if spec.scheme.can_be_read_as(usual) else spec.scheme.reading
-        logits = "  # of logits [B, C, h, w]" if spec.grid else ""
         train, loop = f"{train} --compress {compress}", _loop_of_labels(name, m, compress) + logits
     each = "" if spec.unlabelled else ", with a folder a class"
     return f"""`IMAGES` is your folder of the images{each}.

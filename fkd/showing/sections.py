@@ -66,12 +66,12 @@ def sample_section(
 
 
 def _position_words(store: LabelStore) -> str:
-    """Say what stands below a crop whose labels are a map or a line."""
+    """Say what stands below a crop whose labels are a map, or beside it of a line."""
     spec = store.spec
     if is_line(spec.grid):
         bold = ", bold where that is its text" if spec.texts else ""
         return (
-            f"Below a crop is what its {grid_text(spec.grid)} labels read, frame by frame{bold}, with "
+            f"Beside a crop is what its {grid_text(spec.grid)} labels read, frame by frame{bold}, with "
             "the mean of their largest probabilities. "
         )
     if not spec.grid:

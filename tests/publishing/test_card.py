@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 from helpers.copies import files
 from helpers.folders import tiny_label_config
+from helpers.lines import line_config, make_line_folder
 from helpers.processes import refused
 
 from fkd import CardConfig, FkdError, LabelStore, label_images, store_card
@@ -196,6 +197,14 @@ def test_an_unfinished_store_has_no_card(shared_store, tmp_path):
     with pytest.raises(FkdError, match="is unfinished"):
         store_card(CardConfig(cut))
     assert np.array_equal(LabelStore.open(cut).pending_blocks(), [0])
+
+
+def test_a_card_of_lines_says_how_they_are_learned(tmp_path):
+    folder = make_line_folder(tmp_path / "lines", train=2, val=0)
+    card = store_card(CardConfig(label_images(line_config(folder, tmp_path / "s.zarr")).path))
+    assert "- image-to-text" in card
+    assert "--student fkd.models:crnn" in card
+    assert "# of logits [B, T, C]" in card
 
 
 def test_a_card_of_maps_says_what_they_are(map_store):
