@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from fkd.students import (
         Accuracy,
         FeatureAccuracy,
+        LineAccuracy,
         MapAccuracy,
         evaluate_checkpoint,
         evaluate_features,
@@ -86,8 +87,8 @@ else:
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
         students=(
-            "Accuracy FeatureAccuracy MapAccuracy evaluate_checkpoint evaluate_features "
-            "export_student load_student"
+            "Accuracy FeatureAccuracy LineAccuracy MapAccuracy evaluate_checkpoint "
+            "evaluate_features export_student load_student"
         ),
         packing="PackReport pack_images",
         publishing="store_card",
@@ -119,6 +120,7 @@ __all__ = [
     "LabelStatistics",
     "LabelStore",
     "Learner",
+    "LineAccuracy",
     "MapAccuracy",
     "MergeConfig",
     "MixPolicy",

@@ -86,12 +86,12 @@ def evaluate_checkpoint(  # noqa: PLR0913  one argument an option
 ) -> Accuracy | MapAccuracy | LineAccuracy:
     """Evaluate a checkpoint of `fkd train` on an image folder, or on the `val` folder inside it.
 
-    A student of maps is evaluated on images with masks beside them, one of lines on images with texts, as
-    `fkd.truth` finds these. `ema`
-    takes the moving average of the weights, `student` the one of that name where a run has several, whose
-    first is taken without it. `real` is the file of ImageNet-ReaL's labels. The size
-    of its views and the share of an image that they show are those of its training's evaluations, unless
-    `eval_size` and `eval_crop` are others. Raises `FkdError` for a student that takes no such size.
+    A student of maps is evaluated on images with masks beside them, which gives a `MapAccuracy`, one of
+    lines on images with texts, which gives a `LineAccuracy`. `ema` takes the moving average of the
+    weights, `student` the one of that name where a run has several, whose first is taken without it.
+    `real` is the file of ImageNet-ReaL's labels. The size of its views and the share of an image that
+    they show are those of its training's evaluations, unless `eval_size` and `eval_crop` are others.
+    Raises `FkdError` for a student that takes no such size.
     """
     real_labels = fit("real", real, Path | None)
     opened = open_evaluation(
