@@ -11,14 +11,16 @@ from fkd.config import BLANK
 from fkd.errors import SoftLabelError
 from fkd.losses.given import in_precision, shown
 
+_FOUND = "batch.truth of StudentLoader(…, texts=True)"
+
 
 def fitting_texts(logits: Tensor, texts: object) -> Tensor:
     """Return texts int64 [b, L]; raises `SoftLabelError` unless they are of the logits [b, T, C]."""
     wanted = f"int64 of shape [{len(logits)}, characters]"
     if texts is None:
         raise SoftLabelError(
-            f"the loss looks at the text of each view and there are no texts; give {wanted} as targets, "
-            "or a loss to soft labels alone"
+            f"the loss looks at the text of each view and there are no texts; give {wanted} as targets "
+            f"({_FOUND}), or a loss to soft labels alone"
         )
     if not isinstance(texts, Tensor):
         raise SoftLabelError(f"texts are of the class {type(texts).__name__}; give {wanted}")
@@ -27,7 +29,7 @@ def fitting_texts(logits: Tensor, texts: object) -> Tensor:
         or len(texts) != len(logits)
         or texts.dtype not in (torch.int32, torch.int64)
     ):
-        raise SoftLabelError(f"texts are {shown(texts)}; give {wanted}")
+        raise SoftLabelError(f"texts are {shown(texts)}; give {wanted} ({_FOUND})")
     if texts.device != logits.device:
         raise SoftLabelError(
             f"texts are on {texts.device}, outputs on {logits.device}; move them by .to(device)"

@@ -12,6 +12,8 @@ from fkd.errors import SoftLabelError
 from fkd.losses.given import in_precision, shown
 from fkd.models import resized
 
+_FOUND = "batch.truth of StudentLoader(…, masks=True)"
+
 
 def fitting_masks(logits: Tensor, masks: object) -> Tensor:
     """Return masks [b, H, W] of whole numbers; raises `SoftLabelError` unless they are of the logits."""
@@ -19,13 +21,13 @@ def fitting_masks(logits: Tensor, masks: object) -> Tensor:
     if masks is None:
         raise SoftLabelError(
             f"the loss looks at the class of each pixel and there are no masks; give {wanted} as "
-            "targets, or a loss to soft labels alone"
+            f"targets ({_FOUND}), or a loss to soft labels alone"
         )
     if not isinstance(masks, Tensor):
         raise SoftLabelError(f"masks are of the class {type(masks).__name__}; give {wanted}")
     whole = (torch.uint8, torch.int32, torch.int64)
     if masks.dim() != 3 or len(masks) != len(logits) or masks.dtype not in whole:
-        raise SoftLabelError(f"masks are {shown(masks)}; give {wanted}")
+        raise SoftLabelError(f"masks are {shown(masks)}; give {wanted} ({_FOUND})")
     if masks.device != logits.device:
         raise SoftLabelError(
             f"masks are on {masks.device}, outputs on {logits.device}; move them by .to(device)"

@@ -122,8 +122,9 @@ def test_a_criterion_takes_texts_as_targets(logits):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"texts": None}, "there are no texts"),
+        ({"texts": None}, r"there are no texts; .*\(batch.truth of StudentLoader\(…, texts=True"),
         ({"texts": torch.tensor([[1]])}, r"texts are int64 \[1, 1\]"),
+        ({"texts": torch.tensor([1, 2, 3])}, r"texts are int64 \[3\]; .*, texts=True\)\)$"),
         ({"texts": torch.full((3, 1), C)}, "texts name class 5"),
         ({"by": "ce", "texts": torch.ones(3, 1, dtype=torch.long)}, "take ctc"),
     ],

@@ -182,7 +182,10 @@ def test_labels_that_are_none_of_these_maps_are_refused(ask):
     ("masks", "words"),
     [
         (None, r"there are no masks; give whole numbers of shape \[3, height, width\]"),
-        (torch.zeros(B, dtype=torch.long), r"masks are int64 \[3\]"),
+        (
+            torch.zeros(B, dtype=torch.long),
+            r"masks are int64 \[3\]; .*StudentLoader\(…, masks=True",
+        ),
         (MASKS.float(), "masks are float32"),
         (MASKS[:2], r"masks are uint8 \[2, 8, 12\]"),
         ([MASKS], "masks are of the class list"),
