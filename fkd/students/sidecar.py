@@ -17,24 +17,29 @@ EXPORT_KEY, EXPORT_PROPERTY = "fkd.json", "fkd"
 class Sidecar:
     """A student's card, and how many features it returns where its outputs are no classes.
 
-    That is without its head, and where it has learned no classes. Otherwise `features` is None.
+    That is without its head, and where it has learned no classes. Otherwise `features` is None. A
+    `program` is what it is in, rather than beside its weights.
     """
 
     card: StudentCard
     features: int | None = None
+    program: bool = False
 
     def as_run(self) -> "Sidecar":
         """Return what a program has: its input is of the size that it was exported at, and no other."""
         seen = replace(self.card.preprocessing, size=self.card.center_view.size)
-        return replace(self, card=replace(self.card, preprocessing=seen))
+        return replace(self, card=replace(self.card, preprocessing=seen), program=True)
 
     def text(self, **more: str) -> str:
         """Return it as JSON.
 
-        Of `evaluation`, `resize` is the side that an image's shorter side is resized to; where views are
-        not square, both sides that it must cover. A padded image is resized until it just fits into
-        `pad`, stands at the upper left, and what is around it is `grey`. `maps` is there where logits are
-        of each pixel, and `lines` where they are of each frame of a line, whose blank is the first class.
+        `input` says what is taken: pixels in [0, 1], which a program normalises by `mean` and `std`
+        itself ("inside"), and which are normalised for the network of a state dict ("before"). A
+        program's `shape` is fixed but for the batch. Of `evaluation`, `resize` is the side that an
+        image's shorter side is resized to; where views are not square, both sides that it must cover. A
+        padded image is resized until it just fits into `pad`, stands at the upper left, and what is
+        around it is `grey`. `maps` is there where logits are of each pixel, and `lines` where they are of
+        each frame of a line, whose blank is the first class.
         """
         card, view = self.card, self.card.center_view
         resized = as_size(*(resized_side(side, view.crop) for side in sides_of(view.size)))
@@ -48,8 +53,15 @@ class Sidecar:
         outputs: dict[str, Any] = {"classes": card.classes, "titles": card.titles}
         if self.features is not None:
             outputs = {"features": self.features}
+        pixels: dict[str, Any] = {
+            "range": [0, 1],
+            "normalized": "inside" if self.program else "before",
+        }
+        if self.program:
+            pixels = {"shape": ["batch", 3, *sides_of(card.preprocessing.size)], **pixels}
         content = {
             "name": card.name,
+            "input": pixels,
             "preprocessing": asdict(card.preprocessing),
             "evaluation": evaluation,
             **({"maps": True} if card.maps else {}),

@@ -58,6 +58,7 @@ def test_a_plain_state_dict_is_torchvisions_own(run, views):
     assert about["classes"] == ["circle", "square", "triangle"]
     assert about["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
     assert about["evaluation"] == {"resize": 32, "center_crop": 32, "crop_pct": 1}
+    assert about["input"] == {"range": [0, 1], "normalized": "before"}
     assert about["weights"] == f"sha256:{hashlib.sha256(exported.path.read_bytes()).hexdigest()}"
 
 
@@ -165,6 +166,8 @@ def test_programs_normalise_themselves_and_take_any_batch(run, views, tmp_path):
     assert torch.allclose(said, average, atol=1e-4)
     about = json.loads(session.get_modelmeta().custom_metadata_map["fkd"])
     assert about["preprocessing"]["size"] == 32
+    shape = ["batch", *session.get_inputs()[0].shape[1:]]
+    assert about["input"] == {"shape": shape, "range": [0, 1], "normalized": "inside"}
     assert [p.name for p in tmp_path.iterdir() if "data" in p.name] == []
 
 
