@@ -28,7 +28,8 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace a store tha
     "--images",
     "--subset",
     "subset",
-    help="Copy a share of each class, as 10%, or the images of a file, one a line.",
+    help="Copy a share, as 10%, of each class where images have classes, or the images of a file, one a "
+    "line.",
 )
 @click.option("--crops", type=int, help="Copy so many crops of each image, the first ones.")
 @click.option("--compress", help="Keep labels in fewer bytes: topk5, topk5-coarse, hard …")

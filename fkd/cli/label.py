@@ -71,8 +71,9 @@ _SECTIONS = {
 @click.option(
     "--subset",
     metavar="FILE|SHARE",
-    help="Label a part of the images: a share of each class (0.1 or 10%), or a file with one image a "
-    "line. Shares are drawn by the images' names; a smaller one is a part of a larger one.",
+    help="Label a part of the images: a share (0.1 or 10%), of each class where images have classes, or "
+    "a file with one image a line. Shares are drawn by the images' names; a smaller one is a part of a "
+    "larger one.",
 )
 @click.option(
     "--classes", type=PATH, help="Label the images of the classes in this file, one a line."

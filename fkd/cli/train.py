@@ -60,8 +60,9 @@ _SECTIONS = {
 @click.option(
     "--subset",
     metavar="FILE|SHARE",
-    help="Train on a part of the images: a share of each class (0.1 or 10%), or a file with one image a "
-    "line. Shares are drawn by the images' names, as `fkd label --subset` draws them.",
+    help="Train on a part of the images: a share (0.1 or 10%), of each class where images have classes, "
+    "or a file with one image a line. Shares are drawn by the images' names, as `fkd label --subset` "
+    "draws them.",
 )
 @click.option(
     "--classes",
@@ -100,9 +101,10 @@ _SECTIONS = {
 )
 @_setting(
     "--student",
-    "A torchvision classification model, timm:NAME, or package.module:function. Several, an option each, "
-    "see the same views and learn from each other; the first decides what is best. A table says more of "
-    'one: \'{name="b", model="resnet18", init="b.pth"}\'.',
+    "A torchvision model, timm:NAME, or package.module:function: a classifier, for a store of maps a "
+    "segmentation model or a backbone of timm, for one of lines a function, such as fkd.models:crnn. "
+    "Several, an option each, see the same views and learn from each other; the first decides what is "
+    'best. A table says more of one: \'{name="b", model="resnet18", init="b.pth"}\'.',
     str,
     multiple=True,
     callback=lambda ctx, param, value: value or None,
@@ -171,13 +173,15 @@ _SECTIONS = {
 @_setting(
     "--loss",
     "Soft cross-entropy to the store (ce), or KL, which has the same gradient; another distance (wttm, "
-    'dist, nkd, mse …), or a term as \'{to="truth", by="ce", weight=0.1}\'. Repeated, terms add up.',
+    'dist, nkd, mse …), or a term as \'{to="truth", by="ce", weight=0.1}\'; of lines ctc, to the text. '
+    "Repeated, terms add up.",
     LossText(),
     multiple=True,
 )
 @_setting("--student-temperature", "T: divides the student's logits; the soft loss is times T².")
 @_setting(
-    "--hard-weight", "Share of the loss on the folder's class; 1 is plain supervised training."
+    "--hard-weight",
+    "Share of the loss on the folder's class, or on the mask; 1 is plain supervised training.",
 )
 @_setting(
     "--hard-weight-end", "Where that share ends, linearly over the run.", float, shown="as begun"

@@ -123,8 +123,9 @@ class Selection:
 class Part:
     """A part of the images; by default all of them.
 
-    `subset` is a share of each class ("0.1", "10%", or a number), or a file with one image a line.
-    `classes` is a file with one class name a line. With both, an image must be in both.
+    `subset` is a share ("0.1", "10%", or a number), of each class where images have classes, or a file
+    with one image a line. `classes` is a file with one class name a line. With both, an image must be
+    in both.
     """
 
     subset: str | None = None
@@ -148,7 +149,7 @@ class Part:
 
     @property
     def share(self) -> float | None:
-        """The share of each class, in (0, 1], where that is what `subset` is."""
+        """The share of the images, in (0, 1], where that is what `subset` is."""
         if self.subset is None or not _SHARE.fullmatch(self.subset):
             return None
         number = float(self.subset.removesuffix("%"))

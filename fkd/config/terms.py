@@ -51,7 +51,6 @@ class Term:
     - "wttm": weighted transformed teacher matching (Zheng and Yang, ICLR 2024).
     - "dist": one minus the correlation, of rows and of columns, times T² (Huang et al., NeurIPS 2022).
     - "nkd": normalised knowledge distillation (Yang et al., ICCV 2023), which needs the class, too.
-
     - "ctc": of the text of a line, to the truth alone (Graves et al., ICML 2006).
 
     or between vectors, to "store:NAME", or to peers:
