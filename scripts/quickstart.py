@@ -306,6 +306,7 @@ def report(
     print(f"| {'':<36} | top-1 | training, s |\n|{'-' * 38}|------:|------------:|")
     for name, accuracy, spent in rows:
         print(f"| {name:<36} | {accuracy:5.1%} | {spent:11.0f} |")
+    print("one seed of few images: another (--seed) may turn it around")
     per_crop = bytes_per_crop(store)["total"]
     print(
         f"\nlabel: {seconds['label']:.0f} s for {spec.num_images * spec.num_crops:,} crops; "
