@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from helpers.folders import make_image_folder
+from helpers.lines import line_config, make_line_folder
 from helpers.processes import Forked
 
 import fkd
-from fkd import LabelStore
+from fkd import LabelStore, label_images
 from fkd.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +96,24 @@ def test_the_loop_on_vectors_runs(vector_store):
     assert names["said"].shape == (12, 512)
     assert math.isfinite(names["took"])
     assert names["adapt"].weight.grad.abs().sum() > 0
+
+
+def test_the_loop_on_lines_runs(tmp_path):
+    store = label_images(line_config(make_line_folder(tmp_path / "lines"), tmp_path / "lines.zarr"))
+    (code,) = re.findall(r"```python\n(.*?)```", TEXTS["docs/text-lines.md"], flags=re.S)
+    small = {
+        '"lines.zarr", crops_per_image=4, batch_size=64, epochs=44': "path, crops_per_image=2, "
+        'batch_size=10, epochs=2, scheme="topk2", device="cpu", workers=1',
+    }
+    for long, short in small.items():
+        assert long in code
+        code = code.replace(long, short)
+    names = {"path": store.path}
+    exec(code, names)
+    assert names["batch"].truth is names["batch"].texts
+    assert names["batch"].labels.grid == (16,)
+    assert math.isfinite(names["loss"].item())
+    assert names["student"].head.weight.grad.abs().sum() > 0
 
 
 def test_every_public_name_is_on_the_page_of_the_api():
