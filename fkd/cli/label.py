@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fkd.cli.options import PATH, RANK, OneSize, OrDefault, engine, machine, rendering, splitting
+from fkd.cli.options import (
+    PATH,
+    RANK,
+    OfColour,
+    OneSize,
+    OrDefault,
+    engine,
+    machine,
+    rendering,
+    splitting,
+)
 from fkd.cli.sections import Sectioned
 from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
 from fkd.cli.views import viewing, views_of
@@ -132,7 +142,7 @@ _SECTIONS = {
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=OrDefault(click.FLOAT),
+    type=OrDefault(OfColour()),
     help="Normalisation; default default default for none  [default: the weights' own]",
 )
 @click.option(
@@ -140,7 +150,7 @@ _SECTIONS = {
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=OrDefault(click.FLOAT),
+    type=OrDefault(OfColour()),
     help="Normalisation; as --mean  [default: the weights' own]",
 )
 @click.option(
