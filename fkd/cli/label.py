@@ -13,7 +13,7 @@ import click
 from fkd.cli.options import (
     PATH,
     RANK,
-    OfColour,
+    RGB,
     OneSize,
     OrDefault,
     engine,
@@ -142,7 +142,7 @@ _SECTIONS = {
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=OrDefault(OfColour()),
+    type=OrDefault(RGB),
     help="Normalisation; default default default for none  [default: the weights' own]",
 )
 @click.option(
@@ -150,7 +150,7 @@ _SECTIONS = {
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=OrDefault(OfColour()),
+    type=OrDefault(RGB),
     help="Normalisation; as --mean  [default: the weights' own]",
 )
 @click.option(

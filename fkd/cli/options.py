@@ -53,13 +53,18 @@ class OfColour(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
 
     name = "float"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """Return a number; where the next option stands in its place, say that three are needed."""
         if isinstance(value, str) and value.startswith("--"):
             self.fail(
                 "it takes three values, of red, green and blue, such as 0.5 0.5 0.5", param, ctx
             )
         return float(click.FLOAT.convert(value, param, ctx))
+
+
+RGB = OfColour()
 
 
 class OneSize(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2

@@ -9,8 +9,8 @@ from fkd.cli.options import (
     ALONE,
     PATH,
     RANK,
+    RGB,
     STORE,
-    OfColour,
     engine,
     machine,
     rendering,
@@ -242,10 +242,10 @@ _SECTIONS = {
     help="Where metrics go beside metrics.jsonl; once for each.  [default: tensorboard, if installed]",
 )
 @click.option(
-    "--mean", nargs=3, metavar="R G B", type=OfColour(), default=_DEFAULTS["mean"], help="Of its input."
+    "--mean", nargs=3, metavar="R G B", type=RGB, default=_DEFAULTS["mean"], help="Of its input."
 )
 @click.option(
-    "--std", nargs=3, metavar="R G B", type=OfColour(), default=_DEFAULTS["std"], help="Of its input."
+    "--std", nargs=3, metavar="R G B", type=RGB, default=_DEFAULTS["std"], help="Of its input."
 )
 @_setting("--seed", "Seed of initial weights and image order.")
 @engine
