@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from fkd.amounts import as_count
-from fkd.config import as_config, grid_text
+from fkd.config import as_config, grid_text, is_line
 from fkd.format import StoreSpec
 from fkd.orders import CardConfig
 from fkd.publishing.baseline import baseline_rows
@@ -86,7 +86,7 @@ def _head(config: CardConfig, store: LabelStore, title: str) -> str:
 def _task(spec: StoreSpec) -> str:
     """Return what students of a store learn, as the hub calls it."""
     if spec.grid:
-        return "image-segmentation"
+        return "image-to-text" if is_line(spec.grid) else "image-segmentation"
     return "image-classification" if spec.labels.there else "image-feature-extraction"
 
 
@@ -104,7 +104,8 @@ def _title(store: LabelStore) -> str:
 
 def _lead(store: LabelStore) -> str:
     spec = store.spec
-    at_each = f" at each of {grid_text(spec.grid)} positions" if spec.grid else ""
+    places = "frames" if is_line(spec.grid) else "positions"
+    at_each = f" at each of {grid_text(spec.grid)} {places}" if spec.grid else ""
     kept = []
     if spec.labels.there:
         kept = [f"over {as_count(spec.num_classes, 'class')}{at_each}"]

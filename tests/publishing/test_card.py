@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 from helpers.copies import files
 from helpers.folders import tiny_label_config
+from helpers.lines import line_config, make_line_folder
 from helpers.processes import refused
 
 from fkd import CardConfig, FkdError, LabelStore, label_images, store_card
@@ -205,3 +206,25 @@ def test_a_card_of_maps_says_what_they_are(map_store):
     assert "| maps | 8x4 labels of each crop |" in card
     assert "--student lraspp_mobilenet_v3_large" in card
     assert "agreement" not in card
+
+
+def test_a_card_of_lines_has_a_command_and_code_that_work_on_them(tmp_path, monkeypatch):
+    folder = make_line_folder(tmp_path / "lines", train=4, val=2)
+    store = label_images(line_config(folder, tmp_path / "lines.zarr"))
+    monkeypatch.chdir(tmp_path)
+    card = store_card(CardConfig(store.path))
+    assert "- image-to-text\n" in card
+    assert "over 5 classes at each of 16 frames" in card
+    assert "| classes | 5, the texts': blank, a, b, space, é |" in card
+    assert "IMAGES` is your folder of the images, with their texts." in card
+    (command,) = re.findall(r"^    (fkd train .*)$", card, flags=re.MULTILINE)
+    assert "--student fkd.models:crnn --loss ctc --loss kl --optimizer adam" in command
+    words = shlex.split(command.replace("IMAGES", str(folder)))
+    done = CliRunner().invoke(main, [*words[1:], "--dry-run", "--epochs", "1", "--batch-size", "4"])
+    assert done.exit_code == 0, done.output
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    assert "# of logits [B, T, C]" in code
+    code = code.replace('"IMAGES"', f"{str(folder)!r}, batch_size=4") + "    break\n"
+    found = {"student": lambda views: views[:, :, :5, ::4].mean(1).transpose(1, 2)}
+    exec(code, found)
+    assert found["loss"].item() > 0
