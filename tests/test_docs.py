@@ -31,7 +31,7 @@ FOREIGN = {  # options of scripts, benchmarks and other programs
     | {"--tune", "--tune-lr", "--tune-on-all", "--tune-head"},
     "docs/results/gpu.md": {"--tiny", "--missing", "--only", "--take", "--seconds"},
     "docs/results/vectors.md": {"--keep", "--stored", "--simsiam", "--student-size"},
-    "docs/results/maps.md": {"--teacher-size", "--stored", "--enlarge"},
+    "docs/results/maps.md": {"--teacher-size", "--stored", "--enlarge", "--kept"},
     "docs/trainers/own-loop.md": {"--nproc-per-node"},
     "docs/trainers/timm.md": set(TIMM.split()),
 }

@@ -143,9 +143,10 @@ def _pick(
         labelled = np.flatnonzero(slab.size.any(axis=1))
         if not len(labelled):
             continue
-        rows = rng.choice(labelled, each, replace=each > len(labelled))
-        crops = rng.integers(slab.flip.shape[1], size=each)
-        for first in range(0, each, batch):
+        held = slab.flip.shape[1]
+        views = rng.choice(len(labelled) * held, min(each, len(labelled) * held), replace=False)
+        rows, crops = labelled[views // held], views % held
+        for first in range(0, len(views), batch):
             row, crop = rows[first : first + batch], crops[first : first + batch]
             image, own_crop = row + place.images.start, crop + chunk + place.crops.start
             if mixes is not None:

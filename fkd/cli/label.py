@@ -53,8 +53,8 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
 
 # Options whose value is a field of `LabelConfig` of the same name.
-# A student that fits what a store keeps, by the sides of its grid; a recipe names one of classes.
-_STUDENTS = ("", " --student fkd.models:crnn", " --student lraspp_mobilenet_v3_large")
+# The recipe of what a store keeps at each position, by the sides of its grid.
+_RECIPES = {1: "lines", 2: "maps"}
 
 _FIELDS = (
     "out", "split", "unlabelled", "class_names", "num_crops", "temperature", "batch_size", "workers",
@@ -265,6 +265,13 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
     _say_next(out, spec)
 
 
+def _train_on_grids(name: str, spec: "StoreSpec") -> str:
+    """Return the command that trains on a store of maps or lines; a recipe of theirs has the rest."""
+    loss = "" if spec.truth else " --loss kl"
+    once = " --crops-per-image 1" if spec.num_crops == 1 else ""
+    return f"fkd train {name} --recipe {_RECIPES[len(spec.grid)]}{loss}{once}"
+
+
 def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
     usual = USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME
@@ -273,10 +280,12 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     m = max(
         c for c in (1, 2, 4) if c <= min(most, spec.num_crops)
     )  # a batch is a multiple of these
-    recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
-    student = _STUDENTS[len(spec.grid)]
-    train = f"fkd train {name}{recipe}{student} --crops-per-image {m}"
-    if spec.labels.there:
-        readable = spec.scheme.can_be_read_as(reading)
-        train += f" --compress {reading if readable else spec.scheme.reading}"
+    if spec.grid:
+        train = _train_on_grids(name, spec)
+    else:
+        recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
+        train = f"fkd train {name}{recipe} --crops-per-image {m}"
+        if spec.labels.there:
+            readable = spec.scheme.can_be_read_as(reading)
+            train += f" --compress {reading if readable else spec.scheme.reading}"
     note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])

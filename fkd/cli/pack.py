@@ -75,9 +75,13 @@ def pack(
         **options,
     )
     from fkd.sources import dataset_root, require_images
+    from fkd.truth import lined_root, masked_root
 
-    root = dataset_root(images, split=config.split, unlabelled=config.unlabelled)
-    require_images(root, unlabelled=config.unlabelled)
+    split = "train" if config.split else None
+    # Those that have texts or masks need no classes, and are refused by what they have.
+    if config.unlabelled or not (lined_root(images, split) or masked_root(images, split)):
+        root = dataset_root(images, split=config.split, unlabelled=config.unlabelled)
+        require_images(root, unlabelled=config.unlabelled)
     from fkd.packing import pack_images
 
     report = pack_images(config)

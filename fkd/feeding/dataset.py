@@ -23,6 +23,7 @@ from fkd.loader import (
     Schedule,
     SizePlan,
     StoredViews,
+    as_stored,
     first_crops,
     open_store,
     read_vectors,
@@ -82,7 +83,7 @@ class CropDataset(Dataset[ViewBatch]):
         self._store: LabelStore | None
         self._store, self._vectors = read_vectors(open_store(config), vectors)
         self._spec = self._store.spec
-        self._config = replace(config, num_crops=self._spec.num_crops)  # it may grow
+        self._config = as_stored(config, self._store)
         taken = run_images(config, self._store)
         self._chosen, self._images = taken.chosen, taken.images
         files = LabelledImages(self._images, self._store.content_hashes())

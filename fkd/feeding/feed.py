@@ -18,6 +18,7 @@ from fkd.loader import (
     Schedule,
     SizePlan,
     StudentBatch,
+    as_stored,
     open_store,
     plan_steps,
     read_vectors,
@@ -73,7 +74,7 @@ class Feed:
         `masks` or `texts`, those of the images are.
         """
         store, read = read_vectors(open_store(config), vectors)
-        config = replace(config, num_crops=store.spec.num_crops)  # it may grow
+        config = as_stored(config, store)
         device, taken = device_of(config.device), run_images(config, store)
         chosen = taken.chosen
         each = max(1, round(len(chosen) / config.batch_size))

@@ -22,7 +22,7 @@ from fkd.labelling.learning import learned, num_learned
 from fkd.labelling.opening import create_store, new_spec, require_same_labelling, teachers_of
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
-from fkd.labelling.truth import of_labels, truth_beside
+from fkd.labelling.truth import of_labels, say_what_is_left_out, truth_beside
 from fkd.machine import resolve_device
 from fkd.statistics import target_words
 from fkd.store import LabelStore
@@ -112,6 +112,7 @@ def estimate_run(config: LabelConfig) -> Estimate:
     beside = truth_beside(config, listed, images)
     teachers = teachers_of(config, listed, images, resolve_device(config.device), beside)
     truth = of_labels(config, teachers, beside)
+    say_what_is_left_out(config, truth)
     config, num_images, num_labelled = _gone_on(config, listed, images, teachers, truth)
     accuracies = tuple(sample_accuracy(t, images, config, truth) for t in teachers.teachers)
     fewest = 2 if config.views.mix.mixes else 1  # one alone is mixed with none

@@ -4,7 +4,7 @@ from fkd.amounts import as_count
 from fkd.config import LabelConfig, is_line
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
-from fkd.progress import note
+from fkd.progress import note, note_once
 from fkd.teachers import Ensemble
 from fkd.truth import Masks, Texts, Truth, find_masks, find_texts, require_named
 
@@ -39,6 +39,11 @@ def of_labels(config: LabelConfig, teachers: Ensemble, truth: Truth | None) -> T
     Masks belong to maps, and texts to lines. Raises `ConfigError` where views are to be mixed, and
     `ImagesError` for classes that labels have not.
     """
+    if isinstance(truth, Texts) and not teachers.grid and all("/" in key for key in truth.keys):
+        note_once(
+            f"warning: {truth.file} has texts of these images, so that their folders are no classes; "
+            "where they are, move it elsewhere"
+        )
     if truth is None or not teachers.grid or is_line(teachers.grid) == isinstance(truth, Masks):
         return None
     if isinstance(truth, Texts) and config.views.flip:

@@ -54,7 +54,9 @@ def _sparse(probs: Tensor, label: SoftLabels, index: Tensor, *, divergent: bool)
     kept = torch.special.xlogy(top, top) - top * _log(label.value)
     residual = torch.special.xlogy(rest, rest) - rest * _log(label.tail * count)
     quantization = (kept.sum(dim=1) + residual).clamp_(min=0)
-    evenness = torch.linalg.vecdot(others, log_others) - torch.special.xlogy(rest, rest / count)
+    # A share of the smallest numbers is 0, and its logarithm without end.
+    share = (rest / count).clamp_(min=torch.finfo(rest.dtype).tiny)
+    evenness = torch.linalg.vecdot(others, log_others) - torch.special.xlogy(rest, share)
     return torch.stack([quantization + evenness.clamp_(min=0), quantization, *shares], dim=1)
 
 

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from fkd.loader.mixing import MixedRows
     from fkd.loader.part import chosen_images, part_identity
     from fkd.loader.picks import Picks
-    from fkd.loader.planning import find_store, first_crops, open_store, pairs_of, plan_steps
+    from fkd.loader.planning import (
+        as_stored,
+        find_store,
+        first_crops,
+        open_store,
+        pairs_of,
+        plan_steps,
+    )
     from fkd.loader.prefetch import StoredViews
     from fkd.loader.presence import RunImages, find_all, missing_identity, run_images
     from fkd.loader.samples import LabelSample, sample_batches, sample_labels
@@ -33,7 +40,7 @@ else:
         mixing="MixedRows",
         part="chosen_images part_identity",
         picks="Picks",
-        planning="find_store first_crops open_store pairs_of plan_steps",
+        planning="as_stored find_store first_crops open_store pairs_of plan_steps",
         prefetch="StoredViews",
         presence="RunImages find_all missing_identity run_images",
         samples="LabelSample sample_batches sample_labels",
@@ -52,6 +59,7 @@ __all__ = [
     "SizePlan",
     "StoredViews",
     "StudentBatch",
+    "as_stored",
     "chosen_images",
     "find_all",
     "find_store",

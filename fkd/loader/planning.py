@@ -1,11 +1,12 @@
 """Open the store of a run, refuse settings that it cannot serve, and plan the steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.config import LoaderConfig, grids_words
+from fkd.config import LoaderConfig, Scheme, grids_words
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import check_reading
 from fkd.loader.part import chosen_images
@@ -14,6 +15,8 @@ from fkd.loader.sizes import SizePlan
 from fkd.machine import physical_memory
 from fkd.progress import note_once
 from fkd.store import LabelStore, StoredMixes
+
+AnyConfig = TypeVar("AnyConfig", bound=LoaderConfig)
 
 
 def open_store(config: LoaderConfig) -> LabelStore:
@@ -35,10 +38,27 @@ def open_store(config: LoaderConfig) -> LabelStore:
     hottest = config.hottest_label
     if hottest.temperature != 1 and store.spec.labels.there:
         kept, fidelity = sample_labels(store).kept, store.fidelity()
-        tempered = temper_warning(config.scheme, hottest, store.spec.labels, kept, fidelity)
+        tempered = temper_warning(
+            _read_as(config, store), hottest, store.spec.labels, kept, fidelity
+        )
         if tempered:
             note_once(f"warning: {tempered}")
     return store
+
+
+def as_stored(config: AnyConfig, store: LabelStore) -> AnyConfig:
+    """Return the configuration with what a store settles: M, since it may grow, and how labels are read.
+
+    Where nobody said the latter and the store keeps less than is usual, all that it keeps is read.
+    """
+    return replace(config, num_crops=store.spec.num_crops, scheme=_read_as(config, store))
+
+
+def _read_as(config: LoaderConfig, store: LabelStore) -> Scheme:
+    stored = store.spec.scheme
+    if not store.spec.labels.there or config.says("scheme"):
+        return config.scheme
+    return config.scheme if stored.can_be_read_as(config.scheme) else stored.reading
 
 
 def find_store(config: LoaderConfig) -> LabelStore:
@@ -50,7 +70,7 @@ def find_store(config: LoaderConfig) -> LabelStore:
     store.require_complete()
     if store.spec.labels.there:
         for temperature in config.label_temperatures or (1.0,):
-            check_reading(store.spec.scheme, config.scheme, temperature)
+            check_reading(store.spec.scheme, _read_as(config, store), temperature)
     elif config.scheme.kind != "none" and config.says("scheme"):
         raise SoftLabelError(
             f"--compress {config.scheme}: {config.store} holds vectors and no labels that could be read "

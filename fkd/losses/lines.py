@@ -50,10 +50,14 @@ def text_loss(logits: Tensor, texts: Tensor) -> Tensor:
     text of more characters than T frames can say has a loss of 0 (`zero_infinity`). All T frames count,
     those beyond the end of the text too: there the blank is right.
     """
-    length, most = (texts > BLANK).sum(dim=1), logits.shape[1]
+    if not logits.numel():  # CTC is of one frame at least
+        return in_precision(logits).sum(dim=(1, 2))
+    if not texts.shape[1]:
+        texts = texts.new_zeros((len(texts), 1))
+    length, most = (texts > BLANK).cumprod(dim=1).sum(dim=1), logits.shape[1]
     counts = (texts[:, 0] >= BLANK) & (length <= most)
     # One text that is far too long would have all of its characters compared with every frame.
-    texts, length = texts[:, : max(1, most)], length.clamp(max=most)
+    texts, length = texts[:, :most], length.clamp(max=most)
     with torch.autocast(logits.device.type, enabled=False):
         log_probs = in_precision(logits).log_softmax(dim=2).transpose(0, 1)
         frames = torch.full((len(texts),), most, dtype=torch.long)

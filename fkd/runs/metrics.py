@@ -10,7 +10,7 @@ from fkd.errors import ConfigError
 METRICS = "metrics.jsonl"
 
 # What a student may be judged by: the name of the share in metrics, and for people.
-JUDGES = {"top1": "top-1", "knn": "kNN", "miou": "mIoU"}
+JUDGES = {"top1": "top-1", "knn": "kNN", "miou": "mIoU", "exact_match": "exact match"}
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

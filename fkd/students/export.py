@@ -34,7 +34,10 @@ _TOLERANCE = 1e-3
 # What torch says of itself while it exports: nobody's model is at fault, and nobody can mend it.
 _OF_TORCH = (
     ("_check_is_size will be removed", FutureWarning),
-    (r"The tensor attributes? (self\.[\w.]*\b_flat_weights\[\d+\](, )?)+ (was|were) assigned", UserWarning),
+    (
+        r"The tensor attributes? (self\.[\w.]*\b_flat_weights\[\d+\](, )?)+ (was|were) assigned",
+        UserWarning,
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """All that is settled before the first step of a run."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from fkd.loader import (
     Schedule,
     SizePlan,
     StudentBatch,
+    as_stored,
     missing_identity,
     open_store,
     plan_steps,
@@ -96,8 +97,7 @@ class Course:
 def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
     store = open_store(config)
-    config = replace(config, num_crops=store.spec.num_crops)  # it may grow, and the run goes on
-    config = settled(config, store)
+    config = settled(as_stored(config, store), store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
     refuse_mixing(config, store)

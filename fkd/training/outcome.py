@@ -91,6 +91,8 @@ def accuracy_words(line: dict[str, Any]) -> str:
     assert judge is not None
     average = line.get(f"ema_{judge}")
     also = "" if average is None else f", moving average {average:.2%}"
+    rate = line.get("character_error_rate")
+    also += "" if rate is None else f", character error rate {rate:.2%}"
     return f"{JUDGES[judge]} {line[judge]:.2%}{also} at epoch {line['epoch']:.4g}"
 
 

@@ -75,10 +75,13 @@ class Texts:
         """
         found = replace(self, characters=tuple(names))
         if found.characters == tuple(map(str, range(len(names)))):
-            raise ImagesError(
-                f"{self.file} has texts, and {whose} have no names; say in charset.txt beside it which "
-                "character each is, a line each, the first for the blank"
+            remedy = (
+                "say in charset.txt beside it which character each is, a line each, the first for the "
+                "blank"
+                if self.named_in is None
+                else f"label with --teacher-classes, which says which of them {self.named_in} lists"
             )
+            raise ImagesError(f"{self.file} has texts, and {whose} have no names; {remedy}")
         if len(self) and found.num_strange == len(self):
             raise ImagesError(
                 f"{self.file}: no text is of {whose} alone ({found.strange_words}); write the characters "

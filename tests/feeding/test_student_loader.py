@@ -50,9 +50,13 @@ def test_ranks_share_a_batch(shared_store):
             assert torch.equal(share[step].view(3, 2, 3, 32, 32), pairs[rank::2])
 
 
+def test_all_that_is_kept_is_read_where_nobody_says_how(shared_store):
+    assert ", topk3, cpu)" in repr(StudentLoader(shared_store.path, **SETTINGS))
+
+
 def test_what_training_refuses_the_loader_refuses(shared_store, tmp_path):
     with pytest.raises(FkdError, match="it holds topk3"):
-        StudentLoader(shared_store.path, **SETTINGS)
+        StudentLoader(shared_store.path, scheme=Scheme("topk", 4), **SETTINGS)
     for wrong, words in (
         ({"mixup": 1.0}, "mixup is no setting of a loader"),
         ({"rank": 0, "num_ranks": 4, "batch_size": 12}, "which 4 processes cannot share evenly"),

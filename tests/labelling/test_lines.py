@@ -15,7 +15,7 @@ from helpers.lines import (
     make_line_folder,
 )
 
-from fkd import FkdError, LabelStore, Scheme, ViewPolicy, label_images
+from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
 from fkd.checking import check_store
 from fkd.copying import copy_store
 from fkd.orders import CheckConfig, CopyConfig
@@ -131,6 +131,20 @@ def test_crops_that_cut_lines_are_warned_of(place, tmp_path, capsys):
     found = capsys.readouterr().err
     assert "crops may show" not in found
     assert "exact match 100.0%" in found
+
+
+def test_folders_of_classes_beside_texts_are_warned_of(tmp_path, capsys):
+    (tmp_path / "set" / "cat").mkdir(parents=True)
+    draw_line("a").save(tmp_path / "set" / "cat" / "0.png")
+    (tmp_path / "set" / "labels.txt").write_text("cat/0.png\tcat\n")
+    squeezed = TeacherChoice("squeezenet1_1", weights="none", size=32)
+    store = label_images(
+        line_config(
+            tmp_path / "set", tmp_path / "s.zarr", teacher=squeezed, views=ViewPolicy(), num_crops=1
+        )
+    )
+    assert store.spec.unlabelled
+    assert "their folders are no classes" in capsys.readouterr().err
 
 
 def test_a_longer_line_is_padded_to_its_height(tmp_path):

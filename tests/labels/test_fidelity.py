@@ -107,3 +107,12 @@ def test_a_share_between_two_temperatures_lies_between_theirs():
 def test_what_no_labeller_measures_is_refused(name, measures, words):
     fault = fidelity_fault(np.array(measures, np.float32), Scheme.parse(name))
     assert fault is None if words is None else fault == words
+
+
+@pytest.mark.parametrize("scheme", ["topk1", "topk3", "topk3-coarse"])
+def test_a_tail_of_the_smallest_number_is_measured(scheme):
+    parsed = Scheme.parse(scheme)
+    probs = torch.zeros(1, 12)
+    probs[0, : parsed.k] = 1 / parsed.k
+    probs[0, -1] = 1e-45  # shared by nine or more
+    assert row_fidelity(probs, quantize(probs, parsed), parsed).isfinite().all()

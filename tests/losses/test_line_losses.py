@@ -66,11 +66,23 @@ def test_a_text_that_is_far_too_long_takes_no_memory(logits, monkeypatch):
     assert torch.equal(losses[1:], text_loss(logits[1:], texts[1:, :T]))
 
 
-def test_a_line_without_characters_is_to_be_blank():
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_line_without_characters_is_to_be_blank(length):
     logits = torch.zeros(1, T, C)
-    assert float(text_loss(logits, torch.zeros(1, 1, dtype=torch.long))) == pytest.approx(
+    assert float(text_loss(logits, torch.zeros(1, length, dtype=torch.long))) == pytest.approx(
         T * torch.tensor(float(C)).log().item()
     )
+
+
+def test_a_row_ends_at_its_first_zero(logits):
+    holed, plain = torch.tensor([[1, 0, 2]] * 3), torch.tensor([[1]] * 3)
+    assert torch.equal(text_loss(logits, holed), text_loss(logits, plain))
+
+
+def test_no_views_have_no_loss(logits):
+    none = text_loss(logits[:0], torch.zeros(0, 3, dtype=torch.long))
+    assert none.shape == (0,)
+    none.sum().backward()
 
 
 def test_kl_is_the_mean_over_frames(logits):

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -329,6 +330,7 @@ def test_truth_beside_images_is_not_left_behind_without_a_word(tmp_path, make, w
     folder = make(tmp_path / "data", train=2, val=1)
     with pytest.raises(ImagesError, match=words):
         pack(folder, tmp_path / "out")
+    assert re.search(words, refused("pack", folder, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     alone = pack(folder / "train", tmp_path / "out", unlabelled=True)
     assert alone.packed + alone.copied == 2

@@ -114,6 +114,16 @@ def test_a_run_is_a_baseline(shared_store, tmp_path):
     assert "| top-1 on its images for evaluation | 75.00%, top-5 90.00%, its best |" in card
     assert "| student | resnet18 |" in card
     assert "secret" not in card
+    lines = {
+        "kind": "eval",
+        "step": 1,
+        "epoch": 1,
+        "exact_match": 0.5,
+        "character_error_rate": 0.125,
+    }
+    (run / "metrics.jsonl").write_text(json.dumps(lines) + "\n")
+    card = store_card(CardConfig(shared_store.path, run=run))
+    assert "| 50.00%, character error rate 12.50%, its best |" in card
     (run / "metrics.jsonl").write_text("")
     with pytest.raises(FkdError, match="has no evaluation yet"):
         store_card(CardConfig(shared_store.path, run=run))

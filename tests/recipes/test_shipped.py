@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text("utf-8")
 SHIPPED = Path(fkd.recipes.__file__).parent / "shipped"
 OF_PEERS = {"dml", "paddleocr", "paddleocr-features", "paddleocr-teacher"}
-OF_LINES = {"paddleocr-rec"}  # which takes its steps in tests/training/test_train_lines.py
+# These take their steps in tests/training/test_train_lines.py and test_train_maps.py.
+OF_GRIDS = {"paddleocr-rec", "lines", "maps"}
 OPTIONS = {"scheme": "compress", "num_crops": "crops"}
 
 
@@ -35,7 +36,7 @@ def test_each_settles_and_is_in_the_page(name):
         assert f"`--{option}" in section[1] or not value or setting == "recipe", (name, setting)
 
 
-@pytest.mark.parametrize("name", sorted({*shipped_names()} - OF_LINES))
+@pytest.mark.parametrize("name", sorted({*shipped_names()} - OF_GRIDS))
 def test_each_takes_steps(name, shared_store):
     small = {
         "store": shared_store.path, "epochs": 2, "batch_size": 12, "val": "none", "crops_per_image": 2,

@@ -21,9 +21,11 @@ from fkd import (
 from fkd.config import LoaderConfig
 from fkd.feeding import CenterViewLoader
 from fkd.models import crnn, svtr
+from fkd.publishing.baseline import baseline_rows
 from fkd.runs import read_metrics
 from fkd.students import LineAccuracy, read_checkpoint
 from fkd.training import check_inputs
+from fkd.training.outcome import accuracy_words
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,18 @@ def test_two_students_learn_from_each_other_by_the_shipped_recipe(store):
 def test_a_folder_without_texts_is_refused_by_what_it_lacks(run, tmp_path):
     draw_line("a").save(tmp_path / "a.png")
     assert "no images with texts" in refused("eval", run, tmp_path, alone=False)
+
+
+def test_the_recipe_of_lines_is_of_any_store_of_texts(store, place, tmp_path):
+    small = {"epochs": 1, "device": "cpu", "workers": 1, "log": "none", "batch_size": 8}
+    config = TrainConfig.from_recipe("lines", store=store.path, out=tmp_path / "run", **small)
+    assert not config.says("scheme")  # the store keeps two classes of each frame, and both are read
+    run = train_student(config)
+    (last,) = [line for line in read_metrics(run) if line["kind"] == "eval"]
+    assert accuracy_words(last).startswith(
+        f"exact match {last['exact_match']:.2%}, character error"
+    )
+    assert baseline_rows(run)[-1][1].endswith("%, its best")
 
 
 def test_loaders_give_texts(store, place):

@@ -228,6 +228,12 @@ def test_a_student_of_another_kind_is_refused(store, shared_store):
     assert "holds one label a view; choose a student of one label" in said(shared_store, **maps)
 
 
+def test_the_recipe_of_maps_takes_steps(store):
+    small = {"epochs": 1, "device": "cpu", "log": "none", "student": STUDENT, "val": "none"}
+    found = rehearse(TrainConfig.from_recipe("maps", store=store.path, batch_size=8, **small))
+    assert found.steps_timed
+
+
 def test_a_student_of_maps_learns_vectors_without_labels(place, shared_folder, tmp_path):
     scheme = Scheme.parse("none")
     kept = (Target("", "f16", name="output"),)

@@ -113,6 +113,10 @@ def test_texts_that_are_no_utf8_are_refused_by_their_name(place):
 
 
 def test_classes_that_nobody_named_are_no_characters(place):
+    texts = texts_of(place / "train")
+    with pytest.raises(FkdError, match=r"the classes have no names; label with --teacher-classes"):
+        texts.matched(("0", "1", "2"), "the classes")
+    (place / "charset.txt").unlink()
     with pytest.raises(FkdError, match=r"the classes have no names; say in charset.txt"):
         texts_of(place / "train").matched(("0", "1", "2"), "the classes")
 
