@@ -227,7 +227,7 @@ def draw_pixels(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: s
     share = ""
     if crop.mixing is not None:
         share = f"{crop.mixing.own_share:.0%}"
-        _draw_hole(axes, crop.mixing.hole)
+        draw_hole(axes, crop.mixing.hole)
     corner = " ".join(part for part in (number, "↔" if crop.flip else "", share) if part)
     if corner:
         write(
@@ -237,7 +237,7 @@ def draw_pixels(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: s
     return axes
 
 
-def _draw_hole(axes: Any, hole: tuple[int, int, int, int]) -> None:
+def draw_hole(axes: Any, hole: tuple[int, int, int, int]) -> None:
     """Draw the edge of what was cut out of a crop, if anything was: rows and columns of its pixels."""
     from matplotlib.patches import Rectangle
 

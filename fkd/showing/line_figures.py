@@ -18,6 +18,7 @@ from fkd.showing.crop_figures import (
     colour_of,
     draw_box,
     draw_head,
+    draw_hole,
     draw_others,
     others_height,
     place_axes,
@@ -155,7 +156,12 @@ class _Rows:
             axes.imshow(crop.pixels)
             axes.set(anchor="NW")
             bare(axes)
-            number = " ".join(part for part in (numbers[n], "↔" if crop.flip else "") if part)
+            share = ""
+            if crop.mixing is not None:
+                share = f"{crop.mixing.own_share:.0%}"
+                draw_hole(axes, crop.mixing.hole)
+            parts = numbers[n], "↔" if crop.flip else "", share
+            number = " ".join(part for part in parts if part)
             self._beside(
                 figure, left, upper, crop, number, colour, "" if texts is None else texts[n]
             )
