@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from fkd import models
-from fkd.config import Preprocessing, TeacherChoice
+from fkd.config import TeacherChoice
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.teachers.onnx_files import graph_hash
-from fkd.teachers.source import Source, override, refuse_weights, try_on_views
+from fkd.teachers.source import Source, override, refuse_weights, try_on_views, usual_preprocessing
 
 # The attribute by which a model without weights says what it is.
 IDENTITY = "fkd_identity"
@@ -26,7 +26,7 @@ def open_function(choice: TeacherChoice, device: torch.device) -> Source:
     model = place(own.eval(), device)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    preprocessing = override(Preprocessing(), choice)
+    preprocessing = override(usual_preprocessing(choice), choice)
     remedy = "mend it, or give another --size"
     outputs = try_on_views(model, choice, preprocessing.size, device, remedy)
     return Source(model, preprocessing, _identity(model, choice.name), outputs)

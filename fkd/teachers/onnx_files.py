@@ -11,11 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fkd.config import Preprocessing, Size, TeacherChoice, as_size, sides_of, size_text
+from fkd.config import Size, TeacherChoice, as_size, sides_of, size_text
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.progress import note_once
 from fkd.students import EXPORT_PROPERTY, Sidecar, read_sidecar
-from fkd.teachers.source import Source, file_hash, override, refuse_weights, try_on_views
+from fkd.teachers.source import (
+    Source,
+    file_hash,
+    override,
+    refuse_weights,
+    try_on_views,
+    usual_preprocessing,
+)
 from fkd.teachers.taught import inside_program, names_of, only_features
 
 _LOGITS = "logits"
@@ -28,7 +35,7 @@ def open_onnx(choice: TeacherChoice, device: torch.device) -> Source:
     session = _open_session(path, device, what)
     graph = _Graph.of(session, what)
     about = _about(session)
-    recorded = Preprocessing() if about is None else inside_program(about.card)
+    recorded = usual_preprocessing(choice) if about is None else inside_program(about.card)
     preprocessing = override(recorded, choice)
     size = graph.size(choice, what)
     if size is not None:

@@ -55,6 +55,16 @@ def override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:
     )
 
 
+def usual_preprocessing(choice: TeacherChoice) -> Preprocessing:
+    """Return that of ImageNet, for a teacher that does not say what its input is; say so unless told."""
+    if choice.mean is None or choice.std is None:
+        note_once(
+            f"teacher {choice.name} does not say how its pixels are normalised: ImageNet's mean and std "
+            "are taken; --mean and --std say others"
+        )
+    return Preprocessing()
+
+
 def refuse_weights(choice: TeacherChoice) -> None:
     """Refuse `--teacher-weights` for a teacher that has its weights in it."""
     if choice.weights != "default":

@@ -25,6 +25,7 @@ from fkd.cli import main
 from fkd.labelling.estimate import Estimate, _usable
 from fkd.models import weights_hash
 from fkd.sources import list_images
+from fkd.teachers.sources import open_source
 
 # TorchScript is deprecated, and yet what people have; fixtures make such files too.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
@@ -126,6 +127,18 @@ def test_teachers_that_are_none(shared_folder, tmp_path, kinds, monkeypatch, nam
     with pytest.raises(FkdError, match=words):
         label(shared_folder, tmp_path / "s.zarr", TeacherChoice(name))
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_program_of_one_size_needs_no_word_of_it(kinds, capsys):
+    name, cpu = str(kinds / "program.pt2"), torch.device("cpu")
+    assert open_source(TeacherChoice(name), None, cpu).preprocessing.size == 32
+    assert "does not say how its pixels are normalised" in capsys.readouterr().err
+    with pytest.raises(FkdError, match=r"--size 64: .*program.pt2 takes views of 32 px alone"):
+        open_source(TeacherChoice(name, size=64), None, cpu)
+    capsys.readouterr()
+    told = TeacherChoice(name, mean=(0, 0, 0), std=(1, 1, 1))
+    assert open_source(told, None, cpu).preprocessing.std == (1, 1, 1)
+    assert "normalised" not in capsys.readouterr().err
 
 
 def test_a_program_of_one_batch_size_is_told_which(shared_folder, tmp_path, kinds):
