@@ -54,7 +54,7 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def installed_faces() -> list[str]:
+def installed_faces(*, monospaced: bool = False) -> list[str]:
     """Return those fonts of the style sheet that are installed; call it inside `figure_style`.
 
     Each letter is drawn in the first of them that has it. For a font that is not installed matplotlib
@@ -63,8 +63,9 @@ def installed_faces() -> list[str]:
     import matplotlib as mpl
     from matplotlib.font_manager import fontManager
 
+    faces = mpl.rcParams["font.monospace" if monospaced else "font.sans-serif"]
     installed = set(fontManager.get_font_names())
-    return [face for face in mpl.rcParams["font.sans-serif"] if face in installed]
+    return [face for face in faces if face in installed]
 
 
 def new_figure(width: float, height: float, *, constrained: bool = True) -> Any:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fkd.cli.options import PATH, RANK, OneSize, OrDefault, engine, machine, rendering, splitting
+from fkd.cli.options import (
+    PATH,
+    RANK,
+    RGB,
+    OneSize,
+    OrDefault,
+    engine,
+    machine,
+    rendering,
+    splitting,
+)
 from fkd.cli.sections import Sectioned
 from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
 from fkd.cli.views import viewing, views_of
@@ -133,7 +143,7 @@ _SECTIONS = {
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=OrDefault(click.FLOAT),
+    type=OrDefault(RGB),
     help="Normalisation; default default default for none  [default: the weights' own]",
 )
 @click.option(
@@ -141,7 +151,7 @@ _SECTIONS = {
     nargs=3,
     metavar="R G B",
     multiple=True,
-    type=OrDefault(click.FLOAT),
+    type=OrDefault(RGB),
     help="Normalisation; as --mean  [default: the weights' own]",
 )
 @click.option(

@@ -48,6 +48,25 @@ class OrDefault(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.
         return self.inner.get_metavar(param, ctx)
 
 
+class OfColour(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
+    """A number of a colour, of an option that takes three of them: red, green and blue."""
+
+    name = "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return a number; where the next option stands in its place, say that three are needed."""
+        if isinstance(value, str) and value.startswith("--"):
+            self.fail(
+                "it takes three values, of red, green and blue, such as 0.5 0.5 0.5", param, ctx
+            )
+        return float(click.FLOAT.convert(value, param, ctx))
+
+
+RGB = OfColour()
+
+
 class OneSize(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
     """The size of views: a side in pixels ("224"), or height and width ("160x224")."""
 

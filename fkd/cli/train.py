@@ -9,6 +9,7 @@ from fkd.cli.options import (
     ALONE,
     PATH,
     RANK,
+    RGB,
     STORE,
     engine,
     machine,
@@ -245,10 +246,10 @@ _SECTIONS = {
     help="Where metrics go beside metrics.jsonl; once for each.  [default: tensorboard, if installed]",
 )
 @click.option(
-    "--mean", nargs=3, metavar="R G B", type=float, default=_DEFAULTS["mean"], help="Of its input."
+    "--mean", nargs=3, metavar="R G B", type=RGB, default=_DEFAULTS["mean"], help="Of its input."
 )
 @click.option(
-    "--std", nargs=3, metavar="R G B", type=float, default=_DEFAULTS["std"], help="Of its input."
+    "--std", nargs=3, metavar="R G B", type=RGB, default=_DEFAULTS["std"], help="Of its input."
 )
 @_setting("--seed", "Seed of initial weights and image order.")
 @engine

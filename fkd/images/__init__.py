@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fkd.images.part import in_part, require_files, take_part
     from fkd.images.reasons import REASONS
     from fkd.images.signatures import describe
-    from fkd.images.titles import read_titles, require_titles
+    from fkd.images.titles import read_titles, require_titles, visible_name
 else:
     __getattr__, __dir__ = names_of(
         __name__,
@@ -33,7 +33,7 @@ else:
         part="in_part require_files take_part",
         reasons="REASONS",
         signatures="describe",
-        titles="read_titles require_titles",
+        titles="read_titles require_titles visible_name",
     )
 
 __all__ = [
@@ -66,4 +66,5 @@ __all__ = [
     "require_files",
     "require_titles",
     "take_part",
+    "visible_name",
 ]

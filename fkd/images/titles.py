@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,16 @@ def read_titles(path: Path, classes: Sequence[str], *, some: bool = False) -> tu
         named = {name: named.get(name) or name for name in classes}
     titles = _titles(path, named, in_order, classes)
     return _told_apart([_plain(title) for title in titles], classes)
+
+
+def visible_name(name: str) -> str:
+    """Return a name as people see it: of white space alone the names of its characters, "space".
+
+    A recogniser of lines has such classes. Any other name is returned as it is.
+    """
+    if not name.isspace():
+        return name
+    return " ".join(unicodedata.name(c, f"U+{ord(c):04X}").lower() for c in name)
 
 
 def require_titles(path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from fkd.config import LabelConfig
 from fkd.labels import laid_out
 from fkd.teachers import Teacher
-from fkd.truth import Texts, edit_distance, read_off
+from fkd.truth import ReadLines, Texts, read_off
 
 _FEW = 0.05  # the share of lines read right below which something is likely wrong
 
@@ -19,8 +19,7 @@ class LineLook:
     def __init__(self, teacher: Teacher, config: LabelConfig, texts: Texts) -> None:
         """Begin with no view; `texts` are of the images that are looked at, in their order."""
         self._teacher, self._temperature, self._texts = teacher, config.temperature, texts
-        self._right = self._wrong_characters = self._characters = self._lines = 0
-        self._example = ("", "")
+        self._read, self._example = ReadLines(), ("", "")
 
     def add(self, outputs: Tensor, rows: Sequence[int], usable: Tensor) -> None:
         """Look at usable views, bool [n], of the images `rows`: outputs f32 [n · T, outputs]."""
@@ -31,45 +30,33 @@ class LineLook:
             if not there:
                 continue
             said, written = read_off(frames, names), self._texts.text(row)
-            self._lines += 1
-            self._right += said == written
-            self._characters += len(written)
-            self._wrong_characters += edit_distance(said, written)
+            self._read.add(said, written)
             if said != written:
                 self._example = self._example if any(self._example) else (written, said)
 
     def found(self) -> "SampleLines":
         """Return what was found."""
-        return SampleLines(
-            self._right / max(1, self._lines),
-            self._wrong_characters / max(1, self._characters),
-            self._lines,
-            self._example,
-        )
+        return SampleLines(self._read, self._example)
 
 
 @dataclass(frozen=True)
 class SampleLines:
-    """How a few lines are read: `exact`, the share that is right, and `cer`, the character error rate.
+    """How a few lines are `read`; `example` is the text of the first wrong one, and what is read."""
 
-    `example` is the text of the first one that is read wrong, and what is read.
-    """
-
-    exact: float
-    cer: float
-    num_lines: int
+    read: ReadLines
     example: tuple[str, str]
 
     @property
     def warnings(self) -> list[str]:
         """What may be wrong with the classes, or with the texts, and what to do."""
-        if not self.num_lines or self.exact >= _FEW:
+        if not self.read.num_lines or self.read.exact_match >= _FEW:
             return []
         written, said = self.example
         return [
-            f"reads {self.exact:.1%} of lines right ({written!r} as {said!r}); check --teacher-classes, "
-            "charset.txt (the blank first), --teacher-weights, --mean, --std and --size"
+            f"reads {self.read.exact_match:.1%} of lines right ({written!r} as {said!r}); check "
+            "--teacher-classes, charset.txt (the blank first), --teacher-weights, --mean, --std "
+            "and --size"
         ]
 
     def __str__(self) -> str:
-        return f"exact match {self.exact:.1%}, character error rate {self.cer:.1%}"
+        return str(self.read)

@@ -17,6 +17,13 @@ _SETTINGS = {
     "optimizer": "optimizer",
 }
 
+# What else an evaluation says, in the words of the card.
+_BESIDE = {
+    "top5": "top-5",
+    "pixel_accuracy": "pixel accuracy",
+    "character_error_rate": "character error rate",
+}
+
 
 def baseline_rows(run: Path) -> list[tuple[str, str]]:
     """Say what a run trained and how right its student is; raises `ConfigError` where there is no run."""
@@ -31,7 +38,8 @@ def baseline_rows(run: Path) -> list[tuple[str, str]]:
     rows = [(words, f"{settings[name]}") for name, words in _SETTINGS.items() if name in settings]
     judge = judged_by(evaluated[0]) or "top1"
     best = max(evaluated, key=lambda line: float(line[judge]))
-    beside = {"top5": "top-5", "character_error_rate": "character error rate"}
-    also = "".join(f", {words} {best[name]:.2%}" for name, words in beside.items() if name in best)
+    beside = "".join(
+        f", {words} {best[name]:.2%}" for name, words in _BESIDE.items() if name in best
+    )
     what = f"{JUDGES[judge]} on its images for evaluation"
-    return [*rows, (what, f"{best[judge]:.2%}{also}, its best")]
+    return [*rows, (what, f"{best[judge]:.2%}{beside}, its best")]

@@ -104,7 +104,8 @@ def _title(store: LabelStore) -> str:
 
 def _lead(store: LabelStore) -> str:
     spec = store.spec
-    at_each = f" at each of {grid_text(spec.grid)} positions" if spec.grid else ""
+    places = "frames" if is_line(spec.grid) else "positions"
+    at_each = f" at each of {grid_text(spec.grid)} {places}" if spec.grid else ""
     kept = []
     if spec.labels.there:
         kept = [f"over {as_count(spec.num_classes, 'class')}{at_each}"]

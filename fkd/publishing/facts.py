@@ -6,6 +6,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from fkd.amounts import as_bytes, as_count
 from fkd.config import as_typed, size_text
 from fkd.format import TeacherRecord
+from fkd.images import visible_name
 from fkd.statistics import (
     bad_images,
     bytes_per_crop,
@@ -55,7 +56,8 @@ def teacher_rows(store: LabelStore) -> Rows:
 
 def image_rows(store: LabelStore) -> Rows:
     """Say how many images of how many classes, and by what they are known."""
-    spec, keys, titles = store.spec, store.image_paths(), store.class_titles()
+    spec, keys = store.spec, store.image_paths()
+    titles = [visible_name(title) for title in store.class_titles()[: _SHOWN + 1]]
     named = spec.labels.there or not spec.unlabelled
     kept = "labels" if spec.labels.there else "vectors"
     classes = ", ".join(titles[:_SHOWN]) + (" …" if len(titles) > _SHOWN else "")

@@ -3,16 +3,13 @@
 import re
 import shlex
 
-from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME, Scheme
+from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME, Scheme, is_line
+from fkd.format import StoreSpec
 from fkd.publishing.facts import teacher_name
 from fkd.store import LabelStore
 
-# A student of labels of whole views, of frames and of cells, and what is said of its logits in a loop.
-_STUDENTS = (
-    ("resnet50", ""),
-    ("fkd.models:crnn", "  # of logits [B, T, C]"),
-    ("lraspp_mobilenet_v3_large", "  # of logits [B, C, h, w]"),
-)
+# The logits of a student, by the sides of the grid of a store's labels.
+_LOGITS = ("[B, C]", "[B, T, C]", "[B, C, h, w]")
 
 _PAPER = """@inproceedings{shen2022fkd,
   title     = {A Fast Knowledge Distillation Framework for Visual Recognition},
@@ -26,13 +23,17 @@ def usage(store: LabelStore, name: str) -> str:
     """Return how to verify a set, train on it and read it; `IMAGES` stands for one's own folder."""
     quoted, spec = shlex.quote(name), store.spec
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    student, logits = _STUDENTS[len(spec.grid)]
-    train, loop = f"--student {student} --crops-per-image {m}", _loop_of_vectors(name, store, m)
+    train, loop = (
+        f"--student {_student(spec)} --crops-per-image {m}",
+        _loop_of_vectors(name, store, m),
+    )
     if spec.labels.there:
         usual = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
         compress = usual if spec.scheme.can_be_read_as(usual) else spec.scheme.reading
+        logits = f"  # of logits {_LOGITS[len(spec.grid)]}" if spec.grid else ""
         train, loop = f"{train} --compress {compress}", _loop_of_labels(name, m, compress) + logits
     each = "" if spec.unlabelled else ", with a folder a class"
+    each = f", with their {spec.truth}" if spec.truth else each
     return f"""`IMAGES` is your folder of the images{each}.
 
     fkd info {quoted}
@@ -44,6 +45,14 @@ In a training loop of your own:
 ```python
 {loop}
 ```"""
+
+
+def _student(spec: StoreSpec) -> str:
+    """Return a student that fits the labels of a store, and what it is trained with beside the usual."""
+    if not is_line(spec.grid):
+        return "lraspp_mobilenet_v3_large" if spec.grid else "resnet50"
+    truth = " --loss ctc --loss kl" if spec.texts else ""
+    return f"fkd.models:crnn{truth} --optimizer adam --lr 0.008 --batch-size 64"
 
 
 def _loop_of_labels(name: str, m: int, compress: Scheme) -> str:

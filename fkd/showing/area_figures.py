@@ -40,15 +40,25 @@ def area_picture(area: AreaStatistics, formats: Sequence[str]) -> Picture | None
         "area",
         as_files(figure, formats),
         "By the crop's area",
-        "A small crop shows less of the object"
-        + (", so its label is softer" if soft else "")
-        + (", and names the folder's class less often." if curves == 2 else "."),
+        _words(area, int(first), int(last)),
         "Curve of the top probability by the crop's area."
         if agreement is None
         else "Curves by the crop's area: top-1 is the class of "
         f"{agreement[first]:.1%} of the smallest crops, {agreement[last]:.1%} of the largest.",
         _area_table(area),
     )
+
+
+def _words(area: AreaStatistics, first: int, last: int) -> str:
+    """Say what small crops and large ones have, as it was measured."""
+    small, large = (f"{area.edges[n]:.1%} to {area.edges[n + 1]:.1%}" for n in (first, last))
+    said = []
+    if area.mean is not None:
+        said.append(f"the mean top probability is {area.mean[first]:.3f} and {area.mean[last]:.3f}")
+    if area.agreement is not None:
+        right = area.agreement[[first, last]]
+        said.append(f"top-1 is the class of {right[0]:.1%} and {right[1]:.1%} of them")
+    return f"Of crops of {small} of their images, and of {large}, {', and '.join(said)}."
 
 
 def _draw_probability(

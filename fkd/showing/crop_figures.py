@@ -40,13 +40,25 @@ class ShownMap:
 
 
 @dataclass(frozen=True)
+class ShownLine:
+    """What the labels of a crop's frames read, and how sure they are: the mean of their largest values.
+
+    `confidence` is None where no values are kept, and `written`, the text of the image, without texts.
+    """
+
+    said: str
+    written: str | None
+    confidence: float | None
+
+
+@dataclass(frozen=True)
 class ShownCrop:
     """One crop with the head of its label.
 
     `pixels` u8 [S, S, 3] as the student gets them; `box` is (top, left, height, width) in the image;
     `likely` are the most likely classes: (name, probability, whether it is that of an image in it). The
     probability is None where the store keeps none. `mixing` is None where nothing is mixed in. `maps` is
-    a map of labels in the place of one label, of which there are no `likely` classes.
+    a map of labels, and `line` a line of them, in the place of one label: then none are `likely`.
     """
 
     pixels: Pixels
@@ -55,6 +67,7 @@ class ShownCrop:
     likely: tuple[tuple[str, float | None, bool], ...]
     mixing: Mixing | None = None
     maps: ShownMap | None = None
+    line: ShownLine | None = None
 
 
 @figure_style()
@@ -172,14 +185,21 @@ def colour_of(number: int) -> str:
 def draw_box(
     axes: Any, box: tuple[int, int, int, int], colour: str, text: str, point: float
 ) -> None:
-    """Draw a box and its number into an image; a `point` is so many of its pixels."""
+    """Draw a box and its number into an image; a `point` is so many of its pixels.
+
+    Without a number it is a thin line, which hides little of letters.
+    """
     from matplotlib.patches import Rectangle
 
     top, left, height, width = box
     # The line runs inside the box, or that of a whole image would be cut in half.
-    corner, sides = (left - 0.5 + point, top - 0.5 + point), (width - 2 * point, height - 2 * point)
-    for line, edge in ((2.8, "white"), (1.6, colour)):
+    inside = point if text else 0.4 * point
+    corner = (left - 0.5 + inside, top - 0.5 + inside)
+    sides = (width - 2 * inside, height - 2 * inside)
+    for line, edge in ((2.8, "white"), (1.6, colour)) if text else ((0.8, colour),):
         axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=edge, linewidth=line))
+    if not text:
+        return
     badge = {"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none"}
     write(
         axes, corner[0] + 2.2 * point, corner[1] + 1.8 * point, text, va="top", color="white",
@@ -207,7 +227,7 @@ def draw_pixels(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: s
     share = ""
     if crop.mixing is not None:
         share = f"{crop.mixing.own_share:.0%}"
-        _draw_hole(axes, crop.mixing.hole)
+        draw_hole(axes, crop.mixing.hole)
     corner = " ".join(part for part in (number, "↔" if crop.flip else "", share) if part)
     if corner:
         write(
@@ -217,7 +237,7 @@ def draw_pixels(figure: Any, cell: Cell, crop: ShownCrop, colour: str, number: s
     return axes
 
 
-def _draw_hole(axes: Any, hole: tuple[int, int, int, int]) -> None:
+def draw_hole(axes: Any, hole: tuple[int, int, int, int]) -> None:
     """Draw the edge of what was cut out of a crop, if anything was: rows and columns of its pixels."""
     from matplotlib.patches import Rectangle
 

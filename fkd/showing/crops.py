@@ -8,22 +8,25 @@ from numpy.typing import NDArray
 
 from fkd.config import is_line
 from fkd.errors import ImagesError
+from fkd.format import StoreSpec
 from fkd.images import ImageList
 from fkd.labels import SoftLabels, entropy
-from fkd.originals import LabelledImages, LabelledMasks
+from fkd.originals import LabelledImages, LabelledMasks, LabelledTexts
 from fkd.showing.crop_figures import (
     Pixels,
     ShownCrop,
+    ShownLine,
     ShownMap,
     gallery_figure,
     sample_figure,
 )
+from fkd.showing.line_figures import line_gallery_figure, line_sample_figure
 from fkd.showing.map_figures import map_gallery_figure, map_sample_figure
 from fkd.showing.mixed_crops import MixedCrops, Mixing, OtherImage
 from fkd.showing.picture import Picture
 from fkd.statistics import NotableCrop, restored
 from fkd.store import LabelStore, Slab, Toning
-from fkd.truth import Texts, read_off
+from fkd.truth import read_off
 from fkd.views import empty_views, render, render_mask
 
 _TOP = 5
@@ -39,7 +42,7 @@ class CropViewer:
         names: Sequence[str],
         formats: Sequence[str],
         masks: LabelledMasks | None = None,
-        texts: Texts | None = None,
+        texts: LabelledTexts | None = None,
     ) -> None:
         """Take the names of the classes as they are to be read, and the formats of the figures.
 
@@ -68,7 +71,10 @@ class CropViewer:
             "most likely class" if self._store.spec.labels.keeps_first else "class drawn most often"
         )
         says = f"; the first one's {what}: {crops[0].likely[0][0]}" if crops[0].likely else ""
-        if self._of_maps:
+        if crops[0].line is not None:
+            says = f"; the first one reads {crops[0].line.said!r}"
+            figure = line_sample_figure(image, crops, path, others, self._formats)
+        elif self._of_maps:
             says = ", each with the classes that the teacher sees in it"
             how = others, self._names, self._formats
             figure = map_sample_figure(image, crops, name or "", path, *how)
@@ -101,21 +107,6 @@ class CropViewer:
 
     def gallery(self, name: str, notable: Sequence[NotableCrop], title: str) -> Picture | None:
         """Draw crops of several images, each with its image's class; None where none can be drawn."""
-        caption = "One crop an image; below it the label's entropy."
-        if is_line(self._store.spec.grid):
-            caption = "One crop an image; below it what the labels read, and their mean entropy."
-        elif self._store.spec.grid:
-            caption = "One crop an image; below it the mean entropy of its labels."
-        elif not self._store.spec.unlabelled and self._store.spec.mixes:
-            caption = (
-                "One crop an image; below it the classes of both images, the share of the first one, and "
-                "the label's entropy. These classes are bold where they are among the most likely."
-            )
-        elif not self._store.spec.unlabelled:
-            caption = (
-                "One crop an image; below it the folder's class and the label's entropy. The class is "
-                "bold where it is among the most likely."
-            )
         crops, texts = [], []
         for one in notable:
             index = one.image_index
@@ -130,11 +121,15 @@ class CropViewer:
             texts.append(f"{own} · {one.entropy:.2f} nats" if own else f"{one.entropy:.2f} nats")
         if not crops:
             return None
-        if self._of_maps:
+        what = f"{len(crops)} crops with the teacher's most likely classes."
+        if crops[0].line is not None:
+            what = f"{len(crops)} crops with what their labels read."
+            figure = line_gallery_figure(crops, texts, self._formats)
+        elif self._of_maps:
             figure = map_gallery_figure(crops, texts, self._names, self._formats)
         else:
             figure = gallery_figure(crops, texts, self._formats)
-        what = f"{len(crops)} crops with the teacher's most likely classes."
+        caption = _gallery_caption(self._store.spec)
         return Picture(name, figure, title, caption, what)
 
     def _class_of(self, slab: Slab) -> str | None:
@@ -179,16 +174,18 @@ class CropViewer:
             seen: Pixels = view.permute(1, 2, 0).numpy().copy()
             targets = {int(slab.target[0])} | ({mixed.other_target} if mixed else set())
             likely: tuple[tuple[str, float | None, bool], ...] = ()
-            maps = None
+            maps = line = None
             if labels is not None and is_line(spec.grid):
-                likely = self._read_off(labels, image_index, slot)
+                line = self._read_off(labels, image_index, slot)
             elif labels is not None and spec.grid:
                 maps = self._map(labels, slot, truth.get(slot))
             elif labels is not None:
                 likely = self._likely(labels, slot, targets)
             top, left, height, width = slab.box[0, slot].tolist()
             flip = bool(slab.flip[0, slot])
-            shown.append(ShownCrop(seen, (top, left, height, width), flip, likely, mixed, maps))
+            shown.append(
+                ShownCrop(seen, (top, left, height, width), flip, likely, mixed, maps, line)
+            )
         return shown
 
     def _truth(self, image_index: int, slab: Slab, slots: range) -> dict[int, NDArray[np.uint8]]:
@@ -206,16 +203,16 @@ class CropViewer:
         """Whether labels are of the cells of maps."""
         return len(self._store.spec.grid) == 2
 
-    def _read_off(
-        self, labels: SoftLabels, image_index: int, slot: int
-    ) -> tuple[tuple[str, float | None, bool], ...]:
-        """Return what a crop's labels read, how sure they are, and whether that is the text."""
+    def _read_off(self, labels: SoftLabels, image_index: int, slot: int) -> ShownLine:
+        """Return what a crop's labels read, how sure they are, and the text of its image."""
         kept = self._store.spec.labels
         own = labels[slot * kept.num_positions : (slot + 1) * kept.num_positions]
-        said = read_off(own.top_class.tolist(), self._store.class_names())
-        right = self._texts is not None and self._texts.text(image_index) == said
+        said, written = read_off(own.top_class.tolist(), self._store.class_names()), None
+        if self._texts is not None:
+            self._texts.require_same(image_index)
+            written = self._texts.texts.text(image_index)
         sure = float(own.confidence.mean()) if kept.keeps_values else None
-        return ((said or "no character", sure, right),)
+        return ShownLine(said, written, sure)
 
     def _map(self, labels: SoftLabels, slot: int, truth: NDArray[np.uint8] | None) -> ShownMap:
         """Return what a crop's labels say at each position, of labels of all crops of an image."""
@@ -248,6 +245,30 @@ class CropViewer:
             for n, p in zip(ids, probs, strict=True)
             if first or p > 0
         )
+
+
+def _gallery_caption(spec: StoreSpec) -> str:
+    """Say what stands beside or below each crop of a gallery."""
+    if is_line(spec.grid):
+        over = "its text and what its labels read, red where these differ"
+        over = over if spec.texts else "what its labels read"
+        return (
+            f"One crop an image, over {over}. On the left are the mean of their largest probabilities, "
+            "and of their entropies."
+        )
+    if spec.grid:
+        return "One crop an image; below it the mean entropy of its labels."
+    if spec.unlabelled:
+        return "One crop an image; below it the label's entropy."
+    if spec.mixes:
+        return (
+            "One crop an image; below it the classes of both images, the share of the first one, and "
+            "the label's entropy. These classes are bold where they are among the most likely."
+        )
+    return (
+        "One crop an image; below it the folder's class and the label's entropy. The class is bold where "
+        "it is among the most likely."
+    )
 
 
 def _mixed_with(others: Sequence[OtherImage]) -> str:

@@ -9,6 +9,7 @@ from fkd.config import as_typed, grid_text, is_line, size_text
 from fkd.format import StoreSpec
 from fkd.statistics import (
     LabelStatistics,
+    LineStatistics,
     Sweep,
     TruthStatistics,
     bytes_per_crop,
@@ -126,11 +127,13 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
 
 
 def headline(
-    store: LabelStore, statistics: LabelStatistics | None, truth: TruthStatistics | None = None
+    store: LabelStore,
+    statistics: LabelStatistics | None,
+    truth: TruthStatistics | LineStatistics | None = None,
 ) -> list[tuple[str, str]]:
     """Return the first numbers: a name and a number each; without labels there are no `statistics`.
 
-    `truth` is what masks say of maps, where there are any.
+    `truth` is what masks say of maps, and texts of lines, where there are any.
     """
     spec, known = store.spec, num_labelled(store)
     lines = [
@@ -145,7 +148,12 @@ def headline(
         return [*lines, size]
     if spec.grid:
         lines.append(("labels a crop", " × ".join(map(str, spec.grid))))
-    if truth is not None:
+    if isinstance(truth, LineStatistics):
+        lines += [
+            ("exact match", f"{truth.read.exact_match:.1%}"),
+            ("character error rate", f"{truth.read.character_error_rate:.1%}"),
+        ]
+    elif truth is not None:
         lines += [
             ("pixels that are right", f"{truth.confusion.pixel_accuracy:.1%}"),
             ("mIoU", f"{truth.confusion.miou:.3f}"),

@@ -1,4 +1,4 @@
-"""Figures of what maps of labels say, class by class: where it is named and, with masks, how rightly."""
+"""Figures of what maps and lines say, class by class: where it is named and, with truth, how rightly."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.amounts import as_count
-from fkd.config import grid_text, size_text
+from fkd.config import BLANK, grid_text, is_line, size_text
 from fkd.figures import (
     GREY,
     INK,
@@ -20,29 +20,57 @@ from fkd.figures import (
     shorten,
     write,
 )
+from fkd.images import visible_name
 from fkd.showing.map_figures import class_colours
 from fkd.showing.page import Section
 from fkd.showing.picture import Picture, Table, as_files
-from fkd.statistics import LabelStatistics, PositionStatistics, TruthStatistics
+from fkd.statistics import LabelStatistics, LineStatistics, PositionStatistics, TruthStatistics
 from fkd.store import LabelStore
 
 _MOST_ROWS, _MOST_CLASSES = 30, 12  # that are named one by one, and that stand in a matrix
+_MOST_PAIRS = 15  # of characters that are taken for each other
 
 
 def position_section(
     store: LabelStore, statistics: LabelStatistics, names: Sequence[str], formats: Sequence[str]
 ) -> Section | None:
-    """Return which classes maps name where; None where labels are no maps."""
+    """Return which classes maps and lines name where; None where labels are one a crop."""
     if statistics.positions is None:
         return None
     grid = grid_text(statistics.positions.grid)
     return Section(
         "Which classes are where",
-        f"The teacher's likeliest class at each of {grid} positions of the first "
+        f"The teacher's likeliest class at each of {grid} {_places(statistics.positions)} of the first "
         f"{statistics.crops_per_image} of {store.spec.num_crops} crops of each of "
         f"{statistics.num_images:,} images.",
         pictures=(_position_picture(statistics.positions, names, formats),),
     )
+
+
+def _places(positions: PositionStatistics) -> str:
+    return "frames" if is_line(positions.grid) else "positions"
+
+
+def line_section(store: LabelStore, read: LineStatistics) -> Section:
+    """Return how often lines read what their texts say, and which characters are wrong."""
+    rows = [(named(written), named(said), f"{count:,}") for (said, written), count in read.confused]
+    return Section(
+        "Is the teacher right?",
+        f"The first {as_count(read.crops_per_image, 'crop')} of {read.num_images:,} images against "
+        f"their texts, read by the likeliest class of each frame: {read}. Texts are compared as they are "
+        "written, with case and spaces. A crop may miss a letter at the edge of its line. "
+        + ("The characters that differ most often:" if rows else ""),
+        table=Table(("in the text", "is read as", "times"), tuple(rows[:_MOST_PAIRS]))
+        if rows
+        else None,
+    )
+
+
+def named(character: str) -> str:
+    """Return a character as a table shows it: white space has a name, and "" is nothing."""
+    if not character:
+        return "(nothing)"
+    return visible_name(character)
 
 
 def truth_section(
@@ -66,14 +94,17 @@ def _position_picture(
     positions: PositionStatistics, names: Sequence[str], formats: Sequence[str]
 ) -> Picture:
     """Draw the share of positions of each class: of all of them, or of those with most."""
-    order = np.argsort(-positions.share, kind="stable")
+    every = np.argsort(-positions.share, kind="stable")
+    line = is_line(positions.grid)
+    # Most frames are the blank, beside which no bar of a character could be seen.
+    order = every[positions.class_id[every] != BLANK] if line and len(every) > 1 else every
     shown = order[:_MOST_ROWS]
     figure = new_figure(PAGE, 0.55 + 0.17 * max(4, len(shown)))
     axes, rows = figure.subplots(), np.arange(len(shown))[::-1]
     share, classes = 100 * positions.share[shown], positions.class_id[shown]
-    axes.barh(rows, share, 0.72, color=class_colours(classes), linewidth=0)
+    axes.barh(rows, share, 0.72, color=MAIN if line else class_colours(classes), linewidth=0)
     axes.set(xlim=(0, 1.45 * share.max()), ylim=(-0.6, len(shown) - 0.4))
-    axes.set(xlabel="share of positions, %")
+    axes.set(xlabel=f"share of {_places(positions)}, %")
     axes.spines["left"].set_visible(False)
     name_rows(axes, rows.tolist(), [shorten(names[n], 24) for n in classes])
     sure = positions.top_probability
@@ -82,23 +113,26 @@ def _position_picture(
         text += "" if sure is None else f", {sure[place]:.2f} sure"
         write(axes, width, row, text, va="center", color=GREY)
     what = (
-        f"the {len(shown)} with most of {len(order):,} classes" if len(shown) < len(order) else ""
+        f", the {len(shown)} with most of {len(order):,} classes" if len(shown) < len(order) else ""
     )
+    blank = positions.share[positions.class_id == BLANK].sum()
+    about = f"The blank, at {blank:.1%} of them, is not drawn." if len(order) < len(every) else ""
+    about = about if line else "Colours are those of the maps."
     return Picture(
         "positions",
         as_files(figure, formats),
         "Where classes are named",
-        f"Share of all positions whose likeliest class it is{f', {what}' if what else ''}. Colours are "
-        "those of the maps.",
-        f"Bars of {len(shown)} classes: {names[classes[0]]} at {share[0]:.1f} % of positions.",
-        _position_table(positions, names, order),
+        f"Share of all {_places(positions)} whose likeliest class it is{what}. {about}".rstrip(),
+        f"Bars of {len(shown)} classes: {names[classes[0]]} at {share[0]:.1f} % of "
+        f"{_places(positions)}.",
+        _position_table(positions, names, every),
     )
 
 
 def _position_table(
     positions: PositionStatistics, names: Sequence[str], order: NDArray[np.int64]
 ) -> Table:
-    columns: tuple[str, ...] = ("class", "share of positions", "share of crops")
+    columns: tuple[str, ...] = ("class", f"share of {_places(positions)}", "share of crops")
     sure = positions.top_probability
     columns += () if sure is None else ("mean top probability there",)
     rows = tuple(
@@ -135,7 +169,8 @@ def _truth_picture(
         as_files(figure, formats),
         "Against the masks",
         f"Intersection over union by class{which}; the mean of all is {truth.confusion.miou:.3f}. On the "
-        "right, of the pixels of a class, the share that the teacher takes for each.",
+        "right a row is a class of the masks, and a column one that the teacher names: of the pixels of "
+        "the row, the % that are named so.",
         f"Bars of {len(shown)} classes, from {iou[lowest[0]]:.2f} to {iou[lowest[-1]]:.2f}.",
         _truth_table(lowest, counts, iou, names),
     )
@@ -186,6 +221,10 @@ def _draw_matrix(
             axes, column, len(classes) - 0.4, name, rotation=90, ha="center", va="top",
             fontsize=6.5, color=MAIN,
         )  # fmt: skip
+    write(
+        axes, 0.5, 1.01, "rows: class of the mask, columns: the teacher's, in % of a row",
+        transform=axes.transAxes, ha="center", va="bottom",
+    )  # fmt: skip
 
 
 def _truth_table(

@@ -7,16 +7,16 @@ from fkd.config import grid_text, is_line, size_text
 from fkd.orders import ShowConfig
 from fkd.progress import progress
 from fkd.showing.area_figures import area_picture
-from fkd.showing.class_figures import class_picture
-from fkd.showing.confusion_figures import confusion_picture
+from fkd.showing.class_figures import class_picture, confusion_picture
 from fkd.showing.crops import CropViewer
 from fkd.showing.label_figures import certainty_pictures, divergence_picture, size_picture
 from fkd.showing.page import Section
 from fkd.showing.picture import Picture, Table
-from fkd.showing.position_figures import position_section, truth_section
+from fkd.showing.position_figures import line_section, position_section, truth_section
 from fkd.statistics import (
     Comparison,
     LabelStatistics,
+    LineStatistics,
     NotableCrop,
     TruthStatistics,
     bytes_per_crop,
@@ -43,6 +43,8 @@ def sample_section(
     )
     which = "Images that were asked for" if config.chosen else f"Images drawn by seed {config.seed}"
     said = f", with {said}" if store.spec.labels.there and not store.spec.grid else ""
+    of_lines = is_line(store.spec.grid)
+    boxes = "colours" if of_lines else "numbers and colours"
     mixed = ""
     if store.spec.mixes:
         mixed = (
@@ -54,9 +56,8 @@ def sample_section(
     return Section(
         "Images and crops",
         f"{which}, with their first {num_crops} of {store.spec.num_crops} crops, "
-        f"{size_text(store.spec.size)} px, {store.spec.interpolation}. Boxes have the numbers and "
-        "colours of their crops. These are as "
-        f"the student gets them{said}; ↔ is mirrored"
+        f"{size_text(store.spec.size)} px, {store.spec.interpolation}. Boxes have the "
+        f"{boxes} of their crops. These are as the student gets them{said}; ↔ is mirrored"
         + (f", bold is {bold}." if store.spec.labels.there and not store.spec.unlabelled else ". ")
         + _position_words(store)
         + mixed,
@@ -66,13 +67,16 @@ def sample_section(
 
 
 def _position_words(store: LabelStore) -> str:
-    """Say what stands below a crop whose labels are a map, or beside it of a line."""
+    """Say what stands below a crop whose labels are a map or a line."""
     spec = store.spec
     if is_line(spec.grid):
-        bold = ", bold where that is its text" if spec.texts else ""
-        return (
-            f"Beside a crop is what its {grid_text(spec.grid)} labels read, frame by frame{bold}, with "
-            "the mean of their largest probabilities. "
+        below = f"Below a crop is what its {grid_text(spec.grid)} labels read, frame by frame"
+        if spec.texts:
+            below += ", under the text of its image; places where these differ are red"
+        return below + (
+            ". On its left is the mean of their largest probabilities. "
+            if spec.labels.keeps_values
+            else ". "
         )
     if not spec.grid:
         return ""
@@ -89,7 +93,7 @@ def label_sections(
     store: LabelStore,
     viewer: CropViewer | None,
     statistics: LabelStatistics,
-    truth: TruthStatistics | None,
+    truth: TruthStatistics | LineStatistics | None,
     names: Sequence[str],
     formats: Sequence[str],
 ) -> list[Section | None]:
@@ -97,7 +101,11 @@ def label_sections(
     return [
         certainty_section(store, statistics, formats),
         position_section(store, statistics, names, formats),
-        truth_section(store, truth, names, formats),
+        (
+            line_section(store, truth)
+            if isinstance(truth, LineStatistics)
+            else truth_section(store, truth, names, formats)
+        ),
         area_section(statistics, formats),
         class_section(store, statistics, names, formats),
         *notable_sections(store, viewer, statistics, names),
@@ -224,16 +232,18 @@ def _notable_table(store: LabelStore, crops: Sequence[NotableCrop], names: Seque
             paths[crop.image_index],
             str(crop.crop),
             *(() if targets is None else (names[targets[crop.image_index]],)),
-            names[crop.top_class],
+            *(() if is_line(store.spec.grid) else (names[crop.top_class],)),
             f"{crop.top_probability:.3f}",
             f"{crop.entropy:.3f}",
         )
         for crop in crops
     )
     own = () if targets is None else ("folder's class",)
-    of_each = ("top-1", "top probability", "entropy, nats")
+    of_each: tuple[str, ...] = ("top-1", "top probability", "entropy, nats")
     if store.spec.grid:
         of_each = ("top-1 of most", "mean top probability", "mean entropy, nats")
+    if is_line(store.spec.grid):
+        of_each = of_each[1:]  # that of most frames is the blank
     return Table(("image", "crop", *own, *of_each), rows)
 
 

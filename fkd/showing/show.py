@@ -9,10 +9,11 @@ import numpy as np
 from fkd.amounts import as_count
 from fkd.config import as_config, grid_text
 from fkd.errors import ImagesError
-from fkd.images import read_titles
+from fkd.images import read_titles, visible_name
 from fkd.orders import ShowConfig
 from fkd.originals import (
     LabelledMasks,
+    LabelledTexts,
     PresentImages,
     drift,
     find_labelled_masks,
@@ -43,15 +44,16 @@ from fkd.showing.sections import (
 from fkd.statistics import (
     Comparison,
     LabelStatistics,
+    LineStatistics,
     TruthStatistics,
     compare,
     info_lines,
     label_statistics,
+    line_statistics,
     truth_statistics,
     vector_statistics,
 )
 from fkd.store import LabelStore
-from fkd.truth import Texts
 
 
 def show_store(config: ShowConfig) -> Path:
@@ -76,8 +78,8 @@ def show_store(config: ShowConfig) -> Path:
         notes += more
     sections = [None if viewer is None else sample_section(store, viewer, indices, config)]
     statistics = label_statistics(store) if store.spec.labels.there else None
-    if present is not None and masks is not None:
-        truth, more = _truth(store, masks, present)
+    if present is not None:
+        truth, more = _truth(store, masks, texts, present)
         notes += more
     comparison = None if other is None else compare(store, other)
     if statistics is not None:
@@ -122,7 +124,7 @@ def _open(config: ShowConfig) -> _Opened:
     names = store.class_titles()
     if config.class_names is not None:
         names = read_titles(config.class_names, store.class_names())
-    return _Opened(store, other, root, out, names)
+    return _Opened(store, other, root, out, tuple(map(visible_name, names)))
 
 
 def _images(store: LabelStore, config: ShowConfig) -> tuple[PresentImages | None, list[str]]:
@@ -152,24 +154,29 @@ def _masks(store: LabelStore, present: PresentImages) -> tuple[LabelledMasks | N
         return None, [f"No mask is drawn: {error}."]
 
 
-def _texts(store: LabelStore, present: PresentImages) -> tuple[Texts | None, list[str]]:
+def _texts(store: LabelStore, present: PresentImages) -> tuple[LabelledTexts | None, list[str]]:
     """Find the texts of a store's images, if they had any, or say on the page why there are none."""
     if not store.spec.texts:
         return None, []
     try:
-        return find_labelled_texts(store, present.images).texts, []
+        return find_labelled_texts(store, present.images), []
     except ImagesError as error:
         return None, [f"Labels are not compared with texts: {error}."]
 
 
 def _truth(
-    store: LabelStore, masks: LabelledMasks, present: PresentImages
-) -> tuple[TruthStatistics | None, list[str]]:
-    """Compare maps with masks, or say on the page why that is not done."""
+    store: LabelStore,
+    masks: LabelledMasks | None,
+    texts: LabelledTexts | None,
+    present: PresentImages,
+) -> tuple[TruthStatistics | LineStatistics | None, list[str]]:
+    """Compare maps with masks and lines with texts, or say on the page why that is not done."""
     try:
-        return truth_statistics(store, masks, present.there), []
+        if texts is not None:
+            return line_statistics(store, texts, present.there), []
+        return None if masks is None else truth_statistics(store, masks, present.there), []
     except ImagesError as error:
-        return None, [f"Labels are not compared with masks: {error}."]
+        return None, [f"Labels are not compared with {store.spec.truth}: {error}."]
 
 
 def _files(sections: Sequence[Section]) -> dict[str, bytes]:
@@ -184,7 +191,7 @@ def _files(sections: Sequence[Section]) -> dict[str, bytes]:
 def _headline_text(
     store: LabelStore,
     statistics: LabelStatistics,
-    truth: TruthStatistics | None,
+    truth: TruthStatistics | LineStatistics | None,
     comparison: Comparison | None,
 ) -> str:
     known = " of images without classes" if store.spec.unlabelled else ""

@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     from fkd.statistics.positions import PositionStatistics
     from fkd.statistics.sweep import Sweep, restored
     from fkd.statistics.targets import target_words
-    from fkd.statistics.truth import TruthStatistics, truth_statistics
+    from fkd.statistics.truth import (
+        LineStatistics,
+        TruthStatistics,
+        line_statistics,
+        truth_statistics,
+    )
     from fkd.statistics.vectors import VectorStatistics, vector_statistics
 else:
     __getattr__, __dir__ = names_of(
@@ -59,7 +64,7 @@ else:
         how_far="num_finished reached",
         sweep="Sweep restored",
         targets="target_words",
-        truth="TruthStatistics truth_statistics",
+        truth="LineStatistics TruthStatistics line_statistics truth_statistics",
         vectors="VectorStatistics vector_statistics",
     )
 
@@ -73,6 +78,7 @@ __all__ = [
     "Histogram",
     "KeptMass",
     "LabelStatistics",
+    "LineStatistics",
     "NotableCrop",
     "PositionStatistics",
     "Sweep",
@@ -86,6 +92,7 @@ __all__ = [
     "info_lines",
     "kept_lines",
     "label_statistics",
+    "line_statistics",
     "mix_words",
     "num_crops_labelled",
     "num_finished",

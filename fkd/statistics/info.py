@@ -127,12 +127,14 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
 
 
 def per_label(spec: StoreSpec, parts: Mapping[str, float]) -> str:
-    """Say what one label of a map takes, of parts by crop."""
+    """Say what one label of a map or a line takes, of parts by crop; all else is the "rest"."""
+    total = bytes_per_label(spec, parts)
     each = {
         name: parts[name] / spec.labels.num_positions for name in ("ids", "values") if name in parts
     }
+    each["rest"] = total - sum(each.values())
     words = ", ".join(f"{name} {size:.2f}" for name, size in each.items())
-    return f"{bytes_per_label(spec, parts):.2f} bytes ({words})"
+    return f"{total:.2f} bytes ({words})"
 
 
 def bytes_per_label(spec: StoreSpec, parts: Mapping[str, float]) -> float:

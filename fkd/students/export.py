@@ -1,7 +1,9 @@
 """`fkd export`: the student alone, with its preprocessing and classes, for other programs."""
 
 import hashlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +30,15 @@ from fkd.students.student import StudentCard
 
 _BATCH = 3  # views that the student and its file are both run on
 _TOLERANCE = 1e-3
+
+# What torch says of itself while it exports: nobody's model is at fault, and nobody can mend it.
+_OF_TORCH = (
+    ("_check_is_size will be removed", FutureWarning),
+    (
+        r"The tensor attributes? (self\.[\w.]*\b_flat_weights\[\d+\](, )?)+ (was|were) assigned",
+        UserWarning,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,8 @@ def _write_and_run(
 ) -> Tensor:
     exporter = _EXPORTERS[format]
     try:
-        exporter.write(model, about, pixels, path)
+        with _without_torchs_own_warnings():
+            exporter.write(model, about, pixels, path)
         return exporter.run(model, pixels, path)
     except ImportError as error:
         raise ConfigError(
@@ -148,6 +160,14 @@ def _write_and_run(
             f"student {about.card.name} cannot be exported as {format} ({first_line(error)}); "
             "use another --format"
         ) from error
+
+
+@contextmanager
+def _without_torchs_own_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message, category in _OF_TORCH:
+            warnings.filterwarnings("ignore", message, category)
+        yield
 
 
 def _refuse_place(path: Path, format: ExportFormat) -> None:

@@ -14,7 +14,7 @@ from fkd.models import find_logits
 from fkd.progress import note
 from fkd.students.answers import as_seen, each_batch
 from fkd.students.student import StudentCard
-from fkd.truth import Texts, edit_distance, read_off
+from fkd.truth import ReadLines, Texts, read_off
 from fkd.views import EvaluationBatch
 
 
@@ -71,7 +71,7 @@ def evaluate_lines(
         if there.any():
             tally.add(_answer(model, batch.views[there], card), rows[there].tolist())
         for row in rows[~there].tolist():
-            tally.miss(row)
+            tally.read.add(None, texts.text(row))
         return batch.errors
 
     num_unusable = 0
@@ -82,7 +82,7 @@ def evaluate_lines(
         num_unusable += len(errors)
         for error in errors:
             note(f"counted as missed: {error}")
-    return tally.accuracy(len(images), num_unusable)
+    return tally.accuracy(num_unusable)
 
 
 @torch.inference_mode()
@@ -95,39 +95,29 @@ def _answer(model: nn.Module, views: Tensor, card: StudentCard) -> Tensor:
 
 
 class _Tally:
-    """Lines that are read right so far, characters that are not, and the sum of losses."""
+    """What is `read` of lines so far, and the sum of losses."""
 
     def __init__(self, classes: Sequence[str], texts: Texts) -> None:
         self._classes, self._texts = classes, texts
-        self._right = self._errors = self._characters = self._with_loss = 0
-        self._loss = 0.0
+        self.read = ReadLines()
+        self._loss, self._with_loss = 0.0, 0
 
     def add(self, logits: Tensor, rows: Sequence[int]) -> None:
         """Count the lines of `rows` by their logits [b, T, C]."""
         for best, row in zip(logits.argmax(dim=2).tolist(), rows, strict=True):
-            self._count(read_off(best, self._classes), self._texts.text(row))
+            self.read.add(read_off(best, self._classes), self._texts.text(row))
         known = [n for n, row in enumerate(rows) if self._texts.encoded(row) is not None]
         if known:
             wanted = self._texts.rows([rows[n] for n in known])
             self._loss += float(text_loss(logits[known], wanted).sum())
             self._with_loss += len(known)
 
-    def miss(self, row: int) -> None:
-        """Count a line of which nothing is read."""
-        self._errors += len(self._texts.text(row))
-        self._characters += len(self._texts.text(row))
-
-    def _count(self, said: str, written: str) -> None:
-        self._right += said == written
-        self._errors += edit_distance(said, written)
-        self._characters += len(written)
-
-    def accuracy(self, num_images: int, num_unusable: int) -> LineAccuracy:
+    def accuracy(self, num_unusable: int) -> LineAccuracy:
         """Return shares of all images and all characters, and the mean loss."""
         return LineAccuracy(
-            self._right / num_images,
-            self._errors / max(1, self._characters),
+            self.read.exact_match,
+            self.read.character_error_rate,
             self._loss / max(1, self._with_loss),
-            num_images,
+            self.read.num_lines,
             num_unusable,
         )

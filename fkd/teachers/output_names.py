@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fkd.amounts import as_count
 from fkd.config import TeacherChoice
 from fkd.errors import ModelError
 
@@ -66,12 +67,15 @@ def _read_names(path: Path, num_outputs: int, teacher: str) -> OutputNames:
             f"--teacher-classes {path}: {why}; give a text file with one class name per output"
         ) from error
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if len(names) != num_outputs and len(as_they_are := lines_of(text)) == num_outputs:
+    as_they_are = lines_of(text)
+    if len(names) != num_outputs and len(as_they_are) == num_outputs:
         names = as_they_are  # some are blanks, as a recogniser's characters are
     if len(names) != num_outputs:
+        spaces = sum(bool(line) and not line.strip() for line in as_they_are)
+        of_them = f" ({spaces} of them white space)" if spaces else ""
         raise ModelError(
-            f"--teacher-classes {path} has {len(names)} names, teacher {teacher} has {num_outputs} "
-            "outputs; give one name per output, in order"
+            f"--teacher-classes {path} has {as_count(len(names) + spaces, 'name')}{of_them}, teacher "
+            f"{teacher} has {as_count(num_outputs, 'output')}; give one name per output, in order"
         )
     remedy = "names and lines must be spelled alike"
     return OutputNames(names, str(path), remedy)

@@ -2,7 +2,8 @@
 
 `masked_root` says which folder of a data set has images with masks, and `find_masks` finds those of a
 list of images. `Masks` reads them as numbers of classes. A `Confusion` counts what is said at each pixel
-against them. `lined_root`, `list_lines` and `find_texts` do so with `Texts`, which labels.txt says.
+against them. `lined_root`, `list_lines` and `find_texts` do so with `Texts`, which labels.txt says, and
+`ReadLines` counts what is read of lines.
 """
 
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         unnamed_masks,
     )
     from fkd.truth.masks import Masks
+    from fkd.truth.readings import ReadLines, aligned
     from fkd.truth.text_files import (
         find_texts,
         lined_root,
@@ -32,6 +34,7 @@ else:
         confusion="Confusion",
         finding="find_masks masked_root require_masked_root unnamed_masks",
         masks="Masks",
+        readings="ReadLines aligned",
         text_files="find_texts lined_root list_lines require_lined_root require_named",
         texts="Texts Truth as_rows edit_distance read_off",
     )
@@ -39,8 +42,10 @@ else:
 __all__ = [
     "Confusion",
     "Masks",
+    "ReadLines",
     "Texts",
     "Truth",
+    "aligned",
     "as_rows",
     "edit_distance",
     "find_masks",

@@ -122,6 +122,10 @@ def test_folders_that_are_no_image_folders(tmp_path):
         (["--temperature", "0"], "--temperature is 0"),
         (["--scale", "nan", "1"], "--scale is nan"),
         (["--mean", "nan", "0", "0"], "--mean is nan"),
+        (
+            ["--mean", "0.5", "--std", "0.5"],
+            "'--mean': it takes three values, of red, green and blue",
+        ),
         (["--max-bad", "nan"], "--max-bad is nan"),
         (["--max-bad", "-0.1"], "--max-bad is -0.1"),
         (["--block", "0"], "--block is 0"),

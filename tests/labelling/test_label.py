@@ -225,8 +225,9 @@ def choice_preprocessing():
         (None, "3 classes, teacher resnet18 has 5 outputs"),
         (["square", "fish", "circle", "bird", "cube"], "not in .*: triangle"),
         (["square", "circle", "triangle"], "3 names, teacher resnet18 has 5 outputs"),
+        (["square", "", " ", "circle"], r"has 3 names \(1 of them white space\), teacher resnet18"),
     ],
-    ids=["no file", "missing", "short"],
+    ids=["no file", "missing", "short", "spaces"],
 )
 def test_classes_that_do_not_fit_are_refused_at_once(shared_folder, tmp_path, lines, words):
     five_class_teacher(tmp_path)

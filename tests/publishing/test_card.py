@@ -114,6 +114,16 @@ def test_a_run_is_a_baseline(shared_store, tmp_path):
     assert "| top-1 on its images for evaluation | 75.00%, top-5 90.00%, its best |" in card
     assert "| student | resnet18 |" in card
     assert "secret" not in card
+    lines = {
+        "kind": "eval",
+        "step": 1,
+        "epoch": 1,
+        "exact_match": 0.5,
+        "character_error_rate": 0.125,
+    }
+    (run / "metrics.jsonl").write_text(json.dumps(lines) + "\n")
+    card = store_card(CardConfig(shared_store.path, run=run))
+    assert "| 50.00%, character error rate 12.50%, its best |" in card
     (run / "metrics.jsonl").write_text("")
     with pytest.raises(FkdError, match="has no evaluation yet"):
         store_card(CardConfig(shared_store.path, run=run))
@@ -199,14 +209,6 @@ def test_an_unfinished_store_has_no_card(shared_store, tmp_path):
     assert np.array_equal(LabelStore.open(cut).pending_blocks(), [0])
 
 
-def test_a_card_of_lines_says_how_they_are_learned(tmp_path):
-    folder = make_line_folder(tmp_path / "lines", train=2, val=0)
-    card = store_card(CardConfig(label_images(line_config(folder, tmp_path / "s.zarr")).path))
-    assert "- image-to-text" in card
-    assert "--student fkd.models:crnn" in card
-    assert "# of logits [B, T, C]" in card
-
-
 def test_a_card_of_maps_says_what_they_are(map_store):
     card = store_card(CardConfig(map_store.path))
     assert "- image-segmentation" in card
@@ -214,3 +216,25 @@ def test_a_card_of_maps_says_what_they_are(map_store):
     assert "| maps | 8x4 labels of each crop |" in card
     assert "--student lraspp_mobilenet_v3_large" in card
     assert "agreement" not in card
+
+
+def test_a_card_of_lines_has_a_command_and_code_that_work_on_them(tmp_path, monkeypatch):
+    folder = make_line_folder(tmp_path / "lines", train=4, val=2)
+    store = label_images(line_config(folder, tmp_path / "lines.zarr"))
+    monkeypatch.chdir(tmp_path)
+    card = store_card(CardConfig(store.path))
+    assert "- image-to-text\n" in card
+    assert "over 5 classes at each of 16 frames" in card
+    assert "| classes | 5, the texts': blank, a, b, space, é |" in card
+    assert "IMAGES` is your folder of the images, with their texts." in card
+    (command,) = re.findall(r"^    (fkd train .*)$", card, flags=re.MULTILINE)
+    assert "--student fkd.models:crnn --loss ctc --loss kl --optimizer adam" in command
+    words = shlex.split(command.replace("IMAGES", str(folder)))
+    done = CliRunner().invoke(main, [*words[1:], "--dry-run", "--epochs", "1", "--batch-size", "4"])
+    assert done.exit_code == 0, done.output
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    assert "# of logits [B, T, C]" in code
+    code = code.replace('"IMAGES"', f"{str(folder)!r}, batch_size=4") + "    break\n"
+    found = {"student": lambda views: views[:, :, :5, ::4].mean(1).transpose(1, 2)}
+    exec(code, found)
+    assert found["loss"].item() > 0

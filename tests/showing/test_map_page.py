@@ -133,6 +133,8 @@ def test_info_says_what_a_label_takes(map_store):
     per_crop, per_label = (float(lines[name].split()[0]) for name in ("per crop", "per label"))
     assert per_label == pytest.approx(per_crop / 32, abs=0.01)
     assert "ids 0.00" not in lines["per crop"]
+    total, *parts = map(float, re.findall(r"[\d.]+", lines["per label"]))
+    assert sum(parts) == pytest.approx(total, abs=0.02)
 
 
 def test_a_page_of_mixed_maps_shows_what_is_mixed_in(shared_folder, tmp_path):

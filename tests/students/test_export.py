@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from fkd import (
     load_student,
     train_student,
 )
+from fkd.students.export import _without_torchs_own_warnings
 
 
 @pytest.fixture(scope="module")
@@ -314,3 +316,13 @@ def test_a_head_that_cannot_be_left_out(own_student, tmp_path, kind):
     with pytest.raises(FkdError, match="its last linear layer is not what it ends with"):
         export_student(file, head=False)
     assert not (tmp_path / "features.pth").exists()
+
+
+def test_what_torch_says_of_itself_is_not_passed_on_and_all_else_is():
+    network = torch.nn.LSTM(3, 4, batch_first=True).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with _without_torchs_own_warnings():
+            torch.export.export(network, (torch.rand(2, 5, 3),))
+            with pytest.raises(UserWarning, match="of the user's own"):
+                warnings.warn("of the user's own", stacklevel=1)

@@ -2,11 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers.lines import CHARACTERS, draw_line, make_line_folder
 
 from fkd.errors import FkdError
-from fkd.truth import edit_distance, find_texts, lined_root, list_lines, read_off, require_named
+from fkd.truth import (
+    ReadLines,
+    aligned,
+    edit_distance,
+    find_texts,
+    lined_root,
+    list_lines,
+    read_off,
+    require_named,
+)
 
 
 @pytest.fixture
@@ -109,3 +119,23 @@ def test_classes_that_nobody_named_are_no_characters(place):
     (place / "charset.txt").unlink()
     with pytest.raises(FkdError, match=r"the classes have no names; say in charset.txt"):
         texts_of(place / "train").matched(("0", "1", "2"), "the classes")
+
+
+def test_texts_are_aligned_with_as_few_differences_as_can_be():
+    rng = np.random.default_rng(0)
+    assert aligned("", "") == []
+    assert aligned("a1c", "abcd") == [("a", "a"), ("1", "b"), ("c", "c"), ("", "d")]
+    for _ in range(50):
+        said, written = ("".join(rng.choice(list("ab c"), rng.integers(0, 9))) for _ in range(2))
+        pairs = aligned(said, written)
+        assert ["".join(side) for side in zip(*pairs, strict=True)] in ([said, written], [])
+        assert sum(one != other for one, other in pairs) == edit_distance(said, written)
+
+
+def test_what_cannot_be_read_is_wrong_though_its_text_is_empty():
+    read = ReadLines()
+    read.add("", "")
+    read.add(None, "")
+    read.add(None, "abc")
+    read.add("abd", "abc")
+    assert (read.exact_match, read.character_error_rate) == (0.25, 4 / 6)
