@@ -40,6 +40,7 @@ from fkd.config import (
     Url,
     VectorScheme,
     as_vector_scheme,
+    grid_training,
 )
 from fkd.progress import note_lines, printable
 
@@ -53,9 +54,6 @@ _LABEL = {f.name: f.default for f in fields(LabelConfig)}
 
 
 # Options whose value is a field of `LabelConfig` of the same name.
-# The recipe of what a store keeps at each position, by the sides of its grid.
-_RECIPES = {1: "lines", 2: "maps"}
-
 _FIELDS = (
     "out", "split", "unlabelled", "class_names", "num_crops", "temperature", "batch_size", "workers",
     "device", "block_images", "max_bad", "overwrite", "grow", "render", "map_stride",
@@ -266,27 +264,31 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
     _say_next(out, spec)
 
 
-def _train_on_grids(name: str, spec: "StoreSpec") -> str:
-    """Return the command that trains on a store of maps or lines; a recipe of theirs has the rest."""
-    loss = "" if spec.truth else " --loss kl"
-    once = " --crops-per-image 1" if spec.num_crops == 1 else ""
-    return f"fkd train {name} --recipe {_RECIPES[len(spec.grid)]}{loss}{once}"
-
-
 def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     """Name the commands that come next, as they can be typed."""
-    usual = USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME
-    name, reading = shlex.quote(str(out)), usual.reading
-    most = spec.views.mix.period if spec.views.mix.mixes else spec.num_crops
-    m = max(
-        c for c in (1, 2, 4) if c <= min(most, spec.num_crops)
-    )  # a batch is a multiple of these
+    name = shlex.quote(str(out))
     if spec.grid:
-        train = _train_on_grids(name, spec)
+        training = grid_training(spec.grid, spec.num_crops, truth=bool(spec.truth))
     else:
-        recipe = " --recipe small" if spec.num_images < FEW_IMAGES else ""
-        train = f"fkd train {name}{recipe} --crops-per-image {m}"
-        if spec.labels.there:
-            readable = spec.scheme.can_be_read_as(reading)
-            train += f" --compress {reading if readable else spec.scheme.reading}"
-    note_lines([("next", f"fkd check {name}"), ("", f"fkd show {name}"), ("", train)])
+        training = _training_of(spec)
+    note_lines(
+        [
+            ("next", f"fkd check {name}"),
+            ("", f"fkd show {name}"),
+            ("", f"fkd train {name} {training}"),
+        ]
+    )
+
+
+def _training_of(spec: "StoreSpec") -> str:
+    """Return the options of `fkd train` that a store of one label or vectors a view is learned with."""
+    most = spec.views.mix.period if spec.views.mix.mixes else spec.num_crops
+    # A batch is a multiple of these.
+    m = max(c for c in (1, 2, 4) if c <= min(most, spec.num_crops))
+    recipe = "--recipe small " if spec.num_images < FEW_IMAGES else ""
+    options = f"{recipe}--crops-per-image {m}"
+    if not spec.labels.there:
+        return options
+    reading = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
+    readable = spec.scheme.can_be_read_as(reading)
+    return f"{options} --compress {reading if readable else spec.scheme.reading}"

@@ -44,3 +44,14 @@ def grids_words(grid: Grid) -> str:
     if not grid:
         return "one label a view"
     return f"{'lines' if is_line(grid) else 'maps'} of {grid_text(grid)} labels"
+
+
+def grid_training(grid: Grid, num_crops: int, *, truth: bool) -> str:
+    """Return the options of `fkd train` that a store of maps or lines is learned with.
+
+    That is their recipe. Without masks or texts the loss is to the store alone; of one crop an image, no
+    more are taken at a time.
+    """
+    recipe = "lines" if is_line(grid) else "maps"
+    loss, once = "" if truth else " --loss kl", " --crops-per-image 1" if num_crops == 1 else ""
+    return f"--recipe {recipe}{loss}{once}"

@@ -3,8 +3,7 @@
 import re
 import shlex
 
-from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME, Scheme, is_line
-from fkd.format import StoreSpec
+from fkd.config import USUAL_MIXED_SCHEME, USUAL_SCHEME, Scheme, grid_training
 from fkd.publishing.facts import teacher_name
 from fkd.store import LabelStore
 
@@ -23,15 +22,14 @@ def usage(store: LabelStore, name: str) -> str:
     """Return how to verify a set, train on it and read it; `IMAGES` stands for one's own folder."""
     quoted, spec = shlex.quote(name), store.spec
     m = max(c for c in (1, 2, 4) if c <= spec.num_crops)  # a batch is a multiple of these
-    train, loop = (
-        f"--student {_student(spec)} --crops-per-image {m}",
-        _loop_of_vectors(name, store, m),
-    )
+    train, loop = f"--student resnet50 --crops-per-image {m}", _loop_of_vectors(name, store, m)
     if spec.labels.there:
         usual = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
         compress = usual if spec.scheme.can_be_read_as(usual) else spec.scheme.reading
         logits = f"  # of logits {_LOGITS[len(spec.grid)]}" if spec.grid else ""
         train, loop = f"{train} --compress {compress}", _loop_of_labels(name, m, compress) + logits
+    if spec.grid:
+        train = grid_training(spec.grid, spec.num_crops, truth=bool(spec.truth))
     each = "" if spec.unlabelled else ", with a folder a class"
     each = f", with their {spec.truth}" if spec.truth else each
     return f"""`IMAGES` is your folder of the images{each}.
@@ -45,14 +43,6 @@ In a training loop of your own:
 ```python
 {loop}
 ```"""
-
-
-def _student(spec: StoreSpec) -> str:
-    """Return a student that fits the labels of a store, and what it is trained with beside the usual."""
-    if not is_line(spec.grid):
-        return "lraspp_mobilenet_v3_large" if spec.grid else "resnet50"
-    truth = " --loss ctc --loss kl" if spec.texts else ""
-    return f"fkd.models:crnn{truth} --optimizer adam --lr 0.008 --batch-size 64"
 
 
 def _loop_of_labels(name: str, m: int, compress: Scheme) -> str:

@@ -104,8 +104,9 @@ def test_a_student_is_fed_the_samples(labelled):
         counts = np.bincount(index[int(image), int(crop)], minlength=3)
         assert np.allclose(dense[row].numpy(), counts / 4)
     assert torch.isfinite(soft_cross_entropy(torch.randn(6, 3), batch.labels)).all()
-    with pytest.raises(FkdError, match="--compress topk5 cannot be read from a store of samples4"):
-        StudentLoader(labelled[0], **settings)
+    assert ", samples4, cpu)" in repr(StudentLoader(labelled[0], **settings))
+    with pytest.raises(FkdError, match="--compress topk2 cannot be read from a store of samples4"):
+        StudentLoader(labelled[0], scheme="topk2", **settings)
     with pytest.raises(FkdError, match="holds samples of labels, which say nothing"):
         CropDataset(labelled[0], scheme="samples4", crops_per_image=2, calibrate=True)
 
@@ -113,7 +114,10 @@ def test_a_student_is_fed_the_samples(labelled):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ([], "holds 4 classes drawn from each label; give --compress samples4"),
+        (
+            ["--compress", "topk5", "--recipe", "small"],
+            "holds 4 classes drawn from each label; give --compress samples4",
+        ),
         (["--compress", "hard"], "give --compress samples4"),
         (
             ["--compress", "samples4", "--label-temperature", "2"],
