@@ -112,9 +112,7 @@ class Texts:
 
     def num_longer(self, num_frames: int) -> int:
         """Return how many texts need more frames than these to be said (`frames_of`)."""
-        return sum(
-            frames_of(numbers) > num_frames for numbers in map(self.encoded, range(len(self)))
-        )
+        return sum(frames_of(self.encoded(n)) > num_frames for n in self._there)
 
     @property
     def strange_words(self) -> str:
