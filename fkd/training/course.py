@@ -250,13 +250,15 @@ def _warn_of_long(texts: Texts, card: StudentCard, outputs: OutputShape) -> None
 def _require_kind(course: Course, card: StudentCard, outputs: OutputShape) -> None:
     """Refuse a student that says maps, lines or one label a view where the store holds other labels."""
     spec = course.store.spec
-    if len(outputs.grid) == len(spec.grid) or not spec.labels.there:
+    to_vectors_alone = not spec.labels.there and not card.learned_classes
+    if len(outputs.grid) == len(spec.grid) or to_vectors_alone:
         return
     remedy = "choose a student of one label"
     if spec.grid:
         wanted = "frames, classes" if is_line(spec.grid) else "classes, height, width"
         remedy = f"its function must return a model of logits [batch, {wanted}]"
-    says, held = outputs if outputs.grid else "one label a view", grids_words(spec.grid)
+    held = grids_words(spec.grid) if spec.labels.there else "vectors and no labels"
+    says = outputs if outputs.grid else "one label a view"
     raise ConfigError(
         f"student {card.name} says {says}, and {course.config.store} holds {held}; {remedy}"
     )

@@ -241,13 +241,16 @@ def test_a_student_of_maps_learns_vectors_without_labels(place, shared_folder, t
         place / "train", tmp_path / "s.zarr", unlabelled=True, num_crops=2, scheme=scheme,
         targets=kept,
     )  # fmt: skip
-    loss = Term("store:output", "channel_kl", layer="6")
-    run = train_student(
-        config(label_images(own), tmp_path / "run", loss=loss, scheme=scheme, val=shared_folder)
-    )
+    loss, vectors = Term("store:output", "channel_kl", layer="6"), label_images(own)
+    settings = {"loss": loss, "scheme": scheme, "val": shared_folder}
+    run = train_student(config(vectors, tmp_path / "run", **settings))
     assert [
         line["knn"] for line in read_metrics(run) if line["kind"] == "eval"
     ]  # of its output's mean
+    students = [{"name": name, "model": STUDENT} for name in "ab"]
+    settings |= {"loss": (loss, Term("peers", "kl")), "student": students, "val": "none"}
+    with pytest.raises(FkdError, match=r"says a map of 8x8 labels, and .* holds vectors and no"):
+        rehearse(config(vectors, tmp_path / "other", **settings))
 
 
 def test_what_has_no_mean_for_maps_is_refused_at_once(store, unmasked, tmp_path):
