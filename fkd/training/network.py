@@ -44,9 +44,10 @@ class Network:
         self._device, self._amp, self._num_ranks = device, config.engine.amp, group.num_ranks
         # Hooks come after the copy that is the average.
         self._compared = None if compared is None else compared(self.student).to(device)
-        self._wrapped: Any = group.wrap(
-            self._compared or self.student, device, card.preprocessing.size
-        )
+        asked = self._compared or self.student
+        if self._compared is None and group.num_ranks > 1:
+            asked = _LogitsAlone(self.student, f"student {card.name}")
+        self._wrapped: Any = group.wrap(asked, device, card.preprocessing.size)
         # Micro-batches have one size or two; a graph of any size would be slower than one of each.
         compiled = config.engine.compile
         self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped
@@ -96,6 +97,21 @@ class Network:
         for name, module in self.modules().items():
             state = states[name.removeprefix(self.prefix)]
             module.load_state_dict({**state, **running.get(name, {})})
+
+
+class _LogitsAlone(nn.Module):
+    """A student that says its logits and nothing else, such as those of an auxiliary head.
+
+    Processes wait for the gradients of all that is said, and no term is on the rest.
+    """
+
+    def __init__(self, student: nn.Module, what: str) -> None:
+        super().__init__()
+        self.student, self._what = student, what
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = find_logits(self.student(pixels), len(pixels), self._what)
+        return logits
 
 
 class Parts:

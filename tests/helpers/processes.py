@@ -29,15 +29,24 @@ def make(classes):
     )
 """
 
-# The same with a head that nobody asks: a last layer that has no gradient.
-SPARE_HEAD = STUDENT.replace(
-    "    return ",
-    """    model = student(classes)
-    model[0].spare = torch.nn.Linear(8, 3)
-    return model
+# The same with a head that it does not use, and with one whose outputs no loss is on.
+SPARE_HEADS = (
+    STUDENT.replace("make", "student")
+    + """
+class Spared(torch.nn.Module):
+    def __init__(self, student, classes):
+        super().__init__()
+        self.student, self.spare = student, torch.nn.Linear(8, 3)
+        self.beside = torch.nn.Linear(8, classes)
 
-def student(classes):
-    return """,
+    def forward(self, pixels):
+        seen = self.student[0](pixels)
+        beside = self.beside(seen.mean((2, 3)))
+        return {"logits": self.student[1:](seen), "aux": beside}
+
+def make(classes):
+    return Spared(student(classes), classes)
+"""
 )
 
 SERVER = multiprocessing.get_context("forkserver")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.processes import SPARE_HEAD, fkd_environment, losses, train_arguments, trained
+from helpers.processes import SPARE_HEADS, fkd_environment, losses, train_arguments, trained
 
 from fkd.errors import ImagesError
 from fkd.training.record import Record
@@ -35,7 +35,7 @@ def test_two_ranks_take_the_steps_of_one(shared_store, tmp_path, more):
 
 
 def test_two_ranks_train_a_student_with_weights_that_nobody_asks(shared_store, tmp_path):
-    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, "--epochs", 4, student=SPARE_HEAD)
+    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, "--epochs", 4, student=SPARE_HEADS)
     assert [done.code for done in ranks] == [0, 0], ranks
 
 
