@@ -57,10 +57,11 @@ def override(recorded: Preprocessing, choice: TeacherChoice) -> Preprocessing:
 
 def usual_preprocessing(choice: TeacherChoice) -> Preprocessing:
     """Return that of ImageNet, for a teacher that does not say what its input is; say so unless told."""
-    if choice.mean is None or choice.std is None:
+    taken = [name for name in ("mean", "std") if getattr(choice, name) is None]
+    if taken:
         note_once(
-            f"teacher {choice.name} does not say how its pixels are normalised: ImageNet's mean and std "
-            "are taken; --mean and --std say others"
+            f"teacher {choice.name} does not say how its pixels are normalised, and gets ImageNet's "
+            f"{' and '.join(taken)}; give its own by --{' and --'.join(taken)}"
         )
     return Preprocessing()
 
