@@ -41,8 +41,8 @@ def of_labels(config: LabelConfig, teachers: Ensemble, truth: Truth | None) -> T
     """
     if isinstance(truth, Texts) and not teachers.grid and all("/" in key for key in truth.keys):
         note_once(
-            f"warning: {truth.file} has texts of these images, so that their folders are no classes; "
-            "where they are, move it elsewhere"
+            f"warning: {truth.file} has texts of these images, so their folders are not taken for "
+            "classes; to label classes, move that file elsewhere"
         )
     if truth is None or not teachers.grid or is_line(teachers.grid) == isinstance(truth, Masks):
         return None

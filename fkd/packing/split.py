@@ -59,7 +59,7 @@ def _refuse_truth(config: PackConfig) -> None:
         if root is not None:
             raise ImagesError(
                 f"the images of {root} have {what}, and fkd pack copies images alone; label them where "
-                f"they are, or copy them without by --unlabelled {root}"
+                f"they are, or copy the images without them: --unlabelled {root}"
             )
 
 
