@@ -269,6 +269,7 @@ def _say_next(out: Path | Url, spec: "StoreSpec") -> None:
     name = shlex.quote(str(out))
     if spec.grid:
         training = grid_training(spec.grid, spec.num_crops, truth=bool(spec.truth))
+        training += f" --compress {_reading_of(spec)}" if spec.mixes else ""
     else:
         training = _training_of(spec)
     note_lines(
@@ -287,8 +288,10 @@ def _training_of(spec: "StoreSpec") -> str:
     m = max(c for c in (1, 2, 4) if c <= min(most, spec.num_crops))
     recipe = "--recipe small " if spec.num_images < FEW_IMAGES else ""
     options = f"{recipe}--crops-per-image {m}"
-    if not spec.labels.there:
-        return options
+    return f"{options} --compress {_reading_of(spec)}" if spec.labels.there else options
+
+
+def _reading_of(spec: "StoreSpec") -> Scheme:
+    """Return how labels are read as it is usual, or as all that a store keeps where that is less."""
     reading = (USUAL_MIXED_SCHEME if spec.mixes else USUAL_SCHEME).reading
-    readable = spec.scheme.can_be_read_as(reading)
-    return f"{options} --compress {reading if readable else spec.scheme.reading}"
+    return reading if spec.scheme.can_be_read_as(reading) else spec.scheme.reading

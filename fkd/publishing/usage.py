@@ -30,6 +30,7 @@ def usage(store: LabelStore, name: str) -> str:
         train, loop = f"{train} --compress {compress}", _loop_of_labels(name, m, compress) + logits
     if spec.grid:
         train = grid_training(spec.grid, spec.num_crops, truth=bool(spec.truth))
+        train += f" --compress {compress}" if spec.mixes else ""
     each = "" if spec.unlabelled else ", with a folder a class"
     each = f", with their {spec.truth}" if spec.truth else each
     return f"""`IMAGES` is your folder of the images{each}.

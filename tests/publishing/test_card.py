@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from helpers.copies import files
 from helpers.folders import tiny_label_config
 from helpers.lines import line_config, make_line_folder
+from helpers.masked import make_masked_folder, masked_config
 from helpers.processes import refused
 
 from fkd import CardConfig, FkdError, LabelStore, label_images, store_card
@@ -216,6 +217,14 @@ def test_a_card_of_maps_says_what_they_are(map_store):
     assert "| maps | 8x4 labels of each crop |" in card
     assert "--images IMAGES --recipe maps --loss kl\n" in card
     assert "agreement" not in card
+
+
+def test_a_card_of_mixed_maps_says_how_they_are_read(tmp_path):
+    folder, mixed = make_masked_folder(tmp_path / "maps", 4, 0), ViewPolicy(mix=MixPolicy(mixup=1))
+    own = masked_config(folder / "train", tmp_path / "s.zarr", unlabelled=True, views=mixed)
+    assert "--recipe maps --loss kl --compress topk2\n" in store_card(
+        CardConfig(label_images(own).path)
+    )
 
 
 def test_a_card_of_lines_has_a_command_and_code_that_work_on_them(tmp_path, monkeypatch):
