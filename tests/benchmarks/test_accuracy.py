@@ -330,7 +330,9 @@ def test_online_a_teacher_looks_at_the_crops_of_the_store_in_its_own_size(
     config = study.TrainConfig.from_recipe(
         "fkd", store=store.path, images=images.root, out=tmp_path / "run", **settings
     )
-    train_online(config, SimpleNamespace(probs=probs, preprocessing=teacher.preprocessing), images)
+    train_online(
+        config, SimpleNamespace(probs=probs, preprocessing=teacher.preprocessing, grid=()), images
+    )
     had = torch.from_numpy(store.read_crops(range(6)).kept["log_prob"]).float().exp()
     apart = (torch.cat(said)[:, None] - had.flatten(0, 1)).abs().amax(dim=2)
     assert float(apart.amin(dim=1).max()) < 2e-3

@@ -12,7 +12,7 @@ def test_crops_are_not_chosen_by_the_confidence_of_maps(map_store, tmp_path):
     words = ["train", map_store.path, "--student", "lraspp_mobilenet_v3_large"]
     words += ["--compress", "topk3", "--out", tmp_path / "r"]
     for choice in (("--min-confidence", 0.5), ("--max-entropy", 1), ("--calibrate",)):
-        assert "holds maps of 8x4; leave them out" in refused(*words, *choice)
+        assert "holds maps of 8x4 labels; leave them out" in refused(*words, *choice)
     with pytest.raises(ConfigError, match="holds maps of 8x4"):
         StudentLoader(map_store.path, crops_per_image=2, scheme="topk3", max_entropy=1.0)
 
