@@ -110,6 +110,9 @@ def heading(outcomes: list[Outcome], docs: Path) -> str:
     lines = [
         "# Does it pay?",
         "",
+        "Students of [vectors](results/vectors.md), [maps](results/maps.md#students) and [lines of "
+        "text](results/lines.md#students) have pages of their own.",
+        "",
         "Figures are made by `python benchmarks/accuracy/run.py` and `report.py`; what is said below "
         "them is from people. Accuracy is top-1 "
         "on the `val` folder in percent after the last step, mean ± standard deviation over seeds "
