@@ -62,7 +62,7 @@ _HALF = (0.5, 0.5, 0.5)
 @click.option("--epochs", default=20, show_default=True, help="For which students learn.")
 @click.option("--stored", default=20, show_default=True, help="Crops an image, M.")
 @click.option("--weight", default=1.0, show_default=True, help="Of the loss to the teacher.")
-@click.option("--lr", default=0.02, show_default=True, help="Of AdamW, at 1024 views a step.")
+@click.option("--lr", default=0.1, show_default=True, help="Of AdamW, at 1024 views a step.")
 @click.option("--seeds", default=3, show_default=True, help="Students of each row.")
 @click.option("--table", is_flag=True, help="Print the table of what is there, and stop.")
 def main(**options: Any) -> None:

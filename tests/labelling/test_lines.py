@@ -144,7 +144,7 @@ def test_folders_of_classes_beside_texts_are_warned_of(tmp_path, capsys):
         )
     )
     assert store.spec.unlabelled
-    assert "their folders are no classes" in capsys.readouterr().err
+    assert "their folders are not taken for classes" in capsys.readouterr().err
 
 
 def test_a_longer_line_is_padded_to_its_height(tmp_path):
