@@ -29,6 +29,7 @@ from rows import (
     mean_and_deviation,
     missing,
     reached_below,
+    run_folder,
     size_of,
 )
 
@@ -142,7 +143,7 @@ def learn(
     choice: TeacherChoice,
 ) -> dict[str, float]:
     """Train a student, or two; return what the first reaches on val at its last step."""
-    run_folder = out / f"{row.name}-seed{seed}".replace(" ", "_").replace(",", "")
+    folder = run_folder(out, row.name, seed)
     model, in_loop = options["student"], row.kept == IN_LOOP
     learned = copy_of(store, row.kept, out)
     config = TrainConfig.from_recipe(
@@ -163,7 +164,7 @@ def learn(
         workers=1,
         resume=True,
         loss=list(row.loss),
-        out=run_folder,
+        out=folder,
     )
     if in_loop:
         names = store.class_names()
@@ -171,7 +172,7 @@ def learn(
         train_student(config, learner=partial(OnlineLearner, teacher))
     else:
         train_student(config)
-    return last_evaluation(run_folder)
+    return last_evaluation(folder)
 
 
 def lines(out: Path) -> list[str]:

@@ -26,6 +26,7 @@ from rows import (
     mean_and_deviation,
     missing,
     reached_below,
+    run_folder,
     size_of,
 )
 
@@ -122,7 +123,7 @@ def learn(
     choice: TeacherChoice,
 ) -> dict[str, float]:
     """Train a student; return what it reaches on val at its last step."""
-    run_folder = out / f"{row}-seed{seed}".replace(" ", "_").replace(",", "")
+    folder = run_folder(out, row, seed)
     learned = copy_of(store, row, out)
     config = TrainConfig.from_recipe(
         "fkd",
@@ -142,7 +143,7 @@ def learn(
         workers=1,
         resume=True,
         loss=terms(row, options),
-        out=run_folder,
+        out=folder,
     )
     if row == ONLINE:
         listed = list_images(options["images"] / "train", unlabelled=True)
@@ -151,7 +152,7 @@ def learn(
         train_student(config, learner=partial(TwoSizesLearner, teacher, listed, store))
     else:
         train_student(config)
-    return last_evaluation(run_folder)
+    return last_evaluation(folder)
 
 
 def lines(out: Path) -> list[str]:

@@ -27,6 +27,11 @@ def keep(out: Path, row: str, seed: int, reached: dict[str, float]) -> None:
     _file(out, row, seed).write_text(json.dumps(reached | {"row": row, "seed": seed}))
 
 
+def run_folder(out: Path, row: str, seed: int) -> Path:
+    """Return where a student of a row is trained."""
+    return out / f"{row}-seed{seed}".replace(" ", "_").replace(",", "")
+
+
 def last_evaluation(run: Path) -> dict[str, float]:
     """Return the numbers of the last evaluation of a run."""
     last = [line for line in read_metrics(run) if line["kind"] == "eval"][-1]

@@ -21,9 +21,8 @@ from fkd.teachers.source import (
     override,
     refuse_weights,
     try_on_views,
-    usual_preprocessing,
 )
-from fkd.teachers.taught import inside_program, names_of, only_features
+from fkd.teachers.taught import names_of, only_features, preprocessing_of
 
 _LOGITS = "logits"
 
@@ -35,8 +34,7 @@ def open_onnx(choice: TeacherChoice, device: torch.device) -> Source:
     session = _open_session(path, device, what)
     graph = _Graph.of(session, what)
     about = _about(session)
-    recorded = usual_preprocessing(choice) if about is None else inside_program(about.card)
-    preprocessing = override(recorded, choice)
+    preprocessing = override(preprocessing_of(about, choice), choice)
     size = graph.size(choice, what)
     if size is not None:
         preprocessing = replace(preprocessing, size=size)

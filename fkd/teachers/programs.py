@@ -17,9 +17,8 @@ from fkd.teachers.source import (
     override,
     refuse_weights,
     try_on_views,
-    usual_preprocessing,
 )
-from fkd.teachers.taught import inside_program, names_of, only_features
+from fkd.teachers.taught import names_of, only_features, preprocessing_of
 
 _CALLED: dict[Kind, str] = {"exported program": "an exported program", "TorchScript": "TorchScript"}
 
@@ -38,7 +37,7 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
             f"teacher {path}: cannot be loaded as {_CALLED[kind]} ({first_line(error)}); a state dict "
             "goes to --teacher-weights, beside its model's name as --teacher"
         ) from error
-    recorded = usual_preprocessing(choice) if about is None else inside_program(about.card)
+    recorded = preprocessing_of(about, choice)
     if made_for is not None and choice.size not in (None, made_for):
         alone = size_text(made_for)
         raise ConfigError(

@@ -8,9 +8,15 @@ from fkd.config import NetworkInput, Preprocessing, TeacherChoice, sides_of
 from fkd.errors import ModelError
 from fkd.machine import place
 from fkd.models import weights_hash
-from fkd.students import Sidecar, StudentCard, announce_student
+from fkd.students import Sidecar, announce_student
 from fkd.teachers.output_names import OutputNames
-from fkd.teachers.source import Source, override, refuse_weights, try_on_views
+from fkd.teachers.source import (
+    Source,
+    override,
+    refuse_weights,
+    try_on_views,
+    usual_preprocessing,
+)
 
 
 def open_run(choice: TeacherChoice, device: torch.device) -> Source:
@@ -71,7 +77,9 @@ def _as_teachers(seen: NetworkInput) -> Preprocessing:
     return Preprocessing(seen.size, seen.mean, seen.std, seen.interpolation)
 
 
-def inside_program(card: StudentCard) -> Preprocessing:
-    """Return what a program of `fkd export` gets: pixels in [0, 1], which it normalises itself."""
-    seen = card.preprocessing
+def preprocessing_of(about: Sidecar | None, choice: TeacherChoice) -> Preprocessing:
+    """Return what a program gets: of `fkd export`, pixels in [0, 1], which it normalises itself."""
+    if about is None:
+        return usual_preprocessing(choice)
+    seen = about.card.preprocessing
     return Preprocessing(seen.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), seen.interpolation)
