@@ -100,8 +100,8 @@ def kernels_render(device: torch.device, interpolation: Interpolation, fit: Fit)
         why = first_line(error)
     if why:
         note_once(
-            "crops are rendered by tensor operations, which cost a GPU about a third of its time, since "
-            f"the kernels for that do not work here: {why}"
+            "crops are rendered by tensor operations, which take a GPU longer, since kernels do not work "
+            f"here: {why}"
         )
     return not why
 
