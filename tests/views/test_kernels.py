@@ -5,14 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from helpers import interpreted as interpreter
 
+from fkd.config import sides_of
 from fkd.views import render_device
 
-triton = pytest.importorskip("triton")
+pytest.importorskip("triton", reason="it comes with torch's builds for CUDA")
+
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+from fkd.views import kernels, triton_code
 
 
 @pytest.fixture(scope="module")
@@ -34,48 +41,71 @@ def test_kernels_give_the_pixels_of_the_threads(case, interpreted):
     assert interpreted[case] == 0
 
 
-@pytest.mark.parametrize("reach", [1, 2])
-def test_every_kind_of_gpu_gets_kernels_and_taps_without_fused_multiply_adds(
-    reach, tmp_path, monkeypatch
-):
-    """Fused, two operations round once, and a weight may be another one."""
+class Absent:
+    """A GPU that is not there, as far as Triton's compiler asks for it."""
+
+    def __init__(self, capability):
+        self.get_current_target = lambda: GPUTarget("cuda", capability, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device=0):
+        return 0
+
+
+@pytest.fixture(params=[75, 90])
+def compiled(request, tmp_path, monkeypatch):
+    """What is compiled, by kernel, where kernels are asked for and not run."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    for capability in (75, 90):
-        compiled = {
-            name: compiled_for(capability, name, REACH=reach, PADDED=True, **sizes)
-            for name, sizes in {
-                "taps_kernel": {"BLOCK": 128},
-                "rows_kernel": {"ROWS": 8, "COLUMNS": 64},
-                "columns_kernel": {"ROWS": 4, "SAMPLES": 256, "PADDING_VALUE": 127},
-            }.items()
-        }
-        assert all(kernel.asm["cubin"] for kernel in compiled.values())
-        taps = compiled["taps_kernel"].asm["ptx"]
-        assert not re.search(r"fma\.rn\.f64", taps)
-        assert set(re.findall(r"(?:div|rcp)\.[\w.]*f[\w.]+", taps)) == {"div.rn.f64"}
-        assert set(re.findall(r"(?:mul|add|sub)\.[\w.]*f(?:32|64)", taps)) <= {
-            f"{name}.rn.f64" for name in ("mul", "add", "sub")
-        }
+    found = {}
+
+    class Asked:
+        def __init__(self, name):
+            self._name, self._kernel = name, getattr(triton_code, name)
+
+        def __getitem__(self, grid):
+            return partial(self._run, grid=grid, warmup=True)
+
+        def _run(self, *args, **kwargs):
+            kernel = self._kernel.run(*args, **kwargs)
+            found.setdefault(self._name, {})[kernel.hash] = kernel
+
+    for name in ("taps_kernel", "rows_kernel", "columns_kernel"):
+        monkeypatch.setattr(kernels, name, Asked(name))
+        getattr(triton_code, name).device_caches.clear()
+    monkeypatch.setattr(driver, "_active", Absent(request.param))
+    return found
 
 
-def compiled_for(capability, name, **constants):
-    """Compile a kernel for a GPU that need not be there."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+def ask_for(size, interpolation, count, highest, *, padded=False):
+    """Ask for crops in memory that is not aligned."""
+    pixels = torch.zeros((4001, 3), dtype=torch.uint8)[1:]
+    crops = torch.ones((9 if padded else 7, count), dtype=torch.int64)
+    out = torch.empty((count + 1, *sides_of(size), 3), dtype=torch.uint8)[1:]
+    kernels.render_by_kernels(pixels, crops, highest, (500, 375), interpolation, out)
 
-    from fkd.views import triton_code
 
-    kernel = getattr(triton_code, name)
-    pointers = {"pixels": "*u8", "narrow": "*u8", "out": "*u8", "crops": "*i64"}
-    kinds = pointers | dict.fromkeys(("first", "weight", "bits"), "*i32")
-    kinds |= dict.fromkeys(constants, "constexpr")
-    source = ASTSource(
-        kernel,
-        {argument: kinds.get(argument, "i32") for argument in kernel.arg_names},
-        {(kernel.arg_names.index(constant),): value for constant, value in constants.items()},
-    )
-    options = {"enable_fp_fusion": name != "taps_kernel"}
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+def test_a_kernel_is_compiled_once_for_all_numbers(compiled):
+    """Else a run would wait for a compiler whenever a number of crops or a height is a new one."""
+    for size, count, highest in [(224, 256, 375), (32, 1, 16), (33, 7, 1), ((48, 320), 16, 48)]:
+        ask_for(size, "bilinear", count, highest)
+    assert {name: len(found) for name, found in compiled.items()} == {
+        "taps_kernel": 1, "rows_kernel": 1, "columns_kernel": 1,
+    }  # fmt: skip
+
+
+def test_taps_are_compiled_without_fused_multiply_adds(compiled):
+    """Fused, two operations round once, and a weight may be another one."""
+    ask_for(32, "bilinear", 8, 40)
+    ask_for(32, "bicubic", 8, 40, padded=True)
+    assert len(compiled["taps_kernel"]) == 2
+    for kernel in compiled["taps_kernel"].values():
+        ptx = kernel.asm["ptx"]
+        assert not re.search(r"fma\.[\w.]*f64", ptx)
+        assert set(re.findall(r"(?:div|rcp)\.[\w.]*f[\w.]+", ptx)) == {"div.rn.f64"}
+        assert kernel.metadata.enable_fp_fusion is False
+    assert all(kernel.asm["cubin"] for found in compiled.values() for kernel in found.values())
 
 
 @pytest.mark.parametrize("fault", ["other pixels", "no compiler", "no memory"])
