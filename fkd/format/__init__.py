@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         IMPLAUSIBLE_REMEDY,
         BlockFiles,
     )
+    from fkd.format.block_sizes import (
+        plan_layout,
+    )
     from fkd.format.layout import (
         VIEW_BYTES,
         array_layouts,
-        plan_layout,
     )
     from fkd.format.packing import (
         pack_boxes,
@@ -71,7 +73,8 @@ else:
         array_reader="ArrayReader",
         attributes="digest from_attributes to_attributes to_json",
         block_files="IMPLAUSIBLE_REMEDY BlockFiles",
-        layout="VIEW_BYTES array_layouts plan_layout",
+        block_sizes="plan_layout",
+        layout="VIEW_BYTES array_layouts",
         packing=(
             "pack_boxes pack_codes pack_ids pack_palettes pack_slots sort_ties "
             "unpack_boxes unpack_codes unpack_ids unpack_palettes unpack_slots"

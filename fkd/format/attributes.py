@@ -40,7 +40,7 @@ from fkd.format.attribute_values import (
     text,
     whole,
 )
-from fkd.format.layout import oversize
+from fkd.format.block_sizes import oversize
 from fkd.format.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
 from fkd.format.target_attributes import newer_target, target_json, targets_of
 from fkd.format.view_attributes import VIEW_KEYS, newer_rule, views_json, views_of
