@@ -51,11 +51,13 @@ if TYPE_CHECKING:
     from fkd.format.parts import (
         needed,
     )
+    from fkd.format.records import (
+        TargetRecord,
+        TeacherRecord,
+    )
     from fkd.format.spec import (
         FORMAT_VERSION,
         StoreSpec,
-        TargetRecord,
-        TeacherRecord,
         library_versions,
         now,
     )
@@ -81,7 +83,8 @@ else:
         ),
         packing_cells="pack_cell_codes pack_cell_ids unpack_cell_codes unpack_cell_ids",
         parts="needed",
-        spec="FORMAT_VERSION StoreSpec TargetRecord TeacherRecord library_versions now",
+        records="TargetRecord TeacherRecord",
+        spec="FORMAT_VERSION StoreSpec library_versions now",
         zarr_arrays=(
             "Arrays check_replaceable create_arrays group_attributes read_attributes require_store"
         ),
