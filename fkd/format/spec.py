@@ -178,6 +178,11 @@ class StoreSpec:
         start = block * self.block_images
         return range(start, min(start + self.block_images, self.num_images))
 
+    def block_rows(self, block: int) -> slice:
+        """Return the same as rows of arrays."""
+        images = self.block_range(block)
+        return slice(images.start, images.stop)
+
     def first_difference(self, other: "StoreSpec") -> str | None:
         """Name the first setting in which a run differs from this store, for a user, or None."""
         mine, theirs = self._settings(), other._settings()
