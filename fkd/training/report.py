@@ -96,7 +96,7 @@ def _labels(course: Course) -> str:
         return "none, but vectors"
     if not any(term.to == STORE for term in course.config.objective.terms):
         return "not read: no term of the loss is to the store"
-    wanted, stored = course.config.scheme, course.store.spec.scheme
+    wanted, stored = course.config.reading, course.store.spec.scheme
     classes, tempered = course.store.spec.num_classes, course.config.label_temperature
     text = f"read as {wanted}" if wanted == stored else f"read as {wanted} from the stored {stored}"
     if course.store.spec.grid:
