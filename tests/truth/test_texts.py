@@ -110,6 +110,26 @@ def test_texts_that_are_no_utf8_are_refused_by_their_name(place):
     (place / "train" / "labels.txt").write_bytes("000.png\té\n".encode("latin-1"))
     with pytest.raises(FkdError, match=r"labels.txt cannot be read .* in UTF-8"):
         list_lines(lined_root(place))
+    for encoding in ("utf-16", "utf-16-be"):
+        mark = "\ufeff" if encoding == "utf-16-be" else ""
+        (place / "train" / "labels.txt").write_bytes(f"{mark}000.png\té\n".encode(encoding))
+        with pytest.raises(FkdError, match=r"labels.txt is in UTF-16; save it in UTF-8"):
+            list_lines(lined_root(place))
+
+
+def test_names_of_images_are_known_in_another_unicode_form(place):
+    composed, apart = "\xe9.png", "e\u0301.png"
+    train = place / "train"
+    (train / "000.png").rename(train / apart)
+    (train / "labels.txt").write_text(f"{composed}\ta\n001.png\tb\n", "utf-8")
+    texts = texts_of(train)
+    require_named(texts)
+    assert [texts.text(n) for n in range(2)] == ["b", "a"]
+    (train / "labels.txt").write_text(f"{composed}\ta\n{apart}\tb\n", "utf-8")  # each its own
+    with pytest.raises(FkdError, match="1 image of 2 are not there"):
+        require_named(texts_of(train))
+    (train / "002.png").rename(train / composed)
+    assert sorted(texts_of(train).written.values()) == ["a", "b"]
 
 
 def test_classes_that_nobody_named_are_no_characters(place):
