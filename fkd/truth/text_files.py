@@ -91,6 +91,21 @@ def require_named(texts: Texts) -> None:
         )
 
 
+def require_blank(texts: Texts) -> None:
+    """Raise `ImagesError` where the first line of charset.txt is a character of the texts, and no blank.
+
+    Each class would be taken for the one before it, and that character for none.
+    """
+    first = texts.characters[0] if texts.characters else ""
+    with_it = sum(first in text for text in texts.written.values()) if len(first) == 1 else 0
+    if with_it:
+        raise ImagesError(
+            f"{texts.named_in}: its first line is for the blank, and it is {first!r}, which is in "
+            f"{as_count(with_it, 'text')} of {texts.file}; put a line above it for the blank, such as "
+            "`blank`, or call the blank so where this is its name"
+        )
+
+
 def _by_image(written: Mapping[str, str], keys: Sequence[str]) -> Mapping[str, str]:
     """Return texts by the keys of images, where both have a name in two Unicode forms.
 

@@ -15,6 +15,7 @@ from fkd.truth import (
     lined_root,
     list_lines,
     read_off,
+    require_blank,
     require_named,
 )
 
@@ -90,6 +91,7 @@ def test_what_is_wrong_is_said_in_a_line(place, labels, charset, words):
     def read():
         texts = texts_of(place / "train")
         require_named(texts)
+        require_blank(texts)
         texts.matched(CHARACTERS, "the classes")
 
     with pytest.raises(FkdError, match=words):
