@@ -28,7 +28,18 @@ sys.path.append(str(Path(__file__).parent / "accuracy"))
 
 import torch
 import torchvision
-from gpu_phases import beforehand, page, pixels, processes, record, steps, worth
+from gpu_phases import (
+    beforehand,
+    full_device,
+    page,
+    pixels,
+    processes,
+    record,
+    resuming,
+    steps,
+    waiting,
+    worth,
+)
 from gpu_phases.findings import Check, Setting
 from gpu_phases.label_rates import label_rate
 from gpu_phases.runner import carried_out, run_checks
@@ -46,9 +57,9 @@ CHECKS: tuple[Check, ...] = (
     Check("train speed", "resnet50, compiled", 55, partial(train_rate, "resnet50")),
     Check("right", "labels by precision", 20, pixels.labels_by_precision),
     Check("right", "every setting of training", 25, steps.every_setting),
-    Check("right", "a full device", 20, steps.a_full_device),
-    Check("right", "places that wait", 35, steps.places_that_wait),
-    Check("right", "a stop and a resume", 35, steps.a_stop_and_a_resume),
+    Check("right", "a full device", 20, full_device.a_full_device),
+    Check("right", "places that wait", 35, waiting.places_that_wait),
+    Check("right", "a stop and a resume", 35, resuming.a_stop_and_a_resume),
     Check("right", "labelling, killed", 40, processes.killed_label),
     Check("right", "training, killed", 40, processes.killed_train),
     Check("right", "the CPU's losses", 20, steps.losses_of_the_cpu),

@@ -1,4 +1,4 @@
-"""Right, part 1: what a device renders, and what a teacher says of it at each precision."""
+"""Right: what a device renders, and what a teacher says of it at each precision."""
 
 import os
 from collections.abc import Iterator
