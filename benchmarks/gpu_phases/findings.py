@@ -114,12 +114,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what it looks at, and how many seconds it may take."""
+    """One check: what it looks at, and how many seconds it may take.
+
+    `version` counts up whenever the code that it looks at becomes other code: what a run found of an
+    earlier version is shown as such, and counts as missing.
+    """
 
     phase: str
     what: str
     bound: float
     run: Callable[[Setting], Iterator[Finding]]
+    version: int = 1
 
     @property
     def explained(self) -> str:
