@@ -29,6 +29,14 @@ def test_the_rehearsal_runs_every_check_and_says_what_it_is(tmp_path):
     assert {name: check["trouble"] for name, check in checks.items() if check["trouble"]} == {}
     assert list(dict.fromkeys(name.split(":")[0] for name in sorted(checks))) == sorted(PHASES)
     assert all(check["rows"] for check in checks.values())
+    named = {name: {row["what"]: row["figures"] for row in c["rows"]} for name, c in checks.items()}
+    for name in ("label speed: resnet50, compiled", "train speed: resnet50, compiled"):
+        fed = {what: figures for what, figures in named[name].items() if " renders" in what}
+        assert len(fed) == 2
+        for what, figures in fed.items():
+            assert figures["held back by"]
+            assert figures["device: network"] != "0%"
+            assert (figures["device: rendering"] != "0%") == ("device renders" in what)
     wrong = [row for check in checks.values() for row in check["rows"] if row["ok"] is False]
     assert wrong == []
     page = (tmp_path / "out" / "gpu.md").read_text()
