@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from . import full_device, pixels, processes, resuming, steps, waiting, worth
+from . import full_device, outputs, pixels, precision, processes, resuming, steps, waiting, worth
 from .findings import Check
 from .label_rates import label_rate
 from .train_rates import losses, rivals, train_rate
@@ -19,7 +19,8 @@ CHECKS: tuple[Check, ...] = (
         version=2,
     ),
     Check("train speed", "resnet50, compiled", 55, partial(train_rate, "resnet50"), version=2),
-    Check("right", "labels by precision", 20, pixels.labels_by_precision, version=2),
+    Check("right", "labels by precision", 20, precision.labels_by_precision, version=2),
+    Check("right", "maps, lines and vectors", 25, outputs.maps_lines_and_vectors),
     Check("right", "every setting of training", 25, steps.every_setting, version=2),
     Check("right", "a full device", 20, full_device.a_full_device),
     Check("right", "places that wait", 35, waiting.places_that_wait, version=2),
@@ -35,7 +36,7 @@ CHECKS: tuple[Check, ...] = (
     Check("label speed", "resnet152", 30, partial(label_rate, "resnet152", compiled=False)),
     Check("label speed", "vit_b_16, compiled", 30, partial(label_rate, "vit_b_16", compiled=True)),
     Check("train speed", "rivals", 35, rivals),
-    Check("right", "a compiled teacher", 25, pixels.a_compiled_teacher),
+    Check("right", "a compiled teacher", 25, precision.a_compiled_teacher),
     Check("right", "compiled settings", 40, steps.every_compiled_setting),
     Check("worth", "students", 150, worth.students),
 )

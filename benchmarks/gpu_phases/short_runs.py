@@ -14,8 +14,8 @@ from fkd.students import read_checkpoint
 from fkd.training import Learner
 
 from .findings import Setting
-from .pixels import labelled
 from .small_models import SMALL_STUDENT
+from .stores import labelled
 
 
 def config(setting: Setting, run: Path, **more: Any) -> TrainConfig:
