@@ -2,7 +2,18 @@
 
 from functools import partial
 
-from . import full_device, outputs, pixels, precision, processes, resuming, steps, waiting, worth
+from . import (
+    full_device,
+    outputs,
+    pixels,
+    precision,
+    processes,
+    resuming,
+    steps,
+    terms,
+    waiting,
+    worth,
+)
 from .findings import Check
 from .label_rates import label_rate
 from .train_rates import losses, rivals, train_rate
@@ -22,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     Check("right", "labels by precision", 20, precision.labels_by_precision, version=2),
     Check("right", "maps, lines and vectors", 25, outputs.maps_lines_and_vectors),
     Check("right", "every setting of training", 25, steps.every_setting, version=2),
+    Check("right", "every term", 50, terms.every_term),
     Check("right", "a full device", 20, full_device.a_full_device),
     Check("right", "places that wait", 35, waiting.places_that_wait, version=2),
     Check("right", "a stop and a resume", 35, resuming.a_stop_and_a_resume),
