@@ -155,7 +155,8 @@ def _gone_on(
         going_on = settled(config)
         store = LabelStore.open(config.out)
         spec = new_spec(going_on, images, teachers, truth=truth)
-        matched = require_same_labelling(going_on, store, spec, listed, images)
+        names = teachers.classes.names
+        matched = require_same_labelling(going_on, store, spec, listed, images, names)
     except FkdError:
         return config, len(images), 0
     labelled = sum(store.block(number).num_labels for number in store.done_blocks())
