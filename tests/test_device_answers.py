@@ -2,9 +2,21 @@
 
 import pytest
 import torch
+from helpers.devices import META, AGpu
 from helpers.folders import label_config
 
 from fkd import CheckConfig, FkdError, check_store, estimate_run, label_images
+from fkd.labels import SoftLabels
+
+
+def test_a_mix_of_labels_waits_for_nothing():
+    labels = SoftLabels(
+        torch.zeros(4, 2, dtype=torch.int64, device=META),
+        torch.zeros(4, 2, device=META), torch.zeros(4, device=META), 9,
+    )  # fmt: skip
+    with AGpu():
+        for share in (0.3, torch.rand(4), torch.rand(4, dtype=torch.float64)):
+            assert labels.mix(labels, share).value.shape == (4, 4)
 
 
 @pytest.mark.parametrize("work", ["label", "estimate", "check"])
