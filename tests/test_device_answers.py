@@ -2,11 +2,26 @@
 
 import pytest
 import torch
-from helpers.devices import META, AGpu
+from helpers.devices import META, AGpu, Waits
 from helpers.folders import label_config
 
 from fkd import CheckConfig, FkdError, check_store, estimate_run, label_images
 from fkd.labels import SoftLabels
+from fkd.probing import knn_top1
+from fkd.probing import neighbours as neighbours_room
+
+
+@pytest.mark.parametrize("bank", [False, True])
+def test_neighbours_are_waited_for_as_often_whatever_their_number(bank, monkeypatch):
+    features = torch.randn(40, 7, generator=torch.Generator().manual_seed(0))
+    classes, found = torch.arange(40) % 4, []
+    given = (features[:9], classes[:9]) if bank else None
+    for size in (1024, 3):
+        monkeypatch.setattr(neighbours_room, "_QUERIES", size)
+        monkeypatch.setattr(neighbours_room, "_BANK", size)
+        with Waits() as waits:
+            found.append((knn_top1(features, classes, given, k=2), waits.count))
+    assert found[0] == found[1]
 
 
 def test_a_mix_of_labels_waits_for_nothing():
