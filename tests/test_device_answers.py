@@ -2,13 +2,85 @@
 
 import pytest
 import torch
-from helpers.devices import META, AGpu, Waits
+from helpers.devices import META, SIZE, AGpu, Net, Sent, Waits
 from helpers.folders import label_config
 
 from fkd import CheckConfig, FkdError, check_store, estimate_run, label_images
+from fkd.config import IGNORED, NetworkInput
 from fkd.labels import SoftLabels
+from fkd.models import Tapped
 from fkd.probing import knn_top1
 from fkd.probing import neighbours as neighbours_room
+from fkd.students import StudentCard
+from fkd.students.answers import _answer as student_answer
+from fkd.students.answers import a_batch_late
+from fkd.students.line_evaluation import _answer as line_answer
+from fkd.students.map_evaluation import _Tally as MapTally
+from fkd.truth import Confusion
+
+
+def test_maps_are_counted_without_waiting():
+    tally = MapTally(4, META)
+    for count in (2, 1):
+        masks = torch.zeros(count, 16, 24, dtype=torch.uint8)
+        with AGpu():
+            losses = tally.add(torch.empty(count, 4, 4, 6, device=META), masks)
+        assert losses.device == META
+
+
+def test_a_device_counts_what_the_cpu_does(monkeypatch):
+    drawn = torch.Generator().manual_seed(0)
+    said = torch.randint(5, (3, 40), generator=drawn)
+    truth = torch.randint(6, (3, 40), generator=drawn).to(torch.uint8)
+    truth[truth == 5] = IGNORED
+    one, other = Confusion(5), Confusion(5)
+    one.add(said, truth)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("fkd.truth.confusion._COUNTED_AT_ONCE", ())
+        other.add(said, truth)
+    assert torch.equal(one.counts, other.counts)
+    assert one.num_pixels == int((truth != IGNORED).sum())
+
+
+@pytest.mark.parametrize("layer", [None, "conv", "features"])
+def test_a_student_is_asked_without_waiting(layer, monkeypatch):
+    monkeypatch.setattr("fkd.students.answers.Download", Sent)
+    tapped = Tapped(Net(()).to(META), [] if layer is None else [layer], "it")
+    views = torch.empty(3, 3, *SIZE, dtype=torch.uint8, device=META)
+    card = StudentCard("it", tuple("abcdef"), NetworkInput(SIZE))
+    student_answer(tapped, views, card, layer)  # the numbers that pixels are normalised by are new
+    with AGpu():
+        sent = student_answer(tapped, views, card, layer).tensors
+    assert {name: t.shape[1] for name, t in sent.items()} == (
+        {"logits": 6} | ({} if layer is None else {"features": 4})
+    )
+
+
+def test_lines_are_read_off_where_the_student_is(monkeypatch):
+    """CTC itself waits for the lengths of texts; what is sent for are classes, and no logits."""
+    monkeypatch.setattr("fkd.students.line_evaluation.Download", Sent)
+    monkeypatch.setattr(
+        "fkd.students.line_evaluation.text_loss",
+        lambda logits, texts: logits[:, 0, 0] + texts[:, 0],
+    )
+    card, student = StudentCard("it", tuple("abcdef"), NetworkInput(SIZE)), Net((6,)).to(META)
+    views, texts = torch.zeros(3, 3, *SIZE, dtype=torch.uint8), torch.zeros(3, 2, dtype=torch.int64)
+    for asked_before in (False, True):
+        with AGpu(may_wait=not asked_before):
+            sent = line_answer(student, views, card, texts).tensors
+    assert {name: tuple(t.shape) for name, t in sent.items()} == {"best": (3, 6), "losses": (3,)}
+
+
+def test_batches_are_read_once_the_next_is_asked_for():
+    log = []
+
+    def asked():
+        for number in range(3):
+            log.append(f"asked {number}")
+            yield number
+
+    log.extend(f"read {number}" for number in a_batch_late(asked()))
+    assert log == ["asked 0", "asked 1", "read 0", "asked 2", "read 1", "read 2"]
 
 
 @pytest.mark.parametrize("bank", [False, True])
