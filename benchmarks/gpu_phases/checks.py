@@ -3,6 +3,7 @@
 from functools import partial
 
 from . import (
+    evaluating,
     full_device,
     outputs,
     pixels,
@@ -34,8 +35,10 @@ CHECKS: tuple[Check, ...] = (
     Check("right", "maps, lines and vectors", 25, outputs.maps_lines_and_vectors),
     Check("right", "every setting of training", 25, steps.every_setting, version=2),
     Check("right", "every term", 50, terms.every_term),
+    Check("right", "evaluation", 25, evaluating.evaluation),
     Check("right", "a full device", 20, full_device.a_full_device),
     Check("right", "places that wait", 35, waiting.places_that_wait, version=2),
+    Check("right", "places that wait, other labels", 30, waiting.other_labels_that_wait),
     Check("right", "a stop and a resume", 35, resuming.a_stop_and_a_resume),
     Check("right", "labelling, killed", 40, processes.killed_label),
     Check("right", "training, killed", 40, processes.killed_train),
