@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         IMPLAUSIBLE_REMEDY,
         BlockFiles,
     )
+    from fkd.format.block_sizes import (
+        plan_layout,
+    )
     from fkd.format.layout import (
         VIEW_BYTES,
         array_layouts,
-        plan_layout,
     )
     from fkd.format.packing import (
         pack_boxes,
@@ -49,11 +51,13 @@ if TYPE_CHECKING:
     from fkd.format.parts import (
         needed,
     )
+    from fkd.format.records import (
+        TargetRecord,
+        TeacherRecord,
+    )
     from fkd.format.spec import (
         FORMAT_VERSION,
         StoreSpec,
-        TargetRecord,
-        TeacherRecord,
         library_versions,
         now,
     )
@@ -71,14 +75,16 @@ else:
         array_reader="ArrayReader",
         attributes="digest from_attributes to_attributes to_json",
         block_files="IMPLAUSIBLE_REMEDY BlockFiles",
-        layout="VIEW_BYTES array_layouts plan_layout",
+        block_sizes="plan_layout",
+        layout="VIEW_BYTES array_layouts",
         packing=(
             "pack_boxes pack_codes pack_ids pack_palettes pack_slots sort_ties "
             "unpack_boxes unpack_codes unpack_ids unpack_palettes unpack_slots"
         ),
         packing_cells="pack_cell_codes pack_cell_ids unpack_cell_codes unpack_cell_ids",
         parts="needed",
-        spec="FORMAT_VERSION StoreSpec TargetRecord TeacherRecord library_versions now",
+        records="TargetRecord TeacherRecord",
+        spec="FORMAT_VERSION StoreSpec library_versions now",
         zarr_arrays=(
             "Arrays check_replaceable create_arrays group_attributes read_attributes require_store"
         ),

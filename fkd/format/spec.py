@@ -10,18 +10,15 @@ from fkd.config import (
     Amp,
     Grid,
     Interpolation,
-    Pool,
-    Preprocessing,
     Scheme,
     Size,
-    TeacherOutput,
-    VectorScheme,
     ViewPolicy,
     grid_text,
     is_line,
     size_text,
 )
 from fkd.format.packing import Slots
+from fkd.format.records import TargetRecord, TeacherRecord
 from fkd.labels import Field, KeptLabels, StoredArray
 from fkd.vectors import KeptVectors
 from fkd.views import SAMPLERS
@@ -35,48 +32,8 @@ FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
 # Of more classes a crop, slots are stored as they are: the work to undo it grows with the square of K.
 _MOST_PACKED_RANKS = 16
 
-
 # What an array of hashes is called, by what they are of.
 _TRUTH_ARRAYS = {"": "", "masks": "mask_hash", "texts": "text_hash"}
-
-
-@dataclass(frozen=True)
-class TeacherRecord:
-    """Who labelled: name, hash of the weights, hash of which outputs are which class, preprocessing.
-
-    The hash of the outputs begins with the word `probs` where they were probabilities, not logits.
-    """
-
-    name: str
-    weights_hash: str
-    outputs_hash: str
-    preprocessing: Preprocessing
-
-    @property
-    def output(self) -> TeacherOutput:
-        """What the teacher returned."""
-        return "probs" if self.outputs_hash.startswith("probs ") else "logits"
-
-
-@dataclass(frozen=True)
-class TargetRecord:
-    """Vectors that are kept beside labels: their name, whose they are, how they are kept, their shape.
-
-    `layer` and `pool` are those of `Target`. `constants_hash` is the SHA-256 of what the scheme has
-    learned of a sample, "" where it learns nothing.
-    """
-
-    name: str
-    layer: str
-    pool: Pool
-    keep: VectorScheme
-    shape: tuple[int, ...]
-    constants_hash: str = ""
-
-    @cached_property
-    def vectors(self) -> KeptVectors:
-        """What is kept of each view's."""
-        return KeptVectors(self.name, self.keep, self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +177,11 @@ class StoreSpec:
         """Return the image indices of a block."""
         start = block * self.block_images
         return range(start, min(start + self.block_images, self.num_images))
+
+    def block_rows(self, block: int) -> slice:
+        """Return the same as rows of arrays."""
+        images = self.block_range(block)
+        return slice(images.start, images.stop)
 
     def first_difference(self, other: "StoreSpec") -> str | None:
         """Name the first setting in which a run differs from this store, for a user, or None."""

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from fkd.amounts import as_count
 from fkd.figures import GREY, INK, MAIN, PAGE, figure_style, fit, new_figure, write
-from fkd.showing.crop_figures import EDGE, Pixels, place_axes
-from fkd.showing.crops import CropViewer
+from fkd.pictures import EDGE, CropViewer, Picture, Pixels, Table, as_files, place_axes
 from fkd.showing.page import Section
-from fkd.showing.picture import Picture, Table, as_files
 from fkd.statistics import VectorStatistics, target_words
 from fkd.store import LabelStore
 

@@ -21,8 +21,9 @@ from fkd.originals import (
     find_present,
     image_root,
 )
+from fkd.pictures import CropViewer
 from fkd.progress import note, note_lines
-from fkd.showing.crops import CropViewer
+from fkd.showing.crop_sections import sample_section
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
 from fkd.showing.neighbours import vector_section
 from fkd.showing.page import (
@@ -38,7 +39,6 @@ from fkd.showing.sampling import sampled_images
 from fkd.showing.sections import (
     against_section,
     label_sections,
-    sample_section,
     size_section,
 )
 from fkd.statistics import (

@@ -23,7 +23,7 @@ from fkd import (
 )
 from fkd.config import MixPolicy
 from fkd.labels import entropy
-from fkd.showing.map_figures import class_colours
+from fkd.pictures.map_figures import class_colours
 from fkd.statistics import info_lines, sampled_agreement, sampled_certainty
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from fkd import CardConfig, ShowConfig, show_store, store_card
 from fkd.errors import StoreError
+from fkd.pictures.viewer import CropViewer
 from fkd.probing import knn_top1
-from fkd.showing.crops import CropViewer
 from fkd.sources import list_images
 from fkd.statistics import info_lines, label_statistics, vector_statistics
 

@@ -7,14 +7,11 @@ from typing import Any
 from unicodedata import east_asian_width
 
 from fkd.figures import GREY, PAGE, bare, figure_style, installed_faces, new_figure, write
-from fkd.progress import printable
-from fkd.showing.crop_figures import (
+from fkd.pictures.crop_layout import GAP
+from fkd.pictures.figure_parts import (
     EDGE,
     HEAD,
     TINY,
-    Pixels,
-    ShownCrop,
-    ShownLine,
     colour_of,
     draw_box,
     draw_head,
@@ -23,9 +20,9 @@ from fkd.showing.crop_figures import (
     others_height,
     place_axes,
 )
-from fkd.showing.crop_layout import GAP
-from fkd.showing.mixed_crops import OtherImage
-from fkd.showing.picture import as_files
+from fkd.pictures.picture import as_files
+from fkd.pictures.shown import ShownCrop, ShownImage, ShownLine
+from fkd.progress import printable
 from fkd.truth import aligned
 
 _ASIDE = 0.5  # inches left of a crop, for its number and how sure its labels are
@@ -57,31 +54,27 @@ class _Letter:
 
 
 @figure_style()
-def line_sample_figure(
-    image: Pixels,
-    crops: Sequence[ShownCrop],
-    path: str,
-    others: Sequence[OtherImage],
-    formats: Sequence[str],
-) -> dict[str, bytes]:
+def line_sample_figure(shown: ShownImage, formats: Sequence[str]) -> dict[str, bytes]:
     """Draw an image with the boxes of its crops, and below it the crops with what they read.
 
     The images that crops are mixed with stand at the end.
     """
-    height, width = image.shape[:2]
+    crops, (height, width) = shown.crops, shown.pixels.shape[:2]
     high = min(_IMAGE_HIGH, PAGE * height / width)
     wide, rows = high * width / height, _Rows.of(crops)
     top = HEAD + EDGE
     end = top + high + GAP + rows.height
-    figure = new_figure(PAGE + 2 * EDGE, end + others_height(others) + EDGE, constrained=False)
-    draw_head(figure, "", path)
+    figure = new_figure(
+        PAGE + 2 * EDGE, end + others_height(shown.others) + EDGE, constrained=False
+    )
+    draw_head(figure, "", shown.path)
     axes = place_axes(figure, EDGE, top, wide, high)
-    axes.imshow(image, aspect="auto")
+    axes.imshow(shown.pixels, aspect="auto")
     bare(axes)
     for number, crop in enumerate(crops):
         draw_box(axes, crop.box, colour_of(number), "", width / (72 * wide))
     rows.draw(figure, top + high + GAP, [str(number + 1) for number in range(len(crops))])
-    draw_others(figure, others, end)
+    draw_others(figure, shown.others, end)
     return as_files(figure, formats)
 
 

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from fkd.config import IGNORED
 from fkd.figures import GREY, PAGE, bare, figure_style, fit, new_figure, write
-from fkd.showing.crop_figures import (
+from fkd.pictures.crop_layout import GAP
+from fkd.pictures.figure_parts import (
     EDGE,
     HEAD,
     TINY,
     Cell,
-    Pixels,
-    ShownCrop,
     colour_of,
     draw_box,
     draw_head,
@@ -27,9 +26,8 @@ from fkd.showing.crop_figures import (
     others_height,
     place_axes,
 )
-from fkd.showing.crop_layout import GAP
-from fkd.showing.mixed_crops import OtherImage
-from fkd.showing.picture import as_files
+from fkd.pictures.picture import as_files
+from fkd.pictures.shown import ShownCrop, ShownImage
 
 _COLUMNS, _LARGEST = 6, 1.62  # crops beside each other, and the side of one that has room
 _NAME, _BETWEEN, _TEXT = 0.17, 0.05, 0.17  # the name of a row, between rows, a line below a crop
@@ -52,33 +50,29 @@ def class_colours(classes: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @figure_style()
 def map_sample_figure(
-    image: Pixels,
-    crops: Sequence[ShownCrop],
-    title: str,
-    path: str,
-    others: Sequence[OtherImage],
-    names: Sequence[str],
-    formats: Sequence[str],
+    shown: ShownImage, names: Sequence[str], formats: Sequence[str]
 ) -> dict[str, bytes]:
     """Draw an image with the boxes of its crops, and below it the crops with their maps of labels.
 
     The images that crops are mixed with stand at the end.
     """
-    height, width = image.shape[:2]
+    crops, (height, width) = shown.crops, shown.pixels.shape[:2]
     high = min(_IMAGE_HIGH, 0.6 * PAGE * height / width)
     wide, columns = high * width / height, _Columns(crops, len(names))
     top = HEAD + EDGE
     end = top + high + GAP + columns.height
-    figure = new_figure(PAGE + 2 * EDGE, end + others_height(others) + EDGE, constrained=False)
-    draw_head(figure, title, path)
+    figure = new_figure(
+        PAGE + 2 * EDGE, end + others_height(shown.others) + EDGE, constrained=False
+    )
+    draw_head(figure, shown.title, shown.path)
     axes = place_axes(figure, EDGE, top, wide, high)
-    axes.imshow(image, aspect="auto")
+    axes.imshow(shown.pixels, aspect="auto")
     bare(axes)
     for number, crop in enumerate(crops):
         draw_box(axes, crop.box, colour_of(number), str(number + 1), width / (72 * wide))
     _draw_legend(figure, _Legend(crops, PAGE - wide - GAP, high), names, EDGE + wide + GAP, top)
     columns.draw(figure, top + high + GAP)
-    draw_others(figure, others, end)
+    draw_others(figure, shown.others, end)
     return as_files(figure, formats)
 
 

@@ -1,7 +1,6 @@
 """Crops that are mixed with those of other images: both are rendered, and blended as for a student."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,37 +9,9 @@ from torch import Tensor
 from fkd.errors import ImagesError
 from fkd.images import ImageList
 from fkd.originals import LabelledImages
+from fkd.pictures.shown import Box, Mixing, OtherImage
 from fkd.store import LabelStore, StoredMixes, Toning
 from fkd.views import Mixes, blend_views, empty_views, hole_pixels, render
-
-Box = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class OtherImage:
-    """An image that crops of another one are mixed with.
-
-    `pixels` u8 [H, W, 3]; `boxes` are the numbers of those crops from 0, their boxes in this image as
-    (top, left, height, width), and whether they are mirrored.
-    """
-
-    pixels: NDArray[np.uint8]
-    title: str
-    path: str
-    boxes: tuple[tuple[int, Box, bool], ...]
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """What is told of a mixed crop: its image's share, the other's class, -1 for none, and the hole.
-
-    The hole is first row, end row, first column and end column of the crop's pixels, all 0 where there
-    is none.
-    """
-
-    own_share: float
-    other_target: int
-    hole: Box
 
 
 class MixedCrops:
