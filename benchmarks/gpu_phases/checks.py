@@ -5,6 +5,7 @@ from functools import partial
 from . import (
     evaluating,
     full_device,
+    kernels,
     outputs,
     pixels,
     precision,
@@ -22,6 +23,7 @@ from .train_rates import losses, rivals, train_rate
 # The bounds add up to more than the total: most checks need half of theirs.
 CHECKS: tuple[Check, ...] = (
     Check("right", "crops of all sizes", 15, pixels.crops_of_all_sizes, version=2),
+    Check("right", "kernels", 20, kernels.kernels),
     Check("right", "batches of a student", 15, pixels.batches_of_a_student, version=2),
     Check(
         "label speed",
