@@ -1,0 +1,135 @@
+"""Steps of every kind of loss as a GPU would take them, as far as a CPU can tell.
+
+The device "meta" holds no data: whoever reads a number from it fails, as whoever reads one from a GPU
+waits. Autocast and `torch.compile` are a CPU's.
+"""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from helpers.learners import Lines, batch_of, learner_of, of_maps, stored
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fkd import Scheme, Term
+from fkd.labels import KeptLabels
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+class Meetings(TorchDispatchMode):
+    """Notes where numbers of the CPU meet the device: beside its tensors, or by a copy that waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.beside, self.waiting, self.count = [], [], 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        done = func(*args, **(kwargs or {}))
+        given, made = (_tensors(each) for each in ((args, kwargs), done))
+        there = [one for one in given if one.device == META]
+        here = [one for one in given if one.device == CPU and one.dim()]
+        self.count += bool(there)
+        if there and here:
+            self.beside.append(str(func))
+        waits = not (kwargs or {}).get("non_blocking")
+        if here and waits and any(one.device == META for one in made):
+            self.waiting.append(str(func))
+        return done
+
+
+def _tensors(values):
+    return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor)]
+
+
+def test_a_meeting_is_noticed():
+    with Meetings() as meetings:
+        torch.zeros(3, device=META)[torch.tensor([0, 2])]
+        torch.ones(2).to(META)
+        torch.ones(2).to(META, non_blocking=True)
+    assert len(meetings.beside) == 1
+    assert meetings.waiting == ["aten.index.Tensor", "aten._to_copy.default"]
+
+
+FULL = KeptLabels(Scheme("full"), 5)
+LOGITS = ("ce", "kl", "wttm", "dist", "nkd")
+VECTORS = ("l1", "l2", "smooth_l1", "cosine", "relation", "channel_kl")
+SMOOTH = Scheme("topk", 3, tail="smooth")
+EVERYTHING = {"ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "color_jitter": 0.4, "clip_grad": 1.0}
+
+
+def terms_on(to, by, **how):
+    return [Term(to, one, **how) for one in by]
+
+
+# Terms, and what a learner and a batch of `helpers.learners` are of beside.
+KINDS = {
+    "labels": (terms_on("store", LOGITS, temperature=4.0), {"mixup": 0.2, "clip_grad": 1.0}),
+    "smoothed": (terms_on("store", ("mse", "symmetric_kl")), {"scheme": SMOOTH, "cutmix": 1.0}),
+    "dense": (
+        [*terms_on("store", ("ce", "kl"), standardize=True), *terms_on("store", ("mse", "dist"))],
+        {"labels": FULL, "mixup": 0.2},
+    ),
+    "samples": ([Term()], {"labels": KeptLabels(Scheme("samples", 8), 5), "color_jitter": 0.4}),
+    "hardened": ([Term()], {"calibrate": True, "ema": 0.9}),
+    "truth of mixed views": (
+        [Term(by="nkd"), Term("truth", label_smoothing=0.1)],
+        {"own_share": 0.25},
+    ),
+    "mutual": ("kl", {"students": 3, "hard_weight": 0.5, "optimizer": "adamw", **EVERYTHING}),
+    "peers": (
+        [*terms_on("peers", ("mse", "symmetric_kl", *LOGITS)), *terms_on("peers", VECTORS)],
+        {"students": 2, "mixup": 0.2},
+    ),
+    "layers of peers": (terms_on("peers", VECTORS, layer="0"), {"students": 2}),
+    "vectors": (
+        [
+            *terms_on("store:v", VECTORS, layer="features", adapt="mlp"),
+            *terms_on("store:v", VECTORS),
+        ],
+        {"vectors": {"v": stored((10,))}, "mixup": 0.2},
+    ),
+    "components": (terms_on("store:v", VECTORS), {"vectors": {"v": stored((10,), pca=True)}}),
+    "maps of features": (
+        terms_on("store:v", VECTORS, layer="0"),
+        {"vectors": {"v": stored((4, 7, 7))}, "mixup": 0.2},
+    ),
+    "maps": (
+        [
+            *terms_on("store", LOGITS[:4]),
+            *terms_on("peers", ("kl", "cosine")),
+            Term("truth", label_smoothing=0.1),
+        ],
+        {
+            "labels": KeptLabels(Scheme("topk", 3), 5, (4, 4)),
+            "network": of_maps,
+            "students": 2,
+            "masks": True,
+        },
+    ),
+    "lines": (
+        [*terms_on("store", LOGITS[:4]), *terms_on("peers", ("kl", "channel_kl"))],
+        {"labels": KeptLabels(Scheme("topk", 3), 5, (6,)), "network": Lines, "students": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+    terms, settings = KINDS[kind]
+    of_batch = {n: settings[n] for n in ("own_share", "masks") if n in settings}
+    kept = {n: settings[n] for n in ("labels", "vectors") if n in settings}
+    learner, config = learner_of(
+        META, terms, **{n: value for n, value in settings.items() if n not in of_batch}
+    )
+    for step in range(2):  # what is made once is made in the first
+        with Meetings() as meetings:
+            loss = learner.step(
+                batch_of(**kept, **of_batch), step, lr=0.1, terms=config.terms_at(0.3)
+            )
+    assert loss.device == META
+    assert meetings.count > 100
+    assert not meetings.beside
+    assert not meetings.waiting
