@@ -9,11 +9,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 from helpers.learners import Lines, batch_of, learner_of, of_maps, stored
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fkd import Scheme, Term
 from fkd.labels import KeptLabels
+from fkd.losses import text_loss
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -133,3 +135,16 @@ def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatc
     assert meetings.count > 100
     assert not meetings.beside
     assert not meetings.waiting
+
+
+def test_lengths_go_to_ctc_as_numbers(monkeypatch):
+    """Of tensors torch reads them again and again, and a GPU stands still each time."""
+    given, ctc_loss = [], functional.ctc_loss
+
+    def seen(log_probs, targets, *lengths, **options):
+        given.extend(lengths)
+        return ctc_loss(log_probs, targets, *lengths, **options)
+
+    monkeypatch.setattr(functional, "ctc_loss", seen)
+    text_loss(torch.zeros(3, 6, 5), torch.tensor([[1, 2, 0], [3, 3, 4], [-1, 0, 0]]))
+    assert given == [(6, 6, 6), (2, 3, 0)]
