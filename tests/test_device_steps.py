@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from fkd import Scheme, Term
 from fkd.labels import KeptLabels
 from fkd.losses import text_loss
+from fkd.models import crnn
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -148,3 +149,14 @@ def test_lengths_go_to_ctc_as_numbers(monkeypatch):
     monkeypatch.setattr(functional, "ctc_loss", seen)
     text_loss(torch.zeros(3, 6, 5), torch.tensor([[1, 2, 0], [3, 3, 4], [-1, 0, 0]]))
     assert given == [(6, 6, 6), (2, 3, 0)]
+
+
+def test_an_lstm_is_in_float32_under_autocast():
+    """On CUDA it would be in float16, even where autocast is to bfloat16."""
+    network, seen = crnn(5), []
+    network.neck.lstm.register_forward_hook(lambda _, given, said: seen.extend([given[0], said[0]]))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(torch.rand(2, 3, 16, 32))
+    assert [one.dtype for one in (*seen, logits)] == [torch.float32, torch.float32, torch.bfloat16]
+    logits.float().sum().backward()
+    assert network.backbone[0].weight.grad.abs().sum() > 0
