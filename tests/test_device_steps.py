@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from helpers.learners import Lines, batch_of, learner_of, of_maps, stored
+from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -17,6 +18,7 @@ from fkd import Scheme, Term
 from fkd.labels import KeptLabels
 from fkd.losses import text_loss
 from fkd.models import crnn
+from fkd.students import MovingAverage
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -160,3 +162,10 @@ def test_an_lstm_is_in_float32_under_autocast():
     assert [one.dtype for one in (*seen, logits)] == [torch.float32, torch.float32, torch.bfloat16]
     logits.float().sum().backward()
     assert network.backbone[0].weight.grad.abs().sum() > 0
+
+
+def test_the_average_of_an_lstm_has_its_weights_in_one_piece(monkeypatch):
+    flattened, network = [], crnn(5)
+    monkeypatch.setattr(nn.LSTM, "flatten_parameters", lambda lstm: flattened.append(lstm))
+    average = MovingAverage(network, 0.9)
+    assert flattened[-1] is average.module.neck.lstm

@@ -18,6 +18,9 @@ class MovingAverage:
     def __init__(self, student: nn.Module, decay: float) -> None:
         """Begin with a copy of `student`; `decay` lies in [0, 1)."""
         self.module = copy.deepcopy(student)
+        for module in self.module.modules():
+            if isinstance(module, nn.RNNBase):
+                module.flatten_parameters()  # a copy's lie apart, and cuDNN would gather them each time
         self.updates, self._decay = 0, decay
         self._lerp = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
