@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from helpers.learners import Lines, batch_of, learner_of, of_maps, stored
+from helpers.learners import Lines, batch_of, learner_of, of_maps, of_views, stored
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -169,3 +169,29 @@ def test_the_average_of_an_lstm_has_its_weights_in_one_piece(monkeypatch):
     monkeypatch.setattr(nn.LSTM, "flatten_parameters", lambda lstm: flattened.append(lstm))
     average = MovingAverage(network, 0.9)
     assert flattened[-1] is average.module.neck.lstm
+
+
+@pytest.mark.parametrize("students", [1, 2])
+def test_each_weight_gets_a_gradient_whatever_terms_are_on(students):
+    """Where one gets none, processes that train together wait for it and fail."""
+
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = of_views()
+            self.beside = nn.Linear(3, 4)
+
+        def forward(self, pixels):
+            self.beside(pixels.mean(dim=(2, 3)))
+            return self.body(pixels)
+
+    vectors = {"v": stored((4,))}
+    to = "store:v" if students == 1 else "s1"
+    term = Term(to, "l2", of="s0", layer="beside")
+    learner, config = learner_of(
+        CPU, [term, Term(of="s1")] if students == 2 else [term], network=Beside,
+        students=students, vectors=vectors,
+    )  # fmt: skip
+    learner.step(batch_of(vectors=vectors), 0, lr=0.1, terms=config.terms_at(0))
+    for student in learner.students.values():
+        assert all(weight.grad is not None for weight in student.parameters())

@@ -151,7 +151,7 @@ class Learner:
             peers = {other: each.detach() for other, each in logits.items() if other != name}
             pairs = pairs_of(name, said, vectors)
             losses = term_losses(own, terms[name], labels, truth, mixed, peers, pairs)
-            return losses.plus(said[name].nothing) if said[name].links else losses
+            return losses.plus(said[name].nothing) if said[name].layers else losses
 
         return {name: losses_of(name, own) for name, own in logits.items()}
 
