@@ -195,3 +195,10 @@ def test_each_weight_gets_a_gradient_whatever_terms_are_on(students):
     learner.step(batch_of(vectors=vectors), 0, lr=0.1, terms=config.terms_at(0))
     for student in learner.students.values():
         assert all(weight.grad is not None for weight in student.parameters())
+
+
+def test_a_loss_of_which_nothing_weighs_anything_is_zero_whatever_is_said():
+    """In float16 logits may be infinite that no loss looks at."""
+    learner, _ = learner_of(CPU, [Term(weight=(0.0, 1.0))])
+    learner.student[-1].bias.data[:] = torch.inf
+    assert learner.step(batch_of(), 0, lr=0.1, terms=()) == 0

@@ -147,7 +147,7 @@ class Learner:
 
         def losses_of(name: str, own: Tensor) -> TermLosses:
             if not terms[name]:  # at this moment none weighs anything
-                return TermLosses(0.0 * own.float().flatten(1).sum(dim=1) + said[name].nothing, ())
+                return TermLosses(torch.zeros(len(own), device=own.device) + said[name].nothing, ())
             peers = {other: each.detach() for other, each in logits.items() if other != name}
             pairs = pairs_of(name, said, vectors)
             losses = term_losses(own, terms[name], labels, truth, mixed, peers, pairs)
