@@ -202,3 +202,10 @@ def test_a_loss_of_which_nothing_weighs_anything_is_zero_whatever_is_said():
     learner, _ = learner_of(CPU, [Term(weight=(0.0, 1.0))])
     learner.student[-1].bias.data[:] = torch.inf
     assert learner.step(batch_of(), 0, lr=0.1, terms=()) == 0
+
+
+def test_weights_that_are_no_numbers_are_noticed_in_any_student():
+    learner, _ = learner_of(CPU, "kl", students=2)
+    assert learner.is_finite()
+    learner.students["s1"].student[0].weight.data[0, 0, 0, 0] = torch.nan
+    assert not learner.is_finite()

@@ -185,8 +185,7 @@ class Learner:
     def is_finite(self) -> bool:
         """Say whether all weights are numbers; a loss tells of the weights before its step."""
         every = [p for network in self.students.values() for p in network.parameters()]
-        with torch.no_grad():
-            return bool(torch.isfinite(torch.stack([p.double().sum() for p in every])).all())
+        return bool(torch.stack([p.isfinite().all() for p in every]).all())
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the students and, where there are, their moving averages, by name."""
