@@ -14,11 +14,14 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fkd import Scheme, Term
+from fkd import Scheme, Term, TrainConfig
+from fkd.config import Preprocessing
 from fkd.labels import KeptLabels
 from fkd.losses import text_loss
 from fkd.models import crnn
-from fkd.students import MovingAverage
+from fkd.students import MovingAverage, StudentCard
+from fkd.training import Group
+from fkd.training.network import Network
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -209,3 +212,28 @@ def test_weights_that_are_no_numbers_are_noticed_in_any_student():
     assert learner.is_finite()
     learner.students["s1"].student[0].weight.data[0, 0, 0, 0] = torch.nan
     assert not learner.is_finite()
+
+
+def test_students_are_compiled_for_every_size_of_views_and_micro_batches(monkeypatch):
+    """torch stops after 8 graphs, and says so in no line that a user would look for."""
+    real, graphs = torch.compile, []
+
+    def compiled(model, **how):
+        def note_graph(graph, inputs):
+            graphs.append(graph)
+            return graph.forward
+
+        return real(model, backend=note_graph, **how)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    config = TrainConfig.of(compile=True, size="32:64", size_multiple=8)
+    card = StudentCard("small", tuple("abcde"), Preprocessing(64))
+    with torch._dynamo.config.patch(recompile_limit=8):
+        torch._dynamo.reset()
+        student = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5))
+        network = Network(config, card, student, CPU, Group(), "")
+        for size in config.size.steps(8):
+            for views in (3, 4):
+                network.said(torch.zeros(views, 3, size, size))
+    torch._dynamo.reset()
+    assert len(graphs) == 10
