@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from helpers.learners import Lines, batch_of, learner_of, of_maps, of_views, stored
+from helpers.learners import VIEWS, Lines, batch_of, learner_of, of_maps, of_views, stored
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,7 +19,7 @@ from fkd.config import Preprocessing
 from fkd.labels import KeptLabels
 from fkd.losses import text_loss
 from fkd.models import crnn
-from fkd.students import MovingAverage, StudentCard
+from fkd.students import MovingAverage, StudentCard, features, judge
 from fkd.training import Group
 from fkd.training.network import Network
 
@@ -237,3 +237,22 @@ def test_students_are_compiled_for_every_size_of_views_and_micro_batches(monkeyp
                 network.said(torch.zeros(views, 3, size, size))
     torch._dynamo.reset()
     assert len(graphs) == 10
+
+
+def test_neighbours_of_features_are_looked_for_where_the_student_is(monkeypatch):
+    """Each image is compared with all others, and meanwhile a GPU would stand still."""
+    where = []
+
+    def found(*_, **__):
+        return features.Features(torch.rand(VIEWS, 4), torch.zeros(VIEWS, dtype=torch.int64))
+
+    def noted(vectors, classes, k):
+        where.extend([vectors.device, classes.device])
+        return 0.5
+
+    monkeypatch.setattr(features, "gather_features", found)
+    monkeypatch.setattr(features, "knn_top1", noted)
+    card = StudentCard("small", tuple("abcde"), Preprocessing(32), learned_classes=False)
+    images = range(VIEWS)
+    assert judge(nn.Linear(2, 2, device=META), card, images, 4, 1).knn == 0.5
+    assert where == [META, META]

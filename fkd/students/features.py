@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList
+from fkd.machine import device_memory
 from fkd.models import FEATURES, OUTPUT
 from fkd.probing import knn_top1
 from fkd.progress import note
@@ -148,5 +149,7 @@ def judge(
     seen = gather_features(model, card, images, batch_size, workers, layer=layer, nested=nested)
     seen.note_unusable("counted as missed")
     others = len(seen.vectors) - 1
-    knn = knn_top1(seen.vectors, seen.classes, k=min(K, others)) if others else 0.0
+    with device_memory("evaluate on fewer images with --val, or not at all with --val none"):
+        seen = seen.to(next(model.parameters()).device)
+        knn = knn_top1(seen.vectors, seen.classes, k=min(K, others)) if others else 0.0
     return NeighbourAccuracy(seen.share(knn), len(images), len(seen.errors))
