@@ -3,8 +3,11 @@
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import torch
@@ -18,8 +21,10 @@ from fkd.labelling import Ranks, label_blocks, new_spec
 from fkd.sources import list_images
 from fkd.teachers import Ensemble, load_teachers
 
+from .clocks import Clocks, Reading
 from .findings import Finding, Setting
 from .small_models import SMALL_TEACHER
+from .spent import ENOUGH, Spent
 
 FEEDS: tuple[tuple[Render, int], ...] = (("device", 2), ("cpu", 4), ("device", 4), ("cpu", 8))
 CROPS = 50
@@ -30,7 +35,9 @@ SECONDS = 1.2  # of a round, about, at the speed of the forward pass
 def label_rate(teacher: str, setting: Setting, *, compiled: bool) -> Iterator[Finding]:
     """Time a teacher's forward pass and `fkd label` in turn, by who renders and with how many workers.
 
-    The rate of `fkd label` is that of its middle: from the third batch to the last but one.
+    All of `fkd label` is of its middle: from the third batch to the last but one. Its main thread draws
+    views and asks the device for all. Shares are of the time; the device's are of spans, in which it may
+    wait for the next operation.
     """
     teacher, weights = (SMALL_TEACHER, "default") if setting.tiny else (teacher, "none")
     engine = Engine("bf16" if setting.on_cuda else "off", compiled and not setting.tiny)
@@ -57,24 +64,29 @@ def label_rate(teacher: str, setting: Setting, *, compiled: bool) -> Iterator[Fi
     config = replace(config, images=setting.photos(count))
     images = list_images(config.images)
     feeds = FEEDS[:2] if setting.tiny else FEEDS
-    pure: dict[tuple[Render, int], list[float]] = {feed: [] for feed in feeds}
-    ours: dict[tuple[Render, int], list[float]] = {feed: [] for feed in feeds}
+    pure: dict[tuple[Render, int], list[float]] = defaultdict(list)
+    ours: dict[tuple[Render, int], list[Spent]] = defaultdict(list)
     yield Finding("forward, views on the device", {"views/s": round(rate)})
     for _ in range(1 if setting.tiny else ROUNDS):
         for feed in feeds:
             if setting.left < 5 * SECONDS and not setting.tiny:
                 break
             pure[feed].append(_forward_rate(setting, batches, teachers))
-            ours[feed].append(_label_rate(config, images, teachers, *feed))
+            ours[feed].append(_label(config, images, teachers, *feed))
     for by, workers in feeds:
-        rates = ours[by, workers]
-        if not rates:
+        if not ours[by, workers]:
             yield Finding(f"{by} renders, {workers} workers: no time was left")
             continue
+        rates = [spent.views / spent.seconds for spent in ours[by, workers]]
         ratio = statistics.median(b / a for a, b in zip(pure[by, workers], rates, strict=True))
-        figures = {"views/s": round(statistics.median(rates)), "of the forward": round(ratio, 3)}
+        spent = reduce(add, ours[by, workers])
+        figures = {
+            "views/s": round(statistics.median(rates)), "of the forward": round(ratio, 3),
+            "held back by": spent.held_back_by(ratio), **spent.figures(),
+        }  # fmt: skip
         aimed = workers <= 4 and setting.on_cuda
-        yield Finding(f"{by} renders, {workers} workers", figures, ratio >= 0.95 if aimed else None)
+        what = f"{by} renders, {workers} workers"
+        yield Finding(what, figures, ratio >= ENOUGH if aimed else None)
     if setting.on_cuda:
         mib = torch.cuda.max_memory_allocated() / 2**20
         yield Finding("memory of the device at most", {"MiB": round(mib)})
@@ -92,27 +104,30 @@ def _forward_rate(
 
 @dataclass(frozen=True)
 class _Watched(Ranks):
-    """A rank alone that notes when views were labelled."""
+    """A rank alone that reads clocks whenever views were labelled."""
 
-    seen: list[tuple[float, int]] = field(default_factory=list)
+    clocks: Clocks | None = None
+    seen: list[Reading] = field(default_factory=list)
 
     def add(self, key: str, amount: int) -> int:
         total = super().add(key, amount)
-        if key == "views" and amount:
-            self.seen.append((time.perf_counter(), total))
+        if key == "views" and amount and self.clocks is not None:
+            self.seen.append(self.clocks.read(total))
         return total
 
 
-def _label_rate(
+def _label(
     config: LabelConfig, images: ImageList, teachers: Ensemble, by: Render, workers: int
-) -> float:
+) -> Spent:
+    """Label, and return what the middle of it was spent on."""
+    clocks = Clocks(teachers.device)
     with tempfile.TemporaryDirectory() as name:
         config = replace(config, out=Path(name) / "labels.zarr", render=by, workers=workers)
         spec = new_spec(config, images, teachers)
         targets = teachers.classes.target_of[images.targets]
         store = LabelStore.create(config.out, spec, images, targets, teachers.classes.names)
-        watched = _Watched(0, 1, 0, HashStore())
-        label_blocks(config, images, teachers, store, watched, store.pending_blocks())
+        watched = _Watched(0, 1, 0, HashStore(), clocks)
+        with clocks.labelling():
+            label_blocks(config, images, teachers, store, watched, store.pending_blocks())
     few = len(watched.seen) < 6
-    (begun, before), (ended, after) = watched.seen[0 if few else 2], watched.seen[-1 if few else -2]
-    return (after - before) / (ended - begun)
+    return clocks.between(watched.seen[0 if few else 2], watched.seen[-1 if few else -2])

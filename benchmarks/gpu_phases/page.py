@@ -19,6 +19,7 @@ scripts/gpu` uses a Python that has fkd's packages already. With `--images`, `--
 --tiny --device cpu --out rehearsal` rehearses every check in one to two minutes on two cores; the
 tests do that.
 """
+STALE = "**Of earlier code:** what this looks at has changed since, and `--missing` runs it again."
 FOOT = """
 ## What a CPU could tell
 
@@ -62,6 +63,8 @@ def page(report: Mapping[str, Any]) -> str:
         lines += [", ".join([f"{check['seconds']:.0f} s", *_elsewhere(check, about)]) + "."]
         if check["trouble"]:
             lines += ["", f"**Cut off:** {check['trouble']}"]
+        if check["stale"]:
+            lines += ["", STALE]
     waiting = {name: check for name, check in checks.items() if check["trouble"] == NOT_RUN}
     if waiting:
         lines += ["", "## Not run yet", ""]
@@ -77,17 +80,21 @@ def _elsewhere(check: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
 def _short(checks: Mapping[str, Any]) -> list[str]:
     """Name what is not as it should be."""
     wrong = [
-        f"- {name}: {row['what']}: {_figures(row)}"
+        f"- {name}: {row['what']}: {_figures(row)}{_of_earlier(check)}"
         for name, check in checks.items()
         for row in check["rows"]
         if row["ok"] is False
     ]
     cut = {name: c["trouble"] for name, c in checks.items() if c["trouble"] not in ("", NOT_RUN)}
-    wrong += [f"- {name}: {trouble}" for name, trouble in cut.items()]
+    wrong += [f"- {name}: {trouble}{_of_earlier(checks[name])}" for name, trouble in cut.items()]
     counted = sum(row["ok"] is True for check in checks.values() for row in check["rows"])
     if not wrong:
         return [f"All {counted} figures for which something is expected are as they should be."]
     return [f"{counted} figures are as they should be, these are not:", "", *wrong]
+
+
+def _of_earlier(check: Mapping[str, Any]) -> str:
+    return " (of earlier code)" if check["stale"] else ""
 
 
 def _figures(row: Row) -> str:

@@ -175,7 +175,7 @@ def _device(config: LabelConfig, device: torch.device, num_ranks: int) -> str:
 
 def _rendering(config: LabelConfig, device: torch.device) -> str:
     threads = as_count(config.workers, "thread")
-    if device_renders(device, config.workers, config.render):
+    if device_renders(device, config.render):
         decode = "decodes" if config.workers == 1 else "decode"
         return f"by the device; {threads} {decode}"
     return f"by {threads} of the CPU"

@@ -6,7 +6,7 @@ from fkd.errors import ConfigError, ImagesError
 from fkd.images import ImageList
 from fkd.progress import note, note_once
 from fkd.teachers import Ensemble
-from fkd.truth import Masks, Texts, Truth, find_masks, find_texts, require_named
+from fkd.truth import Masks, Texts, Truth, find_masks, find_texts, require_blank, require_named
 
 # Crops that show a line nearly whole: the share of its area, and how far its shape may be another.
 _WHOLE, _ALIKE = 0.5, 1.25
@@ -16,13 +16,14 @@ def truth_beside(config: LabelConfig, listed: ImageList, images: ImageList) -> T
     """Find the masks or texts of a run's images, which are all `listed` ones or a part of them.
 
     None where images have classes, or are to have no truth. Raises `ImagesError` where some images have
-    masks and others have not, and for texts of images that are not there.
+    masks and others have not, for texts of images that are not there, and for characters without a blank.
     """
     if config.unlabelled or not images.unlabelled or config.kept.kind == "none":
         return None
     texts = find_texts(listed)
     if texts is not None:
         require_named(texts)
+        require_blank(texts)
         return texts.of(images)
     masks = find_masks(images)
     if masks is None:  # images without classes were listed for the masks of others

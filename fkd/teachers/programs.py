@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.passes import move_to_device_pass
 
 from fkd.config import Size, TeacherChoice, as_size, size_text
 from fkd.errors import ConfigError, ModelError, first_line
@@ -29,7 +30,7 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
     refuse_weights(choice)
     try:
         program, about, made_for = (
-            _load_script(path) if kind == "TorchScript" else _load_exported(path)
+            _load_script(path, device) if kind == "TorchScript" else _load_exported(path, device)
         )
         model = program.to(device)
     except Exception as error:  # both loaders fail in a dozen ways on other files
@@ -50,9 +51,10 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
     return Source(model, preprocessing, file_hash(path), outputs, names=names, no_logits=why)
 
 
-def _load_exported(path: Path) -> tuple[Any, Sidecar | None, Size | None]:
+def _load_exported(path: Path, device: torch.device) -> tuple[Any, Sidecar | None, Size | None]:
     beside = {EXPORT_KEY: ""}
-    program = torch.export.load(path, extra_files=beside)
+    # `.to` moves weights alone. Tensors that are made on the way stay where the program was exported.
+    program = move_to_device_pass(torch.export.load(path, extra_files=beside), device)
     return program.module(), read_sidecar(beside[EXPORT_KEY]), _fixed_size(program)
 
 
@@ -67,8 +69,18 @@ def _fixed_size(program: torch.export.ExportedProgram) -> Size | None:
     return None
 
 
-def _load_script(path: Path) -> tuple[Any, Sidecar | None, None]:
+def _load_script(path: Path, device: torch.device) -> tuple[Any, Sidecar | None, None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and yet what people have
-        script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        script: Any = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+    _make_tensors_on(script, device)
     return script.eval(), None, None
+
+
+def _make_tensors_on(script: Any, device: torch.device) -> None:
+    """Let a script that was traced make its tensors on a device, and not where it was traced."""
+    for module in script.modules():
+        for method in module._c._method_names():
+            for constant in module._c._get_method(method).graph.findAllNodes("prim::Constant"):
+                if constant.output().type().kind() == "DeviceObjType":
+                    constant.s_("value", str(device))

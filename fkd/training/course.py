@@ -93,6 +93,13 @@ class Course:
         """The first student's, or the only one's."""
         return self.cards[0]
 
+    @property
+    def texts(self) -> Texts | None:
+        """The texts of the images that it takes, and of no others; None where it looks at none."""
+        if not isinstance(self.truth, LabelledTexts):
+            return None
+        return self.truth.texts.of(self.taken.images.take(self.taken.chosen))
+
 
 def prepare(config: TrainConfig, group: Group) -> Course:
     """Open and check all that a run reads."""
@@ -230,8 +237,8 @@ def _built(
         )
     if card.center_view.size != course.sizes.last:  # `fkd export` writes it at this size, too
         require_size(student, card, card.center_view.size)
-    if course.group.leads and isinstance(course.truth, LabelledTexts):
-        _warn_of_long(course.truth.texts, card, outputs)
+    if course.group.leads and course.texts is not None:
+        _warn_of_long(course.texts, card, outputs)
     return student
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         find_texts,
         lined_root,
         list_lines,
+        require_blank,
         require_lined_root,
         require_named,
     )
@@ -35,7 +36,7 @@ else:
         finding="find_masks masked_root require_masked_root unnamed_masks",
         masks="Masks",
         readings="ReadLines aligned",
-        text_files="find_texts lined_root list_lines require_lined_root require_named",
+        text_files="find_texts lined_root list_lines require_blank require_lined_root require_named",
         texts="Texts Truth as_rows edit_distance read_off",
     )
 
@@ -54,6 +55,7 @@ __all__ = [
     "list_lines",
     "masked_root",
     "read_off",
+    "require_blank",
     "require_lined_root",
     "require_masked_root",
     "require_named",

@@ -29,6 +29,14 @@ def test_the_rehearsal_runs_every_check_and_says_what_it_is(tmp_path):
     assert {name: check["trouble"] for name, check in checks.items() if check["trouble"]} == {}
     assert list(dict.fromkeys(name.split(":")[0] for name in sorted(checks))) == sorted(PHASES)
     assert all(check["rows"] for check in checks.values())
+    named = {name: {row["what"]: row["figures"] for row in c["rows"]} for name, c in checks.items()}
+    for name in ("label speed: resnet50, compiled", "train speed: resnet50, compiled"):
+        fed = {what: figures for what, figures in named[name].items() if " renders" in what}
+        assert len(fed) == 2
+        for what, figures in fed.items():
+            assert figures["held back by"]
+            assert figures["device: network"] != "0%"
+            assert (figures["device: rendering"] != "0%") == ("device renders" in what)
     wrong = [row for check in checks.values() for row in check["rows"] if row["ok"] is False]
     assert wrong == []
     page = (tmp_path / "out" / "gpu.md").read_text()
@@ -52,9 +60,10 @@ def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
     assert len(files) == 100
 
 
-def found(rows, trouble=""):
+def found(rows, trouble="", version=1):
     rows = [{"what": f"row {n}", "figures": {"n": n}, "ok": True} for n in range(rows)]
-    return {"question": "?", "rows": rows, "seconds": 1.0, "trouble": trouble}
+    said = {"question": "?", "rows": rows, "seconds": 1.0, "trouble": trouble}
+    return {**said, "version": version, "stale": False}
 
 
 TOO_LONG, NO_TIME, BROKE = "the process took too long", "no time was left", "ValueError: no luck"
@@ -108,6 +117,42 @@ def test_a_run_keeps_what_earlier_ones_found_and_it_did_not(
     assert pixels["about"]["date"] == heads[kept]
     assert ("1 s, 2026-01-01." in text) == (kept == "earlier")
     assert ("right: pixels" in record.missing(report)) == bool(entry["trouble"])
+
+
+@pytest.mark.parametrize(
+    ("later", "replaced"),
+    [(None, False), (found(2, TOO_LONG, 2), True), (found(0, TOO_LONG, 2), False),
+     (found(1, "", 2), True)],
+)  # fmt: skip
+def test_what_was_found_of_earlier_code_is_shown_as_such_and_runs_again(
+    later, replaced, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases import page, record
+    from gpu_phases.findings import Check
+
+    about = {"cuda": True, "device": "a GPU", "command": "python benchmarks/gpu.py"}
+    old, new = ([Check("right", "pixels", 1, lambda _: iter(()), version=v)] for v in (1, 2))
+    earlier = found(3)
+    del earlier["version"], earlier["stale"]  # as those who knew no versions wrote it
+    page.write(record.add(record.blank(about, old), about, {"right: pixels": found(3)}), tmp_path)
+    stored = json.loads((tmp_path / "gpu.json").read_text())
+    stored["checks"]["right: pixels"] = earlier
+    (tmp_path / "gpu.json").write_text(json.dumps(stored))
+
+    report = record.known(tmp_path / "gpu.json", new)
+    assert report["checks"]["right: pixels"]["stale"]
+    assert record.missing(report) == ["right: pixels"]
+    report = record.add(report, about, {} if later is None else {"right: pixels": later})
+    kept = report["checks"]["right: pixels"]
+    assert len(kept["rows"]) == (len(later["rows"]) if replaced else 3)
+    assert kept["stale"] != replaced
+    assert (page.STALE in page.page(report)) != replaced
+    left = [] if replaced and not later["trouble"] else ["right: pixels"]
+    assert record.missing(report) == left
+    if replaced:
+        again = record.add(report, about, {"right: pixels": found(5) | {"stale": True}})
+        assert again["checks"]["right: pixels"] == kept
 
 
 @pytest.mark.parametrize(
