@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from fkd.format.block_sizes import (
         plan_layout,
     )
+    from fkd.format.group import (
+        check_replaceable,
+        group_attributes,
+        read_attributes,
+        require_store,
+    )
     from fkd.format.layout import (
         VIEW_BYTES,
         array_layouts,
@@ -63,11 +69,7 @@ if TYPE_CHECKING:
     )
     from fkd.format.zarr_arrays import (
         Arrays,
-        check_replaceable,
         create_arrays,
-        group_attributes,
-        read_attributes,
-        require_store,
     )
 else:
     __getattr__, __dir__ = names_of(
@@ -76,6 +78,7 @@ else:
         attributes="digest from_attributes to_attributes to_json",
         block_files="IMPLAUSIBLE_REMEDY BlockFiles",
         block_sizes="plan_layout",
+        group="check_replaceable group_attributes read_attributes require_store",
         layout="VIEW_BYTES array_layouts",
         packing=(
             "pack_boxes pack_codes pack_ids pack_palettes pack_slots sort_ties "
@@ -85,9 +88,7 @@ else:
         parts="needed",
         records="TargetRecord TeacherRecord",
         spec="FORMAT_VERSION StoreSpec library_versions now",
-        zarr_arrays=(
-            "Arrays check_replaceable create_arrays group_attributes read_attributes require_store"
-        ),
+        zarr_arrays="Arrays create_arrays",
     )
 
 __all__ = [
