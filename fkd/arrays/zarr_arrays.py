@@ -12,11 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fkd.arrays.array_metadata import metadata, order_and_compressor
 from fkd.errors import StoreError, first_line
 from fkd.files import Files, Folder
-from fkd.format.array_metadata import metadata, order_and_compressor
-from fkd.format.group import read_json
-from fkd.format.layout import ArrayLayout
+from fkd.format import ArrayLayout, read_json
 
 if TYPE_CHECKING:
     import zarr
@@ -112,7 +111,7 @@ def _open_array(
         mode: Literal["r", "r+"] = "r+" if writable else "r"
         array = zarr.open_array(files.path / name, mode=mode, zarr_format=3)
     else:
-        from fkd.format.zarr_files import ZarrFiles
+        from fkd.arrays.zarr_files import ZarrFiles
 
         array = zarr.open_array(ZarrFiles(files), path=name, mode="r", zarr_format=3)
     return array if isinstance(array, zarr.Array) else None
