@@ -3,7 +3,9 @@
 from functools import partial
 
 from . import (
+    evaluating,
     full_device,
+    kernels,
     outputs,
     pixels,
     precision,
@@ -21,6 +23,7 @@ from .train_rates import losses, rivals, train_rate
 # The bounds add up to more than the total: most checks need half of theirs.
 CHECKS: tuple[Check, ...] = (
     Check("right", "crops of all sizes", 15, pixels.crops_of_all_sizes, version=2),
+    Check("right", "kernels", 20, kernels.kernels),
     Check("right", "batches of a student", 15, pixels.batches_of_a_student, version=2),
     Check(
         "label speed",
@@ -34,8 +37,10 @@ CHECKS: tuple[Check, ...] = (
     Check("right", "maps, lines and vectors", 25, outputs.maps_lines_and_vectors),
     Check("right", "every setting of training", 25, steps.every_setting, version=2),
     Check("right", "every term", 50, terms.every_term),
+    Check("right", "evaluation", 25, evaluating.evaluation),
     Check("right", "a full device", 20, full_device.a_full_device),
     Check("right", "places that wait", 35, waiting.places_that_wait, version=2),
+    Check("right", "places that wait, other labels", 30, waiting.other_labels_that_wait),
     Check("right", "a stop and a resume", 35, resuming.a_stop_and_a_resume),
     Check("right", "labelling, killed", 40, processes.killed_label),
     Check("right", "training, killed", 40, processes.killed_train),

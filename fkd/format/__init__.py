@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from fkd.format.spec import (
         FORMAT_VERSION,
+        OTHER_OUTPUTS,
         Slots,
         StoreSpec,
         library_versions,
@@ -50,11 +51,12 @@ else:
         group="check_replaceable group_attributes read_attributes read_json require_store",
         layout="VIEW_BYTES ArrayLayout array_layouts expects",
         records="TargetRecord TeacherRecord",
-        spec="FORMAT_VERSION Slots StoreSpec library_versions now",
+        spec="FORMAT_VERSION OTHER_OUTPUTS Slots StoreSpec library_versions now",
     )
 
 __all__ = [
     "FORMAT_VERSION",
+    "OTHER_OUTPUTS",
     "VIEW_BYTES",
     "ArrayLayout",
     "Slots",
