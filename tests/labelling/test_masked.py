@@ -15,10 +15,10 @@ from PIL import Image
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, estimate_run, label_images
 from fkd.config import MixPolicy, Part, TonePolicy, ViewPolicy
 from fkd.images import REASONS
+from fkd.info import bad_images
 from fkd.labelling import check_inputs
 from fkd.originals import find_labelled_masks
 from fkd.sources import list_images
-from fkd.statistics import bad_images
 from fkd.truth import find_masks
 
 

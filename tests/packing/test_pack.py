@@ -19,9 +19,9 @@ from PIL import Image
 from fkd import PackConfig, label_images, pack_images
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import decode
+from fkd.info import bad_images
 from fkd.packing import smaller
 from fkd.sources import list_images
-from fkd.statistics import bad_images
 
 
 def pack(images, out, pixels=32, **changes):
