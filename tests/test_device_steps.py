@@ -8,11 +8,10 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from helpers.devices import CPU, META, AGpu
 from helpers.learners import VIEWS, Lines, batch_of, learner_of, of_maps, of_views, stored
 from torch import nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fkd import Scheme, Term, TrainConfig
 from fkd.config import Preprocessing
@@ -22,43 +21,6 @@ from fkd.models import crnn
 from fkd.students import MovingAverage, StudentCard, features, judge
 from fkd.training import Group
 from fkd.training.network import Network
-
-META, CPU = torch.device("meta"), torch.device("cpu")
-
-
-class Meetings(TorchDispatchMode):
-    """Notes where numbers of the CPU meet the device: beside its tensors, or by a copy that waits."""
-
-    def __init__(self):
-        super().__init__()
-        self.beside, self.waiting, self.count = [], [], 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        done = func(*args, **(kwargs or {}))
-        given, made = (_tensors(each) for each in ((args, kwargs), done))
-        there = [one for one in given if one.device == META]
-        here = [one for one in given if one.device == CPU and one.dim()]
-        self.count += bool(there)
-        if there and here:
-            self.beside.append(str(func))
-        waits = not (kwargs or {}).get("non_blocking")
-        if here and waits and any(one.device == META for one in made):
-            self.waiting.append(str(func))
-        return done
-
-
-def _tensors(values):
-    return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor)]
-
-
-def test_a_meeting_is_noticed():
-    with Meetings() as meetings:
-        torch.zeros(3, device=META)[torch.tensor([0, 2])]
-        torch.ones(2).to(META)
-        torch.ones(2).to(META, non_blocking=True)
-    assert len(meetings.beside) == 1
-    assert meetings.waiting == ["aten.index.Tensor", "aten._to_copy.default"]
-
 
 FULL = KeptLabels(Scheme("full"), 5)
 LOGITS = ("ce", "kl", "wttm", "dist", "nkd")
@@ -133,14 +95,11 @@ def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatc
         META, terms, **{n: value for n, value in settings.items() if n not in of_batch}
     )
     for step in range(2):  # what is made once is made in the first
-        with Meetings() as meetings:
+        with AGpu(may_wait=step == 0):
             loss = learner.step(
                 batch_of(**kept, **of_batch), step, lr=0.1, terms=config.terms_at(0.3)
             )
     assert loss.device == META
-    assert meetings.count > 100
-    assert not meetings.beside
-    assert not meetings.waiting
 
 
 def test_lengths_go_to_ctc_as_numbers(monkeypatch):
