@@ -4,7 +4,8 @@ The device "meta" holds no data: whoever reads a number from it fails, as whoeve
 waits. Autocast and `torch.compile` are a CPU's.
 """
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from fkd import Scheme, Term, TrainConfig
-from fkd.config import Preprocessing
+from fkd.config import LoaderConfig, Preprocessing
+from fkd.feeding.feed import Feed
 from fkd.labels import KeptLabels
 from fkd.losses import text_loss
 from fkd.models import crnn
@@ -100,6 +102,37 @@ def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatc
                 batch_of(**kept, **of_batch), step, lr=0.1, terms=config.terms_at(0.3)
             )
     assert loss.device == META
+
+
+@pytest.mark.parametrize(
+    ("store", "asked"),
+    [
+        ("shared_store", {"calibrate": True}),
+        ("vector_store", {"vectors": ("features", "map")}),
+        ("bare_store", {}),
+        ("map_store", {}),
+    ],
+)
+def test_a_loader_waits_for_nothing(store, asked, request):
+    """Everything of a batch is on the device of its loader, whoever renders."""
+    opened = request.getfixturevalue(store)
+    settings = {"scheme": "topk3"} if opened.spec.labels.there else {}
+    settings |= {n: value for n, value in asked.items() if n != "vectors"}
+    config = LoaderConfig.of(
+        store=opened.path, crops_per_image=2, batch_size=6, epochs=2, device="cpu", workers=1,
+        **settings,
+    )  # fmt: skip
+    feed = Feed.of(config, 0, 1, asked.get("vectors"))
+    for render in ("cpu", "device"):
+        there = replace(feed, device=META, config=replace(config, render=render))
+        with closing(there.batches(0, True, None)) as batches:
+            for may_wait in (True, False):
+                with AGpu(may_wait):
+                    batch = next(batches)
+        parts = [batch.images, batch.targets, batch.crop_index, *batch.vectors.values()]
+        if batch.labels is not None:
+            parts.append(batch.labels.dense())
+        assert {part.device for part in parts} == {META}
 
 
 def test_lengths_go_to_ctc_as_numbers(monkeypatch):
