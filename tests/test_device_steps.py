@@ -133,6 +133,7 @@ def test_a_loader_waits_for_nothing(store, asked, request):
         if batch.labels is not None:
             parts.append(batch.labels.dense())
         assert {part.device for part in parts} == {META}
+        assert batch.pin_memory() is batch
 
 
 def test_lengths_go_to_ctc_as_numbers(monkeypatch):
