@@ -87,21 +87,41 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatch):
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+def steps_of(kind, device, **more):
+    """Return a function that takes a step of a kind, and the learner."""
     terms, settings = KINDS[kind]
     of_batch = {n: settings[n] for n in ("own_share", "masks") if n in settings}
     kept = {n: settings[n] for n in ("labels", "vectors") if n in settings}
-    learner, config = learner_of(
-        META, terms, **{n: value for n, value in settings.items() if n not in of_batch}
-    )
-    for step in range(2):  # what is made once is made in the first
-        with AGpu(may_wait=step == 0):
-            loss = learner.step(
-                batch_of(**kept, **of_batch), step, lr=0.1, terms=config.terms_at(0.3)
-            )
+    others = {n: value for n, value in settings.items() if n not in of_batch}
+    learner, config = learner_of(device, terms, **(others | more))
+
+    def step(number):
+        batch = batch_of(**kept, **of_batch)
+        return learner.step(batch, number, lr=0.1, terms=config.terms_at(0.3))
+
+    return step, learner
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+    step, _ = steps_of(kind, META)
+    for number in range(2):  # what is made once is made in the first
+        with AGpu(may_wait=number == 0):
+            loss = step(number)
     assert loss.device == META
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_are_in_float32_whatever_precision_a_student_has(kind):
+    losses = []
+    for amp in ("off", "bf16", "fp16"):
+        step, learner = steps_of(kind, CPU, amp=amp)
+        losses.append(step(0))
+        assert learner.is_finite()
+    assert {loss.dtype for loss in losses} == {torch.float32}
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02, abs=1e-4)
+    assert losses[2].item() == pytest.approx(losses[0].item(), rel=0.02, abs=1e-4)
 
 
 @pytest.mark.parametrize(
