@@ -17,7 +17,7 @@ from . import (
     worth,
 )
 from .findings import Check
-from .label_rates import label_rate
+from .label_rates import label_rate, other_label_rates
 from .train_rates import losses, rivals, train_rate
 
 # The bounds add up to more than the total: most checks need half of theirs.
@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check("train speed", "resnet18, compiled", 35, partial(train_rate, "resnet18")),
     Check("label speed", "resnet152", 30, partial(label_rate, "resnet152", compiled=False)),
     Check("label speed", "vit_b_16, compiled", 30, partial(label_rate, "vit_b_16", compiled=True)),
+    Check("label speed", "maps and vectors", 45, other_label_rates),
     Check("train speed", "rivals", 35, rivals),
     Check("right", "a compiled teacher", 25, precision.a_compiled_teacher),
     Check("right", "compiled settings", 40, steps.every_compiled_setting),
