@@ -30,7 +30,8 @@ import torchvision
 from gpu_phases import beforehand, page, record
 from gpu_phases.checks import CHECKS
 from gpu_phases.findings import Setting
-from gpu_phases.runner import carried_out, run_checks
+from gpu_phases.lanes import carried_out
+from gpu_phases.runner import run_checks
 
 from fkd import TeacherChoice
 from fkd.progress import note

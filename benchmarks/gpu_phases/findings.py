@@ -135,7 +135,8 @@ class Check:
     """One check: what it looks at, and how many seconds it may take.
 
     `version` counts up whenever the code that it looks at becomes other code: what a run found of an
-    earlier version is shown as such, and counts as missing.
+    earlier version is shown as such, and counts as missing. One that times nothing may run `beside`
+    others.
     """
 
     phase: str
@@ -143,6 +144,12 @@ class Check:
     bound: float
     run: Callable[[Setting], Iterator[Finding]]
     version: int = 1
+    beside: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether its figures are of speed, so that nothing else may run."""
+        return self.phase != "right"
 
     @property
     def explained(self) -> str:

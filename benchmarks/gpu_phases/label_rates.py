@@ -27,13 +27,13 @@ from .small_models import MAP_TEACHER, SMALL_TEACHER
 from .spent import ENOUGH, Spent
 
 Feed = tuple[Render, int]  # who renders, and with how many workers
-FEEDS: tuple[Feed, ...] = (("device", 2), ("cpu", 4), ("device", 4), ("cpu", 8))
+FEEDS: tuple[Feed, ...] = (("device", 2), ("device", 4), ("cpu", 8), ("device", 8))
 CROPS = 50
 ROUNDS = 2
 SECONDS = 1.2  # of a round, about, at the speed of the forward pass
 
 
-def label_rate(teacher: str, setting: Setting, *, compiled: bool) -> Iterator[Finding]:
+def label_rate(teacher: str, setting: Setting, *, compiled: bool = True) -> Iterator[Finding]:
     """Time a teacher's forward pass and `fkd label` in turn, by who renders and with how many workers.
 
     All of `fkd label` is of its middle: from the third batch to the last but one. Its main thread draws
@@ -42,7 +42,9 @@ def label_rate(teacher: str, setting: Setting, *, compiled: bool) -> Iterator[Fi
     """
     teacher, weights = (SMALL_TEACHER, "default") if setting.tiny else (teacher, "none")
     choice = TeacherChoice(teacher, weights, size=32 if setting.tiny else 224)
-    yield from _rates(setting, _config(setting, choice, compiled=compiled), FEEDS)
+    yield from _rates(
+        setting, _config(setting, choice, compiled=compiled), FEEDS[1:3] if setting.tiny else FEEDS
+    )
 
 
 def other_label_rates(setting: Setting) -> Iterator[Finding]:
@@ -62,7 +64,7 @@ def other_label_rates(setting: Setting) -> Iterator[Finding]:
         _config(setting, says_vectors), scheme=Scheme("none"), targets=(Target("features"),)
     )
     for name, config in (("maps", maps), ("vectors", vectors)):
-        for finding in _rates(setting, config, FEEDS[:1] if tiny else (FEEDS[0], FEEDS[2])):
+        for finding in _rates(setting, config, FEEDS[:1] if tiny else FEEDS[:2]):
             yield replace(finding, what=f"{name}: {finding.what}")
 
 
@@ -98,12 +100,12 @@ def _rates(setting: Setting, config: LabelConfig, feeds: Sequence[Feed]) -> Iter
     ours: dict[Feed, list[Spent]] = defaultdict(list)
     yield Finding("forward, views on the device", {"views/s": round(rate)})
     for _ in range(1 if setting.tiny else ROUNDS):
-        for feed in feeds[:2] if setting.tiny else feeds:
+        for feed in feeds:
             if setting.left < 5 * SECONDS and not setting.tiny:
                 break
             pure[feed].append(_forward_rate(setting, config, batches, teachers))
             ours[feed].append(_label(config, images, teachers, *feed))
-    for feed in feeds[:2] if setting.tiny else feeds:
+    for feed in feeds:
         yield _finding(setting, feed, pure[feed], ours[feed])
     if setting.on_cuda:
         mib = torch.cuda.max_memory_allocated() / 2**20
