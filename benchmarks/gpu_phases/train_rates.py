@@ -154,7 +154,7 @@ def _rate(
 
 
 def _root(setting: Setting) -> Any:
-    return setting.photos(40 if setting.tiny else 4000)
+    return setting.photos(40 if setting.tiny else 1000)
 
 
 def _store(setting: Setting) -> LabelStore:
