@@ -96,7 +96,7 @@ class Setting:
         if not root.exists():
             aside = self.folder / f"{name}.{os.getpid()}"
             make(aside)
-            aside.rename(root)
+            put_in_place(aside, root)
         return root
 
     def compiled(self) -> None:
@@ -121,8 +121,17 @@ class Setting:
                 link = aside / path.parent / f"{number:06}{path.suffix}"
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(listed.root / path)
-            aside.rename(root)
+            put_in_place(aside, root)
         return root
+
+
+def put_in_place(made: Path, place: Path) -> None:
+    """Rename what is made, unless another process was faster."""
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
 
 
 def rendered(scenes: Scenes) -> Callable[[Path], None]:
