@@ -21,8 +21,8 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from about import write_json
 from stores import derive
-from study import write_json
 
 from fkd import LabelStore, Scheme, TrainConfig, train_student
 from fkd.runs import read_metrics

@@ -7,10 +7,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from about import LABELLING
 from mix_trials import MIX_TABLES
 from stores import derive_as
-from study import LABELLING
-from trials import LOSS_TABLES, Plan, Trial, planned_trials
+from tables import LOSS_TABLES, planned_trials
+from trials import Plan, Trial
 
 from fkd import FkdError, LabelStore, Scheme
 from fkd.statistics import bytes_per_crop

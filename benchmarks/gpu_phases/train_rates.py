@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from input_speed import label
 from loss_speed import WAYS, inputs
 from online import OnlineLearner
+from speed_inputs import label
 from torch import Tensor
 from train_speed import Batch, pipeline
 

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     )
     from fkd.format.spec import (
         FORMAT_VERSION,
+        OTHER_OUTPUTS,
         StoreSpec,
         library_versions,
         now,
@@ -84,7 +85,7 @@ else:
         packing_cells="pack_cell_codes pack_cell_ids unpack_cell_codes unpack_cell_ids",
         parts="needed",
         records="TargetRecord TeacherRecord",
-        spec="FORMAT_VERSION StoreSpec library_versions now",
+        spec="FORMAT_VERSION OTHER_OUTPUTS StoreSpec library_versions now",
         zarr_arrays=(
             "Arrays check_replaceable create_arrays group_attributes read_attributes require_store"
         ),
@@ -93,6 +94,7 @@ else:
 __all__ = [
     "FORMAT_VERSION",
     "IMPLAUSIBLE_REMEDY",
+    "OTHER_OUTPUTS",
     "VIEW_BYTES",
     "ArrayReader",
     "Arrays",

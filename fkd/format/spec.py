@@ -32,6 +32,10 @@ FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
 # Of more classes a crop, slots are stored as they are: the work to undo it grows with the square of K.
 _MOST_PACKED_RANKS = 16
 
+# How a difference of the hashes that say which outputs are which classes is told.
+_OUTPUTS = "--teacher-classes"
+OTHER_OUTPUTS = f"{_OUTPUTS} gives the classes other outputs of a teacher"
+
 # What an array of hashes is called, by what they are of.
 _TRUTH_ARRAYS = {"": "", "masks": "mask_hash", "texts": "text_hash"}
 
@@ -187,6 +191,8 @@ class StoreSpec:
         """Name the first setting in which a run differs from this store, for a user, or None."""
         mine, theirs = self._settings(), other._settings()
         for name, value in mine.items():
+            if theirs[name] != value and name == _OUTPUTS:
+                return OTHER_OUTPUTS
             if theirs[name] != value:
                 return f"{name} is {theirs[name]}, the store has {value}"
         return None
@@ -197,7 +203,7 @@ class StoreSpec:
             "--teacher": ", ".join(t.name for t in self.teachers),
             "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
             "--teacher-output": ", ".join(t.output for t in self.teachers),
-            "--teacher-classes": ", ".join(t.outputs_hash for t in self.teachers),
+            _OUTPUTS: ", ".join(t.outputs_hash for t in self.teachers),
             "--crops": self.num_crops,
             **self.views.settings,  # among which are some that the default of --compress follows
             "--compress": str(self.scheme),

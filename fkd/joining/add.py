@@ -125,7 +125,9 @@ def _load(
     more is refused: it would share its probability among classes of which the others say nothing.
     """
     names = old.class_names()
-    teachers = load_teachers(run.teachers, names, device, run.engine, grid=old.spec.grid)
+    teachers = load_teachers(
+        run.teachers, names, device, run.engine, grid=old.spec.grid, joins=True
+    )
     for teacher in teachers.teachers:
         columns = teacher.class_map.columns
         knows_more = columns is not None and len(columns) < teacher.num_outputs

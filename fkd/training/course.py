@@ -277,7 +277,8 @@ def _output_shape(
     """Run the student on a few views of a size, as it will be trained."""
     what = f"student {card.name}"
     if is_function(card.name):
-        pixels, remedy = torch.zeros(num_views, 3, *sides_of(size)), "mend its function"
+        few = min(num_views, 16)  # a batch norm takes them as it takes more, and this is on the CPU
+        pixels, remedy = torch.zeros(few, 3, *sides_of(size)), "mend its function"
         if len(course.sizes.stages) > 1:
             remedy += ", or give one --size for the whole run"
         return output_shape(student.train(), pixels, what, remedy, learns=True)

@@ -173,15 +173,20 @@ def _ends_with_others(keys: Store) -> Iterator[None]:
 
 
 def _backend(device: str, keys: Store, rank: int, size: int) -> str:
-    """Choose how gradients are summed; NCCL wants a GPU for each process, on every machine."""
-    crowded = not device.startswith("cuda") or (
-        int(os.environ["LOCAL_WORLD_SIZE"]) > torch.cuda.device_count()
-    )
+    """Choose how gradients are summed; NCCL wants a GPU for each process, on every machine.
+
+    A GPU that `--device` names, as cuda:1, is that of all processes of a machine.
+    """
+    crowded = not device.startswith("cuda")
+    if not crowded and (here := int(os.environ["LOCAL_WORLD_SIZE"])) > 1:
+        own = own_device("cuda", int(os.environ["LOCAL_RANK"]))
+        crowded = here > torch.cuda.device_count() or device != own
     keys.set(f"crowded/{rank}", str(int(crowded)))
     if not any(int(keys.get(f"crowded/{other}")) for other in range(size)):
         return "nccl"
     if rank == 0 and device.startswith("cuda"):
         note(
-            "processes share a GPU, so gradients go through the CPU; start one for each GPU instead"
+            "processes share a GPU, so gradients go through the CPU; start one for each GPU instead, "
+            "with --device cuda"
         )
     return "gloo"

@@ -129,6 +129,16 @@ class Masks:
         """
         return self.decode(image_index, self.encoded(image_index))
 
+    def say_classes(self) -> bool:
+        """Say whether any pixel has a class; masks are read until one has. Bad ones say nothing."""
+        for number in range(len(self)):
+            try:
+                if bool((self.read(number) != IGNORED).any()):
+                    return True
+            except DecodeError:
+                continue
+        return False
+
     def decode(
         self, image_index: int, encoded: bytearray, size: Iterable[int] | None = None
     ) -> "Tensor":

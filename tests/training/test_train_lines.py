@@ -93,6 +93,8 @@ def test_two_students_learn_from_each_other_by_the_shipped_recipe(store):
 def test_a_folder_without_texts_is_refused_by_what_it_lacks(run, tmp_path):
     draw_line("a").save(tmp_path / "a.png")
     assert "no images with texts" in refused("eval", run, tmp_path, alone=False)
+    (tmp_path / "labels.txt").write_text("a.png\t\n")
+    assert "labels.txt: no text has a character" in refused("eval", run, tmp_path, alone=False)
 
 
 def test_the_recipe_of_lines_is_of_any_store_of_texts(store, place, tmp_path):
