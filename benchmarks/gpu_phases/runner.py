@@ -1,5 +1,6 @@
 """Checks in a process of their own, one after another, and what becomes of one that hangs or crashes."""
 
+import gc
 import json
 import os
 import signal
@@ -135,6 +136,7 @@ def run_checks(checks: Sequence[Check], asked: Path, events: Path) -> None:
         except BaseException as error:
             traceback.print_exc()
             trouble = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:400]}"
+        gc.collect()
         if setting.on_cuda:
             torch.cuda.empty_cache()
         say(number, end=time.time() - began, trouble=trouble)
