@@ -16,7 +16,15 @@ from helpers.networks import TEACHER_CHOICE, student
 from helpers.pretended_gpu import GPU, pretended_gpu
 from torch import nn
 
-from fkd import CheckConfig, TeacherChoice, ViewPolicy, check_store, label_images
+from fkd import (
+    AddTeacherConfig,
+    CheckConfig,
+    TeacherChoice,
+    ViewPolicy,
+    add_teacher,
+    check_store,
+    label_images,
+)
 from fkd.config import MixPolicy, NetworkInput, Scheme, Target
 from fkd.machine import place
 from fkd.sources import list_images
@@ -101,6 +109,19 @@ def test_a_function_may_answer_on_the_cpu(shared_folder, tmp_path, monkeypatch):
         found = label_images(
             tiny_label_config(shared_folder, tmp_path / "gpu.zarr", device="cuda", **settings)
         )
+    for name, values in kept(expected).items():
+        assert np.array_equal(values, kept(found)[name])
+
+
+def test_a_teacher_joins_others(shared_store, shared_folder, tmp_path, monkeypatch):
+    config = AddTeacherConfig(
+        shared_store.path, TEACHER_CHOICE, tmp_path / "cpu.zarr", shared_folder, batch_size=5,
+        render="cpu", device="cpu",
+    )  # fmt: skip
+    expected = add_teacher(config)
+    with pretended_gpu(monkeypatch) as waits:
+        found = add_teacher(replace(config, out=tmp_path / "gpu.zarr", device="cuda"))
+    assert {*waits} <= LOOKS
     for name, values in kept(expected).items():
         assert np.array_equal(values, kept(found)[name])
 
