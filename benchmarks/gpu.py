@@ -3,12 +3,13 @@
     python benchmarks/gpu.py --out docs/results
     python benchmarks/gpu.py --tiny --device cpu --out rehearsal
 
-The checks run one after another, the most telling first, in a process of their own. Each has a bound: one
-that hangs or crashes is noted, and the next ones run in a new process. After every check `gpu.json` and
-`gpu.md` are written, so a run that is cut off leaves what it had. What earlier runs into the same folder
-found is kept, but for the checks that this one ends. Networks that are timed compiled are
-compiled by other processes meanwhile, into a cache that both share. `--images`, an image folder with
-train and val, and `--teacher` make the last phase possible; nothing is downloaded.
+The checks run one after another, the most telling first, in a process of their own; some that time
+nothing run beside others, in a second one. Each has a bound: one that hangs or crashes is noted, and the
+next ones run in a new process. After every check `gpu.json` and `gpu.md` are written, so a run that is
+cut off leaves what it had. What earlier runs into the same folder found is kept, but for the checks that
+this one ends; where the code has changed since, it is said to be of earlier code. Networks that are timed
+compiled are compiled by other processes meanwhile, into a cache that both share. `--images`, an image
+folder with train and val, and `--teacher` make the last phase possible; nothing is downloaded.
 """
 
 import os
@@ -18,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,42 +28,16 @@ sys.path.append(str(Path(__file__).parent / "accuracy"))
 
 import torch
 import torchvision
-from gpu_phases import beforehand, page, pixels, processes, record, steps, worth
-from gpu_phases.findings import Check, Setting
-from gpu_phases.label_rates import label_rate
-from gpu_phases.runner import carried_out, run_checks
-from gpu_phases.train_rates import losses, rivals, train_rate
+from gpu_phases import beforehand, page, record
+from gpu_phases.checks import CHECKS
+from gpu_phases.findings import Setting
+from gpu_phases.lanes import carried_out
+from gpu_phases.runner import run_checks
 
 from fkd import TeacherChoice
 from fkd.progress import note
 
 TOTAL = 480.0  # seconds
-# The bounds add up to more than the total: most checks need half of theirs.
-CHECKS: tuple[Check, ...] = (
-    Check("right", "crops of all sizes", 15, pixels.crops_of_all_sizes),
-    Check("right", "batches of a student", 15, pixels.batches_of_a_student),
-    Check("label speed", "resnet50, compiled", 55, partial(label_rate, "resnet50", compiled=True)),
-    Check("train speed", "resnet50, compiled", 55, partial(train_rate, "resnet50")),
-    Check("right", "labels by precision", 20, pixels.labels_by_precision),
-    Check("right", "every setting of training", 25, steps.every_setting),
-    Check("right", "a full device", 20, steps.a_full_device),
-    Check("right", "places that wait", 35, steps.places_that_wait),
-    Check("right", "a stop and a resume", 35, steps.a_stop_and_a_resume),
-    Check("right", "labelling, killed", 40, processes.killed_label),
-    Check("right", "training, killed", 40, processes.killed_train),
-    Check("right", "the CPU's losses", 20, steps.losses_of_the_cpu),
-    Check("loss", "sparse and dense", 10, losses),
-    Check("right", "weights of the kernel", 20, pixels.weights_of_the_kernel),
-    Check("right", "labelling, two processes", 30, processes.two_label),
-    Check("right", "training, two processes", 30, processes.two_train),
-    Check("train speed", "resnet18, compiled", 35, partial(train_rate, "resnet18")),
-    Check("label speed", "resnet152", 30, partial(label_rate, "resnet152", compiled=False)),
-    Check("label speed", "vit_b_16, compiled", 30, partial(label_rate, "vit_b_16", compiled=True)),
-    Check("train speed", "rivals", 35, rivals),
-    Check("right", "a compiled teacher", 25, pixels.a_compiled_teacher),
-    Check("right", "compiled settings", 40, steps.every_compiled_setting),
-    Check("worth", "students", 150, worth.students),
-)
 
 
 @click.command()
@@ -78,7 +52,9 @@ CHECKS: tuple[Check, ...] = (
 @click.option("--mean", nargs=3, type=float, help="What the teacher's input is normalised with.")
 @click.option("--std", nargs=3, type=float)
 @click.option("--only", multiple=True, help="Run only checks whose name contains this.")
-@click.option("--missing", is_flag=True, help="Begin with what no run into --out has ended yet.")
+@click.option(
+    "--missing", is_flag=True, help="Begin with what no run of this code into --out has ended."
+)
 @click.option(
     "--take", multiple=True, type=click.Path(path_type=Path, exists=True),
     help="Run nothing: add the findings of this gpu.json, of a run elsewhere, to those in --out.",
@@ -110,9 +86,7 @@ def main(
             chosen.sort(key=lambda n: CHECKS[n].name not in left)
         with beforehand.preparing(here, setting):
             for check, (rows, spent, trouble) in carried_out(here, CHECKS, chosen, setting):
-                entry = {
-                    "question": check.explained, "rows": rows, "seconds": spent, "trouble": trouble
-                }  # fmt: skip
+                entry = record.found(check, rows, spent, trouble)
                 head["compiled beforehand"] = beforehand.compiled_so_far(folder)
                 head["took"] = f"{time.time() - began:.0f} s"
                 report = record.add(report, head, {check.name: entry})

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from fkd.examples.scenes import render_dataset
 from fkd.machine import place
 from fkd.models import build
 
-from .findings import Setting
+from .findings import Setting, rendered
 
 COMPILED = [("teacher", "resnet50"), ("student", "resnet50"), ("student", "resnet18")]
 COMPILED += [("teacher", "vit_b_16")]
@@ -55,7 +54,7 @@ def render_one(name: str, mark: str, device: str) -> None:
     try:
         scenes = {"pictures": setting.small_scenes, "photos": setting.photo_scenes}[name]()
         aside = setting.folder / f"{name}.partial"
-        render_dataset(aside, scenes, workers=2)
+        rendered(scenes)(aside)
         aside.rename(setting.folder / name)
     finally:
         making.unlink()

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from fkd import TeacherChoice
 from fkd.examples.scenes import Scenes, render_dataset
 from fkd.machine import resolve_device
 from fkd.sources import list_images
+
+from .drawn import lines_of_text, masked_images
 
 Figures = Mapping[str, object]  # numbers, words, or None for what does not apply
 
@@ -62,7 +64,7 @@ class Setting:
 
     def pictures(self) -> Path:
         """Return a folder of small pictures in classes, train and val."""
-        return self.made("pictures", self.small_scenes())
+        return self.made("pictures", rendered(self.small_scenes()))
 
     def small_scenes(self) -> Scenes:
         """Say what small pictures are."""
@@ -76,15 +78,25 @@ class Setting:
         each = 2 if self.tiny else 10
         return Scenes(train_per_class=each, val_per_class=0, short_side=size, aspect=aspect)
 
-    def made(self, name: str, scenes: Scenes) -> Path:
-        """Return a folder of pictures, whole; wait where another process is making it."""
+    def masked(self) -> Path:
+        """Return a folder of images with masks, train and val."""
+        few = (6, 3) if self.tiny else (60, 20)
+        return self.made("masked", lambda root: masked_images(root, *few))
+
+    def lines(self) -> Path:
+        """Return a folder of lines with texts, train and val."""
+        few = (8, 3) if self.tiny else (120, 40)
+        return self.made("lines", lambda root: lines_of_text(root, *few))
+
+    def made(self, name: str, make: Callable[[Path], None]) -> Path:
+        """Return a folder that `make` makes, whole; wait where another process is making it."""
         root, making = self.folder / name, self.folder / f"{name}.making"
         while making.exists() and not root.exists():
             time.sleep(0.1)
         if not root.exists():
             aside = self.folder / f"{name}.{os.getpid()}"
-            render_dataset(aside, scenes, workers=2)
-            aside.rename(root)
+            make(aside)
+            put_in_place(aside, root)
         return root
 
     def compiled(self) -> None:
@@ -95,7 +107,8 @@ class Setting:
 
     def photos(self, count: int) -> Path:
         """Return a folder of `count` photos of ImageNet's usual 500 × 375 pixels; most are links."""
-        base, root = self.made("photos", self.photo_scenes()), self.folder / f"photos-{count}"
+        base = self.made("photos", rendered(self.photo_scenes()))
+        root = self.folder / f"photos-{count}"
         if not root.exists():
             listed, aside = (
                 list_images(base / "train"),
@@ -108,18 +121,44 @@ class Setting:
                 link = aside / path.parent / f"{number:06}{path.suffix}"
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(listed.root / path)
-            aside.rename(root)
+            put_in_place(aside, root)
         return root
+
+
+def put_in_place(made: Path, place: Path) -> None:
+    """Rename what is made, unless another process was faster."""
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
+
+
+def rendered(scenes: Scenes) -> Callable[[Path], None]:
+    """Return what renders pictures into a folder, on all cores."""
+    return partial(render_dataset, scenes=scenes, workers=os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what it looks at, and how many seconds it may take."""
+    """One check: what it looks at, and how many seconds it may take.
+
+    `version` counts up whenever the code that it looks at becomes other code: what a run found of an
+    earlier version is shown as such, and counts as missing. One that times nothing may run `beside`
+    others.
+    """
 
     phase: str
     what: str
     bound: float
     run: Callable[[Setting], Iterator[Finding]]
+    version: int = 1
+    beside: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether its figures are of speed, so that nothing else may run."""
+        return self.phase != "right"
 
     @property
     def explained(self) -> str:

@@ -12,22 +12,25 @@ Row = Mapping[str, Any]  # what, figures, ok
 HEAD = """
 `scripts/gpu` writes this page, and `gpu.json` beside it, after every check. It takes at most eight
 minutes and downloads nothing. A run adds to what earlier ones found: the table is of the last run,
-and a check says where its own differed. `--missing` begins with what no run has ended yet, `--only
-WORD` runs some checks, and `--take gpu.json` adds what was found elsewhere. `PYTHON=python3
-scripts/gpu` uses a Python that has fkd's packages already. With `--images`, `--teacher`,
-`--teacher-weights` and `--teacher-classes` it trains students of real images too. `scripts/gpu
---tiny --device cpu --out rehearsal` rehearses every check in one to two minutes on two cores; the
-tests do that.
+and a check says where its own differed. `--missing` begins with what no run has ended yet, or whose
+code has changed since, `--only WORD` runs some checks, and `--take gpu.json` adds what was found
+elsewhere. `PYTHON=python3 scripts/gpu` uses a Python that has fkd's packages already. With
+`--images`, `--teacher`, `--teacher-weights` and `--teacher-classes` it trains students of real
+images too. `scripts/gpu --tiny --device cpu --out rehearsal` rehearses every check in one to two
+minutes on two cores; the tests do that.
 """
+STALE = "**Of earlier code:** what this looks at has changed since, and `--missing` runs it again."
 FOOT = """
 ## What a CPU could tell
 
 The order of work and its arithmetic were read and are tested without a GPU
 (`tests/test_device_order.py`): a step of training and a table of crops ask the device for
 everything and read nothing back; each copy to it is one that waits for nothing; the renderer uses
-no operation that a GPU rounds otherwise, and asks for a bounded number of them. No test sees
-whether copies run beside the work, NCCL, which kernels are not deterministic, memory, or a figure
-of speed: of these only what stands above is known.
+no operation that a GPU rounds otherwise, and asks for a bounded number of them. Its kernels were
+run by Triton's interpreter, to the same pixels, and compiled for GPUs that were not there
+(`tests/views/test_kernels.py`). No test sees whether copies run beside the work, NCCL, which
+kernels are not deterministic, memory, or a figure of speed: of these only what stands above is
+known.
 """
 
 
@@ -62,6 +65,8 @@ def page(report: Mapping[str, Any]) -> str:
         lines += [", ".join([f"{check['seconds']:.0f} s", *_elsewhere(check, about)]) + "."]
         if check["trouble"]:
             lines += ["", f"**Cut off:** {check['trouble']}"]
+        if check["stale"]:
+            lines += ["", STALE]
     waiting = {name: check for name, check in checks.items() if check["trouble"] == NOT_RUN}
     if waiting:
         lines += ["", "## Not run yet", ""]
@@ -77,17 +82,21 @@ def _elsewhere(check: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
 def _short(checks: Mapping[str, Any]) -> list[str]:
     """Name what is not as it should be."""
     wrong = [
-        f"- {name}: {row['what']}: {_figures(row)}"
+        f"- {name}: {row['what']}: {_figures(row)}{_of_earlier(check)}"
         for name, check in checks.items()
         for row in check["rows"]
         if row["ok"] is False
     ]
     cut = {name: c["trouble"] for name, c in checks.items() if c["trouble"] not in ("", NOT_RUN)}
-    wrong += [f"- {name}: {trouble}" for name, trouble in cut.items()]
+    wrong += [f"- {name}: {trouble}{_of_earlier(checks[name])}" for name, trouble in cut.items()]
     counted = sum(row["ok"] is True for check in checks.values() for row in check["rows"])
     if not wrong:
         return [f"All {counted} figures for which something is expected are as they should be."]
     return [f"{counted} figures are as they should be, these are not:", "", *wrong]
+
+
+def _of_earlier(check: Mapping[str, Any]) -> str:
+    return " (of earlier code)" if check["stale"] else ""
 
 
 def _figures(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Right, part 3: the command line in processes of its own, killed, gone on with, and two at a time."""
+"""Right: the command line in processes of its own, killed, gone on with, and two at a time."""
 
 import os
 import signal
@@ -16,8 +16,8 @@ from fkd import LabelStore
 from fkd.students import read_checkpoint
 
 from .findings import Finding, Setting
+from .short_runs import weights_apart
 from .small_models import SMALL_STUDENT, SMALL_TEACHER
-from .steps import weights_apart
 
 Process: TypeAlias = "subprocess.Popen[str]"
 BENCHMARKS = Path(__file__).parent.parent

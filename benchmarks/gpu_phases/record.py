@@ -1,7 +1,8 @@
 """What runs found, one after another: a GPU's minutes come piecemeal, so each run adds to what is known.
 
-A report is `about` of its last run and `checks` by name: question, rows, seconds, trouble, and `about` of
-the run that found them.
+A report is `about` of its last run and `checks` by name: question, rows, seconds, trouble, the `version`
+of the check, whether it is `stale`, of an earlier version than today's, and `about` of the run that found
+them.
 """
 
 import json
@@ -21,7 +22,8 @@ Report = dict[str, Any]
 
 def blank(about: Mapping[str, Any], checks: Sequence[Check]) -> Report:
     """Return a report in which no check has run yet."""
-    return {"about": dict(about), "checks": {check.name: _not_run(check) for check in checks}}
+    not_run = {check.name: found(check, trouble=NOT_RUN) for check in checks}
+    return {"about": dict(about), "checks": not_run}
 
 
 def known(path: Path, checks: Sequence[Check]) -> Report | None:
@@ -47,7 +49,9 @@ def _parsed(stored: Any, checks: Sequence[Check]) -> Report:
         if entry is not None and entry["trouble"] not in (NO_TIME, NOT_RUN):
             of_run = entry.get("about", _of_run(about))
             whole = {name: entry[name] for name in ("question", "rows", "seconds", "trouble")}
-            report["checks"][check.name] = {**whole, "about": of_run}
+            version = entry.get("version", 1)
+            of_code = {"version": version, "stale": version < check.version}
+            report["checks"][check.name] = {**whole, **of_code, "about": of_run}
     return report
 
 
@@ -55,7 +59,7 @@ def add(report: Report, about: Mapping[str, Any], found: Mapping[str, Entry]) ->
     """Return a report with what another run found; `about` is of that run, and becomes the head's.
 
     A check is replaced where the run ended it, or broke in it. One that only had too little time is no
-    reason to forget another that had enough, or more.
+    reason to forget another that had enough, or more, unless that one is stale.
     """
     checks = dict(report["checks"])
     for name, entry in found.items():
@@ -65,8 +69,19 @@ def add(report: Report, about: Mapping[str, Any], found: Mapping[str, Entry]) ->
 
 
 def missing(report: Report) -> list[str]:
-    """Name the checks that no run has ended."""
-    return [name for name, entry in report["checks"].items() if entry["trouble"]]
+    """Name the checks that no run has ended, of today's code."""
+    checks = report["checks"].items()
+    return [name for name, entry in checks if entry["trouble"] or entry["stale"]]
+
+
+def found(
+    check: Check, rows: Sequence[Any] = (), seconds: float = 0.0, trouble: str = ""
+) -> dict[str, Any]:
+    """Return what a run of today's code found of a check."""
+    return {
+        "question": check.explained, "rows": list(rows), "seconds": seconds, "trouble": trouble,
+        "version": check.version, "stale": False,
+    }  # fmt: skip
 
 
 def plain(words: Iterable[str]) -> str:
@@ -79,15 +94,13 @@ def plain(words: Iterable[str]) -> str:
 
 def _tells_more(new: Entry, old: Entry) -> bool:
     trouble = new["trouble"]
-    if trouble in (NO_TIME, NOT_RUN):
+    if trouble in (NO_TIME, NOT_RUN) or new["version"] < old["version"]:
         return False
-    if trouble == TOO_LONG:
-        return bool(old["trouble"]) and len(new["rows"]) >= len(old["rows"])
-    return True
-
-
-def _not_run(check: Check) -> Entry:
-    return {"question": check.explained, "rows": [], "seconds": 0.0, "trouble": NOT_RUN}
+    if trouble != TOO_LONG:
+        return True
+    if old["stale"]:
+        return bool(new["rows"])
+    return bool(old["trouble"]) and len(new["rows"]) >= len(old["rows"])
 
 
 def _of_run(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from fkd.config import Url
+from fkd.errors import FkdError
 
 State = Literal["ok", "FAILED", "note", "skipped"]
 
@@ -52,6 +56,11 @@ class CheckReport:
     def skipped(self) -> tuple[str, ...]:
         """The parts that were not looked at."""
         return tuple(verdict.part for verdict in self.verdicts if verdict.state == "skipped")
+
+
+def briefly(where: Path | Url, error: FkdError) -> str:
+    """Return what an error says of a store, which a report need not name."""
+    return str(error).removeprefix(f"{where}: ").removeprefix(f"{where} ")
 
 
 def judge(part: str, problems: Sequence[str], good: str) -> Verdict:

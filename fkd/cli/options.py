@@ -162,8 +162,8 @@ def rendering(command: F) -> F:
         "--render",
         type=click.Choice(RENDERS),
         default="auto",
-        help="Who renders crops, to the same pixels: CPU threads or the device. auto is the device only "
-        "for a CUDA GPU with fewer than 3 workers.",
+        help="Who renders crops, to the same pixels: CPU threads or the device. auto is the device "
+        "where it is a CUDA GPU.",
     )(command)
 
 

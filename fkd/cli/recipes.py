@@ -8,7 +8,15 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from fkd.cli.options import CORES
-from fkd.config import DISTANCES, RECIPES, Scheme, TrainConfig, Url, settings_to_resume
+from fkd.config import (
+    DISTANCES,
+    RECIPES,
+    LoaderConfig,
+    Scheme,
+    TrainConfig,
+    Url,
+    settings_to_resume,
+)
 from fkd.errors import FkdError
 from fkd.recipes import Layer, recipe_layers
 
@@ -84,23 +92,24 @@ def _before(name: str | None, said: dict[str, Any]) -> dict[str, Any]:
         layer = Layer("the command line", given)
         config = TrainConfig.of_layers(name, [*recipe_layers(name), layer])
         called = {n: getattr(config, n) for n in ("store", "student", "crops_per_image")} | said
-        called |= {"scheme": config.scheme} if config.says("scheme") else {}
+        called |= {} if config.scheme is None else {"scheme": config.scheme}
     if "scheme" in called:
         return settings_to_resume(called)
-    of_vectors = called | {"scheme": Scheme("none")}
-    has_labels = _has_labels(called["store"])
-    if (
-        has_labels is None
-    ):  # there is no store to ask; the run may be of either kind, and names its own
+    read = _read_by_default(called["store"])
+    if read is None:  # there is no store to ask; the run may be of either kind, and names its own
+        of_vectors = called | {"scheme": Scheme("none")}
         return settings_to_resume(called) or settings_to_resume(of_vectors)
-    return settings_to_resume(called if has_labels else of_vectors)
+    return settings_to_resume(called | {"scheme": read})
 
 
-def _has_labels(store: Path | Url) -> bool | None:
-    """Say whether a store has labels, None where it cannot be opened."""
+def _read_by_default(store: Path | Url) -> Scheme | None:
+    """Return how a store is read where nobody says it, None where it cannot be opened."""
+    from fkd.loader import as_stored
     from fkd.store import LabelStore
 
     try:
-        return LabelStore.open(store).spec.labels.there
+        opened = LabelStore.open(store)
     except FkdError:
         return None
+    none = Scheme("none")
+    return as_stored(LoaderConfig(store), opened).reading if opened.spec.labels.there else none

@@ -147,9 +147,8 @@ _SECTIONS = {
 @click.option(
     "--compress",
     "scheme",
-    default="topk5",
     help="How labels are read: full, hard, smooth, topkK (re-norm), topkK-smooth, or samplesN where the "
-    "store has those; none where it has no labels.",
+    "store has those; none where it has no labels.  [default: topk5, or all that is kept, if less]",
 )
 @_setting(
     "--label-temperature",

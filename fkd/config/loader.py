@@ -29,6 +29,9 @@ from fkd.errors import ConfigError
 
 MAX_STAGGER = 1000
 
+# How labels are read where nobody says it, of a store that keeps as much.
+USUAL_READING = Scheme("topk", 5)
+
 
 class HottestLabel(NamedTuple):
     """The highest temperature that labels are brought to, and what asks for it, in words.
@@ -50,6 +53,8 @@ class LoaderConfig:
     The m crops of an image go to batches that are `stagger` steps apart, 0 for all in one batch as in the
     paper; None is 16 / m, at least 1. So (m - 1) · stagger batches wait in memory, of the device where
     that renders.
+    `scheme` is how labels are read, refused where the store keeps less. None is topk5, or all that the
+    store keeps where that is less.
     `size` is that of the student's views, a `ViewSizes` or what stands for one: 160, (160, 224),
     "160x224", or "128:224" for a run whose views grow, in sides that are multiples of `size_multiple`.
     None for it and for `interpolation` is the store's.
@@ -63,7 +68,7 @@ class LoaderConfig:
     crops_per_image: int = 4
     stagger: int | None = None
     num_crops: int | None = None
-    scheme: Scheme = Scheme("topk", 5)
+    scheme: Scheme | None = None
     label_temperature: float = 1.0
     selection: Selection = Selection()
     epochs: float = 300
@@ -109,6 +114,11 @@ class LoaderConfig:
         return max(1, 16 // self.crops_per_image) if self.stagger is None else self.stagger
 
     @property
+    def reading(self) -> Scheme:
+        """How labels are read, as far as it is known without the store."""
+        return USUAL_READING if self.scheme is None else self.scheme
+
+    @property
     def label_temperatures(self) -> tuple[float, ...]:
         """The temperatures at which stored labels are read."""
         return (self.label_temperature,)
@@ -151,7 +161,7 @@ class LoaderConfig:
         flat: dict[str, Any] = {}
         for name, value in asdict(self).items():
             flat |= value if name in self.groups else {name: value}
-        flat["scheme"] = str(self.scheme)
+        flat["scheme"] = None if self.scheme is None else str(self.scheme)
         flat["size"] = None if self.size is None else str(self.size)
         return {name: str(v) if isinstance(v, Path) else v for name, v in flat.items()}
 
@@ -171,7 +181,7 @@ class DatasetSettings(TypedDict, total=False):
     classes: str | Path | None
     crops_per_image: int
     num_crops: int | None
-    scheme: str | Scheme
+    scheme: str | Scheme | None
     label_temperature: float
     size: ViewSizes | Size | str | None
     interpolation: Interpolation | None

@@ -46,7 +46,7 @@ def settings_to_resume(given: Mapping[str, Any]) -> dict[str, Any]:
     default = TrainConfig()
     folder = given.get("out") or folder_by_name(
         models_of(as_students(given.get("student", default.student)))[0],
-        given.get("scheme", default.scheme),
+        given.get("scheme") or default.reading,
         given.get("crops_per_image", default.crops_per_image),
         resume=True,
     )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 from fkd.config.checks import MAX_BATCH, check_choice, check_count, check_range
 from fkd.config.distances import TRUTH
 from fkd.config.groups import Augment, Optim
-from fkd.config.loader import HottestLabel, LoaderConfig
+from fkd.config.loader import USUAL_READING, HottestLabel, LoaderConfig
 from fkd.config.models import Engine
 from fkd.config.objective import Objective
 from fkd.config.settled import Applied, blamed, check_layers, settle_layers, settled_text
@@ -245,7 +245,8 @@ class TrainConfig(LoaderConfig):
         left_out = set() if machine else set(_OF_MACHINE)
         if not machine and "num_crops" not in getattr(self.recipe, "origins", {}):
             left_out.add("num_crops")  # the store's own, which the run notes where nobody said it
-        return settled_text(self.recipe, self.settings(), type(self)().settings(), left_out)
+        usual = type(self)().settings() | {"scheme": str(USUAL_READING)}
+        return settled_text(self.recipe, self.settings(), usual, left_out)
 
     def settings(self) -> dict[str, Any]:
         """Return all settings by name as plain JSON values, groups unfolded."""

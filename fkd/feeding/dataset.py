@@ -139,7 +139,7 @@ class CropDataset(Dataset[ViewBatch]):
 
     def __repr__(self) -> str:
         config = self._config
-        read = config.scheme if self._spec.labels.there else "vectors"
+        read = config.reading if self._spec.labels.there else "vectors"
         return (
             f"CropDataset({config.store}: {as_count(len(self), 'image')}, "
             f"m = {config.crops_per_image}, {read}, epoch {self.epoch})"

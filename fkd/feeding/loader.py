@@ -167,7 +167,7 @@ class StudentLoader(IterableDataset[ViewBatch]):
 
     def __repr__(self) -> str:
         config, taken = self._feed.config, self._feed.taken
-        read = config.scheme if self._feed.store.spec.labels.there else "vectors"
+        read = config.reading if self._feed.store.spec.labels.there else "vectors"
         whole = config.part.takes_all and not len(taken.missing)
         selected = "" if whole else f", {as_count(len(taken.chosen), 'image')}"
         selected += "" if self._feed.picks is None else ", selected crops"

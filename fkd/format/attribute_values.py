@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from fkd.config import MAX_SIZE, Size
+
 _MAX_TEXT = 4096
 
 
@@ -65,6 +67,17 @@ def choice(content: Mapping[str, Any], key: str, choices: tuple[Any, ...]) -> An
     if value not in choices:
         raise Wrong(f"{key} is {shown(value)}")
     return value
+
+
+def size(content: Mapping[str, Any]) -> Size:
+    """Return the `size` of views: a side, or height and width where they differ."""
+    sides = content.get("size")
+    if not isinstance(sides, list):
+        return whole(content, "size", 1, MAX_SIZE)
+    good = len(sides) == 2 and all(type(n) is int and 0 < n <= MAX_SIZE for n in sides)
+    if not good or sides[0] == sides[1]:
+        raise Wrong(f"size is {shown(sides)}")
+    return (sides[0], sides[1])
 
 
 def json_object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -17,13 +17,9 @@ from fkd.config import (
     INTERPOLATIONS,
     MAX_CROPS,
     MAX_POSITIONS,
-    MAX_SIZE,
     Grid,
-    Preprocessing,
     Scheme,
     SchemeKind,
-    Size,
-    Triple,
     num_positions,
 )
 from fkd.errors import ConfigError, StoreError
@@ -34,21 +30,20 @@ from fkd.format.attribute_values import (
     json_object,
     named_texts,
     number,
-    numbers,
     said,
     shown,
+    size,
     text,
     whole,
 )
-from fkd.format.layout import oversize
-from fkd.format.spec import FORMAT_VERSIONS, StoreSpec, TeacherRecord
+from fkd.format.contradictions import refuse_contradictions
+from fkd.format.spec import FORMAT_VERSIONS, StoreSpec
 from fkd.format.target_attributes import newer_target, target_json, targets_of
+from fkd.format.teacher_attributes import teachers_of, weights_of
 from fkd.format.view_attributes import VIEW_KEYS, newer_rule, views_json, views_of
 from fkd.views import SAMPLERS, STORED
 
-_MAX_TEACHERS = 256
 _SIDES = (1, 2)  # of a grid: frames of a line, or height and width of a map
-_ROUNDING = 1e-6
 
 _COUNTS = {
     "num_images": 2**40,
@@ -117,7 +112,7 @@ def from_attributes(attributes: Mapping[str, Any], where: str) -> StoreSpec:
         raise StoreError(f"{where} has the {newer}, which a newer fkd knows; update fkd to read it")
     try:
         spec = _parse(content)
-        _check_together(spec)
+        refuse_contradictions(spec)
     except (Wrong, ConfigError) as error:
         raise StoreError(
             f"{where} has damaged attributes ({error}); restore it or label anew"
@@ -160,12 +155,12 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         **counts,
         **texts,
         format_version=content["format_version"],
-        size=_size(content),
+        size=size(content),
         scheme=_scheme(scheme, content["format_version"]),
         views=views_of(views, content["format_version"]),
         interpolation=choice(content, "interpolation", INTERPOLATIONS),
         temperature=number(content, "temperature", 1e-3, 1e3),
-        teachers=_teachers(content["teachers"]),
+        teachers=teachers_of(content["teachers"]),
         versions=named_texts(versions),
         amp=choice({"amp": "off", **content}, "amp", AMPS),
         probes=named_texts(json_object({"probes": {}, **content}, "probes")),
@@ -173,7 +168,7 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         unlabelled=said(content, "unlabelled"),
         class_title_bytes=count(content, "class_title_bytes"),
         numbered=said(content, "numbered"),
-        weights=_weights(content),
+        weights=weights_of(content),
         made_by=text({"made_by": "", **content}, "made_by"),
         root=text({"root": "", **content}, "root"),
         first_image=count(content, "first_image"),
@@ -184,17 +179,6 @@ def _parse(content: Mapping[str, Any]) -> StoreSpec:
         masks=said(content, "masks"),
         texts=said(content, "texts"),
     )
-
-
-def _size(content: Mapping[str, Any]) -> Size:
-    """Return a side, or height and width where they differ."""
-    sides = content.get("size")
-    if not isinstance(sides, list):
-        return whole(content, "size", 1, MAX_SIZE)
-    good = len(sides) == 2 and all(type(n) is int and 0 < n <= MAX_SIZE for n in sides)
-    if not good or sides[0] == sides[1]:
-        raise Wrong(f"size is {shown(sides)}")
-    return (sides[0], sides[1])
 
 
 def _grid(content: Mapping[str, Any]) -> Grid:
@@ -225,74 +209,3 @@ def _scheme(content: Mapping[str, Any], version: int) -> Scheme:
     if version < 3 or content["step"] != coarse.step:
         raise Wrong(f"the step of its codes is {shown(content['step'])}")
     return coarse
-
-
-def _teachers(records: Any) -> tuple[TeacherRecord, ...]:
-    if not isinstance(records, list) or not 1 <= len(records) <= _MAX_TEACHERS:
-        raise Wrong(f"teachers is {shown(records)}")
-    return tuple(_teacher(json_object({"teacher": record}, "teacher")) for record in records)
-
-
-def _teacher(record: Mapping[str, Any]) -> TeacherRecord:
-    preprocessing = json_object(record, "preprocessing")
-    return TeacherRecord(
-        text(record, "name"),
-        text(record, "weights_hash"),
-        text(record, "outputs_hash"),
-        Preprocessing(
-            _size(preprocessing),
-            cast("Triple", numbers(preprocessing, "mean", 3)),
-            cast("Triple", numbers(preprocessing, "std", 3)),
-            choice(preprocessing, "interpolation", INTERPOLATIONS),
-        ),
-    )
-
-
-def _weights(content: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return the weights of the teachers, each positive and all together 1; none where they are equal."""
-    if "weights" not in content:
-        return ()
-    weights = numbers(content, "weights", len(content["teachers"]))
-    if min(weights) <= 0 or abs(sum(weights) - 1) > _ROUNDING:
-        raise Wrong("its weights are no shares of 1")
-    return weights
-
-
-def _check_together(spec: StoreSpec) -> None:
-    """Refuse sizes that contradict each other or imply too large arrays, before any is allocated."""
-    shortest = len("a\0")
-    if spec.path_bytes < shortest * spec.num_images or spec.class_name_bytes < spec.num_classes:
-        raise Wrong("its texts are too short for as many images and classes")
-    if spec.views.mix.mixes and (spec.stored_mixes or spec.stores_views):
-        raise Wrong("its mixes are drawn, and its views are not")
-    if spec.stores_views and not spec.views.tone.plain:
-        raise Wrong("its tones are drawn, and its views are not")
-    if spec.stores_views and not (spec.views.flip and spec.views.fit == "fill"):
-        raise Wrong(
-            "its views are stored, and not those of a rule that pads or does not mirror them"
-        )
-    if spec.stored_mixes and spec.format_version < 3:
-        raise Wrong("mixes are of version 3")
-    if spec.stored_mixes and (spec.root or not spec.stores_views):
-        raise Wrong("its mixes are stored, where its views are drawn or were added to a store")
-    if spec.stored_mixes and spec.num_images > 2**32:
-        raise Wrong("it has more images than numbers of partners")
-    if 0 < spec.class_title_bytes < spec.num_classes:
-        raise Wrong("its titles are too short for as many classes")
-    _check_labels(spec)
-    excess = oversize(spec)
-    if excess:
-        raise Wrong(f"they imply {excess}")
-
-
-def _check_labels(spec: StoreSpec) -> None:
-    """Refuse labels and truth that no labeller keeps together."""
-    if not spec.labels.there and (spec.grid or not spec.targets):
-        raise Wrong("it keeps neither labels nor vectors, or a grid without labels")
-    if spec.grid and not spec.unlabelled:
-        raise Wrong("it has maps or lines, and classes of images")
-    for kind, sides in (("masks", 2), ("texts", 1)):
-        if getattr(spec, kind) and not (len(spec.grid) == sides and spec.unlabelled):
-            raise Wrong(f"it has {kind}, and classes of images or labels of another grid")
-    if spec.truth and spec.mixes:
-        raise Wrong(f"it has {spec.truth}, and its views are mixed")

@@ -5,39 +5,29 @@ labelled and committed together, one shard per array.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from fkd.config import is_line
-from fkd.errors import ConfigError
-from fkd.format.packing_cells import expects
+from fkd.config import Grid, is_line
 from fkd.format.spec import StoreSpec
 from fkd.labels import NUM_MEASURES, Field
 
-# Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on
-# a full-sized block to read nothing else.
-_CHUNK_VIEWS = 16_384
-_MIN_CHUNK_CROPS = 4
-_MAX_BLOCK = 4096
-_MIN_BLOCK = 256
-_MAX_BLOCK_BYTES = 256 * 2**20
+MIN_CHUNK_CROPS = 4  # where crops are large: those of one pass of m = 4
 _FULL_CHUNK_BYTES = 4 * 2**20
 # Who reads one view unpacks all cells of its chunk; twice as many save 1 %. Maps of 2^i + 1 rows and
 # columns get as many images as those of 2^i.
 _CHUNK_CELLS = 600_000
-
-# What a store can make its reader allocate at once, above what the reader asks for.
-_MAX_CHUNK_BYTES = 2**28
-_MAX_PALETTE_BYTES = 2**31
-_MAX_CROP_BYTES = 2**29
 
 # Columns of the palettes that are read together: most images have fewer classes than this.
 _PALETTE_TIER = 256
 
 VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
+
+# Of more classes nothing is expected: to know it takes as many bytes a cell.
+_MOST_EXPECTED = 2**8
 
 Coding = Literal[
     "box",
@@ -84,54 +74,6 @@ class ArrayLayout:
         return math.prod(self.chunks) * np.dtype(self.dtype).itemsize
 
 
-def plan_layout(spec: StoreSpec, block_images: int | None = None) -> StoreSpec:
-    """Return the spec with its block and chunk sizes set; without `block_images` that size is chosen too.
-
-    A block has 4096 images, fewer where the data set is small (so that a stop loses little) or
-    the labels are dense (so that a block fits in memory). Raises `ConfigError` where the blocks asked
-    for are too large to be read.
-    """
-    block = _usual_block(spec) if block_images is None else block_images
-    while True:
-        block = min(block, spec.num_images)
-        planned = replace(spec, block_images=block, chunk_crops=_chunk_crops(spec, block))
-        excess = oversize(planned)
-        if excess is None:
-            return planned
-        if block_images is not None or block == 1:
-            remedy = "choose a smaller one" if block > 1 else "keep less of a view"
-            raise ConfigError(f"--block {block} gives {spec.kept_words} {excess}; {remedy}")
-        block //= 2
-
-
-def _usual_block(spec: StoreSpec) -> int:
-    """Return the images of a block, as far as the data set and dense labels decide it."""
-    block = _MIN_BLOCK
-    while block < _MAX_BLOCK and block * 64 < spec.num_images:
-        block *= 2
-    if spec.dense_bytes:
-        image_bytes = spec.num_crops * (spec.dense_bytes + VIEW_BYTES)
-        block = max(1, min(block, _MAX_BLOCK_BYTES // image_bytes))
-    return block
-
-
-def _chunk_crops(spec: StoreSpec, block: int) -> int:
-    """Return the crops of a chunk, for blocks of so many images."""
-    if spec.labels.keeps_all or spec.grid:
-        return min(_MIN_CHUNK_CROPS, spec.num_crops)
-    # Of a single block a pass is soon read, and fewer tables of codes save more.
-    views = _CHUNK_VIEWS if block < spec.num_images else 4 * _CHUNK_VIEWS
-    at_most = max(_MIN_CHUNK_CROPS, views // block)
-    return min(_even_part(spec.num_crops, at_most), spec.num_crops)
-
-
-def _even_part(num_crops: int, at_most: int) -> int:
-    """Cut M crops into equal chunks of at most about `at_most`, a multiple of 4."""
-    parts = -(-num_crops // at_most)
-    each = -(-num_crops // parts)
-    return -(-each // _MIN_CHUNK_CROPS) * _MIN_CHUNK_CROPS
-
-
 def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     """Return every array that a store of this spec has, in the order in which a block is sealed.
 
@@ -157,6 +99,11 @@ def array_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
     seals = (spec.num_blocks, SEAL_BYTES)
     layouts["done"] = ArrayLayout("uint8", seals, (1, SEAL_BYTES), None, "plain", False)
     return layouts
+
+
+def crop_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
+    """Return the arrays with a row per crop, those of boxes and mixes too where they are drawn."""
+    return _view_layouts(spec) | _stored_mix_layouts(spec) | _label_layouts(spec)
 
 
 def _view_hash_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
@@ -223,29 +170,9 @@ def _text_layout(num_bytes: int) -> ArrayLayout:
     return ArrayLayout("uint8", (num_bytes,), (num_bytes,), None, "text", False)
 
 
-def oversize(spec: StoreSpec) -> str | None:
-    """Name what would have to be in memory at once and is too large for that, or return None.
-
-    A chunk of boxes is drawn as a whole too, where it is not stored.
-    """
-    layouts = _view_layouts(spec) | _stored_mix_layouts(spec) | _label_layouts(spec)
-    for name, layout in layouts.items():
-        if layout.chunk_bytes > _MAX_CHUNK_BYTES:
-            return f"chunks of '{name}' of {layout.chunk_bytes:,} bytes"
-    # Fewer than one crop of all images of a block are not always read.
-    of_crop = spec.block_images * spec.labels.num_bytes
-    if spec.grid and of_crop > _MAX_CROP_BYTES:
-        return f"labels of {of_crop:,} bytes for each crop of a block"
-    if "palette" in layouts:
-        size = spec.block_images * layouts["palette"].row_bytes
-        if size > _MAX_PALETTE_BYTES:
-            return f"palettes of {size:,} bytes a block"
-    if spec.grid and "index" in layouts and expects(spec.grid, spec.num_classes):
-        views = math.prod(layouts["index"].chunks[:2])
-        size = views * spec.labels.num_positions * spec.num_classes
-        if size > _MAX_CHUNK_BYTES:
-            return f"classes at {size:,} places of a chunk"
-    return None
+def expects(grid: Grid, num_classes: int) -> bool:
+    """Say whether ids are of cells of which something is expected when they are packed."""
+    return not is_line(grid) and num_classes <= _MOST_EXPECTED
 
 
 def _per_crop(spec: StoreSpec, dtype: str, coding: Coding, *last: int) -> ArrayLayout:
@@ -292,7 +219,7 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
                 layouts[field.name] = _cell_layout(spec, field, padded)
             case "dense" | "planes":
                 # A plane has a table of codes of its own, which many views must share.
-                crops = chunk if field.packing == "planes" else min(_MIN_CHUNK_CROPS, chunk)
+                crops = chunk if field.packing == "planes" else min(MIN_CHUNK_CROPS, chunk)
                 images = max(1, min(block, _FULL_CHUNK_BYTES // (crops * field.num_bytes)))
                 while block % images:
                     images -= 1
@@ -308,7 +235,7 @@ def _label_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
 
 def _cell_layout(spec: StoreSpec, field: Field, padded: int) -> ArrayLayout:
     """Return the array of a field of cells; all of them have the same chunks, of so many cells."""
-    crops = min(_MIN_CHUNK_CROPS, spec.chunk_crops)
+    crops = min(MIN_CHUNK_CROPS, spec.chunk_crops)
     images = max(1, min(spec.block_images, _CHUNK_CELLS // (crops * spec.labels.num_positions)))
     while spec.block_images % images:
         images -= 1

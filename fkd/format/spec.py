@@ -10,18 +10,14 @@ from fkd.config import (
     Amp,
     Grid,
     Interpolation,
-    Pool,
-    Preprocessing,
     Scheme,
     Size,
-    TeacherOutput,
-    VectorScheme,
     ViewPolicy,
     grid_text,
     is_line,
     size_text,
 )
-from fkd.format.packing import Slots
+from fkd.format.records import TargetRecord, TeacherRecord
 from fkd.labels import Field, KeptLabels, StoredArray
 from fkd.vectors import KeptVectors
 from fkd.views import SAMPLERS
@@ -35,48 +31,15 @@ FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
 # Of more classes a crop, slots are stored as they are: the work to undo it grows with the square of K.
 _MOST_PACKED_RANKS = 16
 
+# How a crop's slots are stored: as they are, as places among what is left, as steps of rising ones.
+Slots = Literal["plain", "ranks", "draws"]
+
+# How a difference of the hashes that say which outputs are which classes is told.
+_OUTPUTS = "--teacher-classes"
+OTHER_OUTPUTS = f"{_OUTPUTS} gives the classes other outputs of a teacher"
 
 # What an array of hashes is called, by what they are of.
 _TRUTH_ARRAYS = {"": "", "masks": "mask_hash", "texts": "text_hash"}
-
-
-@dataclass(frozen=True)
-class TeacherRecord:
-    """Who labelled: name, hash of the weights, hash of which outputs are which class, preprocessing.
-
-    The hash of the outputs begins with the word `probs` where they were probabilities, not logits.
-    """
-
-    name: str
-    weights_hash: str
-    outputs_hash: str
-    preprocessing: Preprocessing
-
-    @property
-    def output(self) -> TeacherOutput:
-        """What the teacher returned."""
-        return "probs" if self.outputs_hash.startswith("probs ") else "logits"
-
-
-@dataclass(frozen=True)
-class TargetRecord:
-    """Vectors that are kept beside labels: their name, whose they are, how they are kept, their shape.
-
-    `layer` and `pool` are those of `Target`. `constants_hash` is the SHA-256 of what the scheme has
-    learned of a sample, "" where it learns nothing.
-    """
-
-    name: str
-    layer: str
-    pool: Pool
-    keep: VectorScheme
-    shape: tuple[int, ...]
-    constants_hash: str = ""
-
-    @cached_property
-    def vectors(self) -> KeptVectors:
-        """What is kept of each view's."""
-        return KeptVectors(self.name, self.keep, self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,10 +184,17 @@ class StoreSpec:
         start = block * self.block_images
         return range(start, min(start + self.block_images, self.num_images))
 
+    def block_rows(self, block: int) -> slice:
+        """Return the same as rows of arrays."""
+        images = self.block_range(block)
+        return slice(images.start, images.stop)
+
     def first_difference(self, other: "StoreSpec") -> str | None:
         """Name the first setting in which a run differs from this store, for a user, or None."""
         mine, theirs = self._settings(), other._settings()
         for name, value in mine.items():
+            if theirs[name] != value and name == _OUTPUTS:
+                return OTHER_OUTPUTS
             if theirs[name] != value:
                 return f"{name} is {theirs[name]}, the store has {value}"
         return None
@@ -235,7 +205,7 @@ class StoreSpec:
             "--teacher": ", ".join(t.name for t in self.teachers),
             "--teacher-weights": ", ".join(t.weights_hash for t in self.teachers),
             "--teacher-output": ", ".join(t.output for t in self.teachers),
-            "--teacher-classes": ", ".join(t.outputs_hash for t in self.teachers),
+            _OUTPUTS: ", ".join(t.outputs_hash for t in self.teachers),
             "--crops": self.num_crops,
             **self.views.settings,  # among which are some that the default of --compress follows
             "--compress": str(self.scheme),

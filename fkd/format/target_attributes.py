@@ -6,7 +6,7 @@ from typing import Any
 from fkd.config import MAX_TARGETS, POOLS, Target, VectorScheme
 from fkd.errors import ConfigError
 from fkd.format.attribute_values import Wrong, choice, json_object, shown, text
-from fkd.format.spec import TargetRecord
+from fkd.format.records import TargetRecord
 from fkd.vectors import MAX_NUMBERS
 
 _KEYS = {"name", "layer", "pool", "keep", "shape"}

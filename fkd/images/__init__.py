@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.images.class_names import are_numbers, composed, match_names, match_outputs
+    from fkd.images.class_names import (
+        are_numbers,
+        composed,
+        difference_words,
+        match_names,
+        match_outputs,
+    )
     from fkd.images.decoding import content_hash, decode, image_size, inspect, jpeg_decoder
     from fkd.images.endings import EXTENSIONS, UNLISTED
     from fkd.images.files import MAX_IMAGE_BYTES, FolderFiles, read_file
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        class_names="are_numbers composed match_names match_outputs",
+        class_names="are_numbers composed difference_words match_names match_outputs",
         decoding="content_hash decode image_size inspect jpeg_decoder",
         endings="EXTENSIONS UNLISTED",
         files="FolderFiles MAX_IMAGE_BYTES read_file",
@@ -52,6 +58,7 @@ __all__ = [
     "content_hash",
     "decode",
     "describe",
+    "difference_words",
     "fingerprint",
     "image_size",
     "in_order_of",

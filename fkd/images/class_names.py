@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from fkd.errors import ImagesError
 
+_SHOWN = 3  # names that a message lists
+
 
 def composed(name: str) -> str:
     """Return a name in the form (NFC) in which names are compared."""
@@ -32,6 +34,27 @@ def match_names(folders: Sequence[str], names: Sequence[str]) -> list[int | None
     _refuse_twins("names of classes", alike)
     position = {composed(name): exact[name] for name in alike}
     return [exact.get(folder, position.get(composed(folder))) for folder in folders]
+
+
+def difference_words(now: Sequence[str], then: Sequence[str]) -> str | None:
+    """Say how classes differ from those that were there, None where they do not."""
+    new, gone = (
+        list(dict.fromkeys(n for n in one if n not in {*other}))
+        for one, other in ((now, then), (then, now))
+    )
+    said = [
+        f"{_few(names)} {'is' if len(names) == 1 else 'are'} {what}"
+        for names, what in ((new, "new"), (gone, "gone"))
+        if names
+    ]
+    if said:
+        return " and ".join(said)
+    moved = next((name for name, other in zip(now, then, strict=False) if name != other), None)
+    return None if moved is None else f"their order is another from {moved!r} on"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_SHOWN])) + (" …" if len(names) > _SHOWN else "")
 
 
 def are_numbers(folders: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from fkd.amounts import as_count
 from fkd.config import LabelConfig, grid_words, size_text
 from fkd.errors import ImagesError, ModelError, StoreError
 from fkd.format import (
+    OTHER_OUTPUTS,
     StoreSpec,
     TargetRecord,
     TeacherRecord,
@@ -24,6 +25,7 @@ from fkd.images import ImageList, fingerprint, read_titles
 from fkd.labelling.growing import MatchedImages, grow, match, refuse_missing
 from fkd.labelling.learning import learned
 from fkd.labelling.processes import Ranks
+from fkd.labelling.truth import other_classes_words
 from fkd.machine import held
 from fkd.originals import drift, probe, probe_formats
 from fkd.progress import note, note_once
@@ -156,11 +158,12 @@ def held_store(
 
     Yields it with its images, in its order.
     """
+    names = teachers.classes.names
     if not ranks.leads:
         ranks.once("created", lambda: None)
         store = LabelStore.open(config.out, writable=True)
         # Another machine may have other images, or other weights, in the same place.
-        matched = require_same_labelling(config, store, spec, listed, images)
+        matched = require_same_labelling(config, store, spec, listed, images, names)
         if len(matched.added):
             raise ImagesError(
                 f"{matched.added.name(0)} is not there on the machine that leads; give all machines the "
@@ -171,7 +174,7 @@ def held_store(
     _create(config, spec, images, teachers)
     store = LabelStore.open(config.out, writable=True)
     store.require_lists()
-    require_same_labelling(config, store, spec, listed, images)
+    require_same_labelling(config, store, spec, listed, images, names)
     changed = drift(store.spec, config.out)
     if changed:
         note(f"warning: {changed}; --overwrite labels all images anew")
@@ -258,9 +261,17 @@ def refuse_other_images(config: LabelConfig, listed: ImageList, images: ImageLis
 
 
 def require_same_labelling(
-    config: LabelConfig, store: LabelStore, spec: StoreSpec, listed: ImageList, images: ImageList
+    config: LabelConfig,
+    store: LabelStore,
+    spec: StoreSpec,
+    listed: ImageList,
+    images: ImageList,
+    names: Sequence[str],
 ) -> MatchedImages:
-    """Return the images of the store; refuse others, and settings that are not the store's."""
+    """Return the images of the store; refuse others, and settings that are not the store's.
+
+    `names` are the classes of the teachers, which `spec` knows by a hash alone.
+    """
     root = store.segments[0].spec
     alike = spec.unlabelled == root.unlabelled
     matched = match(config, store, listed, images) if alike else None
@@ -270,6 +281,8 @@ def require_same_labelling(
     if root.sampler in SAMPLERS:  # a store is continued by the rule that it was begun with
         spec = replace(spec, sampler=root.sampler)
     difference = root.first_difference(spec) or _other_titles(config, store)
+    if difference == OTHER_OUTPUTS:
+        difference = other_classes_words(store, spec, names)
     if difference or matched is None:
         raise StoreError(
             f"{config.out} was made with other settings: {difference}; "

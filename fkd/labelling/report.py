@@ -10,9 +10,9 @@ from fkd.format import (
     StoreSpec,
 )
 from fkd.images import ImageList
+from fkd.info import bad_images, bytes_per_crop, fidelity_words, target_words
 from fkd.labelling.batches import views_at_a_time
 from fkd.labelling.processes import Ranks
-from fkd.statistics import bad_images, bytes_per_crop, fidelity_words, target_words
 from fkd.store import (
     LabelStore,
 )
@@ -175,7 +175,7 @@ def _device(config: LabelConfig, device: torch.device, num_ranks: int) -> str:
 
 def _rendering(config: LabelConfig, device: torch.device) -> str:
     threads = as_count(config.workers, "thread")
-    if device_renders(device, config.workers, config.render):
+    if device_renders(device, config.render):
         decode = "decodes" if config.workers == 1 else "decode"
         return f"by the device; {threads} {decode}"
     return f"by {threads} of the CPU"

@@ -1,12 +1,16 @@
 """What is true of the images that a run labels: whether it looks at it, and of which classes it is."""
 
+from collections.abc import Sequence
+
 from fkd.amounts import as_count
 from fkd.config import LabelConfig, is_line
 from fkd.errors import ConfigError, ImagesError
-from fkd.images import ImageList
+from fkd.format import OTHER_OUTPUTS, StoreSpec
+from fkd.images import ImageList, difference_words
 from fkd.progress import note, note_once
+from fkd.store import LabelStore
 from fkd.teachers import Ensemble
-from fkd.truth import Masks, Texts, Truth, find_masks, find_texts, require_named
+from fkd.truth import Masks, Texts, Truth, find_masks, find_texts, require_blank, require_named
 
 # Crops that show a line nearly whole: the share of its area, and how far its shape may be another.
 _WHOLE, _ALIKE = 0.5, 1.25
@@ -16,13 +20,14 @@ def truth_beside(config: LabelConfig, listed: ImageList, images: ImageList) -> T
     """Find the masks or texts of a run's images, which are all `listed` ones or a part of them.
 
     None where images have classes, or are to have no truth. Raises `ImagesError` where some images have
-    masks and others have not, and for texts of images that are not there.
+    masks and others have not, for texts of images that are not there, and for characters without a blank.
     """
     if config.unlabelled or not images.unlabelled or config.kept.kind == "none":
         return None
     texts = find_texts(listed)
     if texts is not None:
         require_named(texts)
+        require_blank(texts)
         return texts.of(images)
     masks = find_masks(images)
     if masks is None:  # images without classes were listed for the masks of others
@@ -65,6 +70,16 @@ def of_labels(config: LabelConfig, teachers: Ensemble, truth: Truth | None) -> T
         )
         raise ConfigError(f"{asked}: {what}")
     return truth.matched(teachers.classes.names, "the classes of the labels")
+
+
+def other_classes_words(store: LabelStore, spec: StoreSpec, names: Sequence[str]) -> str:
+    """Say how the classes of a run, `names`, differ from those of a store, and who names them."""
+    others = difference_words(names, store.class_names())
+    if others is None:
+        return OTHER_OUTPUTS
+    of_truth = "charset.txt" if spec.texts else "classes.txt" if spec.masks else ""
+    owner = of_truth or ("--teacher-classes" if spec.unlabelled else "the folder")
+    return f"{owner} has other classes than the store: {others}"
 
 
 def say_what_is_left_out(config: LabelConfig, truth: Truth | None) -> None:

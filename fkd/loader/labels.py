@@ -33,7 +33,7 @@ def training_labels(
     Raises `SoftLabelError` where `stored` cannot be read so.
     """
     tempered = config.label_temperature if temperature is None else temperature
-    labels = stored.restore(kept, config.scheme, tempered)
+    labels = stored.restore(kept, config.reading, tempered)
     if stored.grid:
         return GridLabels(labels, stored.grid)
     selection = config.selection

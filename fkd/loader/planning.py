@@ -56,9 +56,9 @@ def as_stored(config: AnyConfig, store: LabelStore) -> AnyConfig:
 
 def _read_as(config: LoaderConfig, store: LabelStore) -> Scheme:
     stored = store.spec.scheme
-    if not store.spec.labels.there or config.says("scheme"):
-        return config.scheme
-    return config.scheme if stored.can_be_read_as(config.scheme) else stored.reading
+    if not store.spec.labels.there or config.scheme is not None:
+        return config.reading
+    return config.reading if stored.can_be_read_as(config.reading) else stored.reading
 
 
 def find_store(config: LoaderConfig) -> LabelStore:
@@ -71,7 +71,7 @@ def find_store(config: LoaderConfig) -> LabelStore:
     if store.spec.labels.there:
         for temperature in config.label_temperatures or (1.0,):
             check_reading(store.spec.scheme, _read_as(config, store), temperature)
-    elif config.scheme.kind != "none" and config.says("scheme"):
+    elif config.scheme is not None and config.scheme.kind != "none":
         raise SoftLabelError(
             f"--compress {config.scheme}: {config.store} holds vectors and no labels that could be read "
             "so; leave it out, or say --compress none"

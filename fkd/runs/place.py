@@ -9,7 +9,7 @@ from fkd.errors import ConfigError
 def folder_of(config: TrainConfig) -> Path:
     """Return `--out` or, without one, a folder below `runs`."""
     return config.out or folder_by_name(
-        config.students[0].model, config.scheme, config.crops_per_image, resume=config.resume
+        config.students[0].model, config.reading, config.crops_per_image, resume=config.resume
     )
 
 

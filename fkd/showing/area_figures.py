@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.figures import COLUMN, MAIN, PAGE, SECOND, figure_style, new_figure
-from fkd.showing.picture import Picture, Table, as_files
+from fkd.pictures import Picture, Table, as_files
 from fkd.statistics import AreaStatistics
 
 _HEIGHT = 2.4

@@ -19,7 +19,7 @@ from fkd.figures import (
     shorten,
     write,
 )
-from fkd.showing.picture import Picture, Table, as_files
+from fkd.pictures import Picture, Table, as_files
 from fkd.statistics import ClassStatistics, Confusion
 
 _MOST_ROWS = 30  # classes that are named one by one

@@ -17,7 +17,7 @@ from fkd.figures import (
     new_figure,
     write,
 )
-from fkd.showing.picture import Picture, Table, as_files
+from fkd.pictures import Picture, Table, as_files
 from fkd.statistics import Certainty, Divergences, Histogram, KeptMass
 
 _HEIGHT = 2.2

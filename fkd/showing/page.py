@@ -18,8 +18,8 @@ from markupsafe import Markup
 from fkd.config import Url
 from fkd.errors import ConfigError
 from fkd.machine import write_whole
+from fkd.pictures import Picture, Table
 from fkd.progress import printable
-from fkd.showing.picture import Picture, Table
 
 MARK = "<!-- made by fkd show -->"  # a folder with such a page may be written anew
 

@@ -21,9 +21,8 @@ from fkd.figures import (
     write,
 )
 from fkd.images import visible_name
-from fkd.showing.map_figures import class_colours
+from fkd.pictures import Picture, Table, as_files, class_colours
 from fkd.showing.page import Section
-from fkd.showing.picture import Picture, Table, as_files
 from fkd.statistics import LabelStatistics, LineStatistics, PositionStatistics, TruthStatistics
 from fkd.store import LabelStore
 

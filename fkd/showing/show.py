@@ -10,6 +10,7 @@ from fkd.amounts import as_count
 from fkd.config import as_config, grid_text
 from fkd.errors import ImagesError
 from fkd.images import read_titles, visible_name
+from fkd.info import info_lines
 from fkd.orders import ShowConfig
 from fkd.originals import (
     LabelledMasks,
@@ -21,8 +22,9 @@ from fkd.originals import (
     find_present,
     image_root,
 )
+from fkd.pictures import CropViewer
 from fkd.progress import note, note_lines
-from fkd.showing.crops import CropViewer
+from fkd.showing.crop_sections import sample_section
 from fkd.showing.head import headline, notes_on, settings_of, what_is_read
 from fkd.showing.neighbours import vector_section
 from fkd.showing.page import (
@@ -38,7 +40,6 @@ from fkd.showing.sampling import sampled_images
 from fkd.showing.sections import (
     against_section,
     label_sections,
-    sample_section,
     size_section,
 )
 from fkd.statistics import (
@@ -47,7 +48,6 @@ from fkd.statistics import (
     LineStatistics,
     TruthStatistics,
     compare,
-    info_lines,
     label_statistics,
     line_statistics,
     truth_statistics,

@@ -55,8 +55,7 @@ class InspectedStore(LabelStore):
         Boxes that are not stored are drawn, and not compared with their hash.
         """
         segment, local = self._at(number)
-        block = segment.spec.block_range(local)
-        return segment.reader.part(slice(block.start, block.stop), crops)
+        return segment.reader.part(segment.spec.block_rows(local), crops)
 
     def image_facts(self, number: int) -> dict[str, StoredArray]:
         """Return what a block says of its images: `size`, `status` and, if kept, its hashes.
@@ -64,15 +63,15 @@ class InspectedStore(LabelStore):
         A block of more crops says nothing of its images.
         """
         segment, local = self._at(number)
-        block, arrays = segment.spec.block_range(local), segment.reader.arrays
+        images, arrays = segment.spec.block_rows(local), segment.reader.arrays
         of_images = ("size", "status", "content_hash", "mask_hash", "text_hash")
         names = [n for n in of_images if n in arrays]
-        return {n: arrays.read(n, slice(block.start, block.stop)) for n in names}
+        return {n: arrays.read(n, images) for n in names}
 
     def view_hashes(self, number: int) -> NDArray[np.uint64]:
         """Return what a block that stores no boxes says of them: a hash for each chunk, u64."""
         segment, local = self._at(number)
-        return segment.reader.view_hashes(local)
+        return segment.reader.views.hashes(local)
 
     def fidelity_fault(self, number: int) -> str | None:
         """Say why what a block says of its labels' fidelity cannot be, or return None."""

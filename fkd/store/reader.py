@@ -6,31 +6,30 @@ before it is decompressed; after that, its values are compared with what a label
 
 from collections.abc import Collection, Iterable
 from copy import copy
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64
 
-from fkd.errors import BlockError, StoreError, first_line
-from fkd.format import (
+from fkd.arrays import (
     IMPLAUSIBLE_REMEDY,
     ArrayReader,
     Arrays,
     BlockFiles,
-    StoreSpec,
-    array_layouts,
     needed,
-    unpack_boxes,
     unpack_codes,
     unpack_ids,
     unpack_palettes,
     unpack_slots,
 )
+from fkd.errors import BlockError, StoreError, first_line
+from fkd.format import StoreSpec, array_layouts
 from fkd.labels import Field, StoredArray
 from fkd.store.cells import CellReader
 from fkd.store.slabs import Slab, StoredCrops
-from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views, outside
+from fkd.store.stored_views import StoredViews
+from fkd.views import outside
 
 # Blocks that are read by one call: enough to spread zarr's cost a call, few enough that what is decoded
 # on the way to a slab (palettes above all) stays below 100 MB.
@@ -59,11 +58,11 @@ class Reader:
         self._targets: NDArray[np.int64] | None = None
         self._compared: set[int] = set()
         self._of_same_images: set[int] = set()
-        self._drawn: set[tuple[int, int]] = set()
         self.seals, self.torn_seals = files.read_seals()
         self.arrays = ArrayReader(where, self._layouts, arrays, files, self.seals)
         self._cells = CellReader(spec, self.arrays, self.seals)
         self._of_images = self if images_in is None else images_in
+        self.views = StoredViews(where, spec, self.arrays, self._of_images.arrays)
         self._vectors = spec.vectors
 
     def of_targets(self, names: Collection[str]) -> "Reader":
@@ -105,7 +104,7 @@ class Reader:
             wanted = slice(crops.start, crops.stop)
             stored = self.part(slice(start, stop), wanted)
             if not self.spec.stores_views:
-                self._require_drawn(within, wanted, stored, start)
+                self.views.require_drawn(within, wanted, stored, start)
             self._require_plausible(stored, start)
             own = np.full(stop - start, -1) if targets is None else targets[start:stop]
             slabs.append(stored.of_classes(own))
@@ -163,33 +162,22 @@ class Reader:
 
     def image_hash(self, number: int) -> int:
         """Return the XXH3 of what a block says of its images: all status, sizes and hashes."""
-        images, digest = self._images(range(number, number + 1)), xxh3_64()
+        images, digest = self.spec.block_rows(number), xxh3_64()
         for name in ("status", "size", "content_hash", "mask_hash", "text_hash"):
             if name in self.arrays:
                 values = self.arrays.read(name, images)
                 digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
         return digest.intdigest()
 
-    def image_numbers(self, images: slice) -> NDArray[np.int64]:
-        """Return the numbers by which the views of images are drawn, int64 [n]."""
-        if not self.spec.numbered:
-            return np.arange(images.start, images.stop) + self.spec.first_image
-        numbers = self._of_images.arrays.read("image_number", images)
-        return numbers.astype(np.int64)
-
     def _damage(self, number: int) -> BlockError | None:
         """Return the error that names the damaged array of a block, if one cannot be read."""
         try:
-            self.part(self._images(range(number, number + 1)), slice(0, self.spec.num_crops))
+            self.part(self.spec.block_rows(number), slice(0, self.spec.num_crops))
         except BlockError as error:
             return error
         except StoreError:
             return None
         return None
-
-    def _images(self, blocks: range) -> slice:
-        first, last = self.spec.block_range(blocks[0]), self.spec.block_range(blocks[-1])
-        return slice(first.start, last.stop)
 
     def part(self, images: slice, crops: slice) -> StoredCrops:
         """Read crops of images of few blocks, whatever their values."""
@@ -210,43 +198,8 @@ class Reader:
                     kept[field.name] = unpack_codes(self.arrays.read(field.name, images, crops))
                 case "dense" | "planes":
                     kept[field.name] = self.arrays.read(field.name, images, crops)
-        size = self._of_images.arrays.read("size", images)
-        return StoredCrops(*self._views(images, crops, size), size, kept)
-
-    def _views(self, images: slice, crops: slice, size: Sizes) -> tuple[Boxes, Flips]:
-        """Read the boxes and flips of crops, or draw them where they are not stored."""
-        if (spec := self.spec).stores_views:
-            box = unpack_boxes(self.arrays.read("box", images, crops), size)
-            return box, self.arrays.read("flip", images, crops)
-        slots = np.arange(*crops.indices(spec.num_crops)) + spec.first_crop
-        return SAMPLERS[spec.sampler].draw(spec.views, self.image_numbers(images), slots, size)
-
-    def _require_drawn(
-        self, blocks: Iterable[int], crops: slice, had: StoredCrops, first_image: int
-    ) -> None:
-        """Raise `BlockError` unless views are drawn as they were labelled; look at a chunk once.
-
-        `had` are the `crops` of images from `first_image` on. What they lack of a chunk is drawn.
-        """
-        spec, (start, stop, _) = self.spec, crops.indices(self.spec.num_crops)
-        chunks = range(start // spec.chunk_crops, -(-stop // spec.chunk_crops))
-        new = [at for at in product(blocks, chunks) if at not in self._drawn]
-        hashes = {number: self.view_hashes(number) for number in {number for number, _ in new}}
-        for number, chunk in new:
-            images, first = self._images(range(number, number + 1)), chunk * spec.chunk_crops
-            whole = slice(first, min(first + spec.chunk_crops, spec.num_crops))
-            views = had.views_from(first_image, start, images, whole)
-            box, flip = views or self._views(
-                images, whole, self._of_images.arrays.read("size", images)
-            )
-            if hash_views(box, flip, spec.chunk_crops)[0] != hashes[number][chunk]:
-                raise BlockError(self.where, number, f"{OTHER_VIEWS} (from crop {first} on)")
-            self._drawn.add((number, chunk))
-
-    def view_hashes(self, number: int) -> NDArray[np.uint64]:
-        """Read the hash of each chunk of a block's boxes and flips, u64."""
-        row: NDArray[np.uint64] = self.arrays.read("view_hash", slice(number, number + 1))
-        return row.reshape(-1)
+        size = self.views.sizes(images)
+        return StoredCrops(*self.views.read(images, crops, size), size, kept)
 
     def _slots(self, images: slice, crops: slice) -> tuple[StoredArray, int]:
         """Read places in the images' palettes, [n, m, K], and return how long a palette they need."""

@@ -175,25 +175,36 @@ def open_evaluation(
 def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Masks]:
     """List the images of a folder that have masks, or of the `val` folder inside it, and their masks.
 
-    Masks are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
-    other classes.
+    Masks are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, of
+    other classes, or of no class at any pixel.
     """
     images = list_images(require_masked_root(folder), unlabelled=True)
-    masks = find_masks(images)
-    assert masks is not None
-    return images, masks.matched(classes, "the student's")
+    found = find_masks(images)
+    assert found is not None
+    masks = found.matched(classes, "the student's")
+    if not masks.say_classes():
+        raise ImagesError(
+            f"no pixel of the masks in {masks.folder} has a class, so nothing could be judged by them; "
+            "give other masks"
+        )
+    return images, masks
 
 
 def lined_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Texts]:
     """List the images of a folder that have texts, or of the `val` folder inside it, and their texts.
 
-    Texts are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, or of
-    other characters.
+    Texts are in the numbers of a student's `classes`. Raises `ImagesError` where there are none, of other
+    characters, or of no character.
     """
     images = list_lines(require_lined_root(folder))
     texts = find_texts(images)
     assert texts is not None
     require_named(texts)
+    if not any(texts.written.values()):
+        raise ImagesError(
+            f"{texts.file}: no text has a character, so nothing could be judged by it; write what is on "
+            "each line"
+        )
     return images, texts.matched(classes, "the student's classes")
 
 

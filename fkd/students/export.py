@@ -21,6 +21,7 @@ from fkd.config import (
 )
 from fkd.errors import ConfigError, ModelError, first_line
 from fkd.machine import sync, write_whole
+from fkd.models import classes_of
 from fkd.progress import note
 from fkd.students.checkpoints import announce_student
 from fkd.students.files import BEST, LAST, PREVIOUS, checkpoint_file
@@ -71,9 +72,10 @@ def export_student(
     (torch.export) are programs: they take pixels in [0, 1], f32 [B, 3, H, W] with any B, of the size that
     the student is evaluated at, and normalise them. Of a student of maps they return logits as large as
     the views, f32 [B, C, H, W], and of one of lines [B, T, C]. Without its `head`, the last linear layer,
-    a student returns its features, f32 [B, D], in the place of logits. `student` names one where a run
-    has several, whose first is taken without it. The student's preprocessing and classes, as JSON, are
-    inside a program, and in a .json beside a state dict, with the SHA-256 of that file. Raises
+    a student returns its features, f32 [B, D], in the place of logits; where they are of each frame or
+    token, a program returns their mean, and the network of a state dict says all. `student` names one
+    where a run has several, whose first is taken without it. The student's preprocessing and classes, as
+    JSON, are inside a program, and in a .json beside a state dict, with the SHA-256 of that file. Raises
     `ModelError` where the file's outputs differ, and `ConfigError` where `out` cannot be written or a
     library is missing.
     """
@@ -95,7 +97,8 @@ def export_student(
         model, expected = packaged_without_head(network, card, pixels)
     about = Sidecar(card)
     if not (head and card.learned_classes):  # whoever labels with it must not take them for classes
-        about = Sidecar(replace(card, classes=(), titles=None), expected.shape[1])
+        card = replace(card, classes=(), titles=None, lines=card.lines and head)
+        about = Sidecar(card, classes_of(expected))
     if not expected.isfinite().all():
         raise ModelError(
             f"{checkpoint}: the student's {model.returns} are not finite; export another checkpoint"

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from fkd.errors import ModelError
-from fkd.models import find_logits, last_linear, resized, without_head
+from fkd.models import OUTPUT, find_logits, last_linear, resized, without_head
+from fkd.progress import note
+from fkd.students.features import feature_layer
 from fkd.students.student import StudentCard
 
 _TOLERANCE = 1e-3
@@ -14,7 +16,8 @@ class Packaged(nn.Module):
     """A student that takes pixels in [0, 1], f32 [B, 3, H, W], and normalises them itself.
 
     Its maps are as large as the views, as they are evaluated. `returns` says what it is that it returns:
-    "logits" or "features".
+    "logits" or "features". Features of each frame, token or cell return as their mean, by which a student
+    is judged.
     """
 
     def __init__(self, student: nn.Module, card: StudentCard, returns: str = "logits") -> None:
@@ -28,7 +31,15 @@ class Packaged(nn.Module):
         """Return logits, f32 [B, C], [B, C, H, W] of maps or [B, T, C] of lines, or features [B, D]."""
         answer = self.student(pixels * self.scale + self.shift)
         logits: Tensor = find_logits(answer, pixels.shape[0], "the student")  # len() is a constant
+        if self.returns == "features":
+            return _one_a_view(logits)
         return resized(logits, pixels.shape[2:]) if logits.dim() == 4 else logits
+
+
+def _one_a_view(features: Tensor) -> Tensor:
+    if features.dim() == 4:
+        return features.mean(dim=(2, 3))
+    return features.mean(dim=1) if features.dim() == 3 else features
 
 
 def packaged_without_head(
@@ -36,10 +47,17 @@ def packaged_without_head(
 ) -> tuple[Packaged, Tensor]:
     """Return a student whose last linear layer is gone, and its features of pixels, f32 [B, D].
 
-    They are compared with what went into that layer. Raises `ModelError` for a student that has none, and
-    for one that does more with it than to return what it gives.
+    They are compared with what went into that layer; those of frames count as their mean. Where no loss
+    was on classes and there is no such layer, the output is what learned, and is returned. Raises
+    `ModelError` for another student that has none, and for one that does more with it than to return
+    what it gives.
     """
     what, seen = f"student {card.name}", list[Tensor]()
+    if feature_layer(network, card) == OUTPUT:
+        note(f"{what} has no linear layer: its features are what it says, of maps the mean")
+        model = Packaged(network, card, "features").eval()
+        with torch.inference_mode():
+            return model, model(pixels)
     try:
         head = last_linear(network, what)
     except ModelError as error:
@@ -52,7 +70,7 @@ def packaged_without_head(
         hook.remove()
         model = Packaged(without_head(network, what), card, "features").eval()
         features = _or_none(model, pixels)
-    if not seen or features is None or not _are_alike(features, seen[-1]):
+    if not seen or features is None or not _are_alike(features, _one_a_view(seen[-1])):
         raise ModelError(
             f"{what}: its last linear layer is not what it ends with, so that it cannot do without; "
             "export it with its head"

@@ -20,15 +20,22 @@ _SHOWN = 3  # names that a message lists
 
 @dataclass(frozen=True)
 class Whose:
-    """Who has the classes that outputs are matched to, and what these are called, in messages."""
+    """Who has the classes that outputs are matched to, and what these are called, in messages.
+
+    `otherwise` says what else may be done where names are not found.
+    """
 
     owner: str
     names: str
+    otherwise: str = (
+        "; is it the right folder? --unlabelled keeps labels over the teacher's own classes"
+    )
 
 
 OF_FOLDER = Whose("the folder", "class folders")
 OF_MASKS = Whose("classes.txt", "classes of masks")
 OF_TEXTS = Whose("charset.txt", "characters")
+OF_STORE = Whose("the store", "classes of the store", "")
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,8 @@ def map_classes(
 ) -> ClassMap:
     """Match class folders to a teacher's outputs: by name, or by position where no names are known.
 
-    So the classes of masks and of texts are matched, which their lists name; `whose` they are is for
-    messages.
+    So the classes of masks and of texts are matched, which their lists name, and those of a store that
+    another teacher labelled; `whose` they are is for messages.
 
     `names` are those that come with the teacher; a file of the `choice` counts before them. Folders whose
     names are numbers, none of which is the name of an output, are the outputs of these numbers. Outputs
@@ -133,30 +140,31 @@ def _match_positions(
         )
     in_order = np.arange(len(folder))
     if len(folder) == num_outputs:
-        _warn_of_text_order(folder, choice)
+        _warn_of_text_order(folder, choice, whose)
         return ClassMap(None, folder, in_order)
     if are_numbers(folder):
-        outputs = _numbered(folder, num_outputs, choice)
+        outputs = _numbered(folder, num_outputs, choice, whose)
         note_once(
             f"warning: classes are numbers: class {folder[-1]} is output {folder[-1]} of teacher "
             f"{choice.name}; where it is another, give --teacher-classes FILE with one class name per "
             "output, in order"
         )
         return ClassMap(outputs, folder, in_order)
+    vector = "" if whose is OF_STORE else ", or keep them as a vector with --compress int8"
     raise ModelError(
-        f"{whose.owner} has {len(folder)} classes, teacher {choice.name} has {num_outputs} "
-        "outputs; give --teacher-classes FILE with one class name per output, in order, or keep them as "
-        "a vector with --compress int8"
+        f"{whose.owner} has {as_count(len(folder), 'class')}, teacher {choice.name} has "
+        f"{as_count(num_outputs, 'output')}; give --teacher-classes FILE with one class name per output, "
+        f"in order{vector}"
     )
 
 
-def _warn_of_text_order(folder: tuple[str, ...], choice: TeacherChoice) -> None:
-    """Warn where folders are numbers in the order of their text: 10 before 2, as ImageFolder has them."""
+def _warn_of_text_order(folder: tuple[str, ...], choice: TeacherChoice, whose: Whose) -> None:
+    """Warn where classes are numbers in the order of their text: 10 before 2, as ImageFolder has them."""
     if are_numbers(folder) and list(folder) != sorted(folder, key=int):
         place = next(n for n, name in enumerate(folder) if name != str(n))
         note_once(
-            f"warning: class folders are numbers in the order of their text, as torchvision sorts them: "
-            f"folder {folder[place]} is output {place} of teacher {choice.name}; where it is output "
+            f"warning: {whose.names} are numbers in the order of their text, as torchvision sorts them: "
+            f"class {folder[place]} is output {place} of teacher {choice.name}; where it is output "
             f"{folder[place]}, give --teacher-classes FILE with one class name per output, in order"
         )
 
@@ -170,10 +178,10 @@ def _match_names(
     class_of = np.array([number[name] for name in known.names])
     in_order = np.arange(len(folder))
     if _by_number(folder, known.names):
-        columns = _numbered(folder, len(known.names), choice)
+        columns = _numbered(folder, len(known.names), choice, whose)
         targets, groups = class_of[columns], in_order
     else:
-        targets = _found(folder, unique, known, whose.names)
+        targets = _found(folder, unique, known, whose)
         each = [np.flatnonzero(class_of == target) for target in targets]
         columns = np.concatenate(each)
         groups = np.repeat(in_order, [len(outputs) for outputs in each])
@@ -200,28 +208,27 @@ def _shared(
 
 
 def _found(
-    folder: tuple[str, ...], unique: tuple[str, ...], known: OutputNames, what: str
+    folder: tuple[str, ...], unique: tuple[str, ...], known: OutputNames, whose: Whose
 ) -> NDArray[np.int64]:
     """Return the position of each folder's name, int64 [folder classes]; refuse others."""
     positions = match_outputs(folder, unique)
     unknown = [name for name, found in zip(folder, positions, strict=True) if found is None]
     if unknown:
         raise ModelError(
-            f"{len(unknown)} of {len(folder)} {what} are not in {known.said_by}: "
-            f"{_listed(unknown)}; {known.remedy}; is it the right folder? "
-            "--unlabelled keeps labels over the teacher's own classes"
+            f"{len(unknown)} of {len(folder)} {whose.names} are not in {known.said_by}: "
+            f"{_listed(unknown)}; {known.remedy}{whose.otherwise}"
         )
     return np.array([found for found in positions if found is not None])
 
 
 def _numbered(
-    folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice
+    folder: tuple[str, ...], num_outputs: int, choice: TeacherChoice, whose: Whose
 ) -> NDArray[np.int64]:
-    """Return the numbers that are the folders' names, int64 [folder classes]."""
+    """Return the numbers that are the classes' names, int64 [folder classes]."""
     beyond = [name for name in folder if int(name) >= num_outputs]
     if beyond:
         raise ModelError(
-            f"class folders are numbers, and {beyond[0]} is no output of teacher {choice.name} (0 to "
+            f"{whose.names} are numbers, and {beyond[0]} is no output of teacher {choice.name} (0 to "
             f"{num_outputs - 1}); give --teacher-classes FILE with one class name per output, in order"
         )
     return np.array([int(name) for name in folder])

@@ -12,7 +12,15 @@ from torch import Tensor
 from fkd.amounts import as_count
 from fkd.config import Engine, Grid, Target, TeacherChoice, check_targets
 from fkd.errors import FkdError, ModelError
-from fkd.teachers.classes import OF_FOLDER, OF_MASKS, OF_TEXTS, ClassMap, Whose, map_classes
+from fkd.teachers.classes import (
+    OF_FOLDER,
+    OF_MASKS,
+    OF_STORE,
+    OF_TEXTS,
+    ClassMap,
+    Whose,
+    map_classes,
+)
 from fkd.teachers.grids import kept_grid, on_kept_grid
 from fkd.teachers.output_names import output_names, store_names
 from fkd.teachers.source import Source
@@ -116,8 +124,11 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     targets: Sequence[Target] = (),
     labels: bool = True,
     grid: Grid | int | None = None,
+    joins: bool = False,
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
+
+    Of a teacher that `joins` those of a store, they are the classes of that store in messages.
 
     `targets` are the vectors that are kept of the only teacher; several raise `ConfigError`. Where no
     `labels` are kept, its outputs need not be the folder's classes. Maps of labels are brought to the
@@ -137,9 +148,11 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
         _told_apart(choices, n, partial(open_source, choice, sized, device))
         for n, choice in enumerate(choices)
     ]
-    whose = OF_FOLDER if folder_classes is not None else _WHOSE[len(sources[0].outputs.grid)]
+    of_images = OF_STORE if joins else OF_FOLDER
+    whose = of_images if folder_classes is not None else _WHOSE[len(sources[0].outputs.grid)]
+    wanted = folder_classes if whose in (OF_FOLDER, OF_STORE) else truth_classes
     maps = (
-        _match_all(choices, sources, folder_classes if whose is OF_FOLDER else truth_classes, whose)
+        _match_all(choices, sources, wanted, whose)
         if labels
         else [ClassMap.of_no_outputs(folder_classes, sources[0].num_outputs)]
     )
@@ -181,7 +194,8 @@ def _match_all(
             _told_apart(choices, n, partial(match, folder, s.num_outputs, choice, s.names))
             for n, (choice, s) in given
         ]
-        return matched if whose is OF_FOLDER else [one.unlabelled() for one in matched]
+        of_positions = whose in (OF_MASKS, OF_TEXTS)
+        return [one.unlabelled() for one in matched] if of_positions else matched
     names = _store_classes(choices, sources)
     maps = []
     for choice, source in zip(choices, sources, strict=True):

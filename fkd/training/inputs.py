@@ -20,7 +20,7 @@ from fkd.config import (
     is_line,
 )
 from fkd.errors import ConfigError, SoftLabelError
-from fkd.loader import find_store
+from fkd.loader import as_stored, find_store
 from fkd.models import require_weights
 from fkd.originals import image_root
 from fkd.runs import folder_of, holds_run, require_trackers
@@ -131,7 +131,7 @@ def refuse_terms(config: TrainConfig, store: LabelStore) -> None:
 
 def _refuse_reading(config: TrainConfig, store: LabelStore, term: Term) -> None:
     """Refuse a term to labels that say less than it needs, as they are read."""
-    stored, read, classes = store.spec.scheme, config.scheme, store.spec.num_classes
+    stored, read, classes = store.spec.scheme, config.reading, store.spec.num_classes
     every = read.kind == "full" or (read.kind == "topk" and read.k >= classes)
     shared = read.kind == "smoothing" or (read.kind == "topk" and read.tail == "smooth")
     if read.kind == "samples" and term.by not in ("ce", "kl"):
@@ -192,7 +192,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     except SoftLabelError as error:
         source = config.source_of("scheme")
         raise (SoftLabelError(f"{source}: {error}") if source else error) from error
-    config = settled(config, store)
+    config = settled(as_stored(config, store), store)
     refuse_without_classes(config, store)
     refuse_terms(config, store)
     refuse_mixing(config, store)

@@ -11,7 +11,7 @@ from fkd.amounts import as_count, as_large
 from fkd.config import FEW_IMAGES, MUTUAL, STORE, TrainConfig, grid_text, is_line, size_text
 from fkd.loader import Schedule
 from fkd.models import shape_words
-from fkd.originals import LabelledMasks, LabelledTruth
+from fkd.originals import LabelledMasks
 from fkd.training.course import Course
 from fkd.training.learner import Learner
 from fkd.training.micro_batches import views_at_a_time
@@ -48,7 +48,7 @@ def opening_lines(
             f"{as_count(spec.num_classes, 'class')}, {as_count(spec.num_crops, 'crop')} an image",
         ),
         ("labels", _labels(course)),
-        *([("truth", _truth(course.truth))] if course.truth else []),
+        *_truth(course),
         *_vectors(course),
         ("images", str(course.taken.images.root)),
         *[("student", line) for line in _students(config, learner)],
@@ -96,7 +96,7 @@ def _labels(course: Course) -> str:
         return "none, but vectors"
     if not any(term.to == STORE for term in course.config.objective.terms):
         return "not read: no term of the loss is to the store"
-    wanted, stored = course.config.scheme, course.store.spec.scheme
+    wanted, stored = course.config.reading, course.store.spec.scheme
     classes, tempered = course.store.spec.num_classes, course.config.label_temperature
     text = f"read as {wanted}" if wanted == stored else f"read as {wanted} from the stored {stored}"
     if course.store.spec.grid:
@@ -194,13 +194,16 @@ def _rate(config: TrainConfig) -> str:
     return text
 
 
-def _truth(truth: LabelledTruth) -> str:
-    """Say where masks or texts are, and which of these count for nothing."""
-    if isinstance(truth, LabelledMasks):
-        return f"masks in {truth.masks.folder}"
-    texts = truth.texts
+def _truth(course: Course) -> Lines:
+    """Say where masks or texts are, and which of the run's texts count for nothing."""
+    if isinstance(course.truth, LabelledMasks):
+        return [("truth", f"masks in {course.truth.masks.folder}")]
+    texts = course.texts
+    if texts is None:
+        return []
     strange = f", of which {texts.num_strange:,} have characters that are no classes"
-    return f"{as_count(len(texts), 'text')} in {texts.file}{strange if texts.num_strange else ''}"
+    said = f"{as_count(len(texts), 'text')} in {texts.file}{strange if texts.num_strange else ''}"
+    return [("truth", said)]
 
 
 def _val(course: Course) -> str:

@@ -6,6 +6,8 @@ which all splits share: a character a line, the first line for the blank.
 """
 
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from fkd.amounts import as_count
 from fkd.containers import split_of
 from fkd.errors import ImagesError
-from fkd.images import EXTENSIONS, ImageList
+from fkd.images import EXTENSIONS, ImageList, composed
 from fkd.progress import printable
 from fkd.sources import folders_in, list_images, what_is_named
 from fkd.truth.texts import Texts
@@ -47,10 +49,12 @@ def require_lined_root(folder: Path, split: str = "val") -> Path:
 
 def _has_texts(root: Path) -> bool:
     """Say whether labels.txt begins with an image and a text: other files of that name list classes."""
+    file = root / _TEXTS
     try:
         # What is no UTF-8 is refused where it is read.
-        with (root / _TEXTS).open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
-            path, tab, _ = next((line for line in file if line.strip()), "").partition("\t")
+        encoding = "utf-16" if _is_utf16(file) else "utf-8-sig"
+        with file.open(encoding=encoding, errors="replace", newline="\n") as lines:
+            path, tab, _ = next((line for line in lines if line.strip()), "").partition("\t")
     except OSError:
         return False
     return bool(tab) and path.lower().endswith(EXTENSIONS)
@@ -58,8 +62,8 @@ def _has_texts(root: Path) -> bool:
 
 def list_lines(root: Path) -> ImageList:
     """List the images below a folder that its labels.txt names; they have no classes."""
-    written = _read(root / _TEXTS)
     images = list_images(root, unlabelled=True)
+    written = _by_image(_read(root / _TEXTS), images.paths)
     return images.take(np.flatnonzero([key in written for key in images.paths]))
 
 
@@ -72,7 +76,8 @@ def find_texts(images: ImageList) -> Texts | None:
     if what_is_named(images.root).kind != "folder" or not _has_texts(images.root):
         return None
     root = Path(images.root)
-    return _with_characters(Texts(root / _TEXTS, images.paths, _read(root / _TEXTS)), root)
+    written = _by_image(_read(root / _TEXTS), images.paths)
+    return _with_characters(Texts(root / _TEXTS, images.paths, written), root)
 
 
 def require_named(texts: Texts) -> None:
@@ -86,14 +91,60 @@ def require_named(texts: Texts) -> None:
         )
 
 
+def require_blank(texts: Texts) -> None:
+    """Raise `ImagesError` where the first line of charset.txt is a character of the texts, and no blank.
+
+    Each class would be taken for the one before it, and that character for none.
+    """
+    first = texts.characters[0] if texts.characters else ""
+    with_it = sum(first in text for text in texts.written.values()) if len(first) == 1 else 0
+    if with_it:
+        raise ImagesError(
+            f"{texts.named_in}: its first line is for the blank, and it is {first!r}, which is in "
+            f"{as_count(with_it, 'text')} of {texts.file}; put a line above it for the blank, such as "
+            "`blank`, or call the blank so where this is its name"
+        )
+
+
+def _by_image(written: Mapping[str, str], keys: Sequence[str]) -> Mapping[str, str]:
+    """Return texts by the keys of images, where both have a name in two Unicode forms.
+
+    A name is looked for in NFC where it is none of the images'. Where two images, or two lines, have it
+    then, none is meant.
+    """
+    there = {*keys}
+    strange = [name for name in written if name not in there]
+    alike = _only_ones(key for key in keys if key not in written and not key.isascii())
+    meant = {name: key for form, name in _only_ones(strange).items() if (key := alike.get(form))}
+    return {meant.get(name, name): text for name, text in written.items()} if meant else written
+
+
+def _only_ones(names: Iterable[str]) -> dict[str, str]:
+    """Return names by their form in NFC, but for those that have it together."""
+    every: dict[str, list[str]] = {}
+    for name in names:
+        every.setdefault(composed(name), []).append(name)
+    return {form: alike[0] for form, alike in every.items() if len(alike) == 1}
+
+
+def _is_utf16(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE)
+
+
+def _lines(file: Path, wanted: str) -> list[str]:
+    """Return the lines of a file in UTF-8; raises `ImagesError`, which says what is `wanted` of it."""
+    try:
+        if _is_utf16(file):
+            raise ImagesError(f"{file} is in UTF-16; save it in UTF-8 (iconv -f UTF-16 -t UTF-8)")
+        return file.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImagesError(f"{file} cannot be read ({error}); write {wanted}, in UTF-8") from error
+
+
 def _read(file: Path) -> dict[str, str]:
     """Return the text of each image of a labels.txt, by the image's key."""
-    try:
-        lines = file.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImagesError(
-            f"{file} cannot be read ({error}); write a path, a tab and a text a line, in UTF-8"
-        ) from error
+    lines = _lines(file, "a path, a tab and a text a line")
     written: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         path, tab, text = line.removesuffix("\r").partition("\t")
@@ -117,10 +168,7 @@ def _with_characters(texts: Texts, root: Path) -> Texts:
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         return texts
-    try:
-        lines = file.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImagesError(f"{file} cannot be read ({error}); write a character a line") from error
+    lines = _lines(file, "a character a line")
     names = tuple(line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1]))
     # A store ends names by a zero.
     long = next((n for n, name in enumerate(names) if "\0" in name or (n and len(name) != 1)), None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fkd.views.blending import blend_on_device, blend_views
     from fkd.views.boxes import OTHER_VIEWS, Boxes, Flips, Sizes, hash_views, outside
     from fkd.views.center import EvaluationBatch, evaluation_batches
+    from fkd.views.crop_table import CropTable
     from fkd.views.draw_label import label_draws
     from fkd.views.draw_tone import Erased, Factors, Tones, draw_tones, tones_of
     from fkd.views.fitting import PADDING, fitted, stand_elsewhere
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     )
     from fkd.views.pairing import partners
     from fkd.views.render_cpu import RENDERER, empty_views, normalize, render, resized_side
-    from fkd.views.render_device import CropTable, render_table
+    from fkd.views.render_device import render_table
     from fkd.views.samplers import SAMPLER, SAMPLERS, STORED, Sampler, sample_views
     from fkd.views.threads import Pending, RenderPool, ahead, device_renders
     from fkd.views.tone import apply_tones, tone_views
@@ -41,6 +42,7 @@ else:
         boxes="Boxes Flips OTHER_VIEWS Sizes hash_views outside",
         blending="blend_on_device blend_views",
         center="EvaluationBatch evaluation_batches",
+        crop_table="CropTable",
         draw_label="label_draws",
         draw_tone="Erased Factors Tones draw_tones tones_of",
         fitting="PADDING fitted stand_elsewhere",
@@ -48,7 +50,7 @@ else:
         mixing="Mixes Partners draw_mixes draw_shares hash_mixes hole_of hole_pixels",
         pairing="partners",
         render_cpu="RENDERER empty_views normalize render resized_side",
-        render_device="CropTable render_table",
+        render_device="render_table",
         samplers="SAMPLER SAMPLERS STORED Sampler sample_views",
         threads="Pending RenderPool ahead device_renders",
         tone="apply_tones tone_views",

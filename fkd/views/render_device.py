@@ -1,19 +1,14 @@
-"""The renderer's arithmetic in plain tensor operations: crops of many images in one batched call.
+"""Crops of many images rendered by a device: the pixels that `render_cpu` gives, one crop a thread.
 
-`render_cpu` gives one crop to a CPU thread; this gives a batch to a GPU. Both compute the same
-integers: antialiased resampling along the rows of a box, then along its columns, with weights rounded
-to int16 for each crop and samples rounded after each direction, as torch's uint8 kernel does.
+All compute the same integers: antialiased resampling along the rows of a box, then along its columns,
+with weights rounded to int16 for each crop and samples rounded after each direction, as torch's uint8
+kernel does. On CUDA three kernels do it (`kernels`), elsewhere plain tensor operations (`operations`).
 
 Everything that describes the crops goes to the device in one copy that waits for nothing.
-A GPU is done with such a table sooner than Python has asked for it: what counts is how many operations
-are asked for. So both directions get their weights together, and a whole batch is one table.
-
-Legend: n crops, h and w the height and width of a rendered crop, S either of them, H the height of the
-highest box, K taps, the source pixels under one output pixel.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -21,82 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fkd.config import Fit, Interpolation, Size, sides_of
+from fkd.errors import first_line
 from fkd.machine import upload
-from fkd.views.boxes import Boxes, Flips
-from fkd.views.fitting import PADDING, fitted
-from fkd.views.taps import Taps, most_taps, taps_of
+from fkd.progress import note_once
+from fkd.views.crop_table import CropTable
+from fkd.views.fitting import fitted
+from fkd.views.operations import render_by_operations
 
 # Working memory of one go. A table of crops is rendered in as many goes as that allows. On CUDA that is a
 # whole batch, but no more than a sixteenth of its memory; on a CPU less memory stays in the caches.
 _WORKING_BYTES = 256 * 2**20
 _WORKING_BYTES_ON_CUDA = 2**30
-_BYTES_PER_PIXEL = 23  # an int64 index, three samples in uint8, three sums in int32
-
-
-@dataclass(frozen=True)
-class CropTable:
-    """Which crops to render, on the CPU; images lie behind one another in one run of pixels.
-
-    `first` int64 [n] numbers the first pixel of each crop's image, `width` int64 [n] is the image's
-    width, `box` int64 [n, 4] (top, left, height, width) and `flip` bool [n].
-    """
-
-    first: NDArray[np.int64]
-    width: NDArray[np.int64]
-    box: NDArray[np.int64]
-    flip: NDArray[np.bool_]
-
-    @classmethod
-    def of_images(
-        cls, sides: NDArray[np.int64], image: NDArray[np.int64], box: Boxes, flip: Flips
-    ) -> "CropTable":
-        """Describe n crops of k images that lie behind one another.
-
-        `sides` int64 [k, 2] are the images' height and width; `image` int64 [n] says whose a crop is.
-        """
-        area = sides.prod(axis=1)
-        first = area.cumsum() - area
-        return cls(first[image], sides[image, 1], box.astype(np.int64), flip)
-
-    def take(self, rows: NDArray[np.int64]) -> "CropTable":
-        """Return some of the crops."""
-        return CropTable(self.first[rows], self.width[rows], self.box[rows], self.flip[rows])
-
-    def beside(self, rows: NDArray[np.int64], fits: NDArray[np.int64] | None) -> Tensor:
-        """Return `rows`, int64 [n], and what `_Crops` is made of as one tensor, int64 [7, n] or [9, n].
-
-        `fits`, int64 [n, 2], are the height and width of padded crops in their views.
-        """
-        top, left, height, width = self.box.T
-        corner = self.first + top * self.width + left
-        flip = self.flip.astype(np.int64)
-        # Each direction's lengths, and whether it is mirrored, lie behind one another.
-        columns = [rows, corner, self.width, width, height, flip, np.zeros_like(flip)]
-        columns += [] if fits is None else [fits[:, 1], fits[:, 0]]
-        return torch.from_numpy(np.stack(columns))
-
-    @property
-    def largest(self) -> tuple[int, int]:
-        """Height of the highest box and width of the widest."""
-        height, width = self.box[:, 2:].max(axis=0).tolist()
-        return height, width
-
-
-@dataclass(frozen=True)
-class _Crops:
-    """A `CropTable` on the device, int64: `corner` [n] numbers the first pixel of each crop.
-
-    `lengths` and `mirrored` [2, n] are of both directions: along a box's rows, then along its columns.
-    `longest` bounds the lengths, as far as taps follow from them. Where crops are padded, `fitted` [2, n]
-    are their lengths in the view.
-    """
-
-    corner: Tensor
-    row_length: Tensor
-    lengths: Tensor
-    mirrored: Tensor
-    longest: tuple[int, int]
-    fitted: Tensor | None = None
+_BYTES_PER_PIXEL = 23  # of operations: an int64 index, three samples in uint8, three sums in int32
+_BYTES_PER_PIXEL_OF_KERNELS = 3  # samples in uint8
 
 
 def render_table(
@@ -106,28 +38,89 @@ def render_table(
     interpolation: Interpolation,
     out: Tensor | None = None,
     fit: Fit = "fill",
+    *,
+    fused: bool = True,
 ) -> Tensor:
     """Render crops on the device of `pixels`, uint8 [P, 3]: uint8 [n, 3, h, w], channels last.
 
-    They are written to `out` where it is given. `fit` is that of `fkd.views.render`.
+    They are written to `out` where it is given. `fit` is that of `fkd.views.render`. On a CUDA device
+    kernels of our own render, unless they do not work there or are not to be `fused`.
     """
-    count, sides = len(table.first), sides_of(size)
-    views = pixels.new_empty((count, *sides, 3)) if out is None else out.permute(0, 2, 3, 1)
-    for rows in _goes(table.box[:, 2], sides[1], _working_bytes(pixels.device)):
+    views = out
+    if views is None:
+        pixel_rows = pixels.new_empty((len(table.first), *sides_of(size), 3))
+        views = pixel_rows.permute(0, 3, 1, 2)
+    rows = views.permute(0, 2, 3, 1)
+    # Kernels write to one piece of memory.
+    kernels = fused and rows.is_contiguous() and kernels_render(pixels.device, interpolation, fit)
+    _render(pixels, table, interpolation, fit, rows, kernels=kernels)
+    return views
+
+
+def _render(
+    pixels: Tensor,
+    table: CropTable,
+    interpolation: Interpolation,
+    fit: Fit,
+    out: Tensor,
+    *,
+    kernels: bool,
+) -> None:
+    """Render crops to `out`, uint8 [n, h, w, 3]."""
+    high, wide = out.shape[1:3]
+    each = wide * (_BYTES_PER_PIXEL_OF_KERNELS if kernels else _BYTES_PER_PIXEL)
+    for rows in _goes(table.box[:, 2], each, _working_bytes(pixels.device)):
         part = table.take(rows)
-        fits = fitted(part.box[:, 2:], size) if fit == "pad" else None
-        there = upload(part.beside(rows, fits), pixels.device)
-        longest = part.largest if fits is None else _as_if_filled(part, fits, sides)
-        inside = None if fits is None else there[7:9]
-        crops = _Crops(there[1], there[2], there[3:5], there[5:7], longest[::-1], inside)
-        rendered = _render(pixels, crops, part.largest[0], sides, interpolation)
-        if inside is not None:
-            rendered.masked_fill_(_around(inside, sides), PADDING)
-        if len(rows) == count:
-            views.copy_(rendered)
+        fits = fitted(part.box[:, 2:], (high, wide)) if fit == "pad" else None
+        crops = upload(part.beside(rows, fits), pixels.device)
+        longest = part.largest if fits is None else _as_if_filled(part, fits, (high, wide))
+        how = crops, part.largest[0], longest[::-1], interpolation, out
+        if kernels:
+            from fkd.views.kernels import render_by_kernels  # of Triton, which is not everywhere
+
+            render_by_kernels(pixels, *how)
         else:
-            views[there[0]] = rendered.to(torch.uint8)
-    return views.permute(0, 3, 1, 2)
+            render_by_operations(pixels, *how)
+
+
+@cache
+def kernels_render(device: torch.device, interpolation: Interpolation, fit: Fit) -> bool:
+    """Return whether kernels render on a device: they run there, and give what tensor operations give.
+
+    Where a GPU cannot run them, as without Triton or a compiler for C, that is said once.
+    """
+    if device.type != "cuda":
+        return False
+    try:
+        trials = (_trial(device, interpolation, fit, kernels=by) for by in (True, False))
+        why = "" if torch.equal(*trials) else "their pixels are others on this device"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of Triton, its compilers or the driver
+        why = first_line(error)
+    if why:
+        note_once(
+            "crops are rendered by tensor operations, which take a GPU longer, since kernels do not work "
+            f"here: {why}"
+        )
+    return not why
+
+
+def _trial(
+    device: torch.device, interpolation: Interpolation, fit: Fit, *, kernels: bool
+) -> Tensor:
+    """Render crops of noise of many sizes."""
+    rng = np.random.default_rng(0)
+    sides = np.array([[97, 131], [40, 300]])
+    pixels = torch.from_numpy(rng.integers(0, 256, (int(sides.prod(axis=1).sum()), 3), np.uint8))
+    image = np.arange(24) % 2
+    corner, size = rng.uniform(size=(24, 2)), rng.uniform(size=(24, 2)) ** 2
+    lengths = np.ceil(size * sides[image]).astype(np.int64)
+    box = np.concatenate([((sides[image] - lengths) * corner).astype(np.int64), lengths], axis=1)
+    table = CropTable.of_images(sides, image, box, rng.integers(0, 2, 24) == 1)
+    out = torch.empty((24, 40, 56, 3), dtype=torch.uint8, device=device)
+    _render(pixels.to(device), table, interpolation, fit, out, kernels=kernels)
+    return out
 
 
 def _as_if_filled(
@@ -138,16 +131,6 @@ def _as_if_filled(
     return high, wide
 
 
-def _around(inside: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Return which pixels are padding, bool [n, h, w, 1]; `inside` [2, n] are widths and heights."""
-    across, down = (
-        torch.arange(side, device=inside.device) >= length[:, None]
-        for side, length in zip(sides[::-1], inside, strict=True)
-    )
-    outside: Tensor = down[:, :, None] | across[:, None]
-    return outside[..., None]
-
-
 def _working_bytes(device: torch.device) -> int:
     """Return how much memory one go may take."""
     if device.type != "cuda":
@@ -156,12 +139,11 @@ def _working_bytes(device: torch.device) -> int:
     return max(_WORKING_BYTES, min(_WORKING_BYTES_ON_CUDA, whole // 16))
 
 
-def _goes(height: NDArray[np.int64], width: int, most: int) -> Iterator[NDArray[np.int64]]:
+def _goes(height: NDArray[np.int64], each: int, most: int) -> Iterator[NDArray[np.int64]]:
     """Share crops out to goes of `most` bytes; with more than one, similar heights go together.
 
-    A go holds all rows of its boxes, resampled to `width` pixels each, and pads them to the highest.
+    A go holds all rows of its boxes, of `each` so many bytes, and pads them to the highest.
     """
-    each = width * _BYTES_PER_PIXEL
     if not len(height) or len(height) * each * int(height.max()) <= most:
         yield np.arange(len(height))
         return
@@ -171,65 +153,3 @@ def _goes(height: NDArray[np.int64], width: int, most: int) -> Iterator[NDArray[
         if stop == len(order) or (stop + 1 - start) * each * int(height[order[stop]]) > most:
             yield order[start:stop]
             start = stop
-
-
-def _render(
-    pixels: Tensor,
-    crops: _Crops,
-    highest: int,
-    sides: tuple[int, int],
-    interpolation: Interpolation,
-) -> Tensor:
-    """Render crops in one go: samples int32 [n, h, w, 3]; `highest` bounds their height."""
-    high, wide = sides
-    across, down = _both_taps(crops, (wide, high), interpolation)
-    row = torch.arange(highest, device=pixels.device).minimum(crops.lengths[1][:, None] - 1)
-    corner = (row * crops.row_length[:, None]).add_(crops.corner[:, None])[:, :, None]
-    narrow = _resample(across, lambda x: pixels[corner + x[:, None]], (-1, 1, wide, 1))
-
-    narrow = narrow.to(torch.uint8)
-    crop = torch.arange(len(narrow), device=pixels.device)[:, None]
-    return _resample(down, lambda y: narrow[crop, y], (-1, high, 1, 1))
-
-
-def _both_taps(
-    crops: _Crops, sizes: tuple[int, int], interpolation: Interpolation
-) -> tuple[Taps, Taps]:
-    """Compute the taps of both directions, together where S is the same."""
-    longest, fits = crops.longest, crops.fitted
-    if sizes[0] != sizes[1]:
-        across, down = (
-            taps_of(
-                crops.lengths[n], longest[n], sizes[n], interpolation, crops.mirrored[n],
-                None if fits is None else fits[n],
-            )
-            for n in (0, 1)
-        )  # fmt: skip
-        return across, down
-    lengths, mirrored = crops.lengths.reshape(-1), crops.mirrored.reshape(-1)
-    fits = None if fits is None else fits.reshape(-1)
-    both = taps_of(lengths, max(longest), sizes[0], interpolation, mirrored, fits)
-    # The shorter direction has fewer taps, and zeros behind them.
-    counts = [most_taps(length, sizes[0], interpolation) for length in longest]
-    halves = zip(
-        both.position.chunk(2), both.weight.chunk(2), both.bits.chunk(2), counts, strict=True
-    )
-    across, down = (Taps(p[..., :k], w[..., :k], bits) for p, w, bits, k in halves)
-    return across, down
-
-
-def _resample(
-    taps: Taps, sample: Callable[[Tensor], Tensor], along: tuple[int, int, int, int]
-) -> Tensor:
-    """Sum samples times weights and round: int32 of 0 to 255.
-
-    `sample` maps positions [n, S] to samples.
-    """
-    bits = taps.bits.int()[:, None, None, None]
-    half = 1 << (bits - 1)
-    total: Tensor | None = None
-    for position, weight in zip(taps.position.unbind(2), taps.weight.unbind(2), strict=True):
-        term = sample(position), weight.reshape(along)
-        total = torch.addcmul(half, *term) if total is None else total.addcmul_(*term)
-    assert total is not None
-    return total.bitwise_right_shift_(bits).clamp_(0, 255)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fkd.config import Interpolation
 
-_SUPPORT = {"bilinear": 1, "bicubic": 2}  # half the kernel's width, in output pixels
+SUPPORT = {"bilinear": 1, "bicubic": 2}  # half the kernel's width, in output pixels
 _CUBIC = -0.5
 _MOST_BITS = 22  # of a weight, behind the point
 
@@ -34,7 +34,7 @@ class Taps:
 
 def most_taps(longest: int, size: int, interpolation: Interpolation) -> int:
     """Return the most source pixels with a weight; one is to spare, for ends that are rounded."""
-    return math.ceil(2 * _SUPPORT[interpolation] * max(1.0, longest / size)) + 1
+    return math.ceil(2 * SUPPORT[interpolation] * max(1.0, longest / size)) + 1
 
 
 def taps_of(
@@ -56,7 +56,7 @@ def taps_of(
         fitted = None if fitted is None else fitted.cpu()
         taps = taps_of(length.cpu(), longest, size, interpolation, mirrored, fitted)
         return Taps(taps.position.to(device), taps.weight.to(device), taps.bits.to(device))
-    reach = _SUPPORT[interpolation]
+    reach = SUPPORT[interpolation]
     scale = length.double() / (torch.full_like(length, size) if fitted is None else fitted)
     scale = scale[:, None]
     stretch = scale.clamp(min=1.0)

@@ -21,10 +21,6 @@ from fkd.views.render_cpu import empty_views
 # Batches that wait, rendered or being rendered, behind the one in use.
 _AHEAD = 2
 
-# Threads that keep up with a GPU: each renders 13,000 crops of 224 px a second. Where there are fewer,
-# the GPU renders too; where there are enough, its time belongs to the network.
-_ENOUGH_WORKERS = 3
-
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
@@ -57,10 +53,12 @@ def ahead(submitted: Iterator[Pending[Batch]]) -> Iterator[Batch]:
         yield queue.popleft().wait()
 
 
-def device_renders(device: torch.device, workers: int, render: Render) -> bool:
-    """Return whether the device renders crops, and not the `workers` threads."""
-    too_slow = device.type == "cuda" and workers < _ENOUGH_WORKERS
-    return render == "device" or (render == "auto" and too_slow)
+def device_renders(device: torch.device, render: Render) -> bool:
+    """Return whether the device renders crops, and not the threads: a CUDA GPU unless they are asked to.
+
+    Beside an H100 no number of threads that rendered kept up with two whose crops the GPU rendered.
+    """
+    return render == "device" or (render == "auto" and device.type == "cuda")
 
 
 class RenderPool:
@@ -76,7 +74,7 @@ class RenderPool:
         self.workers = workers
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="fkd-render")
         self.device = device or torch.device("cpu")
-        self.on_device = device_renders(self.device, workers, render)
+        self.on_device = device_renders(self.device, render)
         self._pin = self.device.type == "cuda"
 
     def __enter__(self) -> "RenderPool":

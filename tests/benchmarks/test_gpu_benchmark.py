@@ -29,6 +29,14 @@ def test_the_rehearsal_runs_every_check_and_says_what_it_is(tmp_path):
     assert {name: check["trouble"] for name, check in checks.items() if check["trouble"]} == {}
     assert list(dict.fromkeys(name.split(":")[0] for name in sorted(checks))) == sorted(PHASES)
     assert all(check["rows"] for check in checks.values())
+    named = {name: {row["what"]: row["figures"] for row in c["rows"]} for name, c in checks.items()}
+    for name in ("label speed: resnet50, compiled", "train speed: resnet50, compiled"):
+        fed = {what: figures for what, figures in named[name].items() if " renders" in what}
+        assert len(fed) == 2
+        for what, figures in fed.items():
+            assert figures["held back by"]
+            assert figures["device: network"] != "0%"
+            assert (figures["device: rendering"] != "0%") == ("device renders" in what)
     wrong = [row for check in checks.values() for row in check["rows"] if row["ok"] is False]
     assert wrong == []
     page = (tmp_path / "out" / "gpu.md").read_text()
@@ -52,9 +60,10 @@ def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
     assert len(files) == 100
 
 
-def found(rows, trouble=""):
+def found(rows, trouble="", version=1):
     rows = [{"what": f"row {n}", "figures": {"n": n}, "ok": True} for n in range(rows)]
-    return {"question": "?", "rows": rows, "seconds": 1.0, "trouble": trouble}
+    said = {"question": "?", "rows": rows, "seconds": 1.0, "trouble": trouble}
+    return {**said, "version": version, "stale": False}
 
 
 TOO_LONG, NO_TIME, BROKE = "the process took too long", "no time was left", "ValueError: no luck"
@@ -111,6 +120,42 @@ def test_a_run_keeps_what_earlier_ones_found_and_it_did_not(
 
 
 @pytest.mark.parametrize(
+    ("later", "replaced"),
+    [(None, False), (found(2, TOO_LONG, 2), True), (found(0, TOO_LONG, 2), False),
+     (found(1, "", 2), True)],
+)  # fmt: skip
+def test_what_was_found_of_earlier_code_is_shown_as_such_and_runs_again(
+    later, replaced, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases import page, record
+    from gpu_phases.findings import Check
+
+    about = {"cuda": True, "device": "a GPU", "command": "python benchmarks/gpu.py"}
+    old, new = ([Check("right", "pixels", 1, lambda _: iter(()), version=v)] for v in (1, 2))
+    earlier = found(3)
+    del earlier["version"], earlier["stale"]  # as those who knew no versions wrote it
+    page.write(record.add(record.blank(about, old), about, {"right: pixels": found(3)}), tmp_path)
+    stored = json.loads((tmp_path / "gpu.json").read_text())
+    stored["checks"]["right: pixels"] = earlier
+    (tmp_path / "gpu.json").write_text(json.dumps(stored))
+
+    report = record.known(tmp_path / "gpu.json", new)
+    assert report["checks"]["right: pixels"]["stale"]
+    assert record.missing(report) == ["right: pixels"]
+    report = record.add(report, about, {} if later is None else {"right: pixels": later})
+    kept = report["checks"]["right: pixels"]
+    assert len(kept["rows"]) == (len(later["rows"]) if replaced else 3)
+    assert kept["stale"] != replaced
+    assert (page.STALE in page.page(report)) != replaced
+    left = [] if replaced and not later["trouble"] else ["right: pixels"]
+    assert record.missing(report) == left
+    if replaced:
+        again = record.add(report, about, {"right: pixels": found(5) | {"stale": True}})
+        assert again["checks"]["right: pixels"] == kept
+
+
+@pytest.mark.parametrize(
     "text",
     ['{"about"', "[]", '{"about": {"command": "x"}, "checks": {"right: pixels": {}}}'],
 )
@@ -125,9 +170,27 @@ def test_a_damaged_file_of_findings_is_refused_and_kept(text, tmp_path, monkeypa
     assert (tmp_path / "gpu.json").read_text() == text
 
 
+def test_what_runs_beside_others_has_ended_before_anything_is_timed(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases.findings import Check
+    from gpu_phases.lanes import parts
+
+    kinds = {"r": ("right", False), "b": ("right", True), "t": ("label speed", False)}
+    checks = [
+        Check(phase, str(n), 1, found, beside=beside)
+        for n, (phase, beside) in enumerate(kinds[kind] for kind in "rtbrbttrb")
+    ]
+    assert parts(checks, range(9)) == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+    assert parts(checks, [2, 5]) == [[2], [5]]
+    assert parts(checks, [1, 0, 5]) == [[1, 0, 5]]
+
+
 @pytest.mark.whole
 def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkeypatch):
-    """One check sleeps for ever, one ends its process, one fails, and one comes after them."""
+    """One check sleeps for ever, one ends its process, one fails, and one comes after them.
+
+    The last two are in a second lane, which begins when the second has ended.
+    """
     (tmp_path / "script.py").write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT / 'benchmarks')!r}]\n"
         "import os, time\n"
@@ -138,14 +201,15 @@ def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkey
         "def die(setting):\n    yield Finding('alive')\n    os._exit(3)\n"
         "def fail(setting):\n    yield Finding('one')\n    raise ValueError('no luck')\n"
         "def pass_(setting):\n    yield Finding('passed', {'n': 1}, True)\n"
-        "checks = [Check('right', f.__name__, -4, f) for f in (hang, die, fail, pass_)]\n"
+        "checks = [Check('right', f.__name__, -4, f, beside=f in (fail, pass_))\n"
+        "    for f in (hang, die, fail, pass_)]\n"
         "if sys.argv[1:2] == ['--checks']:\n"
         "    runner.run_checks(checks, Path(sys.argv[2]), Path(sys.argv[3]))\n"
     )
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.syspath_prepend(str(tmp_path))
     from gpu_phases.findings import Setting
-    from gpu_phases.runner import carried_out
+    from gpu_phases.lanes import carried_out
     from script import checks
 
     setting = Setting(tmp_path, "cpu", False, time.time() + 200)

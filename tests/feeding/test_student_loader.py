@@ -52,6 +52,8 @@ def test_ranks_share_a_batch(shared_store):
 
 def test_all_that_is_kept_is_read_where_nobody_says_how(shared_store):
     assert ", topk3, cpu)" in repr(StudentLoader(shared_store.path, **SETTINGS))
+    with pytest.raises(FkdError, match="--compress topk5 asks for more than the store keeps"):
+        StudentLoader(shared_store.path, scheme="topk5", **SETTINGS)  # said, though it is usual
 
 
 def test_what_training_refuses_the_loader_refuses(shared_store, tmp_path):

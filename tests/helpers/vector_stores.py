@@ -8,7 +8,7 @@ import torch
 from fkd import LabelStore, Scheme
 from fkd.config import VectorScheme
 from fkd.format import plan_layout
-from fkd.format.spec import TargetRecord
+from fkd.format.records import TargetRecord
 from fkd.images import ImageList
 from fkd.store import Block
 from fkd.vectors import KeptVectors

@@ -9,7 +9,7 @@ from fkd import ShowConfig, label_images, show_store
 from fkd.errors import ConfigError, ImagesError
 from fkd.figures import PAGE, figure_style, fit, new_figure
 from fkd.images import read_titles
-from fkd.showing.crop_layout import arrange
+from fkd.pictures.crop_layout import arrange
 from fkd.showing.page import write_folder
 
 FOLDERS = ("n01", "n02", "n 03")

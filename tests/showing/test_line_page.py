@@ -9,7 +9,7 @@ from helpers.lines import CHARACTERS, line_config, make_line_folder
 
 from fkd import Scheme, ShowConfig, label_images, show_store
 from fkd.originals import find_images, find_labelled_texts
-from fkd.showing.line_figures import _WRONG
+from fkd.pictures.line_figures import _WRONG
 from fkd.statistics import line_statistics
 from fkd.truth import edit_distance, read_off
 

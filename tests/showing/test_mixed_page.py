@@ -12,9 +12,10 @@ from helpers.mixed import label_mixed, mixed_by_hand
 from fkd import LabelStore, Scheme, ShowConfig, compare, label_statistics, show_store
 from fkd.errors import StoreError
 from fkd.images import decode
+from fkd.info import info_lines
 from fkd.originals import find_images
-from fkd.showing.crops import CropViewer
-from fkd.statistics import info_lines, sampled_agreement, sampled_certainty
+from fkd.pictures.viewer import CropViewer
+from fkd.statistics import sampled_agreement, sampled_certainty
 from fkd.store import StoredMixes
 from fkd.views import empty_views, render
 
@@ -40,8 +41,8 @@ def test_crops_are_drawn_as_they_were_labelled(store, monkeypatch):
     images, mixes = find_images(store, None), StoredMixes.of_store(store)
     drawn = {}
     monkeypatch.setattr(
-        "fkd.showing.crops.sample_figure",
-        lambda image, crops, title, path, others, formats: drawn.update(crops=crops, others=others),
+        "fkd.pictures.viewer.sample_figure",
+        lambda shown, formats: drawn.update(crops=shown.crops, others=shown.others),
     )
     index = 4
     viewer = CropViewer(store, images, store.class_names(), ("png",))

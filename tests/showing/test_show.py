@@ -30,8 +30,8 @@ from fkd.errors import ConfigError, FkdError, ImagesError, StoreError
 from fkd.format.attributes import digest
 from fkd.images import decode
 from fkd.labels import entropy, restore
-from fkd.showing.crop_figures import EDGE, HEAD
-from fkd.showing.crop_layout import arrange
+from fkd.pictures.crop_layout import arrange
+from fkd.pictures.figure_parts import EDGE, HEAD
 from fkd.sources import list_images
 from fkd.statistics import sampled_agreement
 from fkd.views import empty_views, render

@@ -4,7 +4,7 @@ import numpy as np
 from helpers.stores import make_store
 
 from fkd.config import Scheme, VectorScheme
-from fkd.format.spec import TargetRecord
+from fkd.format.records import TargetRecord
 
 
 def test_a_last_block_without_some_of_its_chunks_is_whole(tmp_path):

@@ -10,7 +10,7 @@ from helpers.stores import NUM_CLASSES
 
 from fkd import LabelStore, Scheme
 from fkd.errors import ConfigError
-from fkd.format import array_layouts, layout
+from fkd.format import array_layouts, layout, plan_layout
 from fkd.labels import quantize
 
 CROPS, GRID, G = 6, (3, 5), 15
@@ -63,9 +63,9 @@ def test_more_classes_than_bytes_name_are_kept_as_they_are(tmp_path):
 def test_maps_that_nobody_could_unpack_are_refused(tmp_path):
     spec = labelled(tmp_path / "a.zarr", "topk3", probs(), grid=GRID).spec
     large = replace(spec, grid=(1024, 1024), num_classes=64)
-    assert array_layouts(layout.plan_layout(large))["index"].chunks[:2] == (1, 4)
+    assert array_layouts(plan_layout(large))["index"].chunks[:2] == (1, 4)
     with pytest.raises(ConfigError, match=r"--block 1 gives topk3 .* keep less of a view"):
-        layout.plan_layout(replace(large, num_classes=65))
+        plan_layout(replace(large, num_classes=65))
 
 
 def test_images_without_labels_hinder_nobody(tmp_path):

@@ -268,6 +268,17 @@ def test_a_program_without_its_head_returns_features_and_is_no_teacher_of_labels
     assert label_images(config).spec.vectors["output"].shape == (8,)
 
 
+def test_features_of_frames_are_exported_as_their_mean(own_student, views):
+    """That is what a loss on vectors compares of a student of lines."""
+    file, model = own_student("Frames", lines=True, learned_classes=False)
+    exported = export_student(file, "pt2", head=False)
+    assert (exported.features, exported.lines) == (8, False)
+    said = torch.export.load(exported.path).module()(views)
+    assert torch.allclose(said, model.frames(normalised(views)).mean(dim=1), atol=1e-4)
+    assert export_student(file, "torch", head=False).features == 8
+    assert export_student(file).features == 3  # its numbers a frame, which name no class
+
+
 def test_a_head_that_learned_nothing_is_said(own_student, image_folder, tmp_path, capsys):
     file, _ = own_student("Small", learned_classes=False)
     export_student(file)
@@ -278,12 +289,16 @@ def test_a_head_that_learned_nothing_is_said(own_student, image_folder, tmp_path
     assert "own.pt learned from vectors alone, so that its head has learned nothing" in line
 
 
-def test_a_student_without_a_linear_layer_has_no_head_to_leave_out(own_student):
+def test_a_student_without_a_linear_layer_has_no_head_to_leave_out(own_student, views):
     file, _ = own_student("Convolutional")
     with pytest.raises(
         FkdError, match="has no linear layer that could be left out; export it with"
     ):
         export_student(file, head=False)
+    file, model = own_student("Convolutional", learned_classes=False)  # its output is what learned
+    exported = export_student(file, "pt2", head=False)
+    said = torch.export.load(exported.path).module()(views)
+    assert torch.allclose(said, model(normalised(views)), atol=1e-4)
 
 
 HEADS = """
@@ -296,6 +311,11 @@ class Small(torch.nn.Module):
         return self.conv(x).relu().mean((2, 3))
     def forward(self, x):
         return self.head(self.features(x))
+class Frames(Small):
+    def frames(self, x):
+        return self.conv(x).relu().mean(2).mT
+    def forward(self, x):
+        return self.head(self.frames(x))
 def Convolutional(classes):
     return torch.nn.Sequential(torch.nn.Conv2d(3, classes, 32), torch.nn.Flatten())
 class Logs(Small):

@@ -206,6 +206,8 @@ def test_images_that_cannot_be_used_are_named_and_left_out(folder, tmp_path, cap
         Image.fromarray(void).save(path)
     with pytest.raises(FkdError, match=r"no pixel of the images in .* has a class"):
         evaluate_maps(Fixed(), about, images, masks, batch_size=2, workers=1)
+    with pytest.raises(FkdError, match=r"no pixel of the masks in .*valannot has a class"):
+        find_masked_val(tmp_path / "val", None, CLASSES)  # before a run trains
 
 
 @pytest.fixture(scope="module")

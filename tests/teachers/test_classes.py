@@ -57,7 +57,7 @@ def test_all_folders_are_in_their_order_and_numbers_in_the_order_of_text_are_war
     assert columns(folder, 12) is None
     assert (
         "warning: class folders are numbers in the order of their text, as torchvision sorts them: "
-        "folder 10 is output 2 of teacher t; where it is output 10, give --teacher-classes FILE"
+        "class 10 is output 2 of teacher t; where it is output 10, give --teacher-classes FILE"
     ) in capsys.readouterr().err
     assert columns(tuple(map(str, range(12))), 12) is None
     assert columns(("1", "2", "3"), 3) is None

@@ -219,6 +219,9 @@ def test_a_run_goes_on_by_its_own_settings(shared_store, whole, tmp_path, monkey
     said = capsys.readouterr().err
     assert said.startswith(f"{run} is finished: 13 of 13 steps, best top-1 {best:.2%} at epoch ")
     assert len(said.splitlines()) == 1
+    unsaid = [word for word in by_name if word not in ("--compress", "topk3")]
+    main([*unsaid, str(shared_store.path)], standalone_mode=False)  # the store says how it is read
+    assert capsys.readouterr().err.startswith(f"{run} is finished: ")
     message = refused(*by_name, "--lr", "0.4", "--epochs", "15", "--workers", "1")
     assert "other settings: --epochs is 15.0, the run has 14" in message
     assert "; --lr is 0.4, the run has 0.5; go on with the run's own" in message

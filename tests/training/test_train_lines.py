@@ -93,6 +93,8 @@ def test_two_students_learn_from_each_other_by_the_shipped_recipe(store):
 def test_a_folder_without_texts_is_refused_by_what_it_lacks(run, tmp_path):
     draw_line("a").save(tmp_path / "a.png")
     assert "no images with texts" in refused("eval", run, tmp_path, alone=False)
+    (tmp_path / "labels.txt").write_text("a.png\t\n")
+    assert "labels.txt: no text has a character" in refused("eval", run, tmp_path, alone=False)
 
 
 def test_the_recipe_of_lines_is_of_any_store_of_texts(store, place, tmp_path):
@@ -150,6 +152,12 @@ def test_texts_of_more_characters_than_frames_are_warned_of(tmp_path, capsys):
     train_student(config(own, tmp_path / "run", student=SHORT, batch_size=4, epochs=1))
     said = capsys.readouterr().err
     assert f"1 of 4 texts need more than the 8 frames of student {SHORT}" in said
+    (tmp_path / "two.txt").write_text("002.png\n003.png\n")
+    two = {"student": SHORT, "batch_size": 2, "epochs": 1, "subset": tmp_path / "two.txt"}
+    train_student(config(own, tmp_path / "part", **two))
+    said = capsys.readouterr().err
+    assert "1 of 2 texts need more than" in said
+    assert f"2 texts in {folder / 'train' / 'labels.txt'}" in said
     (folder / "train" / "000.png").unlink()
     (folder / "train" / "labels.txt").write_text("".join(rows[1:]), "utf-8")
     fewer = {"student": SHORT, "batch_size": 2, "epochs": 1, "drop_missing": True}

@@ -15,6 +15,7 @@ from fkd.truth import (
     lined_root,
     list_lines,
     read_off,
+    require_blank,
     require_named,
 )
 
@@ -90,6 +91,7 @@ def test_what_is_wrong_is_said_in_a_line(place, labels, charset, words):
     def read():
         texts = texts_of(place / "train")
         require_named(texts)
+        require_blank(texts)
         texts.matched(CHARACTERS, "the classes")
 
     with pytest.raises(FkdError, match=words):
@@ -110,6 +112,26 @@ def test_texts_that_are_no_utf8_are_refused_by_their_name(place):
     (place / "train" / "labels.txt").write_bytes("000.png\té\n".encode("latin-1"))
     with pytest.raises(FkdError, match=r"labels.txt cannot be read .* in UTF-8"):
         list_lines(lined_root(place))
+    for encoding in ("utf-16", "utf-16-be"):
+        mark = "\ufeff" if encoding == "utf-16-be" else ""
+        (place / "train" / "labels.txt").write_bytes(f"{mark}000.png\té\n".encode(encoding))
+        with pytest.raises(FkdError, match=r"labels.txt is in UTF-16; save it in UTF-8"):
+            list_lines(lined_root(place))
+
+
+def test_names_of_images_are_known_in_another_unicode_form(place):
+    composed, apart = "\xe9.png", "e\u0301.png"
+    train = place / "train"
+    (train / "000.png").rename(train / apart)
+    (train / "labels.txt").write_text(f"{composed}\ta\n001.png\tb\n", "utf-8")
+    texts = texts_of(train)
+    require_named(texts)
+    assert [texts.text(n) for n in range(2)] == ["b", "a"]
+    (train / "labels.txt").write_text(f"{composed}\ta\n{apart}\tb\n", "utf-8")  # each its own
+    with pytest.raises(FkdError, match="1 image of 2 are not there"):
+        require_named(texts_of(train))
+    (train / "002.png").rename(train / composed)
+    assert sorted(texts_of(train).written.values()) == ["a", "b"]
 
 
 def test_classes_that_nobody_named_are_no_characters(place):

@@ -45,9 +45,9 @@ def test_little_working_memory_means_more_goes_and_the_same_pixels(monkeypatch):
     images, crops = some_crops(np.random.default_rng(0), 30, (20, 200))
     whole = all_at_once(images, crops, 32, "bilinear")
     heights = np.array([box[2] for box, _ in crops])
-    assert len(list(module._goes(heights, 32, module._WORKING_BYTES))) == 1
+    assert len(list(module._goes(heights, 32 * 23, module._WORKING_BYTES))) == 1
     monkeypatch.setattr(module, "_WORKING_BYTES", 200_000)
-    goes = list(module._goes(heights, 32, module._WORKING_BYTES))
+    goes = list(module._goes(heights, 32 * 23, module._WORKING_BYTES))
     assert len(goes) > 5
     assert sorted(np.concatenate(goes).tolist()) == list(range(30))
     assert torch.equal(all_at_once(images, crops, 32, "bilinear"), whole)

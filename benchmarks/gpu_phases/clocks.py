@@ -1,0 +1,179 @@
+"""Where the time of a run goes: what its main thread does, what its threads take, what the device has."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar
+from unittest.mock import patch
+
+import torch
+
+from fkd.labelling import teacher_batches
+from fkd.machine import Download
+from fkd.teachers import Ensemble
+from fkd.views import render_table
+
+from .spent import Spent
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Work = Literal["network", "rendering"]
+Mark = torch.Event | float  # what the device has reached or, of a CPU, when
+
+_DECODERS = "fkd-render"  # how the threads of a `RenderPool` are named
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What all clocks say at one moment, in seconds, and how many views and spans there were."""
+
+    views: int
+    wall: float
+    main: float
+    decoders: float
+    process: float
+    no_batch: float
+    device_behind: float
+    num_spans: int
+
+
+class Clocks:
+    """Clocks of the thread that makes them, of the threads that decode, and of a device.
+
+    On CUDA events stand before and after what the device is asked for. The time between two of them is
+    the device's, in which it may have waited for the next operation.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Start them."""
+        self._device = device
+        self._no_batch = self._device_behind = 0.0
+        self._spans: list[tuple[Work, Mark, Mark]] = []
+
+    def read(self, views: int) -> Reading:
+        """Read all of them, after so many `views`."""
+        return Reading(
+            views, time.perf_counter(), time.thread_time(), _cpu_of_decoders(), time.process_time(),
+            self._no_batch, self._device_behind, len(self._spans),
+        )  # fmt: skip
+
+    def between(self, first: Reading, last: Reading) -> Spent:
+        """Return what was spent between two readings; waits for the device."""
+        on_device: dict[Work, float] = {"network": 0.0, "rendering": 0.0}
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        for work, begun, ended in self._spans[first.num_spans : last.num_spans]:
+            on_device[work] += _seconds(begun, ended)
+        main, decoders = last.main - first.main, last.decoders - first.decoders
+        return Spent(
+            last.views - first.views, last.wall - first.wall, main, decoders,
+            max(0.0, last.process - first.process - main - decoders),
+            last.no_batch - first.no_batch, last.device_behind - first.device_behind,
+            **on_device,
+        )  # fmt: skip
+
+    def batches(self, given: Iterator[T]) -> Iterator[T]:
+        """Yield what is given; there is no batch while it is neither there nor worked at here."""
+        while True:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            try:
+                batch = next(given)
+            except StopIteration:
+                return
+            finally:
+                self._no_batch += _beside(wall, cpu)
+            yield batch
+
+    def wait(self, coming: Download) -> dict[str, torch.Tensor]:
+        """Wait for the device."""
+        return self._waited(Download.wait, coming)
+
+    def _waited(self, wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        try:
+            return wait(*args, **kwargs)
+        finally:
+            self._device_behind += _beside(wall, cpu)
+
+    def spanned(self, work: Work, ask: Callable[P, T]) -> Callable[P, T]:
+        """Return what asks the device for `work`, with a mark before and one behind."""
+
+        @wraps(ask)
+        def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+            begun = self._mark()
+            done = ask(*args, **kwargs)
+            self._spans.append((work, begun, self._mark()))
+            return done
+
+        return asked
+
+    def _mark(self) -> Mark:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        mark: torch.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        mark.record(torch.cuda.current_stream(self._device))
+        return mark
+
+    @contextmanager
+    def rendering(self) -> Iterator[None]:
+        """Let all that the device renders have its span."""
+        with _instead(render_table, self.spanned("rendering", render_table)):
+            yield
+
+    @contextmanager
+    def labelling(self) -> Iterator[None]:
+        """Let `fkd label` have clocks at its batches, its teachers, and where it reads their labels."""
+        wait = Download.wait
+
+        def batches(*args: Any, **more: Any) -> Iterator[Any]:
+            return self.batches(teacher_batches(*args, **more))
+
+        with ExitStack() as kept:
+            kept.enter_context(self.rendering())
+            kept.enter_context(_instead(teacher_batches, batches))
+            kept.enter_context(patch.object(Ensemble, "say", self.spanned("network", Ensemble.say)))
+            kept.enter_context(
+                patch.object(Download, "wait", lambda coming: self._waited(wait, coming))
+            )
+            yield
+
+
+def _seconds(begun: Mark, ended: Mark) -> float:
+    if isinstance(begun, float) or isinstance(ended, float):
+        assert isinstance(begun, float)
+        assert isinstance(ended, float)
+        return ended - begun
+    return begun.elapsed_time(ended) / 1e3
+
+
+def _beside(wall: float, cpu: float) -> float:
+    """Return the seconds since `wall` in which this thread did not run, which has run for `cpu` then."""
+    return max(0.0, (time.perf_counter() - wall) - (time.thread_time() - cpu))
+
+
+def _cpu_of_decoders() -> float:
+    """Return the seconds for which the threads that decode have run, 0 where a system cannot say."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return 0.0
+    threads = [t for t in threading.enumerate() if t.name.startswith(_DECODERS)]
+    return sum(time.clock_gettime(time.pthread_getcpuclockid(t.ident)) for t in threads if t.ident)
+
+
+@contextmanager
+def _instead(original: Callable[..., Any], by: Callable[..., Any]) -> Iterator[None]:
+    """Let all modules of fkd that have a function under its name have another one."""
+    name = original.__name__
+    modules = [
+        module
+        for path, module in sys.modules.items()
+        if path.startswith("fkd.") and vars(module).get(name) is original
+    ]
+    with ExitStack() as kept:
+        for module in modules:
+            kept.enter_context(patch.object(module, name, by))
+        yield
