@@ -44,7 +44,7 @@ LOOKS = {  # where each teacher is opened and looked at, and each scheme learns,
     "labelling/line_look.py: add", "labelling/learning.py: learned", "machine/device.py: place",
     "models/weights.py: weights_hash", "teachers/teacher.py: fault",
     "truth/confusion.py: counts", "vectors/components.py: <genexpr>",
-    "views/render_cpu.py: _scale_and_shift",
+    "views/render_cpu.py: _scale_and_shift", "views/render_device.py: _trial",
 }  # fmt: skip
 
 

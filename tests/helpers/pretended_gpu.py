@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fkd.machine import transfer
-from fkd.views import render_cpu
+from fkd.views import render_cpu, render_device
 
 GPU = torch.device("cuda", 0)
 
@@ -144,8 +144,10 @@ def pretended_gpu(monkeypatch):
             with _Mode():
                 yield _waits
         finally:
-            transfer._copy_stream.cache_clear()
-            render_cpu._scale_and_shift.cache_clear()
+            for of_device in (
+                transfer._copy_stream, render_cpu._scale_and_shift, render_device.kernels_render
+            ):  # fmt: skip
+                of_device.cache_clear()
 
 
 def _pretend(patch):
