@@ -4,61 +4,25 @@ The device "meta" holds no data: whoever reads a number from it fails, as whoeve
 waits. Autocast and `torch.compile` are a CPU's.
 """
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
+from helpers.devices import CPU, META, AGpu
 from helpers.learners import VIEWS, Lines, batch_of, learner_of, of_maps, of_views, stored
 from torch import nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fkd import Scheme, Term, TrainConfig
-from fkd.config import Preprocessing
+from fkd.config import LoaderConfig, Preprocessing
+from fkd.feeding.feed import Feed
 from fkd.labels import KeptLabels
 from fkd.losses import text_loss
 from fkd.models import crnn
 from fkd.students import MovingAverage, StudentCard, features, judge
 from fkd.training import Group
 from fkd.training.network import Network
-
-META, CPU = torch.device("meta"), torch.device("cpu")
-
-
-class Meetings(TorchDispatchMode):
-    """Notes where numbers of the CPU meet the device: beside its tensors, or by a copy that waits."""
-
-    def __init__(self):
-        super().__init__()
-        self.beside, self.waiting, self.count = [], [], 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        done = func(*args, **(kwargs or {}))
-        given, made = (_tensors(each) for each in ((args, kwargs), done))
-        there = [one for one in given if one.device == META]
-        here = [one for one in given if one.device == CPU and one.dim()]
-        self.count += bool(there)
-        if there and here:
-            self.beside.append(str(func))
-        waits = not (kwargs or {}).get("non_blocking")
-        if here and waits and any(one.device == META for one in made):
-            self.waiting.append(str(func))
-        return done
-
-
-def _tensors(values):
-    return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor)]
-
-
-def test_a_meeting_is_noticed():
-    with Meetings() as meetings:
-        torch.zeros(3, device=META)[torch.tensor([0, 2])]
-        torch.ones(2).to(META)
-        torch.ones(2).to(META, non_blocking=True)
-    assert len(meetings.beside) == 1
-    assert meetings.waiting == ["aten.index.Tensor", "aten._to_copy.default"]
-
 
 FULL = KeptLabels(Scheme("full"), 5)
 LOGITS = ("ce", "kl", "wttm", "dist", "nkd")
@@ -123,24 +87,73 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatch):
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+def steps_of(kind, device, **more):
+    """Return a function that takes a step of a kind, and the learner."""
     terms, settings = KINDS[kind]
     of_batch = {n: settings[n] for n in ("own_share", "masks") if n in settings}
     kept = {n: settings[n] for n in ("labels", "vectors") if n in settings}
-    learner, config = learner_of(
-        META, terms, **{n: value for n, value in settings.items() if n not in of_batch}
-    )
-    for step in range(2):  # what is made once is made in the first
-        with Meetings() as meetings:
-            loss = learner.step(
-                batch_of(**kept, **of_batch), step, lr=0.1, terms=config.terms_at(0.3)
-            )
+    others = {n: value for n, value in settings.items() if n not in of_batch}
+    learner, config = learner_of(device, terms, **(others | more))
+
+    def step(number):
+        batch = batch_of(**kept, **of_batch)
+        return learner.step(batch, number, lr=0.1, terms=config.terms_at(0.3))
+
+    return step, learner
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_leaves_nothing_on_the_cpu_and_waits_for_nothing(kind, monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+    step, _ = steps_of(kind, META)
+    for number in range(2):  # what is made once is made in the first
+        with AGpu(may_wait=number == 0):
+            loss = step(number)
     assert loss.device == META
-    assert meetings.count > 100
-    assert not meetings.beside
-    assert not meetings.waiting
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_are_in_float32_whatever_precision_a_student_has(kind):
+    losses = []
+    for amp in ("off", "bf16", "fp16"):
+        step, learner = steps_of(kind, CPU, amp=amp)
+        losses.append(step(0))
+        assert learner.is_finite()
+    assert {loss.dtype for loss in losses} == {torch.float32}
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02, abs=1e-4)
+    assert losses[2].item() == pytest.approx(losses[0].item(), rel=0.02, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("store", "asked"),
+    [
+        ("shared_store", {"calibrate": True}),
+        ("vector_store", {"vectors": ("features", "map")}),
+        ("bare_store", {}),
+        ("map_store", {}),
+    ],
+)
+def test_a_loader_waits_for_nothing(store, asked, request):
+    """Everything of a batch is on the device of its loader, whoever renders."""
+    opened = request.getfixturevalue(store)
+    settings = {"scheme": "topk3"} if opened.spec.labels.there else {}
+    settings |= {n: value for n, value in asked.items() if n != "vectors"}
+    config = LoaderConfig.of(
+        store=opened.path, crops_per_image=2, batch_size=6, epochs=2, device="cpu", workers=1,
+        **settings,
+    )  # fmt: skip
+    feed = Feed.of(config, 0, 1, asked.get("vectors"))
+    for render in ("cpu", "device"):
+        there = replace(feed, device=META, config=replace(config, render=render))
+        with closing(there.batches(0, True, None)) as batches:
+            for may_wait in (True, False):
+                with AGpu(may_wait):
+                    batch = next(batches)
+        parts = [batch.images, batch.targets, batch.crop_index, *batch.vectors.values()]
+        if batch.labels is not None:
+            parts.append(batch.labels.dense())
+        assert {part.device for part in parts} == {META}
+        assert batch.pin_memory() is batch
 
 
 def test_lengths_go_to_ctc_as_numbers(monkeypatch):

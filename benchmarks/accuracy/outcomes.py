@@ -14,7 +14,7 @@ from tables import LOSS_TABLES, planned_trials
 from trials import Plan, Trial
 
 from fkd import FkdError, LabelStore, Scheme
-from fkd.statistics import bytes_per_crop
+from fkd.info import bytes_per_crop
 
 STUDENTS = {"thin_resnet:thin_resnet": "ResNet-10 of width 24 (0.7 M parameters), from scratch"}
 

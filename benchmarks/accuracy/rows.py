@@ -7,9 +7,9 @@ from statistics import mean, stdev
 
 from fkd import LabelStore, Scheme
 from fkd.copying import copy_store
+from fkd.info import bytes_per_crop
 from fkd.orders import CopyConfig
 from fkd.runs import read_metrics
-from fkd.statistics import bytes_per_crop
 
 Seeds = list[dict[str, float]]  # what each of them has reached
 Reached = dict[str, Seeds]

@@ -12,7 +12,8 @@ from fkd import LabelStore, Term, TrainConfig
 from fkd.config import AMPS, Amp
 from fkd.loader import StudentBatch
 from fkd.training import Group, Learner
-from fkd.training.course import Course, build_learner, course_batches, prepare
+from fkd.training.building import build_learner
+from fkd.training.course import Course, course_batches, prepare
 from fkd.views import RenderPool
 
 from .findings import Finding, Setting

@@ -8,7 +8,8 @@ import torch
 
 from fkd.amounts import as_count
 from fkd.config import AddTeacherConfig, Engine, LabelConfig, as_config
-from fkd.errors import ModelError
+from fkd.errors import ImagesError, ModelError
+from fkd.images import ImageList
 from fkd.joining.inputs import check_adding
 from fkd.joining.plan import Joined, held_joined, plan_joined
 from fkd.joining.stored_views import JoinedViews, labelled_again
@@ -24,10 +25,11 @@ from fkd.labelling import (
 )
 from fkd.labels import mean_scheme
 from fkd.machine import device_memory, make_current, resolve_device
-from fkd.originals import drift, find_images
+from fkd.originals import LabelledTexts, drift, find_images, find_labelled_truth
 from fkd.progress import note, note_lines
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
+from fkd.truth import Truth
 
 
 def add_teacher(config: AddTeacherConfig) -> LabelStore:
@@ -65,8 +67,21 @@ def _add(config: AddTeacherConfig, old: LabelStore, ranks: Ranks) -> LabelStore:
             return store
         if ranks.leads:
             lines = going_on_lines(run, images, teachers, store, ranks)
-            look_first(run, images, teachers, [("joins", joined.words()), *lines])
+            look_first(
+                run, images, teachers, [("joins", joined.words()), *lines], _truth(old, images)
+            )
         return _label(run, joined, teachers, store, ranks, pending)
+
+
+def _truth(old: LabelStore, images: ImageList) -> Truth | None:
+    """Return what lies beside the images, for the look; None where there is none, or none any more."""
+    if not old.spec.truth:
+        return None
+    try:
+        found = find_labelled_truth(old, images)
+    except ImagesError:  # labelling needs none of it
+        return None
+    return found.texts if isinstance(found, LabelledTexts) else found.masks
 
 
 def _label(

@@ -14,6 +14,7 @@ from fkd.config import Grid, LabelConfig, as_config, grid_text, num_positions
 from fkd.errors import DecodeError, FkdError, ImagesError
 from fkd.format import TargetRecord
 from fkd.images import ImageList, take_part
+from fkd.info import target_words
 from fkd.labelling.drawing import decoded
 from fkd.labelling.growing import settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
@@ -24,7 +25,6 @@ from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.labelling.truth import of_labels, say_what_is_left_out, truth_beside
 from fkd.machine import device_memory, resolve_device
-from fkd.statistics import target_words
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 from fkd.truth import Truth

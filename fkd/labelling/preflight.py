@@ -17,7 +17,7 @@ from fkd.errors import DecodeError, ModelError
 from fkd.images import ImageList
 from fkd.labelling.line_look import LineLook, SampleLines
 from fkd.labelling.map_look import MapLook, SampleMaps
-from fkd.labelling.vector_look import SampleVectors, several_of_each
+from fkd.labelling.vector_look import CENTRE_CROP, SampleVectors, several_of_each
 from fkd.progress import note
 from fkd.teachers import Ensemble, Teacher, suspicion
 from fkd.truth import Masks, Texts, Truth
@@ -37,7 +37,8 @@ class SampleAccuracy:
     where images have no classes. `confidence` is the mean top probability. `made_for` is the size in
     pixels that its weights were made for, None where that is not known. `odd` says what is suspicious
     about its outputs, if anything is. `at_positions` says how they agree with masks or texts, where there
-    are any, and `unusable` why the first image that cannot be used is none.
+    are any, and `unusable` why the first image that cannot be used is none. `view` is what is seen of an
+    image, in the words of a message.
     """
 
     teacher: str
@@ -52,6 +53,7 @@ class SampleAccuracy:
     vectors: tuple[SampleVectors, ...] = ()
     at_positions: SampleMaps | SampleLines | None = None
     unusable: str = ""
+    view: str = CENTRE_CROP
 
     @property
     def top1(self) -> float | None:
@@ -112,7 +114,7 @@ class SampleAccuracy:
             found = f"top-1 {self.top1:.1%}"
         if self.at_positions is not None:
             found = str(self.at_positions)
-        return f"{self.teacher}: {found} on {as_count(self.count, 'centre crop')} of {self._seen}"
+        return f"{self.teacher}: {found} on {as_count(self.count, self.view)} of {self._seen}"
 
     @property
     def _seen(self) -> str:
@@ -139,7 +141,8 @@ def check_teachers(
             note(f"teacher {teacher.name} has random weights: its {what} nothing")
             continue
         count = _sample_size(images, config)
-        note(f"teacher {teacher.name} is looked at on {as_count(count, 'centre crop')}")
+        seen = as_count(count, _view_words(config))
+        note(f"teacher {teacher.name} is looked at on {seen}")
         accuracy = sample_accuracy(teacher, images, config, truth)
         for line in accuracy.lines:
             note(f"teacher {line}")
@@ -215,12 +218,19 @@ def sample_accuracy(
                 torch.cat(vectors[target.name]),
                 known,
                 target.keep,
+                _view_words(config),
             )
             for target in config.targets
         ),
         next((look.found() for look in (map_look, line_look) if look is not None), None),
         str(next(iter(unusable), "")),
+        _view_words(config),
     )
+
+
+def _view_words(config: LabelConfig) -> str:
+    """Say what is looked at of an image: where views are padded it is all of it."""
+    return "padded image" if config.views.fit == "pad" else CENTRE_CROP
 
 
 def _some_positions(outputs: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ _CLASSES, _OF_EACH = 32, 8  # of an ImageNet, images at random are of one class 
 _ALIKE, _FEW_AXES = 0.995, 3.0
 _MOST_LOST = 0.05  # int8 takes 0.0001 of usual vectors
 _USUAL = VectorScheme()
+CENTRE_CROP = "centre crop"
 _LEAST = 16  # images and numbers by which axes can be judged
 
 
@@ -31,7 +32,7 @@ class SampleVectors:
     `knn` is the share in [0, 1] whose class their `neighbours` nearest others vote for, among images of
     `num_classes` classes; None where there are no classes to compare with. `spread` is None where a
     number is not finite. `lost` is the error of what `keep` keeps of vectors, as a share of their
-    variance.
+    variance. `view` is what is seen of an image, in the words of a message.
     """
 
     target: str
@@ -44,6 +45,7 @@ class SampleVectors:
     num_classes: int = 0
     keep: VectorScheme = _USUAL
     lost: float = 0.0
+    view: str = CENTRE_CROP
 
     @classmethod
     def of(
@@ -53,6 +55,7 @@ class SampleVectors:
         vectors: Tensor,
         classes: NDArray[np.int64] | None,
         keep: VectorScheme = _USUAL,
+        view: str = CENTRE_CROP,
     ) -> "SampleVectors":
         """Measure vectors f32 [n, D], of maps their means, of images of `classes`, int64 [n]."""
         finite = bool(vectors.isfinite().all()) and len(vectors) > 0
@@ -64,6 +67,7 @@ class SampleVectors:
             spread(vectors) if finite else None,
             keep=keep,
             lost=_lost(vectors, keep) if finite and len(shape) == 1 else 0.0,
+            view=view,
         )
         num_classes = 0 if classes is None else len(np.unique(classes))
         if classes is None or num_classes < 2 or not finite:
@@ -124,7 +128,7 @@ class SampleVectors:
             what = (
                 f"{self.target}, maps of {as_count(self.num_numbers, 'channel')}, here their means"
             )
-        crops = as_count(self.count, "centre crop")
+        crops = as_count(self.count, self.view)
         if self.spread is None:
             return f"{what}, on {crops}"
         found = (

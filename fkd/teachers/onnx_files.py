@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fkd.config import Size, TeacherChoice, as_size, sides_of, size_text
-from fkd.errors import ConfigError, ModelError, first_line
+from fkd.config import TeacherChoice, sides_of
+from fkd.errors import ModelError, first_line
 from fkd.machine import upload
 from fkd.progress import note_once
 from fkd.students import EXPORT_PROPERTY, Sidecar, read_sidecar
@@ -21,6 +21,7 @@ from fkd.teachers.source import (
     file_hash,
     override,
     refuse_weights,
+    size_taken,
     try_on_views,
 )
 from fkd.teachers.taught import names_of, only_features, preprocessing_of
@@ -36,7 +37,7 @@ def open_onnx(choice: TeacherChoice, device: torch.device) -> Source:
     graph = _Graph.of(session, what)
     about = _about(session)
     preprocessing = override(preprocessing_of(about, choice), choice)
-    size = graph.size(choice, what)
+    size = size_taken(graph.sides, choice.size, what)
     if size is not None:
         preprocessing = replace(preprocessing, size=size)
     model = OnnxModel(session, graph)
@@ -75,20 +76,6 @@ class _Graph:
         outputs = [one.name for one in session.get_outputs()]
         output = _LOGITS if _LOGITS in outputs else outputs[0]
         return cls(views.name, output, (shape[2], shape[3]), shape[0])
-
-    def size(self, choice: TeacherChoice, what: str) -> Size | None:
-        """Return the size that it takes, None for any; raises `ConfigError` for another one."""
-        if self.sides == (None, None):
-            return None
-        given = None if choice.size is None else sides_of(choice.size)
-        height, width = given or self.sides
-        takes = "x".join(dict.fromkeys("any" if side is None else str(side) for side in self.sides))
-        if height is None or width is None:
-            raise ConfigError(f"{what} takes views of {takes} px; say which with --size HxW")
-        if self.sides[0] not in (None, height) or self.sides[1] not in (None, width):
-            asked = size_text((height, width))
-            raise ConfigError(f"--size {asked}: {what} takes views of {takes} px alone")
-        return as_size(height, width)
 
 
 _WANTED = "export it with one input, float32 [views, 3, height, width]"

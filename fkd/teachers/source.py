@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from fkd import models
-from fkd.config import Preprocessing, Size, TeacherChoice, sides_of
-from fkd.errors import ModelError
+from fkd.config import Preprocessing, Size, TeacherChoice, as_size, sides_of, size_text
+from fkd.errors import ConfigError, ModelError
 from fkd.progress import note_once
 from fkd.teachers.output_names import OutputNames
 
@@ -73,6 +73,32 @@ def refuse_weights(choice: TeacherChoice) -> None:
             f"--teacher-weights {choice.weights}: teacher {choice.name} brings its own weights; "
             "leave the option out, or give it as `default` for this teacher"
         )
+
+
+def size_taken(
+    sides: tuple[int | None, int | None], size: Size | None, what: str, recorded: Size | None = None
+) -> Size | None:
+    """Return the size of views for a program of `sides`, of which None are free; None where both are.
+
+    `size` is what the user says, and `recorded` what else is known. Raises `ConfigError`, which calls the
+    program `what`, where a size does not fit, and where nothing says the side that is free.
+    """
+    if sides == (None, None):
+        return None
+    fixed = [side for side in sides if side is not None]
+    known = size or (recorded if recorded and _fits(recorded, sides) else None)
+    if known is None and len(fixed) == 2:
+        return as_size(*fixed)
+    takes = "x".join(dict.fromkeys("any" if side is None else str(side) for side in sides))
+    if known is None:
+        raise ConfigError(f"{what} takes views of {takes} px; say which with --size HxW")
+    if not _fits(known, sides):
+        raise ConfigError(f"--size {size_text(known)}: {what} takes views of {takes} px alone")
+    return known
+
+
+def _fits(size: Size, sides: tuple[int | None, int | None]) -> bool:
+    return all(side in (None, own) for side, own in zip(sides, sides_of(size), strict=True))
 
 
 def try_on_views(

@@ -30,7 +30,8 @@ class AGpu(TorchDispatchMode):
         there = {t.device.type for t in given if t.dim() or t.device != CPU}
         copied = "copy" in func.name()
         assert len(there) < 2 or copied, f"{func} of tensors on {there}"
-        comes = copied and done.device == META and any(t.device == CPU for t in given)
+        made = isinstance(done, torch.Tensor) and done.device == META
+        comes = copied and made and any(t.device == CPU for t in given)
         if comes and not self.may_wait:
             assert (kwargs or {}).get("non_blocking"), f"{func} of {given[-1].shape} waits"
         return done

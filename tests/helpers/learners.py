@@ -89,13 +89,15 @@ def stored(shape, *, pca=False):
 
 
 def batch_of(*, labels=TOP3, vectors=None, own_share=None, masks=False, texts=False):
-    """Return a batch of grey views of four images, with all that is kept of them."""
-    views = torch.full((VIEWS, 3, PIXELS, PIXELS), 128, dtype=torch.uint8)
-    views = views.contiguous(memory_format=torch.channels_last)
+    """Return a batch of views of four images, noise in several tones, with all that is kept of them."""
+    noise = torch.Generator().manual_seed(0)
+    tones = torch.rand(VIEWS, 3, 1, 1, generator=noise)
+    pixels = tones + 0.3 * torch.rand(VIEWS, 3, PIXELS, PIXELS, generator=noise)
+    views = (190 * pixels).to(torch.uint8).contiguous(memory_format=torch.channels_last)
     fields = [*labels.fields, *(f for one in (vectors or {}).values() for f in one.kept.fields)]
     kept = {f.name: torch.ones(VIEWS, f.length, dtype=_TORCH[f.dtype]) for f in fields}
     if "index" in kept:
-        classes = torch.arange(labels.fields[0].length) % labels.num_ranks
+        classes = torch.arange(labels.fields[0].length) % min(labels.num_ranks, CLASSES)
         kept["index"] = classes.expand(VIEWS, -1).to(kept["index"].dtype)
     targets, images = torch.zeros(VIEWS, dtype=torch.int64), np.arange(4).repeat(4)
     batch = StudentBatch(views, kept, targets, images, np.tile(np.arange(4), 4), np.arange(4))

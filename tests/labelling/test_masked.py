@@ -12,13 +12,22 @@ from helpers.networks import TEACHER_CHOICE
 from helpers.processes import refused
 from PIL import Image
 
-from fkd import FkdError, LabelStore, Scheme, TeacherChoice, estimate_run, label_images
+from fkd import (
+    AddTeacherConfig,
+    FkdError,
+    LabelStore,
+    Scheme,
+    TeacherChoice,
+    add_teacher,
+    estimate_run,
+    label_images,
+)
 from fkd.config import MixPolicy, Part, TonePolicy, ViewPolicy
 from fkd.images import REASONS
+from fkd.info import bad_images
 from fkd.labelling import check_inputs
 from fkd.originals import find_labelled_masks
 from fkd.sources import list_images
-from fkd.statistics import bad_images
 from fkd.truth import find_masks
 
 
@@ -70,6 +79,9 @@ def test_a_run_says_how_well_the_teacher_knows_the_masks(camvid, tmp_path, capsy
     assert "(lowest: car " in line
     assert "on 6 centre crops of 32 px" in line
     assert "warning" not in said
+    joining = AddTeacherConfig(tmp_path / "labels.zarr", MASKED_TEACHER, tmp_path / "two.zarr")
+    add_teacher(replace(joining, device="cpu"))
+    assert line in capsys.readouterr().err
 
 
 def test_outputs_are_matched_by_name_and_those_of_one_name_added(camvid, store, tmp_path, capsys):

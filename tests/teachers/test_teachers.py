@@ -141,12 +141,35 @@ def test_a_program_of_one_size_needs_no_word_of_it(kinds, capsys):
     assert "normalised" not in capsys.readouterr().err
 
 
-def test_a_program_of_one_batch_size_is_told_which(shared_folder, tmp_path, kinds):
-    teacher = TeacherChoice(str(kinds / "three.pt2"), size=32)
-    with pytest.raises(
-        FkdError, match=r"three.pt2 cannot take \d+ views of 32 px .* choose another"
-    ):
-        label(shared_folder, tmp_path / "s.zarr", teacher, batch_size=8)
+def test_a_program_of_one_batch_size_gets_views_in_such_batches(kinds):
+    cpu = torch.device("cpu")
+    views = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    one, any_size = (
+        open_source(TeacherChoice(str(kinds / name)), None, cpu).model
+        for name in ("three.pt2", "program.pt2")
+    )
+    with torch.inference_mode():
+        assert torch.allclose(one(views), any_size(views), atol=1e-5)
+
+
+def test_a_side_that_a_program_leaves_open_is_said(tmp_path):
+    class Means(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    name, cpu = str(tmp_path / "wide.pt2"), torch.device("cpu")
+    free = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width")}}
+    for channels, path in ((3, name), (4, str(tmp_path / "four.pt2"))):
+        views = torch.zeros(4, channels, 48, 96)
+        torch.export.save(torch.export.export(Means(), (views,), dynamic_shapes=free), path)
+    with pytest.raises(FkdError, match=r"wide.pt2 takes views of 48xany px; say which with --size"):
+        open_source(TeacherChoice(name), None, cpu)
+    with pytest.raises(FkdError, match=r"--size 32x96: .* takes views of 48xany px alone"):
+        open_source(TeacherChoice(name, size=(32, 96)), None, cpu)
+    known = open_source(TeacherChoice(name, size=(48, 320)), None, cpu)
+    assert known.preprocessing.size == (48, 320)
+    with pytest.raises(FkdError, match=r"four.pt2 takes views of 4 channels, and these have 3"):
+        open_source(TeacherChoice(path), None, cpu)
 
 
 def test_a_model_of_timm(shared_folder, tmp_path):
