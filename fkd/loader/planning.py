@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import LoaderConfig, Scheme, grids_words
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import check_reading
@@ -98,8 +99,9 @@ def find_store(config: LoaderConfig) -> LabelStore:
         )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
-            f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
-            f"per image {'of --crops' if config.num_crops else f'in {config.store}'}; choose at most "
+            f"--crops-per-image {config.crops_per_image} is more than the "
+            f"{as_count(store.spec.num_crops, 'crop')} per image "
+            f"{'of --crops' if config.num_crops else f'in {config.store}'}; choose at most "
             f"{store.spec.num_crops}"
         )
     if config.batch_size % config.crops_per_image:
@@ -142,11 +144,11 @@ def plan_steps(
     if round(config.epochs * schedule.num_images / config.batch_size) == 0:
         raise ConfigError(
             f"--batch-size {config.batch_size} is more than the whole run: {config.epochs:g} epochs of "
-            f"{schedule.num_images:,} images; choose a smaller batch or more --epochs"
+            f"{as_count(schedule.num_images, 'image')}; choose a smaller batch or more --epochs"
         )
     if schedule.images_per_batch % num_ranks:
         raise ConfigError(
-            f"--batch-size {config.batch_size} is {schedule.images_per_batch} images, which "
+            f"--batch-size {config.batch_size} is {as_count(schedule.images_per_batch, 'image')}, which "
             f"{num_ranks} processes cannot share evenly; choose a multiple of "
             f"{config.crops_per_image * num_ranks}"
         )

@@ -231,9 +231,9 @@ def _built(
         _require_kind(course, card, outputs)
     if outputs.count != len(card.classes):
         raise ConfigError(
-            f"student {card.name} has {outputs.count} outputs, {config.store} has {len(card.classes)} "
-            "classes; its function gets the number of classes and must return a model with as many "
-            "outputs"
+            f"student {card.name} has {as_count(outputs.count, 'output')}, {config.store} has "
+            f"{as_count(len(card.classes), 'class')}; its function gets the number of classes and must "
+            "return a model with as many outputs"
         )
     if card.center_view.size != course.sizes.last:  # `fkd export` writes it at this size, too
         require_size(student, card, card.center_view.size)
