@@ -125,9 +125,14 @@ def first_crops(config: LoaderConfig) -> LabelStore:
 
 
 def plan_steps(
-    config: LoaderConfig, store: LabelStore, chosen: NDArray[np.int64], num_ranks: int
+    config: LoaderConfig,
+    store: LabelStore,
+    chosen: NDArray[np.int64],
+    num_ranks: int,
+    *,
+    masks: bool = False,
 ) -> Schedule:
-    """Return the schedule of a run on the images `chosen`, int64 [N], rising.
+    """Return the schedule of a run on the images `chosen`, int64 [N], rising; it may read `masks`.
 
     Refuse a batch that is larger than the run, or that ranks cannot share.
     """
@@ -152,9 +157,8 @@ def plan_steps(
             f"{num_ranks} processes cannot share evenly; choose a multiple of "
             f"{config.crops_per_image * num_ranks}"
         )
-    _refuse_too_many_waiting(
-        schedule, SizePlan.of(config, store.spec, schedule).most_bytes, num_ranks
-    )
+    sizes = SizePlan.of(config, store.spec, schedule)
+    _refuse_too_many_waiting(schedule, sizes.most_bytes(masks=masks), num_ranks)
     return schedule
 
 
@@ -188,6 +192,6 @@ def _refuse_too_many_waiting(schedule: Schedule, bytes_each: int, num_ranks: int
     if waiting > physical_memory():
         raise ConfigError(
             f"--stagger {schedule.apart} with --crops-per-image {schedule.crops_per_image} keeps "
-            f"{schedule.reach} batches waiting, {waiting / 2**30:.1f} GiB; this machine has "
+            f"{as_count(schedule.reach, 'batch')} waiting, {waiting / 2**30:.1f} GiB; this machine has "
             f"{physical_memory() / 2**30:.1f}; choose a smaller --stagger (0 keeps none) or fewer crops"
         )
