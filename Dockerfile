@@ -5,7 +5,14 @@ FROM python:3.12-slim-bookworm
 ARG EXTRAS=""
 
 # What is downloaded or indexed once is kept here: mount a folder to keep it longer than the container.
-ENV FKD_CACHE=/cache/fkd TORCH_HOME=/cache/torch HF_HOME=/cache/huggingface PYTHONUNBUFFERED=1
+ENV FKD_CACHE=/cache/fkd TORCH_HOME=/cache/torch HF_HOME=/cache/huggingface PYTHONUNBUFFERED=1 \
+    TRITON_CACHE_DIR=/cache/triton TORCHINDUCTOR_CACHE_DIR=/cache/inductor
+
+# Kernels for a GPU, those of --compile too, are built when they are first used.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /usr/src/fkd
 COPY LICENSE README.md pyproject.toml setup.cfg setup.py ./

@@ -3,12 +3,13 @@
     python benchmarks/gpu.py --out docs/results
     python benchmarks/gpu.py --tiny --device cpu --out rehearsal
 
-The checks run one after another, the most telling first, in a process of their own. Each has a bound: one
-that hangs or crashes is noted, and the next ones run in a new process. After every check `gpu.json` and
-`gpu.md` are written, so a run that is cut off leaves what it had. What earlier runs into the same folder
-found is kept, but for the checks that this one ends. Networks that are timed compiled are
-compiled by other processes meanwhile, into a cache that both share. `--images`, an image folder with
-train and val, and `--teacher` make the last phase possible; nothing is downloaded.
+The checks run one after another, the most telling first, in a process of their own; some that time
+nothing run beside others, in a second one. Each has a bound: one that hangs or crashes is noted, and the
+next ones run in a new process. After every check `gpu.json` and `gpu.md` are written, so a run that is
+cut off leaves what it had. What earlier runs into the same folder found is kept, but for the checks that
+this one ends; where the code has changed since, it is said to be of earlier code. Networks that are timed
+compiled are compiled by other processes meanwhile, into a cache that both share. `--images`, an image
+folder with train and val, and `--teacher` make the last phase possible; nothing is downloaded.
 """
 
 import os
@@ -30,7 +31,8 @@ import torchvision
 from gpu_phases import beforehand, page, record
 from gpu_phases.checks import CHECKS
 from gpu_phases.findings import Setting
-from gpu_phases.runner import carried_out, run_checks
+from gpu_phases.lanes import carried_out
+from gpu_phases.runner import run_checks
 
 from fkd import TeacherChoice
 from fkd.progress import note
@@ -50,7 +52,9 @@ TOTAL = 480.0  # seconds
 @click.option("--mean", nargs=3, type=float, help="What the teacher's input is normalised with.")
 @click.option("--std", nargs=3, type=float)
 @click.option("--only", multiple=True, help="Run only checks whose name contains this.")
-@click.option("--missing", is_flag=True, help="Begin with what no run into --out has ended yet.")
+@click.option(
+    "--missing", is_flag=True, help="Begin with what no run of this code into --out has ended."
+)
 @click.option(
     "--take", multiple=True, type=click.Path(path_type=Path, exists=True),
     help="Run nothing: add the findings of this gpu.json, of a run elsewhere, to those in --out.",

@@ -26,11 +26,11 @@ from peak import peak_mib
 from synthetic_labels import CLASSES, create_store, make_labels
 
 from fkd import CheckConfig, LabelStore, Scheme, check_store
+from fkd.arrays.block_files import BlockFiles
 from fkd.files import Folder
 from fkd.format import (
     StoreSpec,
 )
-from fkd.format.block_files import BlockFiles
 from fkd.format.layout import array_layouts
 from fkd.labels import quantize
 from fkd.progress import progress

@@ -25,24 +25,22 @@ import click
 import numpy as np
 import torch
 import torchvision
+from speed_inputs import CROPS, label, rendered, some_of
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import v2
-from weightless import class_names
 
-from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, ViewPolicy, label_images
+from fkd import LabelStore, TrainConfig
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, MixPolicy
 from fkd.errors import ConfigError
-from fkd.examples.scenes import Scenes, render_dataset
 from fkd.figures import PAGE, figure_style, new_figure
 from fkd.images import ImageList, decode
 from fkd.loader import Schedule, SizePlan, pairs_of, student_batches
 from fkd.progress import progress
-from fkd.sources import dataset_root, list_images
+from fkd.sources import list_images
 from fkd.views import RenderPool, empty_views, render
 
 BATCH = 256
 READY = 5  # batches that pass before the clock starts: the queue is then as it stays
-CROPS = 8
 VISITS = (1, 2, 4, 8)
 
 # What is to be reached, at m = 4: one pipeline's speed over another's, round by round.
@@ -84,37 +82,6 @@ def main(
             contest[MIXED] = fkd_round(mixed, visits, 4, workers)
             rows += run(contest, rounds, workers)
     report(rows, out)
-
-
-def rendered(folder: Path, limit: int) -> Path:
-    """Render photos of ImageNet's usual 500 × 375 pixels."""
-    scenes = Scenes(
-        train_per_class=-(-limit // 10),
-        val_per_class=0,
-        short_side=(375, 375),
-        aspect=(4 / 3, 4 / 3),
-    )
-    render_dataset(folder / "photos", scenes, workers=2)
-    return folder / "photos" / "train"
-
-
-def some_of(images: Path, folder: Path, limit: int) -> Path:
-    """Link to some images of a folder, chosen at random, class by class."""
-    whole = list_images(dataset_root(images))
-    for index in np.random.default_rng(0).permutation(len(whole))[:limit].tolist():
-        link = folder / "photos" / whole.paths[index]
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(Path(whole.name(index)).absolute())
-    return folder / "photos"
-
-
-def label(root: Path, folder: Path, size: int, mix: MixPolicy = MixPolicy()) -> LabelStore:  # noqa: B008
-    """Label with a teacher of no cost: only boxes and the shape of labels matter here."""
-    (folder / "names.txt").write_text(class_names(list(list_images(root).classes)))
-    teacher = TeacherChoice("weightless:make", "default", folder / "names.txt", True, size)
-    out = folder / ("mixed.zarr" if mix.mixes else "labels.zarr")
-    views = ViewPolicy(mix=mix)
-    return label_images(LabelConfig(root, teacher, out=out, num_crops=CROPS, views=views))
 
 
 def contestants(store: LabelStore, root: Path, size: int, visits: int, workers: int) -> Contest:

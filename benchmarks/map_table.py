@@ -26,8 +26,9 @@ from numcodecs import Blosc
 from torch.nn import functional
 
 from fkd import CopyConfig, FkdError, LabelStore, Scheme, copy_store
+from fkd.arrays import pack_codes
 from fkd.config import Grid, grid_text
-from fkd.format import pack_codes, plan_layout
+from fkd.format import plan_layout
 from fkd.images import ImageList
 from fkd.labels import StoredArray, laid_out, quantize, row_fidelity, rows_of
 from fkd.progress import progress

@@ -26,7 +26,7 @@ from typing import Any
 
 import click
 import torch
-from input_speed import label, rendered, some_of
+from speed_inputs import label, rendered, some_of
 
 from fkd import LabelStore, TrainConfig
 from fkd.config import AMPS, Preprocessing

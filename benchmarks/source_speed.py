@@ -18,7 +18,8 @@ from pathlib import Path
 
 import click
 import torch
-from input_speed import fkd_round, label, rendered, some_of
+from input_speed import fkd_round
+from speed_inputs import label, rendered, some_of
 
 from fkd import PackConfig, pack_images
 from fkd.images import ImageList

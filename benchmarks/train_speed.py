@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 import torch
 import torchvision
-from input_speed import label, rendered, some_of
+from speed_inputs import label, rendered, some_of
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader

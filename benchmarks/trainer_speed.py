@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 import torch
-from input_speed import label, rendered, some_of
+from speed_inputs import label, rendered, some_of
 from trainer_rounds import ROUNDS, Setting, Watch
 
 from fkd.machine import resolve_device

@@ -35,11 +35,11 @@ from fkd import (
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from fkd.examples.scenes import Scenes, render_dataset
 from fkd.images import ImageList, decode
+from fkd.info import bytes_per_crop
 from fkd.labels import restore
 from fkd.machine import place, resolve_device
 from fkd.progress import progress_bar
 from fkd.sources import list_images
-from fkd.statistics import bytes_per_crop
 from fkd.students import StudentCard, build_student, evaluate
 from fkd.training import learning_rate
 from fkd.views import empty_views, normalize, render

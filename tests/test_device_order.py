@@ -23,7 +23,7 @@ from fkd.labelling import WantedViews
 from fkd.labelling.batches import teacher_batches
 from fkd.labels import KeptLabels
 from fkd.loader import Schedule, StudentBatch, student_batches
-from fkd.machine import Download, transfer, upload
+from fkd.machine import Download, own_device, transfer, upload
 from fkd.sources import list_images
 from fkd.students import MovingAverage, StudentCard
 from fkd.training import Group, Learner
@@ -394,10 +394,18 @@ def test_a_checkpoint_of_other_kernels_is_taken_up(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("machines", "backend"),
-    [([(2, 2), (2, 2)], "nccl"), ([(2, 1), (2, 1)], "gloo"), ([(1, 1), (2, 1), (2, 1)], "gloo")],
+    ("machines", "named", "backend"),
+    [
+        ([(0, 2, 2), (1, 2, 2)], "cuda", "nccl"),
+        ([(0, 2, 1), (1, 2, 1)], "cuda", "gloo"),
+        ([(0, 1, 1), (0, 2, 1), (1, 2, 1)], "cuda", "gloo"),
+        ([(0, 2, 2), (1, 2, 2)], "cuda:1", "gloo"),
+        ([(0, 1, 2), (0, 1, 2)], "cuda:1", "nccl"),
+    ],
 )
-def test_processes_that_share_a_gpu_agree_on_another_way(machines, backend, monkeypatch, capsys):
+def test_processes_that_share_a_gpu_agree_on_another_way(
+    machines, named, backend, monkeypatch, capsys
+):
     """NCCL refuses two processes on a GPU; on one machine alone, the others must hear of it."""
     keys, size = HashStore(), len(machines)
     chosen = []
@@ -405,12 +413,14 @@ def test_processes_that_share_a_gpu_agree_on_another_way(machines, backend, monk
         *range(size),
         *range(size),
     ]:  # in turn, here: the second time all have said their word
-        per_machine, gpus = machines[rank]
+        local, per_machine, gpus = machines[rank]
+        monkeypatch.setenv("LOCAL_RANK", str(local))
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(per_machine))
         monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
-        keys.set(f"crowded/{rank}", str(int(per_machine > gpus)))
+        shared = per_machine > gpus or (named != "cuda" and per_machine > 1)
+        keys.set(f"crowded/{rank}", str(int(shared)))
         if len(chosen) or rank == size - 1:
-            chosen.append(group_module._backend("cuda:0", keys, rank, size))
+            chosen.append(group_module._backend(own_device(named, local), keys, rank, size))
     assert set(chosen) == {backend}
     assert ("share a GPU" in capsys.readouterr().err) == (backend == "gloo")
     assert group_module._backend("cpu", HashStore(), 0, 1) == "gloo"

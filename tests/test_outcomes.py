@@ -115,7 +115,7 @@ def test_the_student_sees_the_exact_number_of_views(
     shared_store, tmp_path, monkeypatch, epochs, m, batch
 ):
     student = Counting()
-    monkeypatch.setattr("fkd.training.course.build_student", lambda card: student)
+    monkeypatch.setattr("fkd.training.building.build_student", lambda card: student)
     train(shared_store, tmp_path / "run", epochs=epochs, crops_per_image=m, batch_size=batch)
     assert student.seen == max(1, round(epochs * 18 / batch)) * batch
 

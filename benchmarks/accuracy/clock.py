@@ -10,8 +10,9 @@ from io import StringIO
 from pathlib import Path
 from statistics import median
 
+from about import About
 from learners import config_of, learn
-from study import About, Study
+from study import Study
 from trials import Trial
 
 from fkd.progress import note

@@ -21,13 +21,13 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from about import write_json
 from stores import derive
-from study import write_json
 
 from fkd import LabelStore, Scheme, TrainConfig, train_student
+from fkd.info import bytes_per_crop
 from fkd.runs import read_metrics
 from fkd.sources import dataset_root, list_images
-from fkd.statistics import bytes_per_crop
 
 PATH = click.Path(path_type=Path, exists=True)
 BESIDE = "topk5"  # what the others are compared with

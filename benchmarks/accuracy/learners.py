@@ -15,10 +15,11 @@ from statistics import mean
 from typing import Any
 
 import torch
+from about import write_json
 from generations import labelled_by, top1_together
 from online import train_online
 from stores import load_teacher
-from study import Study, write_json
+from study import Study
 from trials import Trial
 
 from fkd import FkdError, Scheme, TrainConfig, train_student

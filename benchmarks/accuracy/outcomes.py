@@ -7,13 +7,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from about import LABELLING
 from mix_trials import MIX_TABLES
 from stores import derive_as
-from study import LABELLING
-from trials import LOSS_TABLES, Plan, Trial, planned_trials
+from tables import LOSS_TABLES, planned_trials
+from trials import Plan, Trial
 
 from fkd import FkdError, LabelStore, Scheme
-from fkd.statistics import bytes_per_crop
+from fkd.info import bytes_per_crop
 
 STUDENTS = {"thin_resnet:thin_resnet": "ResNet-10 of width 24 (0.7 M parameters), from scratch"}
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import click
 import torch
+from about import About
 from learners import config_of
 from run import chosen_rows
-from study import About, Study
-from trials import LOSS_TABLES, Plan, Trial, planned_trials
+from study import Study
+from tables import LOSS_TABLES, planned_trials
+from trials import Plan, Trial
 
 from fkd import FkdError, LabelStore, TeacherChoice, train_student
 from fkd.progress import note

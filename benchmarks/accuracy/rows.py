@@ -1,17 +1,18 @@
 """The students of a study, a file each below one folder, by the row of its table and their seed."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from fkd import LabelStore, Scheme
 from fkd.copying import copy_store
+from fkd.info import bytes_per_crop
 from fkd.orders import CopyConfig
 from fkd.runs import read_metrics
-from fkd.statistics import bytes_per_crop
 
-Reached = dict[str, list[dict[str, float]]]
+Seeds = list[dict[str, float]]  # what each of them has reached
+Reached = dict[str, Seeds]
 
 
 def missing(out: Path, rows: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
@@ -45,6 +46,26 @@ def reached_below(out: Path) -> Reached:
         said = json.loads(path.read_text())
         rows.setdefault(said["row"], []).append(said)
     return rows
+
+
+def table_of(
+    out: Path,
+    size: str,
+    measures: Mapping[str, str],
+    named: Callable[[str, Seeds], tuple[str, str]],
+) -> list[str]:
+    """Return a table of what the students of all rows below a folder have reached, in Markdown.
+
+    `measures` are keys of what was reached, shares of 1, by the heads of their columns; `named` returns
+    how a row is called and what is in the column of its `size`.
+    """
+    heads = ["student", size, *measures, "seeds"]
+    table = [f"| {' | '.join(heads)} |", "|---|" + "--:|" * (len(heads) - 1)]
+    for row, seeds in reached_below(out).items():
+        found = ([100 * seed[key] for seed in seeds if key in seed] for key in measures.values())
+        cells = [*named(row, seeds), *map(mean_and_deviation, found), str(len(seeds))]
+        table.append(f"| {' | '.join(cells)} |")
+    return table
 
 
 def mean_and_deviation(values: list[float]) -> str:

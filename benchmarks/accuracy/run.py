@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from about import About
+from choices import choose_images, choose_teacher, try_student
 from clock import take_times
 from learners import train_all
-from study import About, Study, choose_images, choose_teacher, make_stores, try_student
+from study import Study, make_stores
+from tables import TABLES, planned_trials
 from teacher import Tuning
-from trials import TABLES, Plan, Trial, planned_trials
+from trials import Plan, Trial
 
 from fkd import FkdError, TeacherChoice
 from fkd.config import ViewPolicy

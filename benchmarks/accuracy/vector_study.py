@@ -21,16 +21,15 @@ from typing import Any
 import click
 import torch
 from online import TwoSizesLearner
-from rows import mean_and_deviation, reached_below
+from rows import Seeds, keep, last_evaluation, missing, table_of
 from simsiam import train_simsiam
 from torch import Tensor
 
 from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images, train_student
 from fkd.config import Target, VectorScheme
+from fkd.info import bytes_per_crop
 from fkd.loader import StudentBatch
-from fkd.runs import read_metrics
 from fkd.sources import list_images
-from fkd.statistics import bytes_per_crop
 from fkd.students import evaluate_features
 from fkd.teachers import load_teachers
 
@@ -91,13 +90,9 @@ def run(options: Mapping[str, Any], out: Path) -> None:
             targets=tuple(targets.values()),
         )
     )
-    for seed in range(options["seeds"]):
-        for row in (ONLINE, *targets, SCRATCH):
-            target = targets.get(row, targets[options["schemes"][0]])
-            found = out / f"{row}-{seed}.json"
-            if not found.exists():
-                said = learn_and_judge(options, out, row, seed, store, choice, target)
-                found.write_text(json.dumps(said | {"row": row, "seed": seed}))
+    for row, seed in missing(out, (ONLINE, *targets, SCRATCH), options["seeds"]):
+        target = targets.get(row, targets[options["schemes"][0]])
+        keep(out, row, seed, learn_and_judge(options, out, row, seed, store, choice, target))
 
 
 def teacher_of(options: Mapping[str, Any], out: Path) -> tuple[TeacherChoice, str]:
@@ -172,9 +167,7 @@ def learn_and_judge(
         loss=[{"to": "truth", "by": "ce"}],
         init=init,
     )
-    train_student(tuned)
-    last = [line for line in read_metrics(tuned.out) if line["kind"] == "eval"][-1]  # type: ignore[arg-type]
-    return found | {"tuned": last["top1"]}
+    return found | {"tuned": last_evaluation(train_student(tuned))["top1"]}
 
 
 def judged(checkpoint: Path, images: Path) -> dict[str, float]:
@@ -189,14 +182,12 @@ def judged(checkpoint: Path, images: Path) -> dict[str, float]:
 
 def lines(out: Path) -> list[str]:
     """Return a table of what was reached: means and deviations over seeds."""
-    head = "| student | bytes a view | kNN, % | probe, % | tuned on classes, % | seeds |"
-    table = [head, "|---|--:|--:|--:|--:|--:|"]
-    for row, seeds in reached_below(out).items():
-        size = "" if row in (ONLINE, SCRATCH) else f"{seeds[0]['bytes']:.0f}"
-        of_each = ([100 * s[key] for s in seeds if key in s] for key in ("knn", "probe", "tuned"))
-        cells = map(mean_and_deviation, of_each)
-        table.append(f"| {row} | {size} | {' | '.join(cells)} | {len(seeds)} |")
-    return table
+    measures = {"kNN, %": "knn", "probe, %": "probe", "tuned on classes, %": "tuned"}
+
+    def named(row: str, seeds: Seeds) -> tuple[str, str]:
+        return row, "" if row in (ONLINE, SCRATCH) else f"{seeds[0]['bytes']:.0f}"
+
+    return table_of(out, "bytes a view", measures, named)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Setting:
         if not root.exists():
             aside = self.folder / f"{name}.{os.getpid()}"
             make(aside)
-            aside.rename(root)
+            put_in_place(aside, root)
         return root
 
     def compiled(self) -> None:
@@ -121,8 +121,17 @@ class Setting:
                 link = aside / path.parent / f"{number:06}{path.suffix}"
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(listed.root / path)
-            aside.rename(root)
+            put_in_place(aside, root)
         return root
+
+
+def put_in_place(made: Path, place: Path) -> None:
+    """Rename what is made, unless another process was faster."""
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
 
 
 def rendered(scenes: Scenes) -> Callable[[Path], None]:
@@ -135,7 +144,8 @@ class Check:
     """One check: what it looks at, and how many seconds it may take.
 
     `version` counts up whenever the code that it looks at becomes other code: what a run found of an
-    earlier version is shown as such, and counts as missing.
+    earlier version is shown as such, and counts as missing. One that times nothing may run `beside`
+    others.
     """
 
     phase: str
@@ -143,6 +153,12 @@ class Check:
     bound: float
     run: Callable[[Setting], Iterator[Finding]]
     version: int = 1
+    beside: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether its figures are of speed, so that nothing else may run."""
+        return self.phase != "right"
 
     @property
     def explained(self) -> str:

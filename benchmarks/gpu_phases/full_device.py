@@ -9,6 +9,8 @@ from fkd import LabelConfig, TeacherChoice, label_images, train_student
 from .findings import Finding, Setting
 from .short_runs import config
 
+ROOM = 600 * 2**20  # bytes: a network has room, and a large batch has none
+
 
 def a_full_device(setting: Setting) -> Iterator[Finding]:
     """Run out of memory: one line must say what to do."""
@@ -16,7 +18,9 @@ def a_full_device(setting: Setting) -> Iterator[Finding]:
         yield Finding("only a GPU can be made small", {})
         return
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(0.005)
+    held = torch.cuda.memory_allocated(setting.device)  # by networks that were compiled before
+    whole = torch.cuda.get_device_properties(setting.device).total_memory
+    torch.cuda.set_per_process_memory_fraction((held + ROOM) / whole)
     try:
         yield from _out_of_memory(setting)
     finally:

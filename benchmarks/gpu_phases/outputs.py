@@ -17,14 +17,14 @@ from fkd.vectors import KeptVectors, StoredVectors
 from .drawn import CHARACTERS, CLASSES
 from .findings import Finding, Setting
 from .precision import percent, some_views
-from .small_models import MAP_TEACHER, MIXING_READER, READER
+from .small_models import MAP_TEACHER, MIXING_READER, READER, SMALL_TEACHER
 
 SCHEMES = ("topk2", "topk2-coarse", "topk2-coarse-std", "full", "full-8bit", "hard")
 VECTORS = (Target("features"), Target("layer3"))
 
 
 def maps_lines_and_vectors(setting: Setting) -> Iterator[Finding]:
-    """Compare labels of maps and lines, and vectors, on the device with float32 on the CPU.
+    """Compare labels of maps, lines and two teachers, and vectors, on the device with float32 on the CPU.
 
     KL is in nats, of a position; a code is what a store keeps. Rows of "the same" are of the same
     numbers, kept on both devices: of labels by every scheme.
@@ -45,20 +45,27 @@ def maps_lines_and_vectors(setting: Setting) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A teacher of classes at positions or, without `classes`, of vectors."""
+    """Teachers of classes, of the pictures or at positions, or, without `classes`, one of vectors."""
 
     name: str
-    choice: TeacherChoice
+    choices: Sequence[TeacherChoice]
     classes: Sequence[str] = ()
+    of_folder: bool = False
 
 
 def _kinds(setting: Setting) -> list[_Kind]:
     side, line = (32, (16, 64)) if setting.tiny else (64, (32, 128))
+    small, resnet = (
+        TeacherChoice(SMALL_TEACHER, size=side),
+        TeacherChoice("resnet18", "none", size=side),
+    )
+    folders = list_images(dataset_root(setting.pictures())).classes
     return [
-        _Kind("maps", TeacherChoice(MAP_TEACHER, size=side), CLASSES),
-        _Kind("lines, LSTM", TeacherChoice(READER, size=line), CHARACTERS),
-        _Kind("lines, attention", TeacherChoice(MIXING_READER, size=line), CHARACTERS),
-        _Kind("vectors of resnet18", TeacherChoice("resnet18", "none", size=side)),
+        _Kind("two teachers", (small, resnet), folders, True),
+        _Kind("maps", [TeacherChoice(MAP_TEACHER, size=side)], CLASSES),
+        _Kind("lines, LSTM", [TeacherChoice(READER, size=line)], CHARACTERS),
+        _Kind("lines, attention", [TeacherChoice(MIXING_READER, size=line)], CHARACTERS),
+        _Kind("vectors of resnet18", [resnet]),
     ]
 
 
@@ -67,9 +74,10 @@ def _said(
 ) -> Tensor | Mapping[str, Tensor]:
     """Return the probabilities of all positions, f32 [n · G, C], or vectors by name, on the CPU."""
     images = list_images(dataset_root(setting.pictures()))
-    views = some_views(images, 16 if setting.tiny else 256, kind.choice.size or 224)
+    views = some_views(images, 16 if setting.tiny else 256, kind.choices[0].size or 224)
     teachers = load_teachers(
-        [kind.choice], None, device, Engine(amp), truth_classes=kind.classes or None,
+        kind.choices, kind.classes if kind.of_folder else None, device, Engine(amp),
+        truth_classes=kind.classes or None,
         targets=() if kind.classes else VECTORS, labels=bool(kind.classes),
     )  # fmt: skip
     probs, vectors = teachers.say([views], len(views), 1.0, labels=bool(kind.classes))

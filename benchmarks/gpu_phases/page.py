@@ -12,12 +12,12 @@ Row = Mapping[str, Any]  # what, figures, ok
 HEAD = """
 `scripts/gpu` writes this page, and `gpu.json` beside it, after every check. It takes at most eight
 minutes and downloads nothing. A run adds to what earlier ones found: the table is of the last run,
-and a check says where its own differed. `--missing` begins with what no run has ended yet, `--only
-WORD` runs some checks, and `--take gpu.json` adds what was found elsewhere. `PYTHON=python3
-scripts/gpu` uses a Python that has fkd's packages already. With `--images`, `--teacher`,
-`--teacher-weights` and `--teacher-classes` it trains students of real images too. `scripts/gpu
---tiny --device cpu --out rehearsal` rehearses every check in one to two minutes on two cores; the
-tests do that.
+and a check says where its own differed. `--missing` begins with what no run has ended yet, or whose
+code has changed since, `--only WORD` runs some checks, and `--take gpu.json` adds what was found
+elsewhere. `PYTHON=python3 scripts/gpu` uses a Python that has fkd's packages already. With
+`--images`, `--teacher`, `--teacher-weights` and `--teacher-classes` it trains students of real
+images too. `scripts/gpu --tiny --device cpu --out rehearsal` rehearses every check in one to two
+minutes on two cores; the tests do that.
 """
 STALE = "**Of earlier code:** what this looks at has changed since, and `--missing` runs it again."
 FOOT = """
@@ -26,9 +26,11 @@ FOOT = """
 The order of work and its arithmetic were read and are tested without a GPU
 (`tests/test_device_order.py`): a step of training and a table of crops ask the device for
 everything and read nothing back; each copy to it is one that waits for nothing; the renderer uses
-no operation that a GPU rounds otherwise, and asks for a bounded number of them. No test sees
-whether copies run beside the work, NCCL, which kernels are not deterministic, memory, or a figure
-of speed: of these only what stands above is known.
+no operation that a GPU rounds otherwise, and asks for a bounded number of them. Its kernels were
+run by Triton's interpreter, to the same pixels, and compiled for GPUs that were not there
+(`tests/views/test_kernels.py`). No test sees whether copies run beside the work, NCCL, which
+kernels are not deterministic, memory, or a figure of speed: of these only what stands above is
+known.
 """
 
 

@@ -1,5 +1,6 @@
 """Checks in a process of their own, one after another, and what becomes of one that hangs or crashes."""
 
+import gc
 import json
 import os
 import signal
@@ -25,30 +26,38 @@ GRACE = 5.0  # seconds that a check may take beyond its bound, to end by itself
 Outcome = tuple[list[dict[str, Any]], float, str]  # rows, seconds, what went wrong
 
 
-def carried_out(
-    script: Path, checks: Sequence[Check], chosen: Sequence[int], setting: Setting
-) -> Iterator[tuple[Check, Outcome]]:
-    """Yield every chosen check with its outcome; where one hangs or dies, a new process goes on.
+def one_after_another(
+    script: Path,
+    checks: Sequence[Check],
+    chosen: Sequence[int],
+    setting: Setting,
+    children: "set[Child] | None" = None,
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield the number of every chosen check with its outcome.
 
-    `script` is started with `--checks`, and calls `run_checks`.
+    Where one hangs or dies, a new process goes on. `script` is started with `--checks`, and calls
+    `run_checks`. The process at work is among `children`.
     """
+    children = set() if children is None else children
     left = list(chosen)
     while left and setting.left > 5:
-        child = _Child(script, left, setting)
+        child = Child(script, left, setting)
+        children.add(child)
         try:
             for number in list(left):
                 outcome = child.wait_for(number, _bound(checks[number], setting))
                 left.remove(number)
-                yield checks[number], outcome
+                yield number, outcome
                 if child.ended or setting.left < 5:
                     break
         finally:
             child.end()
+            children.discard(child)
     for number in left:
-        yield checks[number], ([], 0.0, NO_TIME)
+        yield number, ([], 0.0, NO_TIME)
 
 
-class _Child:
+class Child:
     """A process that runs checks in turn; `events` is the file that it writes what it finds into."""
 
     def __init__(self, script: Path, numbers: Sequence[int], setting: Setting) -> None:
@@ -56,7 +65,7 @@ class _Child:
         self.events = setting.folder / f"events-{numbers[0]}.jsonl"
         self.log = setting.folder / f"log-{numbers[0]}.txt"
         self.setting = setting
-        asked = setting.folder / "asked.json"
+        asked = setting.folder / f"asked-{numbers[0]}.json"
         content = {**asdict(setting), "numbers": list(numbers)}
         asked.write_text(json.dumps(content, default=str), "utf-8")
         with self.log.open("w") as log:
@@ -127,6 +136,7 @@ def run_checks(checks: Sequence[Check], asked: Path, events: Path) -> None:
         except BaseException as error:
             traceback.print_exc()
             trouble = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:400]}"
+        gc.collect()
         if setting.on_cuda:
             torch.cuda.empty_cache()
         say(number, end=time.time() - began, trouble=trouble)

@@ -11,9 +11,11 @@ from .drawn import CHARACTERS
 from .drawn import CLASSES as MAP_CLASSES
 
 CLASSES = 10
-SMALL_TEACHER, SMALL_STUDENT, MAP_TEACHER, MAP_STUDENT, READER, MIXING_READER = (
-    f"{__name__}:{role}"
-    for role in ("teacher", "student", "map_teacher", "map_student", "reader", "mixing_reader")
+SMALL_TEACHER, MAP_TEACHER, READER, MIXING_READER = (
+    f"{__name__}:{role}" for role in ("teacher", "map_teacher", "reader", "mixing_reader")
+)
+SMALL_STUDENT, MAP_STUDENT, LINE_STUDENT = (
+    f"{__name__}:{role}" for role in ("student", "map_student", "line_student")
 )
 
 
@@ -31,6 +33,23 @@ def student(num_classes: int) -> nn.Sequential:
 def map_student(num_classes: int) -> nn.Sequential:
     """Return one that says a map, [B, C, h, w], of a quarter of the sides of its views."""
     return nn.Sequential(*_convolutions(), nn.Dropout(0.1), nn.Conv2d(32, num_classes, 1))
+
+
+def line_student(num_classes: int) -> nn.Module:
+    """Return one that says a line, [B, T, C], of a frame for each eight pixels of its views' width."""
+    return _Columns(num_classes)
+
+
+class _Columns(nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.columns = nn.Sequential(nn.Conv2d(3, 32, 8, stride=8), nn.ReLU())
+        self.head = nn.Linear(32, num_classes)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return logits of views, f32 [B, 3, H, W]."""
+        logits: torch.Tensor = self.head(self.columns(pixels).mean(dim=2).transpose(1, 2))
+        return logits
 
 
 def _convolutions() -> list[nn.Module]:

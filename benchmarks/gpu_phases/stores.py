@@ -6,7 +6,7 @@ from dataclasses import replace
 from fkd import LabelConfig, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
 from fkd.config import Size, Target
 
-from .findings import Setting
+from .findings import Setting, put_in_place
 from .small_models import MAP_TEACHER, READER
 
 
@@ -67,5 +67,5 @@ def _once(setting: Setting, name: str, config: LabelConfig) -> LabelStore:
     if not out.exists():
         aside = out.with_name(f"{name}.{os.getpid()}.zarr")
         label_images(replace(config, out=aside))
-        aside.rename(out)
+        put_in_place(aside, out)
     return LabelStore.open(out)

@@ -12,12 +12,14 @@ from fkd import LabelStore, Term, TrainConfig
 from fkd.config import AMPS, Amp
 from fkd.loader import StudentBatch
 from fkd.training import Group, Learner
-from fkd.training.course import Course, build_learner, course_batches, prepare
+from fkd.training.building import build_learner
+from fkd.training.course import Course, course_batches, prepare
 from fkd.views import RenderPool
 
 from .findings import Finding, Setting
 from .small_models import MAP_STUDENT, SMALL_STUDENT
 from .stores import of_lines, of_maps, with_vectors
+from .waiting import Places, in_words, noted_waits
 
 PAIR = tuple({"name": name, "model": SMALL_STUDENT} for name in ("Student", "Teacher"))
 READERS = tuple({"name": name, "model": "fkd.models:crnn"} for name in ("Student", "Teacher"))
@@ -88,6 +90,7 @@ def every_term(setting: Setting) -> Iterator[Finding]:
     """Take steps on one batch by every term and recipe, at each precision: the loss is finite and falls.
 
     "apart" is how far the first loss in float32 is from the CPU's, relative to it; dropout is left out.
+    "waits" are places where the CPU waits for the device in each step but the first.
     """
     for store_of, cases in CASES:
         store = store_of(setting)
@@ -96,12 +99,13 @@ def every_term(setting: Setting) -> Iterator[Finding]:
             course = prepare(config, Group())
             with RenderPool(2) as pool:
                 batch = next(course_batches(course, pool, 0))
-            (first,) = _losses(course, batch, torch.device("cpu"), "off", 1)
-            apart, right = 0.0, True
+            (first,), _ = _losses(setting, course, batch, torch.device("cpu"), "off", 1)
+            apart, right, waits = 0.0, True, Places()
             figures: dict[str, object] = {}
             for amp in AMPS if setting.on_cuda or not setting.tiny else AMPS[:1]:
                 steps = 3 if setting.tiny else 12
-                losses = _losses(course, batch, setting.device, amp, steps)
+                losses, places = _losses(setting, course, batch, setting.device, amp, steps)
+                waits |= places
                 figures[f"last of the first, {amp}"] = round(losses[-1] / losses[0], 3)
                 right &= all(map(math.isfinite, losses)) and (
                     setting.tiny or losses[-1] < losses[0]
@@ -109,7 +113,8 @@ def every_term(setting: Setting) -> Iterator[Finding]:
                 if amp == "off":
                     apart = abs(losses[0] - first) / abs(first)
             figures |= {"first, CPU": round(first, 4), "apart": f"{apart:.1e}"}
-            yield Finding(name, figures, right and apart < 0.02)
+            figures["waits"] = in_words(waits)
+            yield Finding(name, figures, right and apart < 0.02 and not waits)
 
 
 def _config(setting: Setting, store: LabelStore, case: Case) -> TrainConfig:
@@ -122,9 +127,14 @@ def _config(setting: Setting, store: LabelStore, case: Case) -> TrainConfig:
 
 
 def _losses(
-    course: Course, batch: StudentBatch, device: torch.device, amp: Amp, steps: int
-) -> Sequence[float]:
-    """Return the losses of steps on one batch, half-way through a run."""
+    setting: Setting,
+    course: Course,
+    batch: StudentBatch,
+    device: torch.device,
+    amp: Amp,
+    steps: int,
+) -> tuple[Sequence[float], Places]:
+    """Return losses of steps on one batch, half-way through a run, and where all but the first wait."""
     config = replace(course.config, engine=replace(course.config.engine, amp=amp))
     torch.manual_seed(0)
     learner = build_learner(replace(course, config=config), device, Learner)
@@ -133,6 +143,9 @@ def _losses(
             if isinstance(part, nn.Dropout):
                 part.p = 0.0
     rate, terms = config.optim.lr * config.batch_size / 1024, config.terms_at(0.5)
-    losses = [learner.step(batch, step, lr=rate, terms=terms) for step in range(steps)]
+    losses = [learner.step(batch, 0, lr=rate, terms=terms)]
+    with noted_waits(setting) as places:
+        losses += [learner.step(batch, step, lr=rate, terms=terms) for step in range(1, steps)]
+    often = Places({place: n for place, n in places.items() if n >= 0.5 * (steps - 1)})
     said: list[float] = torch.stack(losses).tolist()
-    return said
+    return said, often

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from input_speed import label
 from loss_speed import WAYS, inputs
 from online import OnlineLearner
+from speed_inputs import label
 from torch import Tensor
 from train_speed import Batch, pipeline
 
@@ -35,10 +35,10 @@ SECONDS = 2.0
 # (crops an image, workers, who renders), the most telling first
 FEEDS: dict[str, list[tuple[int, int, str]]] = {
     "resnet50": [
-        (4, 2, "device"), (4, 4, "cpu"), (4, 4, "device"), (1, 8, "cpu"), (4, 2, "cpu"), (8, 2, "device"),
-        (1, 4, "device"), (4, 8, "cpu"),
+        (4, 2, "device"), (4, 4, "device"), (4, 1, "device"), (1, 4, "device"), (4, 8, "cpu"),
+        (1, 8, "device"), (8, 2, "device"), (1, 8, "cpu"),
     ],
-    "resnet18": [(4, 4, "device"), (4, 8, "cpu"), (8, 4, "device"), (4, 16, "cpu")],
+    "resnet18": [(4, 4, "device"), (8, 4, "device"), (4, 8, "device"), (4, 16, "cpu")],
 }  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def _rate(
 
 
 def _root(setting: Setting) -> Any:
-    return setting.photos(40 if setting.tiny else 4000)
+    return setting.photos(40 if setting.tiny else 1000)
 
 
 def _store(setting: Setting) -> LabelStore:

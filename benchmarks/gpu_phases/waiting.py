@@ -2,17 +2,41 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fkd import LabelConfig, TeacherChoice, label_images, train_student
+from fkd.config import MixPolicy, Scheme, Target, ViewPolicy
 
 from .findings import Finding, Setting
 from .short_runs import config
 from .small_models import SMALL_TEACHER
+from .stores import line_labels, map_labels, picture_labels
+
+Places = Counter[str]  # how often each line of code waited
+
+ALL_OPTIONS: dict[str, Any] = {
+    "ema": 0.9, "mixup": 0.2, "color_jitter": 0.4, "clip_grad": 1.0, "amp": "bf16", "micro_batch": 7,
+}  # fmt: skip
+MIXED = ViewPolicy(mix=MixPolicy(mixup=0.5, cutmix=0.5))
+VECTORS = Target("features"), Target("3", "f16")  # type: ignore[arg-type]
+SMALL = TeacherChoice(SMALL_TEACHER, size=32)
+
+# Ways to label that came after the plain one: who says how, and what of it is otherwise.
+OTHER_LABELS: Mapping[str, tuple[Callable[[Setting], LabelConfig], Mapping[str, Any]]] = {
+    "maps": (map_labels, {}),
+    "lines": (line_labels, {}),
+    "vectors": (picture_labels, {"targets": VECTORS, "teacher": SMALL}),
+    "mixed views": (picture_labels, {"views": MIXED, "teacher": SMALL}),
+    "samples": (picture_labels, {"scheme": Scheme.parse("samples8"), "teacher": SMALL}),
+    "two teachers": (picture_labels, {"teacher": (SMALL, SMALL)}),
+}  # fmt: skip
 
 
 def places_that_wait(setting: Setting) -> Iterator[Finding]:
@@ -28,52 +52,79 @@ def places_that_wait(setting: Setting) -> Iterator[Finding]:
         "train, all options": lambda n: _train(setting, n, **ALL_OPTIONS),
         "train, fp16": lambda n: _train(setting, n, amp="fp16"),
     }
-    sizes = (2, 3) if setting.tiny else (4, 12)
     for name, task in tasks.items():
         if setting.on_cuda:
-            task(sizes[0])  # what is made once is made
-        (batches, few), (more_batches, many) = (_waits(setting, task, n) for n in sizes)
-        grown = many - few
-        often = {place: n for place, n in grown.items() if n >= 0.5 * (more_batches - batches)}
-        figures = {
-            "beside the loop": few.total(),
-            f"more with {more_batches - batches} more batches": ", ".join(
-                f"{place} × {n}" for place, n in sorted(often.items())
-            )
-            or "none",
-        }
-        yield Finding(name, figures, not often)
+            task(4)  # what is made once is made
+        yield _compared(name, setting, task, (2, 3) if setting.tiny else (4, 12))
 
 
-ALL_OPTIONS: dict[str, Any] = {
-    "ema": 0.9, "mixup": 0.2, "color_jitter": 0.4, "clip_grad": 1.0, "amp": "bf16", "micro_batch": 7,
-}  # fmt: skip
+def other_labels_that_wait(setting: Setting) -> Iterator[Finding]:
+    """Count where labelling waits for the device once more with each batch, of all but plain labels.
+
+    The device renders. What students of such labels wait for stands beside their terms.
+    """
+    for name, (how, more) in OTHER_LABELS.items():
+        task = partial(_label_otherwise, setting, replace(how(setting), **more))
+        yield _compared(f"label, {name}", setting, task, (1, 2) if setting.tiny else (2, 5))
 
 
-def _waits(setting: Setting, task: Callable[[int], int], size: int) -> tuple[int, "Counter[str]"]:
-    """Return how many batches a task had, and how often each line of code waited."""
+def _compared(
+    name: str, setting: Setting, task: Callable[[int], int], sizes: tuple[int, int]
+) -> Finding:
+    """Run a task with some batches and with more; it takes a size, and returns the number of batches."""
+    batches, waits = [], []
+    for size in sizes:
+        with noted_waits(setting) as places:
+            batches.append(task(size))
+        waits.append(places)
+    more, grown = batches[1] - batches[0], waits[1] - waits[0]
+    often = Counter({place: n for place, n in grown.items() if n >= 0.5 * more})
+    figures = {
+        "beside the loop": waits[0].total(), "more batches": more, "waits of theirs": in_words(often),
+    }  # fmt: skip
+    return Finding(name, figures, not often)
+
+
+def in_words(places: Places) -> str:
+    """Return places and how often each waited, "none" where there are none."""
+    return ", ".join(f"{place} × {n}" for place, n in sorted(places.items())) or "none"
+
+
+@contextmanager
+def noted_waits(setting: Setting) -> Iterator[Places]:
+    """Note how often each line of code waits for the device."""
+    places = Counter[str]()
     if setting.on_cuda:
         torch.cuda.set_sync_debug_mode("warn")
-    with warnings.catch_warnings(record=True) as raised:
-        warnings.simplefilter("always")
-        batches = task(size)
-    if setting.on_cuda:
-        torch.cuda.set_sync_debug_mode("default")
-    places = (w for w in raised if "synchroniz" in str(w.message))
-    lines = (f"{Path(w.filename).parent.name}/{Path(w.filename).name}:{w.lineno}" for w in places)
-    return batches, Counter(lines)
+    try:
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            yield places
+    finally:
+        if setting.on_cuda:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = (
+        (*Path(w.filename).parts[-2:], w.lineno) for w in raised if "synchroniz" in str(w.message)
+    )
+    places.update(f"{folder}/{file}:{line}" for folder, file, line in waits)
 
 
 def _label(setting: Setting, crops: int, **more: Any) -> int:
-    teacher, out = TeacherChoice(SMALL_TEACHER, size=32), setting.folder / "waits.zarr"
-    batch_size = 16 if setting.tiny else 64
-    store = label_images(
-        LabelConfig(
-            setting.pictures(), teacher, out, crops, batch_size=batch_size,
-            device=setting.device_name, overwrite=True, **more,
-        )
+    labels = LabelConfig(
+        setting.pictures(), SMALL,
+        batch_size=16 if setting.tiny else 64, device=setting.device_name, **more,
     )  # fmt: skip
-    return store.spec.num_images * crops // batch_size
+    return _label_otherwise(setting, labels, crops)
+
+
+def _label_otherwise(setting: Setting, labels: LabelConfig, crops: int) -> int:
+    out = setting.folder / "waits.zarr"
+    render = labels.render if labels.render != "auto" else "device"
+    batch_size = labels.batch_size or (8 if setting.tiny else 32)
+    labels = replace(
+        labels, out=out, num_crops=crops, overwrite=True, render=render, batch_size=batch_size
+    )
+    return label_images(labels).spec.num_images * crops // batch_size
 
 
 def _train(setting: Setting, steps: int, **more: Any) -> int:

@@ -8,6 +8,7 @@ import torch
 from fkd.config import Engine, Target, TeacherChoice
 from fkd.errors import ConfigError
 from fkd.images import ImageList
+from fkd.machine import device_memory
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble, load_teachers
 
@@ -42,17 +43,18 @@ def load_recorded(
     folder = None if spec.unlabelled else images.classes
     of_truth = classes if spec.truth else None
     targets = [Target(one.layer, one.keep, one.pool, one.name) for one in spec.targets]
-    teachers = load_teachers(
-        recorded,
-        folder,
-        device,
-        Engine(spec.amp),
-        only=only,
-        truth_classes=of_truth,
-        targets=targets,
-        labels=spec.labels.there,
-        grid=spec.grid if spec.labels.there else None,
-    )
+    with device_memory("choose --device cpu"):
+        teachers = load_teachers(
+            recorded,
+            folder,
+            device,
+            Engine(spec.amp),
+            only=only,
+            truth_classes=of_truth,
+            targets=targets,
+            labels=spec.labels.there,
+            grid=spec.grid if spec.labels.there else None,
+        )
     _refuse_other_shapes(store, teachers)
     if teachers.classes.names != classes:
         raise ConfigError(

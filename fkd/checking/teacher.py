@@ -12,6 +12,7 @@ from fkd.checking.agreement import Agreement, compared, kind_of
 from fkd.checking.vector_agreement import Comparing, VectorAgreement
 from fkd.format import StoreSpec
 from fkd.images import ImageList
+from fkd.machine import device_memory
 from fkd.originals import LabelledImages
 from fkd.progress import progress_bar
 from fkd.store import InspectedStore, StoredMixes, Toning
@@ -81,6 +82,7 @@ def ask_again(
     comparing = {name: Comparing(name, store.vectors(name)) for name in spec.vectors}
     faults: list[str] = []
     with (
+        device_memory("choose --device cpu"),
         RenderPool(workers, teachers.device) as pool,
         progress_bar("ask the teacher", unit="view", total=total) as bar,
     ):

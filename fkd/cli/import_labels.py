@@ -62,7 +62,7 @@ def import_(compress: str | None, **options: Any) -> None:
 
     check_import(config)
     from fkd.exchanging import import_labels
-    from fkd.statistics import bad_images, bytes_per_crop
+    from fkd.info import bad_images, bytes_per_crop
 
     store = import_labels(config)
     for path, reason in bad_images(store):

@@ -17,7 +17,7 @@ def info(store: Path | Url) -> None:
     \b
     Example: fkd info labels.zarr
     """
-    from fkd.statistics import info_lines
+    from fkd.info import info_lines
 
     for name, text in info_lines(store):
         click.echo(f"{name:<9} {printable(text)}")

@@ -244,8 +244,8 @@ def _adding(config: AddTeacherConfig) -> Callable[[], "LabelStore"]:
 
 def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
     """Make a store at `out`, and say what is in it and what comes next."""
+    from fkd.info import bad_images, bytes_per_crop
     from fkd.labelling import EndedElsewhere
-    from fkd.statistics import bad_images, bytes_per_crop
 
     try:
         store = work()

@@ -52,9 +52,9 @@ def pack(
     """Copy IMAGES to OUT with large images made smaller: they decode faster.
 
     IMAGES is a folder, a tar or zip archive, parquet, a list, or a folder of such files. OUT has class
-    folders, or shards, and train and val apart where IMAGES has both. Images within the bound are
-    copied as they are, byte for byte, and so are those that cannot be decoded. A copy that is there
-    already is continued.
+    folders, or shards, and train and val apart where IMAGES has both. Masks beside images are made as
+    small as these, and texts of lines go along. Images within the bound are copied as they are, byte
+    for byte, and so are those that cannot be decoded. A copy that is there already is continued.
 
     \b
     Example: fkd pack --shortest 256 imagenet/ imagenet-256/
@@ -79,7 +79,7 @@ def pack(
     from fkd.truth import lined_root, masked_root
 
     split = "train" if config.split else None
-    # Those that have texts or masks need no classes, and are refused by what they have.
+    # Those that have texts or masks need no classes.
     if config.unlabelled or not (lined_root(images, split) or masked_root(images, split)):
         root = dataset_root(images, split=config.split, unlabelled=config.unlabelled)
         require_images(root, unlabelled=config.unlabelled)
@@ -87,9 +87,9 @@ def pack(
 
     report = pack_images(config)
     for path, reason in report.bad[:_FEW]:
-        click.echo(f"cannot be decoded: {printable(path)}: {reason}", err=True)
+        click.echo(f"cannot be used: {printable(path)}: {reason}", err=True)
     if len(report.bad) > _FEW:
-        click.echo(f"cannot be decoded: {len(report.bad) - _FEW:,} more", err=True)
+        click.echo(f"cannot be used: {len(report.bad) - _FEW:,} more", err=True)
     found = f", {report.found:,} there already" if report.found else ""
     click.echo(
         f"{out}: {as_count(report.packed, 'image')} packed, {report.copied:,} copied, "

@@ -7,8 +7,9 @@ from fkd.config import size_text
 from fkd.exchanging.joint import ForeignLabels
 from fkd.exchanging.opening import Plan
 from fkd.images import ImageList
+from fkd.info import bad_images, bytes_per_crop, fidelity_words
 from fkd.orders import ImportConfig
-from fkd.statistics import bad_images, bytes_per_crop, fidelity_words, sampled_agreement
+from fkd.statistics import sampled_agreement
 from fkd.store import LabelStore
 
 Lines = list[tuple[str, str]]

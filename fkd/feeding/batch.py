@@ -92,7 +92,12 @@ class ViewBatch:
         return self._each(lambda part: part.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "ViewBatch":
-        """Return the batch in page-locked memory, from which a GPU copies without waiting."""
+        """Return the batch in page-locked memory, from which a GPU copies without waiting.
+
+        One that is on a device stays there: a `DataLoader` with `pin_memory=True` asks for it.
+        """
+        if self.images.device.type != "cpu":
+            return self
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> "ViewBatch":

@@ -1,7 +1,7 @@
-"""What lies on disk, byte for byte: attributes, arrays, chunks, and what makes a file fit to be read.
+"""What a store says that it is: its spec as signed attributes, and which arrays that implies.
 
-A `StoreSpec` is what a store, or a segment of one, is of. It implies the arrays, and attributes are the
-same as signed JSON. Nothing here knows which labels are asked for.
+A `StoreSpec` is what a store, or a segment of one, is of. Nothing here opens an array, or knows which
+labels are asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -9,47 +9,27 @@ from typing import TYPE_CHECKING
 from fkd.faces import names_of
 
 if TYPE_CHECKING:
-    from fkd.format.array_reader import (
-        ArrayReader,
-    )
     from fkd.format.attributes import (
         digest,
         from_attributes,
         to_attributes,
         to_json,
     )
-    from fkd.format.block_files import (
-        IMPLAUSIBLE_REMEDY,
-        BlockFiles,
-    )
     from fkd.format.block_sizes import (
         plan_layout,
     )
+    from fkd.format.group import (
+        check_replaceable,
+        group_attributes,
+        read_attributes,
+        read_json,
+        require_store,
+    )
     from fkd.format.layout import (
         VIEW_BYTES,
+        ArrayLayout,
         array_layouts,
-    )
-    from fkd.format.packing import (
-        pack_boxes,
-        pack_codes,
-        pack_ids,
-        pack_palettes,
-        pack_slots,
-        sort_ties,
-        unpack_boxes,
-        unpack_codes,
-        unpack_ids,
-        unpack_palettes,
-        unpack_slots,
-    )
-    from fkd.format.packing_cells import (
-        pack_cell_codes,
-        pack_cell_ids,
-        unpack_cell_codes,
-        unpack_cell_ids,
-    )
-    from fkd.format.parts import (
-        needed,
+        expects,
     )
     from fkd.format.records import (
         TargetRecord,
@@ -58,77 +38,43 @@ if TYPE_CHECKING:
     from fkd.format.spec import (
         FORMAT_VERSION,
         OTHER_OUTPUTS,
+        Slots,
         StoreSpec,
         library_versions,
         now,
     )
-    from fkd.format.zarr_arrays import (
-        Arrays,
-        check_replaceable,
-        create_arrays,
-        group_attributes,
-        read_attributes,
-        require_store,
-    )
 else:
     __getattr__, __dir__ = names_of(
         __name__,
-        array_reader="ArrayReader",
         attributes="digest from_attributes to_attributes to_json",
-        block_files="IMPLAUSIBLE_REMEDY BlockFiles",
         block_sizes="plan_layout",
-        layout="VIEW_BYTES array_layouts",
-        packing=(
-            "pack_boxes pack_codes pack_ids pack_palettes pack_slots sort_ties "
-            "unpack_boxes unpack_codes unpack_ids unpack_palettes unpack_slots"
-        ),
-        packing_cells="pack_cell_codes pack_cell_ids unpack_cell_codes unpack_cell_ids",
-        parts="needed",
+        group="check_replaceable group_attributes read_attributes read_json require_store",
+        layout="VIEW_BYTES ArrayLayout array_layouts expects",
         records="TargetRecord TeacherRecord",
-        spec="FORMAT_VERSION OTHER_OUTPUTS StoreSpec library_versions now",
-        zarr_arrays=(
-            "Arrays check_replaceable create_arrays group_attributes read_attributes require_store"
-        ),
+        spec="FORMAT_VERSION OTHER_OUTPUTS Slots StoreSpec library_versions now",
     )
 
 __all__ = [
     "FORMAT_VERSION",
-    "IMPLAUSIBLE_REMEDY",
     "OTHER_OUTPUTS",
     "VIEW_BYTES",
-    "ArrayReader",
-    "Arrays",
-    "BlockFiles",
+    "ArrayLayout",
+    "Slots",
     "StoreSpec",
     "TargetRecord",
     "TeacherRecord",
     "array_layouts",
     "check_replaceable",
-    "create_arrays",
     "digest",
+    "expects",
     "from_attributes",
     "group_attributes",
     "library_versions",
-    "needed",
     "now",
-    "pack_boxes",
-    "pack_cell_codes",
-    "pack_cell_ids",
-    "pack_codes",
-    "pack_ids",
-    "pack_palettes",
-    "pack_slots",
     "plan_layout",
     "read_attributes",
+    "read_json",
     "require_store",
-    "sort_ties",
     "to_attributes",
     "to_json",
-    "unpack_boxes",
-    "unpack_cell_codes",
-    "unpack_cell_ids",
-    "unpack_codes",
-    "unpack_ids",
-    "unpack_palettes",
-    "unpack_slots",
 ]

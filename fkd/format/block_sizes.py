@@ -4,8 +4,7 @@ import math
 from dataclasses import replace
 
 from fkd.errors import ConfigError
-from fkd.format.layout import MIN_CHUNK_CROPS, VIEW_BYTES, crop_layouts
-from fkd.format.packing_cells import expects
+from fkd.format.layout import MIN_CHUNK_CROPS, VIEW_BYTES, crop_layouts, expects
 from fkd.format.spec import StoreSpec
 
 # Crops in one inner chunk: large enough for the entropy coder, small enough for one pass of m = 4 on

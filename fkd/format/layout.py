@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from fkd.config import is_line
+from fkd.config import Grid, is_line
 from fkd.format.spec import StoreSpec
 from fkd.labels import NUM_MEASURES, Field
 
@@ -25,6 +25,9 @@ _PALETTE_TIER = 256
 
 VIEW_BYTES = 9  # box and flip of a crop, in memory
 SEAL_BYTES = 32  # SHA-256 over the block's shards
+
+# Of more classes nothing is expected: to know it takes as many bytes a cell.
+_MOST_EXPECTED = 2**8
 
 Coding = Literal[
     "box",
@@ -165,6 +168,11 @@ def _constant_layouts(spec: StoreSpec) -> dict[str, ArrayLayout]:
 
 def _text_layout(num_bytes: int) -> ArrayLayout:
     return ArrayLayout("uint8", (num_bytes,), (num_bytes,), None, "text", False)
+
+
+def expects(grid: Grid, num_classes: int) -> bool:
+    """Say whether ids are of cells of which something is expected when they are packed."""
+    return not is_line(grid) and num_classes <= _MOST_EXPECTED
 
 
 def _per_crop(spec: StoreSpec, dtype: str, coding: Coding, *last: int) -> ArrayLayout:

@@ -17,7 +17,6 @@ from fkd.config import (
     is_line,
     size_text,
 )
-from fkd.format.packing import Slots
 from fkd.format.records import TargetRecord, TeacherRecord
 from fkd.labels import Field, KeptLabels, StoredArray
 from fkd.vectors import KeptVectors
@@ -31,6 +30,9 @@ FORMAT_VERSIONS = (1, 2, FORMAT_VERSION)
 
 # Of more classes a crop, slots are stored as they are: the work to undo it grows with the square of K.
 _MOST_PACKED_RANKS = 16
+
+# How a crop's slots are stored: as they are, as places among what is left, as steps of rising ones.
+Slots = Literal["plain", "ranks", "draws"]
 
 # How a difference of the hashes that say which outputs are which classes is told.
 _OUTPUTS = "--teacher-classes"

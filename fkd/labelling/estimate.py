@@ -14,17 +14,17 @@ from fkd.config import Grid, LabelConfig, as_config, grid_text, num_positions
 from fkd.errors import DecodeError, FkdError, ImagesError
 from fkd.format import TargetRecord
 from fkd.images import ImageList, take_part
+from fkd.info import target_words
 from fkd.labelling.drawing import decoded
 from fkd.labelling.growing import settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
-from fkd.labelling.label import label_blocks
+from fkd.labelling.label import enough_memory, label_blocks
 from fkd.labelling.learning import learned, num_learned
 from fkd.labelling.opening import create_store, new_spec, require_same_labelling, teachers_of
 from fkd.labelling.preflight import SampleAccuracy, sample_accuracy
 from fkd.labelling.processes import Ranks
 from fkd.labelling.truth import of_labels, say_what_is_left_out, truth_beside
-from fkd.machine import resolve_device
-from fkd.statistics import target_words
+from fkd.machine import device_memory, resolve_device
 from fkd.store import LabelStore
 from fkd.teachers import Ensemble
 from fkd.truth import Truth
@@ -110,19 +110,21 @@ def estimate_run(config: LabelConfig) -> Estimate:
     images = take_part(config.part, listed)
     refuse_alone(config, images)
     beside = truth_beside(config, listed, images)
-    teachers = teachers_of(config, listed, images, resolve_device(config.device), beside)
+    with device_memory("choose a device with room for the teachers"):
+        teachers = teachers_of(config, listed, images, resolve_device(config.device), beside)
     truth = of_labels(config, teachers, beside)
     say_what_is_left_out(config, truth)
     config, num_images, num_labelled = _gone_on(config, listed, images, teachers, truth)
-    accuracies = tuple(sample_accuracy(t, images, config, truth) for t in teachers.teachers)
     fewest = 2 if config.views.mix.mixes else 1  # one alone is mixed with none
-    # Learned once for both samples, and of fewer views than the run would look at.
-    spec = new_spec(config, images, teachers, truth=truth)
-    constants = learned(config, images, teachers, spec, _LEARNED)
-    first = _label_sample(config, images, teachers, truth, constants, fewest)
-    affordable = int(_SECONDS * first.views_per_s / config.crops)
-    count = min(_MOST_IMAGES, len(images), max(fewest, affordable))
-    sample = _label_sample(config, images, teachers, truth, constants, count)
+    with enough_memory(config, teachers.device):
+        accuracies = tuple(sample_accuracy(t, images, config, truth) for t in teachers.teachers)
+        # Learned once for both samples, and of fewer views than the run would look at.
+        spec = new_spec(config, images, teachers, truth=truth)
+        constants = learned(config, images, teachers, spec, _LEARNED)
+        first = _label_sample(config, images, teachers, truth, constants, fewest)
+        affordable = int(_SECONDS * first.views_per_s / config.crops)
+        count = min(_MOST_IMAGES, len(images), max(fewest, affordable))
+        sample = _label_sample(config, images, teachers, truth, constants, count)
     return Estimate(
         num_images,
         config.crops,

@@ -10,6 +10,7 @@ from torch.nn import functional
 from fkd.amounts import as_count
 from fkd.config import LabelConfig
 from fkd.labels import laid_out
+from fkd.machine import upload
 from fkd.teachers import Teacher
 from fkd.truth import Confusion
 
@@ -26,7 +27,7 @@ class MapLook:
     def __init__(self, teacher: Teacher, config: LabelConfig) -> None:
         """Begin with no view."""
         self._teacher, self._temperature = teacher, config.temperature
-        self._confusion = Confusion(len(teacher.class_map.names))
+        self._confusion = Confusion(len(teacher.class_map.names), teacher.device)
 
     def add(self, outputs: Tensor, masks: Tensor, usable: Tensor) -> None:
         """Look at usable views, bool [n]: outputs f32 [n · G, outputs], masks uint8 [n, H, W].
@@ -34,12 +35,12 @@ class MapLook:
         Each pixel of a mask is compared with the class that is most likely there, of probabilities that
         are brought to its size (bilinear).
         """
-        count = len(masks)
+        count, masks = len(masks), upload(masks, self._teacher.device)
         for view in torch.nonzero(usable)[:, 0].tolist():
             rows = outputs.reshape(count, -1, outputs.shape[1])[view]
             probs = laid_out(self._teacher.as_probs(rows, self._temperature), self._teacher.grid)
             said = functional.interpolate(probs, masks.shape[-2:], mode="bilinear")
-            self._confusion.add(said[0].argmax(dim=0).cpu(), masks[view])
+            self._confusion.add(said[0].argmax(dim=0), masks[view])
 
     def found(self) -> "SampleMaps":
         """Return what was found."""

@@ -195,7 +195,7 @@ def sample_accuracy(
             classes.append(batch.targets[batch.usable])
             for name in targets:  # of a map the mean of its positions
                 some = said.vectors[name][usable]
-                vectors[name].append(some if some.dim() == 2 else some.mean(dim=(2, 3)))
+                vectors[name].append((some if some.dim() == 2 else some.mean(dim=(2, 3))).cpu())
     outputs = torch.cat(seen)
     fault = teacher.fault(outputs) if labels else None
     if fault is not None:
@@ -208,7 +208,7 @@ def sample_accuracy(
         len(teacher.class_map.names),
         teacher.preprocessing,
         teacher.made_for,
-        suspicion(teacher.logits(outputs), config.temperature) if labels else None,
+        suspicion(teacher.logits(outputs).cpu(), config.temperature) if labels else None,
         top / max(1, len(outputs)),
         labels,
         tuple(

@@ -10,9 +10,9 @@ from fkd.format import (
     StoreSpec,
 )
 from fkd.images import ImageList
+from fkd.info import bad_images, bytes_per_crop, fidelity_words, target_words
 from fkd.labelling.batches import views_at_a_time
 from fkd.labelling.processes import Ranks
-from fkd.statistics import bad_images, bytes_per_crop, fidelity_words, target_words
 from fkd.store import (
     LabelStore,
 )

@@ -46,6 +46,7 @@ def _sparse(probs: Tensor, label: SoftLabels, index: Tensor, *, divergent: bool)
     """Measure labels of K classes and a tail; those that rule classes out are not `divergent`."""
     top, others = probs.gather(1, index), probs.scatter(1, index, 0.0)
     log_others = others.log().clamp_(min=_LOG_OF_ZERO)
+    weighed = torch.linalg.vecdot(others, log_others)
     shares = _kept_shares(top, others, log_others)
     if not divergent:
         none = torch.full_like(shares[0], torch.nan)
@@ -56,16 +57,20 @@ def _sparse(probs: Tensor, label: SoftLabels, index: Tensor, *, divergent: bool)
     quantization = (kept.sum(dim=1) + residual).clamp_(min=0)
     # A share of the smallest numbers is 0, and its logarithm without end.
     share = (rest / count).clamp_(min=torch.finfo(rest.dtype).tiny)
-    evenness = torch.linalg.vecdot(others, log_others) - torch.special.xlogy(rest, share)
+    evenness = weighed - torch.special.xlogy(rest, share)
     return torch.stack([quantization + evenness.clamp_(min=0), quantization, *shares], dim=1)
 
 
 def _kept_shares(top: Tensor, others: Tensor, log_others: Tensor) -> list[Tensor]:
-    """Return what the kept classes hold at each temperature, f32 [B]; roots are cheaper than logs."""
-    at_1, at_2 = (top, others), (top.sqrt(), others.sqrt())
-    at_4, at_10 = (at_2[0].sqrt(), at_2[1].sqrt()), (top**0.1, (log_others * 0.1).exp_())
-    sums = [[part.sum(dim=1) for part in parts] for parts in (at_1, at_2, at_4, at_10)]
-    return [kept / (kept + rest) for kept, rest in sums]
+    """Return what the kept classes hold at each temperature, f32 [B]; roots are cheaper than logs.
+
+    `log_others` are overwritten: of maps, each of these has as many numbers as the teacher said.
+    """
+    root = top.sqrt()
+    kept = [part.sum(dim=1) for part in (top, root, root.sqrt(), top**0.1)]
+    rest, root = [others.sum(dim=1)], others.sqrt()
+    rest += [root.sum(dim=1), root.sqrt_().sum(dim=1), log_others.mul_(0.1).exp_().sum(dim=1)]
+    return [mine / (mine + theirs) for mine, theirs in zip(kept, rest, strict=True)]
 
 
 def _log(probs: Tensor) -> Tensor:

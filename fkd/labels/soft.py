@@ -13,6 +13,7 @@ from fkd.amounts import as_count
 from fkd.config import check_range
 from fkd.errors import SoftLabelError
 from fkd.labels.rows import Rows, as_rows
+from fkd.machine import upload
 
 
 @dataclass(eq=False)
@@ -153,8 +154,8 @@ class SoftLabels:
             raise SoftLabelError(
                 f"shares are of shape {list(share.shape)}; give a number, or floats [{len(self)}]"
             )
-        own = torch.as_tensor(share, dtype=self.value.dtype, device=self.value.device)
-        own = own.expand(len(self))[:, None]
+        own = share if isinstance(share, Tensor) else self.value.new_full((), share)
+        own = upload(own.to(self.value.dtype), self.value.device).expand(len(self))[:, None]
         if self.index is None or others.index is None or _too_wide(self, others, num_classes):
             value = torch.lerp(others.dense(num_classes), self.dense(num_classes), own)
             return SoftLabels(None, value, value.new_zeros(len(value)), num_classes)

@@ -50,7 +50,8 @@ def text_loss(logits: Tensor, texts: Tensor) -> Tensor:
     repeats are merged and blanks, class 0, are taken out; over the number of its characters, as the mean
     of `torch.nn.CTCLoss` has it. A row ends where its numbers are 0, and one of -1 counts for nothing. A
     text of more characters than T frames can say has a loss of 0 (`zero_infinity`). All T frames count,
-    those beyond the end of the text too: there the blank is right.
+    those beyond the end of the text too: there the blank is right. A CPU waits for a GPU here, as in no
+    other loss: torch's CTC wants the lengths of texts as numbers.
     """
     if not logits.numel():  # CTC is of one frame at least
         return in_precision(logits).sum(dim=(1, 2))
@@ -62,12 +63,12 @@ def text_loss(logits: Tensor, texts: Tensor) -> Tensor:
     texts, length = texts[:, :most], length.clamp(max=most)
     with torch.autocast(logits.device.type, enabled=False):
         log_probs = in_precision(logits).log_softmax(dim=2).transpose(0, 1)
-        frames = torch.full((len(texts),), most, dtype=torch.long)
         losses = functional.ctc_loss(
             log_probs,
             texts.clamp(min=BLANK),
-            frames.to(logits.device),
-            length,
+            # Of lengths that are tensors torch reads both, more than once, and waits each time.
+            (most,) * len(texts),  # type: ignore[arg-type]  # numbers are documented, too
+            tuple(length.tolist()),  # type: ignore[arg-type]
             blank=BLANK,
             reduction="none",
             zero_infinity=True,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         own_device,
         place,
         resolve_device,
+        widest_float,
     )
     from fkd.machine.files import aside_of, sync, write_aside, write_whole
     from fkd.machine.generators import seeded
@@ -29,7 +30,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         caches="cache_folder",
-        device="autocast device_memory make_current own_device place resolve_device",
+        device="autocast device_memory make_current own_device place resolve_device widest_float",
         files="aside_of sync write_aside write_whole",
         generators="seeded",
         locks="held",
@@ -56,6 +57,7 @@ __all__ = [
     "seeded",
     "sync",
     "upload",
+    "widest_float",
     "write_aside",
     "write_whole",
 ]

@@ -27,6 +27,11 @@ def autocast(device: torch.device, amp: str) -> torch.autocast:
     return torch.autocast(device.type, _AMP.get(amp), enabled=amp in _AMP)
 
 
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return the type of floats in which a device sums so exactly that the order hardly matters."""
+    return torch.float32 if device.type == "mps" else torch.float64  # MPS has no wider one
+
+
 def make_current(device: torch.device) -> torch.device:
     """Let what asks for no device in particular, such as a compiled kernel, use this one; return it.
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from fkd.amounts import as_count, as_large
 from fkd.config import Adapt
 from fkd.errors import ModelError
+from fkd.models.pooling import mean_of
 
 Shape = tuple[int, ...]  # of what one view has: (D,), or (D, h, w)
 
@@ -63,7 +64,7 @@ class Adaptor(nn.Module):
     def forward(self, said: Tensor) -> Tensor:
         """Return vectors [b, D] or maps [b, D, h, w] in the wanted shape, [b, *wanted]."""
         if said.dim() == 4 and len(self._wanted) == 1:
-            said = said.mean(dim=(2, 3))
+            said = mean_of(said, (2, 3))
         adapted: Tensor = self.layers(said)
         return on_grid(adapted, self._wanted[1:])
 

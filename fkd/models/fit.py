@@ -45,6 +45,8 @@ def output_shape(
         # The mode of training is left as it is: a model may have turned gradients off for good.
         with nullcontext() if learns else torch.inference_mode():
             answer = model(views)
+    except torch.OutOfMemoryError:
+        raise  # who asked knows what takes less
     except (Exception, SystemExit) as error:  # a user's model raises whatever it likes
         raise ModelError(
             f"{what} cannot take {as_count(num_views, 'view')} of {size} px ({type(error).__name__}: "

@@ -6,6 +6,7 @@ Legend: B views, T tokens, D numbers of a vector or channels of a map, h and w s
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fkd.config import Pool, size_text
@@ -37,11 +38,16 @@ def as_vectors(
     if found.dim() == 2 and pool in ("auto", "none"):
         return found
     if found.dim() == 3 and pool != "none":
-        return found[:, 0] if pool == "cls" else found.mean(dim=1)
+        return found[:, 0] if pool == "cls" else mean_of(found, 1)
     if found.dim() == 4 and pool != "cls":
-        return found if pool in ("auto", "none") else found.mean(dim=(2, 3))
+        return found if pool in ("auto", "none") else mean_of(found, (2, 3))
     fits = {2: "auto", 3: "mean or cls", 4: "none or mean"}[found.dim()]
     raise ModelError(f"{what} says {list(found.shape)}, which has no pool {pool}; choose {fits}")
+
+
+def mean_of(said: Tensor, positions: int | tuple[int, ...]) -> Tensor:
+    """Return the mean over positions, f32 at least: in half precision it would be rounded once more."""
+    return said.mean(dim=positions, dtype=torch.promote_types(said.dtype, torch.float32))
 
 
 def _channels_last(found: Tensor, sides: Sequence[int], what: str) -> bool:

@@ -3,6 +3,7 @@
 Legend: B views, C classes, T frames, D numbers of each, h × w positions of a map.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,7 +77,11 @@ def _separable(channels: int, out: int, stride: tuple[int, int]) -> nn.Module:
 
 
 class _Recurrent(nn.Module):
-    """Two layers of LSTM, in both directions."""
+    """Two layers of LSTM, in both directions, in float32.
+
+    On CUDA, autocast to bfloat16 has cuDNN's LSTM run in float16, where gradients that nothing scales are
+    lost, or takes kernels that go frame by frame.
+    """
 
     def __init__(self, before: int, each: int) -> None:
         super().__init__()
@@ -85,7 +90,8 @@ class _Recurrent(nn.Module):
 
     def forward(self, line: Tensor) -> Tensor:
         """Return frames [B, T, width] of frames [B, T, D]."""
-        said: Tensor = self.lstm(line)[0]
+        with torch.autocast(line.device.type, enabled=False):
+            said: Tensor = self.lstm(line.float())[0]
         return said
 
 

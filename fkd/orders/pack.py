@@ -20,8 +20,8 @@ class PackConfig:
     `bound` names the side, of the two, that has at most `pixels` afterwards; smaller images stay as they
     are, and with None all do. `quality` is that of the JPEG files. `to` says what is written: a "folder"
     of files, or "tar" shards of about `shard_bytes` of the source each. With `unlabelled`, images are
-    taken from any depth and have no classes. Without `split`, `images` itself is taken, though a folder
-    in it is named train.
+    taken from any depth, without classes, masks or texts. Without `split`, `images` itself is taken,
+    though a folder in it is named train.
     """
 
     images: Path

@@ -1,4 +1,7 @@
-"""`fkd pack`: images copied from any source to a folder or to tar shards, large ones made smaller."""
+"""`fkd pack`: images copied from any source to a folder or to tar shards, large ones made smaller.
+
+Masks and texts of lines beside images in folders go along.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from fkd.config import as_config
 from fkd.orders import PackConfig
-from fkd.packing.place import alone, prepare, refuse_overlap
+from fkd.packing.beside import files_of_names, write_texts
+from fkd.packing.listing import list_splits
+from fkd.packing.place import alone, prepare, refuse_overlap, write_copy
 from fkd.packing.report import Outcome, PackReport
-from fkd.packing.split import Split, list_splits
+from fkd.packing.split import Split
 from fkd.packing.to_folder import pack_to_folder
 from fkd.packing.to_tar import pack_to_tar
 from fkd.progress import progress_bar
@@ -17,18 +19,25 @@ _WRITE = {"folder": pack_to_folder, "tar": pack_to_tar}
 def pack_images(config: PackConfig) -> PackReport:
     """Copy the images of a folder, of archives, tables or a list to `config.out`, or go on with a copy.
 
-    `train` and `val` stay apart where there are both. Raises `FkdError` for bad input, before anything is
-    written.
+    `train` and `val` stay apart where there are both. Masks are made as small as the copies of their
+    images, and texts go along. Raises `FkdError` for bad input, before anything is written.
     """
     as_config(config, PackConfig)
     refuse_overlap(config.images, config.out)
     splits = list_splits(config)
     for split in splits:
         refuse_overlap(split.images.root, config.out)
+        if split.masks is not None:
+            refuse_overlap(split.masks.folder, config.out)
+    names = files_of_names(config.out, splits)
     prepare(config, splits)
     with alone(config.out):
-        before = sum(int(split.images.num_bytes.sum()) for split in splits)
-        return PackReport.of(_pack(config, splits), before)
+        for path, content in names.items():
+            write_copy(str(path), content)
+        before = sum(split.num_bytes for split in splits)
+        report = PackReport.of(_pack(config, splits), before)
+        write_texts(config.out, splits)
+        return report
 
 
 def _pack(config: PackConfig, splits: list[Split]) -> Iterator[Outcome]:

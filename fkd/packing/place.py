@@ -30,7 +30,8 @@ def refuse_overlap(images: Path, out: Path) -> None:
 
 def prepare(config: PackConfig, splits: Sequence[Split]) -> None:
     """Make the folder and its settings; refuse a folder of something else, or of other settings."""
-    out, wanted = config.out, _settings(config) | {"identity": _identity(config, splits)}
+    out = config.out
+    wanted = _settings(config) | {"truth": _truth(splits), "identity": _identity(config, splits)}
     made = _read_settings(out)
     try:
         if made is not None and config.overwrite:
@@ -56,6 +57,13 @@ def _identity(config: PackConfig, splits: Sequence[Split]) -> list[str] | None:
     if config.to != "tar":
         return None
     return [fingerprint(split.images.paths, split.images.num_bytes) for split in splits]
+
+
+def _truth(splits: Sequence[Split]) -> str | None:
+    """Return what the images have beside them: masks or texts."""
+    if splits[0].truth is None:
+        return None
+    return "texts" if splits[0].masks is None else "masks"
 
 
 def _settings(config: PackConfig) -> dict[str, Any]:
@@ -113,7 +121,7 @@ def _in_words(settings: dict[str, Any]) -> list[str]:
         "--full-size" if whole else f"--{had['bound']} {had['pixels']}",
         "--full-size" if whole else f"--quality {had['quality']}",
         f"--to {had.get('to', 'folder')}",  # a version before this one made folders alone
-        "--unlabelled" if had.get("unlabelled") else "classes",
+        "--unlabelled" if had.get("unlabelled") else had.get("truth") or "classes",
     ]
     if had.get("to") == "tar":
         words.append(f"--shard-size {int(had['shard_bytes']) / 1e6:g}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: the size of its copy, and why it is bad.
+    """What became of one image: the size of its copy with its mask's, and why one of them is bad.
 
     `packed` says that it was made smaller, `found` that its copy was there already.
     """
@@ -21,8 +21,8 @@ class Outcome:
 class PackReport:
     """What a run did: how many images it made smaller, copied, and found from an earlier run.
 
-    `bad` has (name, reason) of each image that this run looked at and could not decode.
-    The bytes are those of all images, before and after, whichever run packed them.
+    `bad` has (name, reason) of each image or mask that this run looked at and could not decode.
+    The bytes are those of all images and masks, before and after, whichever run packed them.
     """
 
     packed: int

@@ -1,5 +1,8 @@
-"""The images of a split, and the names that their copies have below the class folders."""
+"""The images of a split, and where their copies and those of their masks lie."""
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,109 +11,82 @@ from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
 from fkd.images import ImageList
-from fkd.orders import PackConfig
-from fkd.packing.smaller import name_when_smaller
-from fkd.sources import dataset_root, list_images, list_val
-from fkd.truth import lined_root, masked_root
+from fkd.truth import Masks, Texts, Truth, mask_path
+
+_JPEG = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
 class Split:
-    """The images of a split, and its `name`: "" where the data set has one alone.
+    """The images of a split, and its `name`: the folder of the copies, "" where that is OUT itself.
 
     `keys` are the images' names below the split. `numbers` are the images' classes, int64 [N], as
-    positions in the classes of the first split; None where images have none.
+    positions in the classes of the first split; None where images have none. `truth` are the masks or
+    texts beside the images, and the copies of masks lie in the folder `masks_name` below OUT.
     """
 
     images: ImageList
     name: str
     keys: tuple[str, ...]
-    numbers: NDArray[np.int64] | None
+    numbers: NDArray[np.int64] | None = None
+    truth: Truth | None = None
+    masks_name: str = ""
+
+    @property
+    def masks(self) -> Masks | None:
+        """The masks of the images, None where they have none."""
+        return self.truth if isinstance(self.truth, Masks) else None
+
+    @property
+    def texts(self) -> Texts | None:
+        """The texts of the images, None where they have none."""
+        return self.truth if isinstance(self.truth, Texts) else None
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes the images have, with their masks."""
+        return int(self.images.num_bytes.sum()) + sum(_sizes(self.masks))
 
     def names(self, index: int) -> tuple[str, str]:
-        """Return the name of an image's copy when it is copied as it is, and when it is made smaller."""
-        return self.keys[index], name_when_smaller(self.keys[index])
+        """Return the name of an image's copy when it is copied as it is, and when it is made smaller.
+
+        Smaller ones are JPEG files. Behind a key, .jpg makes a name that no other image has. Where there
+        are masks it takes the place of the ending, so that masks keep their names.
+        """
+        key = self.keys[index]
+        if key.lower().endswith(_JPEG):
+            return key, key
+        return key, f"{key if self.masks is None else os.path.splitext(key)[0]}.jpg"
+
+    def paths(self, out: Path, index: int) -> tuple[str, str]:
+        """Return where an image's copy lies, by `names`."""
+        kept, smaller = self.names(index)
+        return os.path.join(out, self.name, kept), os.path.join(out, self.name, smaller)
+
+    def mask_path(self, out: Path, index: int) -> str:
+        """Return where the copy of an image's mask lies."""
+        return mask_path(out / self.masks_name, self.keys[index])
+
+    def refuse_equal_names(self) -> None:
+        """Raise `ImagesError` where the copies of two images, or of their masks, would have one name."""
+        root, names, of_mask = self.images.root, set(self.keys), dict[str, str]()
+        for index, key in enumerate(self.keys):
+            if self.masks is not None:
+                mask = self.masks.name(index)
+                if of_mask.setdefault(mask, key) != key:
+                    raise ImagesError(
+                        f"{root}: {of_mask[mask]} and {key} have one mask, {mask}; rename one of "
+                        "the two, and save its own mask"
+                    )
+            elif (smaller := self.names(index)[1]) != key and smaller in names:
+                raise ImagesError(
+                    f"{root}: {key}, made smaller, would be named as {smaller} is; rename one of the two"
+                )
 
 
-def list_splits(config: PackConfig) -> list[Split]:
-    """List the images of every split; refuse names that collide, and truth beside them."""
-    if not config.unlabelled:
-        _refuse_truth(config)
-    root = dataset_root(config.images, split=config.split, unlabelled=config.unlabelled)
-    images = list_images(root, unlabelled=config.unlabelled)
-    val = None if config.unlabelled or _is_part(config, root) else list_val(images)
-    whole = val is None and root == config.images.absolute()
-    first = Split(
-        images, "" if whole else "train", _below_classes(images), _numbers(images, images)
-    )
-    splits = [first]
-    if val is not None:
-        splits.append(Split(val, "val", _below_classes(val), _numbers(val, images)))
-    for split in splits:
-        _refuse_equal_names(split)
-    return splits
-
-
-def _refuse_truth(config: PackConfig) -> None:
-    """Refuse images with masks or texts beside them, which copies would not fit or lack."""
-    split = "train" if config.split else None
-    for what, find in (("texts (labels.txt)", lined_root), ("masks", masked_root)):
-        root = find(config.images, split)
-        if root is not None:
-            raise ImagesError(
-                f"the images of {root} have {what}, and fkd pack copies images alone; label them where "
-                f"they are, or copy the images without them: --unlabelled {root}"
-            )
-
-
-def _is_part(config: PackConfig, root: Path) -> bool:
-    """Say whether the user named a split itself, as `data/train` is: then no other is taken."""
-    return root == config.images.absolute() and root.is_dir() and root.name == "train"
-
-
-def _below_classes(images: ImageList) -> tuple[str, ...]:
-    """Return the keys of images, below class folders: as they are, where their folders are classes."""
-    keys = tuple(images.paths)
-    if images.unlabelled or _folders_are_classes(images, keys):
-        return keys
-    folders = [name.replace("/", "_") for name in images.classes]
-    return tuple(
-        f"{folders[target]}/{key}"
-        for key, target in zip(keys, images.targets.tolist(), strict=True)
-    )
-
-
-def _folders_are_classes(images: ImageList, keys: tuple[str, ...]) -> bool:
-    """Say whether each class has a folder, and each folder one class."""
-    if not all("/" in key for key in keys):
-        return False
-    pairs = {
-        (key.split("/", 1)[0], target)
-        for key, target in zip(keys, images.targets.tolist(), strict=True)
-    }
-    folders = {folder for folder, _ in pairs}
-    return len(pairs) == len(folders) == len(np.unique(images.targets))
-
-
-def _numbers(images: ImageList, first: ImageList) -> NDArray[np.int64] | None:
-    """Return the class of each image as a position in the classes of the first split."""
-    if images.unlabelled:
-        return None
-    position = {name: number for number, name in enumerate(first.classes)}
-    strange = next((name for name in images.classes if name not in position), None)
-    if strange is not None:
-        raise ImagesError(
-            f"{images.root} has a class {strange}, which {first.root} lacks; pack the two apart"
-        )
-    return np.array([position[name] for name in images.classes])[images.targets]
-
-
-def _refuse_equal_names(split: Split) -> None:
-    names = set(split.keys)
-    for key in split.keys:
-        smaller = name_when_smaller(key)
-        if smaller != key and smaller in names:
-            raise ImagesError(
-                f"{split.images.root}: {key}, made smaller, would be named as {smaller} is; rename one "
-                "of the two"
-            )
+def _sizes(masks: Masks | None) -> Iterator[int]:
+    """Yield the sizes of the masks that are there."""
+    if masks is not None:
+        for index in range(len(masks)):
+            with suppress(OSError):
+                yield os.path.getsize(masks.name(index))

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from fkd.orders import PackConfig
 from fkd.packing.in_threads import in_threads
@@ -18,7 +17,7 @@ def pack_to_folder(config: PackConfig, splits: list[Split]) -> Iterator[Outcome]
     todo: list[tuple[Split, int]] = []
     for split in splits:
         for index in range(len(split.images)):
-            size = _size_of_copy([_path(config, split, name) for name in split.names(index)])
+            size = _size_of_copies(config, split, index)
             if size:
                 yield Outcome(size, found=True)
             else:
@@ -27,20 +26,26 @@ def pack_to_folder(config: PackConfig, splits: list[Split]) -> Iterator[Outcome]
 
 
 def _pack_one(config: PackConfig, split: Split, index: int) -> Outcome:
-    made, (kept, smaller) = make(config, split.images, index), split.names(index)
-    outcome = Outcome(0, packed=made.packed, bad=made.bad)
-    if made.content is None:
-        return outcome
-    path = _path(config, split, smaller if made.packed else kept)
-    return replace(outcome, num_bytes=write_copy(path, bytes(made.content)))
+    made, (kept, smaller) = make(config, split, index), split.paths(config.out, index)
+    files = {
+        split.mask_path(config.out, index): made.mask,
+        smaller if made.packed else kept: made.content,
+    }
+    written = [write_copy(path, bytes(what)) for path, what in files.items() if what is not None]
+    return Outcome(sum(written), packed=made.packed, bad=made.bad)
 
 
-def _path(config: PackConfig, split: Split, name: str) -> str:
-    return os.path.join(config.out, split.name, name)
+def _size_of_copies(config: PackConfig, split: Split, index: int) -> int:
+    """Return the size of the copies of an image and its mask, 0 where one of them is not there whole."""
+    size = _size_of_copy(*split.paths(config.out, index))
+    if not size or split.masks is None:
+        return size
+    of_mask = _size_of_copy(split.mask_path(config.out, index))
+    return of_mask and size + of_mask
 
 
-def _size_of_copy(paths: list[str]) -> int:
-    """Return the size of an image's copy, 0 where there is none or a power cut left it empty."""
+def _size_of_copy(*paths: str) -> int:
+    """Return the size of the first file that is there, 0 where a power cut left all of them empty."""
     for path in paths:
         with suppress(OSError):
             if size := os.path.getsize(path):

@@ -54,7 +54,7 @@ def _shard(config: PackConfig, split: Split, rows: list[int], path: Path) -> Ite
     if path.is_file():
         yield from (Outcome(path.stat().st_size // len(rows), found=True) for _ in rows)
         return
-    made = in_threads(lambda row: make(config, split.images, row), rows, config.workers)
+    made = in_threads(lambda row: make(config, split, row), rows, config.workers)
     aside, labelled = aside_of(path), set[str]()
     try:
         with aside.open("wb") as file:

@@ -103,4 +103,4 @@ def _logits(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def _share_right(features: Tensor, classes: Tensor, weights: Tensor) -> float:
-    return float((_logits(features, weights).argmax(dim=1) == classes).double().mean())
+    return int((_logits(features, weights).argmax(dim=1) == classes).sum()) / len(classes)

@@ -35,12 +35,14 @@ def knn_top1(
     # The nearest one's weight is 1, so that no temperature makes a weight infinite.
     weights = ((cosines - cosines[:, :1]) / temperature).exp()
     num_classes = 1 + int(max(classes.max(), voters.max()))
-    hits = 0
+    hits = torch.zeros((), dtype=torch.int64, device=features.device)
     for first, some in _parts(weights, _QUERIES):
         own = slice(first, first + len(some))
-        votes = some.new_zeros(len(some), num_classes).scatter_add_(1, voters[own], some)
-        hits += int((votes.argmax(dim=1) == classes[own]).sum())
-    return hits / len(features)
+        votes = some.new_zeros(len(some), num_classes)
+        for rank in range(k):  # all at once, a GPU would add in another order every time
+            votes.scatter_add_(1, voters[own, rank, None], some[:, rank, None])
+        hits += (votes.argmax(dim=1) == classes[own]).sum()
+    return int(hits) / len(features)
 
 
 @torch.inference_mode()
@@ -93,6 +95,6 @@ def _parts(vectors: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
 
 def _leave_itself_out(cosines: Tensor, offset: int) -> None:
     """Make each row's cosine with itself, in column row + offset, that of nobody."""
-    row = torch.arange(len(cosines), device=cosines.device)
-    there = (row + offset >= 0) & (row + offset < cosines.shape[1])
-    cosines[row[there], row[there] + offset] = -torch.inf
+    first, stop = max(0, -offset), min(len(cosines), cosines.shape[1] - offset)
+    if first < stop:
+        cosines[first:stop, first + offset : stop + offset].diagonal().fill_(-torch.inf)

@@ -7,16 +7,8 @@ from fkd.amounts import as_bytes, as_count
 from fkd.config import as_typed, size_text
 from fkd.format import TeacherRecord
 from fkd.images import visible_name
-from fkd.statistics import (
-    bad_images,
-    bytes_per_crop,
-    fidelity_words,
-    kept_lines,
-    mix_words,
-    per_label,
-    sampled_agreement,
-    sampled_certainty,
-)
+from fkd.info import bad_images, bytes_per_crop, fidelity_words, kept_lines, mix_words, per_label
+from fkd.statistics import sampled_agreement, sampled_certainty
 from fkd.store import LabelStore
 from fkd.views import STORED
 

@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 
 from fkd.config import grid_text, is_line, size_text
+from fkd.info import num_finished
 from fkd.orders import ShowConfig
 from fkd.pictures import CropViewer, Picture, Table
 from fkd.progress import progress
 from fkd.showing.page import Section
-from fkd.statistics import LabelStatistics, NotableCrop, num_finished
+from fkd.statistics import LabelStatistics, NotableCrop
 from fkd.store import LabelStore
 
 

@@ -7,11 +7,7 @@ import numpy as np
 from fkd.amounts import as_count
 from fkd.config import as_typed, grid_text, is_line, size_text
 from fkd.format import StoreSpec
-from fkd.statistics import (
-    LabelStatistics,
-    LineStatistics,
-    Sweep,
-    TruthStatistics,
+from fkd.info import (
     bytes_per_crop,
     bytes_per_label,
     mix_words,
@@ -19,6 +15,7 @@ from fkd.statistics import (
     num_labelled,
     target_words,
 )
+from fkd.statistics import LabelStatistics, LineStatistics, Sweep, TruthStatistics
 from fkd.store import LabelStore
 from fkd.vectors import KeptVectors
 

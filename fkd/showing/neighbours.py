@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from fkd.amounts import as_count
 from fkd.figures import GREY, INK, MAIN, PAGE, figure_style, fit, new_figure, write
+from fkd.info import target_words
 from fkd.pictures import EDGE, CropViewer, Picture, Pixels, Table, as_files, place_axes
 from fkd.showing.page import Section
-from fkd.statistics import VectorStatistics, target_words
+from fkd.statistics import VectorStatistics
 from fkd.store import LabelStore
 
 _GAP, _LINE = 0.1, 0.17  # inches between crops, and of the line below one

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from fkd.errors import ImagesError
 from fkd.images import REASONS
+from fkd.info import num_finished, reached
 from fkd.orders import ShowConfig
 from fkd.originals import PresentImages
-from fkd.statistics import num_finished, reached
 from fkd.store import LabelStore, StoredMixes
 
 _TRIED = 1000  # images at a time, whether they can be drawn

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fkd.amounts import as_count
 from fkd.config import grid_text, size_text
+from fkd.info import bytes_per_crop, num_crops_labelled
 from fkd.pictures import CropViewer, Picture
 from fkd.showing.area_figures import area_picture
 from fkd.showing.class_figures import class_picture, confusion_picture
@@ -11,14 +12,7 @@ from fkd.showing.crop_sections import notable_sections
 from fkd.showing.label_figures import certainty_pictures, divergence_picture, size_picture
 from fkd.showing.page import Section
 from fkd.showing.position_figures import line_section, position_section, truth_section
-from fkd.statistics import (
-    Comparison,
-    LabelStatistics,
-    LineStatistics,
-    TruthStatistics,
-    bytes_per_crop,
-    num_crops_labelled,
-)
+from fkd.statistics import Comparison, LabelStatistics, LineStatistics, TruthStatistics
 from fkd.store import LabelStore
 
 

@@ -10,6 +10,7 @@ from fkd.amounts import as_count
 from fkd.config import as_config, grid_text
 from fkd.errors import ImagesError
 from fkd.images import read_titles, visible_name
+from fkd.info import info_lines
 from fkd.orders import ShowConfig
 from fkd.originals import (
     LabelledMasks,
@@ -47,7 +48,6 @@ from fkd.statistics import (
     LineStatistics,
     TruthStatistics,
     compare,
-    info_lines,
     label_statistics,
     line_statistics,
     truth_statistics,

@@ -11,10 +11,10 @@ import torch
 
 from fkd.config import grid_text
 from fkd.errors import StoreError
+from fkd.info import reached
 from fkd.labels import cross_entropy, entropy
 from fkd.progress import progress_bar
 from fkd.statistics.histogram import Histogram
-from fkd.statistics.how_far import reached
 from fkd.statistics.sweep import Piece, Sweep, opened, swept
 from fkd.store import LabelStore
 

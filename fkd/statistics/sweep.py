@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.info import num_finished, reached
 from fkd.labels import SoftLabels
-from fkd.statistics.how_far import num_finished, reached
 from fkd.store import LabelStore, Slab, StoredMixes
 
 MAX_SWEPT = 4_000_000  # labels: the share of a rare event, one in a thousand, is then known to 2 %

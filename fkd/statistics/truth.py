@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from fkd.config import sides_of
 from fkd.format import StoreSpec
+from fkd.info import num_finished, reached
 from fkd.labels import laid_out
 from fkd.originals import LabelledMasks, LabelledTexts
 from fkd.progress import progress
-from fkd.statistics.how_far import num_finished, reached
 from fkd.statistics.sweep import restored
 from fkd.store import LabelStore, Slab
 from fkd.truth import Confusion, ReadLines, aligned, read_off

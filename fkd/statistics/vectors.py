@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from fkd.amounts import as_count
 from fkd.errors import StoreError
+from fkd.info import reached
 from fkd.probing import Spread, knn_top1, nearest, spread
 from fkd.statistics.histogram import Histogram
-from fkd.statistics.how_far import reached
 from fkd.store import LabelStore
 from fkd.vectors import StoredVectors
 

@@ -9,15 +9,14 @@ from itertools import product
 
 import numpy as np
 
-from fkd.format import (
+from fkd.arrays import (
     ArrayReader,
-    StoreSpec,
-    array_layouts,
     pack_cell_codes,
     pack_cell_ids,
     unpack_cell_codes,
     unpack_cell_ids,
 )
+from fkd.format import StoreSpec, array_layouts
 from fkd.labels import Field, StoredArray
 
 _HELD_BYTES = 2**25

@@ -8,8 +8,9 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.arrays import IMPLAUSIBLE_REMEDY
 from fkd.errors import BlockError, StoreError
-from fkd.format import IMPLAUSIBLE_REMEDY, StoreSpec
+from fkd.format import StoreSpec
 from fkd.images import REASONS, Keys
 from fkd.labels import NUM_MEASURES, Fidelity, StoredArray, fidelity_fault, mean_fidelity
 from fkd.store.segment import Segment, by_images

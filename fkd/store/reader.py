@@ -12,20 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64
 
-from fkd.errors import BlockError, StoreError, first_line
-from fkd.format import (
+from fkd.arrays import (
     IMPLAUSIBLE_REMEDY,
     ArrayReader,
     Arrays,
     BlockFiles,
-    StoreSpec,
-    array_layouts,
     needed,
     unpack_codes,
     unpack_ids,
     unpack_palettes,
     unpack_slots,
 )
+from fkd.errors import BlockError, StoreError, first_line
+from fkd.format import StoreSpec, array_layouts
 from fkd.labels import Field, StoredArray
 from fkd.store.cells import CellReader
 from fkd.store.slabs import Slab, StoredCrops

@@ -11,16 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
+from fkd.arrays import Arrays, BlockFiles
 from fkd.errors import StoreError, first_line
 from fkd.files import Files, Folder
-from fkd.format import (
-    Arrays,
-    BlockFiles,
-    StoreSpec,
-    array_layouts,
-    from_attributes,
-    group_attributes,
-)
+from fkd.format import StoreSpec, array_layouts, from_attributes, group_attributes
 from fkd.labels import StoredArray
 from fkd.store.reader import Reader
 from fkd.store.slabs import Block

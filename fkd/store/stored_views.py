@@ -6,8 +6,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.arrays import ArrayReader, unpack_boxes
 from fkd.errors import BlockError
-from fkd.format import ArrayReader, StoreSpec, unpack_boxes
+from fkd.format import StoreSpec
 from fkd.store.slabs import StoredCrops
 from fkd.views import OTHER_VIEWS, SAMPLERS, Boxes, Flips, Sizes, hash_views
 

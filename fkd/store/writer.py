@@ -16,13 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkd.errors import StoreError
-from fkd.files import Folder
-from fkd.format import (
+from fkd.arrays import (
     Arrays,
     BlockFiles,
-    StoreSpec,
-    array_layouts,
     create_arrays,
     pack_boxes,
     pack_codes,
@@ -30,8 +26,10 @@ from fkd.format import (
     pack_palettes,
     pack_slots,
     sort_ties,
-    to_attributes,
 )
+from fkd.errors import StoreError
+from fkd.files import Folder
+from fkd.format import StoreSpec, array_layouts, to_attributes
 from fkd.images import MAX_NUM_BYTES, ImageList, Keys
 from fkd.labels import StoredArray
 from fkd.machine import sync

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fkd.errors import DecodeError
 from fkd.images import ImageList
-from fkd.machine import device_memory, upload
+from fkd.machine import Download, device_memory, upload
 from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
 from fkd.progress import progress_bar
 from fkd.students.student import StudentCard
@@ -55,17 +55,17 @@ def ask(
     device = next(model.parameters()).device
     tapped = Tapped(model, [] if layer is None else [layer], _WHO)
 
-    def answered(batch: EvaluationBatch, rows: Tensor) -> Answers:
-        logits, features = _answer(tapped, upload(batch.views, device), card, layer)
-        there = batch.usable
-        of_these = None if features is None else features[there]
-        return Answers(rows[there], logits[there], of_these, batch.errors)
+    def asked(batch: EvaluationBatch, rows: Tensor) -> _Asked:
+        coming = _answer(tapped, upload(batch.views, device), card, layer)
+        return _Asked(rows, batch, coming)
 
     try:
-        yield from each_batch(
-            model, card, images, chosen, batch_size, workers, answered,
+        batches = each_batch(
+            model, card, images, chosen, batch_size, workers, asked,
             nested=nested,
         )  # fmt: skip
+        for each in a_batch_late(batches):
+            yield each.answers()
     finally:
         tapped.remove()
 
@@ -105,20 +105,42 @@ def each_batch(  # noqa: PLR0913  which views, who is asked, and what is made of
         model.train(was_training)
 
 
+def a_batch_late(asked: Iterator[T]) -> Iterator[T]:
+    """Yield what is asked of a GPU, batch by batch, once it has the next one to work on."""
+    waiting: list[T] = []
+    for one in asked:
+        yield from waiting
+        waiting = [one]
+    yield from waiting
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A batch that a student has, the `rows` of its images, and what it says of them on its way."""
+
+    rows: Tensor
+    batch: EvaluationBatch
+    coming: Download
+
+    def answers(self) -> Answers:
+        """Wait for what it says."""
+        said, there = self.coming.wait(), self.batch.usable
+        features = said["features"][there] if "features" in said else None
+        return Answers(self.rows[there], said["logits"][there], features, self.batch.errors)
+
+
 @torch.inference_mode()
-def _answer(
-    tapped: Tapped, views: Tensor, card: StudentCard, layer: str | None
-) -> tuple[Tensor, Tensor | None]:
-    """Return logits and features of views, uint8 [B, 3, H, W], on the CPU."""
+def _answer(tapped: Tapped, views: Tensor, card: StudentCard, layer: str | None) -> Download:
+    """Send for the logits of views, uint8 [B, 3, H, W], and for their features."""
     answer, said = tapped(as_seen(views, card))
-    logits: Tensor = find_logits(answer, len(views), _WHO).float().cpu()
+    logits: Tensor = find_logits(answer, len(views), _WHO).float()
     if layer is None:
-        return logits, None
+        return Download(logits=logits)
     what = f"{_WHO}, layer {layer},"
     found = logits if layer == OUTPUT else said[layer]
     vectors = as_vectors(found, "auto", len(views), what, views.shape[2:])
     features = vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors
-    return logits, features.float().cpu()
+    return Download(logits=logits, features=features.float())
 
 
 def as_seen(views: Tensor, card: StudentCard) -> Tensor:

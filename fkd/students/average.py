@@ -18,6 +18,9 @@ class MovingAverage:
     def __init__(self, student: nn.Module, decay: float) -> None:
         """Begin with a copy of `student`; `decay` lies in [0, 1)."""
         self.module = copy.deepcopy(student)
+        for layer in self.module.modules():
+            if isinstance(layer, nn.RNNBase):  # cuDNN wants the weights of a copy in one piece, too
+                layer.flatten_parameters()
         self.updates, self._decay = 0, decay
         self._lerp = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 

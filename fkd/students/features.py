@@ -1,5 +1,6 @@
 """What a student's features tell of images, without its head."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -147,6 +148,14 @@ def judge(
     layer = feature_layer(model, card)
     seen = gather_features(model, card, images, batch_size, workers, layer=layer, nested=nested)
     seen.note_unusable("counted as missed")
-    others = len(seen.vectors) - 1
-    knn = knn_top1(seen.vectors, seen.classes, k=min(K, others)) if others else 0.0
+    knn = _knn(seen, next(model.parameters()).device) if len(seen.vectors) > 1 else 0.0
     return NeighbourAccuracy(seen.share(knn), len(images), len(seen.errors))
+
+
+def _knn(seen: Features, device: torch.device) -> float:
+    """Return the share that is right; where a device has no room for the features, the CPU says it."""
+    k = min(K, len(seen.vectors) - 1)
+    with suppress(torch.OutOfMemoryError):
+        there = seen.to(device)
+        return knn_top1(there.vectors, there.classes, k=k)
+    return knn_top1(seen.vectors, seen.classes, k=k)

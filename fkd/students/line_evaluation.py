@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from fkd.errors import DecodeError
 from fkd.images import ImageList
 from fkd.losses import text_loss
-from fkd.machine import upload
+from fkd.machine import Download, upload
 from fkd.models import find_logits
 from fkd.progress import note
-from fkd.students.answers import as_seen, each_batch
+from fkd.students.answers import a_batch_late, as_seen, each_batch
 from fkd.students.student import StudentCard
 from fkd.truth import ReadLines, Texts, read_off
 from fkd.views import EvaluationBatch
@@ -66,32 +65,32 @@ def evaluate_lines(
     """
     tally = _Tally(card.classes, texts)
 
-    def counted(batch: EvaluationBatch, rows: Tensor) -> Sequence[DecodeError]:
-        there = batch.usable
-        if there.any():
-            tally.add(_answer(model, batch.views[there], card), rows[there].tolist())
-        for row in rows[~there].tolist():
-            tally.read.add(None, texts.text(row))
-        return batch.errors
+    def asked(batch: EvaluationBatch, rows: Tensor) -> tuple[EvaluationBatch, Tensor, Download]:
+        return batch, rows, _answer(model, batch.views, card, texts.rows(rows.tolist()))
 
     num_unusable = 0
-    for errors in each_batch(
-        model, card, images, torch.arange(len(images)), batch_size, workers, counted,
+    batches = each_batch(
+        model, card, images, torch.arange(len(images)), batch_size, workers, asked,
         nested=nested,
-    ):  # fmt: skip
-        num_unusable += len(errors)
-        for error in errors:
+    )  # fmt: skip
+    for batch, rows, coming in a_batch_late(batches):
+        tally.add(rows, batch.usable, **coming.wait())
+        num_unusable += len(batch.errors)
+        for error in batch.errors:
             note(f"counted as missed: {error}")
     return tally.accuracy(num_unusable)
 
 
 @torch.inference_mode()
-def _answer(model: nn.Module, views: Tensor, card: StudentCard) -> Tensor:
-    """Return logits f32 [b, T, C] of views, uint8 [b, 3, H, W], on the CPU."""
+def _answer(model: nn.Module, views: Tensor, card: StudentCard, texts: Tensor) -> Download:
+    """Send for what is said of views, uint8 [b, 3, H, W]: `best` int64 [b, T], the class of each frame.
+
+    `losses` f32 [b] are to texts int64 [b, L].
+    """
     device = next(model.parameters()).device
     answer = model(as_seen(upload(views, device), card))
-    logits: Tensor = find_logits(answer, len(views), f"student {card.name}")
-    return logits.float().cpu()
+    logits: Tensor = find_logits(answer, len(views), f"student {card.name}").float()
+    return Download(best=logits.argmax(dim=2), losses=text_loss(logits, upload(texts, device)))
 
 
 class _Tally:
@@ -102,15 +101,15 @@ class _Tally:
         self.read = ReadLines()
         self._loss, self._with_loss = 0.0, 0
 
-    def add(self, logits: Tensor, rows: Sequence[int]) -> None:
-        """Count the lines of `rows` by their logits [b, T, C]."""
-        for best, row in zip(logits.argmax(dim=2).tolist(), rows, strict=True):
-            self.read.add(read_off(best, self._classes), self._texts.text(row))
-        known = [n for n, row in enumerate(rows) if self._texts.encoded(row) is not None]
-        if known:
-            wanted = self._texts.rows([rows[n] for n in known])
-            self._loss += float(text_loss(logits[known], wanted).sum())
-            self._with_loss += len(known)
+    def add(self, rows: Tensor, usable: Tensor, best: Tensor, losses: Tensor) -> None:
+        """Count the lines of `rows` int64 [b], by what `_answer` says of them; bool [b] are usable."""
+        each = zip(rows.tolist(), usable.tolist(), best.tolist(), losses.tolist(), strict=True)
+        for row, there, frames, loss in each:
+            said = read_off(frames, self._classes) if there else None
+            self.read.add(said, self._texts.text(row))
+            if there and self._texts.encoded(row) is not None:
+                self._loss += loss
+                self._with_loss += 1
 
     def accuracy(self, num_unusable: int) -> LineAccuracy:
         """Return shares of all images and all characters, and the mean loss."""

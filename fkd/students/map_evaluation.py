@@ -12,10 +12,10 @@ from torch.nn import functional
 from fkd.config import IGNORED, sides_of
 from fkd.errors import DecodeError, ImagesError
 from fkd.images import ImageList
-from fkd.machine import upload
+from fkd.machine import Download, upload
 from fkd.models import find_logits, resized
 from fkd.progress import note
-from fkd.students.answers import as_seen, each_batch
+from fkd.students.answers import a_batch_late, as_seen, each_batch
 from fkd.students.student import StudentCard
 from fkd.truth import Confusion, Masks
 from fkd.views import EvaluationBatch
@@ -86,18 +86,18 @@ def evaluate_maps(
     at_a_time = max(1, min(batch_size, _MOST_PIXELS // (height * width)))
     tally = _Tally(len(card.classes), next(model.parameters()).device)
 
-    def counted(batch: EvaluationBatch, rows: Tensor) -> Sequence[DecodeError]:
-        assert batch.masks is not None
-        there = batch.usable
-        if there.any():
-            tally.add(_answer(model, batch.views[there], card), batch.masks[there])
-        return batch.errors
+    def counted(batch: EvaluationBatch, rows: Tensor) -> tuple[Sequence[DecodeError], Download]:
+        assert batch.masks is not None  # of an image that cannot be used, no pixel counts
+        losses = tally.add(_answer(model, batch.views, card), batch.masks)
+        return batch.errors, Download(losses=losses)
 
-    num_unusable = 0
-    for errors in each_batch(
+    num_unusable, loss = 0, 0.0
+    batches = each_batch(
         model, card, images, torch.arange(len(images)), at_a_time, workers, counted,
         masks=masks, nested=nested,
-    ):  # fmt: skip
+    )  # fmt: skip
+    for errors, coming in a_batch_late(batches):
+        loss += sum(coming.wait()["losses"].tolist())
         num_unusable += len(errors)
         for error in errors:
             note(f"left out: {error}")
@@ -108,7 +108,7 @@ def evaluate_maps(
     return MapAccuracy(
         confusion.miou,
         confusion.pixel_accuracy,
-        tally.loss / confusion.num_pixels,
+        loss / confusion.num_pixels,
         {name: iou for name, iou in said.items() if not math.isnan(iou)},
         len(images),
         num_unusable,
@@ -125,23 +125,26 @@ def _answer(model: nn.Module, views: Tensor, card: StudentCard) -> Tensor:
 
 
 class _Tally:
-    """What is said at each pixel so far, against the truth, and the sum of losses."""
+    """What is said at each pixel so far, against the truth."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
-        self.confusion, self.loss = Confusion(num_classes), 0.0
-        self._device = device
+        self.confusion, self._device = Confusion(num_classes, device), device
 
     @torch.inference_mode()
-    def add(self, logits: Tensor, masks: Tensor) -> None:
-        """Count the pixels of masks, uint8 [b, H, W], of logits [b, C, h, w] on the device."""
-        truth = upload(masks, self._device)
+    def add(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Count the pixels of masks, uint8 [b, H, W], of logits [b, C, h, w] on the device.
+
+        Returns their losses, in nats, f32 [parts] in sum.
+        """
+        truth, losses = upload(masks, self._device), list[Tensor]()
         at_once = max(1, _MOST_LOGITS // (logits.shape[1] * masks[0].numel()))
         pairs = zip(torch.split(logits, at_once), torch.split(truth, at_once), strict=True)
         for some, wanted in pairs:
             large = resized(some, wanted.shape[1:])
             self.confusion.add(large.argmax(dim=1), wanted)
-            self.loss += float(
+            losses.append(
                 functional.cross_entropy(
                     large, wanted.long(), ignore_index=IGNORED, reduction="sum"
                 )
             )
+        return torch.stack(losses)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fkd.config import TeacherChoice, sides_of
 from fkd.errors import ModelError, first_line
+from fkd.machine import upload
 from fkd.progress import note_once
 from fkd.students import EXPORT_PROPERTY, Sidecar, read_sidecar
 from fkd.teachers.source import (
@@ -95,7 +96,7 @@ class OnnxModel:
         pixels = views.float().contiguous().cpu().numpy()
         size = self._graph.batch or len(pixels)
         parts = [self._run(pixels[first : first + size]) for first in range(0, len(pixels), size)]
-        return torch.from_numpy(np.concatenate(parts)).to(views.device)
+        return upload(torch.from_numpy(np.concatenate(parts)), views.device)
 
     def _run(self, pixels: Any) -> Any:
         missing = (self._graph.batch or 0) - len(pixels)

@@ -14,7 +14,7 @@ from fkd.amounts import as_count
 from fkd.config import Engine, Target, TeacherOutput, is_line, sides_of
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.labels import rows_of
-from fkd.machine import autocast, upload
+from fkd.machine import autocast, upload, widest_float
 from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
 from fkd.teachers.classes import ClassMap
 from fkd.teachers.outputs import misread
@@ -104,8 +104,10 @@ class Teacher:
         probs = (self.logits(outputs) / temperature).softmax(dim=1)
         if self._class_of is None:
             return probs
-        of_classes = probs.new_zeros(len(probs), len(self.class_map.names))
-        return of_classes.index_add_(1, self._class_of, probs)
+        # A GPU adds in no order: sums of f32 would have other last bits in every run.
+        exact = widest_float(probs.device)
+        of_classes = probs.new_zeros(len(probs), len(self.class_map.names), dtype=exact)
+        return of_classes.index_add_(1, self._class_of, probs.to(exact)).float()
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return the logits of the outputs that are kept, f32 [n, K], of outputs, f32 [n, outputs].
@@ -119,7 +121,7 @@ class Teacher:
 
     def fault(self, outputs: Tensor) -> str | None:
         """Say where outputs, f32 [n, outputs], are not what the user says that they are."""
-        return misread(outputs, self._output)
+        return misread(outputs.cpu(), self._output)
 
     @property
     def outputs_hash(self) -> str:
@@ -143,6 +145,7 @@ class Teacher:
     def say(self, views: Tensor, count: int) -> Said:
         """Return what the model says of the first `count` views, uint8 [B, 3, H, W], and its layers do.
 
+        All is on the teacher's device, wherever a function of the user's own has it.
         Raises `ModelError` where the model fails, or returns anything but a row for each view.
         """
         if not self._fixed_batch:
@@ -164,16 +167,22 @@ class Teacher:
                 f"{as_count(self.num_outputs, 'output')} that it had at first"
             )
         vectors = {
-            target.name: as_vectors(
-                outputs if target.layer == OUTPUT else layers[target.layer],
-                target.pool,
-                len(pixels),
-                f"teacher {self.name}, layer {target.layer or 'of its output'}",
-                pixels.shape[2:],
-            )[:count].float()
+            target.name: self._here(
+                as_vectors(
+                    outputs if target.layer == OUTPUT else layers[target.layer],
+                    target.pool,
+                    len(pixels),
+                    f"teacher {self.name}, layer {target.layer or 'of its output'}",
+                    pixels.shape[2:],
+                )[:count]
+            )
             for target in self._targets
         }
-        return Said(rows_of(outputs[:count]).float(), vectors)
+        return Said(rows_of(self._here(outputs[:count])), vectors)
+
+    def _here(self, said: Tensor) -> Tensor:
+        """Return what was said as f32 on the teacher's device."""
+        return upload(said, self.device).float()
 
     def _ask(self, pixels: Tensor) -> tuple[Any, Mapping[str, Any]]:
         """Return the model's answer, and what its tapped layers said."""

@@ -53,9 +53,10 @@ class Said:
     def nothing(self) -> Tensor:
         """A sum of no numbers, through which all weights get a gradient of zero.
 
-        Processes exchange the gradients of all weights, and it may be that no term is on logits.
+        Processes exchange the gradients of all weights, and it may be that no term is on logits, or on a
+        layer that another student is compared with.
         """
-        every = [self.logits, *self.links.values()]
+        every = [self.logits, *self.layers.values(), *self.links.values()]
         return torch.stack([said[:0].float().sum() for said in every]).sum()
 
 

@@ -147,11 +147,11 @@ class Learner:
 
         def losses_of(name: str, own: Tensor) -> TermLosses:
             if not terms[name]:  # at this moment none weighs anything
-                return TermLosses(0.0 * own.float().flatten(1).sum(dim=1) + said[name].nothing, ())
+                return TermLosses(torch.zeros(len(own), device=own.device) + said[name].nothing, ())
             peers = {other: each.detach() for other, each in logits.items() if other != name}
             pairs = pairs_of(name, said, vectors)
             losses = term_losses(own, terms[name], labels, truth, mixed, peers, pairs)
-            return losses.plus(said[name].nothing) if said[name].links else losses
+            return losses.plus(said[name].nothing) if said[name].layers else losses
 
         return {name: losses_of(name, own) for name, own in logits.items()}
 
@@ -185,8 +185,7 @@ class Learner:
     def is_finite(self) -> bool:
         """Say whether all weights are numbers; a loss tells of the weights before its step."""
         every = [p for network in self.students.values() for p in network.parameters()]
-        with torch.no_grad():
-            return bool(torch.isfinite(torch.stack([p.double().sum() for p in every])).all())
+        return bool(torch.stack([p.isfinite().all() for p in every]).all())
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the students and, where there are, their moving averages, by name."""

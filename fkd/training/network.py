@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -48,9 +49,7 @@ class Network:
         if self._compared is None and group.num_ranks > 1:
             asked = _LogitsAlone(self.student, f"student {card.name}")
         self._wrapped: Any = group.wrap(asked, device, card.preprocessing.size)
-        # Micro-batches have one size or two; a graph of any size would be slower than one of each.
-        compiled = config.engine.compile
-        self._model = torch.compile(self._wrapped, dynamic=False) if compiled else self._wrapped
+        self._model = _compiled(self._wrapped, config) if config.engine.compile else self._wrapped
 
     def said(self, pixels: Tensor) -> Said:
         """Return what it says of normalised views, f32 [b, 3, h, w]: logits [b, C], and layers."""
@@ -97,6 +96,20 @@ class Network:
         for name, module in self.modules().items():
             state = states[name.removeprefix(self.prefix)]
             module.load_state_dict({**state, **running.get(name, {})})
+
+
+def _compiled(model: nn.Module, config: TrainConfig) -> Any:
+    """Let a student be compiled once for each size of views, and of micro-batches.
+
+    torch counts graphs by the code that they are of, which students share, and runs what is beyond 8 of
+    them as if it were not compiled.
+    """
+    sizes = 1 if config.size is None else len(config.size.steps(config.size_multiple))
+    limits, graphs = import_module("torch._dynamo.config"), 2 * sizes * len(config.students)
+    for name in ("recompile_limit", "accumulated_recompile_limit"):
+        setattr(limits, name, max(getattr(limits, name), graphs))
+    # Micro-batches have one size or two; a graph of any size would be slower than one of each.
+    return torch.compile(model, dynamic=False)
 
 
 class _LogitsAlone(nn.Module):

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fkd.config import Size, sides_of
 from fkd.errors import FkdError, Stopped, ToldElsewhere, first_line
-from fkd.machine import own_device
+from fkd.machine import make_current, own_device, resolve_device
 from fkd.models import has_unused
 from fkd.progress import note
 
@@ -105,28 +105,29 @@ def joined(device: str) -> Iterator[Group]:
         yield Group(device=device)
         return
     own = own_device(device, int(os.environ["LOCAL_RANK"]))
-    if own.startswith("cuda"):
-        torch.cuda.set_device(own)
     keys, rank, size = next(iter(rendezvous("env://")))
     # The agents keep their store over a restart, and with it the addresses of the dead.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     keys = PrefixStore(f"fkd-train/{attempt}/{size}", keys)
-    backend = _backend(own, keys, rank, size)
-    dist.init_process_group(
-        backend,
-        store=keys,
-        rank=rank,
-        world_size=size,
-        timeout=_PATIENCE,
-        device_id=torch.device(own) if backend == "nccl" else None,
-    )
-    failed = True
+    backend, failed = "", True
     try:
         with _one_tells(keys), _ends_with_others(keys):
+            if own.startswith("cuda"):
+                make_current(resolve_device(own))
+            backend = _backend(own, keys, rank, size)
+            dist.init_process_group(
+                backend,
+                store=keys,
+                rank=rank,
+                world_size=size,
+                timeout=_PATIENCE,
+                device_id=torch.device(own) if backend == "nccl" else None,
+            )
             yield Group(dist.get_rank(), dist.get_world_size(), own)
         failed = False
     finally:
-        if not failed or backend == "gloo":  # NCCL would wait for those that still work
+        # NCCL would wait for those that still work.
+        if dist.is_initialized() and (not failed or backend == "gloo"):
             dist.destroy_process_group()
 
 
@@ -173,15 +174,20 @@ def _ends_with_others(keys: Store) -> Iterator[None]:
 
 
 def _backend(device: str, keys: Store, rank: int, size: int) -> str:
-    """Choose how gradients are summed; NCCL wants a GPU for each process, on every machine."""
-    crowded = not device.startswith("cuda") or (
-        int(os.environ["LOCAL_WORLD_SIZE"]) > torch.cuda.device_count()
-    )
+    """Choose how gradients are summed; NCCL wants a GPU for each process, on every machine.
+
+    A GPU that `--device` names, as cuda:1, is that of all processes of a machine.
+    """
+    crowded = not device.startswith("cuda")
+    if not crowded and (here := int(os.environ["LOCAL_WORLD_SIZE"])) > 1:
+        own = own_device("cuda", int(os.environ["LOCAL_RANK"]))
+        crowded = here > torch.cuda.device_count() or device != own
     keys.set(f"crowded/{rank}", str(int(crowded)))
     if not any(int(keys.get(f"crowded/{other}")) for other in range(size)):
         return "nccl"
     if rank == 0 and device.startswith("cuda"):
         note(
-            "processes share a GPU, so gradients go through the CPU; start one for each GPU instead"
+            "processes share a GPU, so gradients go through the CPU; start one for each GPU instead, "
+            "with --device cuda"
         )
     return "gloo"

@@ -19,7 +19,8 @@ from fkd.machine import device_memory, make_current, resolve_device
 from fkd.originals import LabelledMasks
 from fkd.progress import note
 from fkd.students import judge
-from fkd.training.course import Course, build_learner, course_batches, prepare
+from fkd.training.building import build_learner
+from fkd.training.course import Course, course_batches, prepare
 from fkd.training.learner import Learner
 from fkd.training.processes import Group, launched
 from fkd.training.record import evaluation_steps

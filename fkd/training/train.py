@@ -22,7 +22,8 @@ from fkd.machine import device_memory, make_current, remembered_signals, resolve
 from fkd.progress import note, note_lines, progress_bar
 from fkd.runs import METRICS, Run, open_run, plot_runs, read_metrics
 from fkd.students import Checkpoint
-from fkd.training.course import Course, build_learner, course_batches, prepare
+from fkd.training.building import build_learner
+from fkd.training.course import Course, course_batches, prepare
 from fkd.training.learner import Learner
 from fkd.training.micro_batches import views_at_a_time
 from fkd.training.optimizer import learning_rate

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         require_masked_root,
         unnamed_masks,
     )
-    from fkd.truth.masks import Masks
+    from fkd.truth.masks import Masks, mask_path
     from fkd.truth.readings import ReadLines, aligned
     from fkd.truth.text_files import (
         find_texts,
@@ -34,7 +34,7 @@ else:
         __name__,
         confusion="Confusion",
         finding="find_masks masked_root require_masked_root unnamed_masks",
-        masks="Masks",
+        masks="Masks mask_path",
         readings="ReadLines aligned",
         text_files="find_texts lined_root list_lines require_blank require_lined_root require_named",
         texts="Texts Truth as_rows edit_distance read_off",
@@ -53,6 +53,7 @@ __all__ = [
     "find_texts",
     "lined_root",
     "list_lines",
+    "mask_path",
     "masked_root",
     "read_off",
     "require_blank",

@@ -10,23 +10,38 @@ from torch import Tensor
 
 from fkd.config import IGNORED
 
+# Where `bincount` is the fastest. On a GPU it looks for the largest number first, and waits for it.
+_COUNTED_AT_ONCE = ("cpu",)
+
 
 class Confusion:
-    """How many pixels of each class are taken for each: `counts`, int64 [C, C], truth by row.
+    """How many pixels of each class are taken for each.
 
-    Pixels of no class are left out.
+    Pixels of no class are left out. They are counted on a `device`, for which nothing waits.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, device: torch.device | None = None) -> None:
         """Begin with no pixel counted."""
-        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self._num_classes = num_classes
+        # Pair by pair, and last the pixels of no class.
+        self._flat = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
 
     def add(self, said: Tensor, truth: Tensor) -> None:
-        """Count what is `said`, numbers of classes of any shape, against `truth`, uint8 of the same."""
-        num_classes = len(self.counts)
-        valid = truth != IGNORED
-        pairs = truth[valid].long() * num_classes + said[valid].long()
-        self.counts += pairs.bincount(minlength=num_classes**2).view_as(self.counts).cpu()
+        """Count what is `said`, numbers of classes of any shape, against `truth`, uint8 of the same.
+
+        Both are on the device.
+        """
+        pairs = truth.long() * self._num_classes + said
+        pairs = pairs.masked_fill_(truth == IGNORED, self._num_classes**2).flatten()
+        if pairs.device.type in _COUNTED_AT_ONCE:
+            self._flat += pairs.bincount(minlength=len(self._flat))
+        else:
+            self._flat.scatter_add_(0, pairs, torch.ones_like(pairs[:1]).expand_as(pairs))
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each class is taken for each, int64 [C, C] on the CPU, truth by row."""
+        return self._flat[:-1].view(self._num_classes, -1).cpu()
 
     @property
     def num_pixels(self) -> int:

@@ -54,11 +54,14 @@ def require_masked_root(folder: Path, split: str = "val") -> Path:
     return root
 
 
-def find_masks(images: ImageList) -> Masks | None:
+def find_masks(
+    images: ImageList, otherwise: str = "name the images that have one with --subset FILE"
+) -> Masks | None:
     """Find the masks of the images of a folder; None where there are none.
 
     Images of archives, tables and lists have none. Raises `ImagesError` where some images have masks and
-    others have not, and for a classes.txt that cannot be read. An image that is not there needs none.
+    others have not, which says what to do `otherwise` than to add them, and for a classes.txt that cannot
+    be read. An image that is not there needs none.
     """
     if what_is_named(images.root).kind != "folder":
         return None
@@ -74,8 +77,7 @@ def find_masks(images: ImageList) -> Masks | None:
             first = mask_path(folder, images.paths[without[0]])
             raise ImagesError(
                 f"{printable(first)} is missing: {as_count(len(without), 'image')} of {len(images):,} in "
-                f"{images.root} have no mask, and the others have; add theirs, or name the images that "
-                "have one with --subset FILE"
+                f"{images.root} have no mask, and the others have; add theirs, or {otherwise}"
             )
         return _named(Masks(folder, images.paths), images.root)
     return None

@@ -23,6 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.machine import widest_float
+
 _LARGEST = 127  # of a code
 _STEP = 1.5  # standard deviations of the last component
 _ROOM = 1.25  # how much further than those of the sample other vectors reach
@@ -90,7 +92,7 @@ class Components:
         Sums are in double precision where the device has it, so that they round to the same codes
         whichever vectors are asked for together.
         """
-        exact = torch.float32 if vectors.device.type == "mps" else torch.float64
+        exact = widest_float(vectors.device)
         with torch.autocast(vectors.device.type, enabled=False):
             values = vectors.float()
             values = values.clamp(min=0).sqrt() if self.rooted else values

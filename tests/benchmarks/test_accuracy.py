@@ -13,9 +13,10 @@ from helpers.folders import label_config, make_image_folder
 from helpers.processes import SERVER
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, label_images
+from fkd.config import Preprocessing
 from fkd.images import ImageList
 from fkd.sources import list_images
-from fkd.students import Checkpoint, save_checkpoint
+from fkd.students import Checkpoint, StudentCard, evaluate, save_checkpoint
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 
@@ -136,29 +137,34 @@ def test_one_label_an_image_is_what_the_teacher_says_of_all_of_it(stores, labell
 
 
 def test_a_study_is_not_continued_with_other_settings(study, tmp_path):
-    study.About(tmp_path).settle(given=[18, 45_140], size=96)
-    study.About(tmp_path).settle(size=96, epochs=4)
+    from about import About
+
+    About(tmp_path).settle(given=[18, 45_140], size=96)
+    About(tmp_path).settle(size=96, epochs=4)
     with pytest.raises(FkdError, match="begun with size 96, not 128; choose another --out"):
-        study.About(tmp_path).settle(size=128)
-    assert study.About(tmp_path).said["epochs"] == 4
-    study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 4})
+        About(tmp_path).settle(size=128)
+    assert About(tmp_path).said["epochs"] == 4
+    About(tmp_path).settle(plan={"lr": 1.0, "stored": 4})
     with pytest.raises(FkdError, match="begun with stored 4, not 5; choose another --out"):
-        study.About(tmp_path).settle(plan={"lr": 1.0, "stored": 5})
+        About(tmp_path).settle(plan={"lr": 1.0, "stored": 5})
     for content in ("{}", "[]", '{"given"'):
         (tmp_path / "about.json").write_text(content)
         with pytest.raises(FkdError, match=r"about.json is damaged .* choose another --out"):
-            study.About(tmp_path)
+            About(tmp_path)
 
 
 def test_a_class_with_fewer_images_than_asked_for_is_refused(study, shared_folder, tmp_path):
+    from choices import choose_images
+
     with pytest.raises(FkdError, match=r"class \w+ has 6 images, fewer than --per-class 7"):
-        study.choose_images(shared_folder, 7, tmp_path)
-    chosen = study.choose_images(shared_folder, 6, tmp_path)
+        choose_images(shared_folder, 7, tmp_path)
+    chosen = choose_images(shared_folder, 6, tmp_path)
     assert len(list_images(chosen / "train")) == 18
 
 
 def test_one_training_serves_all_tables_and_names_of_a_reading(study):
-    from trials import Plan, planned_trials
+    from tables import planned_trials
+    from trials import Plan
 
     keys = {(t.table, t.name): t.key for t in planned_trials(Plan(epochs=100, stored=100))}
     assert keys["schemes", "MR, K = 1"] == keys["schemes", "hard"]
@@ -195,17 +201,22 @@ def test_a_student_that_fails_leaves_word_and_lets_the_others_go_on(study, tmp_p
 
 
 def test_a_student_that_cannot_be_built_is_refused(study, shared_folder):
-    study.try_student("thin_resnet:thin_resnet", shared_folder)
+    from choices import try_student
+
+    try_student("thin_resnet:thin_resnet", shared_folder)
     with pytest.raises(FkdError, match="student 'nosuch' is not a torchvision"):
-        study.try_student("nosuch", shared_folder)
+        try_student("nosuch", shared_folder)
 
 
 def test_a_teacher_that_cannot_be_tuned_is_refused_before_it_is(study, labelled, tmp_path):
+    from choices import choose_teacher
+    from teacher import Tuning
+
     images = labelled[0].root.parent
     for name, said in (("convnext_tiny", "has no label maps"), (str(tmp_path), "cannot be cut to")):
         with pytest.raises(FkdError, match=said):
-            study.choose_teacher(
-                TeacherChoice(name, "none", size=64), images, tmp_path, study.Tuning(1.0), maps=True
+            choose_teacher(
+                TeacherChoice(name, "none", size=64), images, tmp_path, Tuning(1.0), maps=True
             )
     assert not (tmp_path / "teacher").exists()
 
@@ -246,7 +257,8 @@ def test_a_teacher_that_a_function_builds_is_tuned_and_labels(study, labelled, t
 
 def test_rows_wait_for_the_students_that_label_for_them(study, tmp_path):
     from learners import first_ready
-    from trials import Plan, planned_trials
+    from tables import planned_trials
+    from trials import Plan
 
     of = {t.name: t for t in planned_trials(Plan(epochs=8, stored=8)) if t.table == "losses"}
     second, third = of["second generation"], of["third generation"]
@@ -268,8 +280,8 @@ def test_students_of_several_rows_answer_as_one(study, shared_folder, tmp_path):
     from trials import Trial
 
     images = list_images(shared_folder / "train")
-    seen = study.Preprocessing(size=32)
-    card = study.StudentCard("cifar_resnet:resnet20", images.classes, seen)
+    seen = Preprocessing(size=32)
+    card = StudentCard("cifar_resnet:resnet20", images.classes, seen)
     models = [cifar_resnet.resnet20(len(images.classes)).eval() for _ in range(2)]
     for name, model in zip("ab", models, strict=True):
         (tmp_path / "runs" / f"{name}_seed0").mkdir(parents=True)
@@ -286,12 +298,13 @@ def test_students_of_several_rows_answer_as_one(study, shared_folder, tmp_path):
     assert train_one(of, tmp_path / "runs" / trial.run(0), trial, 0, 1) is None
     noted = json.loads((tmp_path / "runs" / trial.run(0) / "trial.json").read_text())
     val = list_images(shared_folder / "val")
-    assert noted["top1"] == study.evaluate(Together(models), card, val, 8, 1).top1
+    assert noted["top1"] == evaluate(Together(models), card, val, 8, 1).top1
 
 
 def test_each_loss_is_one_that_can_be_asked_for_and_has_a_folder_of_its_own(study, tmp_path):
     from learners import config_of
-    from trials import Plan, planned_trials
+    from tables import planned_trials
+    from trials import Plan
 
     rates = (("WTTM, full", 4.0),)
     plan = Plan(epochs=8, stored=8, student_size=32, micro_batch=64, lr=2.0, rates=rates)
@@ -342,7 +355,8 @@ def test_online_a_teacher_looks_at_the_crops_of_the_store_in_its_own_size(
 def test_the_table_of_losses_compares_with_today_and_with_full_labels(study):
     from loss_table import loss_lines
     from outcomes import Outcome
-    from trials import Plan, planned_trials
+    from tables import planned_trials
+    from trials import Plan
 
     plan = Plan(epochs=8, stored=8)
     about = {"plan": vars(plan)}
@@ -360,20 +374,21 @@ def test_the_table_of_losses_compares_with_today_and_with_full_labels(study):
 
 def test_rates_are_chosen_on_images_held_out_and_told(study, shared_folder, tmp_path):
     import rates
+    from about import About
     from loss_table import rate_lines
     from trials import Plan
 
     images = shared_folder / "train"
     label_images(label_config(images, tmp_path / "full.zarr", scheme=Scheme("full")))
     plan = Plan(epochs=2, stored=6, batch_size=8, lr=1.0, warmup_epochs=0.0)
-    study.About(tmp_path).note(given=[18, 1], teacher="x", plan=vars(plan))
+    About(tmp_path).note(given=[18, 1], teacher="x", plan=vars(plan))
     held = tmp_path / "held"
     make_image_folder(held, train_per_class=1)
     words = [tmp_path, held / "train", "--row", "mse, full", "--lr", 1, "--lr", 0.5]
     for _ in range(2):
         done = CliRunner().invoke(rates.main, [str(word) for word in words])
         assert done.exit_code == 0, done.stderr
-    found = study.About(tmp_path).said["held"]["mse, full"]
+    found = About(tmp_path).said["held"]["mse, full"]
     assert list(found) == ["1", "0.5"]
     assert all(3 * top1 == pytest.approx(round(3 * top1)) for top1 in found.values())  # of 3 images
     configs = [json.loads(f.read_text()) for f in tmp_path.glob("rates/*/config.json")]
@@ -406,7 +421,8 @@ def test_a_study_tells_the_command_that_makes_it(study):
 
 def test_a_row_that_no_table_has_is_refused(study):
     from run import chosen_rows
-    from trials import Plan, planned_trials
+    from tables import planned_trials
+    from trials import Plan
 
     trials = planned_trials(Plan(epochs=8, stored=8))
     assert {t.name for t in chosen_rows(trials, ["mse, full"])} == {"mse, full"}

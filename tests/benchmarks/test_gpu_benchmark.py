@@ -170,9 +170,27 @@ def test_a_damaged_file_of_findings_is_refused_and_kept(text, tmp_path, monkeypa
     assert (tmp_path / "gpu.json").read_text() == text
 
 
+def test_what_runs_beside_others_has_ended_before_anything_is_timed(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases.findings import Check
+    from gpu_phases.lanes import parts
+
+    kinds = {"r": ("right", False), "b": ("right", True), "t": ("label speed", False)}
+    checks = [
+        Check(phase, str(n), 1, found, beside=beside)
+        for n, (phase, beside) in enumerate(kinds[kind] for kind in "rtbrbttrb")
+    ]
+    assert parts(checks, range(9)) == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+    assert parts(checks, [2, 5]) == [[2], [5]]
+    assert parts(checks, [1, 0, 5]) == [[1, 0, 5]]
+
+
 @pytest.mark.whole
 def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkeypatch):
-    """One check sleeps for ever, one ends its process, one fails, and one comes after them."""
+    """One check sleeps for ever, one ends its process, one fails, and one comes after them.
+
+    The last two are in a second lane, which begins when the second has ended.
+    """
     (tmp_path / "script.py").write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT / 'benchmarks')!r}]\n"
         "import os, time\n"
@@ -183,14 +201,15 @@ def test_a_check_that_hangs_or_dies_is_named_and_the_others_run(tmp_path, monkey
         "def die(setting):\n    yield Finding('alive')\n    os._exit(3)\n"
         "def fail(setting):\n    yield Finding('one')\n    raise ValueError('no luck')\n"
         "def pass_(setting):\n    yield Finding('passed', {'n': 1}, True)\n"
-        "checks = [Check('right', f.__name__, -4, f) for f in (hang, die, fail, pass_)]\n"
+        "checks = [Check('right', f.__name__, -4, f, beside=f in (fail, pass_))\n"
+        "    for f in (hang, die, fail, pass_)]\n"
         "if sys.argv[1:2] == ['--checks']:\n"
         "    runner.run_checks(checks, Path(sys.argv[2]), Path(sys.argv[3]))\n"
     )
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.syspath_prepend(str(tmp_path))
     from gpu_phases.findings import Setting
-    from gpu_phases.runner import carried_out
+    from gpu_phases.lanes import carried_out
     from script import checks
 
     setting = Setting(tmp_path, "cpu", False, time.time() + 200)

@@ -1,6 +1,7 @@
 """What a run on a GPU says of its time: who waited for whom, and what held it back."""
 
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,3 +60,79 @@ def test_clocks_tell_waiting_from_working():
     assert 0.09 <= spent.no_batch <= spent.seconds - 0.03
     assert 0.03 <= spent.network <= spent.seconds - spent.no_batch
     assert spent.main < 0.5 * spent.seconds
+
+
+class Event:
+    """An event of a device that does all at once when it is asked."""
+
+    def __init__(self, enable_timing=False):
+        assert enable_timing
+
+    def record(self, stream=None):
+        self.at = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, other):
+        return 1e3 * (other.at - self.at)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """As much of a GPU as clocks ask for."""
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: None)
+    for name in ("synchronize", "_sleep"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    return torch.device("cuda")
+
+
+def test_a_device_is_timed_by_its_own_events(gpu):
+    from gpu_phases.clocks import Clocks
+
+    clocks = Clocks(gpu)
+    render = clocks.spanned("rendering", time.sleep)
+    render(0.02)
+    first = clocks.read(0)
+    render(0.02)
+    clocks.spanned("network", time.sleep)(0.04)
+    spent = clocks.between(first, clocks.read(1))
+    assert 0.02 <= spent.rendering <= spent.seconds - 0.04
+    assert 0.04 <= spent.network <= spent.seconds - 0.02
+
+
+def test_what_renders_is_timed_behind_what_the_device_has(gpu, tmp_path):
+    from gpu_phases.findings import Setting
+    from gpu_phases.kernels import ROUNDS, _milliseconds
+
+    asked = []
+
+    def ask():
+        asked.append(time.sleep(0.01))
+
+    setting = Setting(tmp_path, "cuda", False, time.time() + 10)
+    setting.__dict__["device"] = gpu
+    ours, in_milliseconds = _milliseconds(setting, ask)
+    assert len(asked) == 1 + ROUNDS
+    assert ours >= 10
+    assert 10 <= in_milliseconds <= ours
+
+
+def test_waits_are_noted_by_the_line_that_waits(gpu, tmp_path, monkeypatch):
+    """Warnings of another kind are none."""
+    from gpu_phases.findings import Setting
+    from gpu_phases.waiting import in_words, noted_waits
+
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    setting = Setting(tmp_path, "cuda", False, time.time() + 10)
+    setting.__dict__["device"] = gpu
+    with noted_waits(setting) as places:
+        for _ in range(2):
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        warnings.warn("some other word", stacklevel=1)
+    assert modes == ["warn", "default"]
+    assert list(places.values()) == [2]
+    assert in_words(places).startswith("benchmarks/test_gpu_clocks.py:")
+    assert in_words(places - places) == "none"

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.processes import fkd_environment
+from helpers.masked import make_masked_folder
+from helpers.processes import Forked, fkd_environment
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -71,6 +72,22 @@ def test_the_sparse_loss_needs_less_memory_than_the_dense_one(tmp_path):
 def test_the_list_of_many_images_is_opened_from_its_index(tmp_path):
     said = run("image_list.py", tmp_path, "--images", 30_000)
     assert "images         30,000" in said
+
+
+@pytest.mark.parametrize("enlarged", [[], ["--enlarged", "80x120"]], ids=["linked", "enlarged"])
+def test_packed_images_are_read_beside_their_source(tmp_path, enlarged):
+    make_masked_folder(tmp_path / "data", train=4, val=0)
+    few = ["--shortest", 20, "--size", "16x24", "--crops", 2, "--limit", 2, "--rounds", 1]
+    script = BENCHMARKS / "packed_speed.py"
+    done = Forked(["data/train", *few, *enlarged], tmp_path, script=script).finish()
+    assert done.code == 0, done.err
+    out = done.out
+    assert "2 images, 2 crops of 16x24 px" in out
+    rows = [
+        line.split(" | ") for line in out.splitlines() if line.startswith(("| source", "| --s"))
+    ]
+    assert float(rows[0][1]) > float(rows[1][1]) > 0
+    assert all(float(row[2]) > 0 for row in rows)
 
 
 @pytest.mark.whole

@@ -20,8 +20,8 @@ from fkd import (
     label_images,
 )
 from fkd.config import TonePolicy
+from fkd.info import info_lines
 from fkd.labels import averaged, restore, row_fidelity
-from fkd.statistics import info_lines
 
 
 def averaged_store(stores, out, **settings):

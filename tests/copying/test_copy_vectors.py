@@ -8,7 +8,7 @@ from helpers.vectors import kept
 
 from fkd import CopyConfig, FkdError, MergeConfig, Part, copy_store, label_images, merge_stores
 from fkd.errors import SoftLabelError, StoreError
-from fkd.statistics import bytes_per_crop
+from fkd.info import bytes_per_crop
 
 
 def same(one, other):

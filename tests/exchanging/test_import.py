@@ -24,9 +24,9 @@ from fkd.errors import FkdError
 from fkd.exchanging.fkd_files import boxes_in
 from fkd.exchanging.fkd_folder import FkdLabels
 from fkd.exchanging.joint import LabelFileError, Traits
+from fkd.info import info_lines
 from fkd.labels import divergence
 from fkd.sources import list_images
-from fkd.statistics import info_lines
 
 TOPK5 = "marginal_smoothing_k5"
 

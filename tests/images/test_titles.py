@@ -25,7 +25,7 @@ from fkd import (
 )
 from fkd.errors import ConfigError
 from fkd.images import read_titles
-from fkd.statistics import info_lines
+from fkd.info import info_lines
 
 FOLDERS = ("n01440764", "n01443537", "n01484850")
 SHORT = ("tench", "goldfish", "great white shark")

@@ -13,8 +13,8 @@ from helpers.stores import same_labels
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
 from fkd.images import decode
+from fkd.info import bad_images
 from fkd.sources import list_images
-from fkd.statistics import bad_images
 from fkd.views import empty_views, normalize, render
 
 

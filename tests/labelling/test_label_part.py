@@ -8,8 +8,8 @@ from helpers.folders import label_config, make_image_folder
 from helpers.processes import refused
 
 from fkd import CheckConfig, FkdError, Part, TeacherChoice, check_store, label_images
+from fkd.info import info_lines
 from fkd.originals import find_images
-from fkd.statistics import info_lines
 
 
 @pytest.fixture

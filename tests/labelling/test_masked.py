@@ -24,10 +24,10 @@ from fkd import (
 )
 from fkd.config import MixPolicy, Part, TonePolicy, ViewPolicy
 from fkd.images import REASONS
+from fkd.info import bad_images
 from fkd.labelling import check_inputs
 from fkd.originals import find_labelled_masks
 from fkd.sources import list_images
-from fkd.statistics import bad_images
 from fkd.truth import find_masks
 
 

@@ -28,10 +28,11 @@ from fkd import (
 from fkd.config import IGNORED, LoaderConfig, MixPolicy, ViewPolicy, sides_of
 from fkd.feeding import CenterViewLoader, CropDataset
 from fkd.images import decode
+from fkd.info import info_lines
 from fkd.loader import Schedule, student_batches
 from fkd.originals import find_labelled_masks
 from fkd.sources import dataset_root, list_images
-from fkd.statistics import info_lines, truth_statistics
+from fkd.statistics import truth_statistics
 from fkd.students import load_student
 from fkd.views import PADDING, RenderPool, empty_views, render, render_mask
 

@@ -25,9 +25,10 @@ from fkd import (
     show_store,
 )
 from fkd.cli import main
+from fkd.info import info_lines
 from fkd.originals import find_images
 from fkd.sources import dataset_root, list_images
-from fkd.statistics import info_lines, sampled_agreement
+from fkd.statistics import sampled_agreement
 from fkd.store import LabelStore
 
 CLASSES = ("circle", "square", "triangle")

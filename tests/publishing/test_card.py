@@ -18,7 +18,7 @@ from helpers.processes import refused
 from fkd import CardConfig, FkdError, LabelStore, label_images, store_card
 from fkd.cli import main
 from fkd.config import MixPolicy, TonePolicy, ViewPolicy
-from fkd.statistics import info_lines
+from fkd.info import info_lines
 
 
 def head_of(text):

@@ -22,9 +22,10 @@ from fkd import (
     show_store,
 )
 from fkd.config import MixPolicy
+from fkd.info import info_lines
 from fkd.labels import entropy
 from fkd.pictures.map_figures import class_colours
-from fkd.statistics import info_lines, sampled_agreement, sampled_certainty
+from fkd.statistics import sampled_agreement, sampled_certainty
 
 
 def labels_of(store):

@@ -8,7 +8,8 @@ import torch
 from helpers.stores import make_store, read_all
 
 from fkd import LabelStore, Scheme, label_statistics
-from fkd.statistics import reached, sampled_agreement
+from fkd.info import reached
+from fkd.statistics import sampled_agreement
 from fkd.statistics.confusion import ConfusionTally
 from fkd.statistics.measured import MeasuredCrops
 

@@ -12,9 +12,10 @@ from helpers.mixed import label_mixed, mixed_by_hand
 from fkd import LabelStore, Scheme, ShowConfig, compare, label_statistics, show_store
 from fkd.errors import StoreError
 from fkd.images import decode
+from fkd.info import info_lines
 from fkd.originals import find_images
 from fkd.pictures.viewer import CropViewer
-from fkd.statistics import info_lines, sampled_agreement, sampled_certainty
+from fkd.statistics import sampled_agreement, sampled_certainty
 from fkd.store import StoredMixes
 from fkd.views import empty_views, render
 

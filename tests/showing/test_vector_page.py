@@ -12,10 +12,11 @@ from torch.nn import functional
 
 from fkd import CardConfig, ShowConfig, show_store, store_card
 from fkd.errors import StoreError
+from fkd.info import info_lines
 from fkd.pictures.viewer import CropViewer
 from fkd.probing import knn_top1
 from fkd.sources import list_images
-from fkd.statistics import info_lines, label_statistics, vector_statistics
+from fkd.statistics import label_statistics, vector_statistics
 
 
 @pytest.mark.parametrize(("which", "name"), [("vector_store", "map"), ("bare_store", "output")])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd.format.packing import (
+from fkd.arrays.packing import (
     pack_boxes,
     pack_codes,
     pack_ids,

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fkd.config import Scheme
-from fkd.format.lattice import steps
-from fkd.format.packing_cells import (
+from fkd.arrays.lattice import steps
+from fkd.arrays.packing_cells import (
     pack_cell_codes,
     pack_cell_ids,
     unpack_cell_codes,
     unpack_cell_ids,
 )
+from fkd.config import Scheme
 from fkd.labels import quantize
 
 MAPS = st.tuples(st.integers(1, 9), st.integers(1, 9))

@@ -17,8 +17,8 @@ from fkd.config import TrainConfig, Url
 from fkd.copying import carry_store
 from fkd.errors import BlockError, ConfigError, StoreError
 from fkd.files import Pieces
+from fkd.info import info_lines
 from fkd.showing.page import default_folder
-from fkd.statistics import info_lines
 
 PLACE = "s3://labels/x.zarr"
 ZIPPED = "s3://labels/x.zarr.zip"

@@ -13,7 +13,7 @@ from fkd.checking.blocks import check_blocks
 from fkd.errors import BlockError, StoreError
 from fkd.format.attributes import digest
 from fkd.images import ImageList
-from fkd.statistics import info_lines
+from fkd.info import info_lines
 from fkd.store import Block, InspectedStore, growth
 from fkd.views import SAMPLERS
 

@@ -8,8 +8,8 @@ from helpers.stores import begin_older, make_store
 
 from fkd import LabelStore, Scheme, label_images
 from fkd.errors import BlockError
+from fkd.info import info_lines
 from fkd.labels import row_fidelity
-from fkd.statistics import info_lines
 from fkd.store import InspectedStore
 
 

@@ -16,8 +16,8 @@ import zarr
 from helpers.stores import make_spec, make_store
 
 from fkd import LabelStore, Scheme, ViewPolicy
+from fkd.arrays.array_metadata import metadata
 from fkd.config import MixPolicy
-from fkd.format.array_metadata import metadata
 from fkd.format.layout import array_layouts
 from fkd.images import REASONS, ImageList, fingerprint
 from fkd.views import SAMPLER, STORED, sample_views

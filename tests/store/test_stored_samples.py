@@ -7,8 +7,8 @@ import pytest
 from helpers.stores import NUM_CLASSES, change_attributes, make_store, write_store
 
 from fkd import LabelStore, Scheme
+from fkd.arrays.packing import pack_palettes, unpack_palettes
 from fkd.errors import BlockError, StoreError
-from fkd.format.packing import pack_palettes, unpack_palettes
 from fkd.labels import fidelity_fault
 from fkd.store import InspectedStore, writer
 

@@ -25,7 +25,7 @@ from fkd.errors import FkdError
 from fkd.format import TargetRecord
 from fkd.format.layout import array_layouts
 from fkd.images import REASONS
-from fkd.statistics import info_lines
+from fkd.info import info_lines
 from fkd.store import StoredMixes
 from fkd.views import SAMPLER, STORED, hole_pixels, outside
 

@@ -56,6 +56,12 @@ def first(classes): return First(classes)
 class Two(Tiny):
     def forward(self, x, y): return super().forward(x)
 def two(classes): return Two(classes)
+seen = []
+class Counts(Tiny):
+    def forward(self, x):
+        seen.append(len(x))
+        return super().forward(x)
+def counts(classes): return Counts(classes)
 class Explodes(Tiny):
     # The gradient of one step is no number, the loss of that step is one.
     def forward(self, x):
@@ -213,6 +219,13 @@ def test_functions_that_make_none(shared_store, tmp_path, name, words):
     with torch.enable_grad(), pytest.raises(FkdError, match=words):
         train(shared_store, tmp_path / "run", student=f"own_students:{name}")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_function_is_tried_on_a_few_views_alone(shared_store, tmp_path):
+    """That is on the CPU, with all that a backward pass needs."""
+    train(shared_store, tmp_path / "run", student="own_students:counts", batch_size=36, epochs=2)
+    seen = sys.modules["own_students"].seen
+    assert (seen[0], max(seen)) == (16, 36)
 
 
 def test_the_command_looks_beside_the_user_and_python_where_it_is_told(shared_store, tmp_path):

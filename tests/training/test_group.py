@@ -62,6 +62,11 @@ def test_an_unknown_option_is_told_once(shared_store, tmp_path):
     )
 
 
+def test_a_gpu_that_is_not_there_is_told_once(shared_store, tmp_path):
+    ranks = trained(shared_store, tmp_path / "run", tmp_path, 2, "--device", "cuda")
+    assert "error: --device cuda:0: " in told_once(ranks)
+
+
 def test_a_folder_that_the_leading_rank_refuses_ends_all(shared_store, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")

@@ -27,8 +27,9 @@ from fkd import (
     train_student,
 )
 from fkd.cli import main
+from fkd.info import info_lines
 from fkd.runs import plot_runs
-from fkd.statistics import Sweep, compare, info_lines, label_statistics, sampled_agreement
+from fkd.statistics import Sweep, compare, label_statistics, sampled_agreement
 
 SETTINGS = {"crops_per_image": 2, "scheme": "topk3"}
 LOADER = SETTINGS | {"batch_size": 6, "epochs": 6, "device": "cpu", "workers": 1, "seed": 3}

@@ -31,7 +31,8 @@ from fkd.originals import LabelledImages
 from fkd.sources import list_images
 from fkd.students import StudentCard
 from fkd.training import Group, Learner
-from fkd.training.course import build_learner, prepare
+from fkd.training.building import build_learner
+from fkd.training.course import prepare
 from fkd.training.report import cautions
 from fkd.views import RenderPool
 

@@ -22,9 +22,9 @@ from fkd import (
     train_student,
 )
 from fkd.errors import Stopped
+from fkd.info import info_lines
 from fkd.orders import AverageConfig
 from fkd.runs import read_metrics
-from fkd.statistics import info_lines
 from fkd.students import read_checkpoint
 from fkd.training import Learner, check_inputs
 

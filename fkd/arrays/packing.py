@@ -4,11 +4,12 @@ Every function here has an exact inverse, so nothing depends on what the numbers
 Legend: n images of a block, M crops, K kept classes, P palette width.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.format import Slots
 from fkd.views import Boxes, Sizes
 
 Codes = NDArray[np.uint8]
@@ -16,9 +17,6 @@ Ids = NDArray[np.unsignedinteger]
 Places = NDArray[Any]  # integers of any width
 
 _SUMMED_AT_ONCE = 2**20  # palette entries
-
-# How a crop's slots are stored: as they are, as places among what is left, as steps of rising ones.
-Slots = Literal["plain", "ranks", "draws"]
 
 
 def pack_boxes(box: Boxes, size: Sizes) -> NDArray[np.uint16]:

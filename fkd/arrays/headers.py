@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fkd.arrays.parts import within
 from fkd.files import Files
-from fkd.format.layout import ArrayLayout
-from fkd.format.parts import within
+from fkd.format import ArrayLayout
 
 CRC_BYTES = 4
 _ABSENT = 2**64 - 1

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
+from fkd.arrays.headers import CRC_BYTES, fault, index_bytes, shard_index, too_many_names
+from fkd.arrays.parts import Selection, touched, within
 from fkd.errors import BlockError, StoreError, codec_words, first_line
 from fkd.files import Files
-from fkd.format.headers import CRC_BYTES, fault, index_bytes, shard_index, too_many_names
-from fkd.format.layout import ArrayLayout
-from fkd.format.parts import Selection, touched, within
+from fkd.format import ArrayLayout
 from fkd.labels import StoredArray
 
 WHOLE_REMEDY = "restore the file, or label anew with --overwrite"

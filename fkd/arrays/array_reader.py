@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.arrays.block_files import WHOLE_REMEDY, BlockFiles
+from fkd.arrays.zarr_arrays import Arrays
 from fkd.errors import BlockError, StoreError, codec_words, first_line
-from fkd.format.block_files import WHOLE_REMEDY, BlockFiles
-from fkd.format.layout import ArrayLayout
-from fkd.format.zarr_arrays import Arrays
+from fkd.format import ArrayLayout
 from fkd.labels import StoredArray
 
 

@@ -14,23 +14,16 @@ classes, K kept numbers of a position.
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.arrays.lattice import Places, Sums, steps
+from fkd.arrays.packing import pack_ranks, unpack_ranks
 from fkd.config import Grid, is_line, num_positions
-from fkd.format.lattice import Places, Sums, steps
-from fkd.format.packing import pack_ranks, unpack_ranks
+from fkd.format import expects
 
 Bytes = NDArray[np.uint8]
 Ids = NDArray[np.unsignedinteger]
 Keys = NDArray[np.unsignedinteger]
 
-# Of more classes nothing is expected: to know it takes as many bytes a cell.
-_MOST_EXPECTED = 2**8
-
 _NO_CLASS = 255  # what is read where a place is past all classes: readers refuse such an id
-
-
-def expects(grid: Grid, num_classes: int) -> bool:
-    """Say whether ids are of cells of which something is expected."""
-    return not is_line(grid) and num_classes <= _MOST_EXPECTED
 
 
 def pack_cell_codes(code: Bytes, grid: Grid) -> Bytes:

@@ -7,22 +7,18 @@ metadata is what this fkd writes is told without it, and `block_files` reads wha
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fkd.config import Url
+from fkd.arrays.array_metadata import metadata, order_and_compressor
 from fkd.errors import StoreError, first_line
-from fkd.files import Files, Folder, files_at, is_zip
-from fkd.format.array_metadata import metadata, order_and_compressor
-from fkd.format.layout import ArrayLayout
+from fkd.files import Files, Folder
+from fkd.format import ArrayLayout, read_json
 
 if TYPE_CHECKING:
     import zarr
-
-_MAX_METADATA_BYTES = 2**20
 
 
 class Arrays(Mapping[str, "zarr.Array[Any]"]):
@@ -64,70 +60,10 @@ def create_arrays(
         return {name: _create_array(group, name, layout) for name, layout in layouts.items()}
 
 
-def require_store(path: Path | Url) -> None:
-    """Raise `StoreError` unless there is a label store at `path`, whatever its state."""
-    if "fkd" not in read_attributes(path):
-        raise StoreError(f"{path} is not a label store of fkd; name the folder of one")
-
-
-def read_attributes(path: Path | Url, files: Files | None = None) -> dict[str, Any]:
-    """Return the attributes of the group of a store, whose `files` may be open; raises `StoreError`."""
-    if isinstance(path, Path) and not os.path.lexists(path):
-        raise StoreError(f"label store {path} does not exist; make it with `fkd label`")
-    if isinstance(path, Path) and path.is_dir() and not os.path.lexists(path / "zarr.json"):
-        raise StoreError(f"{path} is not a label store of fkd{_what_else(path)}")
-    try:
-        return group_attributes(files or files_at(path))
-    except FileNotFoundError as error:
-        raise StoreError(_not_there(path)) from error
-    except NotADirectoryError as error:
-        raise StoreError(f"{path} is not a label store of fkd; it is a file") from error
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read ({first_line(error)})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(f"{path} is not a label store of fkd ({first_line(error)})") from error
-
-
-def group_attributes(files: Files) -> dict[str, Any]:
-    """Return the attributes of a group; raises whatever a damaged one leads to."""
-    group = _read_json(files, "zarr.json")
-    if group["zarr_format"] != 3 or group["node_type"] != "group":
-        raise ValueError("it is no zarr v3 group")
-    return dict(group["attributes"])
-
-
-def _not_there(path: Path | Url) -> str:
-    if is_zip(path):
-        return (
-            f"{path} is not a label store of fkd: it has no zarr.json of its own; make the archive with "
-            "`fkd copy`, or with `zip -0 -r` in the folder of the store"
-        )
-    return f"there is no label store at {path}; name the folder of one, or a .zip"
-
-
-def _what_else(folder: Path) -> str:
-    """Recognise what people give instead, and say what to give."""
-    if (folder / "metrics.jsonl").exists():
-        return ", it is a run of `fkd train`; its config.json names the store"
-    if (folder / "train").is_dir():
-        return ", it is an image folder; `fkd label` makes the store"
-    return ": it has no zarr.json; `fkd label` makes stores"
-
-
-def _read_json(files: Files, key: str) -> Any:
-    """Read metadata of a store; raises `ValueError` for a link, a pipe, or more than metadata takes."""
-    flaw = files.flaw(key)
-    if flaw is not None:
-        raise ValueError(flaw)
-    if files.size(key) > _MAX_METADATA_BYTES:
-        raise ValueError(f"{key} is more than metadata takes")
-    return json.loads(files.read(key))
-
-
 def _as_written(files: Files, name: str, layout: ArrayLayout) -> bool:
     """Say whether the metadata of an array is, but for the order of its keys, what this fkd writes."""
     try:
-        found = _read_json(files, f"{name}/zarr.json")
+        found = read_json(files, f"{name}/zarr.json")
     except (OSError, ValueError, RecursionError):
         return False
     return json.dumps(found, sort_keys=True) == json.dumps(metadata(layout), sort_keys=True)
@@ -165,7 +101,7 @@ def _open_array(
     files: Files, name: str, layout: ArrayLayout, *, writable: bool
 ) -> "zarr.Array[Any] | None":
     """Open an array; where its type, shape or fill is wrong, return None before zarr interprets it."""
-    metadata = _read_json(files, f"{name}/zarr.json")
+    metadata = read_json(files, f"{name}/zarr.json")
     same = metadata["data_type"] == layout.dtype and metadata["shape"] == list(layout.shape)
     if not same or type(metadata["fill_value"]) not in (bool, int, float):
         return None
@@ -175,26 +111,10 @@ def _open_array(
         mode: Literal["r", "r+"] = "r+" if writable else "r"
         array = zarr.open_array(files.path / name, mode=mode, zarr_format=3)
     else:
-        from fkd.format.zarr_files import ZarrFiles
+        from fkd.arrays.zarr_files import ZarrFiles
 
         array = zarr.open_array(ZarrFiles(files), path=name, mode="r", zarr_format=3)
     return array if isinstance(array, zarr.Array) else None
-
-
-def check_replaceable(path: Path) -> None:
-    """Refuse what `--overwrite` must leave alone: what is no store, and a folder with other files."""
-    try:
-        ours = "fkd" in read_attributes(path)
-    except StoreError:
-        ours = False
-    if not ours:
-        raise StoreError(f"--overwrite: {path} is not a label store, so it is left alone")
-    for entry in sorted(path.iterdir()) if path.is_dir() else ():
-        if entry.name != "zarr.json" and not (entry / "zarr.json").is_file():
-            raise StoreError(
-                f"--overwrite: {path} holds {entry.name}, which is no part of a label store, so it is "
-                "left alone; move that file away first"
-            )
 
 
 def _create_array(group: "zarr.Group", name: str, layout: ArrayLayout) -> "zarr.Array[Any]":

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fkd.format.layout import ArrayLayout
+from fkd.format import ArrayLayout
 
 # Bytes that share a table of codes. Cells lie in the order of what is expected of them: a table is good
 # for a few KB. Of frames it is long repetitions that make them small.

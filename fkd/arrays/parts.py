@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from fkd.format.layout import ArrayLayout
+from fkd.format import ArrayLayout
 
 Selection = tuple[slice, ...]
 
