@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fkd.amounts import as_count
 from fkd.format import (
     StoreSpec,
 )
@@ -65,9 +66,11 @@ class Agreement:
     def __str__(self) -> str:
         what = "samples agree" if self.kind == "samples" else "top-1 agrees"
         share, total = f"{self.agrees.mean():.1%}", len(self.agrees) * self.num_positions
-        text = f"{what} on {share} of {total:,} views"
+        text = f"{what} on {share} of {as_count(total, 'view')}"
         if self.num_positions > 1:
-            text = f"{what} at {share} of {total:,} positions of {len(self.agrees):,} views"
+            text = (
+                f"{what} at {share} of {total:,} positions of {as_count(len(self.agrees), 'view')}"
+            )
         if self.kind == "samples":
             text += (
                 f"; probability that draws are off by: mean {self.misplaced.mean():.2g}, worst "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fkd.amounts import as_count
 from fkd.checking.report import BlockFault, Verdict, counted, judge
 from fkd.store import InspectedStore
 from fkd.views import SAMPLERS, STORED
@@ -14,7 +15,7 @@ def block_verdicts(store: InspectedStore, faults: list[BlockFault]) -> Iterator[
     crops = sum(store.block(number).num_labels for number in looked_at)
     good = {
         "checksums": f"{counted(len(looked_at), 'block')} as sealed",
-        "boxes": f"{crops:,} boxes lie in their images",
+        "boxes": f"{as_count(crops, 'box')} in their images",
     }
     if store.spec.labels.there:
         good["ids"] = f"all below {store.spec.num_classes:,}"

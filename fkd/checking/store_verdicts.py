@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from fkd.amounts import as_count
 from fkd.checking.images import other_prints
 from fkd.checking.report import Verdict, briefly, counted
 from fkd.errors import StoreError
@@ -77,7 +78,7 @@ def done_verdict(store: InspectedStore) -> Verdict:
         if least:
             detail += f", and every image has its first {counted(least, 'crop')}"
     if leftover:
-        detail += f"; {leftover:,} files of unfinished blocks are no data"
+        detail += f"; {as_count(leftover, 'file')} of unfinished blocks, no data"
     try:
         bad = Counter(REASONS[code] for code in store.status().tolist() if code)
     except StoreError:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fkd.amounts import as_count
 from fkd.vectors import StoredVectors
 
 # As shares of how far vectors of other views are away. MobileNetV2's of photos moved by 0.003 to 0.005 in
@@ -48,7 +49,7 @@ class VectorAgreement:
         row = int((self.rounded - self.stored).argmax())
         image, crop = self.views[row].tolist()
         return (
-            f"{self.name}: cosine to the stored vectors of {len(self.stored):,} views: mean "
+            f"{self.name}: cosine to the stored vectors of {as_count(len(self.stored), 'view')}: mean "
             f"{self.stored.mean():.5f}, and rounding alone leaves {self.rounded.mean():.5f}; at worst "
             f"{self.stored[row]:.5f} where it leaves {self.rounded[row]:.5f} (image {image}, crop "
             f"{crop}); other views have {1 - self.apart:.3f}"

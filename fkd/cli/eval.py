@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fkd.amounts import as_count
 from fkd.cli.options import PATH, machine
 from fkd.errors import ConfigError
 
@@ -114,7 +115,7 @@ def _print_accuracy(checkpoint: Path, folder: Path, **options: Any) -> None:
     elif isinstance(found, MapAccuracy):
         _print_maps(found)
     else:
-        counts = f"({found.num_images:,} images, {found.num_unusable:,} unusable)"
+        counts = f"({as_count(found.num_images, 'image')}, {found.num_unusable:,} unusable)"
         click.echo(
             f"exact match {found.exact_match:.2%}  character error rate "
             f"{found.character_error_rate:.2%}  loss {found.loss:.4f}  {counts}"
@@ -127,8 +128,8 @@ def _print_features(checkpoint: Path, folder: Path, **options: Any) -> None:
     found = evaluate_features(checkpoint, folder, **options)
     if found.accuracy is not None:
         _print_top1(found.accuracy)
-    counts = f"{found.num_images:,} images, {found.num_unusable:,} unusable"
-    bank = f"{found.bank_images:,} images of {options.get('bank')}"
+    counts = f"{as_count(found.num_images, 'image')}, {found.num_unusable:,} unusable"
+    bank = f"{as_count(found.bank_images, 'image')} of {options.get('bank')}"
     if found.knn is not None:
         among = f"among {bank}" if found.bank_images else "among the others"
         click.echo(f"kNN {found.knn:.2%}  ({counts}, k = {found.k} {among})")
@@ -140,14 +141,15 @@ def _print_features(checkpoint: Path, folder: Path, **options: Any) -> None:
 def _print_top1(accuracy: "Accuracy") -> None:
     click.echo(
         f"top-1 {accuracy.top1:.2%}  top-5 {accuracy.top5:.2%}  loss {accuracy.loss:.4f}  "
-        f"({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
+        f"({as_count(accuracy.num_images, 'image')}, {accuracy.num_unusable:,} unusable)"
     )
 
 
 def _print_maps(accuracy: "MapAccuracy") -> None:
     click.echo(
         f"mIoU {accuracy.miou:.2%}  pixel accuracy {accuracy.pixel_accuracy:.2%}  "
-        f"loss {accuracy.loss:.4f}  ({accuracy.num_images:,} images, {accuracy.num_unusable:,} unusable)"
+        f"loss {accuracy.loss:.4f}  ({as_count(accuracy.num_images, 'image')}, "
+        f"{accuracy.num_unusable:,} unusable)"
     )
     width = max(map(len, accuracy.iou))
     for name, iou in accuracy.iou.items():

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from fkd.amounts import as_count
 from fkd.cli.options import PATH
 from fkd.config import EXPORT_FORMATS
 
@@ -50,6 +51,6 @@ def export(run: Path, without_head: bool, **options: Any) -> None:
     from fkd.students import export_student
 
     exported = export_student(run, head=not without_head, **options)
-    what = "logits" if exported.features is None else f"{exported.features:,} features"
+    what = "logits" if exported.features is None else as_count(exported.features, "feature")
     what += " at each pixel" if exported.maps else " at each frame" if exported.lines else ""
     click.echo(f"{exported.path}: same {what} as the student, to {exported.difference:.1g}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from fkd.amounts import as_count
 from fkd.cli.options import CORES, PATH, splitting
 from fkd.config import INTERPOLATIONS, Scheme
 from fkd.orders import LABEL_FORMATS, ImportConfig
@@ -68,6 +69,6 @@ def import_(compress: str | None, **options: Any) -> None:
         click.echo(f"no labels for {printable(path)}: {reason}", err=True)
     spec = store.spec
     click.echo(
-        f"{config.out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.scheme}, "
-        f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
+        f"{config.out}: {as_count(spec.num_images, 'image')} × {as_count(spec.num_crops, 'crop')}, "
+        f"{spec.scheme}, {bytes_per_crop(store)['total']:.1f} bytes per crop"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fkd.amounts import as_count
 from fkd.cli.options import (
     PATH,
     RANK,
@@ -258,8 +259,8 @@ def _label(out: Path, work: Callable[[], "LabelStore"]) -> None:
         click.echo(f"no labels for {printable(path)}: {reason}", err=True)
     spec = store.spec
     click.echo(
-        f"{out}: {spec.num_images:,} images × {spec.num_crops} crops, {spec.kept_words}, "
-        f"{bytes_per_crop(store)['total']:.1f} bytes per crop"
+        f"{out}: {as_count(spec.num_images, 'image')} × {as_count(spec.num_crops, 'crop')}, "
+        f"{spec.kept_words}, {bytes_per_crop(store)['total']:.1f} bytes per crop"
     )
     _say_next(out, spec)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fkd.amounts import as_count
 from fkd.config import AMPS, RENDERS, Size, Url, ViewSizes, is_address
 from fkd.errors import ConfigError, FkdError, ToldElsewhere
 
@@ -130,8 +131,8 @@ def once_or_each(flag: str, given: Sequence[Any], count: int) -> list[Any]:
         ] * count  # of an option that is repeated, the last counts
     if len(given) not in (0, 1, count):
         raise ConfigError(
-            f"{flag} is given {len(given)} times for {count} teachers; give it once, or once for each "
-            "--teacher in order, with the word `default` for those that need none"
+            f"{flag} is given {len(given)} times for {as_count(count, 'teacher')}; give it once, or "
+            "once for each --teacher in order, with the word `default` for those that need none"
         )
     return list(given) if len(given) == count else [*given, None][:1] * count
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from fkd.amounts import as_count
 from fkd.cli.options import CORES, PATH, splitting
 from fkd.errors import ConfigError
 from fkd.orders import PACK_TO, Bound, PackConfig
@@ -91,6 +92,7 @@ def pack(
         click.echo(f"cannot be used: {len(report.bad) - _FEW:,} more", err=True)
     found = f", {report.found:,} there already" if report.found else ""
     click.echo(
-        f"{out}: {report.packed:,} images packed, {report.copied:,} copied, {len(report.bad):,} bad"
-        f"{found}; {report.bytes_before / 2**20:,.1f} MiB → {report.bytes_after / 2**20:,.1f} MiB"
+        f"{out}: {as_count(report.packed, 'image')} packed, {report.copied:,} copied, "
+        f"{len(report.bad):,} bad{found}; {report.bytes_before / 2**20:,.1f} MiB → "
+        f"{report.bytes_after / 2**20:,.1f} MiB"
     )

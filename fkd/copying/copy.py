@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import Url, as_config
 from fkd.copying.carry import carry_store
 from fkd.copying.derived import Derived, block_images, fill
@@ -118,8 +119,8 @@ def _planned(
     num_crops = config.num_crops or spec.num_crops
     if num_crops > spec.num_crops:
         raise ConfigError(
-            f"--crops {num_crops}: {config.store} has {spec.num_crops} crops an image; give fewer, or "
-            f"label more by `fkd label --crops {num_crops}`"
+            f"--crops {num_crops}: {config.store} has {as_count(spec.num_crops, 'crop')} an image; give "
+            f"fewer, or label more by `fkd label --crops {num_crops}`"
         )
     if (scheme.coarse or scheme.deviation) and store.content_hashes() is None:
         what = "coarse labels" if scheme.coarse else "deviations"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import Scheme
 from fkd.exchanging.joint import ForeignImage, LabelFileError, Traits
 from fkd.exchanging.stand_ins import Malformed, Unsafe
@@ -117,8 +118,8 @@ def image_of(path: str, file: FkdFile, traits: Traits, size: tuple[int, int]) ->
         raise LabelFileError(
             path,
             "damaged",
-            f"it has {file.num_crops} crops, not {traits.num_crops}; --crops {file.num_crops} takes "
-            "fewer of all",
+            f"it has {as_count(file.num_crops, 'crop')}, not {traits.num_crops}; --crops "
+            f"{file.num_crops} takes fewer of all",
         )
     crops = slice(traits.num_crops)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import Preprocessing, Scheme, TeacherChoice, ViewPolicy
 from fkd.errors import ConfigError, ImagesError, StoreError
 from fkd.exchanging.inputs import names_by_id
@@ -107,8 +108,8 @@ def _num_crops(config: ImportConfig, found: Traits) -> int:
         return found.num_crops
     if config.num_crops > found.num_crops:
         raise ConfigError(
-            f"--crops {config.num_crops} is more than the {found.num_crops} crops of {config.labels}; "
-            "leave it out for all"
+            f"--crops {config.num_crops} is more than the {as_count(found.num_crops, 'crop')} of "
+            f"{config.labels}; leave it out for all"
         )
     return config.num_crops
 

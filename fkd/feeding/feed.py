@@ -79,7 +79,8 @@ class Feed:
         chosen = taken.chosen
         each = max(1, round(len(chosen) / config.batch_size))
         _warn_of_long_epochs(each * config.batch_size, len(chosen))
-        schedule = _of_even_epochs(plan_steps(config, store, chosen, num_ranks), each)
+        planned = plan_steps(config, store, chosen, num_ranks, masks=masks)
+        schedule = _of_even_epochs(planned, each)
         sizes = SizePlan.of(config, store.spec, schedule, read)
         picks = select_crops(config.selection, store, chosen)
         found: LabelledTruth | None = None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fkd.amounts import as_count
 from fkd.errors import ConfigError
 from fkd.images.class_names import are_numbers
 from fkd.progress import note_once
@@ -83,8 +84,8 @@ def _titles(
             f"{', '.join(unnamed[:3])}{' …' if len(unnamed) > 3 else ''}; add a line of folder and name"
         )
     raise ConfigError(
-        f"--class-names {path} has {len(in_order or named):,} lines, the store has {len(classes):,} "
-        "classes; give a name per class, in order, or lines of folder and name"
+        f"--class-names {path} has {as_count(len(in_order or named), 'line')}, the store has "
+        f"{len(classes):,} classes; give a name per class, in order, or lines of folder and name"
     )
 
 

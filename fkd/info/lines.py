@@ -28,8 +28,9 @@ def info_lines(path: Path | Url) -> list[tuple[str, str]]:
         ("crops", f"{spec.num_crops} per image, {num_crops:,} in all"),
         (
             "labelled",
-            f"{num_crops_labelled(store) / begun:.1%} ({blocks} of {store.num_blocks} blocks), "
-            f"{num_bad} images unusable{_growing(store)}",
+            f"{num_crops_labelled(store) / begun:.1%} ({blocks} of "
+            f"{as_count(store.num_blocks, 'block')}), {as_count(num_bad, 'image')} "
+            f"unusable{_growing(store)}",
         ),
     ]
     for number, teacher in enumerate(spec.teachers):

@@ -1,6 +1,6 @@
 """What a store keeps of its teacher's layers, in words."""
 
-from fkd.amounts import as_bytes
+from fkd.amounts import as_bytes, as_count
 from fkd.format import TargetRecord
 
 _LAYERS = {"": "what the teacher returns", "features": "the input of its last linear layer"}
@@ -17,7 +17,7 @@ def target_words(record: TargetRecord) -> str:
 
 def shape_words(record: TargetRecord) -> str:
     """Say how many numbers a vector has, or a map, and how many bytes those are before compression."""
-    numbers = f"{record.shape[0]:,} numbers"
+    numbers = as_count(record.shape[0], "number")
     if len(record.shape) > 1:
         numbers = f"a map of {' × '.join(f'{side:,}' for side in record.shape)}"
     return f"{numbers}, {as_bytes(record.vectors.num_bytes)} a view"

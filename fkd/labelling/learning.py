@@ -46,7 +46,7 @@ def learned(
         return {}
     crops = min(spec.num_crops, -(-at_most // len(images)))
     chosen = np.linspace(0, len(images) - 1, min(len(images), at_most // crops)).round()
-    note(f"{', '.join(learning)} is learned of {crops * len(chosen):,} views")
+    note(f"{', '.join(learning)} is learned of {as_count(crops * len(chosen), 'view')}")
     for kept in learning.values():
         for less in _less_than_asked(kept, num_learned(spec)):
             note(less)
@@ -82,8 +82,9 @@ def _less_than_asked(kept: KeptVectors, num_views: int) -> list[str]:
     known = num_views - 1  # so many directions are between that many points
     if 0 < known < count:
         said.append(
-            f"warning: {kept.name} is learned of {num_views:,} views, by which {known:,} components are "
-            f"known at most, and {kept.scheme} keeps {count:,}; choose pca{known} or fewer, or int8"
+            f"warning: {kept.name} is learned of {as_count(num_views, 'view')}, by which {known:,} "
+            f"components are known at most, and {kept.scheme} keeps {count:,}; choose pca{known} or "
+            "fewer, or int8"
         )
     return said
 
@@ -99,7 +100,7 @@ def _refuse_sample(sample: torch.Tensor, kept: KeptVectors, teacher: str) -> Non
     if len(sample) < 2:
         why = f"{as_count(len(sample), 'view')} could be looked at"
     elif bool((sample == sample[0]).all()):
-        why = f"they are the same in all {len(sample):,} views that were looked at"
+        why = f"they are the same in all {as_count(len(sample), 'view')} that were looked at"
     if why:
         raise ModelError(
             f"teacher {teacher}: keep {str(kept.scheme)!r} is learned of how its vectors {kept.name} "

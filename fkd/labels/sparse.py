@@ -8,6 +8,7 @@ Legend: B crops, C classes, K classes that a label names, k of them that are kep
 import torch
 from torch import Tensor
 
+from fkd.amounts import as_count
 from fkd.config import Scheme
 from fkd.errors import SoftLabelError
 from fkd.labels.fidelity import NUM_MEASURES, SHARE_TEMPERATURES
@@ -27,12 +28,13 @@ def quantize_sparse(labels: SoftLabels, scheme: Scheme) -> dict[str, Tensor]:
     k = scheme.kept(num_classes)
     if scheme.kind in ("full", "samples") or k > index.shape[1]:
         raise SoftLabelError(
-            f"labels of {index.shape[1]} classes and a residual cannot be kept as {scheme}; keep fewer"
+            f"labels of {as_count(index.shape[1], 'class')} and a residual cannot be kept as {scheme}; "
+            "keep fewer"
         )
     if scheme.deviation:
         raise SoftLabelError(
-            f"labels of {index.shape[1]} classes and a residual do not tell the deviation of logits that "
-            f"{scheme} keeps; choose {scheme.without_deviation}"
+            f"labels of {as_count(index.shape[1], 'class')} and a residual do not tell the deviation of "
+            f"logits that {scheme} keeps; choose {scheme.without_deviation}"
         )
     if scheme.kind == "hard":
         return {"index": index[:, :1]}

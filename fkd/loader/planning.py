@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import LoaderConfig, Scheme, grids_words
 from fkd.errors import ConfigError, SoftLabelError
 from fkd.labels import check_reading
@@ -98,8 +99,9 @@ def find_store(config: LoaderConfig) -> LabelStore:
         )
     if config.crops_per_image > store.spec.num_crops:
         raise ConfigError(
-            f"--crops-per-image {config.crops_per_image} is more than the {store.spec.num_crops} crops "
-            f"per image {'of --crops' if config.num_crops else f'in {config.store}'}; choose at most "
+            f"--crops-per-image {config.crops_per_image} is more than the "
+            f"{as_count(store.spec.num_crops, 'crop')} per image "
+            f"{'of --crops' if config.num_crops else f'in {config.store}'}; choose at most "
             f"{store.spec.num_crops}"
         )
     if config.batch_size % config.crops_per_image:
@@ -123,9 +125,14 @@ def first_crops(config: LoaderConfig) -> LabelStore:
 
 
 def plan_steps(
-    config: LoaderConfig, store: LabelStore, chosen: NDArray[np.int64], num_ranks: int
+    config: LoaderConfig,
+    store: LabelStore,
+    chosen: NDArray[np.int64],
+    num_ranks: int,
+    *,
+    masks: bool = False,
 ) -> Schedule:
-    """Return the schedule of a run on the images `chosen`, int64 [N], rising.
+    """Return the schedule of a run on the images `chosen`, int64 [N], rising; it may read `masks`.
 
     Refuse a batch that is larger than the run, or that ranks cannot share.
     """
@@ -142,17 +149,16 @@ def plan_steps(
     if round(config.epochs * schedule.num_images / config.batch_size) == 0:
         raise ConfigError(
             f"--batch-size {config.batch_size} is more than the whole run: {config.epochs:g} epochs of "
-            f"{schedule.num_images:,} images; choose a smaller batch or more --epochs"
+            f"{as_count(schedule.num_images, 'image')}; choose a smaller batch or more --epochs"
         )
     if schedule.images_per_batch % num_ranks:
         raise ConfigError(
-            f"--batch-size {config.batch_size} is {schedule.images_per_batch} images, which "
+            f"--batch-size {config.batch_size} is {as_count(schedule.images_per_batch, 'image')}, which "
             f"{num_ranks} processes cannot share evenly; choose a multiple of "
             f"{config.crops_per_image * num_ranks}"
         )
-    _refuse_too_many_waiting(
-        schedule, SizePlan.of(config, store.spec, schedule).most_bytes, num_ranks
-    )
+    sizes = SizePlan.of(config, store.spec, schedule)
+    _refuse_too_many_waiting(schedule, sizes.most_bytes(masks=masks), num_ranks)
     return schedule
 
 
@@ -186,6 +192,6 @@ def _refuse_too_many_waiting(schedule: Schedule, bytes_each: int, num_ranks: int
     if waiting > physical_memory():
         raise ConfigError(
             f"--stagger {schedule.apart} with --crops-per-image {schedule.crops_per_image} keeps "
-            f"{schedule.reach} batches waiting, {waiting / 2**30:.1f} GiB; this machine has "
+            f"{as_count(schedule.reach, 'batch')} waiting, {waiting / 2**30:.1f} GiB; this machine has "
             f"{physical_memory() / 2**30:.1f}; choose a smaller --stagger (0 keeps none) or fewer crops"
         )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import Selection
 from fkd.errors import ConfigError
 from fkd.labels import KeptLabels, entropy
@@ -59,9 +60,9 @@ def select_crops(
     )
     if not tally.taken:
         raise ConfigError(
-            f"{_flags(selection)} leaves none of the {tally.crops:,} crops of {store.path}: the largest "
-            f"confidence is {tally.most_confidence:.5g}, the least entropy {tally.least_entropy:.5g} "
-            "nats; choose looser bounds"
+            f"{_flags(selection)} leaves none of the {as_count(tally.crops, 'crop')} of {store.path}: "
+            f"the largest confidence is {tally.most_confidence:.5g}, the least entropy "
+            f"{tally.least_entropy:.5g} nats; choose looser bounds"
         )
     note(_summary(selection, tally))
     return picks
@@ -127,7 +128,8 @@ def _judge(
 
 
 def _summary(selection: Selection, tally: _Selected) -> str:
-    text = f"{tally.taken:,} of {tally.crops:,} crops selected ({tally.taken / tally.crops:.1%})"
+    crops, share = as_count(tally.crops, "crop"), tally.taken / tally.crops
+    text = f"{tally.taken:,} of {crops} selected ({share:.1%})"
     text += f", {tally.empty_images:,} images have none"
     if selection.calibrate:
         text += (

@@ -78,11 +78,10 @@ class SizePlan:
         """The size at the end of the run, which no other is larger than."""
         return self.stages[-1][1]
 
-    @property
-    def most_bytes(self) -> int:
-        """Bytes of one view of the last size."""
+    def most_bytes(self, *, masks: bool) -> int:
+        """Return the bytes of one view of the last size, with its mask where there are `masks`."""
         height, width = sides_of(self.last)
-        return 3 * height * width
+        return (3 + masks) * height * width
 
 
 def _refuse_other_padding(

@@ -8,6 +8,7 @@ Legend: b views, C classes; h × w positions of a map, T frames of a line, G of 
 
 from torch import Tensor
 
+from fkd.amounts import as_count
 from fkd.config import Grid, grid_text
 from fkd.errors import SoftLabelError
 from fkd.labels import GridLabels, SoftLabels, rows_of
@@ -57,8 +58,8 @@ def fitting_positions(logits: Tensor, labels: object) -> GridLabels:
         )
     if len(said) != len(logits):
         raise SoftLabelError(
-            f"there are labels of {len(said):,} views for outputs of {len(logits):,}; give each view its "
-            "own labels"
+            f"there are labels of {as_count(len(said), 'view')} for outputs of {len(logits):,}; give "
+            "each view its own labels"
         )
     # What is looked at are shape, type and device, which a number that is repeated has, too.
     rows = logits.new_empty((1, 1)).expand(len(said.flat), classes_of(logits))

@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fkd.amounts import as_large
+from fkd.amounts import as_count, as_large
 from fkd.config import Adapt
 from fkd.errors import ModelError
 from fkd.models.pooling import mean_of
@@ -84,5 +84,5 @@ def _linear(before: int, after: int, *, of_maps: bool) -> nn.Module:
 def shape_words(shape: Shape) -> str:
     """Say what a vector or a map of a shape has."""
     if len(shape) == 1:
-        return f"{shape[0]:,} numbers"
-    return f"{shape[0]:,} channels of {' x '.join(map(str, shape[1:]))} positions"
+        return as_count(shape[0], "number")
+    return f"{as_count(shape[0], 'channel')} of {' x '.join(map(str, shape[1:]))} positions"

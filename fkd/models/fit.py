@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from fkd.amounts import as_count
 from fkd.config import Grid, Size, grid_words, is_line, num_positions, sides_of, size_text
 from fkd.errors import ModelError, first_line
 from fkd.models.outputs import classes_of, find_logits, grid_of
@@ -48,7 +49,7 @@ def output_shape(
         raise  # who asked knows what takes less
     except (Exception, SystemExit) as error:  # a user's model raises whatever it likes
         raise ModelError(
-            f"{what} cannot take {num_views} views of {size} px ({type(error).__name__}: "
+            f"{what} cannot take {as_count(num_views, 'view')} of {size} px ({type(error).__name__}: "
             f"{first_line(error)}); {remedy}"
         ) from error
     logits = find_logits(answer, num_views, what)
@@ -65,7 +66,9 @@ def output_shape(
             "position; flatten it to logits of shape [batch, classes]"
         )
     if len(logits) != num_views:
-        raise ModelError(f"{what} returns {len(logits)} rows for {num_views} views; {remedy}")
+        raise ModelError(
+            f"{what} returns {as_count(len(logits), 'row')} for {as_count(num_views, 'view')}; {remedy}"
+        )
     if not logits.numel():
         raise ModelError(
             f"{what} returns {list(logits.shape)} of views of {size} px, no number; {remedy}"

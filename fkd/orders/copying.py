@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from fkd.amounts import as_count
 from fkd.config import (
     MAX_CROPS,
     MAX_WORKERS,
@@ -89,8 +90,8 @@ class AverageConfig:
         _require_several("fkd average", self.stores)
         if len(self.weights) not in (0, len(self.stores)):
             raise ConfigError(
-                f"--weights has {len(self.weights)} numbers for {len(self.stores)} stores; give one for "
-                "each, in their order"
+                f"--weights has {as_count(len(self.weights), 'number')} for "
+                f"{as_count(len(self.stores), 'store')}; give one for each, in their order"
             )
         for weight in self.weights:
             check_range("--weights", weight, _LIGHTEST, _HEAVIEST)

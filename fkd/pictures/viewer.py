@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fkd.amounts import as_count
 from fkd.config import is_line
 from fkd.errors import ImagesError
 from fkd.format import StoreSpec
@@ -92,9 +93,9 @@ class CropViewer:
             texts.append(f"{own} · {one.entropy:.2f} nats" if own else f"{one.entropy:.2f} nats")
         if not crops:
             return None
-        what = f"{len(crops)} crops with the teacher's most likely classes."
+        what = f"{as_count(len(crops), 'crop')} with the teacher's most likely classes."
         if crops[0].line is not None:
-            what = f"{len(crops)} crops with what their labels read."
+            what = f"{as_count(len(crops), 'crop')} with what their labels read."
             figure = line_gallery_figure(crops, texts, self._formats)
         elif self._of_maps:
             figure = map_gallery_figure(crops, texts, self._names, self._formats)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fkd.amounts import as_count
 from fkd.errors import ConfigError
 
 # Features that are compared with, f32 [N, D], and their classes, int64 [N].
@@ -81,7 +82,8 @@ def check_k(k: int, size: int) -> None:
         raise ConfigError("one image alone has no neighbours; give more images")
     if not 1 <= k <= size:
         raise ConfigError(
-            f"--k is {k:,}, and there are {size:,} images to be neighbours; give a k from 1 to {size:,}"
+            f"--k is {k:,}, and there are {as_count(size, 'image')} to be neighbours; give a k from 1 "
+            f"to {size:,}"
         )
 
 

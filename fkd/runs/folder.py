@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fkd.amounts import as_count
 from fkd.config import CONFIG, Part, Selection, TrainConfig, crops_before, read_config
 from fkd.errors import ConfigError
 from fkd.loader import Schedule
@@ -105,9 +106,9 @@ def _go_on(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
     _refuse_other_settings(folder, before, settings)
     if before.get("num_ranks") != settings["num_ranks"]:
         note(
-            f"{folder} was begun by {before.get('num_ranks')} processes, {settings['num_ranks']} go on: "
-            "batch norm and mixing see other shares, so the weights will not be those of a run without a "
-            "stop"
+            f"{folder} was begun by {as_count(before.get('num_ranks', 1), 'process')}, "
+            f"{settings['num_ranks']} go on: batch norm and mixing see other shares, so the weights will "
+            "not be those of a run without a stop"
         )
     checkpoint = newest_checkpoint(folder)
     _drop_metrics_after(folder, checkpoint)

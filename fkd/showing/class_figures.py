@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.figures import (
     GREY,
     INK,
@@ -162,7 +163,8 @@ def confusion_picture(
         "of the folder's class. Right: the classes in the first pairs, in % of the crops of each row; "
         "grey is the folder's class itself"
         + (", or that of the other image in the view." if mixed else "."),
-        f"List and matrix of pairs of classes; most crops: {first}, {confusion.crops[0]:,} crops.",
+        f"List and matrix of pairs of classes; most crops: {first}, "
+        f"{as_count(int(confusion.crops[0]), 'crop')}.",
         Table(
             ("folder's class", "top-1", "crops", "of the class"),
             tuple(

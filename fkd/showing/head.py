@@ -89,9 +89,10 @@ def notes_on(store: LabelStore, changed: str | None) -> list[str]:
         least = num_finished(store)
         firsts = f" and of their first {as_count(least, 'crop')}"
         notes.append(
-            f"The store is unfinished: {pending} of {store.num_blocks} blocks are not labelled, and all "
-            f"numbers are of images that have labels{firsts if least < store.spec.num_crops else ''}. "
-            "The same `fkd label` command goes on."
+            f"The store is unfinished: {pending} of {as_count(store.num_blocks, 'block')} are not "
+            "labelled, and all numbers are of images that have "
+            f"labels{firsts if least < store.spec.num_crops else ''}. The same `fkd label` command goes "
+            "on."
         )
         if store.spec.mixes:
             notes.append(

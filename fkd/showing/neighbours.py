@@ -54,7 +54,7 @@ def _gallery(
         _rows_figure(rows, formats),
         "Views and their nearest neighbours",
         f"Left a view, beside it those of other images whose vectors have the largest cosine{bold}.",
-        f"{len(rows)} views, each with {len(rows[0]) - 1} neighbours.",
+        f"{as_count(len(rows), 'view')}, each with {as_count(len(rows[0]) - 1, 'neighbour')}.",
     )
 
 

@@ -41,7 +41,7 @@ def position_section(
         "Which classes are where",
         f"The teacher's likeliest class at each of {grid} {_places(statistics.positions)} of the first "
         f"{statistics.crops_per_image} of {store.spec.num_crops} crops of each of "
-        f"{statistics.num_images:,} images.",
+        f"{as_count(statistics.num_images, 'image')}.",
         pictures=(_position_picture(statistics.positions, names, formats),),
     )
 
@@ -55,9 +55,9 @@ def line_section(store: LabelStore, read: LineStatistics) -> Section:
     rows = [(named(written), named(said), f"{count:,}") for (said, written), count in read.confused]
     return Section(
         "Is the teacher right?",
-        f"The first {as_count(read.crops_per_image, 'crop')} of {read.num_images:,} images against "
-        f"their texts, read by the likeliest class of each frame: {read}. Texts are compared as they are "
-        "written, with case and spaces. A crop may miss a letter at the edge of its line. "
+        f"The first {as_count(read.crops_per_image, 'crop')} of {as_count(read.num_images, 'image')} "
+        f"against their texts, read by the likeliest class of each frame: {read}. Texts are compared as "
+        "they are written, with case and spaces. A crop may miss a letter at the edge of its line. "
         + ("The characters that differ most often:" if rows else ""),
         table=Table(("in the text", "is read as", "times"), tuple(rows[:_MOST_PAIRS]))
         if rows
@@ -81,9 +81,10 @@ def truth_section(
         return None
     return Section(
         "Is the teacher right?",
-        f"The first {as_count(truth.crops_per_image, 'crop')} of {truth.num_images:,} images against "
-        f"their masks, at the {size_text(store.spec.size)} pixels that a student sees: {truth}. Labels "
-        "are resized to these. Edges are finer than the labels' grid, so less than 100 % is no fault.",
+        f"The first {as_count(truth.crops_per_image, 'crop')} of {as_count(truth.num_images, 'image')} "
+        f"against their masks, at the {size_text(store.spec.size)} pixels that a student sees: {truth}. "
+        "Labels are resized to these. Edges are finer than the labels' grid, so less than 100 % is no "
+        "fault.",
         pictures=(picture,),
     )
 
@@ -122,7 +123,7 @@ def _position_picture(
         as_files(figure, formats),
         "Where classes are named",
         f"Share of all {_places(positions)} whose likeliest class it is{what}. {about}".rstrip(),
-        f"Bars of {len(shown)} classes: {names[classes[0]]} at {share[0]:.1f} % of "
+        f"Bars of {as_count(len(shown), 'class')}: {names[classes[0]]} at {share[0]:.1f} % of "
         f"{_places(positions)}.",
         _position_table(positions, names, every),
     )
@@ -170,7 +171,7 @@ def _truth_picture(
         f"Intersection over union by class{which}; the mean of all is {truth.confusion.miou:.3f}. On the "
         "right a row is a class of the masks, and a column one that the teacher names: of the pixels of "
         "the row, the % that are named so.",
-        f"Bars of {len(shown)} classes, from {iou[lowest[0]]:.2f} to {iou[lowest[-1]]:.2f}.",
+        f"Bars of {as_count(len(shown), 'class')}, from {iou[lowest[0]]:.2f} to {iou[lowest[-1]]:.2f}.",
         _truth_table(lowest, counts, iou, names),
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fkd.amounts import as_count
 from fkd.config import grid_text, size_text
 from fkd.info import bytes_per_crop, num_crops_labelled
 from fkd.pictures import CropViewer, Picture
@@ -44,14 +45,14 @@ def certainty_section(
     """Return how sure the teacher is; None where no values are kept."""
     if statistics.certainty is None:
         return None
-    of, count = "crops", f"{statistics.num_crops:,} crops"
+    of, count = "crops", as_count(statistics.num_crops, "crop")
     if store.spec.grid:
         of = "labels"
         count += f" of {grid_text(store.spec.grid)} labels"
     return Section(
         "How sure the teacher is",
         f"From the first {statistics.crops_per_image} of {store.spec.num_crops} crops of each of "
-        f"{statistics.num_images:,} images: {count}, as {store.spec.scheme} at "
+        f"{as_count(statistics.num_images, 'image')}: {count}, as {store.spec.scheme} at "
         f"temperature {store.spec.temperature:g} keeps them.",
         pictures=tuple(certainty_pictures(statistics.certainty, formats, of)),
         narrow=True,
@@ -115,8 +116,9 @@ def against_section(other: LabelStore, comparison: Comparison, formats: Sequence
     return Section(
         "Against another store",
         f"{other.path} ({teachers}, {size_text(other.spec.size)} px, {other.spec.scheme}). On the first "
-        f"{comparison.crops_per_image} crops of {comparison.num_images:,} images the teachers' top-1 "
-        f"agree in {comparison.agreement:.1%}{' of positions' if other.spec.grid else ''}.",
+        f"{as_count(comparison.crops_per_image, 'crop')} of {as_count(comparison.num_images, 'image')} "
+        "the teachers' top-1 agree in "
+        f"{comparison.agreement:.1%}{' of positions' if other.spec.grid else ''}.",
         () if soft is not None else ("A hard store keeps no values: there is no cross-entropy.",),
         pictures,
         narrow=True,
@@ -128,7 +130,7 @@ def size_section(store: LabelStore, formats: Sequence[str]) -> Section:
     num_bad, num_crops = store.num_bad(), max(1, num_crops_labelled(store))
     return Section(
         "Size",
-        f"{sum(store.stored_bytes().values()):,} bytes on disk for {num_crops:,} crops"
+        f"{sum(store.stored_bytes().values()):,} bytes on disk for {as_count(num_crops, 'crop')}"
         + (f", of which those of {num_bad:,} unusable images are empty." if num_bad else "."),
         pictures=(size_picture(bytes_per_crop(store), num_crops, formats),),
     )

@@ -202,7 +202,7 @@ def _headline_text(
     if statistics.agreement is not None:
         whose = "a class in the view for" if store.spec.mixes else "the class of"
         known = f": top-1 is {whose} {statistics.agreement:.1%}"
-    parts = [f"{statistics.num_crops:,} crops{known}"]
+    parts = [f"{as_count(statistics.num_crops, 'crop')}{known}"]
     if statistics.certainty is not None:
         parts.append(str(statistics.certainty))
     if comparison is not None:

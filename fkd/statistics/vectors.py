@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fkd.amounts import as_count
 from fkd.errors import StoreError
 from fkd.info import reached
 from fkd.probing import Spread, knn_top1, nearest, spread
@@ -48,7 +49,7 @@ class VectorStatistics:
         known = "" if self.knn is None else f"kNN {self.knn:.1%}, "
         return (
             f"{self.name}: {known}mean cosine of different images {self.spread.cosine:.3f}, effective "
-            f"rank {self.spread.rank:.1f}, of {len(self.images):,} views"
+            f"rank {self.spread.rank:.1f}, of {as_count(len(self.images), 'view')}"
         )
 
 

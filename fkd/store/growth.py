@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fkd.amounts import as_count
 from fkd.config import MAX_CROPS
 from fkd.errors import StoreError
 from fkd.format import VIEW_BYTES, StoreSpec, library_versions, now, plan_layout
@@ -32,8 +33,8 @@ def begin_crops(
     first, last = segments[0].spec, segments[-1]
     if last.crops.stop > num_crops:
         raise StoreError(
-            f"{folder} has {last.crops.stop} crops an image, more than --crops {num_crops}; `fkd copy "
-            f"--crops {num_crops}` writes a smaller store"
+            f"{folder} has {as_count(last.crops.stop, 'crop')} an image, more than --crops {num_crops}; "
+            f"`fkd copy --crops {num_crops}` writes a smaller store"
         )
     step = _most_added(first)
     for begin in range(last.crops.stop, num_crops, step):

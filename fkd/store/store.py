@@ -48,8 +48,9 @@ class LabelStore(StoredFacts):
     def __repr__(self) -> str:
         spec, name = self.spec, type(self).__name__
         return (
-            f"{name}({str(self.path)!r}: {spec.num_images:,} images × {spec.num_crops} crops, "
-            f"{spec.kept_words}, {spec.num_classes:,} classes)"
+            f"{name}({str(self.path)!r}: {as_count(spec.num_images, 'image')} × "
+            f"{as_count(spec.num_crops, 'crop')}, {spec.kept_words}, "
+            f"{as_count(spec.num_classes, 'class')})"
         )
 
     # -- creating and opening -------------------------------------------------------------------
@@ -168,8 +169,8 @@ class LabelStore(StoredFacts):
             least = int(self.finished_crops().min())
             firsts = as_count(least, "crop")
             raise StoreError(
-                f"{self.path} is unfinished: {len(pending)} of {self.num_blocks} blocks are not "
-                "labelled; run the same `fkd label` command again to finish it"
+                f"{self.path} is unfinished: {len(pending)} of {as_count(self.num_blocks, 'block')} are "
+                "not labelled; run the same `fkd label` command again to finish it"
                 + (f", or read the first {firsts} of each image (--crops {least})" if least else "")
             )
 

@@ -8,6 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fkd import models
+from fkd.amounts import as_count
 from fkd.config import CenterView, NetworkInput
 from fkd.errors import ModelError, first_line
 from fkd.progress import note_once
@@ -103,8 +104,8 @@ def give_weights(model: nn.Module, card: StudentCard, init: str, *, average: boo
     ]
     if head:
         note_once(
-            f"{what} was made for {len(state[head[-1]]):,} classes, the store has {len(card.classes):,}: "
-            f"{' and '.join(head)} begin at random"
+            f"{what} was made for {as_count(len(state[head[-1]]), 'class')}, the store has "
+            f"{len(card.classes):,}: {' and '.join(head)} begin at random"
         )
     models.load_weights(model, {**state, **{name: built[name] for name in head}}, what)
 

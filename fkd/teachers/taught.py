@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from fkd.amounts import as_count
 from fkd.config import NetworkInput, Preprocessing, TeacherChoice, sides_of
 from fkd.errors import ModelError
 from fkd.machine import place
@@ -36,8 +37,8 @@ def open_run(choice: TeacherChoice, device: torch.device) -> Source:
     outputs = try_on_views(model, choice, preprocessing.size, device, "choose another --size")
     if outputs.count != len(card.classes):
         raise ModelError(
-            f"teacher {choice.name} has {outputs.count} outputs and {len(card.classes)} classes; give "
-            "another checkpoint"
+            f"teacher {choice.name} has {as_count(outputs.count, 'output')} and "
+            f"{as_count(len(card.classes), 'class')}; give another checkpoint"
         )
     return Source(
         model,

@@ -199,8 +199,8 @@ class Teacher:
                     "leave it out"
                 ) from error
             raise ModelError(
-                f"teacher {self.name} cannot take {len(pixels)} views of {pixels.shape[-1]} px "
-                f"({type(error).__name__}: {first_line(error)}); choose another --batch-size, or "
+                f"teacher {self.name} cannot take {as_count(len(pixels), 'view')} of {pixels.shape[-1]} "
+                f"px ({type(error).__name__}: {first_line(error)}); choose another --batch-size, or "
                 "export it with a batch dimension that is dynamic"
             ) from error
 

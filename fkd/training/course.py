@@ -88,7 +88,8 @@ def prepare(config: TrainConfig, group: Group) -> Course:
     group.once(lambda: require_trackers(config.log))
     taken = run_images(config, store)
     _require_same_missing(taken, group)
-    schedule = plan_steps(config, store, taken.chosen, group.num_ranks)
+    masks = len(store.spec.grid) == 2 and config.looks_at_truth
+    schedule = plan_steps(config, store, taken.chosen, group.num_ranks, masks=masks)
     sizes = SizePlan.of(config, store.spec, schedule, read)
     preprocessing = NetworkInput(sizes.last, config.mean, config.std, sizes.interpolation)
     grid = store.spec.grid

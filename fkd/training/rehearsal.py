@@ -17,6 +17,7 @@ from fkd.config import TrainConfig, as_config
 from fkd.errors import ConfigError, FkdError
 from fkd.evaluation import judge
 from fkd.machine import device_memory, make_current, resolve_device
+from fkd.originals import LabelledMasks
 from fkd.progress import note
 from fkd.training.building import build_learner
 from fkd.training.course import Course, course_batches, prepare
@@ -128,6 +129,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
     timed = _timed_steps(course, learner)
     evaluation = _evaluation_seconds(course, learner)
     schedule, objective = course.schedule, course.config.objective
+    bytes_each = course.sizes.most_bytes(masks=isinstance(course.truth, LabelledMasks))
     by_store = objective != config.objective
     return Rehearsal(
         total_steps=schedule.total_steps,
@@ -141,7 +143,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
         evaluation_seconds=evaluation,
         device=str(device),
         memory_bytes=_most_memory(device),
-        waiting_bytes=schedule.reach * schedule.batch_size * course.sizes.most_bytes,
+        waiting_bytes=schedule.reach * schedule.batch_size * bytes_each,
         checkpoint_bytes=_num_bytes(learner.checkpoint(0).content()),
         grows=len(course.sizes.stages) > 1,
         loss="; ".join(map(str, objective.terms)) if by_store else "",

@@ -182,7 +182,7 @@ def _step(config: TrainConfig, schedule: Schedule, device: torch.device) -> str:
     text = f"{as_count(schedule.images_per_batch, 'image')} decoded, {as_count(m, 'crop')} of each"
     if m > 1:
         text += f"; a pass over the images counts {m} epochs"
-    return f"{text}; at most {views_at_a_time(config, device):,} views at a time in the student"
+    return f"{text}; at most {as_count(views_at_a_time(config, device), 'view')} at a time in the student"
 
 
 def _rate(config: TrainConfig) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fkd.amounts import as_duration
+from fkd.amounts import as_count, as_duration
 from fkd.config import TrainConfig, as_config, size_text
 from fkd.errors import ConfigError, FkdError, first_line, of_compiler
 from fkd.format import to_json
@@ -82,7 +82,9 @@ def _opened(course: Course) -> AbstractContextManager[Run]:
 
 def _finished_words(folder: Path, steps: int) -> str:
     best = best_words(read_metrics(folder)) if (folder / METRICS).is_file() else ""
-    return f"{folder} is finished: {steps:,} of {steps:,} steps" + (best and f", best {best}")
+    return f"{folder} is finished: {steps:,} of {as_count(steps, 'step')}" + (
+        best and f", best {best}"
+    )
 
 
 def _fit(course: Course, learner: Learner, run: Run | None, checkpoint: Checkpoint | None) -> None:

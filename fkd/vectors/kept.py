@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fkd.amounts import as_count
 from fkd.config import VectorScheme
 from fkd.errors import ConfigError
 from fkd.labels import Field, StoredArray
@@ -51,7 +52,7 @@ class KeptVectors:
     def __post_init__(self) -> None:
         if self.num_numbers > MAX_NUMBERS:
             raise ConfigError(
-                f"{self.name} has {self.num_numbers:,} numbers a view, a store keeps at most "
+                f"{self.name} has {as_count(self.num_numbers, 'number')} a view, a store keeps at most "
                 f'{MAX_NUMBERS:,}; choose another layer, or a vector of a map (pool="mean")'
             )
         if self.scheme.kind != "pca":
@@ -64,8 +65,8 @@ class KeptVectors:
             )
         if self.num_components * self.num_numbers > _MAX_ROTATION:
             raise ConfigError(
-                f"keep {str(self.scheme)!r}: {self.name} has {self.num_numbers:,} numbers, of which "
-                f"pca{_MAX_ROTATION // self.num_numbers} keeps the most components; choose fewer"
+                f"keep {str(self.scheme)!r}: {self.name} has {as_count(self.num_numbers, 'number')}, of "
+                f"which pca{_MAX_ROTATION // self.num_numbers} keeps the most components; choose fewer"
             )
 
     @property

@@ -67,7 +67,7 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
         "nowhere does not exist": ["pack", "nowhere", "copy"],
         "absent.zarr does not exist": ["copy", "absent.zarr", "copy.zarr", "--crops", "2"],
         "left.zarr does not exist": ["merge", "left.zarr", store, "--out", "both.zarr"],
-        "--weights has 1 numbers": [
+        "--weights has 1 number for": [
             "average",
             store,
             "b.zarr",
@@ -88,7 +88,7 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
     (code, loaded, out, err), named, *refused = answers(commands, tmp_path)
     assert (code, loaded, err) == (0, [], "")
     assert "18 in" in out
-    assert "(1 of 1 blocks), 0 images unusable" in out
+    assert "(1 of 1 block), 0 images unusable" in out
     assert named[:3] == [0, [], f"fkd, version {fkd.__version__}\n"]
     for words, (code, loaded, out, err) in zip(refusals, refused, strict=True):
         assert (code, loaded, out) == (2, [], ""), (words, err)

@@ -88,6 +88,14 @@ def test_a_batch_of_maps_is_cut_moved_and_joined(store):
     assert whole.requires_grad
 
 
+def test_masks_count_among_what_waits_in_memory(store, monkeypatch):
+    batch = 8 * 3 * 32 * 32  # bytes of the views; the masks are a third as many
+    monkeypatch.setattr("fkd.loader.planning.physical_memory", lambda: batch)
+    assert loader_of(store, stagger=1).schedule.reach == 1
+    with pytest.raises(FkdError, match=r"--stagger 1 .* keeps 1 batch waiting"):
+        loader_of(store, stagger=1, masks=True)
+
+
 def test_masks_that_nobody_asks_for_are_not_read(store, place):
     hidden = place / "hidden"
     (place / "trainannot").rename(hidden)

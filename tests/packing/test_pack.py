@@ -379,5 +379,5 @@ def test_warnings_of_pillow_that_name_no_file_are_not_shown(tmp_path, run_fkd):
     palette.save(tmp_path / "d" / "c" / "1.png", transparency=bytes(9))
     done = run_fkd("pack", tmp_path / "d", tmp_path / "out", "--shortest", 4, "--workers", 1)
     assert done.code == 0
-    assert "1 images packed, 0 copied, 0 bad" in done.out
+    assert "1 image packed, 0 copied, 0 bad" in done.out
     assert "Palette" not in done.err

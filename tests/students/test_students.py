@@ -211,7 +211,7 @@ def test_a_student_of_timm(shared_store, tmp_path):
         ("frozen", "has nothing to learn: its logits need no gradient"),
         ("off", "has nothing to learn: its logits need no gradient"),
         ("quits", "cannot take 12 views of 32 px .SystemExit: 4.; mend its function"),
-        ("first", "returns 1 rows for 12 views"),
+        ("first", "returns 1 row for 12 views"),
         ("two", "cannot take 12 views of 32 px .TypeError: .* mend its function"),
     ],
 )

@@ -197,9 +197,9 @@ def make(classes): return Fixed(classes)
          r"vit_b_16 cannot take 12 views of 32 px .*takes one --size for the whole run"),
         ({"student": "vit_b_16", "size": "32x64"}, r"vit_b_16 .* 32x64 px, it takes square ones"),
         ({"student": "fixed_size:make", "size": 64, "eval_size": 96},
-         r"cannot take 1 views of 96 px .*it was trained at 64 px; leave --eval-size out"),
+         r"cannot take 1 view of 96 px .*it was trained at 64 px; leave --eval-size out"),
         ({"student": "fixed_size:make", "size": 64, "eval_size": 96, "val": "none"},
-         r"cannot take 1 views of 96 px .*leave --eval-size out"),
+         r"cannot take 1 view of 96 px .*leave --eval-size out"),
     ],
 )  # fmt: skip
 def test_a_student_of_one_size_is_refused_before_the_run_begins(
