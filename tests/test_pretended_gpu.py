@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fkd.students.evaluation import lined_images, masked_images
+from fkd.students.features import judge
 from helpers.folders import tiny_label_config
 from helpers.lines import CHARACTERS, line_config, make_line_folder
 from helpers.lines import student as line_student
@@ -29,8 +31,6 @@ from fkd.config import MixPolicy, NetworkInput, Scheme, Target
 from fkd.machine import place
 from fkd.sources import list_images
 from fkd.students import StudentCard
-from fkd.students.evaluation import lined_images, masked_images
-from fkd.students.features import judge
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
