@@ -13,6 +13,7 @@ folder with train and val, and `--teacher` make the last phase possible; nothing
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def main(
     **options: Any,
 ) -> None:
     """Run all checks, and write gpu.json and gpu.md into --out."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends with it
     began = time.time()
     chosen = [n for n, c in enumerate(CHECKS) if not only or any(word in c.name for word in only)]
     if take:

@@ -48,6 +48,14 @@ from fkd.orders import (
 if TYPE_CHECKING:
     from fkd.checking import CheckReport, check_store
     from fkd.copying import average_stores, copy_store, merge_stores
+    from fkd.evaluation import (
+        Accuracy,
+        FeatureAccuracy,
+        LineAccuracy,
+        MapAccuracy,
+        evaluate_checkpoint,
+        evaluate_features,
+    )
     from fkd.exchanging import ExportReport, export_labels, import_labels
     from fkd.feeding import CropDataset, StudentLoader, ViewBatch
     from fkd.joining import add_teacher
@@ -60,16 +68,7 @@ if TYPE_CHECKING:
     from fkd.showing import show_store
     from fkd.statistics import Comparison, LabelStatistics, compare, label_statistics
     from fkd.store import LabelStore
-    from fkd.students import (
-        Accuracy,
-        FeatureAccuracy,
-        LineAccuracy,
-        MapAccuracy,
-        evaluate_checkpoint,
-        evaluate_features,
-        export_student,
-        load_student,
-    )
+    from fkd.students import export_student, load_student
     from fkd.training import Learner, Rehearsal, rehearse, train_student
     from fkd.version import __version__ as __version__
 else:
@@ -86,10 +85,10 @@ else:
         showing="show_store",
         statistics="Comparison LabelStatistics compare label_statistics",
         store="LabelStore",
-        students=(
-            "Accuracy FeatureAccuracy LineAccuracy MapAccuracy evaluate_checkpoint "
-            "evaluate_features export_student load_student"
+        evaluation=(
+            "Accuracy FeatureAccuracy LineAccuracy MapAccuracy evaluate_checkpoint evaluate_features"
         ),
+        students="export_student load_student",
         packing="PackReport pack_images",
         publishing="store_card",
         runs="plot_runs",

@@ -33,6 +33,7 @@ from fkd import (
     train_student,
 )
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from fkd.evaluation import evaluate
 from fkd.examples.scenes import Scenes, render_dataset
 from fkd.images import ImageList, decode
 from fkd.info import bytes_per_crop
@@ -40,7 +41,7 @@ from fkd.labels import restore
 from fkd.machine import place, resolve_device
 from fkd.progress import progress_bar
 from fkd.sources import list_images
-from fkd.students import StudentCard, build_student, evaluate
+from fkd.students import StudentCard, build_student
 from fkd.training import learning_rate
 from fkd.views import empty_views, normalize, render
 

@@ -7,15 +7,15 @@ from helpers.folders import label_config
 
 from fkd import CheckConfig, FkdError, check_store, estimate_run, label_images
 from fkd.config import IGNORED, NetworkInput
+from fkd.evaluation.answers import _answer as student_answer
+from fkd.evaluation.answers import a_batch_late
+from fkd.evaluation.lines import _answer as line_answer
+from fkd.evaluation.maps import _Tally as MapTally
 from fkd.labels import SoftLabels
 from fkd.models import Tapped
 from fkd.probing import knn_top1
 from fkd.probing import neighbours as neighbours_room
 from fkd.students import StudentCard
-from fkd.students.answers import _answer as student_answer
-from fkd.students.answers import a_batch_late
-from fkd.students.line_evaluation import _answer as line_answer
-from fkd.students.map_evaluation import _Tally as MapTally
 from fkd.truth import Confusion
 
 
@@ -44,7 +44,7 @@ def test_a_device_counts_what_the_cpu_does(monkeypatch):
 
 @pytest.mark.parametrize("layer", [None, "conv", "features"])
 def test_a_student_is_asked_without_waiting(layer, monkeypatch):
-    monkeypatch.setattr("fkd.students.answers.Download", Sent)
+    monkeypatch.setattr("fkd.evaluation.answers.Download", Sent)
     tapped = Tapped(Net(()).to(META), [] if layer is None else [layer], "it")
     views = torch.empty(3, 3, *SIZE, dtype=torch.uint8, device=META)
     card = StudentCard("it", tuple("abcdef"), NetworkInput(SIZE))
@@ -58,9 +58,9 @@ def test_a_student_is_asked_without_waiting(layer, monkeypatch):
 
 def test_lines_are_read_off_where_the_student_is(monkeypatch):
     """CTC itself waits for the lengths of texts; what is sent for are classes, and no logits."""
-    monkeypatch.setattr("fkd.students.line_evaluation.Download", Sent)
+    monkeypatch.setattr("fkd.evaluation.lines.Download", Sent)
     monkeypatch.setattr(
-        "fkd.students.line_evaluation.text_loss",
+        "fkd.evaluation.lines.text_loss",
         lambda logits, texts: logits[:, 0, 0] + texts[:, 0],
     )
     card, student = StudentCard("it", tuple("abcdef"), NetworkInput(SIZE)), Net((6,)).to(META)

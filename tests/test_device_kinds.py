@@ -159,7 +159,7 @@ class MakesTensors(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.lstm._flat_weights")
-def test_an_exported_program_makes_its_tensors_where_it_runs(tmp_path):
+def test_an_exported_program_makes_its_tensors_where_it_runs(tmp_path, monkeypatch):
     torch.export.save(
         torch.export.export(MakesTensors().eval(), (torch.zeros(3, 3, 8, 16),)), tmp_path / "p.pt2"
     )
@@ -167,6 +167,13 @@ def test_an_exported_program_makes_its_tensors_where_it_runs(tmp_path):
     with AGpu(may_wait=True):
         source = open_source(choice, None, META)
     assert (source.outputs.count, source.outputs.grid) == (5, (16,))
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("fkd.teachers.programs.move_to_device_pass", full)
+    with pytest.raises(torch.OutOfMemoryError):  # no fault of the file: who asked says what to do
+        open_source(choice, None, CPU)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

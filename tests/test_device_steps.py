@@ -16,11 +16,12 @@ from torch.nn import functional
 
 from fkd import Scheme, Term, TrainConfig
 from fkd.config import LoaderConfig, Preprocessing
+from fkd.evaluation import Features, judge, judging
 from fkd.feeding.feed import Feed
 from fkd.labels import KeptLabels
 from fkd.losses import text_loss
 from fkd.models import crnn
-from fkd.students import MovingAverage, StudentCard, features, judge
+from fkd.students import MovingAverage, StudentCard
 from fkd.training import Group
 from fkd.training.network import Network
 
@@ -257,14 +258,14 @@ def test_neighbours_of_features_are_looked_for_where_the_student_is(monkeypatch)
     where = []
 
     def found(*_, **__):
-        return features.Features(torch.rand(VIEWS, 4), torch.zeros(VIEWS, dtype=torch.int64))
+        return Features(torch.rand(VIEWS, 4), torch.zeros(VIEWS, dtype=torch.int64))
 
     def noted(vectors, classes, k):
         where.extend([vectors.device, classes.device])
         return 0.5
 
-    monkeypatch.setattr(features, "gather_features", found)
-    monkeypatch.setattr(features, "knn_top1", noted)
+    monkeypatch.setattr(judging, "gather_features", found)
+    monkeypatch.setattr(judging, "knn_top1", noted)
     card = StudentCard("small", tuple("abcde"), Preprocessing(32), learned_classes=False)
     images = range(VIEWS)
     assert judge(nn.Linear(2, 2, device=META), card, images, 4, 1).knn == 0.5

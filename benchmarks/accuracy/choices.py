@@ -13,9 +13,10 @@ from torch import nn
 
 from fkd import FkdError, TeacherChoice
 from fkd.config import Preprocessing
+from fkd.evaluation import evaluate
 from fkd.machine import resolve_device
 from fkd.sources import dataset_root, list_images, val_folder
-from fkd.students import StudentCard, build_student, evaluate
+from fkd.students import StudentCard, build_student
 from fkd.teachers import kind_of, open_source
 
 

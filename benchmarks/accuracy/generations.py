@@ -9,8 +9,9 @@ from study import Study
 from torch import Tensor, nn
 
 from fkd import LabelConfig, TeacherChoice, label_images
+from fkd.evaluation import evaluate
 from fkd.sources import dataset_root, list_images, val_folder
-from fkd.students import evaluate, load_student
+from fkd.students import load_student
 
 
 def labelled_by(study: Study, teacher: Path, name: str) -> Path:

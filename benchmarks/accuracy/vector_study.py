@@ -27,10 +27,10 @@ from torch import Tensor
 
 from fkd import LabelConfig, LabelStore, TeacherChoice, TrainConfig, label_images, train_student
 from fkd.config import Target, VectorScheme
+from fkd.evaluation import evaluate_features
 from fkd.info import bytes_per_crop
 from fkd.loader import StudentBatch
 from fkd.sources import list_images
-from fkd.students import evaluate_features
 from fkd.teachers import load_teachers
 
 ONLINE, SCRATCH = "online", "no teacher"

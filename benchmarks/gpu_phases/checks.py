@@ -31,7 +31,7 @@ CHECKS: tuple[Check, ...] = (
     Check("right", "batches of a student", 15, pixels.batches_of_a_student, version=2),
     Check("right", "labels by precision", 20, precision.labels_by_precision, version=2),
     Check("right", "maps, lines and vectors", 25, outputs.maps_lines_and_vectors),
-    Check("label speed", "resnet50, compiled", 60, partial(label_rate, "resnet50"), version=2),
+    Check("label speed", "resnet50, compiled", 75, partial(label_rate, "resnet50"), version=2),
     Check("train speed", "resnet50, compiled", 60, partial(train_rate, "resnet50"), version=2),
     Check("right", "a full device", 20, full_device.a_full_device),
     Check("right", "labelling, killed", 45, processes.killed_label, beside=True),

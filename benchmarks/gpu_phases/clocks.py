@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -51,7 +52,7 @@ class Clocks:
 
     def __init__(self, device: torch.device) -> None:
         """Start them."""
-        self._device = device
+        self._device, self._thread, self._fetching = device, threading.get_ident(), False
         self._no_batch = self._device_behind = 0.0
         self._spans: list[tuple[Work, Mark, Mark]] = []
 
@@ -78,27 +79,43 @@ class Clocks:
         )  # fmt: skip
 
     def batches(self, given: Iterator[T]) -> Iterator[T]:
-        """Yield what is given; there is no batch while it is neither there nor worked at here."""
+        """Yield what is given; there is no batch while other threads are waited for here."""
         while True:
-            wall, cpu = time.perf_counter(), time.thread_time()
+            self._fetching = True
             try:
                 batch = next(given)
             except StopIteration:
                 return
             finally:
-                self._no_batch += _beside(wall, cpu)
+                self._fetching = False
             yield batch
 
-    def wait(self, coming: Download) -> dict[str, torch.Tensor]:
-        """Wait for the device."""
-        return self._waited(Download.wait, coming)
+    def _for_threads(self, wait: Callable[P, T]) -> Callable[P, T]:
+        """Return what waits for threads, timed where that is for a batch."""
 
-    def _waited(self, wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        wall, cpu = time.perf_counter(), time.thread_time()
-        try:
-            return wait(*args, **kwargs)
-        finally:
-            self._device_behind += _beside(wall, cpu)
+        @wraps(wait)
+        def waited(*args: P.args, **kwargs: P.kwargs) -> T:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            try:
+                return wait(*args, **kwargs)
+            finally:
+                if self._fetching and threading.get_ident() == self._thread:
+                    self._no_batch += _beside(wall, cpu)
+
+        return waited
+
+    def _for_device(self, wait: Callable[P, T]) -> Callable[P, T]:
+        """Return what waits for the device, timed."""
+
+        @wraps(wait)
+        def waited(*args: P.args, **kwargs: P.kwargs) -> T:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            try:
+                return wait(*args, **kwargs)
+            finally:
+                self._device_behind += _beside(wall, cpu)
+
+        return waited
 
     def spanned(self, work: Work, ask: Callable[P, T]) -> Callable[P, T]:
         """Return what asks the device for `work`, with a mark before and one behind."""
@@ -120,26 +137,28 @@ class Clocks:
         return mark
 
     @contextmanager
-    def rendering(self) -> Iterator[None]:
-        """Let all that the device renders have its span."""
-        with _instead(render_table, self.spanned("rendering", render_table)):
+    def running(self) -> Iterator[None]:
+        """Let there be clocks at what the device renders, and where it and threads are waited for."""
+        with (
+            _instead(render_table, self.spanned("rendering", render_table)),
+            _instead(futures.wait, self._for_threads(futures.wait)),
+            patch.object(futures.Future, "result", self._for_threads(futures.Future.result)),
+            patch.object(Download, "wait", self._for_device(Download.wait)),
+        ):
             yield
 
     @contextmanager
     def labelling(self) -> Iterator[None]:
-        """Let `fkd label` have clocks at its batches, its teachers, and where it reads their labels."""
-        wait = Download.wait
+        """Let `fkd label` have clocks at its batches and its teachers, too."""
 
         def batches(*args: Any, **more: Any) -> Iterator[Any]:
             return self.batches(teacher_batches(*args, **more))
 
-        with ExitStack() as kept:
-            kept.enter_context(self.rendering())
-            kept.enter_context(_instead(teacher_batches, batches))
-            kept.enter_context(patch.object(Ensemble, "say", self.spanned("network", Ensemble.say)))
-            kept.enter_context(
-                patch.object(Download, "wait", lambda coming: self._waited(wait, coming))
-            )
+        with (
+            self.running(),
+            _instead(teacher_batches, batches),
+            patch.object(Ensemble, "say", self.spanned("network", Ensemble.say)),
+        ):
             yield
 
 

@@ -16,6 +16,8 @@ from fkd.sources import list_images
 
 from .drawn import lines_of_text, masked_images
 
+ENOUGH_TO_TIME = 40.0  # seconds, for some feeds of a network
+
 Figures = Mapping[str, object]  # numbers, words, or None for what does not apply
 
 
@@ -100,8 +102,8 @@ class Setting:
         return root
 
     def compiled(self) -> None:
-        """Wait, a minute at most, until other processes have compiled what is timed."""
-        until = time.time() + 60
+        """Wait until other processes have compiled what is timed, while there is enough time."""
+        until = self.ends - ENOUGH_TO_TIME
         while time.time() < until and any(self.folder.glob("*.compiling")):
             time.sleep(0.2)
 

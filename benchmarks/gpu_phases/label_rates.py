@@ -37,8 +37,8 @@ def label_rate(teacher: str, setting: Setting, *, compiled: bool = True) -> Iter
     """Time a teacher's forward pass and `fkd label` in turn, by who renders and with how many workers.
 
     All of `fkd label` is of its middle: from the third batch to the last but one. Its main thread draws
-    views and asks the device for all. Shares are of the time; the device's are of spans, in which it may
-    wait for the next operation.
+    views and asks the device for all; it is held up while another thread has Python's lock or the core.
+    Shares are of the time; the device's are of spans, in which it may wait for the next operation.
     """
     teacher, weights = (SMALL_TEACHER, "default") if setting.tiny else (teacher, "none")
     choice = TeacherChoice(teacher, weights, size=32 if setting.tiny else 224)

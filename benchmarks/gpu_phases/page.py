@@ -24,13 +24,15 @@ FOOT = """
 ## What a CPU could tell
 
 The order of work and its arithmetic were read and are tested without a GPU
-(`tests/test_device_order.py`): a step of training and a table of crops ask the device for
-everything and read nothing back; each copy to it is one that waits for nothing; the renderer uses
-no operation that a GPU rounds otherwise, and asks for a bounded number of them. Its kernels were
-run by Triton's interpreter, to the same pixels, and compiled for GPUs that were not there
-(`tests/views/test_kernels.py`). No test sees whether copies run beside the work, NCCL, which
-kernels are not deterministic, memory, or a figure of speed: of these only what stands above is
-known.
+(`tests/test_device_order.py`, `tests/test_device_steps.py`, `tests/test_device_kinds.py`): a step of
+training of every loss but CTC, labels of every kind and a table of crops ask the device for
+everything and read nothing back, and each copy to it is one that waits for nothing.
+`tests/test_pretended_gpu.py` runs whole commands on a GPU that is none: its tensors lie in the CPU's
+memory, one that was left behind there is refused, and each wait is counted. The renderer uses no
+operation that a GPU rounds otherwise, and asks for a bounded number of them. Its kernels were run by
+Triton's interpreter, to the same pixels, and compiled for GPUs that were not there
+(`tests/views/test_kernels.py`). No test sees whether copies run beside the work, NCCL, which kernels
+are not deterministic, memory, or a figure of speed: of these only what stands above is known.
 """
 
 

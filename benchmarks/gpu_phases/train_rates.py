@@ -46,8 +46,9 @@ def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
     """Time steps of the student alone on one batch on the device, and of `fkd train`.
 
     Each rate is held against the student alone, timed just before. The main thread asks the device for
-    all; it is held up, too, while another thread goes back through the network. Shares are of the time;
-    the device's are of spans, in which it may wait for the next operation.
+    all; it is held up while another thread has Python's lock or the core, or goes back through the
+    network. Shares are of the time; the device's are of spans, in which it may wait for the next
+    operation.
     """
     student = SMALL_STUDENT if setting.tiny else student
     store = _store(setting)
@@ -64,7 +65,7 @@ def train_rate(student: str, setting: Setting) -> Iterator[Finding]:
             return
         free, _ = _rate(setting, learner, alone, one.batch_size, seconds=SECONDS / 2)
         clocks = Clocks(setting.device)
-        with clocks.rendering(), RenderPool(workers, setting.device, by) as pool:  # type: ignore[arg-type]
+        with clocks.running(), RenderPool(workers, setting.device, by) as pool:  # type: ignore[arg-type]
             config, chosen = _config(setting, store, student, m), store.labelled_images()
             schedule = plan_steps(config, store, chosen, 1)
             images = list_images(_root(setting))
@@ -146,7 +147,7 @@ def _rate(
     while time.perf_counter() - first.wall < (0.2 if setting.tiny else seconds):
         loss = Download(loss=take_step(next(coming), steps + 2, lr=0.01, terms=terms))
         if unread is not None:
-            clocks.wait(unread)
+            unread.wait()
         unread, steps = loss, steps + 1
     setting.finish()
     spent = clocks.between(first, clocks.read(steps * batch_size))

@@ -11,7 +11,7 @@ from fkd.cli.options import PATH, machine
 from fkd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fkd.students import Accuracy, MapAccuracy
+    from fkd.evaluation import Accuracy, MapAccuracy
 
 
 @click.command(name="eval", short_help="Print the accuracy, kNN or a linear probe of a student.")
@@ -107,7 +107,7 @@ def _refuse_what_does_nothing(
 
 
 def _print_accuracy(checkpoint: Path, folder: Path, **options: Any) -> None:
-    from fkd.students import Accuracy, MapAccuracy, evaluate_checkpoint
+    from fkd.evaluation import Accuracy, MapAccuracy, evaluate_checkpoint
 
     found = evaluate_checkpoint(checkpoint, folder, **options)
     if isinstance(found, Accuracy):
@@ -123,7 +123,7 @@ def _print_accuracy(checkpoint: Path, folder: Path, **options: Any) -> None:
 
 
 def _print_features(checkpoint: Path, folder: Path, **options: Any) -> None:
-    from fkd.students import evaluate_features
+    from fkd.evaluation import evaluate_features
 
     found = evaluate_features(checkpoint, folder, **options)
     if found.accuracy is not None:

@@ -20,19 +20,13 @@ from fkd.config import (
     is_line,
 )
 from fkd.errors import ImagesError
+from fkd.evaluation import find_lined_val, find_masked_val, find_val, match_classes
 from fkd.images import ImageList
 from fkd.loader import find_all
 from fkd.machine import upload
 from fkd.progress import note
 from fkd.store import LabelStore
-from fkd.students import (
-    find_lined_val,
-    find_masked_val,
-    find_val,
-    match_classes,
-    seen_otherwise,
-    usual_view,
-)
+from fkd.students import seen_otherwise, usual_view
 from fkd.truth import Masks, Texts, Truth
 from fkd.views import EvaluationBatch, RenderPool, evaluation_batches, normalize
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fkd.errors import FkdError
+from fkd.evaluation import Judgement
 from fkd.loader import Schedule
 from fkd.machine import write_whole
 from fkd.runs.metrics import METRICS
 from fkd.runs.tracking import Trackers
-from fkd.students import BEST, Checkpoint, Judgement, save_checkpoint, save_last
+from fkd.students import BEST, Checkpoint, save_checkpoint, save_last
 
 # Images that a run leaves out since they are not there.
 MISSING = "missing.txt"

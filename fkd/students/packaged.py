@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from fkd.errors import ModelError
 from fkd.models import OUTPUT, find_logits, last_linear, resized, without_head
 from fkd.progress import note
-from fkd.students.features import feature_layer
+from fkd.students.head import feature_layer
 from fkd.students.student import StudentCard
 
 _TOLERANCE = 1e-3

@@ -37,6 +37,8 @@ def open_program(choice: TeacherChoice, kind: Kind, device: torch.device) -> Sou
             _load_script(path, device) if kind == "TorchScript" else _load_exported(path, device)
         )
         model = program.to(device)
+    except torch.OutOfMemoryError:
+        raise  # the file is as it should be
     except Exception as error:  # both loaders fail in a dozen ways on other files
         raise ModelError(
             f"teacher {path}: cannot be loaded as {_CALLED[kind]} ({first_line(error)}); a state dict "

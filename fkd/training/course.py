@@ -11,6 +11,7 @@ from fkd.config import (
     learns_classes,
 )
 from fkd.errors import ImagesError
+from fkd.evaluation import find_lined_val, find_masked_val, find_val
 from fkd.images import ImageList
 from fkd.loader import (
     Picks,
@@ -30,14 +31,7 @@ from fkd.loader import (
 from fkd.originals import LabelledTexts, LabelledTruth, find_labelled_truth
 from fkd.runs import require_trackers
 from fkd.store import LabelStore
-from fkd.students import (
-    StudentCard,
-    find_lined_val,
-    find_masked_val,
-    find_val,
-    seen_otherwise,
-    usual_view,
-)
+from fkd.students import StudentCard, seen_otherwise, usual_view
 from fkd.training.inputs import (
     refuse_mixing,
     refuse_terms,

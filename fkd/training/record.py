@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from fkd.amounts import as_rate
 from fkd.config import TrainConfig
 from fkd.errors import FkdError, Stopped
+from fkd.evaluation import Judgement, judge
 from fkd.images import ImageList
 from fkd.loader import Schedule
 from fkd.machine import Download, StopRequest
 from fkd.progress import note
 from fkd.runs import Run
-from fkd.students import Judgement, judge
 from fkd.training.batch_statistics import BatchStatistics
 from fkd.training.course import Course
 from fkd.training.learner import Learner

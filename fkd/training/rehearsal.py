@@ -15,10 +15,10 @@ from torch import Tensor
 from fkd.amounts import as_bytes, as_count, as_duration, as_rate
 from fkd.config import TrainConfig, as_config
 from fkd.errors import ConfigError, FkdError
+from fkd.evaluation import judge
 from fkd.machine import device_memory, make_current, resolve_device
 from fkd.originals import LabelledMasks
 from fkd.progress import note
-from fkd.students import judge
 from fkd.training.building import build_learner
 from fkd.training.course import Course, course_batches, prepare
 from fkd.training.learner import Learner

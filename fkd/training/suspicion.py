@@ -8,12 +8,13 @@ from torch import Tensor
 
 from fkd.amounts import as_count
 from fkd.config import STORE, TRUTH, terms_of
+from fkd.evaluation import Accuracy, Judgement
 from fkd.images import ImageList
 from fkd.labels import SoftLabels, entropy
 from fkd.loader import LabelSample, sample_labels, training_labels
 from fkd.losses import term_losses
 from fkd.progress import note
-from fkd.students import CONVERGED, Accuracy, Judgement
+from fkd.students import CONVERGED
 from fkd.training.batch_statistics import BatchStatistics
 from fkd.training.course import Course
 from fkd.training.learner import Learner

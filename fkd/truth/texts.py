@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fkd.amounts import as_count
 from fkd.config import BLANK, NO_TEXT
 from fkd.errors import ImagesError
@@ -142,13 +144,14 @@ def as_rows(texts: Sequence[Sequence[int] | None]) -> "Tensor":
     import torch
 
     longest = max((len(text) for text in texts if text is not None), default=1)
-    rows = torch.full((len(texts), max(1, longest)), BLANK, dtype=torch.int64)
+    # Each step has new ones, and to rows of a tensor numbers go in a dozen times as long.
+    rows = np.full((len(texts), max(1, longest)), BLANK, np.int64)
     for row, text in zip(rows, texts, strict=True):
         if text is None:
             row[:] = NO_TEXT
-        elif text:
-            row[: len(text)] = torch.tensor(text)
-    return rows
+        else:
+            row[: len(text)] = text
+    return torch.from_numpy(rows)
 
 
 def frames_of(text: Sequence[int] | None) -> int:

@@ -14,9 +14,10 @@ from helpers.processes import SERVER
 
 from fkd import FkdError, LabelStore, Scheme, TeacherChoice, label_images
 from fkd.config import Preprocessing
+from fkd.evaluation import evaluate
 from fkd.images import ImageList
 from fkd.sources import list_images
-from fkd.students import Checkpoint, StudentCard, evaluate, save_checkpoint
+from fkd.students import Checkpoint, StudentCard, save_checkpoint
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 

@@ -60,6 +60,20 @@ def test_few_photos_are_of_all_classes(tmp_path, monkeypatch):
     assert len(files) == 100
 
 
+def test_what_is_timed_waits_for_compilers_while_there_is_time(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_phases.findings import ENOUGH_TO_TIME, Setting
+
+    for number, (seconds, compiling) in enumerate([(0.3, True), (-1, True), (60, False)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / ("x.compiling" if compiling else "x.seconds")).touch()
+        began = time.time()
+        Setting(folder, "cpu", False, began + ENOUGH_TO_TIME + seconds).compiled()
+        assert time.time() - began >= (0.3 if seconds == 0.3 else 0)
+        assert time.time() - began < 30
+
+
 def found(rows, trouble="", version=1):
     rows = [{"what": f"row {n}", "figures": {"n": n}, "ok": True} for n in range(rows)]
     said = {"question": "?", "rows": rows, "seconds": 1.0, "trouble": trouble}

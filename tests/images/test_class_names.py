@@ -6,8 +6,8 @@ import pytest
 
 from fkd.config import TeacherChoice
 from fkd.errors import ImagesError, ModelError
+from fkd.evaluation import match_classes
 from fkd.images import match_names
-from fkd.students.evaluation import match_classes
 from fkd.teachers.classes import map_classes
 
 ONE, TWO = "caf\u00e9", "cafe\u0301"  # é as one character, and as a letter with an accent

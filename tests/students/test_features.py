@@ -11,15 +11,10 @@ from helpers.processes import refused
 
 from fkd import FkdError, Scheme, TrainConfig, evaluate_checkpoint, train_student
 from fkd.cli import main
+from fkd.evaluation import NeighbourAccuracy, evaluate_features, gather_features, judge
 from fkd.probing import knn_top1, linear_probe
 from fkd.sources import list_images
-from fkd.students import (
-    NeighbourAccuracy,
-    evaluate_features,
-    gather_features,
-    judge,
-    load_student,
-)
+from fkd.students import load_student
 
 
 @pytest.fixture(scope="module")

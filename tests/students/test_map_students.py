@@ -14,6 +14,7 @@ from torch import nn
 
 from fkd import FkdError, TeacherChoice, evaluate_checkpoint, evaluate_features, export_student
 from fkd.config import IMAGENET_MEAN, IMAGENET_STD, CenterView, NetworkInput
+from fkd.evaluation import evaluate_maps, find_masked_val
 from fkd.images import decode
 from fkd.models import resized
 from fkd.sources import list_images
@@ -21,8 +22,6 @@ from fkd.students import (
     Checkpoint,
     StudentCard,
     build_student,
-    evaluate_maps,
-    find_masked_val,
     give_weights,
     load_student,
     save_checkpoint,

@@ -16,9 +16,9 @@ from fkd import (
     plot_runs,
     train_student,
 )
+from fkd.evaluation import evaluate
+from fkd.evaluation.real_labels import read_real
 from fkd.sources import list_images
-from fkd.students import evaluate
-from fkd.students.real_labels import read_real
 
 SETTINGS = {"crops_per_image": 2, "batch_size": 12, "epochs": 4, "seed": 3, "device": "cpu"}
 

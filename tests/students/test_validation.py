@@ -7,8 +7,8 @@ import pytest
 
 from fkd import FkdError, Scheme, TrainConfig, train_student
 from fkd.config import NO_VAL
+from fkd.evaluation import find_val
 from fkd.sources import list_images
-from fkd.students import find_val
 
 CLASSES = ("circle", "square", "triangle")
 

@@ -19,11 +19,12 @@ from fkd import (
     train_student,
 )
 from fkd.config import LoaderConfig
+from fkd.evaluation import LineAccuracy
 from fkd.feeding import CenterViewLoader
 from fkd.models import crnn, svtr
 from fkd.publishing.baseline import baseline_rows
 from fkd.runs import read_metrics
-from fkd.students import LineAccuracy, read_checkpoint
+from fkd.students import read_checkpoint
 from fkd.training import check_inputs
 from fkd.training.outcome import accuracy_words
 

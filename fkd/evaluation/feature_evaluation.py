@@ -10,13 +10,17 @@ from torch import Tensor
 from fkd.amounts import as_count
 from fkd.config import Size, as_path, fit
 from fkd.errors import ConfigError, ImagesError
+from fkd.evaluation.checkpoint import Opened, open_evaluation
+from fkd.evaluation.classes import Accuracy, Tally
+from fkd.evaluation.features import Features, gather_features
+from fkd.evaluation.images import match_classes
+from fkd.evaluation.judging import K
 from fkd.images import ImageList, match_names
 from fkd.machine import device_memory, place, resolve_device
 from fkd.probing import Probe, check_k, knn_top1, linear_probe
 from fkd.progress import note
 from fkd.sources import dataset_root, list_images
-from fkd.students.evaluation import Accuracy, Opened, Tally, match_classes, open_evaluation
-from fkd.students.features import Features, K, feature_layer, gather_features
+from fkd.students import feature_layer
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from fkd.evaluation.answers import a_batch_late, as_seen, each_batch
 from fkd.images import ImageList
 from fkd.losses import text_loss
 from fkd.machine import Download, upload
 from fkd.models import find_logits
 from fkd.progress import note
-from fkd.students.answers import a_batch_late, as_seen, each_batch
-from fkd.students.student import StudentCard
+from fkd.students import StudentCard
 from fkd.truth import ReadLines, Texts, read_off
 from fkd.views import EvaluationBatch
 

@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from fkd.config import IGNORED, sides_of
 from fkd.errors import DecodeError, ImagesError
+from fkd.evaluation.answers import a_batch_late, as_seen, each_batch
 from fkd.images import ImageList
 from fkd.machine import Download, upload
 from fkd.models import find_logits, resized
 from fkd.progress import note
-from fkd.students.answers import a_batch_late, as_seen, each_batch
-from fkd.students.student import StudentCard
+from fkd.students import StudentCard
 from fkd.truth import Confusion, Masks
 from fkd.views import EvaluationBatch
 

@@ -13,7 +13,7 @@ from fkd.images import ImageList
 from fkd.machine import Download, device_memory, upload
 from fkd.models import OUTPUT, Tapped, as_vectors, find_cubes_last, find_logits
 from fkd.progress import progress_bar
-from fkd.students.student import StudentCard
+from fkd.students import StudentCard
 from fkd.truth import Masks
 from fkd.views import EvaluationBatch, RenderPool, evaluation_batches, normalize
 

@@ -8,10 +8,10 @@ from typing import TypeVar
 from fkd.amounts import as_count
 from fkd.config import NO_VAL
 from fkd.errors import ImagesError
+from fkd.evaluation.images import lined_images, masked_images, match_classes
 from fkd.images import ImageList
 from fkd.progress import note
 from fkd.sources import list_images, list_val
-from fkd.students.evaluation import lined_images, masked_images, match_classes
 from fkd.truth import Masks, Texts, lined_root, masked_root
 
 T = TypeVar("T")
