@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fkd.students.evaluation import lined_images, masked_images
-from fkd.students.features import judge
 from helpers.folders import tiny_label_config
 from helpers.lines import CHARACTERS, line_config, make_line_folder
 from helpers.lines import student as line_student
@@ -28,6 +26,8 @@ from fkd import (
     label_images,
 )
 from fkd.config import MixPolicy, NetworkInput, Scheme, Target
+from fkd.evaluation import judge
+from fkd.evaluation.images import lined_images, masked_images
 from fkd.machine import place
 from fkd.sources import list_images
 from fkd.students import StudentCard

@@ -29,6 +29,7 @@ from fkd.config import (
     FEW_IMAGES,
     INTERPOLATIONS,
     USUAL_CROPS,
+    USUAL_MAP_SCHEME,
     USUAL_MIXED_SCHEME,
     USUAL_SCHEME,
     VECTOR_SCHEMES,
@@ -112,8 +113,8 @@ _SECTIONS = {
     help="What is stored: topkK-coarse (steps of 3/4 nat), topkK (1/8), smooth, hard, full, full-8bit, "
     "or samplesN: N classes drawn from each label, unbiased and noisy. topkK-std and topkK-coarse-std "
     "also keep the deviation of the teacher's logits, for losses that standardize.  [default: "
-    f"{USUAL_SCHEME}, or {USUAL_MIXED_SCHEME} of mixed views]. Of a teacher without classes, {VECTORS} "
-    "keep its output as a vector; none keeps --features alone.",
+    f"{USUAL_SCHEME}, {USUAL_MAP_SCHEME} of maps, {USUAL_MIXED_SCHEME} of mixed views]. Of a teacher "
+    f"without classes, {VECTORS} keep its output as a vector; none keeps --features alone.",
 )
 @click.option(
     "--features",

@@ -53,6 +53,7 @@ from fkd.config.groups import (
 )
 from fkd.config.label import (
     USUAL_CROPS,
+    USUAL_MAP_SCHEME,
     USUAL_MIXED_SCHEME,
     USUAL_SCHEME,
     AddTeacherConfig,
@@ -182,6 +183,7 @@ __all__ = [
     "TEACHER_OUTPUTS",
     "TRUTH",
     "USUAL_CROPS",
+    "USUAL_MAP_SCHEME",
     "USUAL_MIXED_SCHEME",
     "USUAL_SCHEME",
     "VECTOR_DISTANCES",

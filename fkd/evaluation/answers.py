@@ -7,10 +7,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from fkd.config import sides_of
 from fkd.errors import DecodeError
 from fkd.images import ImageList
 from fkd.machine import Download, device_memory, upload
-from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
+from fkd.models import OUTPUT, Tapped, as_vectors, find_cubes_last, find_logits
 from fkd.progress import progress_bar
 from fkd.students import StudentCard
 from fkd.truth import Masks
@@ -54,9 +55,11 @@ def ask(
     """
     device = next(model.parameters()).device
     tapped = Tapped(model, [] if layer is None else [layer], _WHO)
+    cubes_last = layer is not None and layer in _cubes_last(tapped, card, device)
 
     def asked(batch: EvaluationBatch, rows: Tensor) -> _Asked:
-        coming = _answer(tapped, upload(batch.views, device), card, layer)
+        views = upload(batch.views, device)
+        coming = _answer(tapped, views, card, layer, cubes_last=cubes_last)
         return _Asked(rows, batch, coming)
 
     try:
@@ -130,7 +133,20 @@ class _Asked:
 
 
 @torch.inference_mode()
-def _answer(tapped: Tapped, views: Tensor, card: StudentCard, layer: str | None) -> Download:
+def _cubes_last(tapped: Tapped, card: StudentCard, device: torch.device) -> frozenset[str]:
+    """Return what `find_cubes_last` does of a student, which stays in the mode that it was in."""
+    was_training = tapped.model.training
+    views = torch.zeros(2, 3, *sides_of(card.center_view.size), device=device)
+    try:
+        return find_cubes_last(tapped.eval(), views, _WHO)
+    finally:
+        tapped.train(was_training)
+
+
+@torch.inference_mode()
+def _answer(
+    tapped: Tapped, views: Tensor, card: StudentCard, layer: str | None, *, cubes_last: bool
+) -> Download:
     """Send for the logits of views, uint8 [B, 3, H, W], and for their features."""
     answer, said = tapped(as_seen(views, card))
     logits: Tensor = find_logits(answer, len(views), _WHO).float()
@@ -138,7 +154,8 @@ def _answer(tapped: Tapped, views: Tensor, card: StudentCard, layer: str | None)
         return Download(logits=logits)
     what = f"{_WHO}, layer {layer},"
     found = logits if layer == OUTPUT else said[layer]
-    vectors = as_vectors(found, "auto", len(views), what, views.shape[2:])
+    sides = views.shape[2:]
+    vectors = as_vectors(found, "auto", len(views), what, sides, cubes_last=cubes_last)
     features = vectors.mean(dim=(2, 3)) if vectors.dim() == 4 else vectors
     return Download(logits=logits, features=features.float())
 

@@ -16,7 +16,7 @@ from fkd.format import TargetRecord
 from fkd.images import ImageList, take_part
 from fkd.info import target_words
 from fkd.labelling.drawing import decoded
-from fkd.labelling.growing import settled
+from fkd.labelling.growing import kept_scheme, settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.label import enough_memory, label_blocks
 from fkd.labelling.learning import learned, num_learned
@@ -112,6 +112,7 @@ def estimate_run(config: LabelConfig) -> Estimate:
     beside = truth_beside(config, listed, images)
     with device_memory("choose a device with room for the teachers"):
         teachers = teachers_of(config, listed, images, resolve_device(config.device), beside)
+    config = replace(config, scheme=kept_scheme(config, teachers.grid))
     truth = of_labels(config, teachers, beside)
     say_what_is_left_out(config, truth)
     config, num_images, num_labelled = _gone_on(config, listed, images, teachers, truth)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkd.amounts import as_count
-from fkd.config import LabelConfig, Part
-from fkd.errors import ImagesError, StoreError
+from fkd.config import USUAL_MAP_SCHEME, USUAL_SCHEME, Grid, LabelConfig, Part, Scheme
+from fkd.errors import FkdError, ImagesError, StoreError
 from fkd.images import (
     MAX_NUM_BYTES,
     ImageList,
@@ -51,6 +51,25 @@ def settled(config: LabelConfig) -> LabelConfig:
     if config.num_crops is not None or config.overwrite or not os.path.lexists(config.out):
         return config
     return replace(config, num_crops=most_crops(LabelStore.open(config.out)))
+
+
+def kept_scheme(config: LabelConfig, grid: Grid) -> Scheme:
+    """Return how labels on a `grid` are kept: as is said or, of their kind, usual.
+
+    A store of maps at `config.out` that was begun as was usual once goes on so.
+    """
+    if config.scheme is not None or config.views.mix.mixes or len(grid) != 2:
+        return config.kept
+    return USUAL_SCHEME if _begun_as(USUAL_SCHEME, config) else USUAL_MAP_SCHEME
+
+
+def _begun_as(scheme: Scheme, config: LabelConfig) -> bool:
+    if config.overwrite or not os.path.lexists(config.out):
+        return False
+    try:
+        return LabelStore.open(config.out).spec.scheme == scheme
+    except FkdError:  # who goes on with it refuses it
+        return False
 
 
 def most_crops(store: LabelStore) -> int:

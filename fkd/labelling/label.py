@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fkd.config import LabelConfig, as_config
+from fkd.config import LabelConfig, Scheme, as_config
 from fkd.errors import ImagesError
 from fkd.format import StoreSpec
 from fkd.images import ImageList, take_part
@@ -19,7 +19,7 @@ from fkd.labelling.answers import LabelledBatch, StoredViews, answers
 from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
 from fkd.labelling.drawing import DrawnImage, WantedViews
-from fkd.labelling.growing import MatchedImages, settled
+from fkd.labelling.growing import MatchedImages, kept_scheme, settled
 from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
 from fkd.labelling.labelled_before import LabelledBefore
 from fkd.labelling.opening import (
@@ -72,6 +72,8 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
         refuse_other_images(config, listed, images)
     with device_memory("choose a device with room for the teachers"):
         teachers = teachers_of(config, listed, images, device, truth)
+    kept = ranks.once("scheme", lambda: str(kept_scheme(config, teachers.grid)))
+    config = replace(config, scheme=Scheme.parse(kept))
     truth = of_labels(config, teachers, truth)
     say_what_is_left_out(config, truth if ranks.leads else None)
     spec = new_spec(config, images, teachers, truth=truth)

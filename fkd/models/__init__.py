@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fkd.models.image_processors import divides_by_255, processed_size, processed_tone
     from fkd.models.map_networks import build_map_network
     from fkd.models.outputs import classes_of, find_logits, grid_of
-    from fkd.models.pooling import as_vectors
+    from fkd.models.pooling import as_vectors, find_cubes_last
     from fkd.models.recognisers import crnn, svtr
     from fkd.models.segmentation import OwnGrid, is_segmentation, resized
     from fkd.models.small import thin_resnet
@@ -58,7 +58,7 @@ else:
         image_processors="divides_by_255 processed_size processed_tone",
         map_networks="build_map_network",
         outputs="classes_of find_logits grid_of",
-        pooling="as_vectors",
+        pooling="as_vectors find_cubes_last",
         recognisers="crnn svtr",
         segmentation="OwnGrid is_segmentation resized",
         small="thin_resnet",
@@ -88,6 +88,7 @@ __all__ = [
     "classes_of",
     "crnn",
     "divides_by_255",
+    "find_cubes_last",
     "find_layer",
     "find_logits",
     "grid_of",

@@ -15,7 +15,7 @@ from fkd.config import Engine, Target, TeacherOutput, is_line, sides_of
 from fkd.errors import ModelError, first_line, of_compiler
 from fkd.labels import rows_of
 from fkd.machine import autocast, upload, widest_float
-from fkd.models import OUTPUT, Tapped, as_vectors, find_logits
+from fkd.models import OUTPUT, Tapped, as_vectors, find_cubes_last, find_logits
 from fkd.teachers.classes import ClassMap
 from fkd.teachers.outputs import misread
 from fkd.teachers.source import Source
@@ -73,7 +73,7 @@ class Teacher:
             raise ModelError(
                 f"--compile: teacher {name} is run by onnxruntime, not torch; leave it out"
             )
-        self._targets = tuple(targets)
+        self._targets, self._cubes_last = tuple(targets), frozenset[str]()
         if self._targets:
             layers = [target.layer for target in self._targets]
             self._model = Tapped(as_module(source.model, name, layers), layers, f"teacher {name}")
@@ -137,8 +137,12 @@ class Teacher:
         """Return the shapes of vectors and maps, by target, of a few views that are tried."""
         if not self._targets:
             return {}
-        sides = sides_of(self.preprocessing.size)
-        said = self.say(torch.zeros((_TRIED, 3, *sides), dtype=torch.uint8), _TRIED)
+        tried = torch.zeros((_TRIED, 3, *sides_of(self.preprocessing.size)), dtype=torch.uint8)
+        with torch.inference_mode():
+            self._cubes_last = find_cubes_last(
+                self._ask, tried.float().to(self.device), f"teacher {self.name}"
+            )
+        said = self.say(tried, _TRIED)
         return {name: tuple(vectors.shape[1:]) for name, vectors in said.vectors.items()}
 
     @torch.inference_mode()
@@ -174,6 +178,7 @@ class Teacher:
                     len(pixels),
                     f"teacher {self.name}, layer {target.layer or 'of its output'}",
                     pixels.shape[2:],
+                    cubes_last=target.layer in self._cubes_last,
                 )[:count]
             )
             for target in self._targets

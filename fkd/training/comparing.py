@@ -1,6 +1,6 @@
 """What students say beside their logits: layers, and these as they are compared with vectors."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -18,6 +18,7 @@ from fkd.models import (
     Shape,
     Tapped,
     as_vectors,
+    find_cubes_last,
     find_logits,
     is_function,
     on_grid,
@@ -64,13 +65,18 @@ class Compared(nn.Module):
     """A student with what its terms compare, and what adapts that."""
 
     def __init__(
-        self, student: nn.Module, layers: Sequence[str], adaptors: Mapping[Link, Adaptor], what: str
+        self,
+        student: nn.Module,
+        layers: Sequence[str],
+        adaptors: Mapping[Link, Adaptor],
+        what: str,
+        cubes_last: Collection[str] = (),
     ) -> None:
-        """Tap `layers` of a student, which messages call `what`."""
+        """Tap `layers` of a student, which messages call `what`; `find_cubes_last` finds `cubes_last`."""
         super().__init__()
         self.tapped = Tapped(student, layers, what)
         self.adaptors = nn.ModuleList(adaptors.values())
-        self.links, self._what = tuple(adaptors), what
+        self.links, self._what, self._cubes_last = tuple(adaptors), what, cubes_last
 
     @property
     def by_link(self) -> dict[Link, Adaptor]:
@@ -79,13 +85,13 @@ class Compared(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """Return logits [b, C], what each layer says, and each link as it is compared, [b, …]."""
-        logits, said = _logits_and_layers(self.tapped, pixels, self._what)
+        logits, said = _logits_and_layers(self.tapped, pixels, self._what, self._cubes_last)
         pairs = zip(self.links, self.adaptors, strict=True)
         return logits, said, [adaptor(said[link.layer]) for link, adaptor in pairs]
 
 
 def _logits_and_layers(
-    tapped: Tapped, pixels: Tensor, what: str
+    tapped: Tapped, pixels: Tensor, what: str, cubes_last: Collection[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     answer, caught = tapped(pixels)
     logits: Tensor = find_logits(answer, len(pixels), what)
@@ -93,7 +99,9 @@ def _logits_and_layers(
         caught[OUTPUT] = logits
     count, sides = len(pixels), pixels.shape[2:]
     return logits, {
-        name: as_vectors(said, "auto", count, _named(name, what), sides)
+        name: as_vectors(
+            said, "auto", count, _named(name, what), sides, cubes_last=name in cubes_last
+        )
         for name, said in caught.items()
     }
 
@@ -171,10 +179,11 @@ def comparisons(
     layers = {name: layers_of(terms, name, names) for name in names}
     if not any(layers.values()):
         return None
-    shapes = {
+    known = {
         name: _layer_shapes(student, card, layers[name], sizes)
         for name, card, student in zip(names, cards, built, strict=True)
     }
+    shapes = {name: each for name, (each, _) in known.items()}
 
     def wanted(link: Link) -> Shape:
         target = link.to.removeprefix(STORED)
@@ -189,15 +198,22 @@ def comparisons(
             for link in links_of(terms, name, names)
         }
         if layers[name]:
-            compared[name] = partial(Compared, layers=layers[name], adaptors=adaptors, what=what)
+            compared[name] = partial(
+                Compared,
+                layers=layers[name],
+                adaptors=adaptors,
+                what=what,
+                cubes_last=known[name][1],
+            )
     return Comparisons(stored, compared)
 
 
 def _layer_shapes(
     student: nn.Module, card: StudentCard, layers: Sequence[str], sizes: Sequence[Size]
-) -> dict[str, Shape]:
+) -> tuple[dict[str, Shape], frozenset[str]]:
     """Run a student on two views of each size; return what its layers have of a view of the last one.
 
+    Beside that are the layers that `find_cubes_last` names at any size.
     A library's is run without data. A user's is run as it is evaluated, and stays as it was. Raises
     `ModelError` for a layer whose numbers, or channels, are not as many at all sizes.
     """
@@ -206,17 +222,19 @@ def _layer_shapes(
         student, device = shapes_alone(student), "meta"
     tapped = Tapped(student, layers, what)
     shapes: dict[str, Shape] = {}
+    cubes_last = frozenset[str]()
     try:
         for size in sizes:
             views, before = torch.zeros(2, 3, *sides_of(size), device=device), shapes
             with torch.no_grad():
-                _, said = _logits_and_layers(tapped.eval(), views, what)
+                cubes_last |= find_cubes_last(tapped.eval(), views, what)
+                _, said = _logits_and_layers(tapped, views, what, cubes_last)
             shapes = {layer: tuple(each.shape[1:]) for layer, each in said.items()}
             _refuse_growing(before, shapes, size, what)
     finally:
         tapped.remove()
         student.train(was_training)
-    return shapes
+    return shapes, cubes_last
 
 
 def _refuse_growing(

@@ -84,6 +84,15 @@ def test_a_run_says_how_well_the_teacher_knows_the_masks(camvid, tmp_path, capsy
     assert line in capsys.readouterr().err
 
 
+def test_maps_keep_three_classes_unless_a_store_was_begun_with_five(camvid, tmp_path):
+    made = label_images(masked_config(camvid, tmp_path / "a.zarr", scheme=None))
+    assert str(made.spec.scheme) == "topk3-coarse"
+    five = masked_config(camvid, tmp_path / "b.zarr", scheme="topk5-coarse", num_crops=2)
+    label_images(five)
+    grown = label_images(replace(five, scheme=None, num_crops=4))
+    assert (str(grown.spec.scheme), grown.spec.num_crops) == ("topk5-coarse", 4)
+
+
 def test_outputs_are_matched_by_name_and_those_of_one_name_added(camvid, store, tmp_path, capsys):
     names = tmp_path / "names.txt"
     teacher = replace(MASKED_TEACHER, classes_file=names)

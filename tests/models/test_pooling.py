@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fkd.errors import ModelError
-from fkd.models import as_vectors
+from fkd.models import as_vectors, find_cubes_last
 
 TOKENS = torch.arange(24.0).reshape(2, 3, 4)
 MAP = torch.arange(48.0).reshape(2, 2, 3, 4)
@@ -73,6 +73,24 @@ def test_channels_are_known_by_the_proportion_of_the_views(sides, shape, last):
     said = torch.rand(1, *shape)
     expected = said.permute(0, 3, 1, 2) if last else said
     assert torch.equal(as_vectors(said, "auto", 1, "layer x", sides), expected)
+
+
+@pytest.mark.parametrize("sizes", [(8, 16), (8, 8)])
+def test_maps_as_deep_as_they_are_wide_are_told_by_larger_views(sizes, capsys):
+    """Of a network that says one grid for all views they are not, and count as a convolution's."""
+
+    def ask(views):
+        side = sizes[len(views[0, 0]) > 32]
+        first = torch.zeros(2, 8, side, side)
+        return None, {"swin": first.permute(0, 2, 3, 1), "conv": first, "head": first.mean((2, 3))}
+
+    last = find_cubes_last(ask, torch.zeros(2, 3, 32, 32), "teacher t")
+    assert last == ({"swin"} if sizes[1] == 16 else set())
+    said = capsys.readouterr().err
+    assert ("layer conv of teacher t says [8, 8, 8] of a view" in said) == (sizes[1] == 8)
+    cube = torch.rand(2, 4, 4, 4)
+    turned = as_vectors(cube, "auto", 2, "layer x", (32, 32), cubes_last=True)
+    assert torch.equal(turned, cube.permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("shape", [(6, 8, 10), (32, 7, 7)])
