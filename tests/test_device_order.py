@@ -282,6 +282,19 @@ def test_an_upload_to_cuda_runs_beside_the_work_and_the_work_waits_for_it(monkey
     transfer._copy_stream.cache_clear()
 
 
+def test_what_comes_to_the_cpu_is_there_before_it_is_read():
+    """A teacher's function may answer on a GPU of its own, whatever --device says."""
+
+    class OnCuda:
+        device = torch.device("cuda", 0)
+
+        def to(self, device, non_blocking=False):
+            assert not non_blocking
+            return torch.ones(2, device=device)
+
+    assert upload(OnCuda(), torch.device("cpu")).tolist() == [1, 1]
+
+
 def test_what_comes_down_from_a_gpu_is_marked_in_its_own_stream(monkeypatch):
     """Not in the stream of the current device, which is another one's under torchrun."""
     log = []

@@ -129,10 +129,6 @@ class LoaderConfig:
         asked = f"--label-temperature {self.label_temperature:g}"
         return HottestLabel(self.label_temperature, asked)
 
-    def says(self, name: str) -> bool:
-        """Say whether a setting of this class is another than where nobody says it."""
-        return bool(getattr(self, name) != getattr(type(self), name))
-
     @classmethod
     def of(cls, **settings: Any) -> Self:
         """Build a configuration of settings by their names here or in a group.

@@ -225,10 +225,6 @@ class TrainConfig(LoaderConfig):
         applied.origins = {name: (plain[name], told) for name, told in settled.sources.items()}
         return config
 
-    def says(self, name: str) -> bool:
-        """Say whether somebody said a setting: a recipe, the user, or by a value that is not usual."""
-        return name in getattr(self.recipe, "origins", {}) or super().says(name)
-
     def source_of(self, name: str) -> str:
         """Return the recipe that a setting is from, "" where it is the user's, or as by default."""
         told = (

@@ -49,11 +49,7 @@ def masked_images(folder: Path, classes: tuple[str, ...]) -> tuple[ImageList, Ma
     found = find_masks(images)
     assert found is not None
     masks = found.matched(classes, "the student's")
-    if not masks.say_classes():
-        raise ImagesError(
-            f"no pixel of the masks in {masks.folder} has a class, so nothing could be judged by them; "
-            "give other masks"
-        )
+    masks.require_classes()
     return images, masks
 
 

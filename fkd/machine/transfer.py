@@ -20,8 +20,11 @@ def page_locked(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on `device`. What the device is asked next waits for the copy; the CPU does not."""
-    if tensor.device.type == device.type:
+    """Return a tensor on `device`. What the device is asked next waits for the copy; the CPU does not.
+
+    What goes to the CPU itself is there when this returns.
+    """
+    if device.type in ("cpu", tensor.device.type):
         return tensor.to(device)
     if device.type != "cuda":
         return tensor.to(device, non_blocking=True)

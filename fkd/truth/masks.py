@@ -129,15 +129,22 @@ class Masks:
         """
         return self.decode(image_index, self.encoded(image_index))
 
-    def say_classes(self) -> bool:
-        """Say whether any pixel has a class; masks are read until one has. Bad ones say nothing."""
+    def require_classes(self) -> None:
+        """Raise `ImagesError` where no pixel has a class; masks are read until one has.
+
+        Bad ones say nothing, and the first of them is named.
+        """
+        bad: DecodeError | None = None
         for number in range(len(self)):
             try:
                 if bool((self.read(number) != IGNORED).any()):
-                    return True
-            except DecodeError:
-                continue
-        return False
+                    return
+            except DecodeError as error:
+                bad = bad or error
+        raise ImagesError(
+            f"no pixel of the masks in {self.folder} has a class, so nothing could be judged by them; "
+            f"{bad or 'give other masks'}"
+        )
 
     def decode(
         self, image_index: int, encoded: bytearray, size: Iterable[int] | None = None

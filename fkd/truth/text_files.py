@@ -102,7 +102,7 @@ def require_blank(texts: Texts) -> None:
         raise ImagesError(
             f"{texts.named_in}: its first line is for the blank, and it is {first!r}, which is in "
             f"{as_count(with_it, 'text')} of {texts.file}; put a line above it for the blank, such as "
-            "`blank`, or call the blank so where this is its name"
+            "`blank`; where it is the blank's name, choose one that is no character of a text"
         )
 
 

@@ -207,6 +207,9 @@ def test_images_that_cannot_be_used_are_named_and_left_out(folder, tmp_path, cap
         evaluate_maps(Fixed(), about, images, masks, batch_size=2, workers=1)
     with pytest.raises(FkdError, match=r"no pixel of the masks in .*valannot has a class"):
         find_masked_val(tmp_path / "val", None, CLASSES)  # before a run trains
+    Image.new("RGB", (50, 40)).save(tmp_path / "valannot" / "002.png")
+    with pytest.raises(FkdError, match=r"nothing could be judged by them; .*002.png: .* colours"):
+        find_masked_val(tmp_path / "val", None, CLASSES)
 
 
 @pytest.fixture(scope="module")

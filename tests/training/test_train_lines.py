@@ -101,7 +101,7 @@ def test_a_folder_without_texts_is_refused_by_what_it_lacks(run, tmp_path):
 def test_the_recipe_of_lines_is_of_any_store_of_texts(store, place, tmp_path):
     small = {"epochs": 1, "device": "cpu", "workers": 1, "log": "none", "batch_size": 8}
     config = TrainConfig.from_recipe("lines", store=store.path, out=tmp_path / "run", **small)
-    assert not config.says("scheme")  # the store keeps two classes of each frame, and both are read
+    assert config.scheme is None  # the store keeps two classes of each frame, and both are read
     run = train_student(config)
     (last,) = [line for line in read_metrics(run) if line["kind"] == "eval"]
     assert accuracy_words(last).startswith(
