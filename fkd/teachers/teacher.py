@@ -140,7 +140,7 @@ class Teacher:
         tried = torch.zeros((_TRIED, 3, *sides_of(self.preprocessing.size)), dtype=torch.uint8)
         with torch.inference_mode():
             self._cubes_last = find_cubes_last(
-                self._ask, tried.float().to(self.device), f"teacher {self.name}"
+                self._ask, upload(tried.float(), self.device), f"teacher {self.name}"
             )
         said = self.say(tried, _TRIED)
         return {name: tuple(vectors.shape[1:]) for name, vectors in said.vectors.items()}
