@@ -48,9 +48,8 @@ def test_a_student_is_asked_without_waiting(layer, monkeypatch):
     tapped = Tapped(Net(()).to(META), [] if layer is None else [layer], "it")
     views = torch.empty(3, 3, *SIZE, dtype=torch.uint8, device=META)
     card = StudentCard("it", tuple("abcdef"), NetworkInput(SIZE))
-    student_answer(
-        tapped, views, card, layer, cubes_last=False
-    )  # the numbers that pixels are normalised by are new
+    # The numbers that pixels are normalised by are new.
+    student_answer(tapped, views, card, layer, cubes_last=False)
     with AGpu():
         sent = student_answer(tapped, views, card, layer, cubes_last=False).tensors
     assert {name: t.shape[1] for name, t in sent.items()} == (
