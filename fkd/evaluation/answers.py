@@ -55,7 +55,6 @@ def ask(
     """
     device = next(model.parameters()).device
     tapped = Tapped(model, [] if layer is None else [layer], _WHO)
-    cubes_last = layer is not None and layer in _cubes_last(tapped, card, device)
 
     def asked(batch: EvaluationBatch, rows: Tensor) -> _Asked:
         views = upload(batch.views, device)
@@ -63,6 +62,7 @@ def ask(
         return _Asked(rows, batch, coming)
 
     try:
+        cubes_last = layer is not None and layer in _cubes_last(tapped, card, device)
         batches = each_batch(
             model, card, images, chosen, batch_size, workers, asked,
             nested=nested,

@@ -97,7 +97,8 @@ def evaluate_maps(
         masks=masks, nested=nested,
     )  # fmt: skip
     for errors, coming in a_batch_late(batches):
-        loss += sum(coming.wait()["losses"].tolist())
+        for part in coming.wait()["losses"].tolist():  # `sum` is another one from Python 3.12 on
+            loss += part
         num_unusable += len(errors)
         for error in errors:
             note(f"left out: {error}")
