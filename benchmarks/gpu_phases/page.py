@@ -12,14 +12,23 @@ Row = Mapping[str, Any]  # what, figures, ok
 HEAD = """
 `scripts/gpu` writes this page, and `gpu.json` beside it, after every check. It takes at most eight
 minutes and downloads nothing. A run adds to what earlier ones found: the table is of the last run,
-and a check says where its own differed. `--missing` begins with what no run has ended yet, or whose
+and a check says where its own differed. `--missing` begins with what no run has finished yet, or whose
 code has changed since, `--only WORD` runs some checks, and `--take gpu.json` adds what was found
-elsewhere. `PYTHON=python3 scripts/gpu` uses a Python that has fkd's packages already. With
-`--images`, `--teacher`, `--teacher-weights` and `--teacher-classes` it trains students of real
-images too. `scripts/gpu --tiny --device cpu --out rehearsal` rehearses every check in one to two
-minutes on two cores; the tests do that.
+elsewhere. `PYTHON=python3 scripts/gpu` uses a Python that has fkd's packages already. With `--images`
+(a folder with train and val), `--teacher`, `--teacher-weights` and `--teacher-classes` it trains
+students of real images too. `scripts/gpu --tiny --device cpu --out rehearsal` rehearses every check in
+one to two minutes on two cores; the tests do that.
+
+A figure is as expected where nothing differs, nothing is waited for or lost, losses fall, and speed is
+0.95 or more of the network alone: "of the forward" is a share of the teacher's speed on views that lie
+on the device, "ratio" of the student's.
+
+The last run:
 """
-STALE = "**Of earlier code:** what this looks at has changed since, and `--missing` runs it again."
+STALE = (
+    "**Of earlier code:** what this looks at has changed since, so it says nothing of the code of today. "
+    "`--missing` runs it again."
+)
 FOOT = """
 ## What a CPU could tell
 
@@ -93,8 +102,8 @@ def _short(checks: Mapping[str, Any]) -> list[str]:
     wrong += [f"- {name}: {trouble}{_of_earlier(checks[name])}" for name, trouble in cut.items()]
     counted = sum(row["ok"] is True for check in checks.values() for row in check["rows"])
     if not wrong:
-        return [f"All {counted} figures for which something is expected are as they should be."]
-    return [f"{counted} figures are as they should be, these are not:", "", *wrong]
+        return [f"All {counted} figures for which something is expected are as expected."]
+    return [f"{counted} figures are as expected, these are not:", "", *wrong]
 
 
 def _of_earlier(check: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from fkd.progress import forgiving, note_at_once
 _BLOCKS = " Finished blocks are kept; the same command, without --overwrite, goes on where it was."
 _GO_ON = {
     **dict.fromkeys(("copy", "merge", "average"), _BLOCKS),
-    "label": " Finished blocks are kept; it goes on where it was when the same command is run again.",
+    "label": " Finished blocks, of --block images each, are kept; the same command goes on behind them.",
     "pack": " Finished images are kept; the same command, without --overwrite, goes on where it was.",
     "train": " A run folder keeps its checkpoints so far; --resume goes on from the last.",
 }

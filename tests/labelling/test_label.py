@@ -58,7 +58,7 @@ def test_a_stopped_run_says_how_to_go_on(image_folder, tmp_path, start_fkd, stop
     process.send_signal(stop)
     done = process.finish()
     assert done.code == 130
-    assert "goes on where it was" in done.err
+    assert "goes on behind them" in done.err
     assert "Traceback" not in done.err
 
 
