@@ -71,16 +71,25 @@ def test_a_rank_that_is_killed_costs_its_block_alone(shared_folder, tmp_path):
     same_labels(store, alone(shared_folder, tmp_path, 60))
 
 
+# The leading rank looks at the teacher with its first 16 views. Then it waits, so that it does not label
+# all blocks before the other one has any.
 RANK_TEACHER = """
-import os, signal, torch
+import os, pathlib, signal, time, torch
+RANK, REACHED = os.environ.get("RANK"), pathlib.Path("reached")
 class Teacher(torch.nn.Module):
-    fkd_identity = "means"
+    fkd_identity, asked = "means", 0
     def forward(self, x):
-        if os.environ.get("RANK") == "1" and len(x) == 16:
+        self.asked += len(x) == 16
+        if RANK == "1" and len(x) == 16:
+            REACHED.touch()
             {what}
+        until = time.monotonic() + 60
+        while self.asked > 1 and not REACHED.exists() and time.monotonic() < until:
+            time.sleep(0.01)
         return x.mean((2, 3))
 def fails():
-    if os.environ.get("RANK") == "1":
+    REACHED.touch()
+    if RANK == "1":
         raise ValueError("no such thing")
     return Teacher()
 make = Teacher
