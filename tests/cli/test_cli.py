@@ -197,7 +197,7 @@ def test_a_damaged_weights_file(shared_folder, tmp_path, content):
         (["--images", "elsewhere"], "--images"),
         (
             ["--batch-size", "1000000", "--epochs", "1"],
-            "is more than the whole run: 1 epochs of 18",
+            "is more than the whole run: 1 epoch of 18",
         ),
         (["--recipe", "fdk"], "--recipe 'fdk' is unknown (perhaps fkd?); choose annealed"),
         (["--recipe", "fkd-vit", "--epochs", "2", "--warmup-epochs", "3"], "--warmup-epochs is 3"),
