@@ -24,7 +24,7 @@ from fkd.loader import as_stored, find_store
 from fkd.models import require_weights
 from fkd.originals import image_root
 from fkd.runs import folder_of, holds_run, require_trackers
-from fkd.sources import require_images
+from fkd.sources import evaluated_folder, require_images
 from fkd.store import LabelStore
 from fkd.truth import require_lined_root, require_masked_root
 
@@ -204,7 +204,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
         elif store.spec.grid:
             require_masked_root(Path(config.val))
         else:
-            require_images(Path(config.val))
+            require_images(evaluated_folder(Path(config.val), store.class_names()))
     for student in config.students:
         if student.init not in (None, "none", "default"):
             require_weights(Path(student.init))
