@@ -18,7 +18,7 @@ from fkd.loader import Schedule
 from fkd.machine import held, write_whole
 from fkd.progress import note
 from fkd.runs.metrics import METRICS, read_metrics
-from fkd.runs.place import folder_of, holds_run
+from fkd.runs.place import folder_of, holds_run, near_run
 from fkd.runs.run import Run
 from fkd.runs.tracker import TrackedRun
 from fkd.runs.tracking import tracked
@@ -69,7 +69,9 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
             checkpoint = _go_on(folder, settings)
         else:
             if config.resume:
-                note(f"{folder} holds no run yet: training starts at the beginning")
+                near = near_run(folder)
+                instead = "" if near is None else f" ({near} does)"
+                note(f"{folder} holds no run yet{instead}: training starts at the beginning")
             _write_config(folder, settings)
             _write_recipe(folder, config)
         after = 0 if checkpoint is None else checkpoint.step

@@ -1,5 +1,6 @@
 """Which folder a run has, and whether there is a run in it. This room loads no torch."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from fkd.config import CONFIG, TrainConfig, folder_by_name
@@ -11,6 +12,13 @@ def folder_of(config: TrainConfig) -> Path:
     return config.out or folder_by_name(
         config.students[0].model, config.reading, config.crops_per_image, resume=config.resume
     )
+
+
+def near_run(folder: Path) -> Path | None:
+    """Return the folder beside this one that holds a run and has a similar name, None without one."""
+    beside = [path.parent.name for path in folder.absolute().parent.glob(f"*/{CONFIG}")]
+    meant = get_close_matches(folder.name, beside, 1)
+    return folder.with_name(meant[0]) if meant else None
 
 
 def holds_run(folder: Path, config: TrainConfig) -> bool:

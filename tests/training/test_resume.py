@@ -253,6 +253,16 @@ def test_other_labels_are_not_trained_on_by_a_run_that_goes_on(run, shared_folde
         train_student(config(other, run, resume=True))
 
 
+def test_a_run_that_is_not_there_names_one_that_may_be_meant(shared_store, run, capsys):
+    (run.parent / "runs").mkdir()  # as near, and holds none
+    begun = train_student(config(shared_store, run.with_name("rum"), resume=True, epochs=2))
+    assert (
+        f"{begun} holds no run yet ({run} does): training starts at the" in capsys.readouterr().err
+    )
+    train_student(config(shared_store, run.with_name("other"), resume=True, epochs=2))
+    assert "other holds no run yet: training starts at the" in capsys.readouterr().err
+
+
 def test_a_finished_run_is_left_as_it_is(shared_store, run):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert train_student(config(shared_store, run, resume=True)) == run
