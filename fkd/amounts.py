@@ -13,7 +13,7 @@ def plural(unit: str) -> str:
 def as_count(number: float, unit: str) -> str:
     """Return a number with its unit in the right form: "1 view", "1,200 views", "0.3 epochs"."""
     shown = f"{number:,.0f}" if float(number).is_integer() else f"{number:,.3g}"
-    return f"{shown} {unit if number == 1 else plural(unit)}"
+    return f"{shown} {unit if shown == '1' else plural(unit)}"
 
 
 def as_rate(per_second: float, unit: str) -> str:

@@ -91,6 +91,7 @@ def test_notes_are_one_line_each_and_columns_are_aligned(
 def test_amounts_in_words() -> None:
     assert [as_count(n, "view") for n in (1, 1200, 0.25)] == ["1 view", "1,200 views", "0.25 views"]
     assert as_count(2, "batch") == "2 batches"
+    assert as_count(1.001, "epoch") == "1 epoch"  # in three digits, as it is shown
     assert as_count(2, "warm-up epoch") == "2 warm-up epochs"
     assert as_count(2, "class") == "2 classes"
     assert [as_rate(r, "view") for r in (1234.5, 12.34, 0.123)] == [

@@ -54,6 +54,7 @@ def load_recorded(
             targets=targets,
             labels=spec.labels.there,
             grid=spec.grid if spec.labels.there else None,
+            again=True,
         )
     _refuse_other_shapes(store, teachers)
     if teachers.classes.names != classes:

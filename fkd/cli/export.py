@@ -53,4 +53,5 @@ def export(run: Path, without_head: bool, **options: Any) -> None:
     exported = export_student(run, head=not without_head, **options)
     what = "logits" if exported.features is None else as_count(exported.features, "feature")
     what += " at each pixel" if exported.maps else " at each frame" if exported.lines else ""
-    click.echo(f"{exported.path}: same {what} as the student, to {exported.difference:.1g}")
+    off = f"{exported.relative:.1g} of the largest" if exported.difference else "the last bit"
+    click.echo(f"{exported.path}: same {what} as the student, to {off}")

@@ -22,6 +22,7 @@ from fkd.cli.options import (
     rendering,
     splitting,
 )
+from fkd.cli.process import note_dry_run
 from fkd.cli.sections import Sectioned
 from fkd.cli.teachers import added_teacher, chosen_teachers, require_teacher, teaching
 from fkd.cli.views import viewing, views_of
@@ -180,7 +181,10 @@ _SECTIONS = {
     help="Label images that the store does not have yet into it; what it has stays as it is.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Measure on a few images what the run would take, and stop."
+    "--dry-run",
+    is_flag=True,
+    callback=note_dry_run,
+    help="Measure on a few images what the run would take, and stop.",
 )
 @engine
 @rendering

@@ -21,6 +21,15 @@ _GO_ON = {
     "train": " A run folder keeps its checkpoints so far; --resume goes on from the last.",
 }
 
+# Where a context keeps that its command is asked for a dry run.
+_DRY_RUN = "fkd.dry_run"
+
+
+def note_dry_run(ctx: click.Context, _: click.Parameter, asked: bool) -> bool:
+    """Remember of `--dry-run`, as the callback of the option, that what is stopped keeps nothing."""
+    ctx.meta[_DRY_RUN] = asked
+    return asked
+
 
 class Stopping:
     """Answers Ctrl-C and SIGTERM at once: the first interrupts the command, the second ends the process.
@@ -51,7 +60,9 @@ class Stopping:
     def words(self, what: str = "was stopped") -> str:
         """Say how the command ended, and how it goes on."""
         command = self._ctx.invoked_subcommand or ""
-        return f"fkd: {command} {what}.{_GO_ON.get(command, '')}"
+        dry = self._ctx.meta.get(_DRY_RUN, False)
+        kept = " A dry run keeps nothing." if dry else _GO_ON.get(command, "")
+        return f"fkd: {command} {what}.{kept}"
 
 
 def guard_streams() -> None:

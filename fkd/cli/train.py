@@ -17,6 +17,7 @@ from fkd.cli.options import (
     setting,
     told_once,
 )
+from fkd.cli.process import note_dry_run
 from fkd.cli.recipes import LossText, RecipeName, train_config
 from fkd.cli.sections import Sectioned
 from fkd.config import (
@@ -97,6 +98,7 @@ _SECTIONS = {
 @click.option(
     "--dry-run",
     is_flag=True,
+    callback=note_dry_run,
     help="Print the settled recipe and where each value comes from, and say what a run would take, by a "
     "few steps that are not kept; write nothing.",
 )

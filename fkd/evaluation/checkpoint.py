@@ -16,7 +16,7 @@ from fkd.evaluation.real_labels import read_real
 from fkd.images import ImageList
 from fkd.machine import place, resolve_device
 from fkd.progress import note
-from fkd.sources import list_images, refuse_other_kinds, split_folder
+from fkd.sources import evaluated_folder, list_images, refuse_other_kinds
 from fkd.students import StudentCard, announce_student, require_size, seen_otherwise
 from fkd.truth import Masks, Truth
 
@@ -116,7 +116,6 @@ def open_evaluation(
     elif card.lines:
         images, truth = lined_images(folder, card.classes)
     else:
-        root = folder if "val" in card.classes else split_folder(folder, "val")
-        images = list_images(root, split="val")
+        images = list_images(evaluated_folder(folder, card.classes), split="val")
     note(f"on {as_count(len(images), 'image')} of {images.root}, at {view}")
     return Opened(replace(card, evaluation=view), model, images, truth)

@@ -11,7 +11,7 @@ from fkd.errors import ImagesError
 from fkd.evaluation.images import lined_images, masked_images, match_classes
 from fkd.images import ImageList
 from fkd.progress import note
-from fkd.sources import list_images, list_val
+from fkd.sources import evaluated_folder, list_images, list_val
 from fkd.truth import Masks, Texts, lined_root, masked_root
 
 T = TypeVar("T")
@@ -22,14 +22,15 @@ def find_val(
 ) -> ImageList | None:
     """List the folder to evaluate a student of `classes` on, or return None where there is none.
 
-    One that has learned no classes is evaluated by its features, on folders of any classes (None).
-    Raises `ImagesError` for a folder that was `named` and cannot be evaluated on. One that was found
-    beside the training `images` stops nothing: a warning says what of it is left out.
+    It is the one that was `named`, or the `val` folder inside it. A student that has learned no classes
+    is evaluated by its features, on folders of any classes (None). Raises `ImagesError` for a folder that
+    was `named` and cannot be evaluated on. One that was found beside the training `images` stops nothing:
+    a warning says what of it is left out.
     """
     if named == NO_VAL:
         return None
     if named is not None:
-        val = list_images(Path(named), split="val")
+        val = list_images(evaluated_folder(Path(named), classes), split="val")
         if classes is not None:
             match_classes(val, classes)
         return val

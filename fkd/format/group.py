@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def _not_there(path: Path | Url) -> str:
 def _what_else(folder: Path) -> str:
     """Recognise what people give instead, and say what to give."""
     if (folder / "metrics.jsonl").exists():
-        return ", it is a run of `fkd train`; its config.json names the store"
+        goes_on = f"fkd train --resume --out {shlex.quote(str(folder))}"
+        return f", it is a run of `fkd train`; its config.json names the store, and `{goes_on}` goes on"
     if (folder / "train").is_dir():
         return ", it is an image folder; `fkd label` makes the store"
     return ": it has no zarr.json; `fkd label` makes stores"

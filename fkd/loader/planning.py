@@ -148,8 +148,9 @@ def plan_steps(
     )
     if round(config.epochs * schedule.num_images / config.batch_size) == 0:
         raise ConfigError(
-            f"--batch-size {config.batch_size} is more than the whole run: {config.epochs:g} epochs of "
-            f"{as_count(schedule.num_images, 'image')}; choose a smaller batch or more --epochs"
+            f"--batch-size {config.batch_size} is more than the whole run: "
+            f"{as_count(config.epochs, 'epoch')} of {as_count(schedule.num_images, 'image')}; choose a "
+            "smaller batch or more --epochs"
         )
     if schedule.images_per_batch % num_ranks:
         raise ConfigError(

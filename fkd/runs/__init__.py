@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fkd.runs.curves import plot_runs
     from fkd.runs.folder import open_run
     from fkd.runs.metrics import JUDGES, METRICS, judged_by, read_metrics
-    from fkd.runs.place import folder_of, holds_run
+    from fkd.runs.place import folder_of, holds_run, refuse_other_store
     from fkd.runs.run import Run
     from fkd.runs.tracking import require_trackers
 else:
@@ -21,7 +21,7 @@ else:
         curves="plot_runs",
         folder="open_run",
         metrics="JUDGES METRICS judged_by read_metrics",
-        place="folder_of holds_run",
+        place="folder_of holds_run refuse_other_store",
         run="Run",
         tracking="require_trackers",
     )
@@ -36,5 +36,6 @@ __all__ = [
     "open_run",
     "plot_runs",
     "read_metrics",
+    "refuse_other_store",
     "require_trackers",
 ]

@@ -18,7 +18,7 @@ from fkd.loader import Schedule
 from fkd.machine import held, write_whole
 from fkd.progress import note
 from fkd.runs.metrics import METRICS, read_metrics
-from fkd.runs.place import folder_of, holds_run
+from fkd.runs.place import folder_of, holds_run, near_run, refuse_other_store
 from fkd.runs.run import Run
 from fkd.runs.tracker import TrackedRun
 from fkd.runs.tracking import tracked
@@ -50,6 +50,9 @@ _FLAGS["missing_images"] = "what --drop-missing leaves out"
 _FLAGS["num_crops"] = "--crops"
 _FLAGS["chosen_images"] = "what --subset and --classes choose"
 
+# What parts of a store are called, beside those whose names are words.
+_PARTS = {"fingerprint": "list of images", "created": "date"}
+
 
 @contextmanager
 def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) -> Iterator[Run]:
@@ -69,7 +72,9 @@ def open_run(config: TrainConfig, schedule: Schedule, about: Mapping[str, Any]) 
             checkpoint = _go_on(folder, settings)
         else:
             if config.resume:
-                note(f"{folder} holds no run yet: training starts at the beginning")
+                near = near_run(folder)
+                instead = "" if near is None else f" ({near} does)"
+                note(f"{folder} holds no run yet{instead}: training starts at the beginning")
             _write_config(folder, settings)
             _write_recipe(folder, config)
         after = 0 if checkpoint is None else checkpoint.step
@@ -103,6 +108,7 @@ def _go_on(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
     """Return the newest checkpoint of the run in `folder`, which must have the same settings."""
     before = _LATER | read_config(folder)
     before["num_crops"] = crops_before(before)
+    refuse_other_store(folder, before, settings["store"], settings["store_spec"])
     _refuse_other_settings(folder, before, settings)
     if before.get("num_ranks") != settings["num_ranks"]:
         note(
@@ -140,10 +146,11 @@ def _refuse_other_settings(
 
 def _difference(name: str, now: Any, then: Any) -> str:
     """Say how a setting differs; of one with parts, as what the store is of, name the first that does."""
-    name = _FLAGS.get(name, name.replace("_", " "))
+    name = _FLAGS.get(name, name.replace("num_", "number of ").replace("_", " "))
     if isinstance(now, dict) and isinstance(then, dict):
         part = next(key for key in {**now, **then} if now.get(key) != then.get(key))
-        return _difference(f"{name}: {part}", now.get(part), then.get(part))
+        of = "the store's" if name == "store spec" else f"{name}:"
+        return _difference(f"{of} {_PARTS.get(part, part)}", now.get(part), then.get(part))
     return f"{name} is {_short(now)}, the run has {_short(then)}"
 
 

@@ -1,6 +1,7 @@
 """Which folder of a data set holds the class folders: `train` and `val` may be splits, or classes."""
 
 import os
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def split_folder(folder: Path, split: str, *, otherwise: str = "rename that fold
         f"{folder} can be read in two ways: {split} is the split to take, or a class like "
         f"{_few(classes)} beside it; name {chosen} for the split, or {otherwise} where it is a class"
     )
+
+
+def evaluated_folder(folder: Path, classes: Collection[str] | None) -> Path:
+    """Return `folder/val` where that is a split, else the `folder` that is named to evaluate on.
+
+    It is the folder itself where a student's `classes` have a val among them. Raises `ImagesError` where
+    `val` may be a split or a class.
+    """
+    return folder if "val" in (classes or ()) else split_folder(folder, "val")
 
 
 def val_folder(root: Path) -> Path | None:

@@ -46,15 +46,22 @@ _OF_TORCH = (
 class Exported:
     """The file that was written, and how far its outputs are from the student's, at most.
 
-    They are logits or, without the head or where it learned no classes, as many `features`. With `maps`
-    they are at each pixel of a view, with `lines` at each frame of a line.
+    `largest` is the absolute value of the student's largest output. Outputs are logits or, without the
+    head or where it learned no classes, as many `features`. With `maps` they are at each pixel of a view,
+    with `lines` at each frame of a line.
     """
 
     path: Path
     difference: float
+    largest: float
     features: int | None = None
     maps: bool = False
     lines: bool = False
+
+    @property
+    def relative(self) -> float:
+        """The difference as a share of the largest output."""
+        return self.difference / self.largest if self.largest else self.difference
 
 
 def export_student(
@@ -108,7 +115,8 @@ def export_student(
             aside = Path(scratch) / path.name
             outputs = _write_and_run(model, about, pixels, aside, format)
             difference = float((outputs - expected).abs().max())
-            if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+            largest = float(expected.abs().max())
+            if not difference <= _TOLERANCE * max(1.0, largest):
                 raise ModelError(
                     f"{path} was not written: its {model.returns} would differ from the student's by "
                     f"{difference:.3g}; use another --format"
@@ -116,7 +124,7 @@ def export_student(
             _put(aside, path, about if format == "torch" else None)
     except OSError as error:
         raise ConfigError(f"--out {path} cannot be written ({error})") from error
-    return Exported(path, difference, about.features, card.maps, card.lines)
+    return Exported(path, difference, largest, about.features, card.maps, card.lines)
 
 
 def _say_if_it_says_nothing(card: StudentCard) -> None:

@@ -22,7 +22,8 @@ _SHOWN = 3  # names that a message lists
 class Whose:
     """Who has the classes that outputs are matched to, and what these are called, in messages.
 
-    `otherwise` says what else may be done where names are not found.
+    `otherwise` says what else may be done where names are not found, and `instead` where numbers of
+    classes differ: only a command that begins a store can do so.
     """
 
     owner: str
@@ -30,12 +31,17 @@ class Whose:
     otherwise: str = (
         "; is it the right folder? --unlabelled keeps labels over the teacher's own classes"
     )
+    instead: str = ", or keep them as a vector with --compress int8"
+
+    def of_labels_there_are(self) -> "Whose":
+        """Return the same for classes of a store that is there: there is nothing else to do."""
+        return replace(self, otherwise="", instead="")
 
 
 OF_FOLDER = Whose("the folder", "class folders")
 OF_MASKS = Whose("classes.txt", "classes of masks")
 OF_TEXTS = Whose("charset.txt", "characters")
-OF_STORE = Whose("the store", "classes of the store", "")
+OF_STORE = Whose("the store", "classes of the store", "", "")
 
 
 @dataclass(frozen=True)
@@ -150,11 +156,10 @@ def _match_positions(
             "output, in order"
         )
         return ClassMap(outputs, folder, in_order)
-    vector = "" if whose is OF_STORE else ", or keep them as a vector with --compress int8"
     raise ModelError(
         f"{whose.owner} has {as_count(len(folder), 'class')}, teacher {choice.name} has "
         f"{as_count(num_outputs, 'output')}; give --teacher-classes FILE with one class name per output, "
-        f"in order{vector}"
+        f"in order{whose.instead}"
     )
 
 

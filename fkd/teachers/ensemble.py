@@ -125,10 +125,12 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     labels: bool = True,
     grid: Grid | int | None = None,
     joins: bool = False,
+    again: bool = False,
 ) -> Ensemble:
     """Load the teachers of a run; without `folder_classes` images have no classes.
 
-    Of a teacher that `joins` those of a store, they are the classes of that store in messages.
+    Of a teacher that `joins` those of a store, they are the classes of that store in messages. Of those
+    that are asked `again` for labels that there are, messages offer no other way to keep these.
 
     `targets` are the vectors that are kept of the only teacher; several raise `ConfigError`. Where no
     `labels` are kept, its outputs need not be the folder's classes. Maps of labels are brought to the
@@ -151,8 +153,11 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     of_images = OF_STORE if joins else OF_FOLDER
     whose = of_images if folder_classes is not None else _WHOSE[len(sources[0].outputs.grid)]
     wanted = folder_classes if whose in (OF_FOLDER, OF_STORE) else truth_classes
+    of_positions = whose in (OF_MASKS, OF_TEXTS)
+    if again:
+        whose = whose.of_labels_there_are()
     maps = (
-        _match_all(choices, sources, wanted, whose)
+        _match_all(choices, sources, wanted, whose, of_positions=of_positions)
         if labels
         else [ClassMap.of_no_outputs(folder_classes, sources[0].num_outputs)]
     )
@@ -180,6 +185,8 @@ def _match_all(
     sources: Sequence[Source],
     folder: Sequence[str] | None,
     whose: Whose,
+    *,
+    of_positions: bool,
 ) -> list[ClassMap]:
     """Match each teacher's outputs to the folder's classes or, without any, to those of the store.
 
@@ -194,7 +201,6 @@ def _match_all(
             _told_apart(choices, n, partial(match, folder, s.num_outputs, choice, s.names))
             for n, (choice, s) in given
         ]
-        of_positions = whose in (OF_MASKS, OF_TEXTS)
         return [one.unlabelled() for one in matched] if of_positions else matched
     names = _store_classes(choices, sources)
     maps = []

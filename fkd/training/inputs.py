@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fkd.config import (
+    CONFIG,
     NO_VAL,
     OUTPUT_TARGET,
     STORE,
@@ -16,15 +17,18 @@ from fkd.config import (
     Scheme,
     Term,
     TrainConfig,
+    crops_before,
     grids_words,
     is_line,
+    read_config,
 )
 from fkd.errors import ConfigError, SoftLabelError
+from fkd.format import to_json
 from fkd.loader import as_stored, find_store
 from fkd.models import require_weights
 from fkd.originals import image_root
-from fkd.runs import folder_of, holds_run, require_trackers
-from fkd.sources import require_images
+from fkd.runs import folder_of, holds_run, refuse_other_store, require_trackers
+from fkd.sources import evaluated_folder, require_images
 from fkd.store import LabelStore
 from fkd.truth import require_lined_root, require_masked_root
 
@@ -181,12 +185,25 @@ def refuse_mixing(config: TrainConfig, store: LabelStore) -> None:
             )
 
 
+def _refuse_other_store(config: TrainConfig) -> None:
+    """Say that a run is of another store before its settings are held against the one that is named."""
+    folder = folder_of(config)
+    if not (folder / CONFIG).is_file():
+        return
+    before, store = read_config(folder), LabelStore.open(config.store)
+    crops = crops_before(before) or store.spec.num_crops
+    spec = store.of_first_crops(min(crops, store.spec.num_crops)).spec
+    refuse_other_store(folder, before, config.store, to_json(spec))
+
+
 def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
     """Refuse what a run cannot begin with, as far as files show it; raises `FkdError`.
 
     A process that is not `alone` leaves the run's folder and its trackers to the leading one, which
     looks when all have met: then they learn what it refuses.
     """
+    if config.resume:
+        _refuse_other_store(config)
     try:
         store = find_store(config)
     except SoftLabelError as error:
@@ -204,7 +221,7 @@ def check_inputs(config: TrainConfig, *, alone: bool = True) -> None:
         elif store.spec.grid:
             require_masked_root(Path(config.val))
         else:
-            require_images(Path(config.val))
+            require_images(evaluated_folder(Path(config.val), store.class_names()))
     for student in config.students:
         if student.init not in (None, "none", "default"):
             require_weights(Path(student.init))

@@ -229,7 +229,7 @@ def cautions(course: Course, learner: Learner) -> list[str]:
     one_step = schedule.batch_size / schedule.num_images
     if schedule.total_steps < _FEW_STEPS or one_step > 1:
         steps = f"{as_count(schedule.total_steps, 'step')} in all: {_budget(config, schedule)}"
-        each = f", so a step is {one_step:.3g} epochs" if one_step > 1 else ""
+        each = f", so a step is {as_count(one_step, 'epoch')}" if one_step > 1 else ""
         said.append(f"warning: {steps}{each}; a smaller --batch-size gives more")
     if (
         config.epochs >= _MANY_EPOCHS
@@ -260,6 +260,7 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
 
 def first_step_words(course: Course) -> str:
     """Say what is done before the first step ends."""
-    batches = as_count(course.schedule.reach + 1, "batch")
+    count = course.schedule.reach + 1
+    batches = f"{as_count(count, 'batch')} of images {'is' if count == 1 else 'are'} decoded"
     compiled = ", and the student is compiled" if course.config.engine.compile else ""
-    return f"the first step is on its way: {batches} of images are decoded for it{compiled}"
+    return f"the first step is on its way: {batches} for it{compiled}"

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from fkd import (
     check_store,
     label_images,
 )
-from fkd.errors import BlockError, ImagesError, StoreError
+from fkd.errors import BlockError, ImagesError, ModelError, StoreError
 from fkd.machine import held
 from fkd.store import Block, InspectedStore
 from fkd.views import sample_views
@@ -289,6 +290,24 @@ def test_another_teacher_does_not_agree(whole):
     assert states(report)["labels"] == "FAILED"
     assert "not the weights that labelled" in detail(report, "labels")
     assert "worst" in detail(report, "labels")
+
+
+def test_a_teacher_of_other_classes_is_told_what_a_check_can_be_given(whole, tmp_path, monkeypatch):
+    """To keep a vector, or labels of its own classes, is for whoever begins a store."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "five_outputs.py").write_text(
+        "from torch import nn\n"
+        "def make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))\n"
+    )
+    five = TeacherChoice("five_outputs:make", size=32)
+    with pytest.raises(
+        ModelError, match=r"5 outputs; give .* one class name per output, in order$"
+    ):
+        check(whole, teacher=(five,))
+    (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\n")
+    with pytest.raises(ModelError, match=r"3 of 3 class folders are not in .*") as refused:
+        check(whole, teacher=(replace(five, classes_file=tmp_path / "names.txt"),))
+    assert "--unlabelled" not in str(refused.value)
 
 
 def test_the_deviation_of_logits_is_compared(folder):

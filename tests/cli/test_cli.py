@@ -197,7 +197,7 @@ def test_a_damaged_weights_file(shared_folder, tmp_path, content):
         (["--images", "elsewhere"], "--images"),
         (
             ["--batch-size", "1000000", "--epochs", "1"],
-            "is more than the whole run: 1 epochs of 18",
+            "is more than the whole run: 1 epoch of 18",
         ),
         (["--recipe", "fdk"], "--recipe 'fdk' is unknown (perhaps fkd?); choose annealed"),
         (["--recipe", "fkd-vit", "--epochs", "2", "--warmup-epochs", "3"], "--warmup-epochs is 3"),
@@ -222,7 +222,9 @@ def test_stores_that_cannot_be_trained_on(shared_folder, tmp_path):
     assert "it is an image folder; `fkd label` makes" in refused("info", shared_folder)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").touch()
-    assert "it is a run of `fkd train`; its config.json names" in refused("check", tmp_path / "run")
+    message = refused("train", "--resume", tmp_path / "run")
+    assert "it is a run of `fkd train`; its config.json names the store, and `fkd tr" in message
+    assert message.endswith(f"`fkd train --resume --out {tmp_path / 'run'}` goes on")
     (tmp_path / "file.zarr").write_text("text")
     assert "not a label store" in refused("info", tmp_path / "file.zarr")
     store = label_images(label_config(shared_folder, tmp_path / "s.zarr", block_images=9))

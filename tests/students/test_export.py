@@ -5,10 +5,12 @@ import importlib
 import json
 import shutil
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from click.testing import CliRunner
 from helpers.processes import refused
 
 from fkd import (
@@ -23,7 +25,8 @@ from fkd import (
     load_student,
     train_student,
 )
-from fkd.students.export import _without_torchs_own_warnings
+from fkd.cli import main
+from fkd.students.export import Exported, _without_torchs_own_warnings
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,17 @@ def normalised(pixels):
 @pytest.fixture
 def views():
     return torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_how_far_a_file_is_off_is_said_by_the_largest_output():
+    """Logits of a map are in the hundreds, where 0.01 is nothing."""
+    assert Exported(Path("a.onnx"), 0.01, 200.0, maps=True).relative == pytest.approx(5e-5)
+    assert Exported(Path("a.pth"), 0.0, 0.0).relative == 0
+
+
+def test_the_command_says_how_far_its_file_is_off(run, tmp_path):
+    done = CliRunner().invoke(main, ["export", str(run), "--out", str(tmp_path / "a.pth")])
+    assert done.stdout == f"{tmp_path / 'a.pth'}: same logits as the student, to the last bit\n"
 
 
 def test_a_plain_state_dict_is_torchvisions_own(run, views):

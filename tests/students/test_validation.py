@@ -100,6 +100,23 @@ def test_one_class_more_is_left_out_and_the_rest_is_evaluated(image_folder, val,
         found(image_folder, named=val)
 
 
+def test_a_val_inside_a_folder_that_is_named_is_taken(image_folder, val):
+    """As `fkd eval` takes it, also where the class folders above it are of a split that is called so."""
+    whole = found(image_folder, named=image_folder)
+    assert whole.root == val
+    assert whole.paths == list_images(val).paths
+    of_any = find_val(image_folder, list_images(image_folder / "train"), None)
+    assert of_any.root == val
+    train = list_images(image_folder / "train")
+    assert find_val(image_folder, train, ("train", "val")).root == image_folder  # they are classes
+    (image_folder / "circle").mkdir()
+    shutil.copy(val / "circle" / "000.jpg", image_folder / "circle")
+    with pytest.raises(
+        FkdError, match="can be read in two ways: val is the split to take, or a cl"
+    ):
+        found(image_folder, named=image_folder)
+
+
 def test_a_run_without_evaluation_goes_on_with_one(shared_store, shared_folder, tmp_path):
     settings = {
         "store": shared_store.path, "student": "squeezenet1_1", "crops_per_image": 2, "batch_size": 12,
@@ -110,5 +127,5 @@ def test_a_run_without_evaluation_goes_on_with_one(shared_store, shared_folder, 
     kinds = [json.loads(line)["kind"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert set(kinds) == {"train"}
     assert (run / "best.pt").exists()
-    again = {"resume": True, "val": shared_folder / "val"}
+    again = {"resume": True, "val": shared_folder}  # which has a `val` inside
     assert train_student(TrainConfig.from_recipe("fkd", **settings, **again)) == run

@@ -1,5 +1,9 @@
 """A run is rehearsed before it begins: what it would take, and nothing is written."""
 
+import signal
+import time
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from helpers.processes import refused
@@ -56,6 +60,30 @@ def test_a_rehearsal_counts_what_a_checkpoint_holds(shared_store, tmp_path):
     assert found.seconds == 3 * found.step_seconds
     assert found.waiting_bytes == 1 * 2 * 12 * 3 * 32 * 32
     assert found.memory_bytes > 10e6
+
+
+def take_steps_for_ever():
+    def timed_steps(*_):
+        Path("taking steps").touch()
+        while True:
+            time.sleep(0.01)
+
+    rehearsal._timed_steps = timed_steps
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_rehearsal_that_is_stopped_speaks_of_no_checkpoint(
+    shared_store, tmp_path, start_fkd, number
+):
+    process = start_fkd(
+        "train", shared_store.path, *WORDS, "--dry-run", prepare=take_steps_for_ever
+    )
+    process.wait_for((tmp_path / "taking steps").exists)
+    process.send_signal(number)
+    done = process.finish()
+    assert done.code == 130
+    last = done.err.splitlines()[-1]
+    assert last == "fkd: train was stopped. A dry run keeps nothing."
 
 
 def test_a_loss_that_is_no_number_is_refused_as_a_run_refuses_it(shared_store):

@@ -15,6 +15,7 @@ from helpers.processes import refused
 
 from fkd import (
     FkdError,
+    LabelStore,
     Scheme,
     TrainConfig,
     evaluate_checkpoint,
@@ -247,10 +248,39 @@ def test_another_run_is_not_continued(shared_store, run, changes, words):
     assert (run / "last.pt").read_bytes() == before
 
 
-def test_other_labels_are_not_trained_on_by_a_run_that_goes_on(run, shared_folder, tmp_path):
-    other = label_images(label_config(shared_folder, tmp_path / "other.zarr"))
-    with pytest.raises(FkdError, match=r"store spec: \w[\w ]* is .*, the run has "):
+def test_other_labels_are_not_trained_on_by_a_run_that_goes_on(
+    shared_store, run, shared_folder, tmp_path
+):
+    other = label_images(label_config(shared_folder, tmp_path / "other.zarr", temperature=2.0))
+    words = (
+        f"{run}: that run is of {shared_store.path}, and {other.path} was named, which holds other"
+    )
+    with pytest.raises(FkdError) as error:
         train_student(config(other, run, resume=True))
+    assert str(error.value).startswith(words)
+    # So the command says, before it holds the run's settings against the store.
+    message = refused("train", other.path, "--resume", "--out", run, "--crops-per-image", 6)
+    assert message.startswith(f"fkd: error: {words}")
+    assert f"go on by `fkd train --resume --out {run}`" in message
+    moved = Path(shutil.copytree(shared_store.path, tmp_path / "moved.zarr"))
+    main(["train", str(moved), "--resume", "--out", str(run)], standalone_mode=False)
+    shutil.rmtree(moved)
+    shutil.copytree(other.path, moved)
+    settings = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(settings | {"store": str(moved)}))
+    words = r"other settings: the store's temperature is 2\.0, the run has 1"
+    with pytest.raises(FkdError, match=words):
+        train_student(config(LabelStore.open(moved), run, resume=True))
+
+
+def test_a_run_that_is_not_there_names_one_that_may_be_meant(shared_store, run, capsys):
+    (run.parent / "runs").mkdir()  # as near, and holds none
+    begun = train_student(config(shared_store, run.with_name("rum"), resume=True, epochs=2))
+    assert (
+        f"{begun} holds no run yet ({run} does): training starts at the" in capsys.readouterr().err
+    )
+    train_student(config(shared_store, run.with_name("other"), resume=True, epochs=2))
+    assert "other holds no run yet: training starts at the" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_left_as_it_is(shared_store, run):

@@ -121,13 +121,14 @@ def test_a_run_says_what_it_works_with_and_what_came_of_it(
             {"epochs": 1, "batch_size": 18},
             "warning: 1 step in all: 1 epoch of 18 images, 18 views a step; a smaller --batch-size",
         ),
+        ({"crops_per_image": 1}, "on its way: 1 batch of images is decoded for it"),
         (
             {"batch_size": 36},
             "36 views a step, so a step is 2 epochs; a smaller --batch-size gives",
         ),
         ({"scheme": Scheme("topk", 3)}, "labels   read as topk3: all 3 classes"),
     ],
-    ids=["one step", "large batch", "all classes"],
+    ids=["one step", "one crop", "large batch", "all classes"],
 )
 def test_what_a_user_hardly_means_is_said(shared_store, tmp_path, capsys, changes, words):
     train(shared_store, tmp_path / "run", **changes)
