@@ -85,9 +85,10 @@ def require_named(texts: Texts) -> None:
     there = set(texts.keys)
     missing = [key for key in texts.written if key not in there]
     if missing:
+        verb, more = ("is", "") if len(missing) == 1 else ("are", " …")
         raise ImagesError(
-            f"{texts.file} names {printable(missing[0])}, and {as_count(len(missing), 'image')} of "
-            f"{len(texts.written):,} are not there; paths are relative to its folder"
+            f"{len(missing):,} of {as_count(len(texts.written), 'image')} that {texts.file} names {verb} "
+            f"missing: {printable(missing[0])}{more}; paths are relative to its folder"
         )
 
 
