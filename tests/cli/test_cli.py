@@ -140,7 +140,10 @@ def test_folders_that_are_no_image_folders(tmp_path):
         (["--std", "0", "1", "1"], "--std is 0"),
         (["--seed", "-1"], "--seed is -1"),
         (["--workers", "0"], "--workers is 0"),
-        (["--device", "toaster"], "--device toaster"),
+        (
+            ["--device", "toaster"],
+            "--device toaster is unknown; choose auto, cpu, cuda, cuda:N or mps",
+        ),
         (["--teacher-weights", "missing.pt"], "missing.pt: no such file"),
         (["--all-classes"], "--all-classes"),
         (["--mixup", "-1"], "--mixup is -1"),
