@@ -175,7 +175,7 @@ def test_a_damaged_weights_file(shared_folder, tmp_path, content):
         (["--student", "resnet17"], "student 'resnet17'"),
         (["--crops-per-image", "7", "--batch-size", "14"], "more than the 6 crops"),
         (["--crops-per-image", "3"], "not divisible by --crops-per-image 3"),
-        (["--compress", "topk9"], "it holds topk3"),
+        (["--compress", "full"], "it holds topk3"),
         (["--compress", "full"], "reads as hard, smooth, topkK"),
         (["--student", "squeezenet"], "did you mean squeezenet1_"),
         (["--crops-per-image", "0"], "--crops-per-image is 0"),
