@@ -21,6 +21,7 @@ from fkd.containers import (
     split_of,
 )
 from fkd.errors import ImagesError
+from fkd.machine import refuse_utf16
 from fkd.progress import progress
 
 SCANS = {".tar": scan_tar, ".zip": scan_zip}
@@ -141,6 +142,7 @@ def _class_names(root: Path) -> list[str]:
     folder = root if root.is_dir() else root.parent
     for name in CLASS_FILES:
         try:
+            refuse_utf16(folder / name, str(folder / name), ImagesError)
             text = (folder / name).read_text("utf-8-sig").rstrip()
         except (OSError, UnicodeDecodeError):
             continue

@@ -1,16 +1,18 @@
 """`fkd pack`."""
 
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fkd.amounts import as_count
+from fkd.amounts import as_bytes, as_count
 from fkd.cli.options import CORES, PATH, splitting
+from fkd.config import LabelConfig
 from fkd.errors import ConfigError
 from fkd.orders import PACK_TO, Bound, PackConfig
-from fkd.progress import printable
+from fkd.progress import note_lines, printable
 
 _PACK = {f.name: f.default for f in fields(PackConfig)}
 _FEW = 5  # bad images that are named one by one
@@ -90,9 +92,25 @@ def pack(
         click.echo(f"cannot be used: {printable(path)}: {reason}", err=True)
     if len(report.bad) > _FEW:
         click.echo(f"cannot be used: {len(report.bad) - _FEW:,} more", err=True)
+    if report.bad:
+        click.echo(_of_bad(len(report.bad)), err=True)
     found = f", {report.found:,} there already" if report.found else ""
     click.echo(
         f"{out}: {as_count(report.packed, 'image')} packed, {report.copied:,} copied, "
-        f"{len(report.bad):,} bad{found}; {report.bytes_before / 2**20:,.1f} MiB → "
-        f"{report.bytes_after / 2**20:,.1f} MiB"
+        f"{len(report.bad):,} bad{found}; {as_bytes(report.bytes_before)} → "
+        f"{as_bytes(report.bytes_after)}"
+    )
+    given = {"--unlabelled": config.unlabelled, "--no-split": not config.split}
+    flags = "".join(f"{flag} " for flag, on in given.items() if on)
+    note_lines([("next", f"fkd label --teacher TEACHER {flags}{shlex.quote(str(out))}")])
+
+
+def _of_bad(count: int) -> str:
+    """Say what becomes of images that cannot be used: of their files, and when these are labelled."""
+    files = "the file of 1 bad image is copied as it is"
+    if count > 1:
+        files = f"the files of {count:,} bad images are copied as they are"
+    return (
+        f"warning: {files}; `fkd label` leaves bad images out, and stops where they are more than "
+        f"{LabelConfig.max_bad:.0%} of all (--max-bad)"
     )

@@ -113,6 +113,10 @@ class Scheme:
         """Classes that a label names: K, but never more than there are."""
         return min(1 if self.kind in ("hard", "smoothing") else self.k, num_classes)
 
+    def keeps_all(self, num_classes: int | None) -> bool:
+        """Say whether a label of top-K names every class there is."""
+        return self.kind == "topk" and num_classes is not None and self.k >= num_classes
+
     @property
     def reading(self) -> "Scheme":
         """This scheme without what only says how a store keeps it."""
@@ -138,8 +142,11 @@ class Scheme:
             return "hard, smooth, topk1 and topk1-smooth"
         return f"hard, smooth, topkK and topkK-smooth for K = 1 to {self.k}"
 
-    def can_be_read_as(self, wanted: "Scheme") -> bool:
-        """Say whether `wanted` follows from what this scheme keeps, without the teacher."""
+    def can_be_read_as(self, wanted: "Scheme", num_classes: int | None = None) -> bool:
+        """Say whether `wanted` follows from what this scheme keeps, without the teacher.
+
+        Where it keeps all of the `num_classes`, as far as these are known, any K does.
+        """
         if wanted.coarse or wanted.deviation or "none" in (self.kind, wanted.kind):
             return False
         if "samples" in (self.kind, wanted.kind):
@@ -148,7 +155,7 @@ class Scheme:
             return True
         if wanted.kind == "full" or self.kind == "hard":
             return wanted.kind == "hard"
-        return wanted.kind == "hard" or wanted.k <= self.k
+        return wanted.kind == "hard" or wanted.k <= self.k or self.keeps_all(num_classes)
 
 
 def check_stored(scheme: Scheme) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fkd.errors import ConfigError, StoreError
 from fkd.images import require_titles
+from fkd.machine import read_text
 from fkd.orders import ImportConfig
 from fkd.sources import dataset_root, require_images
 
@@ -30,15 +31,9 @@ def check_import(config: ImportConfig) -> Path:
 
 def names_by_id(path: Path) -> tuple[str, ...]:
     """Return the class names of a file of `--teacher-classes`, by class id."""
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        why = "no such file" if missing else f"cannot be read ({error})"
-        raise ConfigError(
-            f"--teacher-classes {path}: {why}; give a text file with one class name per class id"
-        ) from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    remedy = "give a text file with one class name per class id, in UTF-8"
+    text = read_text(path, f"--teacher-classes {path}", remedy, ConfigError)
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not names or len(set(names)) < len(names):
         fault = "names a class twice" if names else "is empty"
         raise ConfigError(

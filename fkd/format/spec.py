@@ -196,7 +196,7 @@ class StoreSpec:
             if theirs[name] != value and name == _OUTPUTS:
                 return OTHER_OUTPUTS
             if theirs[name] != value:
-                return f"{name} is {theirs[name]}, the store has {value}"
+                return f"{name} is {_words(theirs[name])}, the store has {_words(value)}"
         return None
 
     def _settings(self) -> dict[str, object]:
@@ -209,9 +209,7 @@ class StoreSpec:
             "--crops": self.num_crops,
             **self.views.settings,  # among which are some that the default of --compress follows
             "--compress": str(self.scheme),
-            "--features": [
-                [t.name, t.layer, t.pool, str(t.keep), list(t.shape)] for t in self.targets
-            ],
+            "--features": [(t.name, t.layer, t.pool, str(t.keep), *t.shape) for t in self.targets],
             "the grid of its labels": grid_text(self.grid) or "none",
             "the truth beside images": self.truth or "none",
             "--size": [size_text(t.preprocessing.size) for t in self.teachers],
@@ -225,6 +223,13 @@ class StoreSpec:
             "the sampler of views": self.sampler,
             "the renderer of views": self.renderer,
         }
+
+
+def _words(value: object) -> object:
+    """Return a setting as a user writes it: the numbers of one apart, those of several teachers too."""
+    if isinstance(value, list):
+        return ", ".join(str(_words(one)) for one in value) or "none"
+    return " ".join(filter(None, map(str, value))) if isinstance(value, tuple) else value
 
 
 def library_versions() -> dict[str, str]:

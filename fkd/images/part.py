@@ -14,6 +14,7 @@ from fkd.config import Part
 from fkd.errors import ConfigError
 from fkd.images.class_names import match_names
 from fkd.images.image_list import ImageList
+from fkd.machine import read_text
 
 Bools = NDArray[np.bool_]
 
@@ -161,16 +162,10 @@ def _named_classes(path: Path, classes: Sequence[str], where: str) -> Bools:
 
 def _numbered_lines(flag: str, path: Path) -> dict[str, int]:
     """Return the lines of a file that are not blank, with their numbers from 1."""
-    try:
-        text = path.read_text("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        share = ", or a share such as 10%" if flag == "--subset" else ""
-        why = "no such file" if missing else f"cannot be read ({error})"
-        what = "image" if flag == "--subset" else "class name"
-        raise ConfigError(
-            f"{flag} {path}: {why}; give a text file with one {what} a line{share}"
-        ) from error
+    share = ", or a share such as 10%" if flag == "--subset" else ""
+    what = "image" if flag == "--subset" else "class name"
+    remedy = f"give a text file with one {what} a line{share}"
+    text = read_text(path, f"{flag} {path}", remedy, ConfigError, undecodable="surrogateescape")
     lines = {line.strip(): number for number, line in enumerate(text.split("\n"), 1)}
     lines.pop("", None)
     if not lines:

@@ -11,6 +11,7 @@ from typing import Any
 from fkd.amounts import as_count
 from fkd.errors import ConfigError
 from fkd.images.class_names import are_numbers
+from fkd.machine import read_text
 from fkd.progress import note_once
 
 _GAP = re.compile(r"\s*,\s*|\s+")
@@ -57,14 +58,8 @@ def require_titles(path: Path) -> None:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        why = "no such file" if missing else f"cannot be read ({error})"
-        raise ConfigError(
-            f"--class-names {path}: {why}; give a text file with one name per class"
-        ) from error
+    remedy = "give a text file with one name per class, in UTF-8"
+    return read_text(path, f"--class-names {path}", remedy, ConfigError)
 
 
 def _titles(

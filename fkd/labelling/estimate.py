@@ -17,7 +17,7 @@ from fkd.images import ImageList, take_part
 from fkd.info import target_words
 from fkd.labelling.drawing import decoded
 from fkd.labelling.growing import kept_scheme, settled
-from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
+from fkd.labelling.inputs import all_images, check_inputs, refuse_alone, refuse_no_store
 from fkd.labelling.label import enough_memory, label_blocks
 from fkd.labelling.learning import learned, num_learned
 from fkd.labelling.opening import create_store, new_spec, require_same_labelling, teachers_of
@@ -107,6 +107,7 @@ def estimate_run(config: LabelConfig) -> Estimate:
     """Label a few images into a temporary store and extrapolate; `config.out` is not touched."""
     as_config(config, LabelConfig)
     listed = all_images(config, check_inputs(config))
+    refuse_no_store(config)
     images = take_part(config.part, listed)
     refuse_alone(config, images)
     beside = truth_beside(config, listed, images)

@@ -3,10 +3,11 @@
 This room loads no torch: a mistyped path is answered before the seconds that torch takes.
 """
 
+import os
 from pathlib import Path
 
 from fkd.config import LabelConfig, TeacherChoice
-from fkd.errors import ImagesError
+from fkd.errors import ImagesError, StoreError
 from fkd.images import ImageList, require_files, require_titles
 from fkd.models import require_weights
 from fkd.progress import note
@@ -40,6 +41,18 @@ def check_files(teacher: TeacherChoice) -> None:
     check_teacher(teacher)
     if teacher.weights not in ("default", "none"):
         require_weights(Path(teacher.weights), f"--teacher-weights {teacher.weights}")
+
+
+def refuse_no_store(config: LabelConfig) -> None:
+    """Raise `StoreError` where --out is a folder or a file that is there and is no store.
+
+    `--overwrite` has words of its own for it.
+    """
+    out = config.out
+    if not config.overwrite and os.path.lexists(out) and not os.path.lexists(out / "zarr.json"):
+        raise StoreError(
+            f"--out {out} is there, and it is no label store; name another place for the store with --out"
+        )
 
 
 def refuse_alone(config: LabelConfig, images: ImageList) -> None:

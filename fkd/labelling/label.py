@@ -20,7 +20,7 @@ from fkd.labelling.assembler import Assembler
 from fkd.labelling.batches import teacher_batches, views_at_a_time
 from fkd.labelling.drawing import DrawnImage, WantedViews
 from fkd.labelling.growing import MatchedImages, kept_scheme, settled
-from fkd.labelling.inputs import all_images, check_inputs, refuse_alone
+from fkd.labelling.inputs import all_images, check_inputs, refuse_alone, refuse_no_store
 from fkd.labelling.labelled_before import LabelledBefore
 from fkd.labelling.opening import (
     begins_anew,
@@ -62,6 +62,7 @@ def _label(config: LabelConfig, root: Path, ranks: Ranks) -> LabelStore:
     if config.out.is_symlink():
         config = replace(config, out=config.out.resolve())
     refuse_nested(config.out, root)
+    refuse_no_store(config)
     config = replace(config, overwrite=config.overwrite and not ranks.restarted)
     config = replace(config, num_crops=ranks.once("crops", lambda: settled(config).crops))
     listed = all_images(config, root)

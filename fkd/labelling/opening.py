@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from fkd.amounts import as_count
-from fkd.config import LabelConfig, grid_words, size_text
+from fkd.config import LabelConfig, size_text
 from fkd.errors import ImagesError, ModelError, StoreError
 from fkd.format import (
     OTHER_OUTPUTS,
@@ -81,11 +81,6 @@ def new_spec(
             for t in config.targets
         ),
     )
-    if spec.grid and not spec.unlabelled:
-        raise ModelError(
-            f"teacher {spec.teachers[0].name} says {grid_words(spec.grid)}, and the images in "
-            f"{images.root} have classes, which say nothing of its positions; give --unlabelled"
-        )
     require_one_padding(spec)
     return plan_layout(spec, config.block_images)
 

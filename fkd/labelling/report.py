@@ -82,6 +82,7 @@ def _opening(
         ),
         *store,
         ("crops", f"{spec.num_crops} per image, kept as {spec.kept_words}"),
+        *_fewer_classes(spec),
         *[("vectors", target_words(record)) for record in spec.targets],
         *([("views", ", ".join(spec.views.manner))] if spec.views.manner else []),
         *([] if spec.views.tone.plain else [("tone", str(spec.views.tone))]),
@@ -94,6 +95,14 @@ def _opening(
         ("rendering", _rendering(config, teachers.device)),
         ("views", f"{views:,} in all, {at_a_time:,} a batch"),
     ]
+
+
+def _fewer_classes(spec: StoreSpec) -> Lines:
+    """Say that every class is kept, where the K of the labels is more than there are."""
+    if spec.scheme.kind != "topk" or spec.scheme.k <= spec.num_classes:
+        return []
+    classes = as_count(spec.num_classes, "class")
+    return [("kept", f"all {classes}, which are fewer than the K of {spec.scheme}")]
 
 
 def closing_lines(store: LabelStore, num_views: int, seconds: float) -> Lines:

@@ -109,7 +109,7 @@ def restore(
     wanted K. That is exact for full; for top-K the tail's classes share their residual evenly, and
     samples have none but their own. A deviation that is stored goes with the label, but for hard ones.
     """
-    check_reading(stored, wanted, temperature)
+    check_reading(stored, wanted, temperature, num_classes)
     deviation = None
     if stored.kind == "full":
         probs = _dense(kept, stored, temperature)

@@ -6,10 +6,13 @@ from fkd.config import Scheme
 from fkd.errors import SoftLabelError
 
 
-def check_reading(stored: Scheme, wanted: Scheme, temperature: float = 1.0) -> None:
+def check_reading(
+    stored: Scheme, wanted: Scheme, temperature: float = 1.0, num_classes: int | None = None
+) -> None:
     """Raise `SoftLabelError`, with the list of what is possible, unless `stored` reads as `wanted`.
 
-    So does a temperature other than 1 of labels that are only samples.
+    Where all of the `num_classes` are kept, any K reads as all. A temperature other than 1 of labels that
+    are only samples is refused, too.
     """
     if wanted.coarse or wanted.deviation:
         raise SoftLabelError(
@@ -22,7 +25,7 @@ def check_reading(stored: Scheme, wanted: Scheme, temperature: float = 1.0) -> N
         )
     if stored.kind == "samples":
         _check_samples(stored, wanted, temperature)
-    if not stored.can_be_read_as(wanted):
+    if not stored.can_be_read_as(wanted, num_classes):
         raise SoftLabelError(
             f"--compress {wanted} asks for more than the store keeps: it holds {stored}, "
             f"which reads as {stored.readings()}"

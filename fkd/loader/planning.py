@@ -71,7 +71,8 @@ def find_store(config: LoaderConfig) -> LabelStore:
     store.require_complete()
     if store.spec.labels.there:
         for temperature in config.label_temperatures or (1.0,):
-            check_reading(store.spec.scheme, _read_as(config, store), temperature)
+            wanted, num_classes = _read_as(config, store), store.spec.num_classes
+            check_reading(store.spec.scheme, wanted, temperature, num_classes)
     elif config.scheme is not None and config.scheme.kind != "none":
         raise SoftLabelError(
             f"--compress {config.scheme}: {config.store} holds vectors and no labels that could be read "

@@ -19,6 +19,9 @@ def device_memory(remedy: str) -> Iterator[None]:
         raise FkdError(f"the device is out of memory; {remedy}") from error
 
 
+_KINDS = ("cpu", "cuda", "mps")
+_REMEDY = "choose auto, cpu, cuda, cuda:N or mps"
+
 _AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -66,10 +69,14 @@ def _find_device(name: str) -> torch.device:
     try:
         # A tensor on it names it in full: "cuda" becomes "cuda:0", which `make_current` needs.
         device = torch.empty(1, device=torch.device(name)).device
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise ModelError(f"--device {name}: {first_line(error)}") from error
+    except NotImplementedError as error:  # torch names each kind that it has
+        raise ModelError(f"--device {name}: there is none on this machine; {_REMEDY}") from error
+    except (RuntimeError, AssertionError, ImportError) as error:
+        if name.partition(":")[0] not in _KINDS:
+            raise ModelError(f"--device {name} is unknown; {_REMEDY}") from error
+        raise ModelError(f"--device {name}: {first_line(error)}; {_REMEDY}") from error
     if device.type == "meta":
-        raise ModelError("--device meta holds no data; choose auto, cpu, cuda or mps")
+        raise ModelError(f"--device meta holds no data; {_REMEDY}")
     return device
 
 

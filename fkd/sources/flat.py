@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from fkd.containers import number_classes, split_of
-from fkd.errors import ImagesError, first_line
+from fkd.errors import ImagesError
 from fkd.images import ImageList
+from fkd.machine import read_text
 from fkd.sources.folder import list_any_depth
 from fkd.sources.listed import read_rows
 
@@ -48,10 +49,7 @@ def read_mapping(path: Path) -> Mapping[str, str]:
             f"{_IN_ORDER}, or LOC_val_solution.csv, beside it"
         )
     if path.name == _IN_ORDER:
-        try:
-            lines = path.read_text("utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ImagesError(f"{path} cannot be read ({first_line(error)})") from error
+        lines = read_text(path, str(path), "write a class a line, in UTF-8", ImagesError).split()
         return {_ILSVRC.format(number): name for number, name in enumerate(lines, start=1)}
     listed: dict[str, str] = {}
     for row in read_rows(path):

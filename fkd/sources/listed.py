@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fkd.containers import LABEL_KEYS, NoSplitError, number_classes, split_of
 from fkd.errors import ImagesError, first_line
 from fkd.images import EXTENSIONS, FolderFiles, ImageList, Keys, key_order
+from fkd.machine import refuse_utf16
 
 _PATH_NAMES = (
     "path",
@@ -94,6 +95,7 @@ def _of_split(rows: list[Row], split: str, where: Path) -> list[Row]:
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a list; raises `ImagesError` for what is none."""
     try:
+        refuse_utf16(path, str(path), ImagesError)
         with path.open(encoding="utf-8-sig", newline="") as file:
             ending = path.suffix.lower()
             yield from (_json_rows if ending in (".jsonl", ".ndjson") else _table_rows)(file, path)

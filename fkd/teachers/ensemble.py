@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fkd.amounts import as_count
-from fkd.config import Engine, Grid, Target, TeacherChoice, check_targets
+from fkd.config import Engine, Grid, Target, TeacherChoice, check_targets, grid_words, is_line
 from fkd.errors import FkdError, ModelError
 from fkd.teachers.classes import (
     OF_FOLDER,
@@ -140,7 +140,7 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     Without folder classes, teachers that say maps or lines are matched to the `truth_classes`, those of
     masks or the characters of texts, where there are any.
     The store's classes are then the outputs of the teachers, which one of them names. Raises `ModelError`
-    where they do not label the same classes.
+    where they do not label the same classes, and for maps or lines of images that have classes.
     """
     check_targets(targets, len(choices))  # before any of them is downloaded
     known = truth_classes if folder_classes is None else folder_classes
@@ -153,6 +153,9 @@ def load_teachers(  # noqa: PLR0913  who labels, which classes, and what is kept
     of_images = OF_STORE if joins else OF_FOLDER
     whose = of_images if folder_classes is not None else _WHOSE[len(sources[0].outputs.grid)]
     wanted = folder_classes if whose in (OF_FOLDER, OF_STORE) else truth_classes
+    if labels and wanted is not None and whose is OF_FOLDER and not isinstance(grid, tuple):
+        for n, (choice, source) in enumerate(zip(choices, sources, strict=True)):
+            _told_apart(choices, n, partial(_refuse_positions, choice, source))
     of_positions = whose in (OF_MASKS, OF_TEXTS)
     if again:
         whose = whose.of_labels_there_are()
@@ -220,6 +223,17 @@ def _require_logits(choice: TeacherChoice, source: Source) -> None:
     """Raise `ModelError` for a teacher that is known to return something else."""
     if source.no_logits is not None:
         raise ModelError(f"teacher {choice.name} {source.no_logits}")
+
+
+def _refuse_positions(choice: TeacherChoice, source: Source) -> None:
+    """Raise `ModelError` for a teacher of maps or lines where images have the classes of folders."""
+    grid = source.outputs.grid
+    if grid:
+        truth = "texts" if is_line(grid) else "masks"
+        raise ModelError(
+            f"teacher {choice.name} says {grid_words(grid)}, and the images have classes, which say "
+            f"nothing of its positions; give --unlabelled, or images with {truth} beside them"
+        )
 
 
 def _other_classes(

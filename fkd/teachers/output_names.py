@@ -7,6 +7,7 @@ from pathlib import Path
 from fkd.amounts import as_count
 from fkd.config import TeacherChoice
 from fkd.errors import ModelError
+from fkd.machine import read_text
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,8 @@ def lines_of(text: str) -> tuple[str, ...]:
 
 
 def _read_names(path: Path, num_outputs: int, teacher: str) -> OutputNames:
-    try:
-        text = path.read_text("utf-8-sig")  # with the mark that Windows' editors begin with
-    except (OSError, UnicodeDecodeError) as error:
-        why = (
-            "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        )
-        raise ModelError(
-            f"--teacher-classes {path}: {why}; give a text file with one class name per output"
-        ) from error
+    remedy = "give a text file with one class name per output, in UTF-8"
+    text = read_text(path, f"--teacher-classes {path}", remedy, ModelError)
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     as_they_are = lines_of(text)
     if len(names) != num_outputs and len(as_they_are) == num_outputs:

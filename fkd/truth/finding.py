@@ -20,6 +20,7 @@ from fkd.config import IGNORED
 from fkd.containers import split_of
 from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS, ImageList
+from fkd.machine import read_text
 from fkd.progress import printable
 from fkd.sources import folders_in, holds_images, what_is_named
 from fkd.truth.masks import MAX_VALUES, Masks, mask_path
@@ -155,10 +156,8 @@ def _named(masks: Masks, root: Path) -> Masks:
     file = _classes_file(root, masks.folder)
     if file is None:
         return masks
-    try:
-        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImagesError(f"{file} cannot be read ({error}); name a class a line in it") from error
+    text = read_text(file, str(file), "name a class a line in it, in UTF-8", ImagesError)
+    lines = [line.strip() for line in text.splitlines()]
     if len(lines) > MAX_VALUES or any(lines[IGNORED:]):
         raise ImagesError(
             f"{file} has {len(lines):,} lines, and masks of 8 bits have the values 0 to {IGNORED - 1}, a "

@@ -6,7 +6,6 @@ which all splits share: a character a line, the first line for the blank.
 """
 
 import os
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from fkd.amounts import as_count
 from fkd.containers import split_of
 from fkd.errors import ImagesError
 from fkd.images import EXTENSIONS, ImageList, composed
+from fkd.machine import is_utf16, read_text
 from fkd.progress import printable
 from fkd.sources import folders_in, list_images, what_is_named
 from fkd.truth.texts import Texts
@@ -52,7 +52,7 @@ def _has_texts(root: Path) -> bool:
     file = root / _TEXTS
     try:
         # What is no UTF-8 is refused where it is read.
-        encoding = "utf-16" if _is_utf16(file) else "utf-8-sig"
+        encoding = "utf-16" if is_utf16(file) else "utf-8-sig"
         with file.open(encoding=encoding, errors="replace", newline="\n") as lines:
             path, tab, _ = next((line for line in lines if line.strip()), "").partition("\t")
     except OSError:
@@ -85,9 +85,10 @@ def require_named(texts: Texts) -> None:
     there = set(texts.keys)
     missing = [key for key in texts.written if key not in there]
     if missing:
+        verb, more = ("is", "") if len(missing) == 1 else ("are", " …")
         raise ImagesError(
-            f"{texts.file} names {printable(missing[0])}, and {as_count(len(missing), 'image')} of "
-            f"{len(texts.written):,} are not there; paths are relative to its folder"
+            f"{len(missing):,} of {as_count(len(texts.written), 'image')} that {texts.file} names {verb} "
+            f"missing: {printable(missing[0])}{more}; paths are relative to its folder"
         )
 
 
@@ -127,19 +128,9 @@ def _only_ones(names: Iterable[str]) -> dict[str, str]:
     return {form: alike[0] for form, alike in every.items() if len(alike) == 1}
 
 
-def _is_utf16(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE)
-
-
 def _lines(file: Path, wanted: str) -> list[str]:
     """Return the lines of a file in UTF-8; raises `ImagesError`, which says what is `wanted` of it."""
-    try:
-        if _is_utf16(file):
-            raise ImagesError(f"{file} is in UTF-16; save it in UTF-8 (iconv -f UTF-16 -t UTF-8)")
-        return file.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImagesError(f"{file} cannot be read ({error}); write {wanted}, in UTF-8") from error
+    return read_text(file, str(file), f"write {wanted}, in UTF-8", ImagesError).split("\n")
 
 
 def _read(file: Path) -> dict[str, str]:

@@ -50,7 +50,7 @@ def test_what_can_be_told_without_torch_is_told_without_it(shared_store, shared_
     label = ["label", "--teacher", "resnet18"]
     refusals = {
         "none.zarr does not exist": ["train", "none.zarr"],
-        "--compress topk50 asks for more": ["train", store, "--compress", "topk50"],
+        "--compress full asks for more": ["train", store, "--compress", "full"],
         "more than the 6 crops": ["train", store, "--compress", "topk3", "--crops-per-image", "8"],
         "--out full exists and is not empty": [*train, "full"],
         "image folder no-val does not exist": [*train, "run", "--val", "no-val"],

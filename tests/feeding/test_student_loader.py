@@ -52,13 +52,21 @@ def test_ranks_share_a_batch(shared_store):
 
 def test_all_that_is_kept_is_read_where_nobody_says_how(shared_store):
     assert ", topk3, cpu)" in repr(StudentLoader(shared_store.path, **SETTINGS))
-    with pytest.raises(FkdError, match="--compress topk5 asks for more than the store keeps"):
-        StudentLoader(shared_store.path, scheme="topk5", **SETTINGS)  # said, though it is usual
+
+
+def test_all_classes_are_read_as_any_k_where_all_are_kept(shared_store):
+    """Its three classes are kept, which is all that topk5, the usual reading, asks for."""
+    asked = StudentLoader(shared_store.path, scheme="topk5", **SETTINGS)
+    usual = StudentLoader(shared_store.path, **SETTINGS)
+    for (_, one), (_, other) in zip(asked.batches(), usual.batches(), strict=True):
+        assert torch.equal(one.dense(3), other.dense(3))
+    with pytest.raises(FkdError, match="--compress full asks for more than the store keeps"):
+        StudentLoader(shared_store.path, scheme="full", **SETTINGS)
 
 
 def test_what_training_refuses_the_loader_refuses(shared_store, tmp_path):
     with pytest.raises(FkdError, match="it holds topk3"):
-        StudentLoader(shared_store.path, scheme=Scheme("topk", 4), **SETTINGS)
+        StudentLoader(shared_store.path, scheme="full", **SETTINGS)
     for wrong, words in (
         ({"mixup": 1.0}, "mixup is no setting of a loader"),
         ({"rank": 0, "num_ranks": 4, "batch_size": 12}, "which 4 processes cannot share evenly"),

@@ -11,7 +11,7 @@ from helpers.folders import label_config, make_image_folder
 from helpers.networks import TEACHER, TEACHER_CHOICE
 from helpers.stores import same_labels
 
-from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, label_images
+from fkd import FkdError, LabelStore, Scheme, TeacherChoice, ViewPolicy, estimate_run, label_images
 from fkd.images import decode
 from fkd.info import bad_images
 from fkd.sources import list_images
@@ -93,6 +93,12 @@ def test_overwrite_leaves_alone_what_is_no_store(shared_folder, tmp_path, kind):
     with pytest.raises(FkdError, match=r"--overwrite: .*thesis is not a label store"):
         label_images(label_config(shared_folder, out, overwrite=True))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("work", [label_images, estimate_run])
+def test_a_folder_of_photos_is_no_place_for_a_store(shared_folder, image_folder, work):
+    with pytest.raises(FkdError, match=r"--out .* it is no label store; name another place"):
+        work(label_config(shared_folder, image_folder))
 
 
 def test_a_store_of_other_images_is_refused(image_folder, tmp_path):

@@ -1,5 +1,7 @@
 """A teacher that says a map of labels: every cell is a row like others, in store and in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -141,6 +143,15 @@ def test_a_map_and_a_label_have_no_mean(place):
     both = tuple(TeacherChoice(f"map_teachers:{name}", size=SIZE) for name in ("maps", "whole"))
     with pytest.raises(FkdError, match=r"maps says a map of labels, and .*whole one label a view"):
         label_images(config(place, "none.zarr", teacher=both))
+
+
+def test_a_teacher_of_maps_is_called_one_where_images_have_classes(place):
+    classed = replace(config(place, "none.zarr"), unlabelled=False)  # three, and it has six outputs
+    with pytest.raises(
+        FkdError, match=r"maps says a map of 6x8 labels, and the images have classes"
+    ):
+        label_images(classed)
+    assert not classed.out.exists()
 
 
 def test_a_store_of_maps_goes_on_as_it_was_begun_and_no_other_way(place):

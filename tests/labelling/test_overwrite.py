@@ -104,14 +104,21 @@ def test_a_store_does_not_lie_among_the_images(image_folder, tmp_path, place):
 
 
 @pytest.mark.parametrize(
-    ("changes", "name"),
-    [({"size": 48}, "--size"), ({"interpolation": "bicubic"}, "--interpolation")],
+    ("changes", "name", "said"),
+    [
+        ({"size": 48}, "--size", "32, 48, the store has 32, 40"),
+        (
+            {"interpolation": "bicubic"},
+            "--interpolation",
+            "bilinear, bicubic, the store has bilinear, bilinear",
+        ),
+    ],
 )
 def test_no_teacher_of_several_may_see_otherwise_than_before(
-    shared_folder, tmp_path, changes, name
+    shared_folder, tmp_path, changes, name, said
 ):
     first, second = (TeacherChoice("resnet18", "none", size=size) for size in (32, 40))
     labelled(shared_folder, tmp_path / "s.zarr", teacher=(first, second))
     other = TeacherChoice(**{"name": "resnet18", "weights": "none", "size": 40} | changes)
-    with pytest.raises(FkdError, match=f"other settings: {name} is"):
+    with pytest.raises(FkdError, match=f"other settings: {name} is {said};"):
         labelled(shared_folder, tmp_path / "s.zarr", teacher=(first, other))

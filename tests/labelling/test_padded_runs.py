@@ -120,6 +120,8 @@ def test_a_store_is_known_by_it(made, shared_store):
     assert set(plain) == {"seed", "scale", "ratio"}
     other = replace(made.spec, views=replace(LINES, flip=True))
     assert made.spec.first_difference(other).startswith("--flip is True, the store has False")
+    other = replace(made.spec, views=replace(LINES, scale=(0.25, 1.0)))
+    assert made.spec.first_difference(other).startswith("--scale is 0.25 1.0, the store has ")
 
 
 def test_the_teacher_says_it_again(made):

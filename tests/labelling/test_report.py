@@ -5,7 +5,7 @@ import torch
 from click.testing import CliRunner
 from helpers.folders import label_config
 
-from fkd import LabelConfig, TeacherChoice, label_images
+from fkd import LabelConfig, Scheme, TeacherChoice, label_images
 from fkd.cli import main
 from fkd.labelling import views_at_a_time
 from fkd.store import InspectedStore
@@ -24,6 +24,7 @@ def test_a_run_says_what_it_works_with_and_what_it_has_done(image_folder, tmp_pa
     config = label_config(image_folder, out, block_images=4, max_bad=1)
     store = label_images(config)
     lines = said(capsys)
+    assert "kept" not in lines  # topk3 is of three classes
     assert lines["images"] == f"18 images of 3 classes in {image_folder / 'train'}"
     assert lines["crops"] == "6 per image, kept as topk3"
     assert lines["device"] == "cpu, float32"
@@ -41,6 +42,11 @@ def test_a_run_says_what_it_works_with_and_what_it_has_done(image_folder, tmp_pa
     goes_on = capsys.readouterr().err
     assert f"{out}, goes on: 3 of 5 blocks are labelled" in goes_on
     assert "48 views in " in goes_on
+
+
+def test_a_k_above_the_number_of_classes_is_told_of(shared_folder, tmp_path, capsys):
+    label_images(label_config(shared_folder, tmp_path / "s.zarr", scheme=Scheme("topk", 50)))
+    assert said(capsys)["kept"] == "all 3 classes, which are fewer than the K of topk50"
 
 
 def test_the_teachers_are_named_with_their_weights(shared_folder, tmp_path, monkeypatch, capsys):

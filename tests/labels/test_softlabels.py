@@ -126,6 +126,17 @@ def test_impossible_readings_say_what_is_possible(stored, wanted, possible):
         restore(quantize(some_probs(), stored), stored, Scheme.parse(wanted), 50)
 
 
+@pytest.mark.parametrize("wanted", ["topk7", "topk7-smooth"])
+def test_a_k_of_more_classes_than_there_are_reads_all_that_are_kept(wanted):
+    stored, probs = Scheme.parse("topk4-coarse"), some_probs()[:, :4]
+    kept = quantize(probs / probs.sum(1, keepdim=True), stored)
+    found = restore(kept, stored, Scheme.parse(wanted), 4)
+    every = restore(kept, stored, stored.reading, 4).dense(4)
+    assert torch.allclose(found.dense(4), every, atol=1e-6)
+    with pytest.raises(SoftLabelError, match="K = 1 to 4"):
+        restore(kept, stored, Scheme.parse(wanted), 5)
+
+
 def test_temperature_is_exact_for_full_and_spreads_the_residual_for_topk():
     probs, full, top = some_probs(), Scheme("full"), Scheme("topk", 10)
     hot = (probs.double().log() / 3).softmax(1)

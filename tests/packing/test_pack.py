@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -161,7 +162,9 @@ def test_bad_images_are_copied_and_named(image_folder, tmp_path, run_fkd):
     (square / "gone.jpg").symlink_to("nowhere.jpg")
     done = run_fkd("pack", "--shortest", "32", image_folder, "out")
     assert done.code == 0, done.err
-    assert "9 bad" in done.out
+    assert re.search(r"^out: .*, 9 bad; [\d.]+ KiB → [\d.]+ KiB$", done.out, re.MULTILINE)
+    assert "the files of 9 bad images are copied as they are; `fkd label` leaves" in done.err
+    assert done.err.endswith("next  fkd label --teacher TEACHER out\n")
     named = [line for line in done.err.splitlines() if line.startswith("cannot be used")]
     assert len(named) == 6
     assert all(f"{square}/" in line for line in named[:5])

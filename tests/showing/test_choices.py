@@ -33,7 +33,8 @@ def test_names_of_classes(tmp_path, text, names):
     ("content", "words"),
     [
         (None, "no such file"),
-        (b"\xff\xfe\x00", "cannot be read"),
+        (b"\xff\xfe\x00", "names.txt is in UTF-16; save it in UTF-8"),
+        (b"a\n\xff\n", "names.txt cannot be read"),
         (b"a\nb\n", "has 2 lines, the store has 3 classes"),
         (b"n01 a\nn02 b\n", "no name for 1 of 3 classes: n 03"),
         (b"", "has 0 lines"),

@@ -236,8 +236,9 @@ def test_a_teacher_may_have_none_of_what_another_is_given(monkeypatch, shared_fo
     assert "--mean: give three numbers, or the word default three times" in refused(
         *mixed, shared_folder
     )
-    assert "size 'wide' is unknown; give the side" in refused(
-        *["label", "--teacher", "a", "--size", "wide"], shared_folder
+    assert refused("label", "--teacher", "a", "--size", "48x", shared_folder) == (
+        "fkd: error: --size '48x' is unknown; give the side of square views (224), or height and width "
+        "(160x224)"
     )
 
 

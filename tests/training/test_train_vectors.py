@@ -341,7 +341,7 @@ def test_a_run_on_vectors_alone_has_their_name_and_goes_on_by_it(
     assert is_finished in resumed(alone.path)
     assert is_finished in resumed()
     assert is_finished in resumed(alone.path, "--recipe", "fkd")
-    assert "asks for more than the store keeps" in resumed(shared_store.path, "--compress", "topk5")
+    assert "asks for more than the store keeps" in resumed(shared_store.path, "--compress", "full")
     assert train_student(config(alone, None, **short)).name.endswith("-vectors-m2-2")
 
 
