@@ -52,8 +52,9 @@ def main(camvid: Path, teacher: str | None, size: int) -> None:
         choice = TeacherChoice(
             teacher, classes_file=camvid / "cityscapes.txt", size=size, mean=half, std=half
         )
-        loaded = load_teachers([choice], masks.classes, torch.device("cpu")).teachers[0]
-        compare_maps(loaded, camvid, size)
+        device = torch.device("cpu")
+        teachers = load_teachers([choice], None, device, truth_classes=masks.classes)
+        compare_maps(teachers.teachers[0], camvid, size)
 
 
 def what_is_left(masks: Masks, num_classes: int, stride: int) -> Confusion:

@@ -150,7 +150,8 @@ class RowStudy:
         )
         learner: Callable[..., Learner] = Learner
         if row.in_loop:
-            teachers = load_teachers([self.choice], self.store.class_names(), torch.device("cpu"))
+            classes, device = self.store.class_names(), torch.device("cpu")
+            teachers = load_teachers([self.choice], None, device, truth_classes=classes)
             learner = asking(self, teachers.teachers[0])
         train_student(config, learner=learner)
         return last_evaluation(folder)
