@@ -37,42 +37,28 @@ def render_by_kernels(
 
     The arguments are those of `fkd.views.operations.render_by_operations`.
     """
-    with torch.cuda.device(pixels.device) if pixels.is_cuda else nullcontext():
-        _launch(pixels, crops, highest, longest, interpolation, out)
-
-
-def _launch(
-    pixels: Tensor,
-    crops: Tensor,
-    highest: int,
-    longest: tuple[int, int],
-    interpolation: Interpolation,
-    out: Tensor,
-) -> None:
     high, wide = out.shape[1:3]
     count, side = crops.shape[1], max(high, wide)
-    num_taps = (
-        most_taps(longest[0], wide, interpolation),
-        most_taps(longest[1], high, interpolation),
-    )
-    most = max(num_taps)
+    pairs = zip(longest, (wide, high), strict=True)
+    most = max(most_taps(length, size, interpolation) for length, size in pairs)
     kind = {"PADDED": len(crops) > 7, "REACH": SUPPORT[interpolation]}
     first = torch.empty((2, count, side), dtype=torch.int32, device=pixels.device)
     weight = torch.empty((2, count, most, side), dtype=torch.int32, device=pixels.device)
     bits = torch.empty((2, count), dtype=torch.int32, device=pixels.device)
     narrow = torch.empty((count, highest, wide, 3), dtype=torch.uint8, device=pixels.device)
     taps = first, weight, bits, most
-    taps_kernel[count, 2](
-        crops, *taps, count, high, wide, **kind, BLOCK=_TAPS_AT_ONCE, enable_fp_fusion=False
-    )  # fmt: skip
-    rows_kernel[count, _parts(highest, _ROWS), _parts(wide, _COLUMNS)](
-        pixels, crops, *taps, narrow, highest, count, high, wide, **kind,
-        ROWS=_ROWS, COLUMNS=_COLUMNS,
-    )  # fmt: skip
-    columns_kernel[count, _parts(high, _ROWS_DOWN), _parts(3 * wide, _SAMPLES)](
-        narrow, crops, *taps, out, highest, count, high, wide, **kind,
-        ROWS=_ROWS_DOWN, SAMPLES=_SAMPLES, PADDING_VALUE=PADDING,
-    )  # fmt: skip
+    with torch.cuda.device(pixels.device) if pixels.is_cuda else nullcontext():
+        taps_kernel[count, 2](
+            crops, *taps, count, high, wide, **kind, BLOCK=_TAPS_AT_ONCE, enable_fp_fusion=False
+        )  # fmt: skip
+        rows_kernel[count, _parts(highest, _ROWS), _parts(wide, _COLUMNS)](
+            pixels, crops, *taps, narrow, highest, count, high, wide, **kind,
+            ROWS=_ROWS, COLUMNS=_COLUMNS,
+        )  # fmt: skip
+        columns_kernel[count, _parts(high, _ROWS_DOWN), _parts(3 * wide, _SAMPLES)](
+            narrow, crops, *taps, out, highest, count, high, wide, **kind,
+            ROWS=_ROWS_DOWN, SAMPLES=_SAMPLES, PADDING_VALUE=PADDING,
+        )  # fmt: skip
 
 
 def _parts(whole: int, part: int) -> int:
