@@ -6,33 +6,22 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.folders import draw_image, label_config, make_image_folder
 from helpers.lines import make_line_folder
 from helpers.masked import make_masked_folder
+from helpers.packed import files, pack
 from helpers.processes import refused
 from PIL import Image
 
-from fkd import PackConfig, label_images, pack_images
+from fkd import PackConfig, label_images
 from fkd.errors import ConfigError, ImagesError
 from fkd.images import decode
 from fkd.info import bad_images
 from fkd.packing import smaller
 from fkd.sources import list_images
-
-
-def pack(images, out, pixels=32, **changes):
-    return pack_images(PackConfig(Path(images), Path(out), pixels=pixels, **changes))
-
-
-def files(root):
-    """Return the content of every file below a folder, hidden ones too, but for the settings."""
-    found = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
-    found.pop("pack.json", None)
-    return found
 
 
 def size(path):

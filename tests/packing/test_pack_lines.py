@@ -1,19 +1,18 @@
 """`fkd pack` of lines with texts: labels.txt has the names of the copies, charset.txt goes along."""
 
-from pathlib import Path
+from functools import partial
 
 import pytest
+from helpers import packed
 from helpers.lines import CHARACTERS, draw_line, line_config, make_line_folder
 from PIL import Image
 
-from fkd import PackConfig, label_images, pack_images
+from fkd import label_images
 from fkd.errors import ImagesError
 from fkd.originals import find_images, find_labelled_texts
 from fkd.truth import find_texts, lined_root, list_lines
 
-
-def pack(images, out, pixels=8, **changes):
-    return pack_images(PackConfig(Path(images), Path(out), pixels=pixels, **changes))
+pack = partial(packed.pack, pixels=8)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_texts_go_along_by_the_names_of_the_copies(lines, tmp_path):
 
 
 def test_a_split_that_is_named_takes_the_characters_from_above(lines, tmp_path):
-    pack(lines / "val", tmp_path / "out", None)
+    pack(lines / "val", tmp_path / "out", pixels=None)
     assert lined_root(tmp_path / "out") == tmp_path / "out"
     assert texts_of(tmp_path / "out") == texts_of(lines / "val")
     names = {file.name for file in (tmp_path / "out").iterdir()}

@@ -9,24 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.masked import CLASSES, VOID, make_masked_folder, masked_config
+from helpers.packed import files, pack
 from PIL import Image
 
-from fkd import PackConfig, label_images, pack_images
+from fkd import label_images
 from fkd.errors import ImagesError
 from fkd.originals import find_images, find_labelled_masks
 from fkd.sources import list_images
 from fkd.truth import find_masks, masked_root
-
-
-def pack(images, out, pixels=32, **changes):
-    return pack_images(PackConfig(Path(images), Path(out), pixels=pixels, **changes))
-
-
-def files(root):
-    """Return the content of every file below a folder, but for the settings."""
-    found = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
-    found.pop("pack.json", None)
-    return found
 
 
 def values(path):
