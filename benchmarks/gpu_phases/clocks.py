@@ -93,29 +93,19 @@ class Clocks:
     def _for_threads(self, wait: Callable[P, T]) -> Callable[P, T]:
         """Return what waits for threads, timed where that is for a batch."""
 
-        @wraps(wait)
-        def waited(*args: P.args, **kwargs: P.kwargs) -> T:
-            wall, cpu = time.perf_counter(), time.thread_time()
-            try:
-                return wait(*args, **kwargs)
-            finally:
-                if self._fetching and threading.get_ident() == self._thread:
-                    self._no_batch += _beside(wall, cpu)
+        def count(seconds: float) -> None:
+            if self._fetching and threading.get_ident() == self._thread:
+                self._no_batch += seconds
 
-        return waited
+        return _timed(wait, count)
 
     def _for_device(self, wait: Callable[P, T]) -> Callable[P, T]:
         """Return what waits for the device, timed."""
 
-        @wraps(wait)
-        def waited(*args: P.args, **kwargs: P.kwargs) -> T:
-            wall, cpu = time.perf_counter(), time.thread_time()
-            try:
-                return wait(*args, **kwargs)
-            finally:
-                self._device_behind += _beside(wall, cpu)
+        def count(seconds: float) -> None:
+            self._device_behind += seconds
 
-        return waited
+        return _timed(wait, count)
 
     def spanned(self, work: Work, ask: Callable[P, T]) -> Callable[P, T]:
         """Return what asks the device for `work`, with a mark before and one behind."""
@@ -168,6 +158,20 @@ def _seconds(begun: Mark, ended: Mark) -> float:
         assert isinstance(ended, float)
         return ended - begun
     return begun.elapsed_time(ended) / 1e3
+
+
+def _timed(wait: Callable[P, T], count: Callable[[float], None]) -> Callable[P, T]:
+    """Return what waits, which tells `count` how many seconds its thread had nothing to do."""
+
+    @wraps(wait)
+    def waited(*args: P.args, **kwargs: P.kwargs) -> T:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        try:
+            return wait(*args, **kwargs)
+        finally:
+            count(_beside(wall, cpu))
+
+    return waited
 
 
 def _beside(wall: float, cpu: float) -> float:
