@@ -79,13 +79,11 @@ class OneSize(click.ParamType):  # type: ignore[type-arg]  # plain in click 8.2
             return int(value)  # whether it can be a side is said with the teacher's other settings
         try:
             sizes = ViewSizes.parse(value) if isinstance(value, str) else ViewSizes(value, value)
-        except ConfigError:
-            sizes = None
-        if sizes is None:
+        except ConfigError as error:
             raise ConfigError(
                 f"--size {value!r} is unknown; give the side of square views (224), or height and width "
                 "(160x224)"
-            )
+            ) from error
         if sizes.grow:
             raise ConfigError(f"--size is {value}; give one size, since labels are of one")
         return sizes.last
